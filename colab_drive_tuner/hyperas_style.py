@@ -1,8 +1,9 @@
-"""hyperas's own call, as a drop-in: `from colab_drive_tuner.hyperas_style import minimize`.
+"""Drop-in replacement for `hyperas.optim`: `from colab_drive_tuner.hyperas_style import minimize`.
 
-The arguments are those of `hyperas.optim`; the work is hyperopt's, over any Trials. With
-`trials=session.trials("name")` the search lives in Drive and goes on where it was. What hyperas
-needs to rewrite notebooks (`functions`, `notebook_name`, `keep_temp`) is accepted, and not needed.
+The arguments are those of `hyperas.optim`; hyperopt runs the search, with any Trials. With
+`trials=session.trials("name")` the search is stored in Drive and can be resumed. The arguments that
+hyperas needs to rewrite notebooks (`functions`, `notebook_name`, `keep_temp`) are accepted and
+ignored.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,39 +40,38 @@ def minimize(
     trial_timeout: float | None = None,
     pruner: "Pruner | None" = None,
 ) -> tuple[Any, ...]:
-    """Search the templates of a model function, as `hyperas.optim.minimize` does.
+    """Search the templates of a model function, like `hyperas.optim.minimize`.
 
     Args:
         model: The model function with `{{...}}` templates.
-        data: The data function; it runs once per process, and not where nothing is left to run.
+        data: The data function; it runs at most once per process, and only if trials are to run.
         algo: A suggest function of hyperopt, such as `tpe.suggest`.
-        max_evals: How many trials the search has in the end, those of all runs together.
+        max_evals: The total number of trials of the search, over all runs.
         trials: `session.trials(name)`, a `DriveTrials`, or hyperopt's own `Trials`.
-        functions: Accepted and not needed: helpers are visible.
-        rseed: The seed of a new search; None: one is drawn.
-        notebook_name: Accepted and not needed: no notebook is read.
+        functions: Ignored: helpers are visible.
+        rseed: The seed of a new search; None: a random one.
+        notebook_name: Ignored: no notebook is read.
         verbose: Whether to print the space and show hyperopt's progress.
-        eval_space: Whether a choice in `best_run` is what was chosen; otherwise it is its index.
-        return_space: Whether the space is returned as well; printed, and by its
-            `hyperas_names`, it shows the hyperas package's name beside one that differs, such as
-            `int` for `units=int({{...}})`.
-        keep_temp: Accepted and not needed: no file is written.
+        eval_space: Whether a choice in `best_run` is the chosen option; otherwise it is its index.
+        return_space: Whether to return the space as well. Printed, or by its `hyperas_names`, it
+            shows the hyperas package's name next to a name that differs, such as `int` for
+            `units=int({{...}})`.
+        keep_temp: Ignored: no file is written.
         data_args: The arguments of `data`: a tuple, or a dict by name.
-        executor: Where trials run, as `resume_search` has it; `trials` must be a `DriveTrials`.
-        width: How many trials run at once; None: as many as the executor says it can.
-        trial_timeout: A trial that runs for more than so many seconds ends as failed.
-        pruner: Ends trials early that report their values by `running_trial().report`; in `fit` it
-            is a callback. `trials` must be a `DriveTrials`.
+        executor: Runs the trials, as in `resume_search`; `trials` must be a `DriveTrials`.
+        width: Number of trials that run at once; None: as many as the executor supports.
+        trial_timeout: Seconds after which a running trial fails.
+        pruner: Ends trials early that report values with `running_trial().report`; in `fit`, pass
+            it as a callback. `trials` must be a `DriveTrials`.
 
     Returns:
-        `best_run, best_model`, and with `return_space` the space as third. The model is None where
-        the model function returned none.
+        `best_run, best_model`, and with `return_space` the space as third. The model is None if the
+        model function returned none.
 
     Raises:
         TemplateError: A template cannot be compiled; no trial has run.
         ObjectiveError: The model or data function does not fit; no trial has run.
-        UsageError: `executor`, `width`, `trial_timeout` or `pruner` cannot be used; no trial has
-            run.
+        UsageError: `executor`, `width`, `trial_timeout` or `pruner` is invalid; no trial has run.
     """
     from hyperopt import space_eval
 
@@ -84,7 +84,9 @@ def minimize(
         rseed=rseed,
         verbose=verbose,
         data_args=data_args,
-        more=_more_for(trials, pruner, executor=executor, width=width, trial_timeout=trial_timeout),
+        more=_drive_options(
+            trials, pruner, executor=executor, width=width, trial_timeout=trial_timeout
+        ),
     )
     best_model = trials.best_trial["result"].get("model")
     if eval_space:
@@ -106,17 +108,17 @@ def best_models(
     """Search, and return the models with the lowest losses, best first (hyperas: the highest).
 
     Args:
-        nb_models: How many models to return.
+        nb_models: Number of models to return.
         model: The model function with `{{...}}` templates, which returns its Keras model.
         data: The data function.
         algo: A suggest function of hyperopt, such as `tpe.suggest`.
-        max_evals: How many trials the search has in the end, those of all runs together.
-        trials: Such as `session.trials(name, keep_models=3)`; it must keep `nb_models` models.
-        functions: Accepted and not needed: helpers are visible.
-        keep_temp: Accepted and not needed: no file is written.
+        max_evals: The total number of trials of the search, over all runs.
+        trials: For example `session.trials(name, keep_models=3)`; it must keep `nb_models` models.
+        functions: Ignored: helpers are visible.
+        keep_temp: Ignored: no file is written.
 
     Raises:
-        UsageError: `trials` would not keep so many models; no trial has run.
+        UsageError: `trials` keeps fewer than `nb_models` models; no trial has run.
         SearchError: One of the models was not kept.
     """
     check_keep_models(trials, nb_models)
@@ -134,38 +136,38 @@ def best_ensemble(
     trials: Any,
     voting: str = "hard",
     weights: Sequence[float] | None = None,
-    nb_classes: int | None = None,  # noqa: ARG001 - the predictions' width says it
+    nb_classes: int | None = None,  # noqa: ARG001 - known from the shape of the predictions
     functions: Sequence[Any] | None = None,  # noqa: ARG001 - as above
 ) -> VotingModel:
-    """Search, and let the best models vote.
+    """Search, and return a voting ensemble of the best models.
 
     Args:
-        nb_ensemble_models: How many models vote.
+        nb_ensemble_models: Number of models in the ensemble.
         model: The model function with `{{...}}` templates, which returns its Keras model.
         data: The data function.
         algo: A suggest function of hyperopt, such as `tpe.suggest`.
-        max_evals: How many trials the search has in the end, those of all runs together.
+        max_evals: The total number of trials of the search, over all runs.
         trials: As for `best_models`.
-        voting: "hard" or "soft", as `VotingModel` has it.
-        weights: The weight of each model, best first; None: all weigh the same.
-        nb_classes: Accepted and not needed: the predictions' width says it.
-        functions: Accepted and not needed: helpers are visible.
+        voting: "hard" or "soft", as in `VotingModel`.
+        weights: The weight of each model, best first; None: equal weights.
+        nb_classes: Ignored: known from the shape of the predictions.
+        functions: Ignored: helpers are visible.
 
     Raises:
-        UsageError: `voting` is neither, or `trials` would not keep so many models.
+        UsageError: `voting` is invalid, or `trials` keeps fewer than `nb_ensemble_models` models.
         SearchError: One of the models was not kept.
     """
-    VotingModel([], voting)  # refused before the search, not after it
+    VotingModel([], voting)  # checks `voting` before the search
     models = best_models(nb_ensemble_models, model, data, algo, max_evals, trials)
     return VotingModel(models, voting, weights)
 
 
 class NamedSpace(dict[str, Any]):
-    """A search space: each hyperparameter's expression by its name.
+    """A search space: the expression of each hyperparameter by its name.
 
     Args:
         space: The expressions.
-        hyperas_names: By name, the one that the hyperas package gives the hyperparameter.
+        hyperas_names: The names that the hyperas package gives the hyperparameters, by name.
     """
 
     def __init__(self, space: Mapping[str, Any], hyperas_names: Mapping[str, str]) -> None:
@@ -182,8 +184,8 @@ class NamedSpace(dict[str, Any]):
         for line in describe_space(dict(self)).split("\n"):
             name, colon, rest = line.partition(": ")
             theirs = self.hyperas_names.get(name, name)
-            beside = f" (hyperas: {theirs})" if theirs != name else ""
-            lines.append(f"{name}{beside}{colon}{rest}")
+            note = f" (hyperas: {theirs})" if theirs != name else ""
+            lines.append(f"{name}{note}{colon}{rest}")
         return "\n".join(lines)
 
 
@@ -228,7 +230,7 @@ def _search(
     objective = TemplatedObjective(compiled, data, data_args)
     if len(trials.trials) < max_evals:
         objective.prepare()
-        load_keras_for(model)  # it is seeded for a trial only where it is there before the trial
+        load_keras_for(model)  # a trial's seed is set in Keras only if it is loaded before
     options = {
         "algo": algo,
         "max_evals": max_evals,
@@ -237,13 +239,13 @@ def _search(
         "verbose": verbose,
         "return_argmin": True,
     }
-    if more:  # which hyperopt's own function does not hand on
+    if more:  # hyperopt's fmin does not pass these on to trials.fmin
         return trials.fmin(objective, space, **options, **more), space
     return fmin(objective, space, trials=trials, **options), space
 
 
-def _more_for(trials: Any, pruner: "Pruner | None", **workers: Any) -> dict[str, Any]:
-    """What was said of workers and pruner; `UsageError` where these trials do not know any."""
+def _drive_options(trials: Any, pruner: "Pruner | None", **workers: Any) -> dict[str, Any]:
+    """Return the given executor and pruner options; `UsageError` if `trials` is no DriveTrials."""
     from colab_drive_tuner.search.executors.executor_arguments import find_engine
     from colab_drive_tuner.search.loop.pruning import check_pruner
     from colab_drive_tuner.search.trials.stored import StoredTrials

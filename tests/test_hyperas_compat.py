@@ -266,7 +266,7 @@ def test_failures_leave_nothing(run, tmp_path):
         try:
             optim.minimize(model, data, rand.suggest, 1, Trials(), verbose=False, keep_temp=True)
         except ValueError as error:
-            assert "is not hyperas's" in str(error)
+            assert "was not written by hyperas" in str(error)
         else:
             raise AssertionError("not refused")
         os.remove("temp_model.py")
@@ -330,9 +330,9 @@ def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
 
         for model_, data_, expected in [
             (model, one_line, "cannot rewrite model() and one_line()"),
-            (model, several_lines, "of 'classes)' it makes what Python does not read"),
-            (model, early, "cannot hold 'return (1, 2)'"),
-            (model, awaiting, "cannot hold 'await f()'"),
+            (model, several_lines, "it generates invalid Python, 'classes)'"),
+            (model, early, "cannot contain 'return (1, 2)'"),
+            (model, awaiting, "cannot contain 'await f()'"),
             (model, values, "gives no value to x, classes: assign them there before its return"),
             (with_dicts, data, "does not see every template of with_dicts()"),
             (partly_with_dicts, data, "does not see every template of partly_with_dicts()"),
@@ -345,7 +345,7 @@ def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
                 optim.minimize(model_, data_, rand.suggest, 1, trials, verbose=False)
             except ValueError as error:
                 assert expected in str(error), (expected, str(error))
-                assert "take minimize from colab_drive_tuner.hyperas_style" in str(error)
+                assert "use minimize from colab_drive_tuner.hyperas_style" in str(error)
                 assert len(trials) == 0
             else:
                 raise AssertionError(expected)

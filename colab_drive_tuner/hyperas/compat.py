@@ -1,19 +1,19 @@
-"""Makes the unmodified hyperas package (0.4.1 and later) work on Keras 3 and today's hyperopt.
+"""Compatibility of the unmodified hyperas package (0.4.1 and later) with Keras 3 and hyperopt.
 
-This is the only monkeypatch of this package in the user's process. `enable` changes nothing but
-Python's import hooks; on the import of hyperas some of its functions are wrapped, and `disable`
-puts all of it back. What is different then:
+This is the only monkeypatch of this package in the user's process. `enable` only adds an import
+hook; when hyperas is imported, some of its functions are wrapped, and `disable` restores them.
+Differences from hyperas:
 
-- `keras.models.model_from_yaml`, which Keras dropped, exists while hyperas imports it.
-- hyperas seeds hyperopt with a `Generator` made of its `rseed`; its `RandomState` fails today.
-- Layers among the options of a choice are made anew for each trial; hyperas makes them once, and a
-  layer used again carries weights and random state into a trial that a resumed search runs alone.
-- Its `temp_model` is imported from memory: no temp_model.py is written, left behind or removed.
-- Imports are read from notebooks cell by cell, so that magics, broken cells and other encodings do
-  no harm, and `notebook_name` may be a path or end in `.ipynb`.
-- `best_models` gives the models with the lowest losses, best first; hyperas gives the highest.
-- Names that the model uses and hyperas did not find (helpers, constants, imports of a cell that the
-  saved notebook has not) come from the running session; one that nobody has is an error at once.
+- `keras.models.model_from_yaml`, which Keras has removed, exists while hyperas imports it.
+- hyperopt gets a `Generator` seeded with hyperas's `rseed`; it no longer accepts a `RandomState`.
+- Layers among the options of a choice are created for each trial. hyperas creates them once, and a
+  reused layer carries weights and random state into trials that a resumed search runs without them.
+- `temp_model` is imported from memory: no temp_model.py is written, left behind or removed.
+- Imports are read from notebooks cell by cell, so that magics, broken cells and other encodings are
+  harmless, and `notebook_name` may be a path or end in `.ipynb`.
+- `best_models` returns the models with the lowest losses, best first; hyperas returns the highest.
+- Names that the model uses and hyperas did not find (helpers, constants, imports missing from the
+  saved notebook) come from the running session; an undefined name is an immediate error.
 """
 
 import inspect
@@ -50,7 +50,7 @@ Announce = Callable[[str], object]
 
 @dataclass
 class _Shim:
-    """What has been changed, so that it can be put back."""
+    """The active patches, and the originals to restore."""
 
     announce: Announce
     finder: MetaPathFinder | None = None
@@ -60,12 +60,12 @@ class _Shim:
 
 @dataclass(frozen=True)
 class _Run:
-    """One call of hyperas's minimizer."""
+    """A call of hyperas's minimizer."""
 
     rseed: int | None
     keep_temp: bool
     names: Mapping[str, Any]
-    """What the session has: the globals of the model and data functions."""
+    """The globals of the model and data functions."""
 
 
 _shim: _Shim | None = None
@@ -73,11 +73,11 @@ _run: ContextVar[_Run] = ContextVar("hyperas_run")
 
 
 def enable(announce: Announce = print) -> None:
-    """From now on an import of hyperas works; one line says what was changed, when that happens.
+    """Make hyperas importable; its import announces in one line which functions were wrapped.
 
     Imports neither hyperas nor Keras. A second call does nothing.
     """
-    global _shim  # noqa: PLW0603 - whether the shim is on is a fact about this process
+    global _shim  # noqa: PLW0603 - the patches are state of the process
     if _shim is None:
         _shim = _Shim(announce)
         _shim.finder = HyperasFinder(partial(_wrap, _shim))
@@ -88,7 +88,7 @@ def enable(announce: Announce = print) -> None:
 
 
 def disable() -> None:
-    """Put everything back; a hyperas that is already imported stays imported, as it was made."""
+    """Restore everything; a hyperas that is already imported stays imported, without patches."""
     global _shim  # noqa: PLW0603 - as above
     if _shim is not None:
         if _shim.finder in sys.meta_path:
@@ -132,7 +132,7 @@ def _base_minimizer(original: Any) -> Any:
             **getattr(inspect.unwrap(given["model"]), "__globals__", {}),
         }
         run = _Run(given.get("rseed"), bool(given.get("keep_temp")), names)
-        given["keep_temp"] = True  # hyperas must remove no file: it has written none
+        given["keep_temp"] = True  # there is no file that hyperas could remove
         before = sys.modules.get("temp_model")
         token = _run.set(run)
         try:
@@ -141,7 +141,7 @@ def _base_minimizer(original: Any) -> Any:
             _run.reset(token)
             sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, _TempModel)]
             if before is not None and not isinstance(before.__loader__, _TempModel):
-                sys.modules["temp_model"] = before  # somebody's own module of that name
+                sys.modules["temp_model"] = before  # the user's own module of that name
 
     return base_minimizer
 
@@ -171,21 +171,21 @@ def _fmin(original: Any) -> Any:
 
         if isinstance(kwargs.get("rstate"), np.random.RandomState):
             kwargs["rstate"] = np.random.default_rng(_run.get().rseed)
-        return original(_with_new_options(objective, kwargs["space"]), **kwargs)
+        return original(_with_rebuilt_options(objective, kwargs["space"]), **kwargs)
 
     return fmin
 
 
-def _with_new_options(objective: Any, space: Mapping[str, Any]) -> Any:
-    """What hyperas made the objective; layers among a choice's options are new in every call."""
+def _with_rebuilt_options(objective: Any, space: Mapping[str, Any]) -> Any:
+    """Wrap hyperas's objective so that layers among a choice's options are new in every call."""
     from colab_drive_tuner.templates.rebuild_options import rebuild_options
 
     get_space = objective.__globals__["get_space"]
-    again = {label: partial(lambda label: get_space()[label], label) for label in space}
+    expressions = {label: partial(lambda label: get_space()[label], label) for label in space}
 
     @wraps(objective)
     def call(values: Mapping[str, Any]) -> Any:
-        return objective(rebuild_options(values, space, again))
+        return objective(rebuild_options(values, space, expressions))
 
     return call
 
@@ -200,7 +200,7 @@ def _write_temp_files(original: Any) -> Any:
             file = Path(path)
             if file.exists() and b"def keras_fmin_fnct(space):" not in file.read_bytes():
                 raise UsageError(
-                    f"{file.resolve()} is not hyperas's: move it, or leave out keep_temp=True."
+                    f"{file.resolve()} was not written by hyperas: move it, or omit keep_temp=True."
                 )
             original(tmp_str, path)
 
@@ -208,7 +208,7 @@ def _write_temp_files(original: Any) -> Any:
 
 
 class _TempModel(MetaPathFinder, Loader):
-    """Gives hyperas the module `temp_model` that it believes to have written to disk."""
+    """Provides the module `temp_model` from memory; hyperas would have written it to disk."""
 
     def __init__(self, text: str, supplied: Mapping[str, Any]) -> None:
         self.text, self.supplied = text, supplied
@@ -220,7 +220,7 @@ class _TempModel(MetaPathFinder, Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        # Without a time of change the entry stays, and tracebacks show hyperas's text.
+        # With mtime None, checkcache keeps the entry, and tracebacks show hyperas's text.
         lines = self.text.splitlines(keepends=True)
         linecache.cache[TEMP_FILE] = (len(self.text), None, lines, TEMP_FILE)
         vars(module).update(self.supplied)
@@ -235,7 +235,7 @@ def _model_string(announce: Announce, original: Any) -> Any:
         given = bound.arguments
         check_source_readable(given["model"], given["data"], *(given.get("functions") or ()))
         imports = collect_imports(given["model"], given["notebook_name"], announce)
-        # hyperas reads this instead: it wants a name without .ipynb below the directory.
+        # hyperas reads this notebook instead; it needs a relative name without `.ipynb`.
         with tempfile.TemporaryDirectory() as folder:
             notebook = json.dumps(new_notebook("\n".join(imports)))
             Path(folder, "imports.ipynb").write_text(notebook, "utf-8")

@@ -1,4 +1,4 @@
-"""Import hook for hyperas: Keras has what it imports meanwhile, and its functions are wrapped."""
+"""Import hook that makes hyperas importable on Keras 3 and wraps its functions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ Wrap = Callable[[ModuleType], object]
 
 
 class HyperasFinder(MetaPathFinder):
-    """Finds hyperas as Python does, and has its modules loaded so that they work.
+    """Finds hyperas's modules like Python does, and replaces their loader.
 
     Args:
-        wrap: Called with `hyperas.optim` once that is loaded.
+        wrap: Called with the module `hyperas.optim` after it is loaded.
     """
 
     def __init__(self, wrap: Wrap) -> None:
@@ -23,7 +23,7 @@ class HyperasFinder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Python's own spec of hyperas's modules, with a loader of ours; None for all others."""
+        """Return the spec of a hyperas module with a patched loader; None for other modules."""
         if fullname not in ("hyperas.ensemble", "hyperas.optim"):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
@@ -33,29 +33,29 @@ class HyperasFinder(MetaPathFinder):
 
 
 class _HyperasLoader(Loader):
-    """Loads as the loader within would, then hands the module back to that one."""
+    """Loads a module with its original loader, and then restores that loader."""
 
-    def __init__(self, within: Loader, wrap: Wrap) -> None:
-        self.within, self.wrap = within, wrap
+    def __init__(self, original: Loader, wrap: Wrap) -> None:
+        self.original, self.wrap = original, wrap
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self.within.create_module(spec)
+        return self.original.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = self.within
+        module.__loader__ = self.original
         if module.__spec__ is not None:
-            module.__spec__.loader = self.within
+            module.__spec__.loader = self.original
         if module.__name__ == "hyperas.ensemble":
             with _model_from_yaml():
-                self.within.exec_module(module)
+                self.original.exec_module(module)
         else:
-            self.within.exec_module(module)
+            self.original.exec_module(module)
             self.wrap(module)
 
 
 @contextmanager
 def _model_from_yaml() -> Iterator[None]:
-    """Within the block Keras has the name that hyperas imports and Keras 3 no longer has."""
+    """Context manager that defines `keras.models.model_from_yaml`, which Keras 3 has removed."""
     from keras import models
 
     if hasattr(models, "model_from_yaml"):
@@ -63,7 +63,7 @@ def _model_from_yaml() -> Iterator[None]:
         return
 
     def model_from_yaml(*_: Any, **__: Any) -> Any:
-        raise RuntimeError("Keras reads no YAML any more: save and load models as .keras files.")
+        raise RuntimeError("Keras no longer reads YAML: save and load models as .keras files.")
 
     models.model_from_yaml = model_from_yaml
     try:

@@ -1,4 +1,4 @@
-"""Vote of several classifiers, as hyperas's ensembles have it."""
+"""Voting ensemble of classifiers, like hyperas's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,15 +7,13 @@ from colab_drive_tuner.errors import UsageError
 
 
 class VotingModel:
-    """Classifiers that decide together; `predict` as each of them has it, but for classes.
-
-    The lower class wins a tie.
+    """Ensemble of classifiers whose `predict` returns classes; the lower class wins a tie.
 
     Args:
-        model_list: Models whose `predict` gives the probability of each class.
-        voting: "hard": each model has one vote (or its weight) for its likeliest class; "soft":
-            their probabilities are added up, each times its weight.
-        weights: The weight of each model; None: all weigh the same.
+        model_list: Models whose `predict` returns the probability of each class.
+        voting: "hard": each model votes, with its weight, for its most probable class; "soft":
+            the weighted probabilities are added up.
+        weights: The weight of each model; None: equal weights.
     """
 
     def __init__(
@@ -25,18 +23,18 @@ class VotingModel:
         weights: Sequence[float] | None = None,
     ) -> None:
         if voting not in ("hard", "soft"):
-            raise UsageError(f"voting={voting!r} is neither 'hard' nor 'soft'.")
+            raise UsageError(f"voting must be 'hard' or 'soft', got {voting!r}.")
         if weights is not None and len(weights) != len(model_list):
-            raise UsageError(f"{len(weights)} weights do not fit {len(model_list)} models.")
+            raise UsageError(f"Got {len(weights)} weights for {len(model_list)} models.")
         self.model_list, self.voting, self.weights = list(model_list), voting, weights
 
     def predict(self, x: Any, batch_size: int = 128, verbose: int = 0) -> Any:
-        """The class of each sample, an array of integers of shape (samples,).
+        """Return the class of each sample, an array of integers of shape (samples,).
 
         Args:
-            x: The samples, as the models take them.
-            batch_size: How many samples are predicted at once.
-            verbose: As Keras's `predict` has it.
+            x: The samples, in the format that the models take.
+            batch_size: Number of samples that are predicted at once.
+            verbose: As in Keras's `predict`.
         """
         import numpy as np
 

@@ -1,8 +1,8 @@
-"""`{{...}}` templates in a model function become a hyperopt space, by syntax tree.
+"""Conversion of `{{...}}` templates in a model function to a hyperopt space.
 
-hyperas rewrites the text of notebooks; here the function's own syntax tree is changed and compiled
-again under its own file name and line numbers, so that tracebacks, pdb and warnings show the user's
-own lines, and helpers, globals and closures are simply the user's.
+hyperas rewrites the text of notebooks. This package changes the function's syntax tree and compiles
+it again under the same file name and line numbers, so that tracebacks, pdb and warnings show the
+user's own lines, and the function keeps its helpers, globals and closure.
 """
 
 from colab_drive_tuner.templates.compiled_model import Callee as Callee

@@ -1,4 +1,4 @@
-"""A model function with templates, compiled: its space, and calls of it with sampled values."""
+"""Compiled model functions: the space of their templates, and calls with sampled values."""
 
 import ast
 import inspect
@@ -23,13 +23,13 @@ from colab_drive_tuner.templates.recompile import compile_expressions, compile_w
 from colab_drive_tuner.templates.suppress_warnings import try_sampling
 from colab_drive_tuner.templates.unwrap import templated_function
 
-# hyperas's generated module imports these by itself: models written for it rely on that.
-_OFFERED = (*DISTRIBUTIONS, "hp", "fmin", "tpe", "Trials", "STATUS_OK")
+# hyperas's generated module imports these names, and models written for hyperas rely on that.
+_HYPERAS_NAMES = (*DISTRIBUTIONS, "hp", "fmin", "tpe", "Trials", "STATUS_OK")
 
 
 @dataclass(frozen=True)
 class Callee:
-    """A model function as its caller sees it."""
+    """Name and signature of a model function."""
 
     name: str
     signature: inspect.Signature
@@ -37,24 +37,25 @@ class Callee:
 
 @dataclass(frozen=True)
 class CompiledModel(Callee):
-    """A model function whose templates are known."""
+    """A model function with compiled templates."""
 
     space: Mapping[str, Any]
-    """Label to hyperopt expression, in the order of the source: what hyperas would search."""
+    """Hyperopt expressions by label, in the order of the source."""
     hyperas_names: Mapping[str, str]
-    """By label, the name that the hyperas package gives the hyperparameter."""
+    """The names that the hyperas package gives the hyperparameters, by label."""
     source: str
-    """The function's own text, without its common indentation."""
+    """The function's source, dedented."""
     fingerprint_source: str
-    """Its text without comments and layout: changes only where what it does may change."""
+    """The source, normalized: without comments and layout, so it changes only with the code."""
     _run: Callable[[Mapping[str, Any]], Callable[..., Any]] = field(repr=False)
     _expressions: Mapping[str, Callable[[], Any]] = field(repr=False)
 
     def call(self, values: Mapping[str, Any], data: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
-        """Run the function with `values` in place of its templates; `data` as `bind_data` gives it.
+        """Call the function with `values` in place of its templates.
 
-        Objects among the options of a choice, such as layers, are made anew for each call, so that
-        one trial's weights and random state never reach the next.
+        `data` are its arguments, as returned by `bind_data`. Objects among the options of a choice,
+        such as layers, are created for each call, so that no weights or random state of one trial
+        reach the next.
         """
         model = self._run(rebuild_options(values, self.space, self._expressions))
         return model(**data) if isinstance(data, Mapping) else model(*data)
@@ -66,27 +67,27 @@ def compile_model(
     data_names: Iterable[str] | None = None,
     arguments: Callable[[Callee], Mapping[str, Any]] | None = None,
 ) -> CompiledModel:
-    """Compile the templates of a model function; nothing of the function's body runs.
+    """Compile the templates of a model function without running its body.
 
     `model` may be decorated, a method, a closure or a `functools.partial`. `data_names` are the
-    names local to the data function (`local_names`): hyperas lets a model see them, here a model
-    that uses one is refused with `ObjectiveError`. `arguments` gives the model's arguments by name;
-    it is called where a template reads one of them, and only there. Raises `TemplateError` where a
-    template cannot be compiled, there is none, or the source cannot be read.
+    names local to the data function (`local_names`), which hyperas makes visible to a model; here a
+    model that uses one raises `ObjectiveError`. `arguments` returns the model's arguments by name;
+    it is called only if a template reads one of them. Raises `TemplateError` if a template cannot
+    be compiled, if there is none, or if the source cannot be read.
     """
     from hyperopt.base import Domain, DuplicateLabel
 
     source, wrap = templated_function(model)
     templates = find_templates(source)
-    _refuse_kinds(source)
-    _refuse_helpers(source)
-    unknown = undefined_names(source.function)
-    offered = {name: _offer(name) for name in _OFFERED if name in unknown}
-    _refuse_data_names(source, unknown, frozenset(data_names or ()) - offered.keys())
-    run = compile_with_values(source, offered)
+    _refuse_async_and_generator(source)
+    _refuse_templates_in_helpers(source)
+    undefined = undefined_names(source.function)
+    provided = {name: _hyperas_value(name) for name in _HYPERAS_NAMES if name in undefined}
+    _refuse_data_names(source, undefined, frozenset(data_names or ()) - provided.keys())
+    run = compile_with_values(source, provided)
     callee = Callee(source.function.__name__, inspect.signature(model))
-    read = _arguments_read(source, templates, callee, arguments)
-    expressions = compile_expressions(source, offered | read)()
+    read = _read_arguments(source, templates, callee, arguments)
+    expressions = compile_expressions(source, provided | read)()
     space = {}
     for template in templates:
         try:
@@ -110,14 +111,14 @@ def compile_model(
         space=space,
         hyperas_names={template.label: template.hyperas_label for template in templates},
         source=source.function_text,
-        fingerprint_source=ast.unparse(source.node),
+        fingerprint_source=source.expression,
         _run=lambda values: wrap(run(values)),
         _expressions=expressions,
     )
 
 
 def _advice(template: Template, error: Exception) -> str:
-    """What to write instead, where Python's or hyperopt's own error would not tell."""
+    """Return advice where Python's or hyperopt's own error does not explain the mistake."""
     match template.expression:
         case ast.Call(head, [argument, *more], named) if argument is template.call:
             values = ast.Set([ast.Set([template.call])])
@@ -130,13 +131,13 @@ def _advice(template: Template, error: Exception) -> str:
     return ""
 
 
-def _arguments_read(
+def _read_arguments(
     source: FunctionSource,
     templates: Iterable[Template],
     callee: Callee,
     arguments: Callable[[Callee], Mapping[str, Any]] | None,
 ) -> dict[str, Any]:
-    """The values of the parameters that templates read."""
+    """Return the values of the parameters that templates read."""
     values: Mapping[str, Any] | None = None
     found = {}
     for template in templates:
@@ -153,15 +154,14 @@ def _arguments_read(
     return found
 
 
-def _offer(name: str) -> Any:
+def _hyperas_value(name: str) -> Any:
     import hyperopt
     from hyperopt import hp
 
     return getattr(hp, name, None) or getattr(hyperopt, name)
 
 
-def _refuse_kinds(source: FunctionSource) -> None:
-    """A coroutine or generator function gives no result when it is called."""
+def _refuse_async_and_generator(source: FunctionSource) -> None:
     function, node = source.function, source.node
     kind = "async" if isinstance(node, ast.AsyncFunctionDef) else ""
     kind = kind or ("a generator" if inspect.isgeneratorfunction(function) else "")
@@ -172,8 +172,8 @@ def _refuse_kinds(source: FunctionSource) -> None:
         )
 
 
-def _refuse_helpers(source: FunctionSource) -> None:
-    """A template in a helper would fail in mid-search: there it stays a set in a set."""
+def _refuse_templates_in_helpers(source: FunctionSource) -> None:
+    """Raise `TemplateError` for a template in a helper, where it would fail during the search."""
     model = source.function
     waiting, known = [model], {model.__name__}
     while waiting:
@@ -185,20 +185,20 @@ def _refuse_helpers(source: FunctionSource) -> None:
                 continue
             waiting.append(helper)
             read = None
-            with suppress(TemplateError):  # what cannot be read was not written for templates
+            with suppress(TemplateError):  # a helper without source cannot contain templates
                 read = read_source(helper)
             if read is not None and has_template(read.node):
                 raise TemplateError(
-                    f"{name}(), {read.where(read.node.lineno)}, holds a template, but only "
+                    f"{name}(), {read.where(read.node.lineno)}, contains a template, but only "
                     f"{model.__name__}() may: choose there, and pass the value on."
                 )
 
 
 def _refuse_data_names(
-    source: FunctionSource, unknown: Mapping[str, int], data_names: frozenset[str]
+    source: FunctionSource, undefined: Mapping[str, int], data_names: frozenset[str]
 ) -> None:
     name = source.function.__name__
-    for used, line in unknown.items():
+    for used, line in undefined.items():
         if used in data_names:
             raise ObjectiveError(
                 f"{name}() uses {used!r} in {source.where(line)}, which exists only inside the "

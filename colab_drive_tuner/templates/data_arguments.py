@@ -1,4 +1,4 @@
-"""From what a data function returns to what a model function takes."""
+"""Mapping of a data function's return value to a model function's arguments."""
 
 import ast
 import inspect
@@ -12,7 +12,7 @@ from colab_drive_tuner.templates.function_source import read_source
 
 
 def local_names(data: Callable[..., Any] | None) -> frozenset[str]:
-    """The names that exist only inside a data function; none where that cannot be known."""
+    """Return the names local to a data function; empty if they are unknown."""
     function = None if data is None else inspect.unwrap(data)
     if not isinstance(function, FunctionType):
         return frozenset()
@@ -21,13 +21,13 @@ def local_names(data: Callable[..., Any] | None) -> frozenset[str]:
 
 
 def returned_names(data: Callable[..., Any] | None) -> tuple[str, ...] | None:
-    """The names in `return x, y`, where every return of the function is that one; else None."""
+    """Return the names in `return x, y` if every return of the function is that one; else None."""
     function = None if data is None else inspect.unwrap(data)
     if not isinstance(function, FunctionType):
         return None
     try:
         node = read_source(function).node
-    except TemplateError:  # no source: then the order of the values is all there is
+    except TemplateError:  # without source, only the order of the values is known
         return None
     names = {_names(part) for part in ast.walk(node) if isinstance(part, ast.Return)}
     return names.pop() if len(names) == 1 else None
@@ -44,12 +44,12 @@ def _names(statement: ast.Return) -> tuple[str, ...] | None:
 def bind_data(
     model: Callee, result: Any, *, returned: tuple[str, ...] | None = None
 ) -> tuple[Any, ...] | dict[str, Any]:
-    """Return the model's arguments for what the data function returned, for `CompiledModel.call`.
+    """Return the model's arguments, for `CompiledModel.call`, from the data function's result.
 
-    A tuple gives one argument each, None none, a dict one for each name, anything else one; a model
-    with a single parameter takes a tuple or dict that does not fit otherwise as a whole. Where
-    `returned` (`returned_names(data)`) are the model's parameters in another order, names decide,
-    as they do in hyperas. Raises `ObjectiveError` that says what does not fit.
+    A tuple provides one argument per element, None provides none, a dict one per name, any other
+    value one. A model with a single parameter gets a tuple or dict as a whole if it does not fit
+    otherwise. If `returned` (`returned_names(data)`) lists the model's parameters in another order,
+    arguments are passed by name, as in hyperas. Raises `ObjectiveError` if they do not fit.
     """
     values = () if result is None else result
     wanted = [
@@ -60,7 +60,7 @@ def bind_data(
     if isinstance(values, Mapping):
         if _fits(model, (), values):
             return dict(values)
-        if _whole(model, wanted) and not values.keys() & wanted:
+        if _takes_one_value(model, wanted) and not values.keys() & wanted:
             return (values,)
         raise ObjectiveError(
             f"The data function returned {_listed(list(values))}, but {model.name}() takes "
@@ -69,7 +69,7 @@ def bind_data(
     if not isinstance(values, tuple):
         values = tuple(values) if isinstance(values, list) and len(wanted) != 1 else (values,)
     if not _fits(model, values, {}):
-        if isinstance(result, tuple) and _whole(model, wanted):
+        if isinstance(result, tuple) and _takes_one_value(model, wanted):
             return (result,)
         raise ObjectiveError(
             f"The data function returned {_count(len(values))}, but {model.name}() takes "
@@ -82,7 +82,7 @@ def bind_data(
 
 
 def named_arguments(model: Callee, bound: tuple[Any, ...] | Mapping[str, Any]) -> dict[str, Any]:
-    """The model's arguments by name, defaults included, as `bind_data` gives them."""
+    """Return the arguments from `bind_data` by name, including defaults."""
     bind = model.signature.bind
     given = bind(**bound) if isinstance(bound, Mapping) else bind(*bound)
     given.apply_defaults()
@@ -97,8 +97,8 @@ def _fits(model: Callee, values: tuple[Any, ...], named: Mapping[str, Any]) -> b
     return True
 
 
-def _whole(model: Callee, wanted: list[str]) -> bool:
-    """Whether the model can take one value only, or any number by position alone."""
+def _takes_one_value(model: Callee, wanted: list[str]) -> bool:
+    """Return whether the model takes a single argument, or any number of positional ones."""
     return len(wanted) <= 1 and _fits(model, (None,), {})
 
 

@@ -1,8 +1,8 @@
-"""Cache of what data functions returned, while this process lives: nothing is loaded twice.
+"""Cache of the results of data functions, for the lifetime of the process.
 
-Loading may take minutes, and people run cells again and again. So `data()` runs once, and again
-when running it could give something else: its source, its arguments, or a helper, constant or
-module that it uses has changed. What it reads from disk or network is not watched.
+Loading may take minutes, and cells are run repeatedly. So `data()` runs once, and again only if its
+source, its arguments, or a helper, constant or module that it uses has changed. Files and network
+resources that it reads are not checked for changes.
 """
 
 import functools
@@ -19,40 +19,41 @@ from colab_drive_tuner.user_warnings import warn_user
 DataArguments = Sequence[Any] | Mapping[str, Any]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), PurePath)
-_LONGEST = 1000  # items of a collection that are compared one by one
+_MAX_COMPARED = 1000  # items of a collection; longer ones are compared by identity
 
 _loaded: dict[tuple[str, str], tuple[Any, Any]] = {}
-"""By module and name of the data function: what it depended on, and what it returned."""
+"""Dependencies and result of each data function, by its module and name."""
 
 
 def load_data(data: Any, arguments: DataArguments | None = None, *, again: bool = False) -> Any:
-    """Return what `data(*arguments)` returns, or returned earlier in this process.
+    """Return `data(*arguments)`, cached; `data` itself if it is not callable.
 
-    `arguments` may be a dict by name. What is no function is the data itself. With `again` the
-    function runs in any case. Iterators are never kept: one that was read has nothing left. Raises
-    `UsageError` and `ObjectiveError` where it cannot be called so.
+    `arguments` may be a dict by name. With `again` the function runs in any case. Results with
+    iterators are not cached, because a consumed iterator is empty. Raises `UsageError` or
+    `ObjectiveError` if the function cannot be called with the arguments.
     """
-    given, named = _checked(data, arguments)
+    given, named = _check_arguments(data, arguments)
     if not callable(data):
         return data
     key = (
         str(getattr(data, "__module__", "")),
         str(getattr(data, "__qualname__", type(data).__qualname__)),
     )
-    if not again and key in _loaded and _loaded[key][0] == _depends((data, given, named), set()):
-        return _loaded[key][1]
-    _loaded.pop(key, None)  # so that the old data makes room for the new
+    if not again and key in _loaded:
+        if _loaded[key][0] == _fingerprint((data, given, named), set()):
+            return _loaded[key][1]
+    _loaded.pop(key, None)  # frees the old data before the new is loaded
     result = data(*given, **named)
     parts = _parts(result)
     if any(isinstance(part, Generator) for part in parts):
         warn_user(
-            f"{key[1]}() returned a generator: what one trial reads of it is gone for the next. "
-            "Return a list, or a function that makes a new one.",
+            f"{key[1]}() returned a generator: items that one trial reads are missing in the next. "
+            "Return a list, or a function that creates a new generator.",
             DataWarning,
         )
     if not any(isinstance(part, Iterator) for part in parts):
-        # Afterwards: what the function itself did to a counter or a list is no change.
-        _loaded[key] = _depends((data, given, named), set()), result
+        # Computed after the call: a counter or list changed by the function itself is no change.
+        _loaded[key] = _fingerprint((data, given, named), set()), result
     return result
 
 
@@ -62,7 +63,7 @@ def _parts(result: Any) -> list[Any]:
     return list(result) if isinstance(result, tuple | list) else [result]
 
 
-def _checked(
+def _check_arguments(
     data: Any, arguments: DataArguments | None
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     if arguments is None:
@@ -74,7 +75,7 @@ def _checked(
         )
     if not callable(data):
         if arguments:
-            raise UsageError("data_args= goes with a data function, and there is none.")
+            raise UsageError("data_args= needs a data function, and there is none.")
         return (), {}
     if inspect.iscoroutinefunction(data) or inspect.isasyncgenfunction(data):
         raise ObjectiveError(
@@ -90,67 +91,68 @@ def _checked(
         raise ObjectiveError(
             f"{name}() cannot be called with data_args={arguments!r:.80}: {error}."
         ) from error
-    except ValueError:  # a builtin that does not tell its parameters
+    except ValueError:  # a builtin without a signature
         pass
     return given, named
 
 
-class _Same:
-    """Equal to itself only; holds the object, so that no other one can be taken for it."""
+class _Identity:
+    """Compares an object by identity; references it, so that its id is not reused."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.value is other.value
+        return isinstance(other, _Identity) and self.value is other.value
 
-    __hash__ = None  # type: ignore[assignment]  # what it holds may have none
+    __hash__ = None  # type: ignore[assignment]  # the object may not be hashable
 
 
-def _depends(value: Any, known: set[int]) -> Any:
-    """Something that is equal where `value` would do the same: by content if that can be seen."""
+def _fingerprint(value: Any, known: set[int]) -> Any:
+    """Return a value that changes if `value` behaves differently: by content where possible."""
     if isinstance(value, _PLAIN):
         return type(value).__name__, repr(value)
     if id(value) in known:
-        return "above"
+        return "recursion"
     known |= {id(value)}
     if isinstance(value, FunctionType):
-        return _function(value, known)
+        return _function_fingerprint(value, known)
     if isinstance(value, MethodType):
-        return _depends(value.__func__, known), _Same(value.__self__)
+        return _fingerprint(value.__func__, known), _Identity(value.__self__)
     if isinstance(value, functools.partial):
-        return [_depends(part, known) for part in (value.func, value.args, value.keywords)]
+        return [_fingerprint(part, known) for part in (value.func, value.args, value.keywords)]
     if isinstance(value, ModuleType):
         return "module", value.__name__
-    if isinstance(value, tuple | list | dict) and len(value) <= _LONGEST:
+    if isinstance(value, tuple | list | dict) and len(value) <= _MAX_COMPARED:
         parts = [*value, *value.values()] if isinstance(value, dict) else value
-        return type(value).__name__, [_depends(part, known) for part in parts]
-    return _Same(value)
+        return type(value).__name__, [_fingerprint(part, known) for part in parts]
+    return _Identity(value)
 
 
-def _function(function: FunctionType, known: set[int]) -> Any:
+def _function_fingerprint(function: FunctionType, known: set[int]) -> Any:
     cells = [cell_content(cell) for cell in function.__closure__ or ()]
     parts = [function.__defaults__, function.__kwdefaults__, *cells]
     used = sorted(global_names(function.__code__) & function.__globals__.keys())
     values = {name: function.__globals__[name] for name in used}
-    # Helpers of the same notebook or file are looked into; those of libraries stay what they are.
-    foreign = [
-        isinstance(part, FunctionType) and part.__globals__ is not function.__globals__
-        for part in values.values()
-    ]
+
+    def dependency(value: Any) -> Any:
+        # Helpers in the same notebook or file are inspected; those of libraries do not change.
+        is_library = (
+            isinstance(value, FunctionType) and value.__globals__ is not function.__globals__
+        )
+        return _Identity(value) if is_library else _fingerprint(value, known)
+
     return (
-        _code(function.__code__),
-        [_depends(part, known) for part in parts],
-        [
-            (name, _Same(part) if other else _depends(part, known))
-            for (name, part), other in zip(values.items(), foreign, strict=True)
-        ],
+        _code_fingerprint(function.__code__),
+        [_fingerprint(part, known) for part in parts],
+        [(name, dependency(value)) for name, value in values.items()],
     )
 
 
-def _code(code: CodeType) -> Any:
-    """What a function does, without where it stands."""
+def _code_fingerprint(code: CodeType) -> Any:
+    """Return the content of a code object without its file name and line numbers."""
     constants = [
-        _code(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts
+        _code_fingerprint(part) if isinstance(part, CodeType) else repr(part)
+        for part in code.co_consts
     ]
     return code.co_code, code.co_names, code.co_varnames, constants

@@ -1,4 +1,4 @@
-"""Names that a function reads from outside: globals, and the cells of its closure."""
+"""Free names of a function: the globals that it reads, and its closure cells."""
 
 import builtins
 import dis
@@ -9,20 +9,20 @@ _LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 
 
 def global_names(code: CodeType) -> set[str]:
-    """The global names that a function and those inside it read."""
+    """Return the global names that a function and its nested functions read."""
     names = {part.argval for part in dis.get_instructions(code) if part.opname in _LOADS}
     return names.union(*map(global_names, nested_code_objects(code)))
 
 
 def undefined_names(function: FunctionType) -> dict[str, int]:
-    """Global names that a function reads and nobody has defined (yet), with the line of each."""
+    """Return the undefined global names that a function reads, with the line of each."""
     return _unknown(function.__code__, {*function.__globals__, *vars(builtins)})
 
 
 def is_recursive(function: FunctionType) -> bool:
-    """Whether the function reads its own name, and that means itself, or what is wrapped around it.
+    """Return whether the function reads its own name, and it refers to itself or its wrapper.
 
-    It does not where the name is a method's, or has been given to something else.
+    False if the name is that of a method, or has been reassigned.
     """
     code, name = function.__code__, function.__code__.co_name
     if name in code.co_freevars:
@@ -33,7 +33,7 @@ def is_recursive(function: FunctionType) -> bool:
 
 
 def cell_content(cell: CellType) -> Any:
-    """What a variable of a closure holds; None where it has no value yet."""
+    """Return the value of a closure variable; None if it has none yet."""
     try:
         return cell.cell_contents
     except ValueError:
@@ -41,7 +41,7 @@ def cell_content(cell: CellType) -> Any:
 
 
 def nested_code_objects(code: CodeType) -> list[CodeType]:
-    """The functions, classes and comprehensions directly inside a function."""
+    """Return the code of functions, classes and comprehensions directly inside a function."""
     return [constant for constant in code.co_consts if isinstance(constant, CodeType)]
 
 

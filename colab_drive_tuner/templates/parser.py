@@ -1,8 +1,8 @@
-"""The templates of a function: their places, their distributions and what they read.
+"""Parser of the templates in a function: positions, distributions and the names they read.
 
-`{{choice([1, 2])}}` is Python: a set in a set. It could never run as such (a set cannot be a set's
-element), so every set in a set is taken for a template, also with blanks between the braces; one
-that holds anything but one expression is refused.
+`{{choice([1, 2])}}` is valid Python: a set in a set. It can never run, because a set is not
+hashable, so every set in a set is a template, also with spaces between the braces. A template that
+does not contain exactly one expression is refused.
 """
 
 import ast
@@ -28,9 +28,9 @@ DISTRIBUTIONS = (
     "lognormal",
     "qlognormal",
 )
-"""Every distribution of hyperas, and `uniformint`, which its development version adds."""
+"""The distributions of hyperas, and `uniformint`, which its development version adds."""
 
-# An even number of braces in an f-string is text; before a distribution it was meant as a template.
+# In an f-string, pairs of braces are text; before a distribution they are meant as a template.
 _IN_F_STRING = re.compile(
     r"(?<!\{)(?:\{\{)+\s*(?:hp\s*\.\s*)?(?:" + "|".join(DISTRIBUTIONS) + r")\s*\("
 )
@@ -48,38 +48,37 @@ _SCOPES = (
 
 @dataclass(frozen=True)
 class Template:
-    """One template of a function."""
+    """A template in a function."""
 
     label: str
     hyperas_label: str
-    """The name that the hyperas package gives it."""
+    """The name that the hyperas package gives the hyperparameter."""
     text: str
     line: int
     node: ast.Set
     """The outer braces."""
     call: ast.Call
-    """The call of the distribution in it, which wants the label as its first argument."""
+    """The call of the distribution, which takes the label as its first argument."""
     reads: frozenset[str]
-    """The parameters of the function that it reads: their values come from the data function."""
+    """The function's parameters that the template reads; the data function provides them."""
 
     @property
     def expression(self) -> ast.expr:
-        """What stands between the braces."""
-        return _inner(self.node).elts[0]
+        """The expression between the braces."""
+        return _inner_set(self.node).elts[0]
 
 
-def _inner(node: ast.Set) -> ast.Set:
-    """The inner braces of a template."""
+def _inner_set(node: ast.Set) -> ast.Set:
     inner = node.elts[0]
     assert isinstance(inner, ast.Set)  # noqa: S101 - for the type checker
     return inner
 
 
 def find_templates(source: FunctionSource) -> list[Template]:
-    """The templates of a function in the order of its text; an error names the line."""
+    """Return the templates of a function in the order of the source; an error names the line."""
     body = source.node.body if isinstance(source.node.body, list) else [source.node.body]
     found = sorted(
-        (found for part in body for found in _search(part, source, frozenset())),
+        (found for part in body for found in _find(part, source, frozenset())),
         key=lambda found: (found[0].lineno, found[0].col_offset),
     )
     calls = [_distribution_call(node, source) for node, _ in found]
@@ -91,13 +90,13 @@ def find_templates(source: FunctionSource) -> list[Template]:
     ]
 
 
-def _search(
+def _find(
     node: ast.AST, source: FunctionSource, nested: frozenset[str]
 ) -> Iterator[tuple[ast.Set, frozenset[str]]]:
     """Yield each template with the names that are local to functions and loops around it."""
     if _is_template(node):
         assert isinstance(node, ast.Set)  # noqa: S101 - for the type checker
-        _refuse_misshapen(node, source)
+        _check_shape(node, source)
         yield node, nested
         return
     if isinstance(node, ast.JoinedStr):
@@ -110,49 +109,49 @@ def _search(
     if isinstance(node, _SCOPES):
         nested |= names_bound_in(node)
     for child in ast.iter_child_nodes(node):
-        yield from _search(child, source, nested)
+        yield from _find(child, source, nested)
 
 
 def _is_template(node: ast.AST) -> bool:
-    """Whether this is a set in a set; a set of templates, `{ {{...}} }`, is an ordinary set."""
+    """Return whether a node is a set in a set; a set of templates, `{ {{...}} }`, is not one."""
     return isinstance(node, ast.Set) and any(
         isinstance(part, ast.Set) and not _is_template(part) for part in node.elts
     )
 
 
 def has_template(node: ast.AST) -> bool:
-    """Whether there is a template, well-formed or not, anywhere under `node`."""
+    """Return whether `node` contains a template, well-formed or not."""
     return any(_is_template(part) for part in ast.walk(node))
 
 
-def _refuse_misshapen(node: ast.Set, source: FunctionSource) -> None:
+def _check_shape(node: ast.Set, source: FunctionSource) -> None:
     inner = node.elts[0]
     if len(node.elts) != 1 or not isinstance(inner, ast.Set) or len(inner.elts) != 1:
         raise TemplateError(
-            f"The template {ast.unparse(node)}, {source.where(node.lineno)}, must hold one "
+            f"The template {ast.unparse(node)}, {source.where(node.lineno)}, must contain one "
             "distribution and nothing else, such as {{uniform(0, 1)}}."
         )
     if has_template(inner.elts[0]):
         raise TemplateError(
-            f"A template within a template, {source.where(node.lineno)}: inside write hyperopt's "
-            "own call with a name of its own, such as {{choice([0, hp.uniform('rate', 0, 1)])}}."
+            f"A template within a template, {source.where(node.lineno)}: write the inner one as a "
+            "hyperopt call with its own name, such as {{choice([0, hp.uniform('rate', 0, 1)])}}."
         )
 
 
 def _distribution_call(node: ast.Set, source: FunctionSource) -> ast.Call:
-    inner = _inner(node)
+    inner = _inner_set(node)
     calls = list(_outermost_calls(inner.elts[0]))
     if len(calls) == 1:
         match calls[0].args:
             case [ast.Constant(value=str(label)), *_]:
                 raise TemplateError(
                     f"The template {ast.unparse(node)}, {source.where(node.lineno)}, names itself "
-                    f"{label!r}: leave that out, its name comes from what stands before it."
+                    f"{label!r}: leave that out, the name comes from the code before the template."
                 )
         return calls[0]
     where = f"{ast.unparse(node)}, {source.where(node.lineno)},"
     if calls:
-        raise TemplateError(f"The template {where} holds {len(calls)} distributions: split it.")
+        raise TemplateError(f"The template {where} contains {len(calls)} distributions: split it.")
     other = next((part for part in ast.walk(inner) if isinstance(part, ast.Call)), None)
     known = ", ".join(DISTRIBUTIONS)
     if other is None:
@@ -172,7 +171,7 @@ def _outermost_calls(node: ast.AST) -> Iterator[ast.Call]:
 
 
 def distribution(head: ast.expr) -> str | None:
-    """The distribution that a call's head names: `choice`, `hp.choice`, `distributions.choice`."""
+    """Return the distribution named by `choice`, `hp.choice` or `distributions.choice`; or None."""
     match head:
         case (
             ast.Name(id=name)
@@ -186,36 +185,33 @@ def distribution(head: ast.expr) -> str | None:
 def _parameters_read(
     node: ast.Set, nested: frozenset[str], source: FunctionSource
 ) -> frozenset[str]:
-    """The parameters that a template reads; other names that are local to the function are refused.
+    """Return the parameters that a template reads; raise for other names local to the function.
 
-    A parameter that the function assigns anew is such a name, too.
+    A parameter that the function reassigns is such a name, too.
     """
-    inner = _inner(node)
+    inner = _inner_set(node)
     own = frozenset().union(*(names_bound_in(n) for n in ast.walk(inner) if isinstance(n, _SCOPES)))
     imported = {name for statement in imports(source.node) for name in imported_names(statement)}
     calls = {id(call.func) for call in _outermost_calls(inner)}
     names = {
         part.id for part in ast.walk(inner) if isinstance(part, ast.Name) and id(part) not in calls
     }
-    given = {argument.arg for argument in parameters(source.node.args)}
-    given -= nested | names_bound_in(source.node, given=False)
-    for name in sorted(names & (nested | names_bound_in(source.node)) - own - imported - given):
+    usable = {argument.arg for argument in parameters(source.node.args)}
+    usable -= nested | names_bound_in(source.node, with_parameters=False)
+    for name in sorted(names & (nested | names_bound_in(source.node)) - own - imported - usable):
         raise TemplateError(
             f"The template {ast.unparse(node)}, {source.where(node.lineno)}, uses {name!r}, which "
             f"exists only while {source.function.__name__}() runs; the space must be known before: "
             "use constants, names from outside the function, or its parameters."
         )
-    return frozenset(names & given - own)
+    return frozenset(names & usable - own)
 
 
-def names_bound_in(scope: ast.AST, *, given: bool = True) -> frozenset[str]:
-    """The names that are local to a function, class or comprehension; nested ones apart.
-
-    Without `given`, only those that it binds itself, and not its parameters.
-    """
+def names_bound_in(scope: ast.AST, *, with_parameters: bool = True) -> frozenset[str]:
+    """Return the names local to a function, class or comprehension, without nested scopes."""
     bound: set[str] = set()
     outside: set[str] = set()
-    if given and isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+    if with_parameters and isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
         bound.update(argument.arg for argument in parameters(scope.args))
     waiting = list(ast.iter_child_nodes(scope))
     while waiting:
@@ -241,10 +237,10 @@ def names_bound_in(scope: ast.AST, *, given: bool = True) -> frozenset[str]:
 
 
 def imports(node: ast.AST) -> list[ast.Import | ast.ImportFrom]:
-    """The import statements anywhere in a function."""
+    """Return all import statements in a function."""
     return [part for part in ast.walk(node) if isinstance(part, ast.Import | ast.ImportFrom)]
 
 
 def imported_names(statement: ast.Import | ast.ImportFrom) -> list[str]:
-    """The names that an import statement binds."""
+    """Return the names that an import statement binds."""
     return [alias.asname or alias.name.partition(".")[0] for alias in statement.names]

@@ -1,9 +1,9 @@
-"""Options of a choice that are objects, made anew for every trial.
+"""Re-creation, for every trial, of objects among the options of a choice.
 
-`{{choice([Dropout(0.5), Activation("linear")])}}` makes its layers once, when the space is built.
-Used in trial after trial, a layer carries weights and random state from one to the next, and a
-search that is resumed in another process would go other ways. So a call makes the template's
-options again and takes those that stand where the sampled ones stood.
+`{{choice([Dropout(0.5), Activation("linear")])}}` creates its layers once, when the space is built.
+A layer used by several trials would carry weights and random state from one to the next, and a
+search resumed in another process would give other results. So each call evaluates the template
+again and takes the new objects at the positions of the sampled ones.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,13 +18,13 @@ def rebuild_options(
     space: Mapping[str, Any],
     expressions: Mapping[str, Callable[[], Any]],
 ) -> dict[str, Any]:
-    """`values`, with new objects for those that came out of the space itself."""
+    """Return `values` with newly created objects in place of those from the space."""
     result = dict(values)
     for label, value in values.items():
         if label in expressions and not _is_stateless(value):
             old, new = _objects(space[label]), _objects(expressions[label]())
             if len(old) == len(new):
-                result[label] = _exchange(value, {id(a): b for a, b in zip(old, new, strict=True)})
+                result[label] = _replace(value, {id(a): b for a, b in zip(old, new, strict=True)})
     return result
 
 
@@ -39,19 +39,19 @@ def _is_stateless(value: Any) -> bool:
 
 
 def _objects(expression: Any) -> list[Any]:
-    """The objects in a hyperopt expression, in an order that depends on its shape alone."""
+    """Return the objects in a hyperopt expression, in an order given by its structure alone."""
     from hyperopt.pyll import Literal, dfs
 
     return [node.obj for node in dfs(expression) if isinstance(node, Literal)]
 
 
-def _exchange(value: Any, replacements: Mapping[int, Any]) -> Any:
+def _replace(value: Any, replacements: Mapping[int, Any]) -> Any:
     if _is_stateless(value):
         return value
     if id(value) in replacements:
         return replacements[id(value)]
     if isinstance(value, dict):
-        return {key: _exchange(part, replacements) for key, part in value.items()}
+        return {key: _replace(part, replacements) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_exchange(part, replacements) for part in value)
+        return type(value)(_replace(part, replacements) for part in value)
     return value

@@ -1,9 +1,9 @@
-"""The model function compiled again, with its templates replaced.
+"""Compilation of the model function with its templates replaced.
 
-The tree of the whole file is compiled, and only the model function's code is taken from it: once
-with a lookup of the sampled value where a template stood, once with nothing but its imports and its
-templates. Both run as the user's function would: in its live globals and closure cells, under its
-file name and line numbers. Nothing else of the file is run again.
+The tree of the whole file is compiled, and only the model function's code object is used: once with
+each template replaced by a lookup of the sampled value, and once reduced to imports and templates.
+Both run with the globals, closure cells, file name and line numbers of the user's function. Nothing
+else in the file runs again.
 """
 
 import __future__
@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-from colab_drive_tuner.errors import TemplateError
 from colab_drive_tuner.templates.free_names import is_recursive, nested_code_objects
-from colab_drive_tuner.templates.function_source import FunctionSource
+from colab_drive_tuner.templates.function_source import FunctionSource, source_changed
 from colab_drive_tuner.templates.parser import (
     Template,
     distribution,
@@ -26,24 +25,27 @@ from colab_drive_tuner.templates.parser import (
 )
 from colab_drive_tuner.templates.suppress_warnings import suppress_warnings
 
-# The names under which values and hyperopt's `hp` reach the compiled code: variables of a function
-# around it, so that nested functions and comprehensions see them, nobody's globals are touched, and
-# a traceback shows the parameters that the user wrote.
+# Names of the sampled values and of hyperopt's `hp` in the compiled code. They are variables of an
+# enclosing function, so that nested functions and comprehensions see them, the user's globals are
+# not changed, and a traceback shows the parameters that the user wrote.
 _VALUES = "__cdt_values__"
 _HYPEROPT = "__cdt_hp__"
 
 
 def compile_with_values(
-    source: FunctionSource, offered: Mapping[str, Any]
+    source: FunctionSource, provided: Mapping[str, Any]
 ) -> Callable[[Mapping[str, Any]], FunctionType]:
-    """Return what makes of sampled values the user's function with these in place of templates."""
+    """Return a callable that creates the user's function with given values for its templates.
+
+    `provided` are additional variables by name.
+    """
     code, recursive = source.function.__code__, is_recursive(source.function)
     copied = copy.deepcopy(source)
     lookups: dict[int, ast.expr] = {}
     for template in find_templates(copied):
         values = ast.Name(_VALUES, ast.Load())
         lookup = ast.Subscript(values, ast.Constant(template.label), ast.Load())
-        lookups[id(template.node)] = _placed(lookup, template.node)
+        lookups[id(template.node)] = _at_position_of(lookup, template.node)
     _Replace(lookups).visit(copied.node)
     node = copied.node
     if isinstance(node, ast.Lambda):
@@ -51,10 +53,10 @@ def compile_with_values(
     else:
         node.body = [copy.copy(node)]
         node.decorator_list = []
-        if not (recursive or node.name in (*offered, *code.co_freevars)):
-            # The name that it has here must not hide a global one from it.
+        if not (recursive or node.name in (*provided, *code.co_freevars)):
+            # The function's name in the enclosing function must not shadow a global variable.
             node.body.insert(0, ast.Global([node.name]))
-    node.args = _keywords(_VALUES, *offered)
+    node.args = _keyword_parameters(_VALUES, *provided)
     outer = _compile(copied, _VALUES)
     new = next(
         nested
@@ -64,46 +66,48 @@ def compile_with_values(
     )
     new = new.replace(co_qualname=code.co_qualname)  # IPython shows it
     itself = code.co_name if recursive else None
-    return lambda values: _function(source.function, new, {_VALUES: values, **offered}, itself)
+    return lambda values: _copy(source.function, new, {_VALUES: values, **provided}, itself)
 
 
 def compile_expressions(
-    source: FunctionSource, offered: Mapping[str, Any]
+    source: FunctionSource, provided: Mapping[str, Any]
 ) -> Callable[[], dict[str, Callable[[], Any]]]:
-    """Return a function whose result maps each label to what makes its hyperopt expression.
+    """Return a function whose result maps each label to a factory of its hyperopt expression.
 
-    `offered` are names that it finds beside its own: parameters that templates read among them.
+    `provided` are additional variables by name, including parameters that templates read.
     """
     from hyperopt import hp
 
     copied = copy.deepcopy(source)
-    thunks = ast.Dict([], [])
+    factories = ast.Dict([], [])
     templates = find_templates(copied)
     for template in templates:
         call = template.call
         head = ast.Attribute(
             ast.Name(_HYPEROPT, ast.Load()), distribution(call.func) or "", ast.Load()
         )
-        call.func = _placed(head, call.func)
-        call.args.insert(0, _placed(ast.Constant(template.label), call))
-        thunks.keys.append(_placed(ast.Constant(template.label), template.node))
-        thunks.values.append(_placed(ast.Lambda(_keywords(), template.expression), template.node))
+        factory = ast.Lambda(_keyword_parameters(), template.expression)
+        call.func = _at_position_of(head, call.func)
+        call.args.insert(0, _at_position_of(ast.Constant(template.label), call))
+        factories.keys.append(_at_position_of(ast.Constant(template.label), template.node))
+        factories.values.append(_at_position_of(factory, template.node))
     node = copied.node
-    _placed(thunks, node)
-    node.args = _keywords(_HYPEROPT, *offered)
+    _at_position_of(factories, node)
+    node.args = _keyword_parameters(_HYPEROPT, *provided)
     if isinstance(node, ast.Lambda):
-        node.body = thunks
+        node.body = factories
     else:
-        node.body = [*_imports_for(templates, node), _placed(ast.Return(thunks), node)]
+        returned = _at_position_of(ast.Return(factories), node)
+        node.body = [*_imports_for(templates, node), returned]
         node.decorator_list = []
         node.returns = None
-    function = _function(source.function, _compile(copied, _HYPEROPT), {})
-    function.__kwdefaults__ = {_HYPEROPT: hp, **offered}
+    function = _copy(source.function, _compile(copied, _HYPEROPT), {})
+    function.__kwdefaults__ = {_HYPEROPT: hp, **provided}
     return function
 
 
 def _imports_for(templates: list[Template], function: ast.AST) -> Iterator[ast.stmt]:
-    """The function's imports of names that its templates use; what it tries may fail."""
+    """Yield the function's imports of names used by its templates; those in `try` may fail."""
     parts = [part for template in templates for part in ast.walk(template.expression)]
     used = {part.id for part in parts if isinstance(part, ast.Name)}
     blocks = [part for part in ast.walk(function) if isinstance(part, ast.Try | ast.If)]
@@ -113,7 +117,7 @@ def _imports_for(templates: list[Template], function: ast.AST) -> Iterator[ast.s
             continue
         if id(statement) in conditional:
             failed = ast.ExceptHandler(ast.Name("ImportError", ast.Load()), None, [ast.Pass()])
-            yield _placed(ast.Try([statement], [failed], [], []), statement)
+            yield _at_position_of(ast.Try([statement], [failed], [], []), statement)
         else:
             yield statement
 
@@ -126,12 +130,12 @@ class _Replace(ast.NodeTransformer):
         return self.replacements.get(id(node)) or self.generic_visit(node)
 
 
-def _placed(node: Any, place: ast.AST) -> Any:
-    """The node at the position of another, so that a traceback shows that."""
-    return ast.fix_missing_locations(ast.copy_location(node, place))
+def _at_position_of(node: Any, other: ast.AST) -> Any:
+    """Return `node` with the position of `other`, which a traceback then shows."""
+    return ast.fix_missing_locations(ast.copy_location(node, other))
 
 
-def _keywords(*names: str) -> ast.arguments:
+def _keyword_parameters(*names: str) -> ast.arguments:
     return ast.arguments([], [], None, [ast.arg(n) for n in names], [None for _ in names], None, [])
 
 
@@ -151,12 +155,12 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
         yield from _codes(nested)
 
 
-def _function(
+def _copy(
     original: FunctionType, code: CodeType, bound: Mapping[str, Any], itself: str | None = None
 ) -> FunctionType:
-    """A function like the original, with other code, in which some more variables are given.
+    """Return a copy of a function with other code and additional closure variables.
 
-    Where it calls itself, `itself` is the variable that holds it.
+    `itself` is the name by which a recursive function calls itself.
     """
     cells = dict(zip(original.__code__.co_freevars, original.__closure__ or (), strict=True))
     cells |= {name: CellType(value) for name, value in bound.items()}
@@ -164,10 +168,7 @@ def _function(
         cells[itself] = CellType()
     missing = [name for name in code.co_freevars if name not in cells]
     if missing:
-        raise TemplateError(
-            f"{code.co_filename} no longer holds {original.__name__}() as it was when Python read "
-            "it: run the cell that defines it again, or restart."
-        )
+        raise source_changed(code.co_filename, original.__name__)
     function = FunctionType(
         code,
         original.__globals__,

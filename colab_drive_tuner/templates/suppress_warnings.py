@@ -1,4 +1,4 @@
-"""Suppress duplicate warnings while parsing or sampling a template, one thread at a time."""
+"""Suppression of duplicate warnings while parsing or sampling a template, one thread at a time."""
 
 import io
 import threading
@@ -8,16 +8,16 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 _lock = threading.RLock()
-"""CPython 3.11's parser fails now and then where threads use it at once ("AST constructor recursion
-depth mismatch"), and what is suppressed here is suppressed for the whole process."""
+"""CPython 3.11's parser sometimes fails if several threads use it ("AST constructor recursion depth
+mismatch"), and warnings are suppressed for the whole process."""
 
 
 @contextmanager
 def suppress_warnings() -> Iterator[None]:
-    """Within the block, no warnings, and no other thread in such a block.
+    """Context manager without warnings, entered by one thread at a time.
 
-    Those of the user's source were given when it was first compiled; those of hyperopt's draws come
-    when the search draws.
+    The user has seen the warnings of the source when it was first compiled, and hyperopt emits
+    those of sampling again during the search.
     """
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -25,10 +25,10 @@ def suppress_warnings() -> Iterator[None]:
 
 
 def try_sampling(expression: Any) -> None:
-    """Draw once from a hyperopt expression, and raise what that raises.
+    """Sample a hyperopt expression once, to raise its errors before the search starts.
 
-    hyperopt checks most arguments only when it draws, which a search does much later. It also
-    prints what it could not draw; the error says so better.
+    hyperopt checks most arguments only when it samples. It also prints the failed expression, which
+    is suppressed because the error names it.
     """
     import numpy as np
     from hyperopt.pyll import as_apply, dfs
@@ -46,7 +46,7 @@ def try_sampling(expression: Any) -> None:
 
 
 def _check_bounds(randint: Any) -> None:
-    """TPE fails on a fraction, but only once it has learned from its first trials."""
+    """Raise for non-integer bounds, with which TPE fails, but only after its startup trials."""
     for bound in [*randint.pos_args, *(value for name, value in randint.named_args)]:
         value = getattr(bound, "obj", None)
         if isinstance(value, float):

@@ -1,9 +1,10 @@
-"""Names of templates, after hyperas's rule, and those that are clearer than hyperas's.
+"""Names of templates: hyperas's rule, with clearer names for annotated and converted values.
 
-The rule: the word before `=` or `(` in front of the template; without one, the previous template's;
-equal text takes the name of its first named occurrence; a name met again gets `_1`, `_2`, ... Where
-that word is an annotation (`units: int = {{...}}`) or a conversion (`units=int({{...}})`), the name
-is that of the variable, keyword or key, whatever its text: hyperas would call all of them `int`.
+hyperas's rule: the word before `=` or `(` in front of the template; without one, the previous
+template's name; equal text gets the name of its first named occurrence; a repeated name gets `_1`,
+`_2`, ... If that word is an annotation (`units: int = {{...}}`) or a conversion
+(`units=int({{...}})`), the name is that of the variable, keyword or key, regardless of the text:
+hyperas would name all of them `int`.
 """
 
 import ast
@@ -16,7 +17,7 @@ from colab_drive_tuner.templates.function_source import FunctionSource
 
 @dataclass(frozen=True)
 class TemplateName:
-    """The text of a template and its names."""
+    """Text and names of a template."""
 
     text: str
     label: str
@@ -25,7 +26,7 @@ class TemplateName:
 
 
 def name_templates(source: FunctionSource, nodes: list[ast.Set]) -> list[TemplateName]:
-    """The names of a function's templates, whose nodes are given in the order of its text."""
+    """Return the names of a function's templates; `nodes` are in the order of the source."""
     start = source.offset(source.node.lineno, source.node.col_offset)
     assigned = _converted_or_annotated(source.node)
     texts, words, own = [], [], []
@@ -49,7 +50,7 @@ def _word_before(text: str) -> str | None:
 
 
 def _converted_or_annotated(function: ast.AST) -> dict[int, str]:
-    """The names of annotated variables, and around conversions, by the id of the value's node."""
+    """Return names of annotated variables and of converted values, by id of the value's node."""
     named: list[tuple[ast.AST | None, ast.expr | None]] = []
     for node in ast.walk(function):
         match node:
@@ -62,12 +63,12 @@ def _converted_or_annotated(function: ast.AST) -> dict[int, str]:
             case ast.Dict():
                 pairs = zip(node.keys, node.values, strict=True)
                 named += [(key, value) for key, value in pairs if isinstance(value, ast.Call)]
-    return {id(_unconverted(value)): name for what, value in named if (name := _name_of(what))}
+    return {id(_unconverted(value)): name for node, value in named if (name := _name_of(node))}
 
 
-def _name_of(what: ast.AST | None) -> str | None:
-    """What a variable, an attribute, a keyword or the key of an item is called."""
-    match what:
+def _name_of(node: ast.AST | None) -> str | None:
+    """Return the name of a variable, attribute, keyword or item key."""
+    match node:
         case (
             ast.Name(name)
             | ast.Attribute(attr=name)
@@ -80,7 +81,7 @@ def _name_of(what: ast.AST | None) -> str | None:
 
 
 def _unconverted(value: ast.expr | None) -> ast.expr | None:
-    """What stands inside `int(...)`, `float(...)` and the like."""
+    """Return the argument inside `int(...)`, `float(...)` and similar calls."""
     while True:
         match value:
             case ast.Call(
@@ -97,7 +98,7 @@ def _labels(
     nodes: list[ast.Set],
     source: FunctionSource,
 ) -> list[str]:
-    """A name for each template: its own, by the word before it, its text, or its predecessor."""
+    """Name each template: its own name, or by the word before it, its text or its predecessor."""
     first_names: dict[str, str] = {}
     for text, word, mine in zip(texts, words, own, strict=True):
         if word and not mine:
@@ -114,7 +115,7 @@ def _labels(
             )
         previous = label = name
         met.setdefault(name, 0)
-        while label in labels:  # hyperas would let `x_1` of one origin hide `x_1` of another
+        while label in labels:  # in hyperas two different templates could both be named `x_1`
             met[name] += 1
             label = f"{name}_{met[name]}"
         labels.append(label)

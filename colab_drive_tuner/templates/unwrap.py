@@ -1,4 +1,4 @@
-"""The function that holds the templates, under whatever decorators have wrapped around it."""
+"""Lookup of the function with templates inside decorators, methods and partials."""
 
 import copy
 import functools
@@ -13,36 +13,36 @@ from colab_drive_tuner.templates.function_source import FunctionSource, read_sou
 from colab_drive_tuner.templates.parser import find_templates
 
 Wrap = Callable[[Any], Any]
-"""Puts another function in the place of the one that holds the templates; changes no original."""
+"""Returns a copy of the wrapped callable with another function inside it."""
 
-_DEEPEST = 10  # decorators around a function; more is a cycle
+_MAX_DEPTH = 10  # decorators around a function; more is a cycle
 
 
 def templated_function(model: Any) -> tuple[FunctionSource, Wrap]:
-    """Find the function with templates in or under `model`, and how to wrap another in its place.
+    """Find the function with templates inside `model`; also return how to wrap a replacement.
 
-    Raises `TemplateError` where there is none, its source cannot be read, or what wraps it cannot
-    be made again.
+    Raises `TemplateError` if there is none, if its source cannot be read, or if its wrapper cannot
+    be copied.
     """
     if not callable(model):
         raise TemplateError(f"The model must be a function, not {type(model).__name__}.")
     unreadable: list[TemplateError] = []
-    found = _find(model, unreadable, _DEEPEST)
+    found = _find(model, unreadable, _MAX_DEPTH)
     if found:
         source, wrap = found
-        wrap(source.function)  # what cannot be made again is refused here, before anything runs
+        wrap(source.function)  # raises if a wrapper cannot be copied, before anything runs
         return found
     if unreadable:
         raise unreadable[0]
     name = getattr(model, "__name__", type(model).__name__)
     raise TemplateError(
-        f"{name}() holds no template such as units={{{{choice([32, 64])}}}}: without one, pass "
+        f"{name}() contains no template such as units={{{{choice([32, 64])}}}}: without one, pass "
         "space= and take the values as the function's parameter."
     )
 
 
 def _find(
-    model: Any, unreadable: list[TemplateError], deepest: int
+    model: Any, unreadable: list[TemplateError], depth: int
 ) -> tuple[FunctionSource, Wrap] | None:
     if isinstance(model, FunctionType):
         try:
@@ -52,21 +52,21 @@ def _find(
         else:
             if find_templates(source):
                 return source, lambda function: function
-    if deepest:
-        for part, put in _parts(model):
-            found = _find(part, unreadable, deepest - 1)
+    if depth:
+        for part, wrap_part in _inner_callables(model):
+            found = _find(part, unreadable, depth - 1)
             if found:
                 source, wrap = found
-                return source, functools.partial(_wrapped, put, wrap)
+                return source, functools.partial(_wrap_twice, wrap, wrap_part)
     return None
 
 
-def _wrapped(put: Wrap, wrap: Wrap, function: Any) -> Any:
-    return put(wrap(function))
+def _wrap_twice(inner: Wrap, outer: Wrap, function: Any) -> Any:
+    return outer(inner(function))
 
 
-def _parts(model: Any) -> Iterator[tuple[Any, Wrap]]:
-    """The callables inside a callable, each with how to make the outer one with another inside."""
+def _inner_callables(model: Any) -> Iterator[tuple[Any, Wrap]]:
+    """Yield each callable inside a callable, with its `Wrap`."""
     if isinstance(model, FunctionType):
         for index, cell in enumerate(model.__closure__ or ()):
             content = cell_content(cell)
@@ -84,7 +84,7 @@ def _parts(model: Any) -> Iterator[tuple[Any, Wrap]]:
         for value in list(getattr(model, "__dict__", {}).values()):
             if callable(value) and not isinstance(value, type):
                 yield value, functools.partial(_with_attribute, model, value)
-    if hasattr(model, "__wrapped__"):  # and was not found where it can be exchanged
+    if hasattr(model, "__wrapped__"):  # and it was not found where it can be replaced
         yield model.__wrapped__, functools.partial(_refuse, model)
 
 
@@ -100,9 +100,9 @@ def _with_cell(model: FunctionType, index: int, content: Any) -> FunctionType:
 
 
 def _with_attribute(model: Any, old: Any, new: Any) -> Any:
-    """A copy of `model` with another value in each attribute that holds `old`.
+    """Return a copy of `model` with `old` replaced in all attributes.
 
-    `functools.update_wrapper` leaves a second one beside the decorator's own.
+    `functools.update_wrapper` sets a second attribute in addition to the decorator's own.
     """
     copied = copy.copy(model)
     if copied is model:
@@ -113,6 +113,6 @@ def _with_attribute(model: Any, old: Any, new: Any) -> Any:
 
 def _refuse(model: Any, function: FunctionType) -> Any:
     raise TemplateError(
-        f"{function.__name__}() is wrapped in a {type(model).__name__}, which cannot be made again "
+        f"{function.__name__}() is wrapped in a {type(model).__name__}, which cannot be copied "
         "with other values: pass the function without that decorator."
     )

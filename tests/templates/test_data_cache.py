@@ -103,7 +103,7 @@ def test_what_can_be_read_once_is_not_kept():
         return "x", (n for n in range(3))
 
     for _ in range(2):
-        with pytest.warns(UserWarning, match=r"load\(\) returned a generator: what one trial"):
+        with pytest.warns(UserWarning, match=r"load\(\) returned a generator: items that one"):
             _, numbers = load_data(load)
         assert list(numbers) == [0, 1, 2]
 

@@ -113,7 +113,7 @@ def rounded():
         (unknown_attribute, 1, "unknown distribution 'np.random.uniform'"),
         (no_call, 1, "calls no distribution"),
         (two_in_one, 1, "2 distributions"),
-        (two_elements, 1, "must hold one"),
+        (two_elements, 1, "must contain one"),
         (nested, 1, "template within a template"),
         (in_f_string, 1, "f-string"),
         (in_f_string_expression, 1, "f-string"),
@@ -159,7 +159,7 @@ def cached():
 
 def test_models_without_templates_or_source():
     """No template, no source, no function, an unknown wrapper: each has its own words."""
-    with pytest.raises(TemplateError, match="holds no template"):
+    with pytest.raises(TemplateError, match="contains no template"):
         compile_model(without_templates)
     namespace = {}
     exec("def made(): return {{uniform(0, 1)}}", namespace)
@@ -169,7 +169,7 @@ def test_models_without_templates_or_source():
         compile_model(3)
     with pytest.raises(TemplateError, match="wrapped in a _lru_cache_wrapper"):
         compile_model(cached)
-    with pytest.raises(TemplateError, match="wrapped in a function, which cannot be made again"):
+    with pytest.raises(TemplateError, match="wrapped in a function, which cannot be copied"):
         compile_model(dispatched)
 
 
@@ -182,5 +182,5 @@ def test_a_file_that_changed_since(tmp_path, monkeypatch):
 
     assert tuple(compile_model(changing_model.model).space) == ("n",)
     path.write_text("import math\n\ndef model(y):\n    n = {{choice([1])}}\n    return n\n")
-    with pytest.raises(TemplateError, match="no longer holds model"):
+    with pytest.raises(TemplateError, match="no longer contains model"):
         compile_model(changing_model.model)
