@@ -206,24 +206,9 @@ def _search(
 
     from colab_drive_tuner.search.spec.keras_use import load_keras_for
     from colab_drive_tuner.search.spec.templated_objective import TemplatedObjective
-    from colab_drive_tuner.templates import (
-        Callee,
-        bind_data,
-        compile_model,
-        load_data,
-        local_names,
-        named_arguments,
-        returned_names,
-    )
+    from colab_drive_tuner.templates import compile_with_data, load_data
 
-    def bound(callee: Callee) -> Any:
-        return bind_data(callee, load_data(data, data_args), returned=returned_names(data))
-
-    compiled = compile_model(
-        model,
-        data_names=local_names(data),
-        arguments=lambda callee: named_arguments(callee, bound(callee)),
-    )
+    compiled = compile_with_data(model, data, lambda: load_data(data, data_args))
     space = NamedSpace(compiled.space, compiled.hyperas_names)
     if verbose:
         print(f"Search space of {compiled.name}():\n{space!r}")  # noqa: T201 - as hyperas shows it

@@ -271,30 +271,13 @@ def _task(
 def _templated(
     model: Callable[..., Any], data: Any, data_args: "DataArguments | None", *, again: bool
 ) -> Task:
-    from colab_drive_tuner.templates import (
-        Callee,
-        bind_data,
-        compile_model,
-        load_data,
-        local_names,
-        named_arguments,
-        returned_names,
-    )
-
-    function = data if callable(data) else None
+    from colab_drive_tuner.templates import compile_with_data, load_data
 
     @cache  # a template may need the data before the search does
     def loaded() -> Any:
         return load_data(data, data_args, again=again)
 
-    def bound(callee: Callee) -> Any:
-        return bind_data(callee, loaded(), returned=returned_names(function))
-
-    compiled = compile_model(
-        model,
-        data_names=local_names(function),
-        arguments=None if data is None else lambda callee: named_arguments(callee, bound(callee)),
-    )
+    compiled = compile_with_data(model, data, loaded)
 
     def prepare() -> tuple[Callable[[Any], Any], str | None]:
         function = TemplatedObjective(compiled, data, data_args, loaded)

@@ -9,6 +9,7 @@ from colab_drive_tuner.templates.compiled_model import Callee as Callee
 from colab_drive_tuner.templates.compiled_model import CompiledModel as CompiledModel
 from colab_drive_tuner.templates.compiled_model import compile_model as compile_model
 from colab_drive_tuner.templates.data_arguments import bind_data as bind_data
+from colab_drive_tuner.templates.data_arguments import compile_with_data as compile_with_data
 from colab_drive_tuner.templates.data_arguments import local_names as local_names
 from colab_drive_tuner.templates.data_arguments import named_arguments as named_arguments
 from colab_drive_tuner.templates.data_arguments import returned_names as returned_names

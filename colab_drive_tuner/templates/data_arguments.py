@@ -7,8 +7,31 @@ from types import FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates.compiled_model import Callee
+from colab_drive_tuner.templates.compiled_model import Callee, CompiledModel, compile_model
 from colab_drive_tuner.templates.function_source import read_source
+
+
+def compile_with_data(
+    model: Callable[..., Any], data: Any, load: Callable[[], Any]
+) -> CompiledModel:
+    """Compile a model function whose templates may read its data.
+
+    Args:
+        model: The model function.
+        data: The data function, the data itself, or None.
+        load: Loads the data; called only if a template reads an argument of the model function.
+    """
+    function = data if callable(data) else None
+
+    def arguments(callee: Callee) -> dict[str, Any]:
+        bound = bind_data(callee, load(), returned=returned_names(function))
+        return named_arguments(callee, bound)
+
+    return compile_model(
+        model,
+        data_names=local_names(function),
+        arguments=None if data is None else arguments,
+    )
 
 
 def local_names(data: Callable[..., Any] | None) -> frozenset[str]:

@@ -85,7 +85,7 @@ def find_templates(source: FunctionSource) -> list[Template]:
     reads = [_parameters_read(node, nested, source) for node, nested in found]
     names = name_templates(source, [node for node, _ in found])
     return [
-        Template(name.label, name.hyperas_label, name.text, node.lineno, node, call, read)
+        Template(*name, node.lineno, node, call, read)
         for name, (node, _), call, read in zip(names, found, calls, reads, strict=True)
     ]
 

@@ -9,24 +9,13 @@ hyperas would name all of them `int`.
 
 import ast
 import re
-from dataclasses import dataclass
 
 from colab_drive_tuner.errors import TemplateError
 from colab_drive_tuner.templates.function_source import FunctionSource
 
 
-@dataclass(frozen=True)
-class TemplateName:
-    """Text and names of a template."""
-
-    text: str
-    label: str
-    hyperas_label: str
-    """The name that the hyperas package gives it."""
-
-
-def name_templates(source: FunctionSource, nodes: list[ast.Set]) -> list[TemplateName]:
-    """Return the names of a function's templates; `nodes` are in the order of the source."""
+def name_templates(source: FunctionSource, nodes: list[ast.Set]) -> list[tuple[str, str, str]]:
+    """Return the label, hyperas's label and the text of each template; `nodes` are in order."""
     start = source.offset(source.node.lineno, source.node.col_offset)
     assigned = _converted_or_annotated(source.node)
     texts, words, own = [], [], []
@@ -38,7 +27,7 @@ def name_templates(source: FunctionSource, nodes: list[ast.Set]) -> list[Templat
         words.append(_word_before(source.text[start:begin]) or own[-1])
     labels = _labels(texts, words, own, nodes, source)
     hyperas_labels = _labels(texts, words, [None] * len(nodes), nodes, source)
-    return list(map(TemplateName, texts, labels, hyperas_labels))
+    return list(zip(labels, hyperas_labels, texts, strict=True))
 
 
 def _word_before(text: str) -> str | None:

@@ -122,11 +122,11 @@ def test_nothing_is_trashed_for_a_better_one_that_is_gone(store, folder):
     """A model that a stale listing shows, but that is in the trash, replaces nothing."""
     kept = BestModels(store, folder, keep=1)
     keep(store, folder, [(0, 0.1)])
-    kept._look()
+    kept._list()
     (first,) = kept.stored
     store.trash(first.id)
     kept._stored["worse"] = best_models.KeptModel(0.2, 9, "worse", 1)
-    kept._thin("worse")
+    kept._trash_worse("worse")
     assert [m.id for m in kept.stored] == ["worse"]
 
 

@@ -73,7 +73,7 @@ def test_a_backup_under_the_name_of_another_is_not_used(store, killed, uninterru
     contents = {epoch: store.read(stored_backup(store, killed, epoch).id) for epoch in (2, 3)}
     damage(store, killed, 2, lambda _: contents[3])
     damage(store, killed, 3, lambda _: contents[2])
-    told = "after epoch 3 .* is that of another.* after epoch 2 .* is that of another"
+    told = "after epoch 3 .* belongs to another.* after epoch 2 .* belongs to another"
     with pytest.warns(TrainingWarning, match=told):
         assert run(store, killed, simple) == uninterrupted
 
