@@ -159,5 +159,5 @@ class TrialInterrupted(BaseException):
         """Number of its epochs that are done."""
         self.stored = stored
         """Whether the store has the backup of exactly this epoch; it may have an older one."""
-        where = "backed up" if stored else "but the store did not take its newest backup in time"
+        where = "backed up" if stored else "but its newest backup did not reach the store in time"
         super().__init__(f"trial {tid} stopped after epoch {epoch}, {where}")

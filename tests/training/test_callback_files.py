@@ -114,7 +114,7 @@ def test_a_backup_says_nothing_about_folders(tmp_path, fill):
         prepare_file_restore([callback], [{**saved, "fills": [fill]}], lambda *_: False)
     with pytest.raises(ChecksumError, match="is missing"):
         prepare_file_restore([callback], [{**saved, "content": None}], lambda *_: False)
-    with pytest.raises(IncompatibleBackupError, match="not here"):
+    with pytest.raises(IncompatibleBackupError, match="fit lacks"):
         prepare_file_restore([], [saved], lambda *_: False)
 
 
@@ -207,5 +207,5 @@ def test_a_callback_that_is_gone_begins_the_trial_anew(store, uninterrupted):
     folder = search_folder(store)
     with pytest.raises(Killed):
         run(store, folder, lambda: fit(convolutional(), 4, KillAt(2), before=[Notebook()]))
-    with pytest.warns(TrainingWarning, match="callbacks that had a state are not here"):
+    with pytest.warns(TrainingWarning, match="fit lacks callbacks that had a state"):
         assert run(store, folder, simple) == uninterrupted

@@ -134,7 +134,7 @@ def prepare_file_restore(
             template = _path_template(callback)
             if not template:
                 raise IncompatibleBackupError(
-                    f"it has a file of {file['callback']}, which is not here"
+                    f"it has a file of {file['callback']}, a callback that fit lacks"
                 )
             path = scratch / "file"
             if file["content"] is not None:

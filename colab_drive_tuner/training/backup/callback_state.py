@@ -148,18 +148,18 @@ def prepare_restore(
     found = key_callbacks(callbacks)
     lost = [key for key in states if states[key] and key not in found]
     if lost:
-        raise IncompatibleBackupError(f"callbacks that had a state are not here: {', '.join(lost)}")
+        raise IncompatibleBackupError(f"fit lacks callbacks that had a state: {', '.join(lost)}")
     unpacker = Unpacker()
     unpacker.objects += [found[key][1] if key in found else None for key in states]
     for key, state in states.items():
         if not state:
             continue
         callback = found[key][1]
-        here = attributes_of(callback)
+        current = attributes_of(callback)
         values = {}
         for name, packed in state.items():
             try:
-                values[name] = unpacker.unpack(packed, here.get(name))
+                values[name] = unpacker.unpack(packed, current.get(name))
             except IncompatibleBackupError as error:
                 raise IncompatibleBackupError(
                     f"{found[key][0]}.{name} does not fit: {error}"

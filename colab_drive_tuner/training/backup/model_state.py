@@ -51,34 +51,34 @@ def prepare_restore(
     arrays, optional = state["variables"], frozenset(state["metrics"])
     # Checked before anything else is built: that would affect a `fit` that starts from scratch.
     _check_existing(variables_of(model), state)
-    here = _build_optimizers(model, state["optimizers"])
-    if missing := arrays.keys() - here.keys():
+    variables = _build_optimizers(model, state["optimizers"])
+    if missing := arrays.keys() - variables.keys():
         try:
             build_rest()
         except IncompatibleBackupError:
             if missing - optional:
                 raise
-        here = _build_optimizers(model, state["optimizers"])
+        variables = _build_optimizers(model, state["optimizers"])
     reset = _reset_each_epoch(model)
     check_compatible(
-        {path: v for path, v in here.items() if path in arrays or id(v) not in reset},
+        {path: v for path, v in variables.items() if path in arrays or id(v) not in reset},
         arrays,
         optional,
     )
 
     def restore() -> None:
-        for path in arrays.keys() & here.keys():
-            set_value(here[path], arrays[path])
+        for path in arrays.keys() & variables.keys():
+            set_value(variables[path], arrays[path])
 
     return restore
 
 
-def _check_existing(here: Variables, state: Mapping[str, Any]) -> None:
+def _check_existing(variables: Variables, state: Mapping[str, Any]) -> None:
     """Raise `IncompatibleBackupError` if a variable that exists already differs."""
     arrays, trained = state["variables"], set(state["trained"])
-    common = arrays.keys() & here.keys()
-    check_compatible({p: here[p] for p in common}, {p: arrays[p] for p in common})
-    if set(_trained(here)) & common != trained & common:
+    common = arrays.keys() & variables.keys()
+    check_compatible({p: variables[p] for p in common}, {p: arrays[p] for p in common})
+    if set(_trained(variables)) & common != trained & common:
         raise TrainableChangedError("other variables were being trained (`trainable` differs)")
 
 
@@ -87,7 +87,7 @@ def _build_optimizers(model: Any, trained: Mapping[str, list[str]]) -> Variables
 
     A model with a custom training step may have several optimizers, each for some variables.
     """
-    here = variables_of(model)
+    variables = variables_of(model)
     optimizers = {
         path: part for path, part in walk(model) if isinstance(part, keras.optimizers.Optimizer)
     }
@@ -96,10 +96,10 @@ def _build_optimizers(model: Any, trained: Mapping[str, list[str]]) -> Variables
     was_built = False
     for path, optimizer in optimizers.items():
         wanted = trained[path]
-        if wanted and not optimizer.built and here.keys() >= set(wanted):
-            optimizer.build([here[name] for name in wanted])
+        if wanted and not optimizer.built and variables.keys() >= set(wanted):
+            optimizer.build([variables[name] for name in wanted])
             was_built = True
-    return variables_of(model) if was_built else here
+    return variables_of(model) if was_built else variables
 
 
 def _trained(variables: Variables) -> list[str]:

@@ -50,10 +50,10 @@ class Unpacker:
         for action in self._actions:
             action()
 
-    def unpack(self, packed: Packed, here: Any = None) -> Any:
-        """Return the value; `here` is the object at its path in this process.
+    def unpack(self, packed: Packed, existing: Any = None) -> Any:
+        """Return the value; `existing` is the object at its path in this process.
 
-        Raises `IncompatibleBackupError` if `here` does not fit; TypeError, ValueError, KeyError or
+        Raises `IncompatibleBackupError` if it does not fit; TypeError, ValueError, KeyError or
         IndexError for data that no `Packer` has produced.
         """
         if not isinstance(packed, tuple):
@@ -62,11 +62,13 @@ class Unpacker:
         if name in IMMUTABLE_TYPES_BY_NAME:
             return IMMUTABLE_TYPES_BY_NAME[name](self.unpack(*parts))
         if name in MUTABLE_TYPES_BY_NAME:
-            return self._mutable(here, name, *parts)
-        return self._METHODS[name](self, here, *parts)
+            return self._mutable(existing, name, *parts)
+        return self._METHODS[name](self, existing, *parts)
 
-    def _tuple(self, here: Any, *items: Packed) -> tuple[Any, ...]:
-        known = here if isinstance(here, tuple | list) else ()  # may be shorter than the items
+    def _tuple(self, existing: Any, *items: Packed) -> tuple[Any, ...]:
+        known = (
+            existing if isinstance(existing, tuple | list) else ()
+        )  # may be shorter than the items
         return tuple(
             self.unpack(item, known[n] if n < len(known) else None) for n, item in enumerate(items)
         )
@@ -77,19 +79,23 @@ class Unpacker:
     def _same(self, _: Any, number: int) -> Any:
         return self.objects[number]
 
-    def _here(self, here: Any, name: str) -> Any:
-        if identity(here) != name:
-            raise IncompatibleBackupError(f"{without_module(name)} is not here")
-        return here
+    def _here(self, existing: Any, name: str) -> Any:
+        if identity(existing) != name:
+            raise IncompatibleBackupError(f"{without_module(name)} is missing")
+        return existing
 
-    def _mutable(self, here: Any, name: str, in_place: bool, args: Packed, state: Packed) -> Any:
+    def _mutable(
+        self, existing: Any, name: str, in_place: bool, args: Packed, state: Packed
+    ) -> Any:
         cls, kind = MUTABLE_TYPES_BY_NAME[name]
         made_from = self.unpack(args)
-        if in_place and (type(here) is not cls or not _same_args(kind.args(here), made_from)):
-            raise IncompatibleBackupError(f"a {name} is not here, or is another one")
-        target = here if in_place else kind.create(made_from)
+        if in_place and (
+            type(existing) is not cls or not _same_args(kind.args(existing), made_from)
+        ):
+            raise IncompatibleBackupError(f"a {name} is missing or different")
+        target = existing if in_place else kind.create(made_from)
         self.objects.append(target)
-        content = self.unpack(state, kind.state(here) if type(here) is cls else None)
+        content = self.unpack(state, kind.state(existing) if type(existing) is cls else None)
         if in_place:
             # A state that cannot be set must be found before anything is changed.
             kind.set_state(cls() if issubclass(cls, dict) else kind.create(made_from), content)
@@ -98,47 +104,47 @@ class Unpacker:
             kind.set_state(target, content)
         return target
 
-    def _array(self, here: Any, in_place: bool, array: Any) -> Any:
-        target = here if in_place else array
+    def _array(self, existing: Any, in_place: bool, array: Any) -> Any:
+        target = existing if in_place else array
         if in_place:
-            self._refuse_other_array(here, array.shape, array.dtype)
-            self.on_finish(lambda: here.__setitem__(..., array))
+            self._refuse_other_array(existing, array.shape, array.dtype)
+            self.on_finish(lambda: existing.__setitem__(..., array))
         self.objects.append(target)
         return target
 
-    def _objects(self, here: Any, in_place: bool, shape: Packed, *items: Packed) -> Any:
+    def _objects(self, existing: Any, in_place: bool, shape: Packed, *items: Packed) -> Any:
         if math.prod(shape) != len(items):
             raise ValueError("an array's shape does not agree with its items")
         made = np.empty(len(items), object)
         if in_place:
-            self._refuse_other_array(here, tuple(shape), made.dtype)
-        target = here if in_place else made.reshape(shape)
+            self._refuse_other_array(existing, tuple(shape), made.dtype)
+        target = existing if in_place else made.reshape(shape)
         self.objects.append(target)
-        known = here.reshape(-1) if in_place else [None] * len(items)
+        known = existing.reshape(-1) if in_place else [None] * len(items)
         for number, item in enumerate(items):
             made[number] = self.unpack(item, known[number])
         if in_place:
-            self.on_finish(lambda: here.__setitem__(..., made.reshape(shape)))
+            self.on_finish(lambda: existing.__setitem__(..., made.reshape(shape)))
         return target
 
     @staticmethod
-    def _refuse_other_array(here: Any, shape: tuple[int, ...], dtype: Any) -> None:
-        fits = type(here) is np.ndarray and (here.shape, here.dtype) == (shape, dtype)
-        if not fits or not here.flags.writeable:
-            raise IncompatibleBackupError(f"an array of {shape} is not here, or is another one")
+    def _refuse_other_array(existing: Any, shape: tuple[int, ...], dtype: Any) -> None:
+        fits = type(existing) is np.ndarray and (existing.shape, existing.dtype) == (shape, dtype)
+        if not fits or not existing.flags.writeable:
+            raise IncompatibleBackupError(f"an array of shape {shape} is missing or different")
 
     def _tensor(self, _: Any, array: Any) -> Any:
         return keras.ops.convert_to_tensor(array, dtype=array.dtype.name)
 
-    def _variables(self, here: Any, name: str, arrays: dict[str, Any]) -> Any:
-        if qualified_name(type(here)) != name:
-            raise IncompatibleBackupError(f"{without_module(name)} is not here")
-        found = variables_of(here)
+    def _variables(self, existing: Any, name: str, arrays: dict[str, Any]) -> Any:
+        if qualified_name(type(existing)) != name:
+            raise IncompatibleBackupError(f"{without_module(name)} is missing")
+        found = variables_of(existing)
         check_compatible({path: found[path] for path in arrays.keys() & found.keys()}, arrays)
-        self.objects.append(here)
+        self.objects.append(existing)
         for path, array in arrays.items():
             self.on_finish(partial(set_value, found[path], array))
-        return here
+        return existing
 
     def _method(self, _: Any, number: int, name: str) -> Any:
         owner = self.objects[number]
@@ -150,30 +156,30 @@ class Unpacker:
     def _function(self, _: Any, name: str) -> Any:
         if isinstance(function := find_by_name(name), FunctionType):
             return function
-        raise IncompatibleBackupError(f"the function {without_module(name)} is not here")
+        raise IncompatibleBackupError(f"the function {without_module(name)} is missing")
 
-    def _namedtuple(self, here: Any, name: str, *items: Packed) -> Any:
-        kind = _class(name, here)
-        values = self._tuple(here, *items)
+    def _namedtuple(self, existing: Any, name: str, *items: Packed) -> Any:
+        kind = _class(name, existing)
+        values = self._tuple(existing, *items)
         if not issubclass(kind, tuple) or len(getattr(kind, "_fields", ())) != len(values):
             raise IncompatibleBackupError(f"{without_module(name)} has other fields")
         return tuple.__new__(kind, values)
 
-    def _enum(self, here: Any, name: str, member: str) -> Any:
-        members = getattr(_class(name, here), "_member_map_", {})
+    def _enum(self, existing: Any, name: str, member: str) -> Any:
+        members = getattr(_class(name, existing), "_member_map_", {})
         if member not in members:
             raise IncompatibleBackupError(f"{without_module(name)} has no member {member!r}")
         return members[member]
 
-    def _object(self, here: Any, in_place: bool, name: str, attributes: dict[str, Any]) -> Any:
-        kind = _class(name, here)
-        if in_place and kind is not type(here):
-            raise IncompatibleBackupError(f"{without_module(name)} is not here")
+    def _object(self, existing: Any, in_place: bool, name: str, attributes: dict[str, Any]) -> Any:
+        kind = _class(name, existing)
+        if in_place and kind is not type(existing):
+            raise IncompatibleBackupError(f"{without_module(name)} is missing")
         if not in_place and issubclass(kind, BUILTIN_TYPES):
-            raise IncompatibleBackupError(f"{without_module(name)} is another class")
-        target = here if in_place else object.__new__(kind)
+            raise IncompatibleBackupError(f"{without_module(name)} is a different class")
+        target = existing if in_place else object.__new__(kind)
         self.objects.append(target)
-        known = attributes_of(here) if qualified_name(type(here)) == name else {}
+        known = attributes_of(existing) if qualified_name(type(existing)) == name else {}
         values = {key: self.unpack(item, known.get(key)) for key, item in attributes.items()}
         if in_place:
             if lacking := [key for key in values if not _has_room(target, key)]:
@@ -221,16 +227,16 @@ def set_attributes(target: Any, values: Mapping[str, Any]) -> None:
             object.__setattr__(target, key, value)
 
 
-def _class(name: str, here: Any) -> type:
-    """Return the class that a backup names: the one of `here`, or a user-defined one."""
-    kind = type(here) if qualified_name(type(here)) == name else find_by_name(name)
+def _class(name: str, existing: Any) -> type:
+    """Return the class that a backup names: the one of `existing`, or a user-defined one."""
+    kind = type(existing) if qualified_name(type(existing)) == name else find_by_name(name)
     if not isinstance(kind, type):
-        raise IncompatibleBackupError(f"the class {without_module(name)} is not here")
+        raise IncompatibleBackupError(f"the class {without_module(name)} is missing")
     return kind
 
 
-def _same_args(here: Any, there: Any) -> bool:
+def _same_args(existing: Any, other: Any) -> bool:
     """Return whether two constructor arguments agree; a generator's seeds may differ."""
-    if isinstance(here, tuple) and isinstance(there, tuple):
-        return here[:1] == there[:1]
-    return bool(here == there)
+    if isinstance(existing, tuple) and isinstance(other, tuple):
+        return existing[:1] == other[:1]
+    return bool(existing == other)

@@ -166,21 +166,21 @@ def value_of(variable: Any) -> np.ndarray[Any, Any]:
 
 
 def check_compatible(
-    here: Variables, there: Mapping[str, Any], optional: frozenset[str] = frozenset()
+    variables: Variables, arrays: Mapping[str, Any], optional: frozenset[str] = frozenset()
 ) -> None:
     """Raise `IncompatibleBackupError` unless arrays and variables agree in path, shape and dtype.
 
     Arrays whose path is in `optional` need no variable.
     """
-    if missing := sorted(there.keys() - here.keys() - optional):
-        raise IncompatibleBackupError(f"it has variables that are not here: {_some(missing)}")
-    if added := sorted(here.keys() - there.keys()):
-        raise IncompatibleBackupError(f"it lacks variables that are here: {_some(added)}")
-    for path, array in there.items():
-        if path in here:
+    if missing := sorted(arrays.keys() - variables.keys() - optional):
+        raise IncompatibleBackupError(f"the model does not have its variables {_some(missing)}")
+    if added := sorted(variables.keys() - arrays.keys()):
+        raise IncompatibleBackupError(f"it lacks the model's variables {_some(added)}")
+    for path, array in arrays.items():
+        if path in variables:
             if not isinstance(array, np.ndarray):
                 raise IncompatibleBackupError(f"{path} is not an array")
-            now = (tuple(here[path].shape), _dtype_name(here[path]))
+            now = (tuple(variables[path].shape), _dtype_name(variables[path]))
             if now != (array.shape, array.dtype.name):
                 was = f"{array.dtype.name}{array.shape}"
                 raise IncompatibleBackupError(
