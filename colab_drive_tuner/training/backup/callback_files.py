@@ -12,8 +12,8 @@ import shutil
 import string
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -78,21 +78,16 @@ class SavedFile:
         }
 
 
-@dataclass
 class CallbackFiles:
     """Files of one `fit`'s callbacks; knows which of them existed when `fit` started."""
 
-    callbacks: Iterable[Any]
-    _before: dict[str, Stamp] = field(default_factory=dict)
-    _copies: dict[str, tuple[str, Stamp, FileCopy]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for _, callback in self._writers():
-            for path in _matching_files(callback):
-                self._before[path] = _stamp(path)
+    def __init__(self, callbacks: Collection[Any]) -> None:
+        self._callbacks = callbacks
+        self._before = {p: _stamp(p) for _, c in self._writers() for p in _matching_files(c)}
+        self._copies: dict[str, tuple[str, Stamp, FileCopy]] = {}
 
     def capture(self) -> list[SavedFile]:
-        """Copies of the files as they are now; one that has not changed is not copied again."""
+        """Return copies of the current files; an unchanged file is not copied again."""
         saved = []
         for key, callback in self._writers():
             paths = {path: _stamp(path) for path in _matching_files(callback)}
@@ -113,7 +108,7 @@ class CallbackFiles:
     def _writers(self) -> list[tuple[str, Any]]:
         return [
             (key, callback)
-            for key, (_, callback) in key_callbacks(self.callbacks).items()
+            for key, (_, callback) in key_callbacks(self._callbacks).items()
             if _path_template(callback)
         ]
 

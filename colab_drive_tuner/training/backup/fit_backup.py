@@ -58,7 +58,7 @@ class FitBackup(BackupCallback):
         self._resumed: int | None = None
         self._warned = False
 
-    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - Keras hands it over
+    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - passed by Keras
         """Restore the newest usable backup of this `fit`, and start after its epoch."""
         others = self._others()
         self._states = callback_state.CallbackStates(others, self._ignore)
@@ -84,7 +84,7 @@ class FitBackup(BackupCallback):
         if not over and done < total and self._is_late(self._began):
             self._stop(done)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - Keras hands it over
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - passed by Keras
         """Check that `fit` starts at the requested epoch, with the same trainable variables."""
         if self._resumed not in (None, epoch):
             raise RuntimeError(
@@ -96,7 +96,7 @@ class FitBackup(BackupCallback):
         self._resumed = None
         self.model._initial_epoch = None  # Keras has read it; the next `fit` must not
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - Keras hands it over
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - passed by Keras
         """Submit a backup to the writer if one is due; stop before the deadline."""
         done = epoch + 1
         now = self._clock()
@@ -115,7 +115,7 @@ class FitBackup(BackupCallback):
         seed_epoch(self._seed(done + 1))
         self._began = self._clock()
 
-    def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002 - Keras hands it over
+    def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002 - passed by Keras
         """Remove this callback, and seed what follows the `fit`."""
         self.model._initial_epoch = None
         self._callbacks.remove(self)

@@ -72,7 +72,7 @@ class TrialBackup(BackupCallback):
             raise UsageError(f"ignore={ignore!r} is one text: give a list, [{ignore!r}].")
         self._every, self._ignore, self._clock = every_seconds, ignore, clock
 
-    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - Keras hands it over
+    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - passed by Keras
         """Append a `FitBackup` to the callbacks of this `fit`."""
         trial = running_trial()
         if trial is not None and trial.artifacts is None and trial.notices is not None:
