@@ -77,7 +77,7 @@ def test_pdb_stops_in_the_users_cell(shown):
     [
         (5, "{{choice(sizes)}}, line 2 of the cell that defines model(), cannot be evaluated"),
         (7, "source of model() cannot be read (its file is '<timed exec>')"),
-        (7, "in a notebook cell of its own without %%time"),
+        (7, "in a notebook cell without %%time"),
         (9, "----> 2     return [1 / 0]"),
     ],
 )
