@@ -178,7 +178,7 @@ def test_ensembles_vote(capsys):
     assert list(VotingModel(one_output).predict([0, 0])) == [0, 0]
     assert list(VotingModel(one_output, "soft").predict([0])) == [1]
     trials = Trials()
-    with pytest.raises(UsageError, match="neither"):
+    with pytest.raises(UsageError, match="must be 'hard' or 'soft'"):
         best_ensemble(2, model, data, rand.suggest, 3, trials, voting="loud")
     assert len(trials) == 0
     with pytest.raises(UsageError, match="weights"):
