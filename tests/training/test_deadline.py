@@ -92,7 +92,7 @@ def test_a_stop_without_a_backup_says_so(store):
         def on_epoch_end(self, epoch, logs=None):
             store.away, clock.now = True, clock.now + 10
 
-    with pytest.raises(TrialInterrupted, match="did not take") as stopped:
+    with pytest.raises(TrialInterrupted, match="did not reach the store in time") as stopped:
         run(store, folder, lambda: fit(convolutional(), 6, Away(), clock=clock), deadline=10.5)
     assert not stopped.value.stored
     store.away = False
