@@ -86,6 +86,11 @@ def no_permission() -> ApiError:
     )
 
 
+def parent_not_a_folder() -> ApiError:
+    """403: the parent of a new or moved file is not a folder."""
+    return forbidden("parentNotAFolder", "The specified parent is not a folder.")
+
+
 def not_writable() -> ApiError:
     """403: the body sets a read-only field."""
     return forbidden(
@@ -155,6 +160,14 @@ def insufficient_scopes() -> ApiError:
         "Request had insufficient authentication scopes.",
         headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'},
         rpc=True,
+    )
+
+
+def insufficient_spaces() -> ApiError:
+    """403: the token was not granted the scope of a requested space."""
+    return forbidden(
+        "insufficientScopes",
+        "The granted scopes do not give access to all of the requested spaces.",
     )
 
 

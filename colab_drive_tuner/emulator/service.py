@@ -19,14 +19,12 @@ from .protocol.dialects import check_conversion
 from .queries import listing
 from .state.database import Database
 from .state.log import RequestLog, public_query
-from .state.model import Caller, Node
+from .state.model import Caller, Node, is_service_account
 from .state.tokens import Grant, Tokens
 
 Handler = Callable[[Call], Awaitable[Answer]]
 
-_V3: dict[str, Handler] = {
-    "about.get": about.get,
-    "files.create": files.create,
+_SHARED: dict[str, Handler] = {
     "files.get": files.get,
     "files.list": listing.list_files,
     "files.update": files.update,
@@ -34,7 +32,6 @@ _V3: dict[str, Handler] = {
     "files.delete": removal.delete,
     "files.emptyTrash": removal.empty_trash,
     "files.generateIds": copying.generate_ids,
-    "permissions.create": permissions.create,
     "permissions.list": permissions.list_permissions,
     "permissions.get": permissions.get,
     "permissions.update": permissions.update,
@@ -46,12 +43,10 @@ _V3: dict[str, Handler] = {
     "revisions.delete": revisions.delete,
     "changes.getStartPageToken": changes.start_token,
     "changes.list": changes.list_changes,
-    "teamdrives.create": drives.create,
     "teamdrives.get": drives.get,
     "teamdrives.list": drives.list_drives,
     "teamdrives.update": drives.update,
     "teamdrives.delete": drives.delete,
-    "drives.create": drives.create,
     "drives.get": drives.get,
     "drives.list": drives.list_drives,
     "drives.update": drives.update,
@@ -59,42 +54,25 @@ _V3: dict[str, Handler] = {
     "drives.hide": drives.hide,
     "drives.unhide": drives.unhide,
 }
-_V2: dict[str, Handler] = {
+_V3: dict[str, Handler] = _SHARED | {
+    "about.get": about.get,
+    "files.create": files.create,
+    "permissions.create": permissions.create,
+    "teamdrives.create": drives.create,
+    "drives.create": drives.create,
+}
+_V2: dict[str, Handler] = _SHARED | {
     "about.get": about.get_v2,
     "files.insert": files.create,
-    "files.get": files.get,
-    "files.list": listing.list_files,
-    "files.update": files.update,
     "files.patch": files.update,
-    "files.copy": copying.copy,
-    "files.delete": removal.delete,
-    "files.emptyTrash": removal.empty_trash,
-    "files.generateIds": copying.generate_ids,
     "files.touch": v2.touch,
     "files.trash": v2.trash,
     "files.untrash": v2.untrash,
     "permissions.insert": permissions.create,
-    "permissions.list": permissions.list_permissions,
-    "permissions.get": permissions.get,
-    "permissions.update": permissions.update,
     "permissions.patch": permissions.update,
-    "permissions.delete": permissions.delete,
-    "changes.getStartPageToken": changes.start_token,
-    "changes.list": changes.list_changes,
     "changes.get": changes.get,
     "teamdrives.insert": drives.create,
-    "teamdrives.get": drives.get,
-    "teamdrives.list": drives.list_drives,
-    "teamdrives.update": drives.update,
-    "teamdrives.delete": drives.delete,
     "drives.insert": drives.create,
-    "drives.get": drives.get,
-    "drives.list": drives.list_drives,
-    "drives.delete": drives.delete,
-    "drives.update": drives.update,
-    "drives.hide": drives.hide,
-    "drives.unhide": drives.unhide,
-    "files.export": revisions.export,
     "parents.list": v2.list_parents,
     "parents.get": v2.get_parent,
     "parents.insert": v2.insert_parent,
@@ -109,11 +87,7 @@ _V2: dict[str, Handler] = {
     "properties.update": v2.update_property,
     "properties.patch": v2.update_property,
     "properties.delete": v2.delete_property,
-    "revisions.list": revisions.list_revisions,
-    "revisions.get": revisions.get,
-    "revisions.update": revisions.update,
     "revisions.patch": revisions.update,
-    "revisions.delete": revisions.delete,
     "permissions.getIdForEmail": v2.permission_id,
 }
 HANDLERS: dict[str, Handler] = {f"v3 drive.{name}": handler for name, handler in _V3.items()}
@@ -188,7 +162,7 @@ class Service:
                 self.tokens.expire(request.token())
         return refusal(
             (rule for rule in struck if rule.do != "quota" or request.is_upload()),
-            service=request.account.endswith(".gserviceaccount.com"),
+            service=is_service_account(request.account),
         )
 
     async def answer_batched(self, request: Request) -> Answer:

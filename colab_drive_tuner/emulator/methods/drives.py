@@ -4,6 +4,7 @@ They follow "Manage shared drives". A drive's id is the id of its root folder; i
 folder's permissions. The deprecated `teamdrives` are the same drives under older names.
 """
 
+from functools import partial
 from typing import Any
 
 from ..errors import ApiError, bad_request, forbidden, invalid_parameter
@@ -11,7 +12,7 @@ from ..protocol.calls import Answer, Call
 from ..protocol.resources import View, capabilities, rfc3339
 from ..queries import query
 from ..queries.fields import Selection, prune
-from ..queries.paging import page
+from ..queries.paging import answer_page
 from ..state import access
 from ..state.model import FOLDER, Node, person_id, root_id
 
@@ -151,16 +152,9 @@ async def list_drives(call: Call) -> Answer:
         for node in call.apply_list_lag(call.database.nodes.values())
         if node.drive == node.id and access.visible(call.database, call.caller, node) and test(node)
     ]
-    v3 = call.method.version == "v3"
-    on_page, following = page(call, found)
-    name = ("teamDrives" if _is_team(call) else "drives") if v3 else "items"
-    kind = "drive#teamDriveList" if _is_team(call) else "drive#driveList"
-    answer: dict[str, Any] = {"kind": kind}
-    answer[name] = [_shown(call, node) for node in on_page]
-    if following:
-        answer["nextPageToken"] = following
-    default = {"kind": {}, "nextPageToken": {}, name: DEFAULT} if v3 else {}
-    return Answer.json(prune(answer, call.selection(default)))
+    name = "teamDrive" if _is_team(call) else "drive"
+    show = partial(_shown, call)
+    return answer_page(call, f"drive#{name}List", f"{name}s", found, show, DEFAULT)
 
 
 async def update(call: Call) -> Answer:

@@ -14,6 +14,7 @@ from ..errors import (
     no_conversion,
     no_permission,
     no_storage,
+    parent_not_a_folder,
     quota_exceeded,
 )
 from ..media import contents
@@ -82,7 +83,7 @@ def parent_for(call: Call, body: Mapping[str, Any]) -> Node:
         return call.database.nodes[call.caller.account.root]
     parent = access.find(call.database, call.caller, wanted[0], all_drives=call.all_drives)
     if not parent.is_folder:
-        raise forbidden("parentNotAFolder", "The specified parent is not a folder.")
+        raise parent_not_a_folder()
     if access.rank(call.database, call.caller.email, parent) < access.WRITER:
         raise no_permission()
     check_depth(call.database, parent)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..errors import ApiError, bad_request, forbidden, invalid, no_permission
+from ..errors import ApiError, bad_request, forbidden, invalid, no_permission, parent_not_a_folder
 from ..protocol.calls import Call
 from ..state import access
 from ..state.database import Database
@@ -14,8 +14,10 @@ DEEPEST = 100
 def move(call: Call, node: Node) -> dict[str, Any]:
     """Return the attributes that addParents and removeParents change; a file has one parent."""
     database, caller = call.database, call.caller
-    add = [one for one in (call.parameters.text("addParents") or "").split(",") if one]
-    remove = [one for one in (call.parameters.text("removeParents") or "").split(",") if one]
+    add, remove = (
+        [parent for parent in (call.parameters.text(name) or "").split(",") if parent]
+        for name in ("addParents", "removeParents")
+    )
     if call.new_parents is not None:
         add, remove = call.new_parents, [node.parent]
     if not add and not remove:
@@ -33,7 +35,7 @@ def move(call: Call, node: Node) -> dict[str, Any]:
     if parent.id == node.parent:
         return {}
     if not parent.is_folder:
-        raise forbidden("parentNotAFolder", "The specified parent is not a folder.")
+        raise parent_not_a_folder()
     access.require(database, caller, parent, access.WRITER)
     if any(one.id == node.id for one in access.lineage(database, parent)):
         raise bad_request("The specified parent would create a cycle.")

@@ -1,15 +1,16 @@
 """Sharing: permissions of a file or shared drive."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from ..errors import ApiError, bad_request, forbidden, invalid
+from ..errors import ApiError, bad_request, forbidden, invalid, no_permission
 from ..protocol import resources, resources_v2
 from ..protocol.calls import Answer, Call
 from ..protocol.resources import rfc3339
 from ..protocol.writing import parse_time
 from ..queries.fields import Selection, prune
-from ..queries.paging import page
+from ..queries.paging import answer_page
 from ..state import access
 from ..state.model import Node, person_id
 from .files import requested_file
@@ -20,10 +21,10 @@ ROLES = frozenset(access.RANKS)
 
 def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
     v3 = call.method.version == "v3"
-    return Answer.json(prune(_whole(call, node, found), call.selection(DEFAULT if v3 else {})))
+    return Answer.json(prune(_resource(call, node, found), call.selection(DEFAULT if v3 else {})))
 
 
-def _whole(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
+def _resource(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
     version = resources if call.method.version == "v3" else resources_v2
     shown: dict[str, Any] = version.permission(call.view, node, found)
     return shown
@@ -162,22 +163,19 @@ def _find(call: Call, node: Node) -> dict[str, Any]:
     return found
 
 
+def _require_direct(node: Node, found: Mapping[str, Any]) -> None:
+    if found["id"] not in node.permissions:
+        raise forbidden("cannotModifyInheritedPermission", "The permission is inherited.")
+
+
 async def list_permissions(call: Call) -> Answer:
     """permissions.list."""
     node = requested_file(call)
     if access.rank(call.database, call.caller.email, node) < access.WRITER:
-        raise forbidden(
-            "insufficientFilePermissions",
-            "The user does not have sufficient permissions for this file.",
-        )
-    found, following = page(call, list(access.effective_permissions(call.database, node).values()))
-    v3 = call.method.version == "v3"
-    answer: dict[str, Any] = {"kind": "drive#permissionList"}
-    answer["permissions" if v3 else "items"] = [_whole(call, node, one) for one in found]
-    if following:
-        answer["nextPageToken"] = following
-    default = {"kind": {}, "nextPageToken": {}, "permissions": DEFAULT} if v3 else {}
-    return Answer.json(prune(answer, call.selection(default)))
+        raise no_permission()
+    found = list(access.effective_permissions(call.database, node).values())
+    show = partial(_resource, call, node)
+    return answer_page(call, "drive#permissionList", "permissions", found, show, DEFAULT)
 
 
 async def get(call: Call) -> Answer:
@@ -201,8 +199,7 @@ async def update(call: Call) -> Answer:
     if call.parameters.flag("removeExpiration"):
         new = {key: new[key] for key in new if key not in {"expirationTime", "expires"}}
     changed = {**node.permissions, found["id"]: new}
-    if found["id"] not in node.permissions:
-        raise forbidden("cannotModifyInheritedPermission", "The permission is inherited.")
+    _require_direct(node, found)
     node = node.with_(permissions=changed)
     with call.database.transaction():
         call.database.put(node)
@@ -217,8 +214,7 @@ async def delete(call: Call) -> Answer:
         _sharable(call, node)
     if found["role"] == "owner":
         raise forbidden("insufficientFilePermissions", "The owner cannot be removed.")
-    if found["id"] not in node.permissions:
-        raise forbidden("cannotModifyInheritedPermission", "The permission is inherited.")
+    _require_direct(node, found)
     kept = {key: value for key, value in node.permissions.items() if key != found["id"]}
     with call.database.transaction():
         call.database.put(node.with_(permissions=kept))

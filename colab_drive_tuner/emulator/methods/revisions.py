@@ -1,14 +1,15 @@
 """Revisions: current and earlier contents of a file ("Manage file revisions")."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from ..errors import ApiError, bad_request, forbidden, no_conversion
+from ..errors import ApiError, bad_request, forbidden, no_conversion, no_permission
 from ..media.downloads import content_answer
 from ..protocol import resources, resources_v2
 from ..protocol.calls import Answer, Call
 from ..queries.fields import Selection, prune
-from ..queries.paging import page
+from ..queries.paging import answer_page
 from ..state import access
 from ..state.model import Node
 from .files import requested_file
@@ -30,10 +31,7 @@ def _answer(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
 def _readable(call: Call) -> Node:
     node = requested_file(call)
     if access.rank(call.database, call.caller.email, node) < access.WRITER:
-        raise forbidden(
-            "insufficientFilePermissions",
-            "The user does not have sufficient permissions for this file.",
-        )
+        raise no_permission()
     return node
 
 
@@ -48,14 +46,9 @@ def _find(call: Call, node: Node) -> Mapping[str, Any]:
 async def list_revisions(call: Call) -> Answer:
     """revisions.list, oldest first."""
     node = _readable(call)
-    found, following = page(call, list(node.revisions))
-    v3 = call.method.version == "v3"
-    answer: dict[str, Any] = {"kind": "drive#revisionList"}
-    answer["revisions" if v3 else "items"] = [_shown(call, node, one) for one in found]
-    if following:
-        answer["nextPageToken"] = following
-    default = {"kind": {}, "nextPageToken": {}, "revisions": DEFAULT} if v3 else {}
-    return Answer.json(prune(answer, call.selection(default)))
+    show = partial(_shown, call, node)
+    found = list(node.revisions)
+    return answer_page(call, "drive#revisionList", "revisions", found, show, DEFAULT)
 
 
 async def get(call: Call) -> Answer:

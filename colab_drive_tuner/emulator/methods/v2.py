@@ -1,5 +1,6 @@
 """Methods that only v2 has: touch, trash and untrash; single parents, children and properties."""
 
+from functools import partial
 from typing import Any
 
 from ..errors import ApiError, file_not_found, invalid
@@ -7,7 +8,7 @@ from ..protocol import resources_v2
 from ..protocol.calls import Answer, Call
 from ..protocol.dialects import answer, check_precondition, selection
 from ..queries.listing import find_all
-from ..queries.paging import page
+from ..queries.paging import answer_page
 from ..state import access
 from ..state.model import Node, person_id
 from .files import requested_file, update_node
@@ -31,20 +32,17 @@ async def touch(call: Call) -> Answer:
 
 async def trash(call: Call) -> Answer:
     """files.trash."""
-    return answer(
-        call,
-        update_node(call, requested_file(call), {"trashed": True}, None, None),
-        selection(call),
-    )
+    return _set_trashed(call, trashed=True)
 
 
 async def untrash(call: Call) -> Answer:
     """files.untrash."""
-    return answer(
-        call,
-        update_node(call, requested_file(call), {"trashed": False}, None, None),
-        selection(call),
-    )
+    return _set_trashed(call, trashed=False)
+
+
+def _set_trashed(call: Call, *, trashed: bool) -> Answer:
+    node = update_node(call, requested_file(call), {"trashed": trashed}, None, None)
+    return answer(call, node, selection(call))
 
 
 # Parents and children: two views of the same relation
@@ -84,14 +82,7 @@ async def list_children(call: Call) -> Answer:
     text = call.parameters.text("q") or ""
     within = f"'{folder.id}' in parents" + (f" and ({text})" if text.strip() else "")
     found = find_all(call, within, call.parameters.text("orderBy"), "v2")
-    shown, following = page(call, found)
-    answer: dict[str, Any] = {
-        "kind": "drive#childList",
-        "items": [_child(call, folder, one) for one in shown],
-    }
-    if following:
-        answer["nextPageToken"] = following
-    return call.answer(answer)
+    return answer_page(call, "drive#childList", "items", found, partial(_child, call, folder), {})
 
 
 async def get_child(call: Call) -> Answer:
@@ -192,10 +183,8 @@ def _property_field(visibility: Any) -> str:
 def _property(call: Call, node: Node, key: str, visibility: Any = None) -> dict[str, Any]:
     visibility = visibility or call.parameters.text("visibility")
     for found in resources_v2.properties(call.view, node):
-        if (found["key"], _property_field(found["visibility"])) == (
-            key,
-            _property_field(visibility),
-        ):
+        field = _property_field(found["visibility"])
+        if (found["key"], field) == (key, _property_field(visibility)):
             return found
     raise ApiError(404, "notFound", f"Property not found: key = {key}", location="propertyKey")
 

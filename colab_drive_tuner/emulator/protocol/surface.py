@@ -228,8 +228,8 @@ def _check(name: str, value: str, described: Mapping[str, Any]) -> None:
         if not _INTEGER.fullmatch(value):
             raise invalid_parameter(name, f"Invalid integer value: '{value}'.")
         low = int(described.get("minimum", -(2**31)))
-        # Newer descriptions say that more is cut to the maximum; live clients are refused. v2's do
-        # not name the 1,000 any more.
+        # Newer descriptions say that larger values are reduced to the maximum, but the live
+        # service refuses them. Those of v2 no longer mention the maximum of 1,000.
         high = int(described.get("maximum", LONGEST_PAGE))
         if not low <= int(value) <= high:
             span = f"[{low}, {high}]"

@@ -28,8 +28,6 @@ WRITABLE = STORED | CREATE_ONLY | {
     "modifiedTime", "viewedByMeTime", "originalFilename", "contentHints", "kind",
     "viewersCanCopyContent",
 }  # fmt: skip
-
-
 _MIME_TYPE = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
 
 
@@ -64,8 +62,6 @@ def check_body(body: dict[str, Any], *, creating: bool) -> dict[str, Any]:
 
 # A date alone or a time without an offset is accepted; other ISO 8601 forms are not.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d([Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
-
-
 EARLIEST = int(datetime(1, 1, 1, tzinfo=UTC).timestamp()) * 1000
 LATEST = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()) * 1000 + 999
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..errors import ApiError, file_not_found, forbidden, invalid
+from ..errors import ApiError, file_not_found, insufficient_spaces, invalid
 from ..protocol.calls import Answer, Call
 from ..protocol.dialects import dialect
 from ..protocol.resources import DEFAULT
@@ -18,6 +18,7 @@ from .query import Condition, Term
 
 DEFAULT_LIST = {"kind": {}, "incompleteSearch": {}, "nextPageToken": {}, "files": DEFAULT}
 TEXT_LIMIT = 2**20
+CORPORA = {"user", "domain", "drive", "allDrives", "default", "teamDrive", "allTeamDrives"}
 
 SORT_KEYS: dict[str, Callable[[Caller, Node], Any]] = {
     "createdTime": lambda caller, node: node.created,
@@ -206,19 +207,8 @@ def corpora(call: Call) -> Callable[[Node], bool]:
     if spaces - {"drive", "appDataFolder", "photos"}:
         raise invalid("spaces")
     if "appDataFolder" in spaces and "drive.appdata" not in call.caller.scopes:
-        raise forbidden(
-            "insufficientScopes",
-            "The granted scopes do not give access to all of the requested spaces.",
-        )
-    if wanted not in {
-        "user",
-        "domain",
-        "drive",
-        "allDrives",
-        "default",
-        "teamDrive",
-        "allTeamDrives",
-    }:
+        raise insufficient_spaces()
+    if wanted not in CORPORA:
         raise invalid("corpora")
     if wanted in {"drive", "teamDrive"} and not drive:
         raise invalid("driveId", "The driveId parameter must be specified with corpora=drive.")

@@ -3,20 +3,21 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from ..errors import invalid
-from ..protocol.calls import Call
+from ..protocol.calls import Answer, Call
 from ..state.model import Node
+from .fields import Selection, prune
 
 Item = TypeVar("Item", Node, Mapping[str, Any])
 SELECTING = ("q", "orderBy", "corpora", "corpus", "driveId", "spaces")
 """Parameters that must not change between pages."""
 
 
-def page(call: Call, found: list[Item]) -> tuple[list[Item], str | None]:
+def page(call: Call, found: Sequence[Item]) -> tuple[Sequence[Item], str | None]:
     """Return the requested page and the token of the next one.
 
     The token names the last item shown, so that items created in between cause no duplicates.
@@ -34,6 +35,24 @@ def page(call: Call, found: list[Item]) -> tuple[list[Item], str | None]:
     return shown, "~!!" + base64.urlsafe_b64encode(raw).decode()
 
 
+def answer_page(
+    call: Call,
+    kind: str,
+    name: str,
+    found: Sequence[Item],
+    show: Callable[[Item], dict[str, Any]],
+    default: Selection,
+) -> Answer:
+    """Answer with a page of resources under `name` (v2: `items`), with v3's `default` fields."""
+    v3 = call.method.version == "v3"
+    shown, following = page(call, found)
+    answer: dict[str, Any] = {"kind": kind, name if v3 else "items": list(map(show, shown))}
+    if following:
+        answer["nextPageToken"] = following
+    fields = {"kind": {}, "nextPageToken": {}, name: default} if v3 else {}
+    return Answer.json(prune(answer, call.selection(fields)))
+
+
 def next_link(call: Call, token: str) -> str:
     """Return v2's URL of the next page."""
     kept = [(k, v) for k, v in call.query if k not in {"pageToken", "startChangeId"}]
@@ -44,7 +63,7 @@ def _identity(item: Node | Mapping[str, Any]) -> str:
     return item.id if isinstance(item, Node) else str(item["id"])
 
 
-def _start(call: Call, found: list[Item], mark: str) -> int:
+def _start(call: Call, found: Sequence[Item], mark: str) -> int:
     token = call.parameters.text("pageToken")
     if not token:
         return 0

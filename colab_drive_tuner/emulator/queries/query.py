@@ -214,7 +214,10 @@ class _Parser:
 
     def value(self, sort: str) -> Any:
         if sort == "boolean":
-            return self.take("word").lower() == "true" if self.boolean_ahead() else self.fail()
+            text = self.take("word").lower()
+            if text not in {"true", "false"}:
+                raise _MalformedError
+            return text == "true"
         if sort == "number":
             return int(self.take("number"))
         if sort == "pairs":
@@ -228,13 +231,6 @@ class _Parser:
         if sort == "visibility" and text not in VISIBILITIES:
             raise _MalformedError
         return text
-
-    def boolean_ahead(self) -> bool:
-        kind, text = self.peek()
-        return kind == "word" and text.lower() in {"true", "false"}
-
-    def fail(self) -> None:
-        raise _MalformedError
 
     def text(self) -> str:
         raw = self.take("text")

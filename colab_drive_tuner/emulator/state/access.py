@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from math import inf
 from typing import Any
 
-from ..errors import file_not_found, forbidden, no_permission
+from ..errors import file_not_found, forbidden, insufficient_spaces, no_permission
 from .database import Database
-from .model import Caller, Node, person_id
+from .model import FOLDER, Caller, Node, person_id
 
 READER, COMMENTER, WRITER, FILE_ORGANIZER, ORGANIZER, OWNER = range(1, 7)
 RANKS = {
@@ -150,10 +150,7 @@ def find(database: Database, caller: Caller, file_id: str, *, all_drives: bool =
 def app_data_folder(database: Database, caller: Caller) -> Node:
     """Return the client's hidden app data folder in this account; create it on first use."""
     if "drive.appdata" not in caller.scopes:
-        raise forbidden(
-            "insufficientScopes",
-            "The granted scopes do not give access to all of the requested spaces.",
-        )
+        raise insufficient_spaces()
     key = f"{caller.email} {caller.client}"
     known = database.document("appdata", key)
     if known is not None:
@@ -162,7 +159,7 @@ def app_data_folder(database: Database, caller: Caller) -> Node:
     node = Node(
         id=database.new_id(caller.email),
         name="Application Data",
-        mime_type="application/vnd.google-apps.folder",
+        mime_type=FOLDER,
         owner=caller.email,
         space="appDataFolder",
         created=now,

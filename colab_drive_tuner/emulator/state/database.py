@@ -17,9 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .model import Account, Node, random_text, root_id
-
-GIGABYTE = 2**30
+from .model import FOLDER, Account, Node, random_text, root_id
 
 
 class Clock:
@@ -218,13 +216,14 @@ class Database:
         """Return the account of this address; create it with a root folder on first use."""
         email = email.lower()
         if email not in self.accounts:
-            service = email.endswith(".gserviceaccount.com")
-            account = Account(email, root_id(), 0 if service else 15 * GIGABYTE)
+            account = Account(email, root_id())
+            if account.is_service:
+                account = replace(account, limit=0)
             now = self.clock.ms()
             root = Node(
                 id=account.root,
                 name="My Drive",
-                mime_type="application/vnd.google-apps.folder",
+                mime_type=FOLDER,
                 owner=email,
                 created=now,
                 modified=now,

@@ -114,6 +114,11 @@ class Node:
         return replace(self, version=self.version + 1, **changes)
 
 
+def is_service_account(email: str) -> bool:
+    """Whether the address is that of a service account."""
+    return email.endswith(".gserviceaccount.com")
+
+
 @dataclass(frozen=True)
 class Account:
     """A Google account: its root folder and storage limit."""
@@ -126,7 +131,7 @@ class Account:
     @property
     def is_service(self) -> bool:
         """Whether it is a service account."""
-        return self.email.endswith(".gserviceaccount.com")
+        return is_service_account(self.email)
 
     @property
     def name(self) -> str:
