@@ -17,7 +17,7 @@ import msgpack
 from colab_drive_tuner.checkpoint.codec.plain_data import is_exact
 from colab_drive_tuner.errors import NewerFormatError, SearchDamagedError
 from colab_drive_tuner.journal.chain.fields import decoding, one_of, sha256_hex, typed, whole
-from colab_drive_tuner.journal.chain.record import PLAIN, check_claims, unpack
+from colab_drive_tuner.journal.chain.record import PLAIN, check_lengths, unpack
 
 VERSION = 1
 """The format of claims, items and snapshots; every version up to it must load."""
@@ -135,7 +135,7 @@ def read_items(payload: bytes, what: str) -> list[Item]:
 
 def unpack_values(content: bytes) -> Iterator[Any]:
     """The msgpack values in the content, one by one; ValueError where the last one is cut."""
-    check_claims(content)
+    check_lengths(content)
     unpacker = msgpack.Unpacker(**PLAIN, max_buffer_size=max(len(content), 1))
     unpacker.feed(content)
     end = 0

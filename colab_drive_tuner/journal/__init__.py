@@ -1,8 +1,8 @@
-"""One search as a chain of immutable records: claimed, appended to in the background, read back.
+"""Journal of a search: a chain of immutable records, claimed by one session at a time.
 
-PROTOCOL names in comments (READ, CREATE, APPEND, ...) are those of docs/protocol.md; the executable
-model of it lies in tests/journal. Nothing here looks into a payload: what has to be decided by
-content is handed in as functions (`Rules`).
+Rule names in capitals (READ, CREATE, APPEND, ...) refer to docs/protocol.md; tests/journal has an
+executable model of them. The journal never decodes a payload: decisions that depend on the content
+are functions passed in by the caller (`Rules`).
 """
 
 from colab_drive_tuner.journal.chain.record import Claimant, Record

@@ -1,4 +1,4 @@
-"""Batches of items that will share a record, and the spool files that hold them until then."""
+"""Batches of items that will share a record, and their spool files."""
 
 import contextlib
 import hashlib
@@ -13,46 +13,46 @@ from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.store.protocol import Store
 
 Item = bytes | Callable[[], bytes]
-"""What is to be recorded, or what makes it when it is sent."""
+"""Bytes to record, or a function that builds them in the background."""
 
 
 class Appended(NamedTuple):
-    """What training handed over."""
+    """Item appended by the training thread."""
 
     item: Item
     durable: bool
-    """Whether it is spooled durably before it is sent."""
+    """Whether it is spooled before it is sent."""
     attachments: Sequence[bytes]
     """Large values that the item names by their sha256."""
 
 
 @dataclass
 class Batch:
-    """Items that will share a record, and the spool files that hold the durable ones."""
+    """Items that will share a record, and the spool files of the durable ones."""
 
     items: list[bytes] = field(default_factory=list)
     attachments: list[bytes] = field(default_factory=list)
-    """Large values of the items: each gets a file of its own before the record is sent."""
+    """Large values of the items: each is stored in its own file before the record is sent."""
     segments: list[Segment] = field(default_factory=list)
-    """More than one where the disk has failed. They may hold items of the batch before, too."""
+    """Several after a disk failure; they may also hold items of the previous batch."""
     unspooled: list[Spooled] = field(default_factory=list)
-    """Durable items that the disk has not taken yet."""
+    """Durable items that the disk has not accepted yet."""
 
     def close(self) -> None:
-        """Nothing is added any more."""
+        """Close the spool files: nothing more is added."""
         for segment in self.segments:
             segment.close()
 
     def store_attachments(
         self, store: Store, folder: str, ask: Callable[[Callable[[], Any]], Any]
     ) -> dict[str, str]:
-        """Create a file for each value beside; return their ids by sha256.
+        """Create a file for each attachment; return the file ids by sha256.
 
-        `ask` makes a call until it is answered; None: the writer ended meanwhile.
+        `ask` repeats a call until it is answered; it returns None if the writer has ended.
         """
 
         def put(entry_id: str, name: str, content: bytes) -> None:
-            with contextlib.suppress(IdTakenError):  # ours, by an earlier send
+            with contextlib.suppress(IdTakenError):  # created by an earlier send of ours
                 store.create(entry_id, content, name=name, parent=folder)
 
         files: dict[str, str] = {}
@@ -65,17 +65,17 @@ class Batch:
 
 
 class BatchSpool:
-    """The spool, behind the batches of one writer; says when the disk fails, and works again."""
+    """Spool of one writer's batches; reports when the disk fails and when it recovers."""
 
     def __init__(self, spool: Spool, notify: Callable[[str], None]) -> None:
         self._spool, self._notify = spool, notify
         self._fails = False
 
     def make_durable(self, sent: Batch, ready: Batch, items: list[Spooled], epoch: str) -> None:
-        """Write items to the ready batch's file, behind those that the disk did not take before.
+        """Write items to the ready batch's file, after any that the disk refused before.
 
-        Never before them: what a later session finds has no holes. Where the disk fails again, all
-        of them go to the store alone, until it is tried again.
+        The order is kept so that a later session finds no gaps. If the disk fails again, these
+        items exist only in memory and the store until the next attempt.
         """
         waiting = [*sent.unspooled, *ready.unspooled, *items]
         if not waiting:
@@ -88,12 +88,12 @@ class BatchSpool:
             ready.unspooled += items
             if not self._fails:
                 self._notify(
-                    f"Nothing can be kept in {self._spool.folder} ({error.strerror}): until the "
-                    f"store has acknowledged a result, it would be lost with this process."
+                    f"Nothing can be kept in {self._spool.folder} ({error.strerror}): a result "
+                    f"that the store has not acknowledged yet is lost if this process dies."
                 )
             self._fails = True
         else:
             sent.unspooled, ready.unspooled = [], []
             if self._fails:
-                self._notify(f"What is not acknowledged is kept in {self._spool.folder} again.")
+                self._notify(f"Unacknowledged results are kept in {self._spool.folder} again.")
             self._fails = False

@@ -1,4 +1,4 @@
-"""Becoming the owner of a search: whose turn it is, and the claim that settles it (rule OPEN)."""
+"""Claim of a search: wait for the owner's lease to expire, then create the claim (rule OPEN)."""
 
 import logging
 import os
@@ -32,8 +32,7 @@ from colab_drive_tuner.journal.chain.record import (
 )
 from colab_drive_tuner.journal.folder.creation import create_folder, ensure_records_folder
 from colab_drive_tuner.journal.folder.duplicate_folders import require_records, require_single
-from colab_drive_tuner.journal.folder.lookup import RECORDS, name_marks
-from colab_drive_tuner.journal.folder.marked_folders import exists
+from colab_drive_tuner.journal.folder.lookup import RECORDS, exists, name_marks
 from colab_drive_tuner.journal.folder.moved_folders import find_moved_folder
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
 from colab_drive_tuner.journal.reader import Reader
@@ -48,22 +47,22 @@ from colab_drive_tuner.text import visible
 log = logging.getLogger(__name__)
 
 CLAIM_TIMEOUT = 180.0
-"""How long claiming a search may wait for a store that does not answer, in seconds."""
-_LOOK_SECONDS = 5.0
+"""Time, in seconds, that claiming a search may wait for a store that does not answer."""
+_POLL_SECONDS = 5.0
 _SETTLE_SECONDS = (0.2, 1.0, 3.0)
 
 
 class OnBusy(StrEnum):
-    """What to do where another runtime holds the search."""
+    """What to do if another runtime holds the search."""
 
     WAIT = "wait"
-    """Wait until its lease has run out."""
+    """Wait until its lease has expired."""
     TAKEOVER = "takeover"
     ERROR = "error"
 
 
 def on_busy_of(value: str) -> OnBusy:
-    """What a caller asks for; raises `UsageError`."""
+    """Return the member for a caller's argument; raise `UsageError` if there is none."""
     if value not in list(OnBusy):
         known = ", ".join(repr(str(one)) for one in OnBusy)
         raise UsageError(f"on_busy must be one of {known}, got {value!r}.")
@@ -71,33 +70,33 @@ def on_busy_of(value: str) -> OnBusy:
 
 
 class _UnsettledError(Exception):
-    """The folder that was found lost against another one, or is about to."""
+    """The folder that was found has lost to a duplicate, or is about to."""
 
 
 @dataclass(frozen=True)
 class ClaimAttempt:
-    """One session's way to own a search; whoever begins it holds the lock of `spool`."""
+    """One session's attempt to own a search; the caller holds the lock of `spool`."""
 
     reader: Reader
     spool: Spool
     payload: Callable[[Any], bytes]
-    """Makes the claim's content from the state as read."""
+    """Builds the claim's content from the state just read."""
     on_busy: OnBusy
     force_new: bool
-    """Whether a search whose folder was renamed, moved or trashed is left where it is."""
+    """Whether to leave a search whose folder was renamed, moved or trashed where it is."""
     notify: Callable[[str], None]
     sleep: Callable[[float], None]
 
     def run(self) -> tuple[ClaimReason, Record]:
-        """OPEN: READ, wait for the turn, CREATE the claim, which `reader` then includes.
+        """OPEN: READ, wait for the lease, CREATE the claim, which `reader` then includes.
 
-        Return how the owner before ended, or where there was none how the search began; the claim.
+        Return how the previous owner ended (or, without one, how the search began) and the claim.
         """
         for pause in _SETTLE_SECONDS:
             try:
                 return self._attempt()
             except (NotFoundError, _UnsettledError):
-                # Somebody created the folder at the same moment as another one, and withdraws it.
+                # Two runtimes created the search at once, and one is withdrawing its folder.
                 self.sleep(pause)
                 self.reader.forget()
         try:
@@ -116,15 +115,15 @@ class ClaimAttempt:
         try:
             require_single(reader.store, reader.name, reader.folder)
         except SearchFolderError as error:
-            if reader.head.is_empty:  # perhaps its runtime is about to withdraw it
+            if reader.head.is_empty:  # its runtime may be about to withdraw it
                 raise _UnsettledError(str(error)) from error
             raise
-        if RECORDS in reader.absent and not reader.head.is_empty:  # or one just made them
+        if RECORDS in reader.absent and not reader.head.is_empty:
             require_records(reader.store, reader.name, reader.folder)
         owner = secrets.token_hex(16)
         self.spool.note_owner(owner)
         while True:
-            reason, holder = self._wait_for_turn()
+            reason, holder = self._wait_for_lease()
             if reason is ClaimReason.NEW and (reader.fixed_folder is not None or self.force_new):
                 reason = ClaimReason.ANEW if reader.fixed_folder is None else ClaimReason.REBUILT
             if reader.head.pos == 0:
@@ -133,27 +132,27 @@ class ClaimAttempt:
             if self._create(encoded):
                 reader.has_begun()
                 return reason, encoded.record
-            reader.refresh()  # FOREIGN: it is part of the chain; read on, build a new claim
+            reader.refresh()  # FOREIGN: another record took this place in the chain
 
     def _find_or_create(self) -> None:
-        """The search begins: unless `anew`, look first whether it lies in another folder."""
+        """Find or create the folder; unless `force_new`, look first for a moved search."""
         reader, found = self.reader, None
         store, name, listed = reader.store, reader.name, reader.found
         if not self.force_new:
             found = find_moved_folder(store, name, self.spool.known_folder(), self.notify, listed)
         if found or listed is None:
             if found and listed and reader.head.moved_to == found.id:
-                store.trash(listed.id)  # its runtime was killed before it could
+                store.trash(listed.id)  # its runtime was killed before it could do so
             reader.forget()
             reader.found = found or create_folder(store, name, self.sleep)
             reader.refresh()
 
-    def _wait_for_turn(self) -> tuple[ClaimReason, Holder | None]:
-        """How the owner before ended; waits for its lease to run out where that is asked for."""
+    def _wait_for_lease(self) -> tuple[ClaimReason, Holder | None]:
+        """Return how the previous owner ended, after waiting for its lease if so configured."""
         name, waited = self.reader.name, 0.0
         with ExitStack() as stack:
             while True:
-                reason, holder = self._look()
+                reason, holder = self._previous_owner()
                 if reason is not None or holder is None:
                     return reason or ClaimReason.RELEASED, holder
                 if self.on_busy is OnBusy.TAKEOVER:
@@ -170,18 +169,18 @@ class ClaimAttempt:
                     )
                     waiting = f"Waiting for the holder of search {name!r} to stop"
                     stack.enter_context(countdown(waiting, STALE_SECONDS))
-                pause = min(_LOOK_SECONDS, STALE_SECONDS - holder.age + 0.5)
+                pause = min(_POLL_SECONDS, STALE_SECONDS - holder.age + 0.5)
                 self.sleep(pause)
                 waited += pause
                 self.reader.refresh()
 
-    def _look(self) -> tuple[ClaimReason | None, Holder | None]:
-        """How the owner before ended and who it was; no reason while its lease is fresh."""
+    def _previous_owner(self) -> tuple[ClaimReason | None, Holder | None]:
+        """Return how the previous owner ended and who it was; no reason while its lease lasts."""
         head, name, account = self.reader.head, self.reader.name, self.reader.store.account
         if head.moved_to:
             raise _UnsettledError(
-                f"Search {name!r} goes on in another folder, whose listing lags: try again in a "
-                f"minute."
+                f"Search {name!r} continues in another folder, which is not listed yet: try again "
+                f"in a minute."
             )
         if head.claim is None:
             return ClaimReason.NEW, None
@@ -195,7 +194,7 @@ class ClaimAttempt:
         if holder is None:
             return ClaimReason.RELEASED, None
         if self.spool.knows(holder.owner):
-            return ClaimReason.DEAD, holder  # certainly: we have the lock that it would hold
+            return ClaimReason.DEAD, holder  # certain: we have the lock that it would hold
         return (ClaimReason.STALE if holder.stale else None), holder
 
     def _claim(self, owner: str, reason: ClaimReason, holder: Holder | None) -> EncodedRecord:
@@ -221,20 +220,20 @@ class ClaimAttempt:
         )
 
     def _careful(self, reason: ClaimReason, holder: Holder | None) -> float:
-        """ATTEMPTS: for how many seconds of training the dead owner can have run ahead.
+        """ATTEMPTS: return the seconds of training that the dead owner may have run unrecorded.
 
-        It may have run on, unacknowledged, from its newest record to its last sign of life and a
-        lease more; the same trials take about as long here. What it had left to go carefully
-        itself is added.
+        It may have run without acknowledgement from its newest record until one lease after its
+        last sign of life; the same trials take about as long here. The seconds during which it
+        still had to go carefully itself are added.
         """
         if reason not in DEATHS or holder is None:
             return 0.0
-        last_life = min(holder.now, holder.last_sign + STALE_SECONDS)
-        before = self.reader.head.claim
-        return max(0.0, last_life - holder.last_record) + (before.careful if before else 0.0)
+        latest_death = min(holder.now, holder.last_sign + STALE_SECONDS)
+        previous = self.reader.head.claim
+        return max(0.0, latest_death - holder.last_record) + (previous.careful if previous else 0.0)
 
     def _create(self, encoded: EncodedRecord) -> bool:
-        """CREATE the claim; the same bytes again while the store does not answer."""
+        """CREATE the claim, repeating the same bytes while the store does not answer."""
         reader, deadline = self.reader, time.monotonic() + CLAIM_TIMEOUT
         head, folder = reader.head, reader.folder.records
         marks = name_marks(reader.store, reader.name)
@@ -253,21 +252,21 @@ class ClaimAttempt:
 
 
 def remember_folder(reader: Reader, spool: Spool, notify: Callable[[str], None]) -> None:
-    """Note for later sessions, here and anywhere, which folder has borne the search's name.
+    """Note, on this machine and in the store, which folder has borne the search's name.
 
-    Where it is another one than this machine knew, and that one is there still, the user is told.
+    Notify the user if this machine knew a different folder that still exists.
     """
     store, folder, known = reader.store, reader.folder, spool.known_folder()
     try:
         if known is not None and known.id != folder.id and known.first != folder.first:
             if exists(store, known.id):
                 notify(
-                    f"Search {reader.name!r} goes on in {store.url(folder.id)}. When this machine "
-                    f"ran it last, it lay in {store.url(known.id)}, which is there still: if that "
-                    f"one was meant, give it the name back."
+                    f"Search {reader.name!r} continues in {store.url(folder.id)}. When this "
+                    f"machine last ran it, it was in {store.url(known.id)}, which still exists: if "
+                    f"you meant that one, give it the name back."
                 )
         spool.note_folder(KnownFolder(folder.id, folder.first))
         if not folder.marked:
             store.set_properties(folder.id, name_marks(store, reader.name))
-    except StoreError as error:  # a later session does it
+    except StoreError as error:  # a later session tries again
         log.warning("The name of search %r is not noted in its folder: %s", reader.name, error)

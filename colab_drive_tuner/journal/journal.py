@@ -1,4 +1,4 @@
-"""The journal of one search: open it (which only reads), claim it, append to it, close it."""
+"""`Journal`, the interface to one search's chain: open (read-only), claim, append, close."""
 
 import atexit
 import os
@@ -38,21 +38,21 @@ from colab_drive_tuner.store.protocol import Store
 
 @dataclass(frozen=True)
 class Claim:
-    """How the search was found when this session claimed it."""
+    """State of the search when this session claimed it."""
 
     reason: ClaimReason
-    """How the owner before ended."""
+    """How the previous owner ended."""
     running: int | None
-    """Where known for certain, the last trial that the dead owner can have run."""
+    """The last trial that the dead owner can have run; None if that is not known for certain."""
     careful: float
-    """For how many seconds of training to go carefully, where `running` is not known."""
+    """Seconds of training during which to go carefully if `running` is not known."""
     recovered: int
-    """How many entries of earlier sessions on this machine were made good."""
+    """Number of items spooled by earlier sessions on this machine that were replayed."""
 
 
 @dataclass(frozen=True)
-class _Owned:
-    """What an owner has at work."""
+class _Ownership:
+    """Objects that exist only while this process owns the search."""
 
     writer: Writer
     maintenance: Maintenance
@@ -61,9 +61,9 @@ class _Owned:
 
 
 class Journal:
-    """One search's chain: `open` reads it, `claim` makes this process its owner, `close` ends that.
+    """Chain of one search: `open` reads it, `claim` takes ownership, `close` releases it.
 
-    An owner releases at `close`, which also runs when the interpreter exits.
+    An owner is also closed when the interpreter exits.
     """
 
     def __init__(
@@ -76,23 +76,23 @@ class Journal:
         folder: SearchFolder | None = None,
         spool_folder: Path | None = None,
     ) -> None:
-        """`folder`, whoever bears the name: with a spool elsewhere, for a chain being rebuilt."""
+        """To rebuild a chain, pass its `folder`, whatever its name, and its own `spool_folder`."""
         check_name(name)
         self.store, self.name = store.for_search(name), name
         self._reader = Reader(self.store, name, rules, folder)
         self._sleep, self._spool_folder = sleep, spool_folder
         self._notify: Callable[[str], None] = print
-        self._own: _Owned | None = None
+        self._own: _Ownership | None = None
         self.running = False
-        """Whether the owner runs trials now, and may not be taken over from within its process."""
+        """Whether the owner is running trials: this process may then not claim it again."""
         self.report: Callable[[], Any] = lambda: None
-        """How the search stands, for whoever asks this process; None: that is not to be shown."""
+        """Return the search's status for display in this process; None: show nothing."""
 
     @classmethod
     def open(
         cls, store: Store, name: str, rules: Rules, sleep: Callable[[float], None] = time.sleep
     ) -> "Journal":
-        """Read what the store holds of the search; nothing is written, and no code of it is run."""
+        """Read the search from the store, without writing anything or running code from it."""
         journal = cls(store, name, rules, sleep)
         journal.refresh()
         return journal
@@ -104,39 +104,40 @@ class Journal:
 
     @property
     def state(self) -> Any:
-        """The folded state of the acknowledged records; not to be changed by the caller."""
+        """State folded from the acknowledged records; callers must not change it."""
         return self._reader.state
 
     @property
     def folder(self) -> str | None:
-        """The id of the search's folder; None: there is none yet."""
+        """Id of the search's folder; None before it is created."""
         return self._reader.found.id if self._reader.found else None
 
     @property
     def epoch(self) -> str:
-        """What tells this history from those before a reset; empty before the first record."""
+        """Identifier of the current history, changed by a reset; empty before the first record."""
         return self._reader.head.epoch
 
     def read_file(self, entry_id: str) -> bytes:
-        """A file that a record names, which lies beside it; raises `NotFoundError` if it is gone.
+        """Return the content of a file named by a record.
 
-        Raises `ForeignFileError`, a `SearchDamagedError`, for a file that is not this search's.
+        Raises `NotFoundError` if it is gone and `ForeignFileError`, a `SearchDamagedError`, if it
+        does not belong to this search.
         """
         owned_entry(self.store, entry_id, {self._reader.folder.records}, "A record of the search")
         return self.store.read(entry_id)
 
     def refresh(self) -> None:
-        """READ on to the present end of the chain; an owner knows it already."""
+        """READ to the current end of the chain; no-op for the owner, which is up to date."""
         if self._own is None:
             self._reader.refresh()
 
     def holder(self) -> Holder | None:
-        """Who holds the search, by its last claim; None if it was released, or never claimed."""
+        """Return the owner by the last claim; None if released or never claimed."""
         return self._reader.holder()
 
     @property
     def account(self) -> str | None:
-        """The account of the last owner, released or not: the only one that can go on."""
+        """Account of the last owner, released or not: only this account can continue."""
         claim = self._reader.head.claim if self._reader.found else None
         return claim.claimant.account if claim else None
 
@@ -148,12 +149,12 @@ class Journal:
         force_new: bool = False,
         notify: Callable[[str], None] = print,
     ) -> Claim:
-        """Become the owner; `payload` makes the claim's content from the state as read.
+        """Become the owner; `payload` builds the claim's content from the state just read.
 
-        A search that a live process of this machine holds is refused at once; one held elsewhere
-        is waited for until its lease runs out ("wait"), taken ("takeover") or refused ("error").
+        If a live process of this machine owns the search, this fails immediately. If another
+        machine does, `on_busy` decides: "wait" for the lease to expire, "takeover", or "error".
         With `force_new`, a search whose folder was renamed, moved or trashed is left where it is.
-        Afterwards `state` includes what earlier sessions on this machine had left unrecorded.
+        Afterwards `state` includes the items that earlier sessions on this machine had spooled.
         Raises `SearchBusyError`, `AccountMismatchError`, `SearchFolderError`, `SearchDamagedError`,
         `StoreError`.
         """
@@ -162,7 +163,7 @@ class Journal:
             return self._own.claim
         self.close()
         self._notify = notify
-        self.store.ensure_root()  # the spool goes by the store's location
+        self.store.ensure_root()  # the spool is keyed by the store's location
         spool = Spool(self.store.location, self.name, self._spool_folder)
         if (before := open_journal_of(spool.folder)) is not None:
             if when_busy is not OnBusy.TAKEOVER:
@@ -172,7 +173,7 @@ class Journal:
             raise spool.busy()
         try:
             self._own = self._start(spool, payload, when_busy, force_new=force_new)
-        except BaseException:  # an interrupt, too, must not leave the search locked
+        except BaseException:  # even an interrupt must not leave the search locked
             spool.release()
             raise
         register(spool.folder, self)
@@ -180,7 +181,7 @@ class Journal:
         return self._own.claim
 
     def refuse_second_run(self) -> None:
-        """Raise `SearchBusyError` where this process is running the search already."""
+        """Raise `SearchBusyError` if this process is already running the search."""
         if self.running:
             raise SearchBusyError(
                 f"Search {self.name!r} is running in this process already, in another thread or "
@@ -190,19 +191,19 @@ class Journal:
     def append(
         self, item: Item, *, durable: bool = False, attachments: Sequence[bytes] = ()
     ) -> None:
-        """Hand over an item to be recorded; never waits. `durable`: spooled before it is sent.
+        """Queue an item for recording, without waiting; a `durable` one is spooled before sending.
 
-        A function is called in the background for the item that it makes, and must not fail.
-        Values `beside` it, which the item names by their sha256, get files of their own, whose ids
-        the record holds (`Record.files`). Raises `SearchTakenOverError` once another runtime owns
-        the search; the item is spooled then.
+        An item given as a function is built in the background by calling it; it must not fail.
+        Each of the `attachments`, which the item names by sha256, is stored in its own file, and
+        the record holds the file's id (`Record.files`). Once another runtime owns the search, the
+        item is spooled and `SearchTakenOverError` is raised.
         """
         self._owner().writer.append(item, durable=durable, attachments=attachments)
 
     def reset(self, payload: bytes, files: Mapping[str, str] | None = None) -> None:
-        """Begin a new history in the same chain; the old one stays in it.
+        """Begin a new history in the same chain, which keeps the old one.
 
-        `files` hold large values that the payload names by their sha256, and lie there already.
+        `files` maps the sha256 of each large value named by the payload to its existing file's id.
         """
         if not self._owner().writer.write(RecordKind.RESET, payload, files, timeout=CLAIM_TIMEOUT):
             self.raise_if_lost()
@@ -212,30 +213,30 @@ class Journal:
             )
 
     def note_running(self, tid: int) -> None:
-        """Remember locally which trial runs, for whoever finds this process dead."""
+        """Note on disk which trial is running, for the session that finds this process dead."""
         own = self._owner()
-        # Of a dead session before that had got further, the bound still holds.
+        # If an earlier dead session had got further, its bound still holds.
         own.spool.note_running(max(tid, -1 if own.claim.running is None else own.claim.running))
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until everything appended so far is acknowledged; False if that took too long."""
+        """Wait until everything appended so far is acknowledged; return False on timeout."""
         return self._own is None or self._own.writer.flush(timeout)
 
     def flush_to_disk(self, timeout: float | None = None) -> bool:
-        """Wait until everything durable is on this disk, where a kill leaves it."""
+        """Wait until every durable item is on disk, where it survives a kill."""
         return self._own is None or self._own.writer.flush_to_disk(timeout)
 
     def outages(self) -> list[tuple[float, float]]:
-        """The outages of the store that this session has seen end."""
+        """Return the (start, end) times of store outages that ended during this session."""
         return self._own.writer.retry.outages if self._own else []
 
     def counts(self) -> Counts:
-        """How far the store has acknowledged what was appended."""
+        """Return how many appended items are acknowledged and how many are pending."""
         return self._own.writer.counts() if self._own else Counts(0, 0, None)
 
     @property
     def trouble(self) -> ColabDriveTunerError | None:
-        """Why the store does not take what was appended; None: it does, as far as is known."""
+        """Last error of the store while it fails to accept items; None if it works."""
         return self._own.writer.retry.trouble if self._own else None
 
     def raise_if_lost(self) -> None:
@@ -244,13 +245,13 @@ class Journal:
             raise self._own.writer.lost
 
     def close(self, timeout: float = 60.0) -> None:
-        """CLOSE: flush, snapshot, trials.pkl, release; says what is pending if that fails.
+        """CLOSE: flush, save snapshot and trials.pkl, release; report pending items if that fails.
 
-        Raises `SearchTakenOverError` where another runtime owns the search and something of this
-        one's is not in the chain.
+        Raises `SearchTakenOverError` if another runtime owns the search and items of this session
+        are not in the chain.
         """
         if self._own is None or self._own.writer.pid != os.getpid():
-            return  # of a forked process: what it inherited is its parent's
+            return  # in a forked process, the journal still belongs to the parent
         own, released = self._own, False
         try:
             if own.writer.flush(timeout) and own.writer.lost is None:
@@ -260,15 +261,15 @@ class Journal:
         except ColabDriveTunerError as error:
             self._notify(f"Search {self.name!r} could not be closed cleanly: {error}")
         finally:
-            self._let_go(own, released=released)
+            self._drop_ownership(own, released=released)
         if own.writer.lost is not None and own.writer.counts().pending:
             raise own.writer.lost
 
     def _start(
         self, spool: Spool, payload: Callable[[Any], bytes], on_busy: OnBusy, *, force_new: bool
-    ) -> _Owned:
+    ) -> _Ownership:
         reader, notify, running = self._reader, self._notify, spool.last_running()
-        notify_once = cache(notify)  # it tries again what other runtimes may have under way
+        notify_once = cache(notify)  # claiming may be attempted several times
         claiming = ClaimAttempt(
             reader, spool, payload, on_busy, force_new, notify_once, self._sleep
         )
@@ -279,15 +280,17 @@ class Journal:
         writer.start()
         try:
             recovered = replay(reader, writer, spool, timeout=CLAIM_TIMEOUT, notify=notify)
-        except BaseException:  # an interrupt, too, must not leave its threads behind
+        except BaseException:  # even an interrupt must not leave threads running
             writer.stop()
             raise
         maintenance.start()
         running = running if reason is ClaimReason.DEAD else None
-        return _Owned(writer, maintenance, spool, Claim(reason, running, claim.careful, recovered))
+        return _Ownership(
+            writer, maintenance, spool, Claim(reason, running, claim.careful, recovered)
+        )
 
-    def _let_go(self, own: _Owned, *, released: bool) -> None:
-        own.maintenance.stop(1.0)  # after a failure it may be waiting for a store that is away
+    def _drop_ownership(self, own: _Ownership, *, released: bool) -> None:
+        own.maintenance.stop(1.0)  # after a failure it may be waiting for an unreachable store
         left = own.writer.stop()
         pending = own.writer.counts().pending
         if released and not pending:
@@ -303,7 +306,7 @@ class Journal:
         self._own = None
         unregister(own.spool.folder)
 
-    def _owner(self) -> _Owned:
+    def _owner(self) -> _Ownership:
         if self._own is None:
             raise SearchError(
                 f"Search {self.name!r} is not claimed by this process: run the cell again."

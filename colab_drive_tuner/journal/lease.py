@@ -1,10 +1,11 @@
-"""Lease of a search's owner: does it still live? Advice; correctness never rests on it (LEASE).
+"""Lease and heartbeat of a search's owner (rule LEASE): advisory, never needed for correctness.
 
-The owner marks its own claim file every 30 seconds with the store's time; a recent record is a sign
-of life too. All times are the store's, so no clock here or there can be wrong enough to matter.
+The owner writes the store's time to its own claim file every 30 seconds; a recent record counts as
+a sign of life, too. All times are the store's, so wrong clocks of machines do not matter.
 """
 
 import contextlib
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,15 +24,15 @@ BEAT = "cdt_beat"
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a search, and the signs of life so far."""
+    """Current owner of a search and its last signs of life, by the store's clock."""
 
     owner: str
-    """The id of its session."""
+    """Id of its session."""
     claimant: Claimant
     last_record: float
-    """When its newest record was created, by the store's clock."""
+    """Creation time of its newest record."""
     last_sign: float
-    """The newest sign of life, record or heartbeat, by the store's clock."""
+    """Time of its last sign of life, record or heartbeat."""
     now: float
 
     @property
@@ -41,7 +42,7 @@ class Holder:
 
     @property
     def stale(self) -> bool:
-        """Whether the lease has run out."""
+        """Whether the lease has expired."""
         return self.age >= STALE_SECONDS
 
     def __str__(self) -> str:
@@ -57,15 +58,15 @@ class Holder:
 def find_holder(
     store: Store, head: Head, places: Collection[str], last: Entry | None = None
 ) -> Holder | None:
-    """Who holds the search with this head, whose files lie in `places`; None if nobody does.
+    """Return the owner of the search with this head, or None if it has none.
 
-    `last` is the last record's file, where it was seen already.
+    Its files must lie in one of the folders `places`. `last` is the last record's file, if known.
     """
     if head.claim is None or head.claim.released:
         return None
     now, last_record, beat = store.now(), 0.0, 0.0
     if last is None or last.id != head.last_id:
-        with contextlib.suppress(NotFoundError, ForeignFileError):  # deleted by hand, or not ours
+        with contextlib.suppress(NotFoundError, ForeignFileError):  # deleted by hand or foreign
             last = owned_entry(store, head.last_id, places, "The last record")
     if last is not None:
         last_record = last.created
@@ -76,6 +77,16 @@ def find_holder(
     return Holder(head.claim.owner, head.claim.claimant, last_record, max(last_record, beat), now)
 
 
-def beat(store: Store, claim_id: str) -> None:
-    """Mark the claim with the store's time."""
-    store.set_properties(claim_id, {BEAT: f"{store.now():.3f}"})
+class Heartbeat:
+    """Heartbeat of the owner: renew the lease in the claim's file when no record does."""
+
+    def __init__(self, store: Store, claim_id: str) -> None:
+        self._store, self._claim_id = store, claim_id
+        self._renewed_at = time.monotonic()
+
+    def renew(self, acknowledged_at: float) -> None:
+        """Write the store's time, if the last record and heartbeat are old enough."""
+        now = time.monotonic()
+        if now - max(self._renewed_at, acknowledged_at) >= BEAT_SECONDS:
+            self._renewed_at = now
+            self._store.set_properties(self._claim_id, {BEAT: f"{self._store.now():.3f}"})

@@ -1,7 +1,7 @@
-"""Searches that this process holds, and how those stood that it has let go.
+"""Registry of the searches that this process owns, and the last status of those it has closed.
 
-A cell that is run again takes over from itself, and a session shows how far its searches are
-without asking the store.
+It lets a cell that is run again take over from itself, and a session show the progress of its
+searches without asking the store.
 """
 
 import time
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenSearch:
-    """One search, as this process knows it."""
+    """A search that this process owns, or owned earlier."""
 
     location: str
-    """The store's."""
+    """Location of its store."""
     name: str
     journal: "Journal | None"
-    """None once it was let go."""
+    """None once the search is closed."""
     report: Callable[[], Any]
-    """How it stands now; once it was let go, how it stood then."""
+    """Return the current status; once the search is closed, its last one."""
     closed_at: float | None = None
-    """When, in seconds since 1970."""
+    """Closing time, in seconds since 1970."""
 
 
 _searches: dict[Path, OpenSearch] = {}
@@ -34,25 +34,25 @@ _searches: dict[Path, OpenSearch] = {}
 
 
 def open_journal_of(folder: Path) -> "Journal | None":
-    """The journal by which this process holds the search of that spool folder."""
+    """Return the journal with which this process owns the search of a spool folder."""
     return _searches[folder].journal if folder in _searches else None
 
 
 def register(folder: Path, journal: "Journal") -> None:
-    """From now on this process holds the search by that journal."""
+    """Register the search as owned by this process through `journal`."""
     _searches[folder] = OpenSearch(journal.store.location, journal.name, journal, journal.report)
 
 
 def unregister(folder: Path) -> None:
-    """The search is held no more; how it stands is remembered, and nothing else of it."""
-    held = _searches.pop(folder, None)
-    if held is None or (standing := held.report()) is None:
+    """Mark the search as closed; only its last status is kept."""
+    search = _searches.pop(folder, None)
+    if search is None or (status := search.report()) is None:
         return
     _searches[folder] = OpenSearch(
-        held.location, held.name, None, lambda: standing, closed_at=time.time()
+        search.location, search.name, None, lambda: status, closed_at=time.time()
     )
 
 
 def searches_of_store(location: str) -> list[OpenSearch]:
-    """What this process knows of the searches of one store."""
-    return [held for held in list(_searches.values()) if held.location == location]
+    """Return the open and closed searches of one store."""
+    return [search for search in list(_searches.values()) if search.location == location]

@@ -1,4 +1,8 @@
-"""Retries of a call to the store until it is answered; the user hears of outages and their end."""
+"""Retry of store calls through an outage, with notices to the user when it starts and ends.
+
+It repeats whole operations of the writer for as long as the session lives; single Drive requests
+are retried for a limited time in drive/requests/retry.py.
+"""
 
 import threading
 import time
@@ -10,27 +14,28 @@ from colab_drive_tuner.errors import ColabDriveTunerError, UnavailableError
 
 T = TypeVar("T")
 _RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Successive pauses while the store does not answer; the last one repeats."""
 _REFUSED_SECONDS = 30.0
-"""Pauses after no answer, and after a definite no, which a person may take back."""
+"""Pause after a definite refusal, whose cause the user may remove."""
 
 
 class OutageRetry:
-    """Asks for as long as the owner of a search lives; `kept_in` is where what is pending lies."""
+    """Retries calls until `end`; `kept_in` is the spool folder that holds the pending items."""
 
     def __init__(self, kept_in: Path, notify: Callable[[str], None]) -> None:
         self.offline_since: float | None = None
-        """`time.monotonic()` when the store stopped answering; None: it answers."""
+        """`time.monotonic()` when the store stopped answering; None while it answers."""
         self.trouble: ColabDriveTunerError | None = None
-        """What it said last instead of an answer; None: it answers."""
+        """The last error while the store does not answer; None while it answers."""
         self.outages: list[tuple[float, float]] = []
-        """From when to when the store did not answer, by this machine's clock."""
+        """Start and end of each past outage, by this machine's clock."""
         self._kept_in, self._notify = kept_in, notify
         self._ended = threading.Event()
 
     def until_answered(self, ask: Callable[[], T], deadline: float | None = None) -> T | None:
-        """What the store answers; None if that took too long, or `end` was called.
+        """Call `ask` until it succeeds; return None past the deadline or after `end`.
 
-        `deadline` is a `time.monotonic()`; None: for ever.
+        `deadline` is a `time.monotonic()` value; None means no deadline.
         """
         attempt = 0
         while not self._ended.is_set():
@@ -41,7 +46,7 @@ class OutageRetry:
                 if self.offline_since is None:
                     self.offline_since = time.monotonic()
                     self._notify(
-                        f"{error} Training goes on; what is pending is kept in {self._kept_in}."
+                        f"{error} Training continues; pending results are kept in {self._kept_in}."
                     )
                 pause = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
                 if not isinstance(error, UnavailableError):
@@ -56,10 +61,10 @@ class OutageRetry:
                     now = time.time()
                     self.outages.append((now - (time.monotonic() - self.offline_since), now))
                     self.offline_since = None
-                    self._notify("The store answers again; what was pending is being recorded.")
+                    self._notify("The store answers again; pending results are being recorded.")
                 return answer
         return None
 
     def end(self) -> None:
-        """Ask no more: whoever is asking is let go."""
+        """Stop retrying; calls in progress return None."""
         self._ended.set()

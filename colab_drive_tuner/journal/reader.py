@@ -1,4 +1,4 @@
-"""A search's chain as far as it has been read: its folder, its head, the state folded from it."""
+"""Reader of a search's chain: its folder, its head, and the state folded from its records."""
 
 import hashlib
 from collections.abc import Callable
@@ -23,48 +23,48 @@ from colab_drive_tuner.store.protocol import Entry, Store
 
 
 class State(Protocol):
-    """What the records of a chain say, folded from the first to the last acknowledged one."""
+    """State folded from the records of a chain, up to the last acknowledged one."""
 
     def apply(self, record: Record) -> None:
-        """Take in the next record."""
+        """Fold the next record into the state."""
 
     def dump(self) -> bytes:
-        """The whole state as a snapshot's content."""
+        """Return the whole state as a snapshot's content."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The functions by which a journal serves payloads that it cannot read."""
+    """Functions with which a journal handles payloads that it cannot read itself."""
 
     empty: Callable[[], Any]
-    """The `State` before the first record."""
+    """Return the `State` before the first record."""
     load: Callable[[bytes], Any]
-    """The `State` that `dump` wrote."""
+    """Return the `State` that `dump` wrote."""
     wanted: Callable[[Any, bytes], bool]
-    """Whether the chain in this state still lacks this spooled item."""
+    """Return whether the chain in this state still lacks a spooled item."""
     export: Callable[[Any], bytes] | None = None
-    """The convenience copy (`trials.pkl`) of a state."""
+    """Return the content of `trials.pkl` for a state."""
 
 
 class Reader:
-    """Reads one search; writes nothing, runs no code of it."""
+    """Read-only access to one search; runs no code from it."""
 
     def __init__(
         self, store: Store, name: str, rules: Rules, folder: SearchFolder | None = None
     ) -> None:
         self.store, self.name, self.rules = store, name, rules
         self.fixed_folder = folder
-        """The folder to read, whichever bears the name; None: the one that bears it."""
+        """The folder to read regardless of its name; None: look it up by name."""
         self.found = folder
         self.state: Any = rules.empty()
         self._head: Head | None = None
         self._owned: OwnedIds | None = None
         self._last: Entry | None = None
-        """The last record's file, as it was seen."""
+        """The last record's file entry, if known."""
 
     @property
     def folder(self) -> SearchFolder:
-        """The search's folder."""
+        """The search's folder; raises `SearchNotFoundError` if there is none."""
         if self.found is None:
             raise SearchNotFoundError(
                 f"There is no search {self.name!r} in {self.store.url(self.store.root)}."
@@ -73,17 +73,17 @@ class Reader:
 
     @property
     def absent(self) -> frozenset[str]:
-        """The properties of the folder under whose ids nothing was found when it was opened."""
+        """Properties of the folder whose ids named no file when it was opened."""
         return self._owned.absent if self._owned else frozenset()
 
     def has_begun(self) -> None:
-        """Note that the folder of records and record 0 are there by now."""
+        """Note that records/ and record 0 now exist."""
         if self._owned is not None:
             self._owned = replace(self._owned, absent=self._owned.absent - {RECORDS, FIRST})
 
     @property
     def head(self) -> Head:
-        """The head of what has been read; position 0 while there is no record."""
+        """Head of the chain as read so far; position 0 without any record."""
         return self._head or Head(0, "", (self.folder.first,))
 
     @head.setter
@@ -91,12 +91,12 @@ class Reader:
         self._head = head
 
     def forget(self) -> None:
-        """Look for the folder anew: the one known is gone, or goes on elsewhere."""
+        """Look up the folder again: the known one is gone, or the search continues elsewhere."""
         self.found, self._head, self.state = self.fixed_folder, None, self.rules.empty()
         self._owned, self._last = None, None
 
     def refresh(self) -> None:
-        """READ on to the present end of the chain, from the hint's snapshot at first."""
+        """READ to the current end of the chain, starting at the hint's snapshot."""
         if self.found is None:
             self.found = find_folder(self.store, self.name)
             self._owned = None
@@ -105,13 +105,13 @@ class Reader:
         try:
             self._read()
         except NewerFormatError:
-            raise  # there is nothing to repair
+            raise  # not damage: repair would not help
         except SearchDamagedError as error:
             raise self.damaged(str(error)) from error
 
     def _read(self) -> None:
-        """READ; whatever it begins from, what it ends with must lie in this search's folder."""
-        if self._owned is None or RECORDS in self._owned.absent:  # which may be there by now
+        """READ; the last record must lie in this search's folder, wherever reading started."""
+        if self._owned is None or RECORDS in self._owned.absent:  # records/ may exist by now
             self._owned = owned_ids(self.store, self.folder)
             self.found = self._owned.folder
         if self._head is not None:
@@ -127,13 +127,13 @@ class Reader:
             self._require_new()
 
     def _read_behind_snapshot(self) -> bool:
-        """READ from the hint's snapshot on; False if there is none, or it is of another chain."""
+        """READ from the hint's snapshot; return False if there is none, or of another chain."""
         hint = self.folder.hint
         snapshot = load_snapshot(self.store, hint, self.rules.load) if hint else None
         if snapshot is None:
             return False
         known, self.state = snapshot
-        with parallel_readers("cdt-anchor") as readers:  # meanwhile
+        with parallel_readers("cdt-anchor") as readers:  # checked while reading
             ours = readers.submit(self._is_of_this_chain, known)
             try:
                 self._head = self._read_on(known)
@@ -151,9 +151,9 @@ class Reader:
         return head
 
     def _is_of_this_chain(self, head: Head) -> bool:
-        """Whether the last record that a snapshot stands for is this search's; True if it is gone.
+        """Whether the last record covered by a snapshot is this search's; True if it is gone.
 
-        A snapshot of another search, put into this one's folder, would lead into that one's chain.
+        Another search's snapshot, copied into this folder, would lead into that search's chain.
         """
         places = {self.folder.records, self.folder.id}
         try:
@@ -166,9 +166,9 @@ class Reader:
         return hashlib.sha256(content).hexdigest() == head.sha
 
     def _require_own(self, head: Head) -> None:
-        """Raise where the records that were read are another search's.
+        """Raise `ForeignFileError` if the records that were read belong to another search.
 
-        Each record names the sha256 of the one before it, so the last one tells for all.
+        Each record names the sha256 of the one before it, so checking the last one suffices.
         """
         folder, what = self.folder, f"Record {head.pos - 1} of search {self.name!r}"
         try:
@@ -176,19 +176,19 @@ class Reader:
         except NotFoundError:
             trash = set[str]()
             for place in (folder.records, folder.id):
-                with suppress(NotFoundError):  # a folder that is withdrawn has none for records
+                with suppress(NotFoundError):  # a withdrawn folder has no records/
                     trash |= {entry.id for entry in self.store.list_trash(place)}
-            if head.last_id not in trash:  # where Drive still reads it
+            if head.last_id not in trash:  # Drive can still read files in the trash
                 raise ForeignFileError(f"{what} does not lie in its folder.") from None
             self._last = None
 
     def _require_new(self) -> None:
-        """Raise where record 0 is not found, but others are."""
+        """Raise `SearchDamagedError` if record 0 is missing although later records exist."""
         if self._owned is None or RECORDS in self._owned.absent:
             return
         listed = self.store.list(self.folder.records)
         if any(entry.name.startswith("record-") for entry in listed):
-            try:  # another runtime may just have written it
+            try:  # another runtime may have written it just now
                 self.store.read_unverified(self.folder.first)
             except NotFoundError:
                 raise SearchDamagedError(
@@ -197,14 +197,14 @@ class Reader:
                 ) from None
 
     def damaged(self, what: str) -> SearchDamagedError:
-        """The error that says what is wrong, and what helps."""
+        """Return an error that states the damage and suggests doctor and repair."""
         return SearchDamagedError(
             f"{what} {self.store.command('doctor')} shows what is wrong, and "
             f"{self.store.command('repair', self.name)} rebuilds the search from what is readable."
         )
 
     def holder(self) -> Holder | None:
-        """Who holds the search, by its last claim; None if it was released, or never claimed."""
+        """Return the owner by the last claim; None if released or never claimed."""
         if self.found is None:
             return None
         places = {self.folder.records, self.folder.id}

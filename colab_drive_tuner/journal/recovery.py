@@ -23,17 +23,17 @@ def replay(
     timeout: float,
     notify: Callable[[str], None],
 ) -> int:
-    """Append what is spooled here or lies in a loser's folder and is wanted; return how many.
+    """Append the wanted items from the spool and from duplicate folders; return their number.
 
-    Spool files go once their items are in the chain; what another history made, and what is
-    damaged, is kept and named. What is missing between them is named, too: trials are numbered, so
-    whoever runs them sees which are not there.
+    Spool files are removed once their items are in the chain. Files of another history and damaged
+    files are kept, and the user is notified of them and of gaps between the items: trials are
+    numbered, so the missing ones are run again.
     """
     with former_spools(reader.store, spool, reader.folder.first) as former:
         epochs, items = _end_duplicates(reader, notify)
         left = {one: one.leftovers() for one in (spool, *former)}
         ours = {one: [file for file in left[one] if file.epoch in epochs] for one in left}
-        for one in former:  # of another name's spool what belongs to this history counts
+        for one in former:  # a spool under another name may hold items of other searches, too
             left[one] = ours[one]
         items += [item for one in ours.values() for leftover in one for item in leftover.items]
         wanted = [
@@ -45,16 +45,16 @@ def replay(
         for item, attachments in wanted:
             writer.append(item, durable=True, attachments=attachments)
         if not writer.flush(timeout):
-            return 0  # the spool files stay: the next session judges them again
+            return 0  # the spool files stay for the next session
         recorded = {item for item, _ in wanted}
         for one, leftovers in left.items():
             for leftover in leftovers:
                 _settle(reader, one, leftover, recorded, notify)
             if gaps[one]:
                 notify(
-                    f"Of what earlier runs of search {reader.name!r} had kept in {one.folder}, "
-                    f"entries {', '.join(map(str, gaps[one]))} are missing. Trials whose results "
-                    f"were there run again."
+                    f"Earlier runs of search {reader.name!r} kept results in {one.folder}, of "
+                    f"which entries {', '.join(map(str, gaps[one]))} are missing. The trials of "
+                    f"the missing entries run again."
                 )
             one.forget_acknowledged()
     return len(wanted)
@@ -62,9 +62,10 @@ def replay(
 
 @contextlib.contextmanager
 def former_spools(store: Store, spool: Spool, first: str) -> Iterator[list[Spool]]:
-    """The locked spools of a search that this machine ran under another name.
+    """Yield the locked spools of a search that this machine ran under other names.
 
-    None of a name that a folder bears: the search was copied, and what is spooled is that one's.
+    A name that a folder bears now is left out: the search was copied, and the spool belongs to the
+    search of that name.
     """
     with contextlib.ExitStack() as stack:
         found = []
@@ -85,13 +86,13 @@ def _is_borne(store: Store, name: str) -> bool:
 def _end_duplicates(
     reader: Reader, notify: Callable[[str], None]
 ) -> tuple[set[str], list[Spooled]]:
-    """End the chains of folders that lost; the epochs whose items count, and those found there."""
+    """End the chains of duplicate folders; return the accepted epochs and the items found."""
     epochs, items = {reader.head.epoch}, list[Spooled]()
     for duplicate in reader.folder.duplicates:
         try:
             epoch, found = _close_duplicate(reader, duplicate)
         except NotFoundError:
-            continue  # its creator saw it lose, too, and has put it into the trash meanwhile
+            continue  # its creator has trashed it in the meantime
         except ForeignFileError as error:
             notify(f"Another folder of search {reader.name!r} is left as it is: {error}")
             continue
@@ -101,7 +102,7 @@ def _end_duplicates(
 
 
 def _is_wanted(reader: Reader, item: bytes) -> bool | None:
-    """Whether the chain lacks the item; None for one that makes no sense, and stays in its file."""
+    """Whether the chain lacks the item; None for an invalid one, which stays in its file."""
     try:
         return reader.rules.wanted(reader.state, item)
     except (SearchDamagedError, KeyError, TypeError, ValueError):
@@ -115,7 +116,7 @@ def _settle(
     recorded: set[bytes],
     notify: Callable[[str], None],
 ) -> None:
-    """Remove a spool file whose items are all in the chain; keep any other, and name it."""
+    """Remove a spool file whose items are all in the chain; keep any other and notify."""
     left = [_is_wanted(reader, item) for item, _ in leftover.items if item not in recorded]
     lacking, senseless = left.count(True), left.count(None)
     damage = leftover.damage or (f"{senseless} of its entries make no sense" if senseless else "")
@@ -131,13 +132,13 @@ def _settle(
     if damage:
         notify(
             f"A file in which an earlier run of search {reader.name!r} had kept results is damaged "
-            f"({damage}). What can be read of it was used; it is kept as {kept}. Trials whose "
+            f"({damage}). Its readable part was used; the file is kept as {kept}. Trials whose "
             f"results cannot be read run again."
         )
 
 
 def _close_duplicate(reader: Reader, duplicate: SearchFolder) -> tuple[str, list[Spooled]]:
-    """FOLDER, two seen later: end the loser's chain with `moved`; return its epoch and items."""
+    """FOLDER, two seen later: end the duplicate's chain with `moved`; return epoch and items."""
     store, items = reader.store, list[Spooled]()
     owned_ids(store, duplicate).require(RECORDS, FIRST)
     places = {duplicate.records, duplicate.id}
@@ -152,12 +153,12 @@ def _close_duplicate(reader: Reader, duplicate: SearchFolder) -> tuple[str, list
                 attachments = ()
 
     head = read_on(store, Head(0, "", (duplicate.first,)), collect, reader.name)
-    if head.last_id:  # each record names the one before: the last one tells for all
+    if head.last_id:  # each record names the one before it, so checking the last one suffices
         owned_entry(store, head.last_id, places, "Its last record")
     while not head.moved_to:
         try:
             end_chain(store, head, duplicate.id, reader.folder.id)
         except NotFoundError:
-            break  # its creator saw it lose, too, and has trashed it: nobody writes there any more
+            break  # its creator has trashed it: nobody writes there any more
         head = read_on(store, head, collect, reader.name)
     return head.epoch, items

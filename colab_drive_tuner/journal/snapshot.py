@@ -1,4 +1,4 @@
-"""Snapshots: a reader's short cut to a long chain, never needed for correctness (rule SNAPSHOT)."""
+"""Snapshots, which save readers most of a long chain; not needed for correctness (SNAPSHOT)."""
 
 import contextlib
 import zlib
@@ -13,19 +13,19 @@ from colab_drive_tuner.journal.folder.lookup import HINT, SearchFolder
 from colab_drive_tuner.store.protocol import Store
 
 LARGEST_RATIO = 20
-"""How many times its compressed size a state may have, over 1 MiB; a search's is about 5."""
+"""Upper limit of a state's size beyond 1 MiB, relative to its compressed size; typical: 5."""
 
 
 def save_snapshot(store: Store, folder: SearchFolder, head: Head, state: bytes) -> str:
-    """Upload the state of exactly the records before `head`, set the hint; return its id."""
+    """Upload the state of exactly the records before `head`, set the hint; return the id."""
     (entry_id,) = store.reserve(1)
-    # Level 1: five times smaller already, at a cost that training does not notice.
+    # Level 1 already makes it five times smaller, at a cost that training does not notice.
     packed = zlib.compress(state, 1)
-    if len(state) > _most(packed):  # more alike than a reader believes: as it is
+    if len(state) > _max_size(packed):  # a reader would refuse this ratio
         packed = zlib.compress(state, 0)
     content = frame({"head": head, "state": packed})
     name = f"snapshot-{head.pos:06d}.cdt"
-    with contextlib.suppress(IdTakenError):  # ours, by an earlier send: nobody else has the id
+    with contextlib.suppress(IdTakenError):  # created by an earlier send: the id is only ours
         store.create(entry_id, content, name=name, parent=folder.records)
     store.set_properties(folder.id, {HINT: entry_id})
     return entry_id
@@ -34,22 +34,22 @@ def save_snapshot(store: Store, folder: SearchFolder, head: Head, state: bytes) 
 def load_snapshot(
     store: Store, entry_id: str, load: Callable[[bytes], Any]
 ) -> tuple[Head, Any] | None:
-    """The head and state that a snapshot holds; None if it is gone or damaged: read from id0."""
+    """Return the head and state in a snapshot; None, if it is gone or damaged: read from id0."""
     what = "The snapshot"
     try:
         body = unframe(store.read_unverified(entry_id), what)
         with decoding(what):
             packed = typed(body["state"], bytes)
             unzip = zlib.decompressobj()
-            state = unzip.decompress(packed, _most(packed))
+            state = unzip.decompress(packed, _max_size(packed))
             if not unzip.eof:
-                raise ValueError("its state is cut, or far larger than its file")
+                raise ValueError("its state is truncated, or far larger than its file")
             head = head_from(body["head"])
         return head, load(state)
     except (NotFoundError, SearchDamagedError):
-        return None  # the records themselves are the truth, and are read instead
+        return None  # the records are authoritative and are read instead
 
 
-def _most(packed: bytes) -> int:
-    """How large a state may be, so that a small file cannot fill the memory."""
+def _max_size(packed: bytes) -> int:
+    """Upper limit of a state's size, so that a small file cannot fill the memory."""
     return (1 << 20) + LARGEST_RATIO * len(packed)

@@ -1,9 +1,9 @@
-"""The owner's background writer: spools, joins, sends, acknowledges; training never waits for it.
+"""Background writer of a search's owner: spool items, batch them into records, send the records.
 
-Rule APPEND: one record is in flight at a time, and its bytes are sent until the store says 200 or
-409. Two threads share the work. The collector takes what training appended, lets it gather for a
-moment, and spools what must survive; the sender makes one record of whatever is ready. A third,
-in maintenance.py, does what may take long. Training only ever puts an item into a list.
+Rule APPEND: one record is in flight at a time, and the same bytes are sent until the store answers
+200 or 409. Two threads share the work: the collector takes appended items, waits briefly for more,
+and spools the durable ones; the sender makes one record of everything that is ready. A third
+thread, in maintenance.py, does the slow work. The training thread only appends to a list.
 """
 
 import logging
@@ -24,33 +24,33 @@ from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.spool.spool import Spool
 
 LINGER_SECONDS = 0.02
-"""How long items gather before they are sent."""
+"""Time that an item waits for others to share its record."""
 PAIR_SECONDS = 0.3
-"""How long the end of a trial waits for the start of the next, to share a record with it."""
+"""Time that the end of a trial waits for the start of the next, to share a record with it."""
 COLLECTOR_SHARE, SENDER_SHARE = 0.005, 0.009
-"""The part of one core that each thread may use: it pauses in proportion to what it used."""
+"""Share of one core that each thread may use; it pauses in proportion to its CPU time."""
 SPOOL_AGAIN_SECONDS = 5.0
-"""After so long it is tried again to spool what the disk did not take."""
+"""Time between attempts to spool items that the disk did not accept."""
 LONGEST_PAUSE = 30.0
-"""After so many seconds it goes on, whatever it used: what a death can cost stays bounded."""
+"""Upper limit of a thread's pause, in seconds, which bounds the loss if the process dies."""
 ID_BLOCK, ID_RESERVE = 128, 40
-"""Ids reserved at a time, and how many must be known when the next block is reserved."""
+"""Ids reserved at a time; the next block is reserved when fewer than `ID_RESERVE` are left."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How far the store has acknowledged what was appended."""
+    """Numbers of appended items, by whether the store has acknowledged them."""
 
     pending: int
     acknowledged: int
     offline_since: float | None
-    """`time.monotonic()` when the store stopped answering; None: it answers."""
+    """`time.monotonic()` when the store stopped answering; None while it answers."""
 
 
 class Writer:
-    """The one writer of a chain, in the process that claimed it."""
+    """Sole writer of a chain, in the process that claimed it."""
 
     def __init__(
         self, reader: Reader, spool: Spool, owner: str, notify: Callable[[str], None]
@@ -58,19 +58,19 @@ class Writer:
         self.reader, self.spool, self.owner, self.notify = reader, spool, owner, notify
         self.acknowledged_at = time.monotonic()
         self.advance = threading.Lock()
-        """Held while the reader's head and state change: whoever holds it sees the same prefix."""
+        """Held while the reader's head and state change, so that both show the same prefix."""
         self.lost: SearchTakenOverError | None = None
         self.pid = os.getpid()
         self._changed = threading.Condition()
         self._sending = threading.Lock()
         self._appended: list[Appended] = []
         self._ready, self._sent = Batch(), Batch()
-        """What gathers, and what the sender has at work."""
+        """The batch being collected, and the batch being sent."""
         self._handover = threading.Lock()
-        """Held by collector and sender while they touch a batch; training never waits for it."""
+        """Held by collector and sender while they change a batch; training never waits for it."""
         self._pending = self._acknowledged = self._collected = 0
         self._urgent, self._closed = 0, False
-        """How many wait for the threads, and whether these are to end."""
+        """Number of callers waiting for the threads; whether the threads should end."""
         self._batch_spool = BatchSpool(spool, notify)
         self.retry = OutageRetry(spool.folder, notify)
         self._spare: tuple[str, ...] = ()
@@ -80,14 +80,14 @@ class Writer:
         ]
 
     def start(self) -> None:
-        """Begin to write in the background."""
+        """Start the background threads."""
         for thread in self._threads:
             thread.start()
 
     # -- what the training thread calls
 
     def append(self, item: Item, *, durable: bool, attachments: Sequence[bytes] = ()) -> None:
-        """Hand over an item; returns at once. Raises once another runtime owns the search."""
+        """Queue an item without waiting; raise once another runtime owns the search."""
         self.require_owner()
         with self._changed:
             self._appended.append(Appended(item, durable, attachments))
@@ -99,7 +99,7 @@ class Writer:
             raise self.lost
 
     def require_owner(self) -> None:
-        """Raise unless this very process claimed the search: a fork may not write."""
+        """Raise unless this process claimed the search: a fork may not write."""
         if os.getpid() != self.pid:
             raise SearchError(
                 f"Search {self.reader.name!r} was claimed by another process, of which this is a "
@@ -107,21 +107,21 @@ class Writer:
             )
 
     def counts(self) -> Counts:
-        """How far the store has acknowledged what was appended."""
+        """Return the numbers of pending and acknowledged items."""
         return Counts(self._pending, self._acknowledged, self.retry.offline_since)
 
     def flush(self, timeout: float | None) -> bool:
-        """Wait until everything appended so far is acknowledged; False if that took too long."""
+        """Wait until everything appended so far is acknowledged; return False on timeout."""
         return self._wait_for(lambda: self._acknowledged, timeout)
 
     def flush_to_disk(self, timeout: float | None) -> bool:
-        """Wait until everything durable is spooled, or the disk has refused it; as `flush`."""
+        """Wait until every durable item is spooled or refused by the disk; see `flush`."""
         return self._wait_for(lambda: self._collected, timeout)
 
     def _wait_for(self, count: Callable[[], int], timeout: float | None) -> bool:
-        """Wait until `count` has come to what is appended now, without a pause of the threads.
+        """Wait, with the threads not pausing, until `count` covers all items appended so far.
 
-        False if it took too long, or the search is lost.
+        Return False on timeout or if the search is lost.
         """
         with self._changed:
             appended = self._pending + self._acknowledged
@@ -141,23 +141,23 @@ class Writer:
         *,
         timeout: float,
     ) -> bool:
-        """Write a record of its own (release, reset) now; False if the store did not answer."""
+        """Write a separate record (release, reset) now; return False if the store is silent."""
         deadline = time.monotonic() + timeout
         while self.flush(max(0.0, deadline - time.monotonic())):
             with self._sending:
-                if not self._pending:  # else more was appended meanwhile, which comes before it
+                if not self._pending:  # otherwise newly appended items must be sent first
                     return self._append(kind, payload, files, deadline=deadline)
         return False
 
     def stop(self) -> list[Path]:
-        """End the threads; return the spool files that hold what was not acknowledged."""
+        """End the threads; return the spool files that hold unacknowledged items."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         self.retry.end()
         for thread in self._threads:
-            # A sender in the middle of a request cannot be ended: it is a daemon, and what it
-            # sends is what the spool holds.
+            # A sender in the middle of a request cannot be interrupted. It is a daemon thread,
+            # and the items that it sends are in the spool.
             thread.join(timeout=2.0)
         return self._keep_unsent()
 
@@ -165,7 +165,7 @@ class Writer:
         try:
             work()
         except Exception as error:
-            # A thread must not die unseen: the training thread raises this at its next item.
+            # A thread must not die silently: the training thread raises this at its next item.
             log.exception("the writer of search %r failed", self.reader.name)
             self.lose(f"Its writer failed here ({error!r}).")
 
@@ -187,7 +187,7 @@ class Writer:
             self._pause((time.thread_time() - used) / COLLECTOR_SHARE)
 
     def _gather(self) -> None:
-        """Let items come together; the end of a trial waits longer, for the next start."""
+        """Wait for more items; the end of a trial waits longer, for the next trial's start."""
         begun = time.monotonic()
         while not (self._urgent or self._closed or self.lost):
             waited = time.monotonic() - begun
@@ -197,14 +197,14 @@ class Writer:
             self._changed.wait(min(LINGER_SECONDS, limit - waited))
 
     def _spool(self, taken: list[Appended]) -> None:
-        """Spool what must survive before it can be sent, then hand everything to the sender."""
+        """Spool the durable items, then hand all items to the sender."""
         items = [entry.item() if callable(entry.item) else entry.item for entry in taken]
         with self._handover:
             batch = self._ready
             durable = [
                 (item, entry.attachments)
                 for item, entry in zip(items, taken, strict=True)
-                if entry.durable and item  # one that its end has made superfluous is empty
+                if entry.durable and item  # an item that became superfluous is empty
             ]
             epoch = self.reader.head.epoch
             self._batch_spool.make_durable(self._sent, batch, durable, epoch)
@@ -216,7 +216,7 @@ class Writer:
             self._changed.notify_all()
 
     def _keep_unsent(self) -> list[Path]:
-        """Spool what no thread will send any more; return every file that holds such items."""
+        """Spool the items that no thread will send any more; return all spool files."""
         with self._changed:
             taken, self._appended = self._appended, []
         self._spool(taken)
@@ -256,13 +256,13 @@ class Writer:
             self._pause((time.thread_time() - used) / SENDER_SHARE)
 
     def _pause(self, seconds: float) -> None:
-        """Leave the interpreter to training for so long, unless somebody waits for this thread."""
+        """Leave the interpreter to training, unless a caller is waiting for this thread."""
         with self._changed:
             seconds = min(seconds, LONGEST_PAUSE)
             self._changed.wait_for(lambda: self._urgent or self._closed, seconds)
 
     def reserve_ids(self) -> None:
-        """Have the next block of ids at hand well before the last known one is used."""
+        """Reserve the next block of ids well before the last known id is used."""
         if not self._spare and len(self.reader.head.ids) < ID_RESERVE:
             self._spare = tuple(self.reader.store.reserve(ID_BLOCK))
 
@@ -274,7 +274,7 @@ class Writer:
         *,
         deadline: float | None = None,
     ) -> bool:
-        """APPEND the next record; False if the deadline passed, or the search is LOST."""
+        """APPEND the next record; return False past the deadline or if the search is LOST."""
         head = self.reader.head
         more, self._spare = self._spare, ()
         if not more and len(head.ids) < 2:  # the last known id must name its successors
@@ -288,7 +288,7 @@ class Writer:
         return self._create(encoded, deadline)
 
     def _create(self, encoded: EncodedRecord, deadline: float | None) -> bool:
-        """CREATE until 200 or 409: the same bytes each time, under the same id."""
+        """CREATE until 200 or 409, with the same bytes and id each time."""
         reader = self.reader
         entry_id, folder = reader.head.ids[0], reader.folder.records
         done = self.retry.until_answered(
@@ -304,11 +304,11 @@ class Writer:
         return bool(done)
 
     def lose(self, why: str) -> None:
-        """LOST: write nothing more; what is pending stays in the spool, which the error names."""
+        """LOST: stop writing; pending items stay in the spool, which the error names."""
         with self._changed:
             self.lost = SearchTakenOverError(
-                f"This runtime writes to search {self.reader.name!r} no more. {why} What it had "
-                f"not recorded is kept in {self.spool.folder}; the next run on this machine adds "
-                f"what still fits."
+                f"This runtime no longer writes to search {self.reader.name!r}. {why} Its "
+                f"unrecorded results are kept in {self.spool.folder}; the next run on this machine "
+                f"adds those that still fit."
             )
             self._changed.notify_all()

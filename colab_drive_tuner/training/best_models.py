@@ -23,7 +23,7 @@ from colab_drive_tuner.errors import (
     TrainingWarning,
     UsageError,
 )
-from colab_drive_tuner.journal.folder.marked_folders import exists
+from colab_drive_tuner.journal.folder.lookup import exists
 from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.store.protocol import Entry, Store, read_count, read_number
 from colab_drive_tuner.training.artifacts import EPOCH, TID, find_folders, find_or_create_folder

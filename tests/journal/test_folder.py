@@ -21,7 +21,7 @@ from colab_drive_tuner.journal.folder.creation import (
     create_folder,
     make_search_folder,
 )
-from colab_drive_tuner.journal.folder.lookup import described, find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder, search_folder
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.listing import RULES
 from tests.journal.weather import WeatheredStore, append
@@ -43,7 +43,7 @@ class WithdrawingStore(WeatheredStore):
 
     def create(self, entry_id, *args, **options) -> Entry:
         if self.withdrawn is not None and entry_id == self.withdrawn[1]:
-            own, self.withdrawn = described(self.stat(self.withdrawn[0])), None
+            own, self.withdrawn = search_folder(self.stat(self.withdrawn[0])), None
             _withdraw(self, own, create_in(self, "a search"))
             raise IdTakenError("The creator of the folder was faster.")
         return super().create(entry_id, *args, **options)
@@ -78,7 +78,7 @@ def test_nothing_is_settled_before_the_listing_shows_the_new_folder(lagging):
 
 def test_a_listing_that_never_catches_up_is_said(lagging):
     """Nothing is begun in a folder of which it is not known whether it is the one."""
-    with pytest.raises(StoreError, match="does not show in its listing"):
+    with pytest.raises(StoreError, match="is not listed yet"):
         create_folder(lagging, "s", lambda seconds: None)
 
 
@@ -144,7 +144,7 @@ def test_a_folder_whose_runtime_died_as_it_withdrew_it_is_in_nobodys_way(store, 
     """It says where the search goes on, and was not yet in the trash."""
     younger = create_in(store, "a search", "a search")
     store.later = -60.0
-    older = described(store.stat(create_in(store, "a search")))
+    older = search_folder(store.stat(create_in(store, "a search")))
     store.later = 0.0
     assert chain.end_chain(store, chain.Head(0, "", (older.first,)), older.id, younger)
     journal = Journal.open(store, "a search", RULES, sleep=lambda seconds: None)
@@ -203,7 +203,7 @@ class EventfulStore(WeatheredStore):
 def test_a_folder_may_be_withdrawn_between_any_two_looks(looks, more, tmp_path, machine):
     """First its end is written, then it is put into the trash: the search is found elsewhere."""
     other, store = WeatheredStore(tmp_path / "store"), EventfulStore(tmp_path / "store")
-    older = described(other.stat(create_in(other, "a search")))
+    older = search_folder(other.stat(create_in(other, "a search")))
     other.later = 60.0
 
     def withdraw() -> None:
@@ -237,7 +237,7 @@ def test_the_owner_of_a_young_search_looks_again(
     begun_as = {"earlier and empty": "", "another's": "another"}.get(rival_is, "a search")
     create_in(store, "a search", begun_as)
     store.later = 0.0
-    looks = ours._own.maintenance._looks
+    looks = ours._own.maintenance._duplicate_checks
     looks[:] = [0.0, 0.0]  # now that it is there; the second one begins once the first is over
     wait_until(lambda: not looks)
     if rival_is != "earlier":
@@ -252,7 +252,7 @@ def test_the_owner_of_an_old_search_does_not(store, open_journal):
     """Whatever was made at the same moment has been listed by then."""
     open_journal(store).close()
     store.later = 3600.0
-    assert open_journal(store)._own.maintenance._looks == []
+    assert open_journal(store)._own.maintenance._duplicate_checks == []
 
 
 def test_a_chain_that_is_rebuilt_beside_its_search_is_no_rival_of_it(
@@ -266,7 +266,7 @@ def test_a_chain_that_is_rebuilt_beside_its_search_is_no_rival_of_it(
     folder = make_search_folder(store, "a search", "repairing")
     rebuilt = Journal(store, "a search", RULES, folder=folder, spool_folder=tmp_path / "spool")
     rebuilt.claim(lambda state: b"", notify=lambda text: None)
-    assert rebuilt._own.maintenance._looks == []
+    assert rebuilt._own.maintenance._duplicate_checks == []
     append(rebuilt, 2, 3)
     rebuilt.close()
     again = Journal(store, "a search", RULES, folder=folder)
@@ -297,7 +297,7 @@ def create_in(store: WeatheredStore, name: str = "s", begun_as: str = "", **clai
 
 def begin_in(store: WeatheredStore, own: str, name: str, **claim: str) -> None:
     """Write the first claim of a search into its folder, as another runtime."""
-    folder = described(store.stat(own))
+    folder = search_folder(store.stat(own))
     store.create(folder.records, None, name="records", parent=own)
     fields = {"reason": "new", "home": store.root, "account": store.account} | claim
     claimant = Claimant("0" * 32, 1, "host", fields.pop("account"), "a runtime")

@@ -152,7 +152,7 @@ def test_a_moved_search_is_not_begun_anew(drive, run, machine, where, renamed):
     if renamed:
         drive.rename(folder, "other")
     machine(where)
-    words = "moved out of its place and renamed to 'other'.*rename it back" if renamed else "moved"
+    words = "moved elsewhere and renamed to 'other'.*rename it back" if renamed else "moved"
     with pytest.raises(SearchFolderError, match=words):
         run(2)
     drive.move(folder, root)
@@ -340,7 +340,7 @@ def test_a_run_goes_on_in_its_folder_whatever_it_is_called(drive, machine, act):
     journal.append(item(1), durable=True)
     journal.close()
     (told,) = said
-    assert ("renamed to 'other'" if act == "rename" else "moved out of its place") in told
+    assert ("renamed to 'other'" if act == "rename" else "moved elsewhere") in told
     if act == "rename":
         assert recorded(drive, "other") == [1]
 
@@ -400,7 +400,7 @@ def test_a_search_deleted_for_good_is_told_of_and_begun_anew(drive, run):
     """Nothing of it is left; the machine that had noted it says so once."""
     drive.delete(run(1))
     run(2)
-    assert "deleted for good" in run.said[0]
+    assert "deleted permanently" in run.said[0]
     run(3)
     assert run.said == []
     assert recorded(drive) == [2, 3]
@@ -410,7 +410,7 @@ def test_the_folder_of_all_searches_in_the_trash_is_noticed(drive, run):
     """Its searches lie there with it."""
     run(1)
     drive.trash(DriveStore(drive.client).root)
-    with pytest.raises(SearchFolderError, match="lies in the trash"):
+    with pytest.raises(SearchFolderError, match="is in the trash"):
         run(2)
 
 
@@ -502,7 +502,7 @@ def test_a_copy_under_another_name_is_not_taken_for_the_search(drive, run):
     folder = run(1)
     drive.copy(folder, "Copy of a search")
     drive.trash(folder)
-    with pytest.raises(SearchFolderError, match="lies in the trash"):
+    with pytest.raises(SearchFolderError, match="is in the trash"):
         run(2)
     drive.restore(folder)
     assert run(2) == folder

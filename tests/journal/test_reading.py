@@ -102,7 +102,7 @@ def test_a_damaged_snapshot_is_passed_over(store, open_journal, at):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda path: path.write_bytes(b""), "not a file of ours"),
+        (lambda path: path.write_bytes(b""), "not a file of colab-drive-tuner"),
         (lambda path: path.write_bytes(path.read_bytes()[:-3]), "checksum"),
         (lambda path: path.write_bytes(path.read_bytes().replace(b"three", b"eerht")), "checksum"),
         (lambda path: path.unlink(), "missing although later ones exist"),
@@ -130,7 +130,7 @@ def test_a_last_record_that_was_deleted_is_missed_by_the_next_owner(
     append(journal, 1, 2)
     journal.close()
     records_of(store)[-1].unlink()
-    with pytest.raises(SearchDamagedError, match=r"is taken, but .* deleted for good.*repair"):
+    with pytest.raises(SearchDamagedError, match=r"is taken, but .* deleted permanently.*repair"):
         open_journal(store, on_busy="takeover")
 
 

@@ -161,7 +161,7 @@ def test_a_disk_that_is_full_keeps_nothing_from_the_store(store, open_journal, m
     failed, works_again = said
     assert "No space left on device" in failed
     assert "lost with this process" in failed
-    assert works_again.startswith("What is not acknowledged is kept in")
+    assert works_again.startswith("Unacknowledged results are kept in")
 
 
 def test_what_fits_on_a_full_disk_can_be_read(store, machine):

@@ -210,7 +210,7 @@ def test_a_full_disk_keeps_no_search_from_running(machine, drive_emulator):
             append(journal, value)
             journal.close()
         assert len(said) == 2
-        assert all("would be lost with this process" in text for text in said)
+        assert all("is lost if this process dies" in text for text in said)
 
     assert in_child(run_twice) == 0
     assert Journal.open(DriveStore(DriveClient.connect()), NAME, RULES).state.items == [1, 2]

@@ -127,7 +127,7 @@ def test_a_moved_search_says_where_it_went(tmp_path: Path) -> None:
     source, target = FolderStore(tmp_path / "s"), FolderStore(tmp_path / "t")
     go(source)
     url = move_search(source, "s", target, new_name="new")
-    with pytest.raises(SearchFolderError, match=f"was moved: it goes on in {url}"):
+    with pytest.raises(SearchFolderError, match=f"was moved: it continues in {url}"):
         go(source)
 
 

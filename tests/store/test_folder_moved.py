@@ -245,7 +245,7 @@ def test_a_deleted_store_is_told_of_once(root: Path, what: str) -> None:
     said: list[str] = []
     for name in ("a", "b", "c"):
         claim(root, name, said)
-    (told,) = (line for line in said if "deleted for good" in line)
+    (told,) = (line for line in said if "deleted permanently" in line)
     assert ("'b', 'c'" in told) == (what != "one search")
 
 
@@ -262,7 +262,7 @@ def test_a_trashed_folder_comes_back_by_hand(root: Path, tmp_path: Path) -> None
     store.trash(find_folder(store, "a").id)
     assert store.list(store.root) == []
     assert [entry.name for entry in store.list_trash(store.root)] == ["a"]
-    with pytest.raises(SearchFolderError, match="lies in the trash"):
+    with pytest.raises(SearchFolderError, match="is in the trash"):
         run(root, "a", 1)
     (kept,) = (root / ".trash").iterdir()
     kept.rename(root / "back")

@@ -272,7 +272,7 @@ def a_copy_is_a_rival() -> None:
         if found is None:
             return None
         entries = [entry for entry in store.list(store.root, name=name) if entry.is_folder]
-        others = [folder.described(entry) for entry in entries if entry.id != found.id]
+        others = [folder.search_folder(entry) for entry in entries if entry.id != found.id]
         return dataclasses.replace(found, duplicates=tuple(others))
 
     reader.find_folder = suspicious

@@ -130,7 +130,7 @@ def instrument(log: PhaseLog) -> None:
     log.wrap(Loop, "_ask", "suggest")
     log.wrap(spool.Segment, "acknowledge", "acknowledge")
     log.wrap(maintenance, "save_snapshot", "snapshot")
-    log.wrap(maintenance.Maintenance, "_copy_out", "export")
+    log.wrap(maintenance.Maintenance, "_export", "export")
     log.wrap(journal.Journal, "close", "close")
     _wrap_sending(log, claim_search, writer)
     for store in (FolderStore, DriveStore):

@@ -36,7 +36,7 @@ from tests.torture.phases import PhaseLog, instrument
 
 CONSTANTS = {
     "STALE_SECONDS": (lease, claim_search),
-    "BEAT_SECONDS": (lease, maintenance),
+    "BEAT_SECONDS": (lease,),
     "SNAPSHOT_RECORDS": (maintenance,),
     "EXPORT_SECONDS": (maintenance,),
     "ID_BLOCK": (writer, claim_search),

@@ -28,7 +28,7 @@ from colab_drive_tuner.checkpoint.codec.extensions import (
     write_scalar,
 )
 from colab_drive_tuner.checkpoint.codec.plain_data import MAX_DEPTH, explain, is_exact, keys_collide
-from colab_drive_tuner.journal.chain.record import check_claims
+from colab_drive_tuner.journal.chain.record import check_lengths
 
 _SPLICE = 127  # stands where array content or an encoded value goes; never in what `encode` returns
 _TOKEN = os.urandom(16)
@@ -155,7 +155,7 @@ def _reason(item: Any) -> str | None:
 def decode(data: bytes | memoryview) -> Any:
     """Return the one value in `data`, or raise CodecError; runs no code, whatever the bytes are."""
     try:
-        check_claims(data)
+        check_lengths(data)
         try:
             return _decode(data, _Reading(careful=False))
         except _ManyKeysError:

@@ -25,7 +25,7 @@ from colab_drive_tuner.checkpoint.pickles.nodes import (
     Unbuilt,
     Unhashed,
     UnplainError,
-    described,
+    describe_node,
 )
 
 _VALUES = (
@@ -132,7 +132,7 @@ class Machine:
             target.items.extend(items if kind is set else _in_pairs(items))
         elif type(target) is not Instance:  # which keeps nothing: it is refused, or not needed
             raise RefusedPickleError(
-                f"it adds to {described(target)} as if that were a {kind.__name__}"
+                f"it adds to {describe_node(target)} as if that were a {kind.__name__}"
             )
 
     def _put(self, index: int) -> None:
@@ -159,7 +159,7 @@ class Machine:
         """Call a function, or make an object of a class, with the arguments on the stack."""
         name, arguments, *_ = self._items(2 + keywords)
         if type(name) not in (Name, Instance) or type(arguments) is not tuple:
-            raise RefusedPickleError(f"it {word} {described(name)}")
+            raise RefusedPickleError(f"it {word} {describe_node(name)}")
         recipe = self._recipes.get(str(name).replace("numpy.core.", "numpy._core."))
         if recipe is None:
             self._push(Instance(name, word == _CALLS))
@@ -181,7 +181,7 @@ class Machine:
             target.state = state
         elif type(target) not in (Unhashed, Refused):
             # A dict that was made for a class derived from dict has it all.
-            raise RefusedPickleError(f"it wants to change {described(target)} from inside")
+            raise RefusedPickleError(f"it wants to change {describe_node(target)} from inside")
 
     def _refuse(self, name: str) -> None:
         if name in _PYTHON_2:

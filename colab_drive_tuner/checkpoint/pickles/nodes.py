@@ -69,7 +69,7 @@ class Refused:
     reason: str
 
 
-def described(node: Any) -> str:
+def describe_node(node: Any) -> str:
     """What a value is, in words, for a sentence about what holds it or is done to it."""
     if type(node) is Name:
         return f"the class or function {node}"

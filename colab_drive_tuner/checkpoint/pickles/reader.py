@@ -27,7 +27,7 @@ from colab_drive_tuner.checkpoint.pickles.nodes import (
     Unbuilt,
     Unhashed,
     UnplainError,
-    described,
+    describe_node,
 )
 from colab_drive_tuner.checkpoint.pickles.values import RECIPES
 from colab_drive_tuner.checkpoint.record_items import MAX_TID
@@ -95,7 +95,7 @@ def _find_trials(tree: Any, walk: "_Walk") -> tuple[Any, dict[str, Any]]:
     if type(tree) is Refused:
         raise RefusedPickleError(f"it {tree.reason}")
     if type(tree) is not Instance:
-        raise RefusedPickleError(f"it holds {described(tree)}, not a hyperopt.Trials")
+        raise RefusedPickleError(f"it holds {describe_node(tree)}, not a hyperopt.Trials")
     state = tree.state[0] if type(tree.state) is tuple and tree.state else tree.state
     parts = {}
     if type(state) is Unhashed and state.kind is dict:
@@ -213,7 +213,7 @@ def _unplain(node: Any) -> str:
         return f"{node.reason}: {_CONVERT}"
     if type(node) is Instance and node.called:
         return f"wants to call {node}, which trials do not need: {_CONVERT}"
-    return f"holds {described(node)}, which is not plain data: {_CONVERT}"
+    return f"holds {describe_node(node)}, which is not plain data: {_CONVERT}"
 
 
 def _check_documents(documents: list[Any]) -> None:

@@ -1,1 +1,1 @@
-"""The chain: its records as bytes, reading them to the end, and creating the next one."""
+"""Chain of records: their byte format, reading to the end, and creating the next record."""

@@ -1,7 +1,7 @@
-"""Reading a chain to its end, and creating its next record: the rules READ and CREATE.
+"""Reading a chain to its end and creating its next record: the rules READ and CREATE.
 
-Nothing here believes a listing. What a chain holds is decided by `read` under known ids; who wrote
-the next record is decided by `create`, which succeeds once, and by the sha256 of what lies there.
+Nothing here relies on a listing. `read` under known ids decides what a chain holds. `create`, which
+succeeds once per id, and the sha256 of the stored bytes decide who wrote the next record.
 """
 
 import secrets
@@ -33,17 +33,17 @@ from colab_drive_tuner.progress_line import progress_bar
 from colab_drive_tuner.store.protocol import Store
 
 PARALLEL_READS = 40
-"""Twice as many are more than lie behind a snapshot: two round trips read them."""
+"""More than half of the records after a snapshot, so two round trips read them all."""
 LOOK_BEYOND = 4
-"""Of the ids behind the first missing one, how many must be missing too."""
+"""Number of ids after the first missing one that must be missing, too."""
 HISTORY_DIGITS = 8
-"""Digits of an epoch (see `Head.epoch`) by which people call a history."""
+"""Number of digits of an epoch (see `Head.epoch`) by which users name a history."""
 _SETTLE_SECONDS = (0.2, 1.0, 3.0, 10.0)
 
 
 @dataclass(frozen=True)
 class LastClaim:
-    """The newest claim of a chain: who owns it, unless released since."""
+    """Newest claim of a chain, whose session owns it unless released."""
 
     id: Annotated[str, file_id]
     owner: str
@@ -54,28 +54,28 @@ class LastClaim:
 
 @dataclass(frozen=True)
 class Head:
-    """A chain's acknowledged prefix, as far as the next record needs it."""
+    """Summary of a chain's acknowledged prefix, as needed to append the next record."""
 
     pos: int
-    """The position of the next record: how many there are."""
+    """Position of the next record, which is the number of records so far."""
     sha: Annotated[str, sha256_hex]
     """sha256 of the last record; empty before record 0."""
     ids: Annotated[tuple[str, ...], file_ids]
-    """Ids of the records to come, the next one first."""
+    """Known ids of future records, the next one first."""
     last_id: Annotated[str, file_id] = ""
-    """The id of the last record; empty before record 0."""
+    """Id of the last record; empty before record 0."""
     epoch: Annotated[str, sha256_hex] = ""
-    """sha256 of the record with which the present history began: record 0, or the last reset."""
+    """sha256 of the record that began the current history: record 0 or the last reset."""
     claim: LastClaim | None = None
     moved_to: str = ""
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is recorded but, perhaps, that the search goes on elsewhere."""
+        """Whether nothing is recorded, apart from a `moved` record."""
         return self.pos == 0 or (self.pos == 1 and bool(self.moved_to))
 
     def after(self, record: Record) -> "Head":
-        """The head once `record` is in the chain under `ids[0]`."""
+        """Return the head after `record`, stored under `ids[0]`."""
         claim = self.claim
         if record.claimant is not None:
             claim = LastClaim(self.ids[0], record.owner, record.claimant, record.careful)
@@ -95,7 +95,7 @@ class Head:
 
 @contextmanager
 def parallel_readers(name: str) -> Iterator[ThreadPoolExecutor]:
-    """Threads to read with; who interrupts does not wait for those that hang."""
+    """Yield a thread pool for reading; leaving it does not wait for hanging reads."""
     readers = ThreadPoolExecutor(PARALLEL_READS, name)
     try:
         yield readers
@@ -106,8 +106,8 @@ def parallel_readers(name: str) -> Iterator[ThreadPoolExecutor]:
 def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: str) -> Head:
     """READ: apply every record from `head` to the first missing one; return the new head.
 
-    Raises `SearchDamagedError` where a record is altered, does not follow the one before it, or is
-    missing although a later one exists: a gap is never bridged.
+    Raises `SearchDamagedError` if a record is altered, does not follow the previous one, or is
+    missing although a later one exists: gaps are never skipped.
     """
     begun = head.pos
     with (
@@ -118,13 +118,13 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
             batch = head.ids[:PARALLEL_READS]
             contents = list(readers.map(lambda entry_id: _read(store, entry_id), batch))
             if None in contents:
-                far = contents.index(None) + 1 + LOOK_BEYOND
-                beyond = head.ids[PARALLEL_READS:far]
+                end = contents.index(None) + 1 + LOOK_BEYOND
+                beyond = head.ids[PARALLEL_READS:end]
                 contents += readers.map(lambda entry_id: _read(store, entry_id), beyond)
             for index, entry_id in enumerate(batch):
                 content = contents[index]
                 if content is None and any(late is not None for late in contents[index:]):
-                    # A later record is there, so this one was before it: a lagging answer?
+                    # A later record exists, so this one was created, too; the answer may lag.
                     content = _read(store, entry_id)
                     if content is None:
                         raise SearchDamagedError(
@@ -168,23 +168,23 @@ def create(
     parent: str,
     properties: Mapping[str, str] | None = None,
 ) -> bool:
-    """CREATE: True if `encoded` is in the chain, False if a FOREIGN record holds its place.
+    """CREATE: return True if `encoded` is in the chain, False if a FOREIGN record has its place.
 
-    Raises `UnavailableError` if that is not known: then the same `encoded` must be tried again.
+    Raises `UnavailableError` if that is unknown: the caller must then retry the same `encoded`.
     """
     name = record_name(encoded.record.pos)
     try:
         store.create(entry_id, encoded.content, name=name, parent=parent, properties=properties)
     except IdTakenError:
-        # Identity is the sha256 of the bytes, never a name: our own lost answer, or a rival?
-        return _settled(store, entry_id, encoded.record.pos) == encoded.content
+        # Only the bytes tell our own create, whose answer was lost, from another session's.
+        return _read_taken(store, entry_id, encoded.record.pos) == encoded.content
     return True
 
 
 def end_chain(store: Store, head: Head, parent: str, target: str) -> bool:
-    """Append `moved`: whoever writes here next learns that the search goes on in `target`.
+    """Append `moved`, which tells the next writer that the search continues in `target`.
 
-    False if a FOREIGN record holds its place.
+    Return False if a FOREIGN record has its place.
     """
     owner, more = secrets.token_hex(16), tuple(store.reserve(1))
     moved = Record(head.pos, RecordKind.MOVED, owner, head.sha, more=more, target=target)
@@ -192,25 +192,25 @@ def end_chain(store: Store, head: Head, parent: str, target: str) -> bool:
 
 
 def record_name(pos: int) -> str:
-    """The name of a record's file, for people."""
+    """Return the visible name of a record's file."""
     return f"record-{pos:06d}.cdt"
 
 
-def _settled(store: Store, entry_id: str, pos: int) -> bytes:
-    """What lies under an id that is taken; it may take a moment to be readable."""
+def _read_taken(store: Store, entry_id: str, pos: int) -> bytes:
+    """Return the content of an id that is taken, which may need a moment to become readable."""
     for pause in _SETTLE_SECONDS:
         content = _read(store, entry_id)
         if content is not None:
             return content
         time.sleep(pause)
     raise NotFoundError(
-        f"The id of record {pos} is taken, but what lies under it is unreadable: another account "
-        f"wrote it, or it was deleted for good. `colab-drive-tuner repair` goes on in a new folder."
+        f"The id of record {pos} is taken, but its file cannot be read: another account wrote it, "
+        f"or it was deleted permanently. `colab-drive-tuner repair` continues in a new folder."
     )
 
 
 def head_from(fields: Any) -> Head:
-    """The head that a snapshot holds; raises KeyError, TypeError or ValueError."""
+    """Return the head stored in a snapshot; raises KeyError, TypeError or ValueError."""
     head = load(Head, fields)
     if absent := {"last_id", "epoch", "claim"} - fields.keys():
         raise KeyError(min(absent))

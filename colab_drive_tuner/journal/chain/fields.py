@@ -1,6 +1,6 @@
-"""Checks of what others may have written: each returns the value, or raises an error naming it.
+"""Validation of untrusted fields: each function returns the value or raises an error naming it.
 
-The errors are KeyError, TypeError and ValueError; `decoding` makes a `SearchDamagedError` of them.
+The errors are KeyError, TypeError and ValueError; `decoding` turns them into `SearchDamagedError`.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ from colab_drive_tuner.errors import SearchDamagedError
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 MAX_COUNT = 2**64 - 1
-"""What a count cannot exceed."""
+"""Upper limit of any count."""
 FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SHA = re.compile(r"[0-9a-f]{64}")
 
 
 @contextlib.contextmanager
 def decoding(what: str) -> Iterator[None]:
-    """Turn whatever strange bytes make msgpack, zlib or a check raise into `SearchDamagedError`."""
+    """Turn the errors of msgpack, zlib and the checks here into `SearchDamagedError`."""
     try:
         yield
     except (
@@ -44,47 +44,47 @@ def decoding(what: str) -> Iterator[None]:
 
 
 def typed(value: Any, kind: type[T]) -> T:
-    """A value of exactly this type."""
+    """Check that the value is of exactly this type."""
     if type(value) is not kind:
         raise TypeError(f"{value!r:.60} should be of type {kind.__name__}")
     return value
 
 
 def whole(value: Any, most: int = MAX_COUNT) -> int:
-    """An integer from 0."""
+    """Check an integer from 0 to `most`."""
     if type(value) is not int or not 0 <= value <= most:
         raise ValueError(f"{value!r:.60} should be an integer from 0 to {most}")
     return value
 
 
 def duration(value: Any) -> float:
-    """Finite seconds, 0 or more."""
+    """Check a finite number of seconds, 0 or more."""
     if type(value) is not float or not 0 <= value <= MAX_COUNT:
         raise ValueError(f"{value!r:.60} should be a number of seconds")
     return value
 
 
 def file_id(value: Any) -> str:
-    """A text that can be a file's id in a store."""
+    """Check a string that can be a file's id in a store."""
     if type(value) is not str or not FILE_ID.fullmatch(value):
         raise ValueError(f"{value!r:.60} is not a file's id")
     return value
 
 
 def file_ids(value: Any) -> tuple[str, ...]:
-    """A list of file ids."""
+    """Check a list of file ids; return a tuple."""
     return tuple(map(file_id, typed(value, list)))
 
 
 def sha256_hex(value: Any) -> str:
-    """A sha256, in hexadecimal digits."""
+    """Check a sha256 in hexadecimal digits."""
     if type(value) is not str or not _SHA.fullmatch(value):
         raise ValueError(f"{value!r:.60} is not a sha256")
     return value
 
 
 def one_of(kind: type[E], value: Any) -> E:
-    """A member of an enum, by its text."""
+    """Return the enum member with this value."""
     try:
         return kind(typed(value, str))
     except (TypeError, ValueError):
@@ -92,13 +92,13 @@ def one_of(kind: type[E], value: Any) -> E:
 
 
 def load(kind: type[T], values: Any) -> T:
-    """The dataclass that a map describes, each field checked as its annotation says.
+    """Build a dataclass from a map, checking each field as its annotation says.
 
-    A field that is missing has its default; what else is in the map is not looked at.
+    A missing field gets its default; other keys of the map are ignored.
     """
-    given = typed(values, dict)
+    fields = typed(values, dict)
     checks = _checks(cast(Any, kind)).items()
-    return kind(**{name: check(given[name]) for name, check in checks if name in given})
+    return kind(**{name: check(fields[name]) for name, check in checks if name in fields})
 
 
 @cache
@@ -107,7 +107,7 @@ def _checks(kind: Any) -> dict[str, Callable[[Any], Any]]:
 
 
 def _check(hint: Any) -> Callable[[Any], Any]:
-    """What checks a field of this annotation; `Annotated` names its check itself."""
+    """Return the check for a field's annotation; `Annotated` contains it."""
     if get_origin(hint) is Annotated:
         check: Callable[[Any], Any] = get_args(hint)[1]
         return check

@@ -1,7 +1,7 @@
-"""Records and snapshots as bytes: framed, checksummed, decoded without trust.
+"""Byte format of records and snapshots: framed, checksummed, decoded as untrusted input.
 
-A file is the magic `CDT`, a format digit, the sha256 of the body, and the body: a msgpack map. The
-sha256 of the whole file is the record's identity: the next record names it as `prev`.
+A file consists of the magic `CDT`, a format digit, the sha256 of the body, and the body: a msgpack
+map. The sha256 of the whole file identifies the record: the next record names it as `prev`.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ from colab_drive_tuner.journal.chain.fields import (
 
 MAGIC = b"CDT1"
 PLAIN: Mapping[str, Any] = {"raw": False, "strict_map_key": False, "timestamp": 1}
-"""How msgpack reads values; a timestamp, which no record has, as a number: of its own kind anybody
-can make a million that hash alike, and as keys of a map they take quadratic time."""
+"""Options for unpacking. Records have no timestamps; a foreign one is read as a number, because
+msgpack's own timestamps can be crafted to collide as keys of a map, which takes quadratic time."""
 _LITTLE = 1 << 13
 _HEADER = len(MAGIC) + hashlib.sha256().digest_size
 
 
 class RecordKind(StrEnum):
-    """What a record says."""
+    """Kind of a record."""
 
     CLAIM = "claim"
     TRIALS = "trials"
@@ -45,22 +45,22 @@ class RecordKind(StrEnum):
 
 
 class ClaimReason(StrEnum):
-    """How the owner before a claim ended."""
+    """How the previous owner ended, as stated by a claim."""
 
     NEW = "new"
-    """There was none."""
+    """There was no previous owner."""
     ANEW = "anew"
-    """There was none in this chain, which was begun on purpose beside another of its name."""
+    """None in this chain, which was begun deliberately although a search of its name existed."""
     REBUILT = "rebuilt"
-    """There was none in this chain, which `repair` or a copy writes."""
+    """None in this chain, which was written by `repair` or `copy`."""
     RELEASED = "released"
-    """By itself."""
+    """It released the search."""
     DEAD = "dead"
     """Its process is certainly gone."""
     STALE = "stale"
-    """Its lease has run out."""
+    """Its lease expired."""
     TAKEOVER = "takeover"
-    """Perhaps not: the search was taken from it."""
+    """It may still be alive: the search was taken over."""
 
 
 DEATHS = (ClaimReason.DEAD, ClaimReason.STALE)
@@ -68,15 +68,15 @@ DEATHS = (ClaimReason.DEAD, ClaimReason.STALE)
 
 @dataclass(frozen=True)
 class Claimant:
-    """Who claimed a search, so that others can say so and judge whether it still lives."""
+    """The process that claimed a search."""
 
     machine: str
-    """The random id of the machine's state folder: its spool lies there."""
+    """Random id of the machine's state folder, which holds its spool."""
     pid: int
     host: str
     account: str
     runtime: str
-    """Where it runs, in words for people."""
+    """Description of the runtime, for display."""
 
 
 def _sha_or_empty(value: Any) -> str:
@@ -94,48 +94,48 @@ class Record:
     pos: int
     kind: RecordKind
     owner: str
-    """The session that wrote it: a fresh random id for every claim."""
+    """Session that wrote it: a new random id for every claim."""
     prev: Annotated[str, _sha_or_empty]
-    """sha256 of the record before it; empty for record 0."""
+    """sha256 of the previous record; empty for record 0."""
     more: Annotated[tuple[str, ...], file_ids] = ()
-    """Ids that follow those known so far."""
+    """Further ids, following those known so far."""
     payload: bytes = b""
     at: float = 0.0
-    """The writer's clock, for people only: nothing is decided by it."""
+    """Time by the writer's clock, for display only."""
     sha: str = ""
-    """Its own, once it is encoded."""
+    """sha256 of this record, once it is encoded."""
     reason: ClaimReason | None = None
-    """Claims: how the owner before ended."""
+    """Claims: how the previous owner ended."""
     claimant: Claimant | None = None
-    """Claims: who."""
+    """Claims: the claiming process."""
     search: str = ""
-    """Claims: the search's name at that time; empty where it is not known."""
+    """Claims: the search's name at that time; empty if unknown."""
     home: str = ""
-    """Claims: the id of the folder in which searches lay at that time."""
+    """Claims: id of the folder that held all searches at that time."""
     careful: Annotated[float, duration] = 0.0
-    """Claims: for how many seconds of training the owner must go carefully."""
+    """Claims: seconds of training during which the owner must go carefully."""
     target: str = ""
-    """Moved: the folder in which the search goes on."""
+    """Moved: the folder in which the search continues."""
     files: Annotated[Mapping[str, str], _files] = field(default_factory=dict)
-    """Trials, resets: the ids of the files that hold large values of their items, by sha256."""
+    """Trials, resets: ids of the files with large values of their items, by sha256."""
 
 
 _ALWAYS = frozenset({"pos", "owner", "prev", "payload"})
-"""The fields of a record that are written whatever they are; others where they say something."""
+"""Fields that are always written; other fields only if they are not empty."""
 
 
 @dataclass(frozen=True)
 class EncodedRecord:
-    """The bytes of a record, fixed before they are first sent: a retry sends these very bytes."""
+    """Bytes of a record, fixed before the first send: a retry sends the same bytes."""
 
     record: Record
     content: bytes
 
 
 def encode_record(record: Record) -> EncodedRecord:
-    """Fix a record's bytes, with a fresh nonce so that no two sessions ever write equal ones.
+    """Encode a record, with a random nonce so that no two sessions ever write equal bytes.
 
-    One without a time gets the present one.
+    A record without a time gets the current one.
     """
     at = record.at or time.time()
     body = {name: value for name, value in vars(record).items() if value or name in _ALWAYS}
@@ -144,7 +144,7 @@ def encode_record(record: Record) -> EncodedRecord:
 
 
 def frame(body: Mapping[str, Any]) -> bytes:
-    """The bytes of a file with this body; a dataclass in it is the map of its fields."""
+    """Return the bytes of a file with this body; a dataclass is written as a map of its fields."""
     packer = msgpack.Packer(autoreset=False, default=vars)
     packer.pack(body)
     packed = packer.getbuffer()
@@ -152,23 +152,25 @@ def frame(body: Mapping[str, Any]) -> bytes:
 
 
 def is_whole(content: bytes) -> bool:
-    """Whether these are the bytes of a file that `frame` made."""
+    """Whether the content is a complete file made by `frame`."""
     digest = hashlib.sha256(content[_HEADER:]).digest()
     return content.startswith(MAGIC) and digest == content[len(MAGIC) : _HEADER]
 
 
 def unframe(content: bytes, what: str) -> dict[str, Any]:
-    """The body of a file, or `SearchDamagedError` saying what is wrong with `what`."""
+    """Return the body of a file; raise `SearchDamagedError` stating what is wrong with `what`."""
     if not content.startswith(MAGIC[:3]):
-        raise SearchDamagedError(f"{what} is not a file of ours, or was cut or overwritten.")
+        raise SearchDamagedError(
+            f"{what} is not a file of colab-drive-tuner, or was truncated or overwritten."
+        )
     if content[:4] != MAGIC:
         raise NewerFormatError(
-            f"{what} was written by a newer version, in a format that this one does not know: "
+            f"{what} was written by a newer version, in a format that this version does not know: "
             f"upgrade colab-drive-tuner."
         )
     body = content[_HEADER:]
     if hashlib.sha256(body).digest() != content[len(MAGIC) : _HEADER]:
-        raise SearchDamagedError(f"{what} was cut or altered: its checksum does not match.")
+        raise SearchDamagedError(f"{what} was truncated or altered: its checksum does not match.")
     unpacked = unpack(body, what)
     if not isinstance(unpacked, dict):
         raise SearchDamagedError(f"{what} cannot be decoded: it holds no map.")
@@ -176,26 +178,26 @@ def unframe(content: bytes, what: str) -> dict[str, Any]:
 
 
 def unpack(data: bytes, what: str) -> Any:
-    """The one msgpack value in the data, of plain kinds; `SearchDamagedError` for anything else."""
+    """Decode a single msgpack value of plain types; raise `SearchDamagedError` for other data."""
     with decoding(what):
-        check_claims(data)
+        check_lengths(data)
         return msgpack.unpackb(data, **PLAIN)
 
 
-def check_claims(data: bytes | memoryview) -> None:
-    """Raise unless what the headers in the data claim to hold is there.
+def check_lengths(data: bytes | memoryview) -> None:
+    """Raise unless the data really contains what the headers of its lists and maps claim.
 
-    msgpack makes room for a list as long as its header says: many of them, one in another, would
-    take far more memory than the data. In little data no header can claim much.
+    msgpack allocates a list of the length given in its header, so many nested lists could take far
+    more memory than the data. Small data cannot claim much and is not checked.
     """
     if len(data) < _LITTLE:
         return
-    place = 0
+    position = 0
 
-    def read(size: int) -> bytes:  # `feed` would copy all of it at once
-        nonlocal place
-        place += size
-        return bytes(data[place - size : place])
+    def read(size: int) -> bytes:  # `feed` would copy everything at once
+        nonlocal position
+        position += size
+        return bytes(data[position - size : position])
 
     unpacker = msgpack.Unpacker(SimpleNamespace(read=read), max_buffer_size=len(data))
     while unpacker.tell() < len(data):
@@ -203,7 +205,7 @@ def check_claims(data: bytes | memoryview) -> None:
 
 
 def split_items(payload: bytes, what: str = "A record") -> list[bytes]:
-    """The items of a "trials" record: each is one msgpack value."""
+    """Return the items of a "trials" record, each a msgpack value."""
     items, start = [], 0
     with decoding(what):
         unpacker = msgpack.Unpacker(raw=False, max_buffer_size=len(payload) or 1)
@@ -216,7 +218,7 @@ def split_items(payload: bytes, what: str = "A record") -> list[bytes]:
 
 
 def decode_record(content: bytes, what: str) -> Record:
-    """Read a record from a file's bytes, or raise `SearchDamagedError` naming `what`."""
+    """Decode a record from a file's bytes; raise `SearchDamagedError` naming `what`."""
     body = unframe(content, what)
     try:
         if absent := {"payload", "at"} - body.keys():

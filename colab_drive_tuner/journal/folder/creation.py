@@ -1,7 +1,7 @@
-"""Creation of a search's folder: rule FOLDER where several runtimes do it at the same moment.
+"""Creation of a search's folder, also by several runtimes at the same moment (rule FOLDER).
 
-Drive has no create-if-absent by name, so each of them makes a folder, looks again and withdraws
-its own unless that one wins.
+Drive has no create-if-absent by name, so each runtime creates a folder, lists the name again, and
+withdraws its own folder unless it wins.
 """
 
 import time
@@ -17,26 +17,26 @@ from colab_drive_tuner.journal.folder.lookup import (
     RECORDS,
     FolderKind,
     SearchFolder,
-    described,
     find_folder,
     name_marks,
+    search_folder,
 )
 from colab_drive_tuner.journal.folder.marked_folders import has_begun
 from colab_drive_tuner.store.protocol import Store
 
-_LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+_LISTING_DELAYS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 
 def create_folder(
     store: Store, name: str, sleep: Callable[[float], None] = time.sleep
 ) -> SearchFolder:
-    """Create a folder for a search where none is listed; return the one that bears the name then.
+    """Create a folder for a search if none is listed; return the folder that wins the name.
 
-    It waits until the listing shows it (and with it whatever was created
-    before), since nothing may be acknowledged before it is settled who won.
+    Wait until the listing shows the new folder, and with it any older one: nothing may be
+    acknowledged before the winner is known.
     """
     own = make_search_folder(store, name, FolderKind.SEARCH)
-    for pause in _LOOKS:
+    for pause in _LISTING_DELAYS:
         sleep(pause)
         found = find_folder(store, name)
         if found is not None and own.id in {
@@ -46,36 +46,36 @@ def create_folder(
             break
     else:
         raise StoreError(
-            f"The new folder of search {name!r} does not show in its listing: try again in a "
-            f"minute. Nothing is lost."
+            f"The new folder of search {name!r} is not listed yet: try again in a minute. Nothing "
+            f"is lost."
         )
     if found.id != own.id:
         _withdraw(store, own, found.id)
         return found
     for duplicate in found.duplicates:
-        # Ours is older, and yet the other could not see it: what is recorded there stays.
+        # Ours is older, but the other runtime could not see it: its records must stay.
         if has_begun(store, owned_ids(store, duplicate).folder.first):
             return duplicate if _withdraw(store, own, duplicate.id) else found
     return found
 
 
 def make_search_folder(store: Store, name: str, kind: FolderKind, **marks: str) -> SearchFolder:
-    """Create a folder with ids of its own; whose the name is, is not settled by that."""
+    """Create a folder with newly reserved ids; this does not decide who wins the name."""
     own, first, records, export = store.reserve(4)
     properties = {KIND: kind, FIRST: first, RECORDS: records, EXPORT: export, **marks}
     properties |= name_marks(store, name)
     try:
         made = store.create(own, None, name=name, parent=store.root, properties=properties)
-    except IdTakenError:  # ours: nobody else has the id, so an earlier send got through
+    except IdTakenError:  # the id is only ours, so an earlier send succeeded
         made = store.stat(own)
-    return described(made)
+    return search_folder(made)
 
 
 def _withdraw(store: Store, own: SearchFolder, winner: str) -> bool:
-    """Trash the folder that lost, unless somebody has found it meanwhile and writes there.
+    """Trash the losing folder, unless another runtime has already begun a chain in it.
 
-    `moved` under the id of its record 0 settles that: whoever comes later collides with it. A
-    chain that has begun stays, and its owner finds the winner.
+    Creating `moved` under the id of record 0 decides: later writers collide with it. A chain that
+    has begun stays, and its owner finds the winner.
     """
     withdrawn = end_chain(store, Head(0, "", (own.first,)), own.id, winner)
     if withdrawn:

@@ -1,8 +1,8 @@
-"""Duplicate folders of one name: one search that two runtimes made at once, or two searches.
+"""Duplicate folders of one name: one search created by two runtimes at once, or two searches.
 
-Two runtimes that create a search at the same moment make two folders, which are merged. Names and
-properties of folders can be set by everybody who may edit them, so what tells are the records: both
-chains must begin with a claim of the same account that was written for this very search.
+Two runtimes that create a search at the same moment make two folders, which are merged. Anyone who
+can edit a folder can change its name and properties, so the records decide: both chains must begin
+with a claim by the same account for the same search.
 """
 
 from datetime import UTC, datetime
@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from colab_drive_tuner.errors import SearchFolderError
 from colab_drive_tuner.journal.chain.record import ClaimReason, Record, RecordKind
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
-from colab_drive_tuner.journal.folder.lookup import FIRST, KIND, FolderKind, SearchFolder
-from colab_drive_tuner.journal.folder.marked_folders import exists, first_records
+from colab_drive_tuner.journal.folder.lookup import FIRST, KIND, FolderKind, SearchFolder, exists
+from colab_drive_tuner.journal.folder.marked_folders import first_records
 from colab_drive_tuner.journal.folder.moved_folders import link
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 
 
 def require_single(store: Store, name: str, folder: SearchFolder) -> None:
-    """Raise `SearchFolderError` where another search bears this name."""
+    """Raise `SearchFolderError` if another search has this name."""
     for duplicate in folder.duplicates:
         if is_another_search(store, folder, duplicate):
             raise two_searches(store, name, folder, duplicate)
@@ -26,7 +26,7 @@ def require_single(store: Store, name: str, folder: SearchFolder) -> None:
 def two_searches(
     store: Store, name: str, folder: SearchFolder, duplicate: SearchFolder
 ) -> SearchFolderError:
-    """The error that names both, and what to do."""
+    """Return the error that names both folders and the remedy."""
     if not first_records(store, folder.first):
         return SearchFolderError(
             f"Two folders are called {name!r}: {store.url(duplicate.id)}, which holds a search, "
@@ -41,11 +41,11 @@ def two_searches(
 
 
 def is_another_search(store: Store, folder: SearchFolder, duplicate: SearchFolder) -> bool:
-    """Whether a younger folder of the name holds records that are not this search's.
+    """Whether a younger folder of the name holds the records of another search.
 
-    They are where the two folders were created no further apart than a listing can lag, and their
-    records say that both were begun as this search. One that was begun on purpose beside another,
-    or rebuilt from it, says that of itself. A folder without records of its own is no search.
+    It is the same search if both folders were created within the time that a listing can lag and
+    both first claims are for this search, the younger one with reason "new". A folder without
+    records of its own is not a search.
     """
     theirs = first_records(store, owned_ids(store, duplicate).folder.first)
     if not theirs or (theirs[0] is not None and theirs[0].kind is RecordKind.MOVED):
@@ -58,9 +58,9 @@ def is_another_search(store: Store, folder: SearchFolder, duplicate: SearchFolde
 
 
 def _are_of_one_search(store: Store, ours: Record, theirs: Record) -> bool:
-    """Whether two first claims were written for one search, by one account, the later as a new one.
+    """Whether two first claims are for one search by one account, the later with reason "new".
 
-    It need not be called so any more.
+    The search may have been renamed since.
     """
     if ours.claimant is None or theirs.claimant is None or theirs.reason is not ClaimReason.NEW:
         return False
@@ -69,7 +69,7 @@ def _are_of_one_search(store: Store, ours: Record, theirs: Record) -> bool:
 
 
 def _homes(store: Store) -> set[str]:
-    """The store's folder, and those that were made in its place at the same moment."""
+    """Return the ids of the root and of its duplicates created at the same moment."""
     others = store.duplicates()
     if not others:
         return {store.root}
@@ -78,7 +78,7 @@ def _homes(store: Store) -> set[str]:
 
 
 def require_records(store: Store, name: str, folder: SearchFolder) -> None:
-    """Raise `SearchFolderError` for a copy of a folder that lies in the trash, records included."""
+    """Raise `SearchFolderError` for a copy whose original, with the records, is in the trash."""
     if exists(store, folder.records):
         return
     marks = {KIND: FolderKind.SEARCH, FIRST: folder.first}

@@ -1,9 +1,9 @@
-"""Ownership check: an id that a property or a record names is used only for a file of this search.
+"""Ownership check: ids in properties or records are used only if their file is this search's.
 
-Whoever may edit a search's folder can set its properties and alter its records, so an id found
-there may name any file of the owner's. It counts only where the store says that the file lies in
-the search's own folder and is of the right kind; nothing else is read as ours, written or trashed.
-What cannot be told is an id under which nothing was created yet.
+Anyone who can edit a search's folder can change its properties and records, so an id found there
+may name any file of the owner. It is accepted only if the store says that the file lies in the
+search's own folder and is of the right kind; other files are never read, written or trashed. An id
+under which nothing was created yet cannot be checked.
 """
 
 from collections.abc import Collection, Mapping
@@ -39,10 +39,10 @@ def owned_entry(
     name: str | None = None,
     is_folder: bool = False,
 ) -> Entry:
-    """The entry under an id that was read, which lies directly in one of the folders.
+    """Return the entry of an untrusted id, which must lie directly in one of the folders.
 
-    `what` names where the id was read. Raises `NotFoundError` where nothing is there, or it is in
-    the trash, and `ForeignFileError` where something else is there.
+    `what` names the place where the id was found. Raises `NotFoundError` if the entry does not
+    exist or is in the trash, and `ForeignFileError` if it is something else.
     """
     if not FILE_ID.fullmatch(entry_id):
         raise ForeignFileError(f"{what} is {entry_id!r:.80}, which is not a file's id.")
@@ -57,7 +57,7 @@ def owned_entry(
         kind = "folder" if is_folder else "file"
         raise ForeignFileError(
             f"{what} names {entry_id}, which is no {kind} of this search: somebody moved it out of "
-            f"the search's folder, or set that id. What lies there is left alone."
+            f"the search's folder, or set that id. It is left unchanged."
         )
     return entry
 
@@ -65,7 +65,7 @@ def owned_entry(
 def is_owned(
     store: Store, entry_id: str, parents: Collection[str], listed: Collection[str]
 ) -> bool:
-    """Whether a file lies in one of the folders, or was `listed` there or in their trash."""
+    """Whether a file lies in one of the folders, or is among those `listed` there or as trash."""
     if entry_id in listed:
         return True
     try:
@@ -77,26 +77,26 @@ def is_owned(
 
 @dataclass(frozen=True)
 class OwnedIds:
-    """Which of the ids in a search folder's properties may be used."""
+    """Result of checking the ids in a search folder's properties."""
 
     folder: SearchFolder
-    """The folder with an empty text for each id that may not be used."""
+    """The folder, with an empty string for each id that must not be used."""
     foreign: Mapping[str, str]
-    """By property, why its id may not."""
+    """By property, why its id must not be used."""
     absent: frozenset[str]
-    """The properties under whose ids nothing is to be found."""
+    """Properties whose ids name no existing file."""
 
     def require(self, *keys: str) -> None:
-        """Raise `ForeignFileError` where one of the properties names another's file."""
+        """Raise `ForeignFileError` if one of the properties names a foreign file."""
         for key in keys:
             if key in self.foreign:
                 raise ForeignFileError(self.foreign[key])
 
 
 def owned_ids(store: Store, folder: SearchFolder) -> OwnedIds:
-    """Ask the store, all at once, what lies under the ids in the properties of a search's folder.
+    """Check the ids in the properties of a search's folder, with parallel requests.
 
-    A folder of records that lies in the trash is the search's own, too.
+    A records/ in the folder's trash is the search's own, too.
     """
     foreign: dict[str, str] = {}
     found: dict[str, Entry] = {}
@@ -111,17 +111,17 @@ def owned_ids(store: Store, folder: SearchFolder) -> OwnedIds:
             except StoreError as error:
                 if key in (RECORDS, FIRST) or isinstance(error, UnavailableError):
                     raise
-                foreign[key] = str(error)  # a convenience, which is made anew
+                foreign[key] = str(error)  # a convenience, which is created again
     absent = {RECORDS, FIRST, EXPORT} - set(found) - set(foreign)
     if RECORDS in absent and any(e.id == folder.records for e in store.list_trash(folder.id)):
         absent.remove(RECORDS)
     if RECORDS in absent and FIRST in foreign:
         foreign[RECORDS] = f"{_what(RECORDS)} names {folder.records!r:.80}, where nothing is."
     elif RECORDS in foreign:
-        # What lies in another's folder is another's, whatever else it is.
+        # A file in a foreign folder is foreign, whatever its kind.
         for key in (FIRST, HINT):
             if key in found and found[key].parent == folder.records:
-                foreign[key] = f"{_what(key)} names {found[key].id}, which is another's file."
+                foreign[key] = f"{_what(key)} names {found[key].id}, which is a foreign file."
     usable = replace(
         folder,
         records="" if RECORDS in foreign else folder.records,
@@ -135,7 +135,7 @@ def owned_ids(store: Store, folder: SearchFolder) -> OwnedIds:
 def _asked(
     store: Store, folder: SearchFolder, readers: ThreadPoolExecutor
 ) -> dict[str, Future[Entry]]:
-    """The question for each property."""
+    """Start the check of each property."""
     questions: list[tuple[str, str, set[str], dict[str, Any]]] = [
         (RECORDS, folder.records, {folder.id}, {"is_folder": True}),
         (FIRST, folder.first, {folder.id, folder.records}, {}),

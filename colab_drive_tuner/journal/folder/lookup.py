@@ -1,8 +1,8 @@
-"""Lookup of a search's folder by name: rule FOLDER, the only one that needs a listing.
+"""Lookup of a search's folder by name: rule FOLDER, the only rule that needs a listing.
 
-Of several folders of one name, the one with the lowest (created, id) wins. A folder with the same
-id of record 0 is a copy that somebody made, and no rival. What a user did to a folder by hand is
-found out before a new one is created (see moved_folders.py, creation.py).
+Of several folders with one name, the one with the lowest (created, id) wins. A folder with the same
+id of record 0 is a user's copy, not a duplicate. Folders that a user moved or renamed are looked
+for before a new one is created (moved_folders.py, creation.py).
 """
 
 import contextlib
@@ -18,52 +18,52 @@ from colab_drive_tuner.store.protocol import Entry, Store
 KIND, FIRST, RECORDS = "cdt_kind", "cdt_first", "cdt_records"
 EXPORT, HINT, NAMED, HOME = "cdt_export", "cdt_hint", "cdt_named_", "cdt_home"
 FREED = "freed"
-"""The value of a name's mark once the search was removed or renamed: the name is free again."""
+"""Value of a name's mark once the search was removed or renamed: the name is free again."""
 MOVED = "cdt_moved"
-"""Where the search of a folder in the trash was moved to."""
+"""On a trashed folder: where its search was moved to."""
 EXPORT_NAME = "trials.pkl"
-_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+_DIRECTION_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 class FolderKind(StrEnum):
-    """Kind of a folder directly in the root, as its property `KIND` says it."""
+    """Kind of a folder in the root, stored in its property `KIND`."""
 
     SEARCH = "search"
     COPYING = "copying"
-    """A copy of a search in the making."""
+    """Unfinished copy of a search."""
     REPAIRING = "repairing"
-    """What `repair` makes of a search, in the making."""
+    """Unfinished result of `repair`."""
     ARCHIVED = "archived"
-    """What `repair` left as it was; the search goes on in another folder."""
+    """Original of a repaired search, left unchanged; the search continues in another folder."""
 
 
 @dataclass(frozen=True)
 class SearchFolder:
-    """The folder of a search, and the ids that were fixed when it was created."""
+    """Folder of a search, with the ids fixed at its creation."""
 
     id: str
     created: float
     first: str
-    """The reserved id of record 0."""
+    """Reserved id of record 0."""
     records: str
-    """The folder in which records and snapshots lie, for people; readers go by id."""
+    """Id of records/, where users see records and snapshots; readers go by their ids."""
     export: str
-    """The id of `trials.pkl`."""
+    """Id of `trials.pkl`."""
     hint: str
-    """The id of a snapshot, which may be stale or missing."""
+    """Id of a snapshot, which may be stale or missing."""
     duplicates: tuple["SearchFolder", ...] = field(default=(), compare=False)
     """Other folders of the same name, which lost."""
     marked: bool = field(default=True, compare=False)
-    """Whether its properties say that it has borne this name in this store."""
+    """Whether its properties state that it has had this name in this store."""
 
     @property
     def age(self) -> tuple[float, str]:
-        """What decides between folders of one name: the lowest wins."""
+        """Sort key of folders with one name: the lowest wins."""
         return self.created, self.id
 
 
 def check_name(name: object) -> None:
-    """Raise `SearchNameError` unless `name` can be the name of a folder in Drive and on disk."""
+    """Raise `SearchNameError` unless `name` is valid for a folder in Drive and on disk."""
     problem = None
     if not isinstance(name, str):
         problem = "is not text"
@@ -71,7 +71,7 @@ def check_name(name: object) -> None:
         problem = "is empty"
     elif any("\ud800" <= char <= "\udfff" for char in name):
         problem = "contains half of a surrogate pair"
-    elif "/" in name or any(map(_controls, name)):
+    elif "/" in name or any(map(_is_control, name)):
         problem = "contains a slash or a control character"
     elif len(name.encode()) > 120:
         problem = "is longer than 120 bytes of UTF-8"
@@ -81,38 +81,38 @@ def check_name(name: object) -> None:
         raise SearchNameError(f"The search name {name!r} {problem}: choose another name.")
 
 
-def _controls(char: str) -> bool:
-    """Whether it moves the cursor or turns the direction of writing, instead of being shown.
+def _is_control(char: str) -> bool:
+    """Whether a character moves the cursor or changes the writing direction.
 
-    What joins emoji is none of these, and a character newer than this Python's tables is not.
+    Joiners of emoji and characters unknown to this Python's tables are allowed.
     """
     kind, direction = unicodedata.category(char), unicodedata.bidirectional(char)
-    return kind in ("Cc", "Zl", "Zp") or direction in _TURNS
+    return kind in ("Cc", "Zl", "Zp") or direction in _DIRECTION_CONTROLS
 
 
 def find_folder(store: Store, name: str) -> SearchFolder | None:
-    """The folder that bears the name, the winner where there are several; None: none is listed.
+    """Return the folder of this name, the winner of several; None if none is listed.
 
-    Raises `SearchDamagedError` where one bears it that the store cannot use as it is.
+    Raises `SearchDamagedError` if the store reports damage in a folder of this name.
     """
     try:
         listed = [entry for entry in store.list(store.root, name=name) if entry.is_folder]
     except NotFoundError:
-        return None  # no store yet: it is made with the first search in it
+        return None  # the root is created with its first search
     for entry in listed:
         if entry.damage:
             raise SearchDamagedError(f"Search {name!r} cannot be used: {entry.damage}")
     entries = [entry for entry in listed if entry.properties.get(KIND) == FolderKind.SEARCH]
     if not entries:
         return None
-    found = {described(entry): entry for entry in originals(store, entries)}
+    found = {search_folder(entry): entry for entry in originals(store, entries)}
     winner, *duplicates = sorted(found, key=lambda folder: folder.age)
     marked = name_marks(store, name).items() <= found[winner].properties.items()
     return replace(winner, duplicates=tuple(duplicates), marked=marked)
 
 
 def originals(store: Store, entries: Iterable[Entry]) -> list[Entry]:
-    """The folders without copies of them, which have the same id of record 0."""
+    """Return the folders without their copies, which have the same id of record 0."""
     by_first: dict[str, list[Entry]] = {}
     for entry in entries:
         by_first.setdefault(entry.properties.get(FIRST, entry.id), []).append(entry)
@@ -120,27 +120,27 @@ def originals(store: Store, entries: Iterable[Entry]) -> list[Entry]:
 
 
 def _original(store: Store, entries: Sequence[Entry]) -> Entry:
-    """Of folders with the same id of record 0, the one that is no copy: the records lie in it."""
+    """Of folders with the same id of record 0, return the one that contains the records."""
     first, *copies = sorted(entries, key=lambda entry: (entry.created, entry.id))
     if copies:
-        with contextlib.suppress(NotFoundError):  # not made yet, or in the trash
-            home = store.stat(described(first).records).parent
+        with contextlib.suppress(NotFoundError):  # records/ does not exist yet or is in the trash
+            home = store.stat(search_folder(first).records).parent
             return next((entry for entry in entries if entry.id == home), first)
     return first
 
 
 def name_marks(store: Store, name: str) -> dict[str, str]:
-    """Properties of a folder that has borne this name in this store, whatever became of it."""
+    """Return the properties that mark a folder as having had this name in this store."""
     return {_name_key(name): "1", HOME: store.root}
 
 
 def freed_mark(name: str) -> dict[str, str]:
-    """The property of a folder that has borne this name until it was told to give it up."""
+    """Return the property that marks a name as given up by its folder."""
     return {_name_key(name): FREED}
 
 
 def free_name(store: Store, folder: "SearchFolder", name: str) -> None:
-    """Take the name's mark from the folder and from the claims in it."""
+    """Replace the name's mark on the folder and on the claims in it by "freed"."""
     for entry in store.find_marked({_name_key(name): "1"}):
         if entry.id == folder.id or entry.parent in (folder.id, folder.records):
             store.set_properties(entry.id, freed_mark(name))
@@ -152,13 +152,22 @@ def _name_key(name: str) -> str:
 
 
 def is_search(entry: Entry) -> bool:
-    """Whether what lies in the root is a search, or a folder too damaged to say what it is."""
+    """Whether an entry of the root is a search, or a folder too damaged to tell."""
     marked = entry.properties.get(KIND) == FolderKind.SEARCH
     return entry.is_folder and (marked or bool(entry.damage))
 
 
-def described(entry: Entry) -> SearchFolder:
-    """The search's folder, by its marks."""
+def search_folder(entry: Entry) -> SearchFolder:
+    """Return the search folder that an entry's properties describe."""
     keys = (FIRST, RECORDS, EXPORT, HINT)
     first, records, export, hint = (entry.properties.get(key, "") for key in keys)
     return SearchFolder(entry.id, entry.created, first, records, export, hint)
+
+
+def exists(store: Store, entry_id: str) -> bool:
+    """Whether an entry exists and is not in the trash."""
+    try:
+        store.stat(entry_id)
+    except NotFoundError:
+        return False
+    return True

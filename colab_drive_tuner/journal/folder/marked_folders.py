@@ -1,4 +1,4 @@
-"""Traces of a search in a store that outlive what a co-editor can do to its folder."""
+"""Folders and records marked with a search's name, wherever a co-editor may have moved them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     RECORDS,
     FolderKind,
     SearchFolder,
+    exists,
     name_marks,
 )
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -26,16 +27,16 @@ from colab_drive_tuner.store.protocol import Entry, Store
 
 @dataclass
 class MarkedFolders:
-    """What a store holds of searches that bore a name."""
+    """Folders and records of searches that have had a name."""
 
     folders: dict[str, Entry] = field(default_factory=dict)
-    """Their folders in this store, or in one that is in the trash, by id."""
+    """Folders of this store, or of one that is in the trash, by id."""
     begun: set[str] = field(default_factory=set)
-    """Those of which a record says that it was written for a search of this name, in this store."""
-    astray: set[str] = field(default_factory=set)
-    """Those in which such a record lies where no property of the folder says."""
+    """Ids of folders with a record that was written for a search of this name in this store."""
+    inconsistent: set[str] = field(default_factory=set)
+    """Ids of folders with such a record outside of the records/ that their properties name."""
     lost: list[Entry] = field(default_factory=list)
-    """Such records whose folder cannot be told."""
+    """Such records whose folder is unknown."""
     elsewhere: list[Entry] = field(default_factory=list)
     """Folders of that name in another store."""
 
@@ -43,14 +44,14 @@ class MarkedFolders:
 def find_marked_folders(
     store: Store, name: str, listed: SearchFolder | None, notify: Callable[[str], None]
 ) -> MarkedFolders:
-    """Whatever bears the name's mark, and every record 0 that bears no search's: one question.
+    """Find everything with the name's mark, and every record 0 without any mark, in one query.
 
-    A search of that name in another store that is in use is another search; but this store may
-    also be that one's folder, made anew since it was renamed or moved.
+    A search of that name in another existing store is another search. This store, however, may
+    itself be a replacement for a root folder that was renamed or moved.
     """
     marks = name_marks(store, name)
     del marks[HOME]
-    traces, gone = MarkedFolders(), cache(lambda home: not exists(store, home))
+    result, gone = MarkedFolders(), cache(lambda home: not exists(store, home))
 
     def is_here(home: str, entry: Entry) -> bool:
         return home == store.root or (entry.trashed and gone(home))
@@ -58,9 +59,9 @@ def find_marked_folders(
     found = store.find_marked(marks, or_named=record_name(0))
     for entry in found:
         if entry.is_folder and is_here(entry.properties.get(HOME, ""), entry):
-            traces.folders[entry.id] = entry
+            result.folders[entry.id] = entry
         elif entry.is_folder and not entry.trashed:
-            traces.elsewhere.append(entry)
+            result.elsewhere.append(entry)
     settled = {listed.records} if listed else set()
     for file in sorted(found, key=lambda entry: (entry.name, entry.created)):
         marked = marks.items() <= file.properties.items()
@@ -71,35 +72,35 @@ def find_marked_folders(
         if written_for == name and is_here(home, file):
             settled.add(file.parent)
             if (folder := _folder_of(store, file)) is None:
-                traces.lost.append(file)
+                result.lost.append(file)
             else:
-                traces.folders[folder.id] = folder
-                traces.begun.add(folder.id)
+                result.folders[folder.id] = folder
+                result.begun.add(folder.id)
                 if folder.properties.get(RECORDS) != file.parent:
-                    traces.astray.add(folder.id)
-    traces.elsewhere = [entry for entry in traces.elsewhere if entry.id not in traces.folders]
-    return traces
+                    result.inconsistent.add(folder.id)
+    result.elsewhere = [entry for entry in result.elsewhere if entry.id not in result.folders]
+    return result
 
 
 def _written_for(
     store: Store, file: Entry, marked: str, notify: Callable[[str], None]
 ) -> tuple[str, str]:
-    """The search that a claim was written for, and its home; its marks, where it is damaged."""
+    """Return the search and the home named by a claim; by its marks, if the claim is damaged."""
     try:
         record = decode_record(store.read_trashed(file.id), file.name)
     except UnavailableError:
         raise
-    except NotFoundError:  # deleted for good meanwhile
+    except NotFoundError:  # permanently deleted in the meantime
         return "", ""
     except (SearchDamagedError, StoreError):
         if not marked:
-            _tell_of_unreadable(store, file, notify)
+            _report_unreadable(store, file, notify)
         return marked, file.properties.get(HOME, "")
     return record.search, record.home
 
 
 def _folder_of(store: Store, record: Entry) -> Entry | None:
-    """The search's folder above a record's file; None: it is gone, or lies in the trash."""
+    """Return the search's folder that contains a record; None if it is gone or in the trash."""
     try:
         records = store.stat(record.parent)
         return records if records.parent == store.root else store.stat(records.parent)
@@ -109,23 +110,23 @@ def _folder_of(store: Store, record: Entry) -> Entry | None:
         return None
 
 
-def _tell_of_unreadable(store: Store, file: Entry, notify: Callable[[str], None]) -> None:
+def _report_unreadable(store: Store, file: Entry, notify: Callable[[str], None]) -> None:
     folder = _folder_of(store, file)
     if folder is not None and folder.parent == store.root and is_altered(folder):
         notify(
-            f"The folder {store.url(folder.id)} holds a record that cannot be read and that bears "
-            f"no search's name any more. If the search lies there, put its name back and run "
+            f"The folder {store.url(folder.id)} holds a record that cannot be read and that no "
+            f"longer has a search's name. If the search lies there, restore its name and run "
             f"`colab-drive-tuner repair`."
         )
 
 
 def is_altered(entry: Entry) -> bool:
-    """Whether the mark of a search is not there any more."""
+    """Whether a folder no longer has the mark of a search."""
     return entry.properties.get(KIND) != FolderKind.SEARCH
 
 
 def first_records(store: Store, first: str) -> list[Record | None]:
-    """Record 0, if it is there; None in its place where it cannot be read."""
+    """Return record 0 in a list, or None in its place if unreadable; empty if it is missing."""
     if not first:
         return []
     try:
@@ -137,7 +138,7 @@ def first_records(store: Store, first: str) -> list[Record | None]:
 
 
 def has_begun(store: Store, *first: str) -> bool:
-    """Whether a record 0 lies under one of the ids that says more than where it goes on."""
+    """Whether one of the ids has a record 0 other than `moved`."""
     return any(
         record is None or record.kind is not RecordKind.MOVED
         for entry_id in set(first)
@@ -145,16 +146,7 @@ def has_begun(store: Store, *first: str) -> bool:
     )
 
 
-def exists(store: Store, entry_id: str) -> bool:
-    """Whether it is there, and not in the trash."""
-    try:
-        store.stat(entry_id)
-    except NotFoundError:
-        return False
-    return True
-
-
 def holds_records(store: Store, folder: Entry) -> bool:
-    """Whether there is a folder of records in it, with one."""
+    """Whether a folder contains a records/ with a record 0."""
     homes = [entry for entry in store.list(folder.id, name="records") if entry.is_folder]
     return any(store.list(home.id, name=record_name(0)) for home in homes)

@@ -1,1 +1,1 @@
-"""The spool: ends of trials on this machine's disk, until the store has acknowledged them."""
+"""Spool: items on this machine's disk until the store has acknowledged them."""

@@ -1,4 +1,4 @@
-"""Notes that sessions leave in the spools of this machine; a damaged one counts as none."""
+"""Notes that sessions leave in the spools of this machine; a damaged note counts as missing."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from colab_drive_tuner.machine import state_folder
 
 ABOUT, LOCK, OWNERS, RUNNING, SEARCH = "about.txt", "lock", "owners", "running", "search"
 TID = struct.Struct("=qq")
-"""The number of a trial and its complement, so that anything else is recognised."""
+"""A trial's number and its complement, so that damage is detected."""
 
 _OWNER = re.compile(rb"[0-9a-f]{32}")
 
@@ -24,15 +24,15 @@ log = logging.getLogger(__name__)
 
 
 class KnownFolder(NamedTuple):
-    """The folder in which this machine last found a search."""
+    """Folder in which this machine last found a search."""
 
     id: str
     first: str
-    """The reserved id of record 0, which tells one search from another."""
+    """Reserved id of record 0, which identifies the search."""
 
 
 def read_running(path: Path) -> int | None:
-    """The trial that a file `running` notes; None where it notes none."""
+    """Return the trial noted in a file `running`, or None."""
     content = _read(path)
     if len(content) != TID.size:
         return None
@@ -42,14 +42,14 @@ def read_running(path: Path) -> int | None:
 
 
 def read_owners(path: Path) -> list[str] | None:
-    """The sessions that a file `owners` notes; None where it is damaged."""
+    """Return the sessions noted in a file `owners`; None if it is damaged."""
     owners = _read(path).split()
-    whole = all(map(_OWNER.fullmatch, owners)) and path.is_file() == os.path.lexists(path)
-    return [owner.decode("ascii") for owner in owners] if whole else None
+    valid = all(map(_OWNER.fullmatch, owners)) and path.is_file() == os.path.lexists(path)
+    return [owner.decode("ascii") for owner in owners] if valid else None
 
 
 def read_known_folder(path: Path) -> KnownFolder | None:
-    """The folder that a file `search` notes; None where it notes none."""
+    """Return the folder noted in a file `search`, or None."""
     try:
         known = KnownFolder(**json.loads(_read(path)))
     except (ValueError, TypeError, RecursionError):
@@ -58,13 +58,13 @@ def read_known_folder(path: Path) -> KnownFolder | None:
 
 
 def known_folders(location: str) -> list[tuple[str, KnownFolder, Path]]:
-    """The searches that this machine ran in a store: name, folder, and the note that says so."""
+    """Return (name, folder, path of the note) of each search that this machine ran in a store."""
     ours = [(name, spool / SEARCH) for name, where, spool in known_searches() if where == location]
     return [(name, found, note) for name, note in ours if (found := read_known_folder(note))]
 
 
 def known_searches() -> Iterator[tuple[str, str, Path]]:
-    """Name, location and spool of each search that this machine has run; raises `StoreError`."""
+    """Yield name, location and spool of each search run on this machine; raises `StoreError`."""
     for about in sorted((state_folder() / "spool").glob(f"*/{ABOUT}")):
         described = read_about(about)
         if described is not None:
@@ -72,7 +72,7 @@ def known_searches() -> Iterator[tuple[str, str, Path]]:
 
 
 def read_about(path: Path) -> tuple[str, str] | None:
-    """Name and location of the search whose spool a file `about.txt` describes, if it does."""
+    """Return name and location of the search that a spool's `about.txt` describes, or None."""
     try:
         name, _, location = _read(path).decode("utf-8").rstrip("\n").partition("\n")
     except UnicodeDecodeError:
@@ -81,9 +81,9 @@ def read_about(path: Path) -> tuple[str, str] | None:
 
 
 def _read(path: Path) -> bytes:
-    """The content of a note; empty where there is none, or it cannot be read."""
+    """Return the content of a note; empty if it is missing or unreadable."""
     try:
-        if path.is_file():  # a pipe would be waited for
+        if path.is_file():  # reading a named pipe would block
             return path.read_bytes()
     except OSError as error:
         log.warning("%s cannot be read: %s", path, error)
@@ -91,7 +91,7 @@ def _read(path: Path) -> bytes:
 
 
 def spool_folder(location: str, name: str) -> Path:
-    """Where this machine keeps the spool of a search."""
+    """Return the folder of a search's spool on this machine."""
     return state_folder() / "spool" / _key(location, name)
 
 

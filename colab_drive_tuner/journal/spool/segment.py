@@ -1,8 +1,8 @@
-"""Spool files: checksummed entries, flushed to the disk before what they hold is first sent.
+"""Spool files: checksummed entries, flushed to disk before their content is first sent.
 
-Each file says to which history and session it belongs, and each item bears its number in the
-session, so that a reader knows what is missing. A torn last entry is what a kill leaves; anything
-else that cannot be read is damage, and is told from it.
+The header of a file names its history and session, and each item has a number within its session,
+so that a reader can detect missing items. A truncated last entry is normal after a kill; any other
+unreadable entry is damage.
 """
 
 import contextlib
@@ -21,62 +21,62 @@ from colab_drive_tuner.local_files import sync_folder
 
 _DIGEST = 16
 _LENGTH = struct.Struct("<I")
-_HEADER, _BESIDE, _ITEM = b"h", b"b", b"i"
-"""The first byte of an entry: what it holds."""
+_HEADER, _ATTACHMENT, _ITEM = b"h", b"b", b"i"
+"""First byte of an entry, its type: header, attachment, item."""
 _NUMBERS = struct.Struct("<QI")
-"""What stands before an item: its number, and how many of the entries before it belong to it."""
+"""Prefix of an item: its number, and the number of preceding entries that are its attachments."""
 _BEFORE_ITEM = len(_ITEM) + _NUMBERS.size
 _TOGETHER = 8
-"""Entries that are written by one call: few enough to be joined in memory that is used again."""
+"""Entries per write call: few enough that joining them reuses freed memory."""
 
 log = logging.getLogger(__name__)
 
 Spooled = tuple[bytes, Sequence[bytes]]
-"""An item, and the large values beside it."""
+"""An item and its attachments, the large values stored separately."""
 
 
 @dataclass
 class SpoolSession:
-    """The numbers that one session gives to its files and items."""
+    """Numbering of one session's files and items."""
 
     number: int
-    """Higher than that of every session before it in this spool."""
+    """Higher than that of every earlier session in this spool."""
     next_item: int = 1
     next_file: int = 1
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A spool file that an earlier session could not see acknowledged."""
+    """Spool file that an earlier session left without seeing its items acknowledged."""
 
     path: Path
     session: int
-    """The session's number; 0 where the file does not say."""
+    """The session's number; 0 if it cannot be read."""
     epoch: str
-    """The epoch of the chain (see `Head.epoch`) in which its items were made."""
+    """Epoch of the chain (see `Head.epoch`) to which its items belong."""
     numbered: tuple[tuple[int, Spooled], ...]
-    """What can be read of it: items with their numbers in the session."""
+    """The readable items with their numbers in the session."""
     damage: str = ""
-    """What of it cannot be read; empty: all of it can, but for what a kill tore."""
+    """Description of the unreadable part, apart from a truncated last entry; empty if none."""
 
     @property
     def items(self) -> tuple[Spooled, ...]:
-        """The items that can be read."""
+        """The readable items."""
         return tuple(item for _, item in self.numbered)
 
     @property
     def order(self) -> tuple[int, int, str]:
-        """What sorts files: session and first item, wherever the files were moved or copied."""
+        """Sort key: session and first item, independent of file names and times."""
         return self.session, self.numbered[0][0] if self.numbered else 0, self.path.name
 
 
 class Segment:
-    """A spool file that is being written; the items of one record, or of an outage so far."""
+    """Spool file being written, with the items of one record or of an outage so far."""
 
     def __init__(self, path: Path, epoch: str, session: SpoolSession) -> None:
         self.path, self._session = path, session
         self.usable = True
-        """Whether it can be added to: not any more once the disk has failed."""
+        """Whether items can be added; False once the disk has failed."""
         self._holds_items = False
         self._file = path.open("xb", buffering=0)
         try:
@@ -84,14 +84,14 @@ class Segment:
             sync_folder(path.parent)
         except OSError:
             self._abandon(0)
-            with contextlib.suppress(OSError):  # an empty file is no harm
+            with contextlib.suppress(OSError):  # an empty file is harmless
                 path.unlink()
             raise
 
     def add(self, items: Sequence[Spooled]) -> None:
-        """Write the items, and the values beside them, and flush them to the disk.
+        """Write the items and their attachments and flush them to disk.
 
-        Where the disk fails (OSError), none of them counts as written, and the file is closed.
+        On OSError none of the items counts as written, and the file is closed.
         """
         end = self._file.tell()
         try:
@@ -108,44 +108,44 @@ class Segment:
     def _entries(self, items: Iterable[Spooled]) -> Iterator[tuple[bytes, ...]]:
         for number, (item, attachments) in enumerate(items, self._session.next_item):
             for value in attachments:
-                yield _entry(_BESIDE, value)
+                yield _entry(_ATTACHMENT, value)
             yield _entry(_ITEM + _NUMBERS.pack(number, len(attachments)), item)
 
     def _write(self, content: bytes) -> None:
         left = memoryview(content)
-        while left:  # a disk that is almost full takes a part
+        while left:  # a nearly full disk accepts a part
             left = left[self._file.write(left) :]
 
     def _abandon(self, end: int) -> None:
-        """Close the file; after a failed flush nobody knows what of it reached the disk."""
+        """Close the file; after a failed flush its state on disk is unknown."""
         self.usable = False
-        with contextlib.suppress(OSError):  # a reader passes over a torn entry
+        with contextlib.suppress(OSError):  # readers ignore a truncated last entry
             self._file.truncate(end)
         self._file.close()
 
     def close(self) -> None:
-        """Close the file and leave it there."""
+        """Close the file and keep it."""
         self._file.close()
 
     def acknowledge(self) -> None:
-        """Its items are in the chain: the file only says which of the session's come next."""
+        """Rename the file, whose items are in the chain; it still tells the last item's number."""
         self.close()
         try:
             if self._holds_items:
                 self.path.replace(self.path.with_name(acknowledged_name(self._session.number)))
             else:
                 self.path.unlink()
-        except OSError as error:  # the next session sees that they are in the chain
-            log.warning("The spool file %s cannot be put away: %s", self.path, error)
+        except OSError as error:  # the next session will find the items in the chain
+            log.warning("The spool file %s cannot be removed: %s", self.path, error)
 
 
 def acknowledged_name(session: int) -> str:
-    """The name of the file whose items are the last of a session that the chain acknowledged."""
+    """Return the name of the file with the last acknowledged items of a session."""
     return f"{session:06d}.acknowledged"
 
 
 def read_segment(path: Path) -> Leftover:
-    """What a spool file holds; whatever is wrong with it, this returns."""
+    """Return the content of a spool file; damage never raises, but is described in the result."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -158,12 +158,12 @@ def read_segment(path: Path) -> Leftover:
     numbered: list[tuple[int, Spooled]] = []
     attachments: list[bytes] = []
     for content in contents[1:]:
-        if content is not None and content.startswith(_BESIDE):
+        if content is not None and content.startswith(_ATTACHMENT):
             attachments.append(content[1:])
             continue
         if content is not None and content.startswith(_ITEM) and len(content) > _BEFORE_ITEM:
             number, values = _NUMBERS.unpack_from(content, 1)
-            if values == len(attachments):  # else one of them is damaged
+            if values == len(attachments):  # otherwise one of them is damaged
                 numbered.append((number, (content[_BEFORE_ITEM:], tuple(attachments))))
         attachments = []
     damage = f"{damaged} of its entries are damaged" if damaged else ""
@@ -171,7 +171,7 @@ def read_segment(path: Path) -> Leftover:
 
 
 def _header(content: bytes | None) -> tuple[int, str]:
-    """Session and epoch; session 0 where these are no header's bytes."""
+    """Return session and epoch; session 0 if `content` is not a valid header."""
     if content is None or not content.startswith(_HEADER):
         return 0, ""
     try:
@@ -182,7 +182,7 @@ def _header(content: bytes | None) -> tuple[int, str]:
 
 
 def _entry(*content: bytes) -> tuple[bytes, ...]:
-    """The parts of an entry: length, digest, content."""
+    """Return the parts of an entry: length, digest, content."""
     digest = hashlib.sha256()
     for part in content:
         digest.update(part)
@@ -190,7 +190,7 @@ def _entry(*content: bytes) -> tuple[bytes, ...]:
 
 
 def _contents(data: bytes) -> tuple[list[bytes | None], int]:
-    """The entries up to a torn one, None in place of each damaged one; how many of those."""
+    """Return the entries before any truncated one, None for each damaged one, and their count."""
     found: list[bytes | None] = []
     offset = 0
     while offset + _LENGTH.size + _DIGEST <= len(data):
@@ -198,8 +198,8 @@ def _contents(data: bytes) -> tuple[list[bytes | None], int]:
         start = offset + _LENGTH.size + _DIGEST
         content = data[start : start + length]
         if len(content) < length or not length:
-            break  # torn; or zeros, which a power cut leaves
-        whole = hashlib.sha256(content).digest()[:_DIGEST] == data[offset + _LENGTH.size : start]
-        found.append(content if whole else None)
+            break  # truncated, or zeros left by a power failure
+        intact = hashlib.sha256(content).digest()[:_DIGEST] == data[offset + _LENGTH.size : start]
+        found.append(content if intact else None)
         offset = start + length
     return found, found.count(None)

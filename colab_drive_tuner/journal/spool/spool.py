@@ -1,9 +1,9 @@
-"""Spool on this machine's disk of ends of trials not yet acknowledged (rule SPOOL).
+"""Spool of a search: unacknowledged items on this machine's disk (rule SPOOL).
 
-One directory per store and search in the platform's state folder, with a lock that the owner
-holds, so that the next process here knows for certain whether the one before is dead. Items are
-written to segments (see segment.py), which are put away once their items are seen in the chain.
-Beside them lie small notes for the next session; one that cannot be used counts as not there.
+There is one directory per store and search in the platform's state folder. The owner holds its
+lock, so the next process on this machine knows for certain whether the previous one is dead. Items
+are written to segments (segment.py), which are removed once their items are in the chain. The
+directory also holds small notes for the next session (notes.py).
 """
 
 import json
@@ -47,11 +47,11 @@ from colab_drive_tuner.local_files import make_folder, replace_file, set_aside, 
 log = logging.getLogger(__name__)
 
 _locked: dict[Path, int] = {}
-"""The spools whose locks were taken here, by the process that took them: a fork is another one."""
+"""Spools locked by this process, with its pid: in a fork the pid differs."""
 
 
 class Gap(NamedTuple):
-    """Items that a session spooled, that are not in its files, and that are not known recorded."""
+    """Range of items that a session spooled and that are neither in its files nor recorded."""
 
     session: int
     first: int
@@ -63,7 +63,7 @@ class Gap(NamedTuple):
 
 
 class Spool:
-    """The local directory of one search in one store."""
+    """Local directory of one search in one store."""
 
     def __init__(self, location: str, name: str, folder: Path | None = None) -> None:
         self.location, self.name = location, name
@@ -83,21 +83,21 @@ class Spool:
         self._session: SpoolSession | None = None
 
     def acquire(self) -> bool:
-        """Take the lock for this process; False while another live process has it."""
+        """Take the lock for this process; return False while another live process holds it."""
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
             return False
         except OSError as error:
             raise SearchError(
-                f"The lock {self.folder / LOCK} cannot be taken ({error.strerror}): remove it, "
-                f"which no live run can be holding, or make room on this disk."
+                f"The lock {self.folder / LOCK} cannot be taken ({error.strerror}). No live run "
+                f"can be holding it: remove it, or make room on this disk."
             ) from error
         _locked[self.folder] = os.getpid()
         return True
 
     def busy(self) -> SearchBusyError:
-        """The error that says who has the lock: another process, or a thread of this one."""
+        """Return the error naming the lock's holder: another process, or a thread of this one."""
         if _locked.get(self.folder) == os.getpid():
             return SearchBusyError(
                 f"Search {self.name!r} is in use by another thread of this process: wait for it, "
@@ -109,7 +109,7 @@ class Spool:
         )
 
     def release(self) -> None:
-        """Give the lock back, and forget which trial was running."""
+        """Release the lock and stop noting the running trial."""
         self._running = None  # the last reference unmaps it
         if self._lock.is_locked:
             _locked.pop(self.folder, None)
@@ -118,7 +118,7 @@ class Spool:
     # -- items
 
     def segment(self, epoch: str) -> Segment:
-        """Begin a new file."""
+        """Open a new spool file."""
         if self._session is None:
             self._session = SpoolSession(1 + self._last_session())
         session = self._session
@@ -127,20 +127,20 @@ class Spool:
         return Segment(self.folder / name, epoch, session)
 
     def leftovers(self) -> list[Leftover]:
-        """What earlier sessions left, in the order in which it was written; torn tails apart."""
+        """Return the spool files of earlier sessions, in the order in which they were written."""
         return sorted(map(read_segment, self.folder.glob("*.spool")), key=lambda left: left.order)
 
     def under_other_names(self, first: str) -> Iterator["Spool"]:
-        """Spools that hold items of the search with this record 0, from when it was called so."""
+        """Yield other names' spools with items of the search whose record 0 has the id `first`."""
         for name, known, note in known_folders(self.location):
             if known.first == first and name != self.name and any(note.parent.glob("*.spool")):
                 yield Spool(self.location, name)
 
     def gaps(self, leftovers: list[Leftover]) -> list[Gap]:
-        """What is missing between the items that the chain acknowledged and those left, or there.
+        """Return the items missing before or between the leftover items.
 
-        What is missing behind the last item cannot be seen, and need not: it is run again as if it
-        had never been.
+        Items missing after the last one cannot be detected, which is harmless: their trials run
+        again.
         """
         gaps = []
         for session, files in groupby(leftovers, key=lambda left: left.session):
@@ -152,55 +152,55 @@ class Spool:
         return gaps
 
     def keep(self, leftover: Leftover) -> Path:
-        """Put aside what the chain does not want; returns where it can be found."""
+        """Rename a file that the chain does not want, so that it is kept; return its path."""
         kept = leftover.path.with_suffix(".kept")
         if os.path.lexists(kept):
             kept = kept.with_suffix(f".{secrets.token_hex(4)}.kept")
         try:
             return leftover.path.rename(kept)
-        except OSError as error:  # then it is judged again by the next session
+        except OSError as error:  # then the next session handles it again
             log.warning("%s cannot be renamed: %s", leftover.path, error)
             return leftover.path
 
     def forget_acknowledged(self) -> None:
-        """Nothing is left of the sessions before this one."""
+        """Remove the `.acknowledged` files of earlier sessions, of which nothing is left."""
         own = "" if self._session is None else acknowledged_name(self._session.number)
         self._remove(path.name for path in self.folder.glob("*.acknowledged") if path.name != own)
 
     # -- notes for the next session
 
     def note_running(self, tid: int) -> None:
-        """Remember which trial runs; survives the death of the process, not of the machine.
+        """Note the running trial; the note survives the death of the process, not of the machine.
 
-        Where the disk takes no note, the next session has to go carefully for longer.
+        If the disk refuses the note, the next session must go carefully for longer.
         """
         if self._running is None and not self._takes_no_note:
             self._takes_no_note = not self._write_note(RUNNING, bytes(TID.size))
             if not self._takes_no_note:
                 with (self.folder / RUNNING).open("r+b", buffering=0) as file:
-                    # A write would wait for whatever the disk is busy with; memory does not.
+                    # A write could block while the disk is busy; mapped memory does not.
                     self._running = memoryview(mmap.mmap(file.fileno(), TID.size)).cast("q")
         if self._running is not None:
             self._running[0], self._running[1] = tid, ~tid
 
     def last_running(self) -> int | None:
-        """The trial that the last session here noted; None if it noted none, or ended cleanly."""
+        """Return the trial noted by the last session; None if there is no note or a clean end."""
         return read_running(self.folder / RUNNING)
 
     def note_owner(self, owner: str) -> None:
-        """Remember that a claim of this session was made under the lock."""
+        """Note that this session claims the search while holding the lock."""
         self._write_note(OWNERS, f"{owner}\n".encode(), add=True)
 
     def knows(self, owner: str) -> bool:
-        """Whether a session claimed under this lock: dead for certain where the lock is free.
+        """Whether a session claimed under this lock; it is certainly dead if the lock is free.
 
-        The machine alone does not tell: where two folders bear one name, the processes of a
-        machine may have found them in different order, and each has a lock of its own.
+        The machine id is not enough: if two folders have the same name, processes of one machine
+        may have found different ones, each with its own lock.
         """
         return owner in (read_owners(self.folder / OWNERS) or ())
 
     def note_folder(self, known: KnownFolder) -> None:
-        """Remember, for good, in which folder the search lies; where the disk takes it."""
+        """Note permanently in which folder the search lies, if the disk accepts it."""
         path = self.folder / SEARCH
         if self.known_folder() == known:
             return
@@ -213,13 +213,13 @@ class Spool:
             log.warning("%s cannot be written: %s", path, error)
 
     def known_folder(self) -> KnownFolder | None:
-        """Where this machine last found the search; None: it never did, or does not know."""
+        """Return where this machine last found the search; None if unknown."""
         return read_known_folder(self.folder / SEARCH)
 
     def forget_session(self) -> None:
-        """It ended cleanly: nothing was cut off, and its claim is released.
+        """Remove the notes and files of this session, which ended cleanly.
 
-        Who claimed last stays noted: what reads of that release may find it damaged.
+        The last owner stays noted, in case the release record turns out to be damaged.
         """
         self._running = None
         owners = read_owners(self.folder / OWNERS)
@@ -236,7 +236,7 @@ class Spool:
         for name in names:
             try:
                 (self.folder / name).unlink(missing_ok=True)
-            except OSError as error:  # the next session sees that nothing of it is wanted
+            except OSError as error:  # the next session will find nothing wanted in it
                 log.warning("%s cannot be removed: %s", self.folder / name, error)
 
     def _last_session(self) -> int:
@@ -248,13 +248,13 @@ class Spool:
         return max(numbers, default=0)
 
     def _acknowledged(self, session: int) -> int:
-        """The number of the last item of a session that was seen in the chain; 0: none was."""
+        """Return the number of a session's last item seen in the chain; 0 if none was."""
         path = self.folder / acknowledged_name(session)
         numbered = read_segment(path).numbered if path.exists() else ()
         return max((number for number, _ in numbered), default=0)
 
     def _write_note(self, name: str, content: bytes, *, add: bool = False) -> bool:
-        """Write a note, in place of whatever bears its name; False where the disk does not."""
+        """Write a note, replacing anything unusable of its name; return False if the disk fails."""
         path = self.folder / name
         try:
             usable = path.is_file() and os.access(path, os.R_OK | os.W_OK)
@@ -269,9 +269,9 @@ class Spool:
 
 
 def idle_leftovers(location: str, name: str) -> list[Leftover] | None:
-    """What earlier sessions of a search left here; None while a live process has its spool.
+    """Return the leftovers of a search on this machine; None while a live process uses its spool.
 
-    Raises `SearchError` where this machine cannot have one.
+    Raises `SearchError` if the spool's folder cannot be created.
     """
     spool = Spool(location, name)
     if not spool.acquire():

@@ -17,8 +17,8 @@ from colab_drive_tuner.journal.folder.lookup import (
     KIND,
     FolderKind,
     SearchFolder,
-    described,
     find_folder,
+    search_folder,
 )
 from colab_drive_tuner.journal.folder.marked_folders import first_records
 from colab_drive_tuner.search.results.read_search import open_journal
@@ -94,7 +94,7 @@ def _repair_leftovers(store: Store, folder: Entry, has_original: bool) -> Iterat
 
 def _is_made_by_repair(store: Store, folder: Entry) -> bool:
     """Whether record 0 names `repair` as its writer; the folder's mark may be forged."""
-    own = owned_ids(store, described(folder)).folder
+    own = owned_ids(store, search_folder(folder)).folder
     first = first_records(store, own.first)
     if not first:
         return _has_no_files(store, folder.id)

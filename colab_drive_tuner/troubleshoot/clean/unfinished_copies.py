@@ -5,8 +5,8 @@ from contextlib import suppress
 from functools import partial
 
 from colab_drive_tuner.errors import NotFoundError
-from colab_drive_tuner.journal.folder.lookup import KIND, FolderKind, described
-from colab_drive_tuner.journal.folder.marked_folders import exists, holds_records
+from colab_drive_tuner.journal.folder.lookup import KIND, FolderKind, exists, search_folder
+from colab_drive_tuner.journal.folder.marked_folders import holds_records
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -54,7 +54,7 @@ def copy_leftovers(store: Store, folder: Entry) -> Iterator[Leftover]:
         "A `copy` or `move` of a search was interrupted before it was complete.",
         partial(_is_still_abandoned, store, folder),
         # The first record is written last: a folder with one may be a search with a forged mark.
-        ours=not (exists(store, described(folder).first) or holds_records(store, folder)),
+        ours=not (exists(store, search_folder(folder).first) or holds_records(store, folder)),
     )
 
 

@@ -23,7 +23,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     KIND,
     SearchFolder,
     check_name,
-    described,
+    search_folder,
     find_folder,
     is_search,
 )
@@ -150,7 +150,7 @@ def _find_folder(store: Store, name: str) -> _FoundFolder:
         return _FoundFolder(folder)
     if (unmarked := find_unmarked(store, name)) is not None:
         reason = f"the property {KIND} of its folder, which marks it as a search, was altered"
-        return _FoundFolder(described(unmarked), reason)
+        return _FoundFolder(search_folder(unmarked), reason)
     trashed = [
         entry for entry in store.list_trash(store.root) if entry.name == name and is_search(entry)
     ]
@@ -159,7 +159,7 @@ def _find_folder(store: Store, name: str) -> _FoundFolder:
             f"There is no search {name!r} in {store.url(store.root)}, nor in its trash: "
             f"{store.command('status')} lists the searches there."
         )
-    newest = described(max(trashed, key=lambda entry: entry.created))
+    newest = search_folder(max(trashed, key=lambda entry: entry.created))
     return _FoundFolder(newest, "its folder is in the trash", in_trash=True)
 
 
@@ -283,7 +283,7 @@ def _require_unheld(store: Store, name: str, salvaged: SalvagedFolder, spool: Sp
     holder = salvaged.holder(store)
     if holder is None:
         return
-    if not holder.stale and not spool.knows(holder.owner):
+    if not holder.stale and not spool.has_claimed(holder.owner):
         raise SearchBusyError(
             f"Search {name!r} is held by {holder}. Stop it there, or wait until it has not been "
             f"seen for 90 s, then repair it."
