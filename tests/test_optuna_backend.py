@@ -362,10 +362,10 @@ def test_a_hole_in_what_a_dead_session_left_ends_what_is_used_of_it() -> None:
     line = b'{"op_code": 0, "worker_id": "w"}'
     first, _, third = (read_items(line_item(line, "s", at, log.digest), "x")[0] for at in range(3))
     stranger = read_items(line_item(line, "t", 1, log.digest), "x")[0]
-    log.take(first)
+    log.append(first)
     assert log.wants(third)
     assert not log.wants(stranger)
-    log.take(third)
-    log.take(stranger)
+    log.append(third)
+    log.append(stranger)
     assert len(log.lines) == 1
     assert OptunaJournal.load(log.dump()) == log

@@ -1,1 +1,1 @@
-"""Plain data as bytes and back: the codec of records and backups, and pickles of Trials."""
+"""State of a search: items in records, the history folded from them, codec, pickles of Trials."""

@@ -1,4 +1,4 @@
-"""A whole history as the entries of one record, with which a chain or a history begins anew."""
+"""A whole history consolidated into one claim or reset, from which a chain or history restarts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,12 +14,12 @@ from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
 
 
 def consolidated_claim(history: History, settings: Mapping[str, Any]) -> bytes:
-    """The payload of a claim that names all trials of a history and how they ended."""
+    """Return the payload of a claim with all trials of a history and how they ended."""
     return claim_payload(history.settings | dict(settings), _trials(history))
 
 
 def consolidated_reset(history: History) -> tuple[bytes, dict[str, str]]:
-    """The payload of a reset that says all of a history, and its files (see `Record.files`)."""
+    """Return the payload of a reset with a whole history, and its files (`Record.files`)."""
     items, files = _trials(history), dict[str, str]()
     for name, value in history.attachments.items():
         if isinstance(value, AttachmentFile):

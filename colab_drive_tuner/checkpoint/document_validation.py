@@ -1,6 +1,6 @@
-"""Trial documents read back: hyperopt's fields of the right types, or an error naming the trial.
+"""Decoding and validation of trial documents: hyperopt's fields, with the right types.
 
-Records and snapshots carry documents as encoded bytes; they are decoded here, and nowhere else.
+Records and snapshots contain documents as encoded bytes; only this module decodes them.
 """
 
 import contextlib
@@ -19,33 +19,33 @@ _STATES, _DONE = 5, 2
 _KEYS = frozenset(
     {"tid", "spec", "result", "misc", "state", "owner", "book_time", "refresh_time", "exp_key"}
 )
-"""What every document of hyperopt's has."""
+"""Keys of every hyperopt document."""
 
 
 class TrialMisc(TypedDict):
-    """Parameters of a trial, and what else hyperopt notes of it."""
+    """Parameters of a trial and further notes: hyperopt's and ours."""
 
     tid: Tid
     cmd: Any
     workdir: NotRequired[Any]
     vals: dict[str, list[Any]]
-    """By label the value, in a list; an empty list where the parameter is not active."""
+    """By label, a list with the value; empty if the parameter is not active."""
     idxs: dict[str, list[Any]]
-    """By label the number of the trial, in a list as long."""
+    """By label, a list of the same length with the trial's number."""
     error: NotRequired[tuple[str, str]]
-    """Type and text of the exception that ended it."""
+    """Type and text of the exception that ended the trial."""
     traceback: NotRequired[str]
     history: NotRequired[dict[str, list[float]]]
-    """What Keras reports of each epoch, by metric."""
+    """Keras's metrics, one value per epoch."""
     from_search: NotRequired[str]
-    """The search that it ended in, where that is another one."""
+    """The search in which the trial ended, if it was another one."""
 
 
 class TrialDocument(TypedDict):
-    """A trial as hyperopt keeps it. Who inserts documents by hand may leave other fields in it."""
+    """A trial as hyperopt stores it. Documents inserted by users may have other fields, too."""
 
     tid: Any
-    """A number; a text or a float in documents that people insert."""
+    """A number; text or a float in documents inserted by users."""
     state: int
     """One of hyperopt's job states: new, running, done, error, cancelled."""
     spec: Any
@@ -59,7 +59,7 @@ class TrialDocument(TypedDict):
 
 
 def read_document(encoded: bytes, tid: Tid) -> TrialDocument:
-    """The document of trial `tid`, or `SearchDamagedError` saying what it lacks."""
+    """Decode the document of trial `tid`; raise `SearchDamagedError` stating what is wrong."""
     try:
         return check_document(decode(encoded), tid)
     except (CodecError, TypeError, ValueError) as error:
@@ -69,11 +69,11 @@ def read_document(encoded: bytes, tid: Tid) -> TrialDocument:
 
 
 def check_document(document: Any, tid: Any) -> TrialDocument:
-    """A document with all that its readers rely on; raises TypeError or ValueError."""
+    """Check everything that readers of a document rely on; raises TypeError or ValueError."""
     if type(document) is not dict:
         raise TypeError("it is not a map")
     if document.get("tid") != tid:
-        raise ValueError("it bears the number of another trial")
+        raise ValueError("it has the number of another trial")
     if missing := _KEYS - document.keys():
         raise ValueError(f"it has no {min(missing)!r}")
     state = document["state"]
@@ -90,15 +90,15 @@ def _check_misc(misc: Any, tid: Any) -> None:
     if not isinstance(misc, dict):
         raise TypeError("its misc is not a map")
     if misc.get("tid") != tid:
-        raise ValueError("its misc bears the number of another trial")
+        raise ValueError("its misc has the number of another trial")
     values, indices = misc.get("vals"), misc.get("idxs")
     if not isinstance(values, dict) or not isinstance(indices, dict):
         raise TypeError("its misc.vals or misc.idxs is not a map")
-    for label, given in values.items():
-        if not isinstance(label, str) or not isinstance(given, list | tuple):
+    for label, value in values.items():
+        if not isinstance(label, str) or not isinstance(value, list | tuple):
             raise TypeError("its misc.vals is not a map of lists")
-        if len(given) > 1 or not all(map(_is_value, given)):
-            raise TypeError(f"its value of {label!r:.60} is {given!r:.60}, not one number or none")
+        if len(value) > 1 or not all(map(_is_value, value)):
+            raise TypeError(f"its value of {label!r:.60} is {value!r:.60}, not one number or none")
 
 
 def _check_result(result: Any, *, ended: bool) -> None:
@@ -112,12 +112,12 @@ def _check_result(result: Any, *, ended: bool) -> None:
 
 
 def same_parameters(one: bytes, other: bytes, tid: Tid) -> bool:
-    """Whether two encoded documents of a trial name the same parameters."""
+    """Whether two encoded documents of a trial have the same parameters."""
     return parameters(read_document(one, tid)) == parameters(read_document(other, tid))
 
 
 def parameters(document: TrialDocument) -> bytes:
-    """The parameters that a trial used, as bytes: equal ones are equal, whatever their types."""
+    """Return the parameters that a trial used, encoded, so that they can be compared."""
     try:
         return encode({name: val for name, val in document["misc"]["vals"].items() if len(val)})
     except NotPlainDataError as error:
@@ -125,8 +125,8 @@ def parameters(document: TrialDocument) -> bytes:
 
 
 def _is_value(value: Any) -> bool:
-    """Whether it can be the value of a parameter: a number that fits a float."""
-    if isinstance(value, float):  # mostly, and cheaply: numpy's are, too
+    """Whether it can be a parameter's value: a number that fits a float."""
+    if isinstance(value, float):  # the usual case, numpy's float64 included
         return True
     if not isinstance(value, numbers.Real | np.bool_):
         return False

@@ -1,7 +1,7 @@
-"""State of a search, folded record by record without decoding a document.
+"""`History`, the state of a search, folded from its records without decoding any document.
 
-This is the journal's `State`. It holds the settings, the newest document of each trial (as encoded
-bytes), how each trial ended, and which sessions died in it (PROTOCOL, rule ATTEMPTS).
+It is the journal's `State` and holds the settings, the newest document of each trial (encoded), how
+each trial ended, and which sessions died in it (rule ATTEMPTS of docs/protocol.md).
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,6 @@ import msgpack
 from colab_drive_tuner.checkpoint.optuna_journal import OptunaJournal
 from colab_drive_tuner.checkpoint.record_items import (
     MAX_TID,
-    OUTAGE,
     REAL_ENDS,
     VERSION,
     Item,
@@ -20,11 +19,11 @@ from colab_drive_tuner.checkpoint.record_items import (
     Tid,
     TrialEnd,
     check_map,
-    check_settings,
     read_claim,
     read_items,
     unpack_values,
 )
+from colab_drive_tuner.checkpoint.recorded_settings import OUTAGE, check_settings
 from colab_drive_tuner.checkpoint.trials_and_sessions import (
     AttachmentFile,
     RecordedTrial,
@@ -36,7 +35,7 @@ from colab_drive_tuner.journal.chain.fields import decoding, typed, whole
 from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason, Record, RecordKind
 
 MAX_SESSIONS, MAX_OUTAGES = 1000, 100
-"""How many sessions are told apart; what the search is does not depend on them."""
+"""Numbers of sessions and of outages per session that are kept, for display only."""
 
 
 class History:
@@ -45,30 +44,30 @@ class History:
     def __init__(self) -> None:
         self.owner = ""
         self.sessions = 0
-        """How many claims this history has seen."""
+        """Number of claims since the history began."""
         self.timeline: list[Session] = []
-        """The newest sessions, in their order."""
-        self._begin()
+        """The newest sessions, oldest first."""
+        self._reset()
 
-    def _begin(self) -> None:
-        """Nothing has been recorded yet; after a reset of the chain that is so again."""
+    def _reset(self) -> None:
+        """Set the state before any trial is recorded: at first, and after a reset record."""
         self.settings: dict[str, Any] = {}
-        """rstate (encoded), seed, algorithm, max_evals, fingerprints, ... as the claims said."""
+        """rstate (encoded), seed, algorithm, max_evals, fingerprints, ... from the claims."""
         self.trials: dict[Tid, RecordedTrial] = {}
         """By tid, in the order in which the trials were first named."""
         self.attachments: dict[str, bytes | AttachmentFile] = {}
-        """Encoded values, or where they lie, by hyperopt's names."""
+        """Encoded values or file references, by hyperopt's names."""
         self.next_tid = 0
         self.deaths = 0
-        """How many sessions were found dead by the next one."""
+        """Number of sessions found dead by the next one."""
         self.study = OptunaJournal()
-        """The log of an Optuna study, which such a search is instead of trials."""
+        """Journal of an Optuna study, which replaces the trials in such a search."""
 
     # -- folding
 
     def apply(self, record: Record) -> None:
-        """Take in the next record; raises `SearchDamagedError` where its content makes no sense."""
-        settings, items = self._read(record)  # before anything is changed
+        """Fold the next record into the state; raises `SearchDamagedError` if it is invalid."""
+        settings, items = self._read(record)  # validate before changing anything
         self._note_session(record)
         if record.kind == RecordKind.CLAIM:
             if record.reason == ClaimReason.TAKEOVER:
@@ -79,12 +78,12 @@ class History:
         elif record.kind == RecordKind.RELEASE:
             self._excuse(record.owner)
         elif record.kind == RecordKind.RESET:
-            self._begin()
+            self._reset()
             self.sessions, self.timeline = 1, self.timeline[-1:]
         if settings:
-            self._set(settings)
+            self._update_settings(settings)
         for item in items:
-            self._take(item, record)
+            self._apply_item(item, record)
 
     def _note_session(self, record: Record) -> None:
         if record.claimant is not None:
@@ -102,7 +101,7 @@ class History:
                 self.timeline[-1].end = ClaimReason.RELEASED
 
     def _read(self, record: Record) -> tuple[dict[str, Any], list[Item]]:
-        """The settings and items of a record, checked."""
+        """Return the validated settings and items of a record."""
         what, settings, items = f"Record {record.pos}", dict[str, Any](), list[Item]()
         if record.kind == RecordKind.TRIALS:
             items = read_items(record.payload, what)
@@ -114,32 +113,32 @@ class History:
         check_calls((item.k for item in items), len(self.trials) + len(items), what)
         return settings, items
 
-    def _set(self, settings: dict[str, Any]) -> None:
-        # The first stream of seeds holds until a reset: every suggestion came from it.
+    def _update_settings(self, settings: dict[str, Any]) -> None:
+        # The first rstate and seed are kept until a reset: every suggestion derives from them.
         fixed = ("rstate", "seed") if "rstate" in self.settings else ()
         kept = {key: self.settings[key] for key in fixed if key in self.settings}
         settings = {key: value for key, value in settings.items() if key not in fixed}
         self.settings = self.settings | settings | kept
 
-    def _take(self, item: Item, record: Record) -> None:
+    def _apply_item(self, item: Item, record: Record) -> None:
         if item.kind == ItemKind.SETTINGS:
             settings = dict(item.settings or {})
             outage = settings.pop(OUTAGE, None)
             if outage and self.timeline:
                 self.timeline[-1].outages = [*self.timeline[-1].outages, outage][-MAX_OUTAGES:]
-            self._set(settings)
+            self._update_settings(settings)
             return
         if item.kind == ItemKind.ATTACHMENT:
             self._attach(item, record.files)
             return
         if item.kind == ItemKind.LOG:
-            self.study.take(item)
+            self.study.append(item)
             return
         entry = self.trials.get(item.tid)
         if entry is None:
-            entry = self._name(item)
+            entry = self._add_trial(item)
         elif item.kind in (ItemKind.END, ItemKind.QUEUED) and entry.end in REAL_ENDS:
-            return  # the first real end holds
+            return  # the first real end counts
         entry.document, entry.record = item.document, record.pos
         after = item.tid + 1 if isinstance(item.tid, int) else 0
         self.next_tid = max(self.next_tid, after, item.next_tid)
@@ -148,15 +147,15 @@ class History:
             entry.pruned = item.pruned
             return
         if entry.end == TrialEnd.GIVEN_UP:
-            entry.attempts = {}  # it is tried again from the beginning
+            entry.attempts = {}  # it is run again from the beginning
         entry.end = entry.loss = None
         if item.kind == ItemKind.START:
-            self._attempt(entry, record.owner, item)
+            self._note_attempt(entry, record.owner, item)
 
-    def _name(self, item: Item) -> RecordedTrial:
-        """Take in a new trial; one that was missing between others goes where it belongs.
+    def _add_trial(self, item: Item) -> RecordedTrial:
+        """Add a new trial; one that was missing between others is inserted by its tid.
 
-        Finished documents that people insert stay as inserted.
+        Finished documents inserted by users stay in the order of insertion.
         """
         entry = RecordedTrial(item.tid, item.k, item.document, pending=item.pending)
         behind: list[Tid] = []
@@ -170,14 +169,14 @@ class History:
             self.trials[tid] = self.trials.pop(tid)
         return entry
 
-    def _attempt(self, entry: RecordedTrial, owner: str, start: Item) -> None:
+    def _note_attempt(self, entry: RecordedTrial, owner: str, start: Item) -> None:
         deaths = {f"{owner}/{number}": start.progress for number in range(1, start.deaths + 1)}
-        # A death after which the trial is further than before was not a vain one.
+        # Attempts after which the trial has made progress do not count.
         vain = {key: at for key, at in (deaths | entry.attempts).items() if at >= start.progress}
         entry.attempts = vain | {owner: start.progress}
 
     def _excuse(self, owner: str) -> None:
-        """A session that released, or was taken over alive, did not die of its trial."""
+        """Remove the attempts of a session that did not die: it released, or was taken over."""
         for entry in self.trials.values():
             if entry.attempts:
                 entry.attempts.pop(owner, None)
@@ -190,33 +189,33 @@ class History:
         else:
             self.attachments[item.name] = item.document
 
-    # -- asking
+    # -- queries
 
     @property
     def done(self) -> int:
-        """How many trials count towards `max_evals`."""
-        # A list is made in one step: the writer may be taking in a record meanwhile.
+        """Number of trials that count towards `max_evals`."""
+        # `list` copies in one step: the writer's thread may be applying a record.
         return sum(entry.counts for entry in list(self.trials.values()))
 
     @property
     def best_loss(self) -> float | None:
-        """The lowest loss of a trial with status ok."""
+        """Lowest loss of a trial with status ok."""
         losses = [entry.loss for entry in self.trials.values() if entry.loss is not None]
         return min(losses, default=None)
 
     @property
     def unfinished(self) -> list[RecordedTrial]:
-        """The trials that a new session inherits, in the order in which they were named."""
+        """Trials that a new session inherits, in the order in which they were named."""
         return [entry for entry in self.trials.values() if entry.unfinished]
 
     def used_up(self, max_attempts: float) -> list[RecordedTrial]:
-        """The unfinished trials in which `max_attempts` sessions died."""
+        """Return the unfinished trials with at least `max_attempts` attempts."""
         return [entry for entry in self.unfinished if len(entry.attempts) >= max_attempts]
 
     # -- snapshot
 
     def dump(self) -> bytes:
-        """The whole history as bytes, joined from documents that are encoded already."""
+        """Encode the whole history, joining the documents, which are encoded already."""
         packer = msgpack.Packer(use_bin_type=True)
         head = {
             "v": VERSION,
@@ -231,13 +230,13 @@ class History:
         if self.study.lines:
             head["study"] = self.study.dump()
         parts = [packer.pack(head)]
-        # In small steps: none of them may hold the interpreter for long (training runs beside).
+        # One call per trial, because each call holds the interpreter, which training needs.
         parts += [packer.pack(entry.dump()) for entry in list(self.trials.values())]
         return b"".join(parts)
 
     @classmethod
     def load(cls, content: bytes) -> "History":
-        """Read what `dump` wrote; raises `SearchDamagedError` for anything else."""
+        """Decode the result of `dump`; raises `SearchDamagedError` for anything else."""
         what = "The snapshot"
         with decoding(what):
             values = unpack_values(content)
@@ -262,16 +261,18 @@ class History:
         return history
 
     def check(self) -> None:
-        """Decode every document; raises `SearchDamagedError` for the first that is none."""
+        """Decode every document; raises `SearchDamagedError` for the first invalid one."""
         for entry in self.trials.values():
             entry.decoded()
 
 
 def check_calls(calls: Iterable[int | None], trials: int, what: str) -> None:
-    """Raise where a trial was suggested by a call of the algorithm that cannot have been.
+    """Raise `SearchDamagedError` if a trial names an impossibly high call of the algorithm.
 
-    A resumed search draws a seed for each call before, one after another.
+    A resumed search draws a seed for every earlier call, which would then take forever.
     """
     last = max((k for k in calls if k is not None), default=0)
     if last > 1_000_000 + 100 * trials:
-        raise SearchDamagedError(f"{what} names call {last} of the algorithm, which never was.")
+        raise SearchDamagedError(
+            f"{what} names call {last} of the algorithm, which cannot have happened."
+        )

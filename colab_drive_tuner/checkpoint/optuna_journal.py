@@ -1,8 +1,8 @@
-"""Log of an Optuna study in its chain: lines of JSON in the order in which they were written.
+"""Lines of an Optuna study's journal storage, recorded in the chain of a search.
 
-Optuna's journal storage replays these lines and numbers trials by their order. So a line has a
-place (`at`), and one that was spooled by a dead session belongs there only while no other session
-has written since.
+Optuna replays these lines of JSON and numbers trials by their order. So each line has a position
+(`at`), and a line spooled by a dead session is valid only if no other session has written since.
+The conversion of studies to series is in search/results/.
 """
 
 import hashlib
@@ -15,16 +15,16 @@ from colab_drive_tuner.journal.chain.fields import sha256_hex, typed
 
 @dataclass
 class OptunaJournal:
-    """The acknowledged lines, and which session wrote the last of them."""
+    """The acknowledged lines of a study, and the session that wrote the last one."""
 
     lines: list[bytes] = field(default_factory=list)
     session: str = ""
-    """Which session wrote the last line; empty: there is none."""
+    """Session that wrote the last line; empty without lines."""
     digest: str = hashlib.sha256(b"").hexdigest()
-    """Of all lines, one after the other."""
+    """Chained sha256 of all lines."""
 
-    def take(self, item: Item) -> None:
-        """Take in a line; one that is out of its place, behind a hole in a spool, is left out."""
+    def append(self, item: Item) -> None:
+        """Append a line, unless it does not follow the last one because of a gap in a spool."""
         session, at, base = place_of_line(item)
         if at != len(self.lines) or (session != self.session and base != self.digest):
             return
@@ -33,17 +33,17 @@ class OptunaJournal:
         self.digest = hashlib.sha256(self.digest.encode() + item.document).hexdigest()
 
     def wants(self, item: Item) -> bool:
-        """Whether a spooled line follows those that are there."""
+        """Whether a spooled line follows the recorded ones."""
         session, at, base = place_of_line(item)
         return at >= len(self.lines) and (session == self.session or base == self.digest)
 
     def dump(self) -> list[Any]:
-        """What a snapshot keeps."""
+        """Return the fields for a snapshot."""
         return [self.lines, self.session, self.digest]
 
     @classmethod
     def load(cls, fields: Any) -> "OptunaJournal":
-        """Read what `dump` wrote; raises KeyError, TypeError or ValueError for anything else."""
+        """Load from a snapshot; raises KeyError, TypeError or ValueError for invalid fields."""
         lines, session, digest = typed(fields, list)
         for line in typed(lines, list):
             check_line(line)
@@ -51,19 +51,15 @@ class OptunaJournal:
 
 
 def line_item(line: bytes, session: str, at: int, base: str) -> bytes:
-    """A line of a study's log.
+    """Encode a line of JSON that `session` wrote at position `at` among all lines.
 
-    Args:
-        line: The JSON.
-        session: Which session wrote it.
-        at: Its place among all lines.
-        base: The digest of the lines that the session found.
+    `base` is the digest of the lines that the session found when it began.
     """
     place = {"session": session, "at": at, "base": base}
     return pack_item(ItemKind.LOG, document=line, settings=place)
 
 
 def place_of_line(item: Item) -> tuple[str, int, str]:
-    """The session, place and base of a line."""
+    """Return the session, position and base digest of a line."""
     info = item.settings or {}
     return info["session"], info["at"], info["base"]

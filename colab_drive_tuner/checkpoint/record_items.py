@@ -1,7 +1,7 @@
-"""Entries that trials add to a chain, as bytes: self-delimiting msgpack arrays around documents.
+"""Items: the contents of records, as self-delimiting msgpack arrays.
 
-`[kind, tid, k, info, document]`: the document is encoded by the codec and stays opaque here, so
-that a chain can be folded, and a snapshot joined, without decoding a single document.
+An item is `[kind, tid, k, info, document]`. The document, encoded by the codec, stays opaque here,
+so a chain can be folded and a snapshot joined without decoding any document.
 """
 
 import hashlib
@@ -14,36 +14,31 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from colab_drive_tuner.checkpoint.codec.plain_data import is_exact
+from colab_drive_tuner.checkpoint.recorded_settings import check_settings
 from colab_drive_tuner.errors import NewerFormatError, SearchDamagedError
 from colab_drive_tuner.journal.chain.fields import decoding, one_of, sha256_hex, typed, whole
 from colab_drive_tuner.journal.chain.record import PLAIN, check_lengths, unpack
 
 VERSION = 1
-"""The format of claims, items and snapshots; every version up to it must load."""
+"""Format version of claims, items and snapshots; all versions up to it must load."""
 
 MAX_TID = 2**62
-"""What no number of a trial exceeds: with those of later trials it fits 64 bits."""
+"""Largest trial number, such that later ones still fit 64 bits."""
 MAX_DEATHS = 10_000
-"""What no count of workers that died of one trial in one session exceeds."""
+"""Upper limit of the workers that died of one trial in one session."""
 Tid = int | str | float
-"""hyperopt numbers trials; documents that people insert may bear other ids."""
+"""A trial's id: hyperopt uses numbers; documents inserted by users may have other ids."""
 
-STOPPED, EARLY_STOP = "stopped", "early_stop"
-"""Settings: why the search was stopped before all its trials; the state of its early-stop function.
-"""
-RESTARTED = "restarted"
-"""Whether the last run began the search again."""
 MAX_OPERATIONS = 16
-"""Operation codes of Optuna's journal are below this."""
+"""Operation codes of Optuna's journal are below this number."""
 LARGEST_LINE = 1 << 20
-"""Bytes of a line of a study's log."""
+"""Upper limit, in bytes, of a line of Optuna's journal."""
 INLINE_LIMIT = 16 * 1024
-"""Bytes above which an encoded attachment gets a file of its own."""
+"""Size, in bytes, above which an encoded attachment is stored in a separate file."""
 
 
 class ItemKind(StrEnum):
-    """What an item records."""
+    """Kind of an item."""
 
     QUEUED = "queued"
     START = "start"
@@ -61,35 +56,35 @@ class TrialEnd(StrEnum):
     CAUGHT = "caught"
     """With an error that was caught."""
     RAISED = "raised"
-    """With an error that ended the run: it is tried again."""
+    """With an error that ended the run; the trial is run again."""
     GIVEN_UP = "given up"
-    """It killed too many runtimes."""
+    """Given up because it killed too many runtimes."""
 
 
 REAL_ENDS = (TrialEnd.DONE, TrialEnd.CAUGHT)
 
 
 class Item(NamedTuple):
-    """One entry of a record, as its fields were checked; what a kind lacks has its default."""
+    """A decoded, validated item; fields that its kind does not use have their defaults."""
 
     kind: ItemKind
     tid: Tid = -1
     k: int | None = None
-    """Which call of the algorithm suggested the trial; None: none did."""
+    """Number of the algorithm's call that suggested the trial; None if it was not suggested."""
     document: bytes = b""
     """The encoded trial document, or the encoded value of an attachment."""
     next_tid: int = 0
-    """The number that the next trial gets."""
+    """Number of the next new trial."""
     progress: int = 0
-    """Starts: how far a backup lets it go on."""
+    """Starts: the progress from which a backup can resume the trial."""
     deaths: int = 0
-    """Starts: how many workers of this session died of the trial before."""
+    """Starts: number of workers of this session that have died of the trial."""
     pending: tuple[int, ...] = ()
-    """The trials named before it that had not ended when the algorithm suggested it."""
+    """Earlier trials that had not ended when the algorithm suggested this one."""
     how: TrialEnd | None = None
-    """Ends: how."""
+    """Ends: how the trial ended."""
     loss: float | None = None
-    """Ends: the loss where it counts for the best (status ok, not NaN)."""
+    """Ends: the loss, if it counts for the best one (status ok, not NaN)."""
     model: bool = False
     """Ends: whether the result held a model."""
     pruned: bool = False
@@ -97,11 +92,11 @@ class Item(NamedTuple):
     name: str = ""
     """Attachments: hyperopt's name."""
     is_set: bool = False
-    """Attachments: whether it was set; else it was deleted."""
+    """Attachments: True if it was set, False if it was deleted."""
     sha: str = ""
-    """Attachments: the sha256 of the file that holds the value; empty: `document` is the value."""
+    """Attachments: sha256 of the separate file with the value; empty: `document` is the value."""
     settings: Mapping[str, Any] | None = None
-    """Settings: those that changed. Lines of a study's log: their place."""
+    """Settings: the changed ones. Lines of Optuna's journal: their position."""
 
 
 def pack_item(
@@ -113,7 +108,7 @@ def pack_item(
     settings: Mapping[str, Any] | None = None,
     **facts: Any,
 ) -> bytes:
-    """The bytes of an item; of `facts`, fields of `Item`, defaults are left out where they may."""
+    """Encode an item; `facts` are fields of `Item`, of which defaults are omitted if optional."""
     info = settings
     if info is None:
         defaults, needed = Item._field_defaults, _NEEDED.get(kind, frozenset())
@@ -128,26 +123,26 @@ def pack_item(
 
 
 def read_items(payload: bytes, what: str) -> list[Item]:
-    """The items of a record's payload; raises `SearchDamagedError` naming `what` it read."""
+    """Decode the items of a record's payload; raise `SearchDamagedError` naming `what`."""
     with decoding(what):
         return [item_from(fields) for fields in unpack_values(payload)]
 
 
 def unpack_values(content: bytes) -> Iterator[Any]:
-    """The msgpack values in the content, one by one; ValueError where the last one is cut."""
+    """Yield the msgpack values in the content; raise ValueError if the last one is truncated."""
     check_lengths(content)
     unpacker = msgpack.Unpacker(**PLAIN, max_buffer_size=max(len(content), 1))
     unpacker.feed(content)
     end = 0
     for value in unpacker:
-        end = unpacker.tell()  # after the loop it counts what it could not decode, too
+        end = unpacker.tell()  # after the loop, it would include the bytes not decoded
         yield value
     if end != len(content):
         raise ValueError("it ends in the middle of an entry")
 
 
 def item_from(fields: Any) -> Item:
-    """Check what msgpack made of an item; raises KeyError, TypeError or ValueError."""
+    """Validate an unpacked item; raises KeyError, TypeError or ValueError."""
     if type(fields) is not list or len(fields) < 5:
         raise ValueError(f"{fields!r:.60} is not an entry")
     kind, tid, k, info, document = fields[:5]
@@ -171,11 +166,11 @@ def item_from(fields: Any) -> Item:
     return Item(kind, check_tid(tid), None if k is None else whole(k), document, **facts)
 
 
-# Fields: each function returns the value, or raises TypeError or ValueError, which names it.
+# Validation of fields: each function returns the value, or raises TypeError or ValueError.
 
 
 def check_tid(value: Any) -> Tid:
-    """A trial's id: what can be told from every other one."""
+    """Check a trial's id, which must be comparable with other ids."""
     number = type(value) is int and abs(value) <= MAX_TID
     if number or type(value) is str or (type(value) is float and math.isfinite(value)):
         tid: Tid = value
@@ -184,9 +179,9 @@ def check_tid(value: Any) -> Tid:
 
 
 def check_pending(value: Any) -> tuple[int, ...]:
-    """Numbers of trials."""
+    """Check a list of trial numbers; return a tuple."""
     tids: list[Any] = typed(value, list)
-    # There may be hundreds for each trial: they are gone through only where one may be wrong.
+    # There may be hundreds for each trial, so they are checked one by one only if one is invalid.
     usual = {int}.issuperset(map(type, tids)) and min(tids, default=0) >= 0
     if not usual or max(tids, default=0) > MAX_TID:
         for tid in tids:
@@ -195,7 +190,7 @@ def check_pending(value: Any) -> tuple[int, ...]:
 
 
 def check_loss(value: Any) -> float | None:
-    """A loss that can be compared with others, or none."""
+    """Check a loss that can be compared with others, or None."""
     if value is None or (type(value) is float and not math.isnan(value)):
         loss: float | None = value
         return loss
@@ -203,7 +198,7 @@ def check_loss(value: Any) -> float | None:
 
 
 def check_place(info: dict[str, Any]) -> dict[str, Any]:
-    """The facts of a line; raises KeyError, TypeError or ValueError where one is wrong."""
+    """Check the position of a line of Optuna's journal; may also raise KeyError."""
     typed(info["session"], str)
     whole(info["at"])
     sha256_hex(info["base"])
@@ -211,7 +206,7 @@ def check_place(info: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_line(line: Any) -> dict[str, Any]:
-    """The operation that a line holds; raises TypeError or ValueError for anything else."""
+    """Return the operation encoded in a line of Optuna's journal."""
     if len(typed(line, bytes)) > LARGEST_LINE:
         raise ValueError(f"a line of {len(line)} bytes is not an operation of a study")
     operation = typed(json.loads(line), dict)
@@ -219,58 +214,6 @@ def check_line(line: Any) -> dict[str, Any]:
         raise ValueError(f"{line!r:.60} is not an operation of a study")
     typed(operation.get("worker_id"), str)
     return operation
-
-
-def check_settings(value: Any) -> dict[str, Any]:
-    """The settings of a search: those that are known here are of the right type, others plain."""
-    settings = typed(value, dict)
-    for key, setting in settings.items():
-        typed(key, str)
-        kind = _SETTINGS.get(key)
-        if kind is int:
-            whole(setting, 2**64 - 1)
-        elif kind is not None:
-            typed(setting, kind)
-        if key == OUTAGE:
-            check_outage(setting)
-        if setting is not None:
-            for name, its_kind in _MAPS.get(key, {}).items():
-                typed(typed(setting, dict)[name], its_kind)
-    if not is_exact(settings):
-        raise ValueError("the settings nest too deeply")
-    return settings
-
-
-def check_outage(value: Any) -> list[float]:
-    """From when to when the store did not answer."""
-    began, ended = typed(value, list)
-    return [typed(began, float), typed(ended, float)]
-
-
-OUTAGE = "outage"
-FROM_SEARCH = "from_search"
-"""The search whose trials this one began with; each of them says so, too."""
-_SETTINGS: dict[str, type] = {
-    OUTAGE: list,
-    "rstate": bytes,
-    "seed": int,
-    "max_evals": int,
-    "generation": int,
-    "algo": str,
-    "space": str,
-    "model": str,
-    "source": bytes,
-    "data": str,
-    "pruner": str,
-    "from": str,
-    FROM_SEARCH: str,
-    "restarted": bool,
-}
-_MAPS: dict[str, dict[str, type]] = {
-    STOPPED: {"why": str, "rules": str, "rules_after": str, "max_evals": int},
-    EARLY_STOP: {"by": str, "arguments": bytes, "ended": int},
-}
-"""Settings that are maps, and their fields; None where they were taken back."""
 
 
 _FACTS: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -286,20 +229,20 @@ _FACTS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "set": ("is_set", partial(typed, kind=bool)),
     "sha": ("sha", sha256_hex),
 }
-"""By key in an item's map of facts: the field, and the check of its value."""
+"""By key in an item's info: the field of `Item` and the check of its value."""
 _KEYS = {name: key for key, (name, _) in _FACTS.items()}
 _NEEDED = {ItemKind.END: frozenset({"how"}), ItemKind.ATTACHMENT: frozenset({"name", "set"})}
 
 
 def settings_item(settings: Mapping[str, Any]) -> bytes:
-    """Settings changed while the search is held."""
+    """Encode a change of settings by the owner."""
     return pack_item(ItemKind.SETTINGS, settings=settings)
 
 
 def attachment_item(name: str, value: bytes | None) -> bytes:
-    """An attachment was set (`value` encoded), or deleted (None).
+    """Encode that an attachment was set to `value`, which is encoded already, or deleted (None).
 
-    One that is large is named by its sha256, and lies in a file beside the chain.
+    A large value is only named by its sha256; the caller stores it in a separate file.
     """
     sha, is_set = "", value is not None
     if value is not None and len(value) > INLINE_LIMIT:
@@ -309,14 +252,14 @@ def attachment_item(name: str, value: bytes | None) -> bytes:
 
 
 def claim_payload(settings: Mapping[str, Any], queued: Iterable[bytes] = ()) -> bytes:
-    """What a claim or a reset says: the settings, and the unfinished trials that it inherits."""
+    """Encode the payload of a claim or reset: settings and inherited unfinished trials."""
     body = {"v": VERSION, "settings": dict(settings), "trials": b"".join(queued)}
     packed: bytes = msgpack.packb(body)
     return packed
 
 
 def read_claim(payload: bytes, what: str) -> tuple[dict[str, Any], list[Item]]:
-    """The settings and inherited trials of a claim; an empty payload says nothing."""
+    """Decode the settings and inherited trials of a claim; an empty payload has none."""
     if not payload:
         return {}, []
     body = unpack_map(payload, what)
@@ -326,12 +269,12 @@ def read_claim(payload: bytes, what: str) -> tuple[dict[str, Any], list[Item]]:
 
 
 def unpack_map(payload: bytes, what: str) -> dict[str, Any]:
-    """A versioned map, or `SearchDamagedError` naming `what` it should have been."""
+    """Decode a versioned map; raise `SearchDamagedError` naming `what`."""
     return check_map(unpack(payload, what), what)
 
 
 def check_map(body: Any, what: str) -> dict[str, Any]:
-    """A versioned map, or `SearchDamagedError` naming `what` it should have been."""
+    """Check that the body is a map of a known version; raise `SearchDamagedError` naming `what`."""
     if not isinstance(body, dict) or type(body.get("v")) is not int:
         raise SearchDamagedError(f"{what} holds no versioned map.")
     if body["v"] > VERSION:

@@ -1,29 +1,28 @@
-"""Spooled entries of dead sessions: whether the chain still lacks one (PROTOCOL, rule SPOOL)."""
+"""Decision whether an item spooled by a dead session is still wanted by the chain (rule SPOOL)."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from colab_drive_tuner.checkpoint.document_validation import same_parameters
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.record_items import (
-    EARLY_STOP,
-    REAL_ENDS,
-    STOPPED,
-    ItemKind,
-    read_items,
-)
+from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, ItemKind, read_items
+from colab_drive_tuner.checkpoint.recorded_settings import EARLY_STOP, STOPPED
 from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal.chain.fields import typed, whole
 
 
 def wanted(history: History, item: bytes) -> bool:
-    """Whether the chain lacks this spooled entry.
+    """Whether the chain lacks a spooled item.
 
-    It lacks an end where the trial has no real end and, if it is named there, has the same
-    parameters; a real end supersedes a give-up. It lacks the names of a batch where none of them
-    is known, the start of a trial that it does not name, and the state of an early-stop function
-    that has seen more trials than the one there. Raises `SearchDamagedError`, KeyError, TypeError
-    or ValueError for anything but an entry.
+    Wanted items are:
+
+    - the end of a trial without a real end, whose parameters are those named, if it was named; a
+      real end supersedes a give-up;
+    - the names of a batch of trials, if none of them is named;
+    - the start of a trial that is not named;
+    - the state of an early-stop function that has seen more trials than the recorded one.
+
+    Raises `SearchDamagedError`, KeyError, TypeError or ValueError for an invalid item.
     """
     items = read_items(item, "A spooled entry")
     if not items:
@@ -63,6 +62,6 @@ def _has_seen_more(spooled: Mapping[str, Any], recorded: Mapping[str, Any]) -> b
 
 
 def _early_stop(state: Any) -> tuple[str, int]:
-    """Whose state it is, and after how many trials."""
+    """Return the function to which a state belongs, and the number of trials it has seen."""
     typed(state["arguments"], bytes)
     return typed(state["by"], str), whole(state["ended"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from colab_drive_tuner.checkpoint.consolidate import consolidated_reset
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.record_items import RESTARTED
+from colab_drive_tuner.checkpoint.recorded_settings import RESTARTED
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal.chain.chain import HISTORY_DIGITS, Head, read_on
 from colab_drive_tuner.journal.chain.record import Record, RecordKind

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.checkpoint.record_items import FROM_SEARCH
+from colab_drive_tuner.checkpoint.recorded_settings import FROM_SEARCH
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.journal.folder.lookup import check_name
 from colab_drive_tuner.search.spec.fingerprints import describe_algorithm

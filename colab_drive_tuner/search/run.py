@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.checkpoint.record_items import RESTARTED, STOPPED
+from colab_drive_tuner.checkpoint.recorded_settings import RESTARTED, STOPPED
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import SearchRestartedWarning, SearchTakenOverError
 from colab_drive_tuner.journal.chain.chain import HISTORY_DIGITS

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colab_drive_tuner.checkpoint.codec.capture import take
+from colab_drive_tuner.checkpoint.codec.capture import capture
 from colab_drive_tuner.checkpoint.codec.codec import decode, encode
 from colab_drive_tuner.errors import NotPlainDataError
 from tests.checkpoint.values import NOT_PLAIN, PLAIN, assert_same, document, plain_values
@@ -21,7 +21,7 @@ from tests.checkpoint.values import NOT_PLAIN, PLAIN, assert_same, document, pla
 def test_what_comes_back_is_the_value(name, wrap):
     """Every plain value, wherever it stands; its bytes may differ in a long double's padding."""
     value = wrap(PLAIN[name])
-    assert_same(decode(take(value).encode()), decode(encode(value)))
+    assert_same(decode(capture(value).encode()), decode(encode(value)))
 
 
 @pytest.mark.parametrize("name", NOT_PLAIN)
@@ -29,7 +29,7 @@ def test_what_comes_back_is_the_value(name, wrap):
 def test_what_is_not_plain_is_refused_at_once(name, wrap):
     """Not later, in the background, where nobody could say what is wrong with the trial."""
     with pytest.raises(NotPlainDataError):
-        take(wrap(NOT_PLAIN[name]))
+        capture(wrap(NOT_PLAIN[name]))
 
 
 @given(st.dictionaries(st.text(), plain_values, max_size=20), plain_values, st.integers(0, 20))
@@ -38,7 +38,7 @@ def test_what_was_taken_before_goes_in_as_it_is(fields, value, at):
     items = [(name, other) for name, other in fields.items() if name != "result"]
     items.insert(at, ("result", value))
     whole = dict(items)
-    assert take(whole | {"result": take(value)}).encode() == encode(whole)
+    assert capture(whole | {"result": capture(value)}).encode() == encode(whole)
 
 
 def _spoil(value: dict[str, Any]) -> None:
@@ -71,7 +71,7 @@ def test_no_later_change_reaches_it(more):
     """What the objective does to its result later is not what it returned."""
     value = document(3) | more
     before = copy.deepcopy(value)
-    taken = take(value)
+    taken = capture(value)
     _spoil(value)
     assert_same(decode(taken.encode()), before)
 
@@ -79,7 +79,7 @@ def test_no_later_change_reaches_it(more):
 def test_a_list_that_looks_like_floats_is_looked_at_to_its_end():
     """One impostor after many numbers is found."""
     with pytest.raises(NotPlainDataError, match=r"\[900\]"):
-        take([0.5] * 900 + [bytearray(b"x")])
+        capture([0.5] * 900 + [bytearray(b"x")])
 
 
 def test_a_time_zone_of_unknown_kind_is_refused_at_once():
@@ -89,7 +89,7 @@ def test_a_time_zone_of_unknown_kind_is_refused_at_once():
         pass
 
     with pytest.raises(NotPlainDataError, match="Nowhere"):
-        take({"when": datetime(2026, 1, 1, tzinfo=Nowhere())})
+        capture({"when": datetime(2026, 1, 1, tzinfo=Nowhere())})
 
 
 def test_a_cycle_is_refused_at_once():
@@ -97,15 +97,15 @@ def test_a_cycle_is_refused_at_once():
     value: dict[str, Any] = {"a": [1.0]}
     value["a"].append(value)
     with pytest.raises(NotPlainDataError, match="contains itself"):
-        take(value)
+        capture(value)
 
 
 def test_a_refused_list_leaves_nothing_behind():
     """Lists share a buffer, and the next one is what it would have been."""
     with pytest.raises(NotPlainDataError):
-        take([0.5] * 900 + [object()])
+        capture([0.5] * 900 + [object()])
     floats = [1.5] * 70
-    assert take({"history": floats}).encode() == encode({"history": floats})
+    assert capture({"history": floats}).encode() == encode({"history": floats})
 
 
 def test_what_was_sent_is_free_at_once():
@@ -118,7 +118,7 @@ def left_by_one_trial() -> int:
     gc.collect()
     gc.disable()
     try:
-        take({"history": [1.5] * 900}).encode()
+        capture({"history": [1.5] * 900}).encode()
         return gc.collect()
     finally:
         gc.enable()

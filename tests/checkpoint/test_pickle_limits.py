@@ -17,7 +17,7 @@ import pytest
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.pickles import compressed
 from colab_drive_tuner.checkpoint.pickles import reader as pickle_reader
-from colab_drive_tuner.checkpoint.pickles.interpreter import Machine
+from colab_drive_tuner.checkpoint.pickles.interpreter import PickleInterpreter
 from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 from colab_drive_tuner.errors import UsageError
 from tests.checkpoint.attacks import tuples_alike
@@ -48,7 +48,7 @@ DENSE = {
 CHILD = """
 import resource, sys
 from tests.checkpoint.test_pickle_limits import DENSE
-from colab_drive_tuner.checkpoint.pickles.interpreter import Machine
+from colab_drive_tuner.checkpoint.pickles.interpreter import PickleInterpreter
 from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 from colab_drive_tuner.errors import UsageError
 limit, size, *names = sys.argv[1:]
@@ -95,7 +95,7 @@ def test_a_machine_with_less_memory_says_so():
     """Where not even that is there, the error is still one sentence, and the process goes on."""
     for name in ("marks", "lists"):
         refused = in_a_child_with(24 << 20, 500_000, name, "names")
-        assert "this machine has not memory enough" in refused[name]
+        assert "this machine has not enough memory" in refused[name]
         assert "class or function a.b" in refused["names"]
 
 
@@ -157,7 +157,7 @@ def test_many_honest_keys_are_no_attack():
 def test_containers_are_charged_for_their_size(kind):
     """About what Python takes for them, however many their members are."""
     memory, made = 1 << 30, kind(range(300, 5300))
-    machine = Machine({}, memory)
+    machine = PickleInterpreter({}, memory)
     machine.run(pickle.dumps(made, 4))
     assert memory - machine._left > 0.9 * (sys.getsizeof(made) + 5000 * sys.getsizeof(300))
 
@@ -169,7 +169,7 @@ def test_what_was_made_is_let_go_where_memory_ran_out(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(pickle_reader, "_parse", parse)
-    with pytest.raises(UsageError, match="this machine has not memory enough") as it:
+    with pytest.raises(UsageError, match="this machine has not enough memory") as it:
         read_trials(b"")
     assert it.value.__context__.__traceback__ is None
 

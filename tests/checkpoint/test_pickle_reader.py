@@ -144,12 +144,12 @@ def broken_misc(**changes):
 
 
 BROKEN = {
-    "its misc bears the number of another trial": broken_misc(tid=5),
+    "its misc has the number of another trial": broken_misc(tid=5),
     "under another tid": broken_misc(idxs={"x": [5], "unused": []}),
-    "no proper index of 'x'": broken_misc(idxs={"x": [], "unused": []}),
+    "an invalid index of 'x'": broken_misc(idxs={"x": [], "unused": []}),
     "differ in their labels": broken_misc(vals={"x": [1]}),
     "its misc.vals or misc.idxs is not a map": broken_misc(idxs=None),
-    "no proper index of 'unused'": broken_misc(
+    "an invalid index of 'unused'": broken_misc(
         idxs={"x": [4], "unused": {}}, vals={"x": [1], "unused": []}
     ),
     "its misc.vals is not a map of lists": broken_misc(

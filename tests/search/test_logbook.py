@@ -10,7 +10,7 @@ import hyperopt
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.checkpoint.codec.capture import take
+from colab_drive_tuner.checkpoint.codec.capture import capture
 from colab_drive_tuner.checkpoint.codec.codec import decode
 from colab_drive_tuner.checkpoint.record_items import ItemKind, read_items
 from colab_drive_tuner.journal.chain.chain import Head, read_on
@@ -60,7 +60,7 @@ def at_once(trials: DriveTrials) -> Any:
 def end(trials: DriveTrials, document: dict[str, Any]) -> None:
     """The trial ends with a loss."""
     document |= {"state": 2, "result": {"status": "ok", "loss": 1.0}}
-    trials.log.end(document, result=take(document["result"]))
+    trials.log.end(document, result=capture(document["result"]))
 
 
 def test_of_a_short_trial_the_end_is_recorded(trials: DriveTrials) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from hyperopt.early_stop import no_progress_loss
 
-from colab_drive_tuner.checkpoint.record_items import STOPPED, read_items
+from colab_drive_tuner.checkpoint.record_items import read_items
+from colab_drive_tuner.checkpoint.recorded_settings import STOPPED
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.rerun.exit_code import Outcome, read_verdict

@@ -55,7 +55,7 @@ def spooled_ends_are_all_appended() -> None:
     from colab_drive_tuner.search.trials import logbook
 
     logbook.wanted = lambda state, item: True
-    take = history.History._take
+    take = history.History._apply_item
 
     def twice(self: Any, item: Any, *more: Any) -> None:
         entry = self.trials.get(item.tid)
@@ -63,19 +63,19 @@ def spooled_ends_are_all_appended() -> None:
             entry.end = None  # the last end holds
         take(self, item, *more)
 
-    history.History._take = twice
+    history.History._apply_item = twice
 
 
 @mutant
 def claims_do_not_name_what_they_inherit() -> None:
     """OPEN: unfinished trials are forgotten, and suggested anew."""
-    take = history.History._take
+    take = history.History._apply_item
 
     def dropping(self: Any, item: Any, *more: Any) -> None:
         if item.kind not in (record_items.ItemKind.START, record_items.ItemKind.QUEUED):
             take(self, item, *more)
 
-    history.History._take = dropping
+    history.History._apply_item = dropping
 
 
 @mutant
@@ -116,6 +116,6 @@ def what_is_missing_is_suggested_from_everything() -> None:
 @mutant
 def what_is_missing_is_put_at_the_end() -> None:
     """HOLES: it does not take its place between the others."""
-    history.History._name = lambda self, item: self.trials.setdefault(
+    history.History._add_trial = lambda self, item: self.trials.setdefault(
         item.tid, trials_and_sessions.RecordedTrial(item.tid, item.k, item.document)
     )

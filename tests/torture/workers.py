@@ -199,8 +199,8 @@ def suspects_run_beside_others() -> None:
 @mutant
 def deaths_of_workers_are_not_counted() -> None:
     """ATTEMPTS: a start that says so is like any other."""
-    attempt = history.History._attempt
-    history.History._attempt = lambda self, entry, owner, start: attempt(  # type: ignore[method-assign]
+    attempt = history.History._note_attempt
+    history.History._note_attempt = lambda self, entry, owner, start: attempt(  # type: ignore[method-assign]
         self, entry, owner, start._replace(deaths=0)
     )
 

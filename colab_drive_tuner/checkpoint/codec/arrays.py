@@ -1,11 +1,11 @@
-"""numpy dtypes and arrays as plain data, and back from untrusted data without trusting numpy.
+"""numpy dtypes and arrays as plain data, and their reconstruction from untrusted data.
 
-Records, backups and the reader of foreign pickles build arrays here and nowhere else. numpy's own
-reconstructors believe what they are told (a crafted dtype makes them read memory that is not
-theirs), so a dtype is rebuilt only from a description that was checked piece by piece, and an
-array only where shape, dtype and bytes agree exactly. No dtype that holds references to Python
-objects can be described at all. `.npy` files are not used: their header is a Python expression,
-slow to parse, and has no word for aligned or overlapping fields, nor for bfloat16.
+Records, backups and the reader of foreign pickles build arrays only here. numpy's reconstructors
+trust their arguments (a crafted dtype makes them read foreign memory), so a dtype is rebuilt only
+from a description that was checked piece by piece, and an array only if shape, dtype and bytes
+agree exactly. Dtypes that hold references to Python objects are not supported. `.npy` files are not
+used: their header is a Python expression, slow to parse, and cannot express aligned or overlapping
+fields, nor bfloat16.
 """
 
 import math
@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 Spec = Any
-"""A dtype as plain data: its `str` where it is simple, else ("sub", spec, shape) for a fixed-size
-subarray or ("struct", itemsize, aligned, [[name, title, offset, spec], ...])."""
+"""Description of a dtype as plain data: its `str` if it is simple, otherwise ("sub", spec, shape)
+for a fixed-size subarray or ("struct", itemsize, aligned, [[name, title, offset, spec], ...])."""
 
 _SIMPLE = re.compile(
     r"[<>|](?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[SUV][1-9][0-9]{0,8}"
     r"|[mM]8(?:\[[0-9]{0,9}(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
 )
 _FOREIGN = re.compile(r"bfloat16|float[468]_[a-z0-9]{1,12}|u?int[24]")
-"""Names of the dtypes that the package ml_dtypes adds to numpy: Keras's variables may have them."""
+"""Names of the dtypes that the package ml_dtypes adds to numpy; Keras variables may have them."""
 _PARTS = ("names", "titles", "offsets", "formats")
 _MAX_DEPTH = 8
 _MAX_DIMENSIONS = 32
@@ -31,10 +31,10 @@ _MAX_CODE_POINT = 0x10FFFF
 
 
 def describe_dtype(dtype: np.dtype[Any], *, foreign: bool = False) -> Spec:
-    """Return the description from which `build_dtype` makes exactly this dtype.
+    """Return the description from which `build_dtype` builds exactly this dtype.
 
-    Raises ValueError, saying why, for every dtype that would not come back as it is: objects,
-    metadata, elements without any bytes, and, unless `foreign`, types from other packages.
+    Raises ValueError with the reason for every dtype that would not be restored exactly: objects,
+    metadata, elements of zero bytes, and, unless `foreign`, types from other packages.
     """
     if dtype.hasobject:
         raise ValueError("its dtype holds Python objects")
@@ -61,11 +61,11 @@ def describe_dtype(dtype: np.dtype[Any], *, foreign: bool = False) -> Spec:
 
 
 def build_dtype(spec: Spec) -> np.dtype[Any]:
-    """Return the dtype that a description means; ValueError where it means none."""
+    """Build the dtype of a description; raise ValueError if the description is invalid."""
     try:
         dtype = _build(spec, 0)
     except (TypeError, KeyError, OverflowError) as error:
-        raise ValueError(f"numpy makes no dtype of {_shown(spec)}: {error}") from error
+        raise ValueError(f"numpy cannot make a dtype of {_shown(spec)}: {error}") from error
     if dtype.itemsize == 0:
         raise ValueError("elements of its dtype have no bytes")
     return dtype
@@ -91,14 +91,14 @@ def _build(spec: Spec, depth: int) -> np.dtype[Any]:
 
 
 def _shown(spec: Spec) -> str:
-    """A simple dtype's name; anything else may be endless when it is written out."""
+    """Return a simple dtype's name; the text of another description could be endless."""
     return f"{spec!r:.40}" if type(spec) is str else "a description"
 
 
 def _field(row: Any, itemsize: int, depth: int) -> tuple[str, str | None, int, np.dtype[Any]]:
     name, title, offset, spec = row
     if type(name) is not str or type(title) not in (str, type(None)):
-        raise ValueError("a field of a structured dtype has no proper name")
+        raise ValueError("a field of a structured dtype has an invalid name")
     dtype = _build(spec, depth)
     if type(offset) is not int or not 0 <= offset <= itemsize - dtype.itemsize:
         raise ValueError(f"the field {name[:40]!r} lies outside of its structured dtype")
@@ -107,27 +107,27 @@ def _field(row: Any, itemsize: int, depth: int) -> tuple[str, str | None, int, n
 
 def _check_shape(shape: Any) -> tuple[int, ...]:
     if not isinstance(shape, list | tuple) or len(shape) > _MAX_DIMENSIONS:
-        raise ValueError("an array has no proper shape")
+        raise ValueError("an array has an invalid shape")
     if any(type(n) is not int or not 0 <= n < 2**63 for n in shape):
-        raise ValueError("an array has no proper shape")
-    if math.prod(n for n in shape if n) >= 2**62:  # zeros apart: numpy counts them so, too
+        raise ValueError("an array has an invalid shape")
+    if math.prod(n for n in shape if n) >= 2**62:  # zeros are ignored, as numpy does
         raise ValueError("an array has too many elements")
     return tuple(shape)
 
 
 def check_size(dtype: np.dtype[Any], shape: Any) -> int:
-    """How many bytes an array has; ValueError where `shape` is none."""
+    """Return the number of bytes of an array; raise ValueError if `shape` is invalid."""
     return math.prod(_check_shape(shape)) * dtype.itemsize
 
 
 def build_array(
     dtype: np.dtype[Any], shape: Any, chunks: list[Any], *, order: str = "C"
 ) -> np.ndarray[Any, Any]:
-    """Return a new, writable array; ValueError unless the chunks of bytes are its content exactly.
+    """Build a writable array; raise ValueError unless the chunks are exactly its content.
 
-    `dtype` must come from `build_dtype`; `order` "F" means Fortran's. Nothing is allocated before
-    the shape is known to agree with the bytes at hand, and each chunk is taken out of the list once
-    it is copied, so that a large array is not in memory twice.
+    `dtype` must come from `build_dtype`; `order` "F" means Fortran order. Memory is allocated only
+    after the shape was compared with the size of the chunks, and each chunk is removed from the
+    list once copied, so that a large array is not in memory twice.
     """
     if check_size(dtype, shape) != sum(map(len, chunks)):
         raise ValueError("an array's shape does not agree with its bytes")
@@ -147,12 +147,12 @@ def build_array(
 
 
 def content_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The bytes of a contiguous array that is not empty, in the order in which they lie; a view."""
+    """Return a view of the bytes of a contiguous, non-empty array, in memory order."""
     return array.reshape(-1, order="A").view(np.uint8)
 
 
 def _check_text(array: np.ndarray[Any, Any]) -> None:
-    """Refuse code points beyond Unicode: Python's str takes them from numpy without looking."""
+    """Refuse code points beyond Unicode, which numpy would pass on to str unchecked."""
     if array.dtype.names is not None:
         for name in array.dtype.names:
             _check_text(array[name])

@@ -1,7 +1,7 @@
-"""Taking a value as it is now, at the least cost to the training thread; encoding it can wait.
+"""Snapshot of a value on the training thread, at the least cost; the writer encodes it later.
 
-What training hands over is copied where it is ordinary, which takes a fraction of the time of
-encoding it. A long list of floats is the exception: encoding it is as fast as a look at its items.
+Ordinary values are copied, which takes a fraction of the time of encoding them. A long list of
+floats is encoded right away, which is as fast as checking its items.
 """
 
 from datetime import datetime
@@ -9,34 +9,34 @@ from typing import Any
 
 import msgpack
 
-from colab_drive_tuner.checkpoint.codec.codec import Taken, encode
+from colab_drive_tuner.checkpoint.codec.codec import Captured, encode
 from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS
 
 _LEAVES = ATOMS - {datetime}
-"""What cannot change, and is encoded whatever its value; the zone of a datetime may be unknown."""
+"""Immutable types that can always be encoded; a datetime may have an unsupported time zone."""
 _DEPTH = 6
-"""So deep do ordinary values go."""
+"""Maximum nesting of ordinary values."""
 _LONG = 64
-"""A list of so many floats is encoded sooner than copied."""
+"""Length from which encoding a list of floats is faster than copying it."""
 
 
-def take(value: Any) -> Taken:
-    """Copy what is ordinary; encode at once what is not. Raises as `encode` does.
+def capture(value: Any) -> Captured:
+    """Copy an ordinary value, encode any other. Raises the errors of `encode`.
 
-    Whatever in `value` was taken before goes in as it is.
+    Parts of `value` that are captured already are used as they are.
     """
     try:
-        return Taken(_copy(value, _DEPTH))
+        return Captured(_copy(value, _DEPTH))
     except _UnusualError:
-        return Taken(None, encode(value))
+        return Captured(None, encode(value))
 
 
 class _UnusualError(Exception):
-    """A value that may be refused, or is not cheaply copied: an array, a deep nesting."""
+    """The value may be unsupported, or is expensive to copy: an array, or deeply nested."""
 
 
 def _copy(value: Any, depth: int) -> Any:
-    """Dicts and lists copied, what cannot change as it is."""
+    """Copy containers; return immutable values as they are."""
     kind = type(value)
     if kind in _LEAVES:
         return value
@@ -44,7 +44,7 @@ def _copy(value: Any, depth: int) -> Any:
         raise _UnusualError
     if kind is list:
         if len(value) >= _LONG and (encoded := _floats(value)) is not None:
-            return Taken(None, encoded)
+            return Captured(None, encoded)
         copy = value.copy()
         if _LEAVES.issuperset(map(type, copy)):
             return copy
@@ -55,7 +55,7 @@ def _copy(value: Any, depth: int) -> Any:
         if _LEAVES.issuperset(map(type, value)):
             return value
         return tuple(_copy(item, depth - 1) for item in value)
-    if kind is Taken:
+    if kind is Captured:
         return value.within()
     if kind is datetime and value.tzinfo is None:
         return value
@@ -69,14 +69,14 @@ def _copy_dict(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
         if kind in _LEAVES:
             continue
         if kind is list and len(item) == 1 and type(item[0]) in _LEAVES:
-            copy[key] = [item[0]]  # a parameter; each trial has many
+            copy[key] = [item[0]]  # a parameter; trials have many of these
         else:
             copy[key] = _copy(item, depth - 1)
     return copy
 
 
 def _floats(items: list[Any]) -> bytes | None:
-    """The encoding of a long list, if it holds floats alone: as fast as a look at its items."""
+    """Encode a long list if it holds only floats, as fast as checking its items."""
     if type(items[0]) is not float:
         return None
     packer = msgpack.Packer(strict_types=True, buf_size=9 * len(items) + 8)
@@ -84,6 +84,6 @@ def _floats(items: list[Any]) -> bytes | None:
         packed: bytes = packer.pack(items)
     except (TypeError, ValueError, OverflowError):
         return None
-    # If the first item is a float it takes nine bytes, and where the next one begins is known.
-    heads = packed[3 if packed[0] == 0xDC else 5 :: 9]
-    return packed if heads == b"\xcb" * len(heads) else None
+    # A float takes nine bytes, so the position of each next item's header is known.
+    headers = packed[3 if packed[0] == 0xDC else 5 :: 9]
+    return packed if headers == b"\xcb" * len(headers) else None

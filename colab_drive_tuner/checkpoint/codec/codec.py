@@ -1,10 +1,10 @@
-"""Plain data to bytes and back: every value returns exactly as it was, or is refused.
+"""Codec for plain data: every value is restored exactly, or refused when it is encoded.
 
-Trial documents, attachments and backups of half-done trials are written so. The bytes are msgpack,
-with strict types and extension types for what msgpack has no word for, so reading them runs no
-code, whoever wrote them. A tuple, set or array is a list that begins with a marker, so that one
-flat pass of msgpack's C code reads and writes everything. An extension code that this version does
-not know is an error, which leaves later versions free to add some.
+It is used for trial documents, attachments and backups of unfinished trials. The bytes are msgpack
+with strict types and extension types for values that msgpack lacks, so decoding untrusted bytes
+runs no code. A tuple, set or array is encoded as a list that begins with a marker, so that one flat
+pass of msgpack's C code reads and writes everything. Unknown extension codes are errors, so later
+versions can add some.
 """
 
 import os
@@ -30,37 +30,37 @@ from colab_drive_tuner.checkpoint.codec.extensions import (
 from colab_drive_tuner.checkpoint.codec.plain_data import MAX_DEPTH, explain, is_exact, keys_collide
 from colab_drive_tuner.journal.chain.record import check_lengths
 
-_SPLICE = 127  # stands where array content or an encoded value goes; never in what `encode` returns
+_SPLICE = 127  # placeholder code for spliced content; never in the result of `encode`
 _TOKEN = os.urandom(16)
-"""What marks a splice in this process: no value can hold it, since it never leaves `_pack`."""
+"""Data of the placeholders: no value can contain it, since it never leaves `_pack`."""
 _LARGE = 1 << 16
-"""Arrays of so many bytes are not copied through msgpack but spliced in, once."""
+"""Size, in bytes, from which an array's content is spliced in instead of copied by msgpack."""
 _CHUNK = 1 << 24
-"""Bytes of an array's content that stand together; reading, so much is in memory twice."""
+"""Bytes of an array's content per chunk; while reading, one chunk is in memory twice."""
 _DEEPEST = MAX_DEPTH + 50
-"""Levels of lists and maps, one in another: what a result may have, and a document around it."""
+"""Maximum nesting of lists and maps: that of a result, and of the document around it."""
 _NO_HEADERS = bytes(
     byte for byte in range(256) if not (0x80 <= byte <= 0x9F or 0xDC <= byte <= 0xDF)
 )
 """The bytes with which no list or map begins."""
 _FEW = 2000
-"""So many keys that hash alike make no dict slow."""
+"""Number of keys with equal hashes that does not make a dict slow."""
 
 _IMPOSTORS = frozenset({bytearray, memoryview, ExtType, msgpack.Timestamp})
-"""What msgpack would write without asking and read back as something else."""
+"""Types that msgpack would encode without an error and decode as another type."""
 
 
 class CodecError(ValueError):
-    """The bytes are not what `encode` writes: damaged, cut, hostile or of a later version."""
+    """The bytes were not written by `encode`: damaged, truncated, hostile or of a later version."""
 
 
 def encode(value: Any, *, where: str = "result") -> bytes:
-    """Return `value` as bytes, from which `decode` makes an equal value of the same types.
+    """Return `value` as bytes, which `decode` turns into an equal value of the same types.
 
-    Plain are None, bool, int of any size, float, complex, str, bytes, list, tuple, dict (any plain
-    keys, order kept), set, frozenset, datetime, date, timedelta, and numpy scalars and arrays of
-    every dtype without objects. Anything else, subclasses of these included, raises
-    NotPlainDataError, which names its place as a path that begins with `where`.
+    Plain data are None, bool, int of any size, float, complex, str, bytes, list, tuple, dict (any
+    plain keys, order kept), set, frozenset, datetime, date, timedelta, and numpy scalars and arrays
+    of every dtype without objects. Anything else, subclasses of these included, raises
+    NotPlainDataError, which names its location as a path that begins with `where`.
     """
     return b"".join(encode_pieces(value, where=where))
 
@@ -68,11 +68,10 @@ def encode(value: Any, *, where: str = "result") -> bytes:
 def encode_pieces(
     value: Any, *, where: str = "result", foreign: bool = False
 ) -> list[bytes | memoryview]:
-    """As `encode`, in pieces to be joined: the content of a large array is one, and not copied.
+    """Encode in pieces to be joined, without copying the content of large arrays.
 
-    With `foreign`, arrays may be of the dtypes that ml_dtypes adds to numpy; where they are
-    decoded that package must have been imported, too. The value may nest as deeply as `decode`
-    takes it.
+    With `foreign`, arrays may have the dtypes that ml_dtypes adds to numpy, which must then be
+    imported before decoding, too; and the value may be nested as deeply as `decode` allows.
     """
     try:
         pieces = _pack(value, foreign=foreign)
@@ -83,8 +82,8 @@ def encode_pieces(
     return pieces
 
 
-class Taken:
-    """A value as `taking.take` saw it: no later change reaches it, so encoding it can wait."""
+class Captured:
+    """A value copied or encoded by `capture`; later changes to the original do not affect it."""
 
     __slots__ = ("_copy", "_encoded")
 
@@ -92,18 +91,18 @@ class Taken:
         self._copy, self._encoded = copy, encoded
 
     def encode(self) -> bytes:
-        """What `encode` made of the value, or makes of it now; never fails."""
+        """Return the encoded value; never fails."""
         return b"".join(_pack(self._copy)) if self._encoded is None else self._encoded
 
     def within(self) -> Any:
-        """What stands for the value within another one."""
+        """Return the object that represents the value inside another captured value."""
         return self._copy if self._encoded is None else self
 
 
 def _pack(
     value: Any, *, foreign: bool = False, unicode_errors: str | None = None
 ) -> list[bytes | memoryview]:
-    """The bytes of `value` in pieces."""
+    """Return the bytes of `value` in pieces."""
     spliced: list[tuple[bytes, bytes | memoryview]] = []
 
     def splice(head: bytes, content: bytes | memoryview) -> ExtType:
@@ -114,7 +113,7 @@ def _pack(
         write = WRITERS.get(type(item))
         if write is not None:
             return write(item)
-        if type(item) is Taken:
+        if type(item) is Captured:
             return splice(b"", item.encode())
         if isinstance(item, np.generic) and type(item) is item.dtype.type:
             return write_scalar(item, foreign=foreign)
@@ -131,7 +130,7 @@ def _pack(
     )
     try:
         packed: bytes = packer.pack(value)
-    except UnicodeEncodeError:  # lone surrogates; rare, and this way is slower
+    except UnicodeEncodeError:  # lone surrogates are rare, and "surrogatepass" is slower
         return _pack(value, foreign=foreign, unicode_errors="surrogatepass")
     if not spliced:
         return [packed]
@@ -153,13 +152,13 @@ def _reason(item: Any) -> str | None:
 
 
 def decode(data: bytes | memoryview) -> Any:
-    """Return the one value in `data`, or raise CodecError; runs no code, whatever the bytes are."""
+    """Return the value in `data` or raise CodecError; runs no code, even for hostile bytes."""
     try:
         check_lengths(data)
         try:
-            return _decode(data, _Reading(careful=False))
+            return _decode(data, _Hooks(check_keys=False))
         except _ManyKeysError:
-            return _decode(data, _Reading(careful=True))
+            return _decode(data, _Hooks(check_keys=True))
     except CodecError:
         raise
     except msgpack.OutOfData as error:
@@ -171,7 +170,7 @@ def decode(data: bytes | memoryview) -> Any:
 
 
 class _Marker(partial[Any]):
-    """Stands at the head of a list, and makes what the list is instead of its other items."""
+    """First item of a list, called with the other items to build the value they represent."""
 
 
 def _hashed(kind: type, members: list[Any]) -> Any:
@@ -187,23 +186,23 @@ _MARKERS = {
 
 
 class _ManyKeysError(Exception):
-    """So many values that may hash alike were met that keys have to be looked at."""
+    """There are so many values with possibly equal hashes that keys must be checked."""
 
 
-class _Reading:
-    """The hooks of one pass over bytes; knows how many markers were met outside of their place.
+class _Hooks:
+    """Hooks for msgpack during one pass over the bytes; `stray` counts misplaced markers.
 
-    Without `careful`, _ManyKeysError ends the pass when keys could be many that hash alike: of big
-    or complex numbers, tuples and frozensets anybody can make any number that have one hash.
+    Unless `check_keys`, the pass ends with _ManyKeysError when many keys could have equal hashes:
+    big and complex numbers, tuples and frozensets can be crafted to collide.
     """
 
-    def __init__(self, *, careful: bool) -> None:
+    def __init__(self, *, check_keys: bool) -> None:
         self.stray = self.extensions = 0
-        self.careful = careful
+        self.check_keys = check_keys
 
     def extension(self, code: int, data: bytes) -> Any:
         self.extensions += 1
-        if self.extensions > _FEW and not self.careful:
+        if self.extensions > _FEW and not self.check_keys:
             raise _ManyKeysError
         read = READERS.get(code)
         if read is not None:
@@ -233,19 +232,19 @@ def _check_keys(keys: list[Any]) -> None:
         raise CodecError("this is not encoded data: it has keys that all hash alike")
 
 
-def _decode(data: bytes | memoryview, reading: _Reading) -> Any:
+def _decode(data: bytes | memoryview, hooks: _Hooks) -> Any:
     value = msgpack.unpackb(
         data,
         strict_map_key=False,
         unicode_errors="surrogatepass",
-        timestamp=3,  # we never write one; this makes a strange one at least plain data
-        ext_hook=reading.extension,
-        list_hook=reading.array,
-        object_pairs_hook=reading.dictionary if reading.careful else None,
+        timestamp=3,  # never written by `encode`; a foreign one becomes plain data
+        ext_hook=hooks.extension,
+        list_hook=hooks.array,
+        object_pairs_hook=hooks.dictionary if hooks.check_keys else None,
     )
-    if reading.stray:
-        raise CodecError("this is not encoded data: a marker stands alone")
-    # Of a value that nests more deeply than `encode` writes, a copy might never end.
+    if hooks.stray:
+        raise CodecError("this is not encoded data: a marker is misplaced")
+    # Copying a value that is nested more deeply than `encode` allows might never end.
     few = len(data) < _LARGE and len(bytes(data).translate(None, _NO_HEADERS)) < _DEEPEST
     if not few and not is_exact(value, levels=_DEEPEST):  # each level needs a header
         raise CodecError("this is not encoded data: it nests too deeply")

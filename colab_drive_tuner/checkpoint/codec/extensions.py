@@ -1,7 +1,7 @@
-"""Extension types of the codec: a code and bytes for each kind of value that msgpack lacks.
+"""Extension types of the codec: code, writer and reader for each type that msgpack lacks.
 
-Codes and bytes are part of the format. Readers get bytes that anybody may have written: they raise
-ValueError, or what struct and msgpack raise, for any that no writer here makes.
+Codes and bytes are part of the format. Readers get untrusted bytes and raise ValueError, or an
+error of struct or msgpack, for any that the writers here cannot produce.
 """
 
 import re
@@ -33,7 +33,7 @@ _FIXED = 32  # and upwards: the scalars of NUMPY_SCALARS
 
 
 def write_array(array: np.ndarray[Any, Any], *, foreign: bool) -> tuple[ExtType, memoryview]:
-    """What describes an array, and its content."""
+    """Return the description of an array and its content."""
     order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
     if order == "C":
         array = np.asarray(array, order="C")
@@ -43,15 +43,15 @@ def write_array(array: np.ndarray[Any, Any], *, foreign: bool) -> tuple[ExtType,
 
 
 def read_array(head: bytes, chunks: list[Any]) -> np.ndarray[Any, Any]:
-    """The inverse of `write_array`, of a content that may be in several pieces."""
+    """Build the array that `write_array` described; its content may be in several chunks."""
     spec, shape, order = msgpack.unpackb(head)
     if any(type(chunk) is not bytes for chunk in chunks):
-        raise ValueError("where an array's bytes belong there is something else")
+        raise ValueError("an array's content is not bytes")
     return build_array(build_dtype(spec), shape, chunks, order=order)
 
 
 def write_scalar(scalar: np.generic, *, foreign: bool) -> ExtType:
-    """A number of numpy's that has no code of its own."""
+    """Write a numpy scalar that has no extension code of its own."""
     spec = describe_dtype(scalar.dtype, foreign=foreign)
     return ExtType(_SCALAR, msgpack.packb([spec, scalar.tobytes()]))
 
@@ -66,12 +66,12 @@ def _write_int(number: int) -> ExtType:
 
 
 def _write_datetime(moment: datetime) -> ExtType:
-    """A text: "~" where the clock shows the time for the second time, the ISO format, the zone."""
+    """Write a datetime as text: "~" if `fold` is 1, the ISO format, and the time zone."""
     zone = moment.tzinfo
     if zone is None:
         text = moment.isoformat()
     elif type(zone) is timezone:
-        # What pickle asks, which tells a name that was given from a made one.
+        # As pickle does, which distinguishes an explicit name from a generated one.
         names = zone.__reduce__()[1][1:]
         text = " ".join((moment.isoformat(), *names))
     elif type(zone) is ZoneInfo and zone.key is not None:
@@ -95,13 +95,13 @@ def _read_datetime(data: bytes) -> datetime:
 
 
 def find_zone(key: str) -> ZoneInfo:
-    """The time zone of that name; ValueError if it cannot be one, or this machine lacks it."""
+    """Return the time zone of that name; raise ValueError if invalid or not on this machine."""
     if not re.fullmatch(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}", key):
-        raise ValueError("a time zone has no proper name")
+        raise ValueError("a time zone has an invalid name")
     try:
         return ZoneInfo(key)
     except (KeyError, OSError) as error:
-        message = f"this machine knows no time zone {key!r}; `pip install tzdata` brings them"
+        message = f"this machine has no time zone {key!r}; `pip install tzdata` adds it"
         raise ValueError(message) from error
 
 
@@ -109,12 +109,12 @@ _TO_BYTES: dict[type, Callable[[Any], bytes]] = {
     np.float64: struct.Struct("<d").pack,
     np.int64: struct.Struct("<q").pack,
 }
-"""What `tobytes` gives, five times as fast: of most trials, these are most of the objects."""
+"""Equivalent to `tobytes` but five times as fast, for the most frequent types in trials."""
 
 
 def _write_fixed(code: int, kind: type[np.generic]) -> Callable[[Any], ExtType]:
     pack = _TO_BYTES.get(kind, kind.tobytes)
-    # As ExtType(code, ...), without its checks.
+    # Equivalent to ExtType(code, ...), without its checks.
     return lambda scalar: tuple.__new__(ExtType, (code, pack(scalar)))
 
 
@@ -137,7 +137,7 @@ WRITERS: dict[type, Callable[[Any], Any]] = {
     tuple: _marked(TUPLE),
     set: _marked(SET),
     frozenset: _marked(FROZENSET),
-    int: _write_int,  # asked for only where an int exceeds 64 bits
+    int: _write_int,  # called only for integers of more than 64 bits
     complex: lambda z: ExtType(_COMPLEX, struct.pack("<dd", z.real, z.imag)),
     datetime: _write_datetime,
     date: lambda day: ExtType(_DATE, day.isoformat().encode()),
@@ -147,8 +147,8 @@ WRITERS: dict[type, Callable[[Any], Any]] = {
     np.str_: lambda text: ExtType(_NUMPY_STR, text.encode("utf-8", "surrogatepass")),
     np.bytes_: lambda data: ExtType(_NUMPY_BYTES, bytes(data)),
 }
-"""By type, what msgpack can write in a value's place."""
-if sys.byteorder == "little":  # elsewhere they are written with their dtype, like arrays
+"""By type, the function that returns the object for msgpack to write."""
+if sys.byteorder == "little":  # big-endian machines write them with their dtype, like arrays
     WRITERS |= {kind: _write_fixed(_FIXED + i, kind) for i, kind in enumerate(NUMPY_SCALARS)}
 
 READERS: dict[int, Callable[[bytes], Any]] = {
@@ -162,4 +162,4 @@ READERS: dict[int, Callable[[bytes], Any]] = {
     _NUMPY_BYTES: np.bytes_,
     **{_FIXED + i: _read_fixed(kind) for i, kind in enumerate(NUMPY_SCALARS)},
 }
-"""By code, what reads a value's bytes."""
+"""By code, the function that reads a value's bytes."""

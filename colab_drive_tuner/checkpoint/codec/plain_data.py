@@ -1,4 +1,4 @@
-"""Plain data that a trial's result may hold, and errors that name what it may not and where."""
+"""Plain data, which a trial's result must be: its types, and errors that name what is not plain."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ from colab_drive_tuner.errors import NotPlainDataError
 from colab_drive_tuner.text import text_of
 
 MAX_DEPTH = 200
-"""How deeply containers may be nested."""
+"""Maximum nesting of containers."""
 
 NUMPY_SCALARS: tuple[type[np.generic], ...] = (
     np.bool_,
@@ -30,7 +30,7 @@ NUMPY_SCALARS: tuple[type[np.generic], ...] = (
     np.complex64,
     np.complex128,
 )
-"""numpy's scalars of one fixed size. Their order is part of the format: only ever append."""
+"""numpy's scalars of fixed size. Their order is part of the format: only append to it."""
 
 ATOMS = frozenset(
     {type(None), bool, int, float, complex, str, bytes, datetime, date, timedelta, *NUMPY_SCALARS}
@@ -39,26 +39,26 @@ _CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
 _TENSOR_PACKAGES = frozenset({"tensorflow", "keras", "torch", "jax", "jaxlib"})
 
 _MAX_ALIKE = 64
-"""More keys of one hash take quadratic time; of numbers up to 64 bits, at most 33 are alike."""
+"""Limit of keys with equal hashes, which take quadratic time; numbers up to 64 bits have <= 33."""
 
 Reason = Callable[[Any], str | None]
-"""Why a value that is no container cannot be recorded, or None if it can."""
+"""Return why a value other than a container cannot be recorded, or None if it can."""
 
 
 def keys_collide(keys: Iterable[Any]) -> bool:
-    """Whether many keys have one hash, as only keys made for an attack have.
+    """Whether many keys have equal hashes, which happens only in an attack.
 
-    Python seeds the hashes of text and bytes alone: of numbers and tuples anybody can make a
-    million that are alike. TypeError for a key that cannot be hashed.
+    Python randomizes only the hashes of str and bytes; numbers and tuples can be crafted to
+    collide. Raises TypeError for an unhashable key.
     """
     hashes = [hash(key) for key in keys if type(key) is not str and type(key) is not bytes]
     return len(hashes) > _MAX_ALIKE and max(Counter(hashes).values()) > _MAX_ALIKE
 
 
 def is_exact(value: Any, impostors: frozenset[type] = frozenset(), levels: int = MAX_DEPTH) -> bool:
-    """Whether no object in `value` is of an impostor's type, and none nested more than `levels`.
+    """Whether `value` has no object of an impostor type and is nested at most `levels` deep.
 
-    Walks level by level; where all members of a container are atoms, at the speed of C.
+    Walks level by level, at the speed of C if all members of a container are atoms.
     """
     level = [value]
     for _ in range(levels):
@@ -79,7 +79,7 @@ def is_exact(value: Any, impostors: frozenset[type] = frozenset(), levels: int =
 
 
 def explain(value: Any, where: str, reason: Reason) -> NotPlainDataError:
-    """The error that names the first thing in `value` that cannot be recorded."""
+    """Return the error that names the first object in `value` that cannot be recorded."""
     for path, item, depth, in_itself in _walk(value, where, 0, set()):
         if in_itself:
             text = f"{path} contains itself; return data without cycles."
@@ -130,7 +130,7 @@ def _name(value: Any) -> str:
 
 
 def _hint(value: Any) -> str:
-    """What to return instead."""
+    """Return a suggestion of what to return instead."""
     kind = type(value)
     if isinstance(value, Enum):
         return "Return `x.value`."

@@ -1,4 +1,4 @@
-"""Decompression within bounds: gzip, bz2, xz, lzma, zlib and zip files that hold one pickle."""
+"""Bounded decompression of gzip, bz2, xz, lzma, zlib and zip files that hold one pickle."""
 
 import bz2
 import io
@@ -9,29 +9,30 @@ from typing import Any
 
 _FREE = 64 << 20
 _GROWTH = 200
-"""Unpacked, a file is at most so many times larger, and 64 MiB: pickles shrink to a tenth."""
+"""A file may unpack to `_GROWTH` times its size plus `_FREE`; pickles compress to a tenth."""
 _BLOCK = 1 << 20
 _FED = 1 << 13
-"""Bytes given at once: each of a million streams hands back what was given and is not its own."""
+"""Bytes fed to a decompressor at once; small, since a file of a million streams copies the rest
+of the fed bytes for each stream."""
 _NOT_READ = {
     b"\x04\x22\x4d\x18": "compressed by lz4: decompress it first",
     b"\x28\xb5\x2f\xfd": "compressed by Zstandard: decompress it first",
     b"\x1f\x9d": "compressed by compress: decompress it first",
-    b"SQLite format 3\0": "a database of SQLite, not a pickle",
+    b"SQLite format 3\0": "an SQLite database, not a pickle",
     b"\x89HDF\r\n": "an HDF5 file, not a pickle",
-    b"\x93NUMPY": "an array that numpy saved, not a pickle",
+    b"\x93NUMPY": "an array saved by numpy, not a pickle",
 }
 
 
 class CompressedError(ValueError):
-    """The file cannot be decompressed; the message says what it is and what to do."""
+    """The file cannot be decompressed; the message says why and what to do."""
 
 
 def decompress(data: bytes, most: int) -> bytes:
-    """What is in `data`, which is returned as it is where it is not compressed.
+    """Decompress `data`, or return it unchanged if it is not compressed.
 
-    Raises CompressedError for more than `most` bytes, for far more than such a file can hold, for
-    damage, and for a format that Python cannot read by itself.
+    Raises CompressedError for more than `most` bytes, for an implausible compression ratio, for
+    damage, and for a format that Python's standard library cannot read.
     """
     for beginning, what in _NOT_READ.items():
         if data.startswith(beginning):
@@ -45,13 +46,13 @@ def decompress(data: bytes, most: int) -> bytes:
             data = _inflate(start, data, most)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise CompressedError(f"it is a damaged {kind} file: {error}") from error
-    if data[257:262] == b"ustar" and not data[99]:  # behind a name of at most 100 bytes
+    if data[257:262] == b"ustar" and not data[99]:  # after a name of at most 100 bytes
         raise CompressedError("it is a tar archive: unpack it and name the pickle")
     return data
 
 
 def _kind(data: bytes) -> tuple[str, Any]:
-    """The compression that the beginning shows, and what makes a decompressor for it."""
+    """Return the compression's name and a factory of its decompressor, by the first bytes."""
     if data.startswith(b"\x1f\x8b"):
         return "gzip", lambda: zlib.decompressobj(31)
     if data.startswith(b"BZh"):
@@ -60,14 +61,14 @@ def _kind(data: bytes) -> tuple[str, Any]:
         return "xz", lzma.LZMADecompressor
     if data.startswith(b"]\0\0") and len(data) > 12 and data[12] in (0, 0xFF):
         return "lzma", lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE)
-    # zlib's two first bytes; a pickle that begins with "x" would append to nothing.
+    # zlib's header; no valid pickle begins with "x", which would append to an empty stack.
     if data[:1] == b"x" and len(data) > 1 and int.from_bytes(data[:2], "big") % 31 == 0:
         return "zlib", zlib.decompressobj
     return "", None
 
 
 def _inflate(start: Any, data: bytes, most: int) -> bytes:
-    """All streams in `data`, one behind the other, as `gzip.open` reads them."""
+    """Decompress all concatenated streams in `data`, as `gzip.open` does."""
     file, whole = io.BytesIO(data), bytearray()
     fed = file.read(_FED)
     while fed:
@@ -80,7 +81,7 @@ def _inflate(start: Any, data: bytes, most: int) -> bytes:
             if not fed and len(whole) == before and not stream.eof:
                 fed = file.read(_FED)
                 if not fed:
-                    raise EOFError("it ends too early")
+                    raise EOFError("it is truncated")
         fed = stream.unused_data or file.read(_FED)
     return bytes(whole)
 

@@ -1,13 +1,12 @@
-"""A pickle machine that can make nothing but data: names stay names, and no call is made.
+"""Interpreter of pickles that creates only data: it imports nothing and calls nothing.
 
-Python's own unpickler imports what a pickle names, calls it, patches objects through BUILD, and
-allocates what a length claims. A `find_class` that finds nothing but inert stand-ins would not do:
-a tuple in a tuple in a tuple, 200,000 deep, as the key of a dict ends the interpreter when its hash
-is taken, in C and in Python alike. So this one uses the standard library only to cut the bytes into
-opcodes. A class or function is a `Name`, which does nothing. A call, or an object of a class, is an
-`Instance`, which remembers what was asked for; for a few names `pickle_values` has a recipe of ours
-that makes the value. Dicts and sets stay lists until their keys have been checked. Every opcode is
-charged for the memory that it takes.
+Python's unpickler imports what a pickle names, calls it, patches objects through BUILD, and
+allocates as much as a length field claims. Overriding `find_class` with inert stand-ins is not
+enough: a tuple nested 200,000 deep as the key of a dict crashes Python when it is hashed, in both
+the C and the Python unpickler. So this interpreter uses the standard library only to split the
+bytes into opcodes. A class or function becomes a `Name`, which does nothing. A call, or an object
+of a class, becomes an `Instance`; for a few names values.py has a recipe that builds the value.
+Dicts and sets stay lists until their keys are checked. Every opcode is charged for its memory.
 """
 
 import io
@@ -34,27 +33,27 @@ _VALUES = (
     *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 )
 _PYTHON_2 = frozenset({"STRING", "BINSTRING", "SHORT_BINSTRING", "INST", "OBJ"})
-_UNMADE = "it is damaged, or is not a pickle: it uses what it never made"
+_UNDEFINED = "it is damaged, or is not a pickle: it uses a value that it never created"
 _CALLS, _MAKES = "calls", "makes an object of"
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # protocols 0 to 2
 _ITEM = 10
-"""Bytes that a place on the stack, in the memo or in a list takes, with room to grow."""
+"""Bytes per slot of the stack, the memo or a list, including spare capacity."""
 _LIST, _DICT, _SET, _OBJECT = 80 + _ITEM, 400 + _ITEM, 600 + _ITEM, 160 + _ITEM
-"""Bytes that an empty one takes, and its place; a dict or set is made twice."""
+"""Bytes per empty object and its slot; dicts and sets are created twice."""
 _NUMBER = -getsizeof(1)
-"""A number of the memo is not kept."""
+"""Correction of the charge for a memo index, which is not kept."""
 _MEMBER: dict[type, int] = {list: 0, dict: 32, set: 112, frozenset: 112}
-"""Bytes that a member takes beyond its place in a list: a key, a value, an element."""
+"""Bytes per member (key, value, element) in addition to its slot in a list."""
 
 Recipe = Callable[[tuple[Any, ...]], Any]
 _Step = Callable[[Any], object]
 _Reader = Callable[[IO[bytes]], Any]
 
 
-class Machine:
-    """Runs one pickle; `recipes` are the only calls that it can make.
+class PickleInterpreter:
+    """Interpreter for one pickle; `recipes` are the only functions that it can call.
 
-    What it makes takes at most about `memory` bytes.
+    The values that it creates take at most about `memory` bytes.
     """
 
     def __init__(self, recipes: dict[str, Recipe], memory: int) -> None:
@@ -62,15 +61,15 @@ class Machine:
         self._memory = self._left = memory
         self._stream = io.BytesIO()
         self._stack: list[Any] = []
-        self._below: list[list[Any]] = []  # the stacks under the marks
+        self._below: list[list[Any]] = []  # the stacks below the marks
         self._memo: list[Any] = []
 
     def run(self, data: bytes) -> Any:
-        """Return what the pickle leaves on the stack; RefusedPickleError for anything strange."""
+        """Return the pickle's value; raise RefusedPickleError for anything unusual."""
         try:
             return self._run(data)
         except (IndexError, KeyError) as error:
-            raise RefusedPickleError(_UNMADE) from error
+            raise RefusedPickleError(_UNDEFINED) from error
         except RefusedPickleError:
             raise
         except UnplainError as error:
@@ -93,18 +92,18 @@ class Machine:
             if self._left < 0:
                 raise RefusedPickleError(
                     f"it would take more than {self._memory >> 20} MiB of memory. If you trust it, "
-                    "load it with hyperopt, take out what is large (attachments, long lists in the "
+                    "load it with hyperopt, remove large values (attachments, long lists in the "
                     "results), pickle it again and import that"
                 )
             if code == b".":
                 return self._stack.pop()
-        raise RefusedPickleError("it is damaged: it has no end")
+        raise RefusedPickleError("it is damaged: its end is missing")
 
     def _push(self, value: Any) -> None:
         self._stack.append(value)
 
     def _charged(self, value: Any) -> Any:
-        """What a recipe or a long list became, which may be a copy of much."""
+        """Return a value after charging for its size, since it may be a copy of large data."""
         size = getattr(value, "nbytes", 0) + getsizeof(value)
         if type(value) is Unhashed:
             size += (_ITEM + _MEMBER[value.kind]) * len(value.items)
@@ -116,21 +115,21 @@ class Machine:
         self._stack = []
 
     def _items(self, count: int | None) -> list[Any]:
-        """Take the topmost `count` items from the stack; None: those to the mark."""
+        """Pop the topmost `count` items from the stack; None: all down to the mark."""
         if count is None:
             items, self._stack = self._stack, self._below.pop()
             return items
         return [self._stack.pop() for _ in range(count)][::-1]
 
     def _extend(self, kind: type, items: list[Any]) -> None:
-        """Add to the list, dict or set that lies below."""
+        """Add items to the list, dict or set on top of the stack."""
         target: Any = self._stack[-1]
         self._left -= _MEMBER[kind] * len(items)
         if kind is list and type(target) is list:
             target.extend(items)
         elif type(target) is Unhashed and target.kind is kind:
             target.items.extend(items if kind is set else _in_pairs(items))
-        elif type(target) is not Instance:  # which keeps nothing: it is refused, or not needed
+        elif type(target) is not Instance:  # an Instance ignores members: they are not needed
             raise RefusedPickleError(
                 f"it adds to {describe_node(target)} as if that were a {kind.__name__}"
             )
@@ -138,7 +137,7 @@ class Machine:
     def _put(self, index: int) -> None:
         missing = index - len(self._memo)
         if missing > self._stream.tell():  # no pickler leaves such a gap
-            raise RefusedPickleError(_UNMADE)
+            raise RefusedPickleError(_UNDEFINED)
         if missing >= 0:
             self._left -= _ITEM * (missing + 1)
             self._memo.extend([_MISSING] * missing + [self._stack[-1]])
@@ -147,16 +146,16 @@ class Machine:
 
     def _get(self, index: int) -> None:
         if index < 0 or self._memo[index] is _MISSING:
-            raise RefusedPickleError(_UNMADE)
+            raise RefusedPickleError(_UNDEFINED)
         self._stack.append(self._memo[index])
 
     def _name(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
-            raise RefusedPickleError("it names a class by something else than text")
+            raise RefusedPickleError("it names a class by a value that is not text")
         self._push(Name(_RENAMED.get(module, module), name))
 
     def _make(self, word: str, keywords: int = 0) -> None:
-        """Call a function, or make an object of a class, with the arguments on the stack."""
+        """Call a function, or create an object of a class, with the arguments on the stack."""
         name, arguments, *_ = self._items(2 + keywords)
         if type(name) not in (Name, Instance) or type(arguments) is not tuple:
             raise RefusedPickleError(f"it {word} {describe_node(name)}")
@@ -180,8 +179,8 @@ class Machine:
         elif type(target) is Instance and target.state is None:
             target.state = state
         elif type(target) not in (Unhashed, Refused):
-            # A dict that was made for a class derived from dict has it all.
-            raise RefusedPickleError(f"it wants to change {describe_node(target)} from inside")
+            # An Unhashed dict made for a subclass of dict needs no state.
+            raise RefusedPickleError(f"it tries to set attributes of {describe_node(target)}")
 
     def _refuse(self, name: str) -> None:
         if name in _PYTHON_2:
@@ -192,16 +191,16 @@ class Machine:
         raise RefusedPickleError(f"trials need no opcode {name}")
 
     def _steps(self) -> dict[bytes, tuple[_Step, _Reader | None, int]]:
-        """By opcode: what to do, what reads its argument, and how much memory it takes.
+        """Return, by opcode: its step, the reader of its argument, and its memory charge.
 
-        What the steps that push nothing make grow is charged by themselves.
+        Steps that extend existing values charge for that themselves.
         """
 
         def push(make: Callable[[], Any]) -> _Step:
             return lambda _: self._push(make())
 
         def collect(make: Callable[[list[Any]], Any], count: int | None = None) -> _Step:
-            """Push what is made of the topmost `count` items, or of those to the mark."""
+            """Push the result of `make` for the topmost `count` items, or for those to the mark."""
             return lambda _: self._push(make(self._items(count)))
 
         def extend(kind: type, count: int | None = None) -> _Step:
@@ -248,7 +247,7 @@ class Machine:
                 steps[code] = partial(lambda name, _: self._refuse(name), name), None, 0
                 continue
             reader = opcode.arg.reader if opcode.arg else None
-            # pickletools would look for escapes in the lines of a name, and warn.
+            # pickletools would interpret escapes in the lines of a name, and warn.
             steps[code] = known[name][0], _two_lines if name == "GLOBAL" else reader, known[name][1]
         return steps
 

@@ -1,4 +1,4 @@
-"""Values that a pickle describes, all of them inert: names, objects not made, unhashed dicts."""
+"""Inert values found in a pickle: names, objects that were not created, unhashed dicts."""
 
 import io
 from collections.abc import Callable
@@ -7,21 +7,22 @@ from typing import Any
 
 
 class RefusedPickleError(ValueError):
-    """The pickle holds something else than trials, or is damaged; the message says what."""
+    """The pickle does not hold trials, or is damaged; the message says why."""
 
 
 @dataclass(eq=False)
 class UnplainError(Exception):
-    """A value is not plain data, as the end of a sentence about what holds it."""
+    """A value is not plain data."""
 
     reason: str
+    """Predicate of a sentence whose subject is the value's container."""
     path: list[Any] = field(default_factory=list)
-    """Where it is, innermost first."""
+    """Path to the value, innermost step first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Name:
-    """A class or function that the pickle names; nothing was imported."""
+    """A class or function named by the pickle, which was not imported."""
 
     module: str
     name: str
@@ -32,45 +33,45 @@ class Name:
 
 @dataclass(slots=True, eq=False)
 class Instance:
-    """An object that was not made: of a class that we do not have, or the result of a call."""
+    """An object that was not created: of an unknown class, or the result of an unknown call."""
 
     kind: Any
-    """The `Name` of its class or function, or the `Instance` that was to be called."""
+    """The `Name` of its class or function, or the `Instance` that the pickle would call."""
     called: bool = False
     state: Any = None
-    """What BUILD would have given to it."""
+    """Argument of its BUILD opcode."""
 
     def __str__(self) -> str:
-        return str(self.kind) if type(self.kind) is Name else "a class that the pickle makes"
+        return str(self.kind) if type(self.kind) is Name else "a class created by the pickle"
 
 
 @dataclass(slots=True, eq=False)
 class Unhashed:
-    """A dict or set whose keys have not been looked at."""
+    """A dict or set whose keys have not been checked or hashed."""
 
     kind: type
     items: list[Any] = field(default_factory=list)
-    """The elements of a set; of a dict key, value, key, value, ..."""
+    """Elements of a set; keys and values of a dict, alternating."""
 
 
 @dataclass(slots=True, eq=False)
 class Unbuilt:
-    """A value between its call and its BUILD, which fills in `value`."""
+    """A value between its call and its BUILD opcode, which sets `value`."""
 
     build: Callable[[Any, io.BytesIO], Any]
-    """Makes it of what BUILD gives, and of what follows in the file."""
+    """Return the value for BUILD's argument and the rest of the file."""
     value: Any = None
 
 
 @dataclass(slots=True, eq=False)
 class Refused:
-    """A value that no trial may hold; `reason` ends a sentence about what holds it."""
+    """A value that no trial may hold; see `UnplainError` for `reason`."""
 
     reason: str
 
 
 def describe_node(node: Any) -> str:
-    """What a value is, in words, for a sentence about what holds it or is done to it."""
+    """Return a noun phrase for a value, for error messages."""
     if type(node) is Name:
         return f"the class or function {node}"
     if type(node) is Instance:

@@ -1,9 +1,8 @@
-"""Trials out of a pickle that may come from anybody: plain data, or one clear error.
+"""Reader of trials from an untrusted pickle: plain data, or one clear error.
 
-Four steps: decompression within bounds, a pickle machine that can only make data
-(`pickle_machine`), a walk that allows nothing but what a trial may hold and bounds how deep and how
-large it becomes, and a check that every document is one that hyperopt could have written. Nothing
-is imported or called on the way.
+There are four steps: bounded decompression (compressed.py), an interpreter that only creates data
+(interpreter.py), a walk that allows only what a trial may hold and limits depth and size, and a
+check that hyperopt could have written each document. Nothing is imported or called.
 """
 
 from pathlib import Path
@@ -19,7 +18,7 @@ from colab_drive_tuner.checkpoint.document_validation import (
     check_document,
 )
 from colab_drive_tuner.checkpoint.pickles.compressed import CompressedError, decompress
-from colab_drive_tuner.checkpoint.pickles.interpreter import Machine
+from colab_drive_tuner.checkpoint.pickles.interpreter import PickleInterpreter
 from colab_drive_tuner.checkpoint.pickles.nodes import (
     Instance,
     Refused,
@@ -36,28 +35,31 @@ from colab_drive_tuner.text import text_of
 
 _MAX_BYTES = 1 << 30
 _MAX_MEMORY = 4 << 30
-"""What a pickle may become in memory, at most; ..."""
+"""Upper limit of the memory for a pickle's values."""
 _GROWTH, _GROWTH_FREE = 100, 64 << 20
-"""... and no more than so many times its size, and so many bytes: empty lists, which the trials of
-a space with many conditions hold, take most."""
+"""The memory is also limited to `_GROWTH` times the pickle's size plus `_GROWTH_FREE`; empty lists,
+frequent in the trials of a space with many conditions, grow most."""
 _EXPANSION_FREE = 256 << 20
-"""A pickle can name one object many times. Written out each time, it may take `_GROWTH` times the
-size of the file, and so many bytes."""
+"""A pickle can refer to one object many times. Written out in full, its values may take `_GROWTH`
+times the size of the file plus `_EXPANSION_FREE`."""
 _SMALL = 1 << 10
-"""What is smaller is looked at again wherever it is named; of the rest the size is kept."""
+"""Smaller objects are visited again at each reference; the sizes of larger ones are cached."""
 _TEXT = frozenset({str, bytes})
-"""What Python hashes with a secret of the process, so that nobody can make it collide."""
-_CONVERT = "if you trust the file, load it, put numbers, text, lists or arrays there, pickle it"
+"""Types whose hashes Python randomizes, so that they cannot be crafted to collide."""
+_CONVERT = (
+    "if you trust the file, load it, replace that with numbers, text, lists or arrays, and pickle "
+    "it again"
+)
 
 
 def read_trials(source: str | Path | bytes) -> tuple[list[TrialDocument], dict[str, Any]]:
-    """Return the trial documents and the attachments that a pickle holds, running none of its code.
+    """Return the trial documents and attachments in a pickle, without running its code.
 
     `source` is a file's path or a pickle's bytes: of a `hyperopt.Trials`, of an object of a
     subclass, or of a list of trial documents; written by pickle, cloudpickle, dill or joblib,
-    protocols 0 to 5, plain or compressed. Where Trials were merged, so that a tid comes twice, the
-    later documents get new ones. Raises UsageError, which names the class, the trial or the damage,
-    for anything else.
+    protocols 0 to 5, plain or compressed. If a tid occurs twice, as in merged Trials, the later
+    documents get new tids. Raises UsageError, which names the class, the trial or the damage, for
+    anything else.
     """
     name = "the pickle" if isinstance(source, bytes) else str(source)
     try:
@@ -68,13 +70,13 @@ def read_trials(source: str | Path | bytes) -> tuple[list[TrialDocument], dict[s
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror or error}.") from error
     except MemoryError as error:
-        error.__traceback__ = None  # which holds all that was made so far
-        raise UsageError(f"{name} cannot be read: this machine has not memory enough.") from None
+        error.__traceback__ = None  # it refers to all values created so far
+        raise UsageError(f"{name} cannot be read: this machine has not enough memory.") from None
 
 
 def _parse(data: bytes) -> tuple[list[TrialDocument], dict[str, Any]]:
     growth = _GROWTH * len(data)
-    tree = Machine(RECIPES, min(_MAX_MEMORY, growth + _GROWTH_FREE)).run(data)
+    tree = PickleInterpreter(RECIPES, min(_MAX_MEMORY, growth + _GROWTH_FREE)).run(data)
     documents, attachments = _find_trials(tree, _Walk(growth + _EXPANSION_FREE))
     _check_documents(documents)
     return _renumber(documents), attachments
@@ -89,7 +91,7 @@ def _read_file(path: Path) -> bytes:
 
 
 def _find_trials(tree: Any, walk: "_Walk") -> tuple[Any, dict[str, Any]]:
-    """The documents and attachments in what the machine made of a pickle."""
+    """Return the documents and attachments in the interpreter's result."""
     if type(tree) is list:
         return walk.plain(tree, "document"), {}
     if type(tree) is Refused:
@@ -103,7 +105,7 @@ def _find_trials(tree: Any, walk: "_Walk") -> tuple[Any, dict[str, Any]]:
         parts = {key: value for key, value in pairs if type(key) is str}
     if type(parts.get("_dynamic_trials")) is not list:
         if tree.called:
-            raise RefusedPickleError(f"it wants to call {tree}, which trials do not need")
+            raise RefusedPickleError(f"it tries to call {tree}, which trials do not need")
         raise RefusedPickleError(f"it holds an object of {tree}, which is not a hyperopt.Trials")
     documents = walk.plain(parts["_dynamic_trials"], "document")
     attachments = walk.plain(parts.get("attachments", Unhashed(dict)), "attachment")
@@ -113,17 +115,17 @@ def _find_trials(tree: Any, walk: "_Walk") -> tuple[Any, dict[str, Any]]:
 
 
 class _Walk:
-    """Turns what the machine made into plain data, in place; objects named twice stay one object.
+    """Conversion of the interpreter's result to plain data, in place and preserving identity.
 
-    `limit` bounds the size of everything written out in full.
+    `limit` bounds the size of the data written out in full, with shared objects repeated.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = self._left = limit
-        self._done: dict[int, tuple[Any, Any, int]] = {}  # the node, so that its id stays its own
+        self._done: dict[int, tuple[Any, Any, int]] = {}  # keeps the node, so its id stays unique
 
     def plain(self, tree: Any, where: str) -> Any:
-        """Return the plain value of `tree`; RefusedPickleError for what is not plain data."""
+        """Return the plain value of `tree`; raise RefusedPickleError if it is not plain data."""
         try:
             return self._visit(tree, 0)[0]
         except UnplainError as error:
@@ -134,7 +136,7 @@ class _Walk:
             raise RefusedPickleError(f"a {where} is nested too deeply") from error
 
     def _visit(self, node: Any, depth: int) -> tuple[Any, int]:
-        """Its value, and how many bytes it takes, about, when it is written out in full."""
+        """Return a node's value and its approximate size in bytes, written out in full."""
         kind = type(node)
         if kind is Unbuilt and type(node.value) in (np.ndarray, str, Refused):
             node = node.value
@@ -156,14 +158,14 @@ class _Walk:
             items, size = self._members(node, items, depth + 1)
         self._left -= len(items)
         if size > self._limit or self._left < 0:
-            raise UnplainError("would become absurdly large")
+            raise UnplainError("would become too large")
         value = self._built(node, items, size)
         if size > _SMALL or not leaves or kind is Unhashed:
             self._done[id(node)] = node, value, size
         return value, size
 
     def _members(self, node: Any, items: Any, depth: int) -> tuple[Any, int]:
-        """The plain values in a container, and their size."""
+        """Return the plain values in a container, and their size."""
         size, values = 64, list(items) if type(items) is tuple else items
         for place, item in enumerate(values):
             if type(item) in ATOMS:
@@ -180,7 +182,7 @@ class _Walk:
         return values, size
 
     def _built(self, node: Any, items: Any, size: int) -> Any:
-        """The container in place of `node` that holds `items`, which are plain."""
+        """Return the container for `node` with `items`, which are plain."""
         if type(node) is list:
             return items
         if type(node) is tuple:
@@ -188,18 +190,18 @@ class _Walk:
         is_dict = node.kind is dict
         keys = items[::2] if is_dict else items
         if not _TEXT.issuperset(map(type, keys)):
-            self._left -= size  # what hashing them takes
+            self._left -= size  # the cost of hashing
             try:
                 if keys_collide(keys):
-                    raise UnplainError("has keys that all hash alike, which only an attack has")
+                    raise UnplainError("has keys with equal hashes, as only an attack does")
             except TypeError as error:
-                raise UnplainError("holds a key that cannot be one") from error
+                raise UnplainError("has a key that cannot be hashed") from error
         node.items = []
         return dict(zip(keys, items[1::2], strict=True)) if is_dict else node.kind(items)
 
 
 def _step(node: Any, items: Any, place: int) -> Any:
-    """How a path goes on from a container to its member."""
+    """Return the step of a path from a container to its member."""
     if type(node) is not Unhashed:
         return place
     if node.kind is dict:
@@ -208,11 +210,11 @@ def _step(node: Any, items: Any, place: int) -> Any:
 
 
 def _unplain(node: Any) -> str:
-    """What is wrong with a node that is not plain data, as the end of a sentence."""
+    """Return the reason of `UnplainError` for a node that is not plain data."""
     if type(node) is Refused:
         return f"{node.reason}: {_CONVERT}"
     if type(node) is Instance and node.called:
-        return f"wants to call {node}, which trials do not need: {_CONVERT}"
+        return f"tries to call {node}, which trials do not need: {_CONVERT}"
     return f"holds {describe_node(node)}, which is not plain data: {_CONVERT}"
 
 
@@ -235,13 +237,13 @@ def _check_indices(misc: TrialMisc, tid: int) -> None:
         raise ValueError("its misc.idxs and misc.vals differ in their labels")
     for label, indices in misc["idxs"].items():
         if type(indices) is not list or len(indices) != len(values[label]):
-            raise ValueError(f"it has no proper index of {label!r:.40}")
+            raise ValueError(f"it has an invalid index of {label!r:.40}")
         if any(not isinstance(index, int | np.integer) or index != tid for index in indices):
             raise ValueError(f"it has the value of {label!r:.40} under another tid, in misc.idxs")
 
 
 def _renumber(documents: list[TrialDocument]) -> list[TrialDocument]:
-    """The documents, those whose tid came before with new ones, above all others."""
+    """Return the documents with new, higher tids for those whose tid occurred before."""
     seen: set[int] = set()
     new = max((document["tid"] for document in documents), default=0)
     result = []

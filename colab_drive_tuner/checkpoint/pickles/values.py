@@ -1,8 +1,8 @@
-"""The calls that a pickle of trials needs, each done by code of ours with checked arguments.
+"""Recipes for the calls in a pickle of trials: our own implementations with checked arguments.
 
-A recipe stands for what the pickle names (`numpy._core.multiarray.scalar`, `datetime.datetime`) and
-never calls it. All raise ValueError, or TypeError, for arguments that numpy and Python would not
-have written.
+A recipe replaces the function that the pickle names (`numpy._core.multiarray.scalar`,
+`datetime.datetime`), which is never called. Recipes raise ValueError or TypeError for arguments
+that numpy and Python would not have written.
 """
 
 import io
@@ -38,14 +38,14 @@ class _Dtype:
 
 def _check(value: Any, kind: type) -> Any:
     if type(value) is not kind:
-        raise TypeError(f"where {kind.__name__} belongs there is {type(value).__name__}")
+        raise TypeError(f"expected {kind.__name__}, found {type(value).__name__}")
     return value
 
 
 def _named(value: Any) -> str:
-    """The name of a class or function; `str` of anything else may be endless: a list in itself."""
+    """Return the name of a class or function; `str` of other values may be endless."""
     if type(value) not in (Name, Instance):
-        raise TypeError("where a class or function belongs there is something else")
+        raise TypeError("expected a class or function")
     return str(value)
 
 
@@ -56,14 +56,14 @@ def _checks(values: Any, *kinds: type) -> list[Any]:
 
 
 def _dict_items(value: Any) -> list[Any]:
-    """Keys and values of a dict in turn."""
+    """Return the keys and values of a dict, alternating."""
     if type(value) is not Unhashed or value.kind is not dict:
-        raise TypeError("where a dict belongs there is something else")
+        raise TypeError("expected a dict")
     return value.items
 
 
 def _by_name(items: list[Any]) -> dict[str, Any]:
-    """The dict that has these keys and values in turn; its keys must be text."""
+    """Build a dict of alternating keys and values; the keys must be text."""
     return dict(zip((_check(key, str) for key in items[::2]), items[1::2], strict=True))
 
 
@@ -71,7 +71,7 @@ def _spec(dtype: Any) -> Spec:
     if type(dtype) is Unbuilt and type(dtype.value) is Refused:
         raise UnplainError(dtype.value.reason)
     if type(dtype) is not Unbuilt or type(dtype.value) is not _Dtype:
-        raise TypeError("where a dtype belongs there is something else")
+        raise TypeError("expected a dtype")
     return dtype.value.spec
 
 
@@ -81,10 +81,10 @@ def _dtype(arguments: tuple[Any, ...]) -> Unbuilt:
 
 
 def _dtype_state(code: str, state: tuple[Any, ...]) -> Spec:
-    """A dtype's description, out of the state that numpy pickles: versions 3 and 4 of it."""
+    """Return the description of a dtype from numpy's pickled state, versions 3 and 4."""
     version, order, sub, names, fields, itemsize, _, flags, *more = state
     if version not in (3, 4):
-        raise UnplainError("holds a dtype of a version that is not known")
+        raise UnplainError("holds a dtype of an unknown version")
     metadata, unit_of_time = (
         _check(more[0], tuple) if code in ("M8", "m8") else (*more, None, None)[:2]
     )
@@ -131,19 +131,19 @@ def _array_state(state: Any, _: Any = None) -> np.ndarray[Any, Any]:
 def _frombuffer(arguments: tuple[Any, ...]) -> np.ndarray[Any, Any]:
     data, dtype, shape, order, *axes = arguments
     if type(data) not in (bytes, bytearray):
-        raise TypeError("where an array's bytes belong there is something else")
+        raise TypeError("expected an array's bytes")
     if order != "K" or not axes or axes[0] is None:
         return build_array(build_dtype(_spec(dtype)), shape, [data], order=_check(order, str))
     array = build_array(build_dtype(_spec(dtype)), shape, [data])
     if sorted(_check(axes[0], tuple)) != list(range(array.ndim)):
-        raise ValueError("an array's axes are in no order")
+        raise ValueError("an array has invalid axes")
     return array.transpose(axes[0])
 
 
 def _scalar(arguments: tuple[Any, ...]) -> Any:
     dtype, data = arguments
     spec = _spec(dtype)
-    if type(spec) is str and spec[1:2] == "U":  # as text, since arrays cut trailing zeros
+    if type(spec) is str and spec[1:2] == "U":  # as text, since arrays strip trailing zeros
         codec = "utf-32-be" if spec[0] == ">" else "utf-32-le"
         return np.str_(_check(data, bytes).decode(codec, "surrogatepass"))
     if type(spec) is str and spec[1:2] == "S":
@@ -154,10 +154,10 @@ def _scalar(arguments: tuple[Any, ...]) -> Any:
 def _datetime(arguments: tuple[Any, ...]) -> datetime:
     state, *zones = arguments
     if len(_check(state, bytes)) != 10 or len(zones) > 1:
-        raise ValueError("a datetime is not pickled as Python does it")
+        raise ValueError("a datetime was not pickled by Python")
     zone = zones[0] if zones else None
     if zone is not None and type(zone) is not timezone and type(zone) is not ZoneInfo:
-        raise TypeError("where a time zone belongs there is something else")
+        raise TypeError("expected a time zone")
     year, month = int.from_bytes(state[:2], "big"), state[2] & 0x7F
     microsecond = int.from_bytes(state[7:], "big")
     day, hour, minute, second = state[3:7]
@@ -168,14 +168,14 @@ def _datetime(arguments: tuple[Any, ...]) -> datetime:
 def _date(arguments: tuple[Any, ...]) -> date:
     (state,) = _checks(arguments, bytes)
     if len(state) != 4:
-        raise ValueError("a date is not pickled as Python does it")
+        raise ValueError("a date was not pickled by Python")
     return date(int.from_bytes(state[:2], "big"), state[2], state[3])
 
 
 def _encode(arguments: tuple[Any, ...]) -> bytes:
     text, codec = _checks(arguments, str, str)
     if codec not in ("latin1", "latin-1"):
-        raise ValueError("bytes are not pickled as Python does it")
+        raise ValueError("bytes were not pickled by Python")
     return bytes(text, "latin-1")
 
 
@@ -189,7 +189,7 @@ def _set(kind: type) -> Recipe:
 
 
 def _copyreg_object(arguments: tuple[Any, ...]) -> Any:
-    """An object as protocols 0 and 1 write it."""
+    """Build an object as written by protocols 0 and 1."""
     kind, _, state = arguments
     if _named(kind) == _SON and type(state) is Unhashed:
         return state
@@ -203,13 +203,13 @@ def _newobj(arguments: tuple[Any, ...]) -> Any:
 
 
 def _object_id(arguments: tuple[Any, ...]) -> Unbuilt:
-    """A MongoDB id as its hexadecimal text."""
+    """Build the hexadecimal text of a MongoDB id."""
     _checks(arguments)
     return Unbuilt(lambda state, _: _check(state, bytes).hex())
 
 
 def _dict(arguments: tuple[Any, ...]) -> Unhashed:
-    """A dict of a derived class, as a plain one with the same items in the same order."""
+    """Build a plain dict for a subclass of dict, with the same items in the same order."""
     if arguments and type(arguments[0]) is Unhashed:  # a Counter's; a defaultdict has its factory
         return Unhashed(dict, list(_dict_items(arguments[0])))
     return Unhashed(dict)
@@ -221,7 +221,7 @@ def _joblib_array(arguments: tuple[Any, ...]) -> Unbuilt:
 
 
 def _joblib_state(state: Any, stream: io.BytesIO) -> np.ndarray[Any, Any]:
-    """An array whose bytes joblib wrote behind its description, after some padding."""
+    """Build an array whose bytes joblib wrote after its description and some padding."""
     items = _dict_items(state)
     parts = _by_name(items)
     if (name := _named(parts["subclass"])) != "numpy.ndarray":
@@ -238,7 +238,7 @@ def _dill_array(arguments: tuple[Any, ...]) -> np.ndarray[Any, Any]:
     function, creation, state, *_ = arguments
     if (name := _named(function)).rpartition(".")[2] != "_reconstruct":
         raise UnplainError(f"holds an array made by {name}")
-    _reconstruct(_check(creation, tuple))  # which refuses all but ordinary arrays
+    _reconstruct(_check(creation, tuple))  # raises for anything but ordinary arrays
     return _array_state(state)
 
 

@@ -1,12 +1,12 @@
-"""A plain pickle of a plain `hyperopt.Trials`, put together from documents pickled one at a time.
+"""Writer of a plain pickle of `hyperopt.Trials`, joined from documents pickled one at a time.
 
-Pickling 10,000 documents in one call holds the interpreter, and with it training, for a quarter of
-a second and more, at thirty times the CPU that this takes. Here each document is pickled alone when
-it changes, and a file is made by joining what is there. Two properties of the format make that
-sound, and keep any unpickler content. A pickler in `fast` mode refers to nothing that it wrote
-earlier, except to what was memoized before: a preamble of what all documents share (numpy's scalar
-constructor, the usual dtypes, the names of the keys). And MEMOIZE is as long as the STOP that it
-replaces, so every frame still ends where it says.
+Pickling 10,000 documents in one call blocks the interpreter, and with it training, for a quarter of
+a second or more, and takes thirty times the CPU. Here each document is pickled separately when it
+changes, and the file is joined from these fragments. Two properties of the format make that valid
+for any unpickler. A pickler in `fast` mode refers to nothing that it wrote earlier, except what was
+memoized before: a preamble with what all documents share (numpy's scalar constructor, the usual
+dtypes, the names of the keys). And MEMOIZE is as long as the STOP that it replaces, so every frame
+has the length that it states.
 """
 
 import io
@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 _PROTOCOL = 5
-"""Arrays pickled in earlier ones are native when they are loaded, big-endian or not."""
+"""Earlier protocols would load big-endian arrays with native byte order."""
 _SHOWN = frozenset({0, 1, 2})
-"""States (new, running, done) of the documents in `Trials.trials`; errors and cancelled are not."""
+"""States (new, running, done) of documents in `Trials.trials`; error and cancelled are left out."""
 _KEYS = (
     "state tid spec result misc exp_key owner version book_time refresh_time cmd workdir idxs vals"
     " domain_attachment FMinIter_Domain loss status ok"
@@ -33,10 +33,10 @@ _POP, _MEMOIZE, _STOP = b"0", b"\x94", b"."
 
 
 class TrialsPickle:
-    """Documents, kept as pickled fragments by tid; `join` makes the file. For one thread at a time.
+    """Pickled documents by tid, from which `join` makes the file. Not thread-safe.
 
-    Documents are plain data, as `codec.decode` returns them, and are pickled as they are at the
-    time of the call: changing one later changes nothing here.
+    Documents are plain data, as returned by `codec.decode`, and are pickled immediately: later
+    changes to them have no effect.
     """
 
     def __init__(self, exp_key: str | None = None) -> None:
@@ -44,7 +44,7 @@ class TrialsPickle:
         for kind in (np.float64, np.int64, np.float32):
             reduced: Any = kind(0).__reduce__()  # (constructor, (dtype, bytes))
             shared += [reduced[0], reduced[1][0]]
-        shared += map(sys.intern, _KEYS.split())  # a pickler knows objects, not values
+        shared += map(sys.intern, _KEYS.split())  # a pickler memoizes objects, not values
         self._exp_key = exp_key
         self._file = io.BytesIO()
         self._pickler = pickle.Pickler(self._file, _PROTOCOL)
@@ -59,18 +59,18 @@ class TrialsPickle:
         return len(self._fragments)
 
     def replace(self, document: Mapping[str, Any]) -> None:
-        """Add a trial's document, or put it in the place of the one with the same tid."""
+        """Add a trial's document, or replace the one with the same tid."""
         shown = document["state"] in _SHOWN and self._exp_key in (None, document["exp_key"])
         self._fragments[document["tid"]] = self._fragment(document), shown
 
     def join(self, attachments: Mapping[str, Any] | None = None) -> bytes:
-        """Return the pickle of a Trials with all documents, in the order of their first coming.
+        """Return the pickle of a Trials with all documents, in the order of their first addition.
 
-        `pickle.load` makes of it, with hyperopt alone, what hyperopt has after running them: all
-        tids in `_ids`, all documents in `_dynamic_trials`, and in `trials` the very same objects
-        but those that ended in an error or were cancelled. Attachments (normally bytes) come along.
+        `pickle.load`, with only hyperopt installed, restores what hyperopt has after running them:
+        all tids in `_ids`, all documents in `_dynamic_trials`, and in `trials` the same objects
+        except errors and cancelled ones. Attachments (normally bytes) are included.
         """
-        first = self._memoized + 1  # what MEMOIZE called the first document; `_ids` came before
+        first = self._memoized + 1  # memo index of the first document; `_ids` comes before it
         parts = [self._head, b"}("]
         parts += [_text("_ids"), self._fragment(set(self._fragments))]
         parts += [_text("_dynamic_trials"), b"]("]
@@ -84,14 +84,14 @@ class TrialsPickle:
             else:
                 parts.append(self._fragment(value))
         parts += [b"u", _text("_trials"), b"]("]
-        for place, (_, shown) in enumerate(self._fragments.values(), first):
+        for index, (_, shown) in enumerate(self._fragments.values(), first):
             if shown:
-                parts.append(b"j" + struct.pack("<I", place))  # LONG_BINGET
+                parts.append(b"j" + struct.pack("<I", index))  # LONG_BINGET
         parts += [b"eub", _STOP]
         return b"".join(parts)
 
     def _fragment(self, value: Any) -> bytes:
-        """Opcodes that push `value` and memoize it under the next number."""
+        """Return opcodes that push `value` and memoize it under the next index."""
         self._file.seek(0)
         self._file.truncate()
         self._pickler.dump(value)

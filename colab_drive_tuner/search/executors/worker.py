@@ -21,7 +21,7 @@ from typing import Any
 import hyperopt
 from hyperopt.base import Ctrl, Domain
 
-from colab_drive_tuner.checkpoint.codec.capture import take
+from colab_drive_tuner.checkpoint.codec.capture import capture
 from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.search.evaluate import Attempt, CompiledDomain, evaluate
 from colab_drive_tuner.search.executors.trial_locations import Location, LocationSender, worker_name
@@ -153,7 +153,7 @@ def _run(domain: Domain, task: Task, artifacts: Artifacts | None) -> Outcome:
         ctrl = Ctrl(trials, document)
         result = evaluate(_with_local_deadline(task), domain, ctrl, artifacts, notices)
         parts = _serialize_model(separate_model(result), task.loss_to_beat)
-        take(parts.result)  # data that cannot be recorded is the objective's error
+        capture(parts.result)  # data that cannot be recorded is the objective's error
     except TrialInterrupted as error:
         outcome = failed_outcome(TaskStatus.INTERRUPTED, error)
     except BaseException as error:  # noqa: BLE001 - anything raised here is the objective's error

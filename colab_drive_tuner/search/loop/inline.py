@@ -20,8 +20,8 @@ from typing import Any
 from hyperopt.base import Ctrl, Domain, spec_from_misc
 from hyperopt.utils import coarse_utcnow
 
-from colab_drive_tuner.checkpoint.codec.capture import take
-from colab_drive_tuner.checkpoint.codec.codec import Taken
+from colab_drive_tuner.checkpoint.codec.capture import capture
+from colab_drive_tuner.checkpoint.codec.codec import Captured
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.checkpoint.trials_and_sessions import process_label
@@ -158,7 +158,7 @@ class Loop:
             result, curves = self._trials.models.keep(parts, tid), parts.curves
             del parts  # it holds the model, whose memory is to be freed below
             # A result that is not plain data is an error of the objective, raised here.
-            taken = take(plain_result(result))
+            taken = capture(plain_result(result))
         except Exception as error:
             how = TrialEnd.CAUGHT if self._spec.catch_eval_exceptions else TrialEnd.RAISED
             document["state"] = ERROR
@@ -207,7 +207,7 @@ class Loop:
         )
         return Started(document, attempt, artifacts, time.monotonic(), progress)
 
-    def _tell(self, started: "Started", how: TrialEnd, result: Taken | None = None) -> None:
+    def _tell(self, started: "Started", how: TrialEnd, result: Captured | None = None) -> None:
         """Record the end of a trial; `result` is a snapshot of its plain result."""
         trials, document, artifacts = self._trials, started.document, started.artifacts
         document["refresh_time"] = coarse_utcnow()

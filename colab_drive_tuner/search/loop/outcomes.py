@@ -10,8 +10,8 @@ from typing import Any
 
 import hyperopt
 
-from colab_drive_tuner.checkpoint.codec.capture import take
-from colab_drive_tuner.checkpoint.codec.codec import Taken
+from colab_drive_tuner.checkpoint.codec.capture import capture
+from colab_drive_tuner.checkpoint.codec.codec import Captured
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.errors import SearchTakenOverError
@@ -131,7 +131,7 @@ class OutcomeLoop(Loop):
             for name, value in outcome.attachments.items():
                 self._trials.attachments[name] = value
             result = self._trials.models.keep(parts, tid)
-            taken = take(plain_result(result))
+            taken = capture(plain_result(result))
         except SearchTakenOverError:
             raise
         except Exception as error:  # noqa: BLE001 - a result that is not plain data is an error of the trial
@@ -160,7 +160,7 @@ class OutcomeLoop(Loop):
         started: Started,
         how: TrialEnd,
         result: dict[str, Any] | None = None,
-        taken: Taken | None = None,
+        taken: Captured | None = None,
     ) -> None:
         """Record the end of a trial, and judge whether the search ends.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from colab_drive_tuner.checkpoint.record_items import STOPPED
+from colab_drive_tuner.checkpoint.recorded_settings import STOPPED
 from colab_drive_tuner.search.begin_from import Origin
 from colab_drive_tuner.search.executors.executor_arguments import Workers
 from colab_drive_tuner.search.spec.fingerprints import describe_rule

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.checkpoint.record_items import EARLY_STOP, STOPPED
+from colab_drive_tuner.checkpoint.recorded_settings import EARLY_STOP, STOPPED
 from colab_drive_tuner.errors import NotPlainDataError
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.spec.settings import stored_early_stop

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.record_items import FROM_SEARCH
+from colab_drive_tuner.checkpoint.recorded_settings import FROM_SEARCH
 from colab_drive_tuner.search.html_helpers import escaped, shortened
 from colab_drive_tuner.search.results.notebook_cards import loss_text, seconds_text, value_text
 from colab_drive_tuner.search.results.pictures import charts

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode
-from colab_drive_tuner.checkpoint.record_items import EARLY_STOP, RESTARTED, STOPPED
+from colab_drive_tuner.checkpoint.recorded_settings import EARLY_STOP, RESTARTED, STOPPED
 from colab_drive_tuner.errors import (
     SearchChangedWarning,
     SearchDamagedError,

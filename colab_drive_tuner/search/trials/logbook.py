@@ -10,8 +10,8 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from colab_drive_tuner.checkpoint.codec.capture import take
-from colab_drive_tuner.checkpoint.codec.codec import Taken, encode
+from colab_drive_tuner.checkpoint.codec.capture import capture
+from colab_drive_tuner.checkpoint.codec.codec import Captured, encode
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument, check_document
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import (
@@ -137,7 +137,7 @@ class Logbook(Ownership):
         if len(unnamed) > 1:
             self.queue(map(as_new, unnamed))
         self._named.add(tid)
-        taken = take(plain_document(document))
+        taken = capture(plain_document(document))
         item = self._start_item(tid, progress, deaths)
         start = _Start(tid, lambda: item(taken.encode()))
         self._append(start, durable=durable)
@@ -161,7 +161,7 @@ class Logbook(Ownership):
         *,
         model: bool = False,
         seconds: float = 0.0,
-        result: Taken | None = None,
+        result: Captured | None = None,
     ) -> None:
         """Record the end of a trial.
 
@@ -176,7 +176,9 @@ class Logbook(Ownership):
         acknowledge = careful is not None and careful.needed(tid)
         if careful is not None:
             careful.trial_took(seconds)
-        taken = take(plain_document(document) if result is None else document | {"result": result})
+        taken = capture(
+            plain_document(document) if result is None else document | {"result": result}
+        )
         pending: tuple[int, ...] = ()
         if self._start is not None and self._start.tid == tid:
             self._start.drop()

@@ -8,9 +8,6 @@ from typing import Any
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import (
-    EARLY_STOP,
-    OUTAGE,
-    RESTARTED,
     ItemKind,
     Tid,
     TrialEnd,
@@ -18,6 +15,7 @@ from colab_drive_tuner.checkpoint.record_items import (
     pack_item,
     settings_item,
 )
+from colab_drive_tuner.checkpoint.recorded_settings import EARLY_STOP, OUTAGE, RESTARTED
 from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedTrial
 from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.journal import Claim, Journal

@@ -8,7 +8,8 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.checkpoint.record_items import STOPPED, Tid
+from colab_drive_tuner.checkpoint.record_items import Tid
+from colab_drive_tuner.checkpoint.recorded_settings import STOPPED
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.search.trial_documents import (
     OPEN,

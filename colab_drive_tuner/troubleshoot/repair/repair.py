@@ -23,9 +23,9 @@ from colab_drive_tuner.journal.folder.lookup import (
     KIND,
     SearchFolder,
     check_name,
-    search_folder,
     find_folder,
     is_search,
+    search_folder,
 )
 from colab_drive_tuner.journal.folder.moved_folders import find_unmarked
 from colab_drive_tuner.journal.folder.reindex import damaged_entries, reindex_search
