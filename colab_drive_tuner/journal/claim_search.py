@@ -193,7 +193,7 @@ class ClaimAttempt:
         holder = self.reader.holder()
         if holder is None:
             return ClaimReason.RELEASED, None
-        if self.spool.knows(holder.owner):
+        if self.spool.has_claimed(holder.owner):
             return ClaimReason.DEAD, holder  # certain: we have the lock that it would hold
         return (ClaimReason.STALE if holder.stale else None), holder
 
@@ -252,7 +252,7 @@ class ClaimAttempt:
 
 
 def remember_folder(reader: Reader, spool: Spool, notify: Callable[[str], None]) -> None:
-    """Note, on this machine and in the store, which folder has borne the search's name.
+    """Note, on this machine and in the store, which folder has the search's name.
 
     Notify the user if this machine knew a different folder that still exists.
     """

@@ -103,7 +103,7 @@ class Maintenance:
 
     def _snapshot(self) -> None:
         used = time.thread_time()
-        with self._writer.advance:
+        with self._writer.state_lock:
             head, state = self._reader.head, self._reader.state.dump()
         self._snapshots.append(save_snapshot(self._reader.store, self._reader.folder, head, state))
         self._snapshot_pos = head.pos
@@ -120,7 +120,7 @@ class Maintenance:
         export = self._reader.rules.export
         if export is None:
             return
-        with self._writer.advance:
+        with self._writer.state_lock:
             pos, content = self._reader.head.pos, export(self._reader.state)
         try:
             self._write_export(content)

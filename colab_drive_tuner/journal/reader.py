@@ -179,7 +179,7 @@ class Reader:
                 with suppress(NotFoundError):  # a withdrawn folder has no records/
                     trash |= {entry.id for entry in self.store.list_trash(place)}
             if head.last_id not in trash:  # Drive can still read files in the trash
-                raise ForeignFileError(f"{what} does not lie in its folder.") from None
+                raise ForeignFileError(f"{what} is not in its folder.") from None
             self._last = None
 
     def _require_new(self) -> None:

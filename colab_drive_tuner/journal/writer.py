@@ -57,7 +57,7 @@ class Writer:
     ) -> None:
         self.reader, self.spool, self.owner, self.notify = reader, spool, owner, notify
         self.acknowledged_at = time.monotonic()
-        self.advance = threading.Lock()
+        self.state_lock = threading.Lock()
         """Held while the reader's head and state change, so that both show the same prefix."""
         self.lost: SearchTakenOverError | None = None
         self.pid = os.getpid()
@@ -295,7 +295,7 @@ class Writer:
             lambda: create(reader.store, encoded, entry_id, folder), deadline
         )
         if done:
-            with self.advance:
+            with self.state_lock:
                 reader.state.apply(encoded.record)
                 reader.head = reader.head.after(encoded.record)
                 self.acknowledged_at = time.monotonic()

@@ -70,7 +70,7 @@ def remove_search(store: Store | Path | str, name: str, *, notify: Notify = prin
         spool = Spool(store.location, name)
         with local_lock(store, name):
             holder = salvage_folder(search_store, folder).holder(search_store)
-            if holder is not None and not holder.stale and not spool.knows(holder.owner):
+            if holder is not None and not holder.stale and not spool.has_claimed(holder.owner):
                 raise SearchBusyError(
                     f"Search {name!r} is held by {holder}: stop it there first."
                 ) from None

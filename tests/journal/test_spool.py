@@ -160,7 +160,7 @@ def test_a_disk_that_is_full_keeps_nothing_from_the_store(store, open_journal, m
     assert open_journal(store, claim=False).state.items == [1, 2, 3]
     failed, works_again = said
     assert "No space left on device" in failed
-    assert "lost with this process" in failed
+    assert "lost if this process dies" in failed
     assert works_again.startswith("Unacknowledged results are kept in")
 
 

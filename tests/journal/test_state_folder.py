@@ -110,7 +110,7 @@ def test_notes_that_are_whole_say_what_they_said(store, left):
     """Otherwise it would prove nothing that damaged ones do not."""
     spool = Spool(store.location, NAME)
     claim = Journal.open(store, NAME, RULES)._reader.head.claim
-    assert spool.knows(claim.owner)
+    assert spool.has_claimed(claim.owner)
     assert spool.last_running() == 7
     assert is_this_machine(claim.claimant.machine)
     assert not is_this_machine("another")

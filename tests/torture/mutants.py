@@ -121,7 +121,7 @@ def two_records_in_flight() -> None:
             target=lambda: chain.create(store, frozen, entry_id, folder), daemon=True
         )
         send.start()
-        with self.advance:
+        with self.state_lock:
             self.reader.state.apply(frozen.record)
             self.reader.head = self.reader.head.after(frozen.record)
         return True

@@ -1,1 +1,1 @@
-"""A search's folder: found by name, told apart from moved or doubled ones; its own files."""
+"""Folder of a search: lookup by name, creation, duplicates, moved folders, ownership of files."""

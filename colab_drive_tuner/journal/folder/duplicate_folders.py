@@ -86,7 +86,7 @@ def require_records(store: Store, name: str, folder: SearchFolder) -> None:
     where = "".join(f": {link(store, entry.id)}" for entry in others[:1])
     raise SearchFolderError(
         f"The folder {store.url(folder.id)} of search {name!r} is a copy without its records, "
-        f"which lie in the trash. Restore the folder of which it is a copy{where}."
+        f"which are in the trash. Restore the folder from which it was copied{where}."
     )
 
 

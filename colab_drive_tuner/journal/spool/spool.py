@@ -79,7 +79,7 @@ class Spool:
             self._write_note(ABOUT, f"{name}\n{location}\n".encode("utf-8", "backslashreplace"))
         self._lock = FileLock(self.folder / LOCK, thread_local=False)
         self._running: memoryview | None = None
-        self._takes_no_note = False
+        self._refuses_notes = False
         self._session: SpoolSession | None = None
 
     def acquire(self) -> bool:
@@ -174,9 +174,9 @@ class Spool:
 
         If the disk refuses the note, the next session must go carefully for longer.
         """
-        if self._running is None and not self._takes_no_note:
-            self._takes_no_note = not self._write_note(RUNNING, bytes(TID.size))
-            if not self._takes_no_note:
+        if self._running is None and not self._refuses_notes:
+            self._refuses_notes = not self._write_note(RUNNING, bytes(TID.size))
+            if not self._refuses_notes:
                 with (self.folder / RUNNING).open("r+b", buffering=0) as file:
                     # A write could block while the disk is busy; mapped memory does not.
                     self._running = memoryview(mmap.mmap(file.fileno(), TID.size)).cast("q")
@@ -191,7 +191,7 @@ class Spool:
         """Note that this session claims the search while holding the lock."""
         self._write_note(OWNERS, f"{owner}\n".encode(), add=True)
 
-    def knows(self, owner: str) -> bool:
+    def has_claimed(self, owner: str) -> bool:
         """Whether a session claimed under this lock; it is certainly dead if the lock is free.
 
         The machine id is not enough: if two folders have the same name, processes of one machine

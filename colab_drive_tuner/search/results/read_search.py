@@ -207,7 +207,7 @@ def _died_here(store: Store, name: str, holder: Holder) -> bool:
         return False  # without creating a spool folder, which the search cannot have here
     try:
         spool = Spool(store.location, name)
-        if not spool.knows(holder.owner) or not spool.acquire():
+        if not spool.has_claimed(holder.owner) or not spool.acquire():
             return False
     except SearchError:
         return False  # unknown: `doctor` reports the reason
