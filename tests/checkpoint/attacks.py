@@ -153,7 +153,7 @@ ATTACKS = {
     "class in a document": (trials_with(name("os", "system")), "class or function os.system"),
     "patched class": (
         name("hyperopt.base", "Trials") + b"}" + text("refresh") + b"Nsb.",
-        "change the class or function hyperopt.base.Trials",
+        "set attributes of the class or function hyperopt.base.Trials",
     ),
     "trials with arguments": (
         name("hyperopt.base", "Trials") + b"K\x01\x85R.",
@@ -161,10 +161,13 @@ ATTACKS = {
     ),
     "patched twice": (
         name("hyperopt.base", "Trials") + b")\x81}b}b.",
-        "change an object of hyperopt.base.Trials",
+        "set attributes of an object of hyperopt.base.Trials",
     ),
-    "patched list": (b"]}b.", "change a list"),
-    "patched array": (trials_with(array(FLOAT, (1,), b"8" * 8) + b"}b"), "change a ndarray"),
+    "patched list": (b"]}b.", "set attributes of a list"),
+    "patched array": (
+        trials_with(array(FLOAT, (1,), b"8" * 8) + b"}b"),
+        "set attributes of a ndarray",
+    ),
     "items of an object": (name("a", "B") + b")\x81K\x01K\x02s.", "holds an object of a.B"),
     "items of a list": (b"]K\x01K\x02s.", "adds to a list as if that were a dict"),
     "appended to bytes": (b"C\x01aK\x01a.", "adds to a bytes as if that were a list"),
@@ -212,7 +215,7 @@ ATTACKS = {
         "version",
     ),
     "dtype of few words": (trials_with(array(dtype("f8", (3,)), (1,), b"8" * 8)), "not enough"),
-    "dtype that is none": (trials_with(array(b"K\x01", (1,), b"8" * 8)), "dtype belongs"),
+    "dtype that is none": (trials_with(array(b"K\x01", (1,), b"8" * 8)), "expected a dtype"),
     "text beyond Unicode": (
         trials_with(
             array(dtype("U1", (3, "<", None, None, None, 4, 4, 8)), (1,), b"\xff\xff\xff\x7f")
@@ -267,7 +270,7 @@ ATTACKS = {
         trials_with(name("dill._dill", "_create_array") + LAUGHS + b"NN\x87R"),
         "expected a class or function",
     ),
-    "billion laughs as joblib's word": (trials_with(JOBLIB + LAUGHS + b"Nsb"), "str belongs"),
+    "billion laughs as joblib's word": (trials_with(JOBLIB + LAUGHS + b"Nsb"), "expected str"),
     "billion laughs as joblib's class": (
         trials_with(JOBLIB + text("subclass") + LAUGHS + b"sb"),
         "expected a class or function",
