@@ -27,7 +27,7 @@ KINDS = {
     "rate_limit": "answer 403 userRateLimitExceeded (or `status`) above `per_second` a user",
     "quota": "answer 403 storageQuotaExceeded to every upload and create",
     "expire": "let the caller's token expire with this call: 401 until it is refreshed",
-    "outage": "reset every connection, or answer `status`, while the rule stands",
+    "outage": "reset every connection, or answer `status`, while the rule is active",
     "list_lag": "show changes in lists up to `seconds` late, each by its own delay",
 }
 

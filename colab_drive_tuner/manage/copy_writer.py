@@ -188,11 +188,11 @@ def _write_except_first_record(
     first, *others = chain.records
     with (
         ThreadPoolExecutor(_PARALLEL_WRITES, "cdt-copy") as pool,
-        progress_bar(f"Copying {original.name}", " records") as seen,
+        progress_bar(f"Copying {original.name}", " records") as progress,
     ):
         for count, _ in enumerate(pool.map(write, others), 1):
-            if seen is not None:
-                seen(count, len(others))
+            if progress is not None:
+                progress(count, len(others))
     copier.models(lambda epoch: chain.epochs.get(epoch, epoch))
     unfinished = {e.tid for e in chain.history.unfinished if isinstance(e.tid, int)}
     copier.backups(unfinished, journal.epoch, chain.epochs[journal.epoch])
@@ -262,7 +262,7 @@ def _require_unchanged(original: HeldSearch, content: _Content) -> None:
 
 
 def _require_unique(target: Store, name: str, first: str) -> None:
-    """Raise `UsageError` if a search with that name was created in the target meanwhile."""
+    """Raise `UsageError` if a search with that name was created in the target during the copy."""
     found = find_folder(target, name)
     if found is not None and found.first != first:
         raise UsageError(

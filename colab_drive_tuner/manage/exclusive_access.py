@@ -43,7 +43,7 @@ class HeldSearch:
     gone: threading.Event = field(default_factory=threading.Event)
     """Set once the folder is in the trash: there is no claim left to release."""
     reason: ClaimReason = ClaimReason.RELEASED
-    """How the last session ended, if this process can only read the search."""
+    """If this process can only read the search: whether its last session ended by itself."""
 
     @property
     def name(self) -> str:

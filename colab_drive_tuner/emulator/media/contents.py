@@ -117,7 +117,7 @@ async def empty(database: Database) -> Received:
 
 
 def copy_blob(database: Database, blob: str) -> str:
-    """Create a hard link to a content."""
+    """Store a content under a second name: as a hard link, or a copy if the disk has none."""
     name = secrets.token_hex(16)
     target = database.blobs / name
     try:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ..queries.fields import Selection, prune
 from ..state import access
 from ..state.database import Database, stored_bytes
-from ..state.model import FOLDER, GOOGLE, SHORTCUT, Caller, Node, person_id
+from ..state.model import FOLDER, GOOGLE, SHORTCUT, Caller, Node, display_name, person_id
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,9 @@ def rfc3339(ms: int) -> str:
 
 def user(view: View, email: str) -> dict[str, Any]:
     """Return a User resource."""
-    name = email.partition("@")[0].replace(".", " ").title()
     return {
         "kind": "drive#user",
-        "displayName": name,
+        "displayName": display_name(email),
         "me": email == view.caller.email,
         "permissionId": person_id(email),
         "emailAddress": email,
@@ -180,9 +179,7 @@ def _shared(view: View, node: Node) -> bool:
 
 def _export_links(_: View, node: Node) -> dict[str, str] | None:
     # Docs Editors formats cannot be downloaded, and the emulator has no converter.
-    return (
-        {} if node.mime_type.startswith(GOOGLE) and node.mime_type == GOOGLE + "document" else None
-    )
+    return {} if node.mime_type == GOOGLE + "document" else None
 
 
 FIELDS: dict[str, Callable[[View, Node], Any]] = {

@@ -114,6 +114,11 @@ class Node:
         return replace(self, version=self.version + 1, **changes)
 
 
+def display_name(email: str) -> str:
+    """Return a person's name derived from the address."""
+    return email.partition("@")[0].replace(".", " ").title()
+
+
 def is_service_account(email: str) -> bool:
     """Whether the address is that of a service account."""
     return email.endswith(".gserviceaccount.com")
@@ -136,7 +141,7 @@ class Account:
     @property
     def name(self) -> str:
         """A display name derived from the address."""
-        return self.email.split("@")[0].replace(".", " ").title()
+        return display_name(self.email)
 
 
 @dataclass(frozen=True)

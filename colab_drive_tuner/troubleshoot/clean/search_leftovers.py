@@ -147,7 +147,7 @@ def _leftovers_of(store: Store, name: str) -> Iterator[Leftover]:
 
 
 def _empty_search(store: Store, name: str, folder: SearchFolder) -> Iterator[Leftover]:
-    """Yield a folder in which no record was ever written; records may not have been deleted."""
+    """Yield a folder in which no record was ever written, but none whose records were deleted."""
     if folder.duplicates or not _is_settled(store, folder):
         return
     salvaged = salvage_folder(store, folder)
@@ -188,7 +188,7 @@ def _is_snapshot(store: Store, entry_id: str) -> bool:
 def _old_files(
     store: Store, folder: SearchFolder, name: str, kind: str, reason: str, old: list[str]
 ) -> Iterator[Leftover]:
-    """Yield one leftover that stands for all old files of a kind, if there are any."""
+    """Yield one leftover for all old files of a kind, if there are any."""
     if old:
         yield Leftover(
             kind=f"old {kind}",

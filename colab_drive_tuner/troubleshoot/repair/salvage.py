@@ -129,7 +129,7 @@ def salvage_folder(store: Store, folder: SearchFolder) -> SalvagedFolder:
     present: set[str] = set()
     with (
         parallel_readers("cdt-salvage") as readers,
-        progress_bar("Reading all files of the search", " files") as seen,
+        progress_bar("Reading all files of the search", " files") as progress,
     ):
         while wanted:
             batch, wanted = sorted(wanted), set()
@@ -139,8 +139,8 @@ def salvage_folder(store: Store, folder: SearchFolder) -> SalvagedFolder:
             for count, (entry_id, (content, trouble)) in enumerate(
                 zip(batch, contents, strict=True), 1
             ):
-                if seen is not None:
-                    seen(read + count, len(tried))
+                if progress is not None:
+                    progress(read + count, len(tried))
                 if trouble:
                     found.unreadable.append(trouble)
                 if content is None:
