@@ -18,7 +18,7 @@ from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 from colab_drive_tuner.hyperas import compat as hyperas_compat
 from colab_drive_tuner.journal import claim_search
 from colab_drive_tuner.journal.folder.lookup import find_folder
-from colab_drive_tuner.rerun.runs import Run, keep_run
+from colab_drive_tuner.rerun.runs import Run, record_run
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.text import visible
@@ -68,7 +68,7 @@ def store(drive_emulator: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Driv
     theirs.delete_all()
     monkeypatch.setattr(claim_search, "Claimant", honest)
     for name in ("mine", "damaged"):
-        keep_run(store, dataclasses.replace(RUN, search=name), None, HOSTILE)
+        record_run(store, dataclasses.replace(RUN, search=name), None, HOSTILE)
     damaged = find_folder(store, "damaged")
     records = [entry for entry in store.list(damaged.records) if "record-000001" in entry.name]
     store.replace(records[0].id, HOSTILE.encode())

@@ -154,9 +154,9 @@ def status(
             show_running(searches[0].running)
         show_runs(runs or [])
     if exit_code and name:
-        from colab_drive_tuner.rerun.exit_code import read_verdict
+        from colab_drive_tuner.rerun.exit_code import read_rerun_status
 
-        raise typer.Exit(read_verdict(store, name).outcome)
+        raise typer.Exit(read_rerun_status(store, name).exit_code)
 
 
 @app.command()

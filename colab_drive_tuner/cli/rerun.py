@@ -156,7 +156,7 @@ def rerun(
         colab-drive-tuner rerun train.ipynb --search mnist-cnn --loop
         colab-drive-tuner rerun train.ipynb --search mnist-cnn --on colab --gpu T4
     """
-    from colab_drive_tuner.rerun.exit_code import Outcome
+    from colab_drive_tuner.rerun.exit_code import ExitCode
     from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished
     from colab_drive_tuner.rerun.stopping import StoppedError
     from colab_drive_tuner.search.spec.arguments import parse_duration
@@ -177,14 +177,14 @@ def rerun(
         echo(f"colab-drive-tuner: {stopped}", err=True)
         raise typer.Exit(128 + stopped.signum) from None
     if as_json:
-        outcome = verdict.outcome.name.lower()
+        outcome = verdict.exit_code.name.lower()
         facts = {"search": search, "outcome": outcome, "done": verdict.done}
         echo_json(facts | {"message": verdict.message})
     else:
-        echo(verdict.message, err=verdict.outcome is Outcome.FAILED)
-    if scheduled and verdict.outcome is Outcome.FINISHED:
+        echo(verdict.message, err=verdict.exit_code is ExitCode.FAILED)
+    if scheduled and verdict.exit_code is ExitCode.FINISHED:
         notify_of(as_json)(f"To remove its schedule: colab-drive-tuner schedule remove {search!r}")
-    raise typer.Exit(verdict.outcome)
+    raise typer.Exit(verdict.exit_code)
 
 
 def _store(context: typer.Context, options: RunOptions) -> "Store":

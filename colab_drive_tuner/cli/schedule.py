@@ -57,13 +57,13 @@ def add(
     from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
     from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
     from colab_drive_tuner.rerun.program import load_program
-    from colab_drive_tuner.rerun.schedulers.plan import Plan, find_scheduler, parse_every
+    from colab_drive_tuner.rerun.schedulers.plan import Plan, find_scheduler, parse_interval
     from colab_drive_tuner.search.spec.arguments import parse_duration
 
     check_name(search)
     max_seconds = parse_duration(options.max_time)
     store = str(Path(context.obj).resolve()) if context.obj else None
-    plan = Plan(search, program, parse_every(every), options.words(), store)
+    plan = Plan(search, program, parse_interval(every), options.words(), store)
 
     def show_and_install(text: str, install: Callable[[], str]) -> None:
         if not as_json:

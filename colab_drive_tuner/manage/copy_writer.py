@@ -46,7 +46,7 @@ from colab_drive_tuner.manage.chain_copy import (
 from colab_drive_tuner.manage.exclusive_access import HeldSearch, Notify, require_own_folder
 from colab_drive_tuner.progress_line import progress_bar
 from colab_drive_tuner.rerun.runs import FOLDER as RUNS
-from colab_drive_tuner.rerun.runs import RUN_MARKS, run_files
+from colab_drive_tuner.rerun.runs import RUN_PROPERTIES, run_files
 from colab_drive_tuner.search.trials.trials_pickle import TrialsExport
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
@@ -127,7 +127,7 @@ def _read_search(original: HeldSearch) -> _Content:
             f"{error} Nothing was copied: rebuild the search from its readable files with "
             f"{store.command('repair', name)}, then copy it."
         ) from error
-    runs = [entry for entry in run_files(store, name) if RUN_MARKS[0] in entry.properties]
+    runs = [entry for entry in run_files(store, name) if RUN_PROPERTIES[0] in entry.properties]
     files = [*store.list(folder.records), *model_files(store, folder.id), *runs]
     size = sum(entry.size for entry in (*files, *backup_files(store, folder.id)))
     return _Content(merge_trial_records(records), head, runs, size)
@@ -200,7 +200,7 @@ def _write_except_first_record(
         home = copier.target_folder(RUNS)
         with scratch_file() as path:
             for entry in content.runs:
-                copier.file(entry, path, home, {}, keep=RUN_MARKS)
+                copier.file(entry, path, home, {}, keep=RUN_PROPERTIES)
     if chain.history.trials:  # an Optuna study has none
         exported = TrialsExport()(chain.history)
         copier.create(exported, name=EXPORT_NAME, parent=folder.id, entry_id=folder.export)

@@ -1,6 +1,6 @@
-"""Scheduled reruns: where a search is unfinished, its notebook is run once more.
+"""Scheduled reruns: run the notebook of a search again while the search is unfinished.
 
-`outcome` has the verdict on a search, `rerunner` runs its notebook once or until it is finished,
-`lock` keeps two machines from doing so at once, and `runs` is the log. `runners` and `enterprise`
-are where it can run; `schedulers` have it done every so often.
+`exit_code` maps the status of a search to an exit code, `rerunner` runs the notebook once or until
+the search is finished, `lock` prevents simultaneous reruns on two machines, and `runs` is the log
+of runs. `runners` and `enterprise` run the notebook; `schedulers` start it at intervals.
 """

@@ -1,8 +1,8 @@
-"""`drive://` for papermill: notebooks are read from Google Drive, and written there.
+"""papermill handler of `drive://` paths, which reads and writes notebooks in Google Drive.
 
-`drive://Folder/nb.ipynb` is a path in My Drive; `drive://id/ID` a file's id. papermill writes the
-notebook anew before and after every cell: what it writes within a few seconds goes up once, in the
-background, and the last of it when the process ends.
+`drive://Folder/nb.ipynb` is a path in My Drive; `drive://id/ID` names a file by its id. papermill
+writes the whole notebook before and after every cell, so writes are throttled: within an interval
+only the latest version is uploaded, in the background, and the last one when the process ends.
 """
 
 import atexit
@@ -27,13 +27,13 @@ _PAUSE_SECONDS = 10.0
 
 
 class DriveHandler:
-    """Handler of `drive://` paths, with the methods that papermill calls."""
+    """Handler of `drive://` paths, with the interface that papermill expects."""
 
     def __init__(self, pause: float = _PAUSE_SECONDS) -> None:
         self._pause = pause
         self._client: DriveClient | None = None
         self._ids: dict[str, str] = {}
-        self._waiting: dict[str, bytes] = {}
+        self._pending: dict[str, bytes] = {}
         self._timer: threading.Timer | None = None
         self._failed: ColabDriveTunerError | None = None
         self._last = 0.0
@@ -41,7 +41,7 @@ class DriveHandler:
         self._sending = threading.Lock()
 
     def read(self, path: str) -> str:
-        """The notebook's text; raises `NotebookNotFoundError`, `AmbiguousNotebookError`."""
+        """Return the notebook's text; raise `NotebookNotFoundError` or `AmbiguousNotebookError`."""
         self.flush()
         found = self._find(path)
         if found is None:
@@ -51,17 +51,17 @@ class DriveHandler:
         return self._drive().download(found).decode("utf-8")
 
     def write(self, buf: str, path: str) -> None:
-        """Keep the notebook: soon, and what came in between not at all.
+        """Schedule an upload of the notebook, in place of an earlier version not yet uploaded.
 
-        Raises where Drive has refused an earlier write. One that could not reach Drive is made good
-        by the next, or when the process ends.
+        Raises the error of an earlier upload that Drive refused. An upload that could not reach
+        Drive is repeated with the next one, or when the process ends.
         """
         with self._lock:
             if self._failed is not None:
                 failed, self._failed = self._failed, None
-                self._waiting.clear()
+                self._pending.clear()
                 raise failed
-            self._waiting[path] = buf.encode("utf-8")
+            self._pending[path] = buf.encode("utf-8")
             if self._timer is None:
                 atexit.unregister(self.flush)
                 atexit.register(self.flush)
@@ -71,35 +71,35 @@ class DriveHandler:
                 self._timer.start()
 
     def listdir(self, path: str) -> list[str]:
-        """The paths of the notebooks in a folder."""
+        """List the paths of the notebooks in a folder."""
         folder = self._drive().folder(path.removeprefix(SCHEME) or "My Drive", create=False)
         names = [file.name for file in self._drive().list_folder(folder.id)]
         return [f"{path.rstrip('/')}/{name}" for name in names if name.endswith(".ipynb")]
 
     def pretty_path(self, path: str) -> str:
-        """The path as people are shown it."""
+        """Return the path for display."""
         return path
 
     def flush(self) -> None:
-        """Send what waits, now; raises where Drive refuses."""
+        """Upload pending notebooks now; raise if Drive refuses one."""
         with self._sending:
             with self._lock:
                 if self._timer is not None:
                     self._timer.cancel()
                     self._timer = None
-                waiting = dict(self._waiting)
-            for path, content in waiting.items():
+                pending = dict(self._pending)
+            for path, content in pending.items():
                 self._send(path, content)
                 with self._lock:
-                    if self._waiting.get(path) is content:  # else something newer waits by now
-                        del self._waiting[path]
+                    if self._pending.get(path) is content:  # otherwise a newer version is pending
+                        del self._pending[path]
             self._last = time.monotonic()
 
     def _send_later(self) -> None:
         try:
             self.flush()
         except UnavailableError:
-            return  # it still waits
+            return  # still pending
         except ColabDriveTunerError as error:
             self._failed = error
 
@@ -124,12 +124,12 @@ class DriveHandler:
             drive = self._drive()
             try:
                 parent = drive.folder(folder or "My Drive", create=False)
-            except FileNotFoundError:  # one of ours
+            except FileNotFoundError:  # the package's NotFoundError is one
                 return None
             files = [file for file in drive.list_folder(parent.id, name) if not file.is_folder]
             if len(files) > 1:
                 ids = ", ".join(f"{SCHEME}id/{file.id}" for file in files)
-                raise AmbiguousNotebookError(f"{len(files)} files are {path}; choose one: {ids}.")
+                raise AmbiguousNotebookError(f"{len(files)} files match {path}; choose one: {ids}.")
             if not files:
                 return None
             self._ids[path] = files[0].id
@@ -144,4 +144,4 @@ class DriveHandler:
 
 
 handler = DriveHandler()
-"""The one that papermill is given by the entry point `papermill.io`."""
+"""The handler that the entry point `papermill.io` registers."""

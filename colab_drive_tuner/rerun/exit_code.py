@@ -1,4 +1,4 @@
-"""Verdict on a search, as an exit code that schedulers understand."""
+"""Exit codes of `rerun` and `status --exit-code`, computed from the status of a search."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -8,7 +8,7 @@ from colab_drive_tuner.search.results.read_search import open_journal, status_of
 from colab_drive_tuner.store.protocol import Store
 
 
-class Outcome(IntEnum):
+class ExitCode(IntEnum):
     """Exit codes of `rerun` and of `status --exit-code` (69 and 75 as in sysexits.h)."""
 
     FINISHED = 0
@@ -18,39 +18,39 @@ class Outcome(IntEnum):
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How a search stands, for schedulers and for people."""
+class RerunStatus:
+    """Status of a search, as an exit code for schedulers and a message for people."""
 
-    outcome: Outcome
+    exit_code: ExitCode
     message: str
     done: int = 0
-    """Trials that have ended."""
+    """Number of trials that have ended."""
     account: str | None = None
-    """Whose search it is: the account of its last owner; None: nobody's yet."""
+    """The account of the search's last owner; None if it has had no owner."""
 
 
-def read_verdict(store: Store, name: str, *, own_run_ended: bool = False) -> Verdict:
-    """The verdict on a search, which is only read; one that does not exist yet is unfinished.
+def read_rerun_status(store: Store, name: str, *, own_run_ended: bool = False) -> RerunStatus:
+    """Read the status of a search; one that does not exist yet is unfinished.
 
     Args:
-        store: Where the search is kept.
+        store: The store that holds the search.
         name: The search's name.
-        own_run_ended: Whether a run of ours has just ended: its kernel's lease may still look
-            alive, and its holder is then not taken for somebody else.
+        own_run_ended: Whether a run of this process has just ended. The lease of its kernel may not
+            have expired yet, so a held search is then not reported as busy.
     """
     try:
         journal = open_journal(store, name)
     except SearchNotFoundError:
-        return Verdict(Outcome.UNFINISHED, f"Search {name!r} has not begun.")
+        return RerunStatus(ExitCode.UNFINISHED, f"Search {name!r} has not begun.")
     status = status_of(store, name, journal)
     progress = f"{status.progress} trials done"
     if status.stopped:
         progress += f", stopped: {status.stopped}"
     if status.finished:
-        outcome, message = Outcome.FINISHED, f"Search {name!r} is finished: {progress}."
+        code, message = ExitCode.FINISHED, f"Search {name!r} is finished: {progress}."
     elif status.held and not own_run_ended:
-        outcome = Outcome.BUSY
+        code = ExitCode.BUSY
         message = f"Search {name!r} is running ({progress}): {status.holder}."
     else:
-        outcome, message = Outcome.UNFINISHED, f"Search {name!r} is unfinished: {progress}."
-    return Verdict(outcome, message, status.done, journal.account)
+        code, message = ExitCode.UNFINISHED, f"Search {name!r} is unfinished: {progress}."
+    return RerunStatus(code, message, status.done, journal.account)

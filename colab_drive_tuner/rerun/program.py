@@ -1,8 +1,7 @@
-"""Programs to rerun: a notebook (a file, or one in Drive as `drive://...`) or a Python script.
+"""Programs to rerun: a notebook (a file, or `drive://...` for one in Drive) or a Python script.
 
-Where a kernel has to run a script, the script becomes a notebook of one cell. Which cell failed is
-read from the executed notebook, never from an exit code: Colab's command line exits 0 whatever the
-cells raised.
+To run in a kernel, a script is converted to a notebook with one cell. Failures are read from the
+executed notebook, not from an exit code: Colab's command line exits 0 even if a cell raised.
 """
 
 import json
@@ -13,7 +12,7 @@ from typing import Any
 
 from colab_drive_tuner.errors import NotebookError, NotebookNotFoundError, UsageError
 from colab_drive_tuner.notebook.cells import code_cell, new_notebook
-from colab_drive_tuner.rerun.exit_code import Outcome
+from colab_drive_tuner.rerun.exit_code import ExitCode
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _OURS = "colab-drive-tuner"
@@ -22,23 +21,23 @@ _BUSY = {"SearchBusyError", "SearchTakenOverError"}
 
 @dataclass(frozen=True)
 class Program:
-    """A notebook or script, as it was when it was loaded."""
+    """A notebook or script, with its content at the time of loading."""
 
     name: str
-    """What the user called it."""
+    """The name that the user gave."""
     content: bytes
     folder: Path
-    """Where it runs on this machine."""
+    """Its working directory on this machine."""
     file: Path | None = None
-    """The file that it was read from; None for one in Drive."""
+    """The file that it was read from; None for a notebook in Drive."""
 
     @property
     def is_script(self) -> bool:
-        """Whether it is Python source, and no notebook."""
+        """Whether it is Python source rather than a notebook."""
         return self.name.endswith(".py")
 
     def notebook(self) -> dict[str, Any]:
-        """It as a notebook of version 4."""
+        """Return it as a notebook of version 4; raise `NotebookError` if it is not one."""
         if self.is_script:
             return new_notebook(self.content.decode())
         try:
@@ -47,22 +46,22 @@ class Program:
             found = None
         if not isinstance(found, dict) or not isinstance(found.get("cells"), list):
             raise NotebookError(
-                f"{self.name} is not a notebook of version 4: save it anew in Jupyter."
+                f"{self.name} is not a notebook of version 4: save it again in Jupyter."
             )
         return found
 
 
 @dataclass(frozen=True)
 class CellError:
-    """The error that ended a run early."""
+    """The error that ended a run."""
 
     message: str
-    """The cell and its traceback."""
-    outcome: Outcome
+    """The cell's number and traceback."""
+    exit_code: ExitCode
 
 
 def load_program(name: str) -> Program:
-    """Read what is to be rerun; raises `NotebookError` where it is not there, or no notebook."""
+    """Read a notebook or script; raise `NotebookError` if it is missing or invalid."""
     program = _read(name)
     if not program.is_script:
         program.notebook()
@@ -86,7 +85,7 @@ def _read(name: str) -> Program:
 
 
 def with_first_cells(notebook: dict[str, Any], *sources: str) -> dict[str, Any]:
-    """The notebook with cells of ours in front; its own cells are left as they are."""
+    """Return a copy of the notebook with tagged cells in front of its own cells."""
     cells = [code_cell(source, f"colab-drive-tuner-{n}") for n, source in enumerate(sources)]
     for cell in cells:
         cell["metadata"] = {"tags": [_OURS]}
@@ -94,9 +93,9 @@ def with_first_cells(notebook: dict[str, Any], *sources: str) -> dict[str, Any]:
 
 
 def find_error(executed: Path) -> CellError | None:
-    """The first cell that raised, by its number in the notebook as it was before cells were added.
+    """Return the error of the first cell that raised, numbered as in the original notebook.
 
-    A script's `sys.exit` with one of our codes is its good end.
+    `sys.exit` with the code of a finished or unfinished search is not an error.
     """
     notebook = json.loads(executed.read_bytes())
     number = 0
@@ -115,5 +114,5 @@ def find_error(executed: Path) -> CellError | None:
             traceback = _COLOURS.sub("", "\n".join(output.get("traceback", [])))
             message = f"Cell {number} raised {name}: {value}\n{traceback}"
             busy = name in _BUSY or (name == "SystemExit" and value == "69")
-            return CellError(message, Outcome.BUSY if busy else Outcome.FAILED)
+            return CellError(message, ExitCode.BUSY if busy else ExitCode.FAILED)
     return None

@@ -1,8 +1,8 @@
 """Rerun of a search's notebook if the search is unfinished, once or until it is finished.
 
-The order makes it safe to run twice and cheap when there is nothing to do: the program is read,
-whatever the search says, so that a schedule of one that is not there fails; the verdict on the
-search comes next, then the lock, then the outcome of earlier runs; only then is anything started.
+A rerun first loads the program, so that a schedule of a missing program always fails. Next it reads
+the status of the search, takes the lock and checks the results of earlier runs. Only then does it
+start a run, so that a superfluous rerun is safe and cheap.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.local_files import scratch_folder
-from colab_drive_tuner.rerun.exit_code import Outcome, Verdict, read_verdict
+from colab_drive_tuner.rerun.exit_code import ExitCode, RerunStatus, read_rerun_status
 from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
 from colab_drive_tuner.rerun.program import CellError, load_program
 from colab_drive_tuner.rerun.runners.runner import Runner, RunTask
-from colab_drive_tuner.rerun.runs import Run, RunEnd, fruitless, keep_run, read_runs
-from colab_drive_tuner.rerun.stopping import StoppedError, Stops
+from colab_drive_tuner.rerun.runs import Run, RunEnd, count_fruitless, read_runs, record_run
+from colab_drive_tuner.rerun.stopping import StoppedError, StopSignals
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 
@@ -34,19 +34,20 @@ FIRST_PAUSE, LONGEST_PAUSE = 30.0, 1800.0
 
 @dataclass
 class Rerunner:
-    """A program that is run again, the search that it works on, and the runner that runs it.
+    """Runs the program of a search with a runner, if the search is unfinished.
 
     Attributes:
-        store: Where the search is kept.
+        store: The store that holds the search.
         program: A notebook, a script, or a notebook in Drive (`drive://...`).
         search: The search's name.
-        runner: Runs the program once.
-        max_seconds: How long one run may take; its search starts nothing that would take longer.
-            None: without a limit.
-        give_up_after: Runs without a new trial after which nothing is started any more; 0: never.
-        notify: Called with sentences for the user.
-        sleep: Waits so many seconds.
-        stops: The signals that end a run.
+        runner: The runner, which runs the program once.
+        max_seconds: Time limit of a run; the search starts no trial that would exceed it. None: no
+            limit.
+        give_up_after: Number of successive runs without a new trial after which no run is started;
+            0: no limit.
+        notify: Function that shows a message to the user.
+        sleep: Function that waits for a number of seconds.
+        stop_signals: The signals that end a run.
     """
 
     store: Store
@@ -57,86 +58,91 @@ class Rerunner:
     give_up_after: int = 3
     notify: Callable[[str], None] = print
     sleep: Callable[[float], None] = time.sleep
-    stops: Stops = field(default_factory=Stops)
+    stop_signals: StopSignals = field(default_factory=StopSignals)
 
-    def once(self) -> Verdict:
-        """Run the program once if its search is unfinished and nobody else runs it.
+    def once(self) -> RerunStatus:
+        """Run the program once, if its search is unfinished and not running elsewhere.
 
         Returns:
-            The verdict on the search afterwards; its message says what happened.
+            The status of the search afterwards, with a message that says what happened.
 
         Raises:
             AccountMismatchError: The search belongs to another account.
-            NotebookError: There is no such program.
+            NotebookError: The program is missing or invalid.
         """
-        with self.stops.raising():
+        with self.stop_signals.raising():
             program = load_program(self.program)
-            verdict = read_verdict(self.store, self.search)
-            if verdict.outcome is not Outcome.FINISHED:
-                _check_account(self.search, verdict.account, self.store.account)
-            if verdict.outcome is not Outcome.UNFINISHED:
-                return verdict
+            status = read_rerun_status(self.store, self.search)
+            if status.exit_code is not ExitCode.FINISHED:
+                _check_account(self.search, status.account, self.store.account)
+            if status.exit_code is not ExitCode.UNFINISHED:
+                return status
             try:
                 with rerun_lock(self.store, self.search, self.sleep), scratch_folder() as folder:
-                    given_up = self.given_up(verdict)
+                    given_up = self.given_up(status)
                     if given_up is not None:
                         return given_up
                     began = time.time()
                     deadline = None if self.max_seconds is None else began + self.max_seconds
                     task = RunTask(
-                        program, self.search, folder, self.stops, deadline, _environment(self.store)
+                        program,
+                        self.search,
+                        folder,
+                        self.stop_signals,
+                        deadline,
+                        _environment(self.store),
                     )
                     self.runner.check(task)
-                    self.notify(f"{verdict.message} Running {self.program} on {self.runner.name}.")
-                    return self._run(task, verdict, began)
+                    self.notify(f"{status.message} Running {self.program} on {self.runner.name}.")
+                    return self._run(task, status, began)
             except RerunLockedError as elsewhere:
-                return Verdict(Outcome.BUSY, str(elsewhere), done=verdict.done)
+                return RerunStatus(ExitCode.BUSY, str(elsewhere), done=status.done)
 
-    def given_up(self, verdict: Verdict) -> Verdict | None:
-        """The verdict of a search whose last runs were all in vain; None while it may be run."""
+    def given_up(self, status: RerunStatus) -> RerunStatus | None:
+        """Return a failed status if the last runs ended no trial; None if the search may be run."""
         if not self.give_up_after:
             return None
-        count = fruitless(read_runs(self.store, self.search), verdict.done)
+        count = count_fruitless(read_runs(self.store, self.search), status.done)
         if count < self.give_up_after:
             return None
-        return Verdict(
-            Outcome.FAILED,
-            f"{verdict.message} The last {count} runs ended no trial, so nothing was started: see "
+        return RerunStatus(
+            ExitCode.FAILED,
+            f"{status.message} The last {count} runs ended no trial, so nothing was started: see "
             f"{self.store.command('status', self.search)} and the notebooks in its runs/. To try "
-            "once more, add --give-up-after 0.",
-            done=verdict.done,
+            "again, add --give-up-after 0.",
+            done=status.done,
         )
 
-    def _run(self, task: RunTask, before: Verdict, began: float) -> Verdict:
+    def _run(self, task: RunTask, before: RerunStatus, began: float) -> RerunStatus:
         ended = None
         try:
             error = self.runner.run(task)
         except RuntimeLostError as lost:
-            error = CellError(str(lost), Outcome.UNFINISHED)
+            error = CellError(str(lost), ExitCode.UNFINISHED)
         except NoRuntimeError as refused:
-            error, ended = CellError(str(refused), Outcome.FAILED), RunEnd.NOT_STARTED
+            error, ended = CellError(str(refused), ExitCode.FAILED), RunEnd.NOT_STARTED
         except NotebookRunError as failure:
-            error = CellError(str(failure), Outcome.FAILED)
+            error = CellError(str(failure), ExitCode.FAILED)
         except StoppedError as stopped:
             after = before
-            with self.stops.ignored():
+            with self.stop_signals.ignored():
                 with contextlib.suppress(ColabDriveTunerError):
-                    after = read_verdict(self.store, self.search, own_run_ended=True)
+                    after = read_rerun_status(self.store, self.search, own_run_ended=True)
                 self._note(task, before, after, began, RunEnd.STOPPED)
             raise stopped from None
-        with self.stops.deferred():
-            after = read_verdict(self.store, self.search, own_run_ended=True)
+        with self.stop_signals.deferred():
+            after = read_rerun_status(self.store, self.search, own_run_ended=True)
             if error is not None:
                 message = f"{error.message.strip()}\n{after.message}"
-                vanished = error.outcome is Outcome.UNFINISHED
-                after = Verdict(
-                    after.outcome if vanished else error.outcome, message, done=after.done
+                vanished = error.exit_code is ExitCode.UNFINISHED
+                after = RerunStatus(
+                    after.exit_code if vanished else error.exit_code, message, done=after.done
                 )
-            self._note(task, before, after, began, ended or RunEnd(after.outcome.name.lower()))
+            self._note(task, before, after, began, ended or RunEnd(after.exit_code.name.lower()))
         return after
 
     def _note(
-        self, task: RunTask, before: Verdict, after: Verdict, began: float, ended: RunEnd
+        self, task: RunTask, before: RerunStatus, after: RerunStatus, began: float, ended: RunEnd
     ) -> None:
         run = Run(
             search=self.search,
@@ -148,61 +154,61 @@ class Rerunner:
             ended=ended,
         )
         try:
-            keep_run(self.store, run, task.result_file(), after.message)
+            record_run(self.store, run, task.result_file(), after.message)
         except ColabDriveTunerError as error:
-            # The search is what counts, and it is as it is: that a note is missing is no failure.
-            self.notify(f"This run could not be noted in the search's runs/: {error}")
+            # The search itself is unaffected, so a missing log entry is not a failure.
+            self.notify(f"This run could not be recorded in the search's runs/: {error}")
 
 
-def rerun_until_finished(rerunner: Rerunner) -> Verdict:
-    """Run again and again until the search is finished, or several runs ended no trial.
+def rerun_until_finished(rerunner: Rerunner) -> RerunStatus:
+    """Run the program repeatedly until the search is finished, or the rerunner gives up.
 
-    After a run that ended trials the next follows at once; else pauses double from half a minute to
-    half an hour.
+    After a run that ended trials the next one starts at once; otherwise pauses double from 30
+    seconds to 30 minutes.
 
     Args:
         rerunner: The program, its search and its runner.
 
     Returns:
-        The last verdict.
+        The last status.
     """
     pause = FIRST_PAUSE
     while True:
         progress = False
         try:
-            before = read_verdict(rerunner.store, rerunner.search).done
-            verdict = rerunner.once()
-            if verdict.outcome is Outcome.FINISHED:
-                return verdict
-            if verdict.outcome is Outcome.FAILED and rerunner.given_up(verdict) is not None:
-                return verdict
-            progress = verdict.done > before
-        except UnavailableError as away:  # an outage is something to wait for, too
-            verdict = Verdict(Outcome.UNFINISHED, str(away))
+            before = read_rerun_status(rerunner.store, rerunner.search).done
+            status = rerunner.once()
+            if status.exit_code is ExitCode.FINISHED:
+                return status
+            if status.exit_code is ExitCode.FAILED and rerunner.given_up(status) is not None:
+                return status
+            progress = status.done > before
+        except UnavailableError as outage:  # wait until it is over
+            status = RerunStatus(ExitCode.UNFINISHED, str(outage))
         if progress:
             pause = FIRST_PAUSE
             continue
-        rerunner.notify(f"{verdict.message} Trying again in {pause:.0f} s.")
-        with rerunner.stops.raising():
+        rerunner.notify(f"{status.message} Trying again in {pause:.0f} s.")
+        with rerunner.stop_signals.raising():
             rerunner.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def _check_account(search: str, owner: str | None, account: str) -> None:
-    """Refuse before anything is started what the journal would refuse later."""
+    """Refuse a search of another account before a run is started; the journal would refuse it."""
     if owner not in (None, account):
         owner = visible(owner)
         raise AccountMismatchError(
-            f"Search {search!r} belongs to {owner}, and this rerun is {account}: give it "
-            f"credentials of {owner} (see docs/scheduling.md), or begin a search of its own."
+            f"Search {search!r} belongs to {owner}, but this rerun is signed in as {account}: use "
+            f"credentials of {owner} (see docs/scheduling.md), or begin another search."
         )
 
 
 def _environment(store: Store) -> Mapping[str, str]:
-    """The variables by which a run finds the store."""
+    """Return the environment variables through which a run finds the store."""
     if store.environment is None:
         raise UsageError(
-            f"{store.location} ends with this process, and a run is another one: keep the search "
-            f"in a folder or in Drive."
+            f"{store.location} exists only in this process, but a run is another process: keep the "
+            "search in a folder or in Drive."
         )
     return store.environment

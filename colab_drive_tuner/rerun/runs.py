@@ -1,7 +1,7 @@
-"""The log of runs: one small file in `runs/` for each, an executed notebook where there is one.
+"""Log of runs: one file per run in `runs/`, the executed notebook or else a message.
 
-What `status` shows of a run (when, where, how long, how many trials, how it ended) are properties
-of that file, so that one listing shows them all and no file is downloaded.
+The facts that `status` shows of a run (start, runner, duration, number of trials, how it ended) are
+properties of its file, so that one listing shows all runs without a download.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ _BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH = (
     "cdt_began", "cdt_where", "cdt_seconds", "cdt_trials", "cdt_done", "cdt_ended", "cdt_search",
 )  # fmt: skip
 
-RUN_MARKS = (_BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH)
+RUN_PROPERTIES = (_BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH)
 """The properties of a run's file."""
 
 
 class RunEnd(StrEnum):
-    """How a run ended."""
+    """The way a run ended."""
 
     FINISHED = "finished"
     UNFINISHED = "unfinished"
@@ -35,8 +35,8 @@ class RunEnd(StrEnum):
     NOT_STARTED = "not started"
 
 
-NO_EVIDENCE = (RunEnd.BUSY, RunEnd.STOPPED, RunEnd.NOT_STARTED)
-"""Ends that say nothing about whether the program works."""
+INCONCLUSIVE = (RunEnd.BUSY, RunEnd.STOPPED, RunEnd.NOT_STARTED)
+"""Ends that do not show whether the program works."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Run:
     """One run of a notebook or script.
 
     Attributes:
-        search: The name of the search that it worked on.
-        began: Seconds since 1970, by the clock of the machine that started it.
+        search: The name of its search.
+        began: Its start in seconds since 1970, by the clock of the machine that started it.
         where: The name of its runner.
-        seconds: How long it took.
-        trials: How many trials ended in it.
-        done: How many had ended when it was over.
-        ended: How it ended.
+        seconds: Its duration.
+        trials: Number of trials that ended during the run.
+        done: Number of trials of the search that had ended by its end.
+        ended: The way it ended.
         url: The executed notebook.
     """
 
@@ -64,10 +64,10 @@ class Run:
     url: str = ""
 
 
-def keep_run(store: Store, run: Run, executed: Path | None, message: str = "") -> None:
-    """Note a run in the search's `runs/`; without an executed notebook, the message take its place.
+def record_run(store: Store, run: Run, executed: Path | None, message: str = "") -> None:
+    """Record a run in the search's `runs/`, with the executed notebook or else the message.
 
-    A search that does not exist yet has no folder: its runs are noted in the store's own `runs/`.
+    Runs of a search that does not exist yet are recorded in the store's own `runs/`.
     """
     store = store.for_search(run.search)
     folder = find_folder(store, run.search)
@@ -75,7 +75,7 @@ def keep_run(store: Store, run: Run, executed: Path | None, message: str = "") -
     (entry_id,) = store.reserve(1)
     name = f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%dT%H-%M-%SZ} {run.ended}"
     content: Path | bytes = executed if executed is not None else message.encode()
-    with contextlib.suppress(IdTakenError):  # ours: an earlier send of the same bytes got through
+    with contextlib.suppress(IdTakenError):  # an earlier attempt of this very upload succeeded
         store.create(
             entry_id,
             content,
@@ -94,10 +94,10 @@ def keep_run(store: Store, run: Run, executed: Path | None, message: str = "") -
 
 
 def read_runs(store: Store, search: str) -> list[Run]:
-    """The runs of a search, the oldest first; those of others and other files are passed over.
+    """Read the runs of a search, the oldest first.
 
     Args:
-        store: Where the search is kept.
+        store: The store that holds the search.
         search: The search's name.
     """
     store = store.for_search(search)
@@ -106,22 +106,26 @@ def read_runs(store: Store, search: str) -> list[Run]:
 
 
 def run_files(store: Store, search: str) -> list[Entry]:
-    """The files of its runs: all in its own folder, whatever it was called, and the store's."""
+    """List the files of a search's runs: all in its own `runs/`, and those in the store's `runs/`.
+
+    Files in its own folder are listed even if the search had another name at that time.
+    """
     folder = find_folder(store, search)
-    own = [] if folder is None else find_folders(store, folder.id, FOLDER)
-    noted = [
-        entry for runs in find_folders(store, store.root, FOLDER) for entry in store.list(runs)
-    ]
-    return [entry for runs in own for entry in store.list(runs)] + [
-        entry for entry in noted if entry.properties.get(_SEARCH) == _short(search)
-    ]
+    own = [] if folder is None else _files_in_runs(store, folder.id)
+    shared = _files_in_runs(store, store.root)
+    return own + [file for file in shared if file.properties.get(_SEARCH) == _short(search)]
 
 
-def fruitless(runs: list[Run], done: int) -> int:
-    """How many of the last runs ended no trial; somebody else's progress ends the row, too."""
+def _files_in_runs(store: Store, folder_id: str) -> list[Entry]:
+    folders = find_folders(store, folder_id, FOLDER)
+    return [entry for runs in folders for entry in store.list(runs)]
+
+
+def count_fruitless(runs: list[Run], done: int) -> int:
+    """Count the latest successive runs without an ended trial; progress made elsewhere stops it."""
     count = 0
     for run in reversed(runs):
-        if run.ended in NO_EVIDENCE:
+        if run.ended in INCONCLUSIVE:
             continue
         if run.trials > 0 or run.done != done:
             break
@@ -143,9 +147,9 @@ def _run(store: Store, entry: Entry, search: str) -> Run | None:
             url=store.url(entry.id),
         )
     except (KeyError, ValueError):
-        return None  # not noted by us
+        return None  # not written by `record_run`
 
 
 def _short(search: str) -> str:
-    """As much of a name as a property can bear."""
+    """Truncate a name to the size limit of a property."""
     return search.encode()[:100].decode(errors="ignore")

@@ -1,7 +1,7 @@
-"""Stops: a signal that asks this process to end becomes an exception, where one can be borne.
+"""Conversion of stop signals (such as SIGTERM) to exceptions, and subprocesses that they end.
 
-Whatever was started must be ended on the way out, so a stop is never lost and never interrupts a
-step that has to be carried through (allocating a runtime, releasing it): there it waits.
+A stopped process must still end the processes and runtimes it has started. Signals are therefore
+deferred, not lost, during steps that must be completed, such as allocating or releasing a runtime.
 """
 
 import contextlib
@@ -19,46 +19,46 @@ _GRACE_SECONDS = 20.0
 
 
 class StoppedError(BaseException):
-    """Somebody wants this process to end; no error, hence no `Exception`."""
+    """Raised when this process receives a stop signal; not an error, hence no `Exception`."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
 
 
-class Stops:
-    """The signals that came while this process was inside `raising`, and when they may raise."""
+class StopSignals:
+    """Stop signals of this process, raised as exceptions unless they are deferred or ignored."""
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._held = 0
+        self._deferrals = 0
 
     def raising(self) -> contextlib.AbstractContextManager[None]:
-        """Within the block the signals raise `StoppedError`; afterwards they do as before."""
-        return signal_handlers(self._take)
+        """Make stop signals raise `StoppedError` in the block; then restore their handlers."""
+        return signal_handlers(self._receive)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within the block a signal waits; it raises at the end, unless an error goes first."""
+        """Defer signals in the block; raise at its end, unless the block raised an error."""
         with self.ignored():
             yield
         self.check()
 
     @contextlib.contextmanager
     def ignored(self) -> Iterator[None]:
-        """Within the block a signal is noted and nothing else; for the way out."""
-        self._held += 1
+        """Record signals in the block without raising; for cleanup."""
+        self._deferrals += 1
         try:
             yield
         finally:
-            self._held -= 1
+            self._deferrals -= 1
 
     def check(self) -> None:
-        """Raise what was held back."""
-        if self.received is not None and not self._held:
+        """Raise `StoppedError` if a signal was received and is not deferred."""
+        if self.received is not None and not self._deferrals:
             raise StoppedError(self.received)
 
-    def _take(self, signum: int) -> None:
+    def _receive(self, signum: int) -> None:
         self.received = signum
         self.check()
 
@@ -74,11 +74,12 @@ def run_command(
     check: Callable[[], None] | None = None,
     check_every: float = 60.0,
 ) -> int:
-    """Run a command without a terminal, all that it says going to `output`; return its exit code.
+    """Run a command without a terminal, write its output to `output`, and return its exit code.
 
-    It gets a process group of its own, so that no signal meant for us reaches it, and inherits the
-    descriptors in `keep_open`. Where we are stopped, its time is up (`subprocess.TimeoutExpired`),
-    or `check`, called every so often, raises, it is asked to end, then ended.
+    The command runs in its own process group, so that signals for this process do not reach it, and
+    inherits the descriptors in `keep_open`. If this process is stopped, the timeout expires
+    (`subprocess.TimeoutExpired`) or `check`, called every `check_every` seconds, raises, the
+    command is terminated, and killed if it does not end.
     """
     process = subprocess.Popen(
         command,
@@ -90,14 +91,14 @@ def run_command(
         start_new_session=True,
         pass_fds=keep_open,
     )
-    until = None if timeout is None else time.monotonic() + timeout
+    deadline = None if timeout is None else time.monotonic() + timeout
     try:
-        while check is not None and (until is None or until - time.monotonic() > check_every):
+        while check is not None and (deadline is None or deadline - time.monotonic() > check_every):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(check_every)
             check()
-        return process.wait(None if until is None else max(0.0, until - time.monotonic()))
-    except BaseException:  # an interrupt, too, ends the process
+        return process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except BaseException:  # also KeyboardInterrupt and StoppedError
         _end(process)
         raise
 

@@ -23,7 +23,7 @@ from colab_drive_tuner.journal.folder.lookup import FIRST, find_folder
 from colab_drive_tuner.manage.copy_search import copy_search, move_search
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
 from colab_drive_tuner.manage.restore_history import list_histories, restore_search
-from colab_drive_tuner.rerun.runs import Run, keep_run, read_runs
+from colab_drive_tuner.rerun.runs import Run, read_runs, record_run
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store.folder import FolderStore
@@ -54,7 +54,7 @@ def begin(store: Store) -> None:
     trials = DriveTrials("s", store=store)
     trials.attachments["large"], trials.attachments["small"] = b"x" * 40_000, 3
     trials.close()
-    keep_run(store, Run("s", 1e9, "local", 60.0, 5, 5, "unfinished"), None, "a message")
+    record_run(store, Run("s", 1e9, "local", 60.0, 5, 5, "unfinished"), None, "a message")
 
 
 def unfinished(store: Store) -> None:

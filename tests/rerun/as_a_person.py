@@ -22,4 +22,4 @@ if __name__ == "__main__":
     except StoppedError as stopped:
         raise SystemExit(128 + stopped.signum) from None
     sys.stdout.write(verdict.message)
-    raise SystemExit(verdict.outcome)
+    raise SystemExit(verdict.exit_code)

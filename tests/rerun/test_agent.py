@@ -17,7 +17,7 @@ from colab_drive_tuner.rerun.runners import agent
 LOAD = """
 import os
 from colab_drive_tuner.rerun.runners import agent
-agent.load_credentials({path!r}, "me@example.com")
+agent.load_credentials_file({path!r}, "me@example.com")
 named = os.environ["COLAB_DRIVE_TUNER_CREDENTIALS"]
 print(open(named).read(), open(named).read() == "secret", os.path.exists({path!r}))
 import subprocess
@@ -26,7 +26,9 @@ print(os.environ["COLAB_DRIVE_TUNER_ACT_AS"])
 """
 WATCH = """
 from colab_drive_tuner.rerun.runners import agent
-agent.watch({deadline}, idle_seconds={idle}, release=lambda: open({released!r}, "w").close())
+agent.start_watchdog(
+    {deadline}, idle_seconds={idle}, release=lambda: open({released!r}, "w").close()
+)
 """
 
 

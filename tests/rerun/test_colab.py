@@ -18,7 +18,7 @@ import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun.exit_code import Outcome, read_verdict
+from colab_drive_tuner.rerun.exit_code import ExitCode, read_rerun_status
 from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.runners.colab import ColabRunner
 from colab_drive_tuner.rerun.runs import read_runs
@@ -107,7 +107,7 @@ def test_a_run_acts_as_its_owner_and_leaves_neither_runtime_nor_secret(
     done = subprocess.run(
         as_a_person(nb, "T4"), capture_output=True, text=True, check=False, timeout=280
     )
-    assert done.returncode == Outcome.FINISHED, done.stderr + done.stdout
+    assert done.returncode == ExitCode.FINISHED, done.stderr + done.stdout
     assert (colab.allocated, colab.taken) == (1, {})
     store = open_store()
     (run,) = read_runs(store, "parabola")
@@ -129,7 +129,7 @@ def test_a_run_acts_as_its_owner_and_leaves_neither_runtime_nor_secret(
     assert found == [home / "credentials.json"]
     assert "5f2b61" not in done.stdout + done.stderr
     assert b"5f2b61" not in content
-    assert rerun(nb).returncode == Outcome.FINISHED
+    assert rerun(nb).returncode == ExitCode.FINISHED
     assert colab.allocated == 1  # a look, and no runtime
 
 
@@ -146,7 +146,7 @@ def test_with_an_emulator_no_credentials_go_there(
     look = "import os; print('named', os.environ.get('COLAB_DRIVE_TUNER_CREDENTIALS'))"
     nb = programs.notebook(tmp_path / "nb.ipynb", look, programs.source())
     done = rerun(nb)
-    assert done.returncode == Outcome.FINISHED, done.stderr + done.stdout
+    assert done.returncode == ExitCode.FINISHED, done.stderr + done.stdout
     store = open_store()
     (run,) = read_runs(store, "parabola")
     kept = tmp_path / "kept.ipynb"
@@ -160,7 +160,7 @@ def test_a_cell_that_raises_ends_the_run(tmp_path: Path, colab: Backend, rerun: 
     after = tmp_path / "after"
     nb = programs.notebook(tmp_path / "nb.ipynb", "1 / 0", f"open({str(after)!r}, 'w').close()")
     failed = rerun(nb)
-    assert failed.returncode == Outcome.FAILED
+    assert failed.returncode == ExitCode.FAILED
     assert "Cell 1 raised ZeroDivisionError: division by zero" in failed.stderr
     assert not after.exists()
     assert (colab.allocated, colab.taken) == (1, {})
@@ -171,7 +171,7 @@ def test_a_script_runs_on_colab_too(tmp_path: Path, colab: Backend, rerun: Any) 
     """Its `sys.exit(result.exit_code)` is no error."""
     script = tmp_path / "search.py"
     script.write_text(programs.source() + "\nimport sys; sys.exit(result.exit_code)")
-    assert rerun(script).returncode == Outcome.FINISHED
+    assert rerun(script).returncode == ExitCode.FINISHED
     assert colab.taken == {}
 
 
@@ -265,14 +265,14 @@ def test_a_runtime_that_cannot_be_released_is_told_and_released_by_the_next_run(
         sleep=lambda _: None,
     )  # fmt: skip
     verdict = rerunner.once()
-    assert verdict.outcome is Outcome.FAILED
+    assert verdict.exit_code is ExitCode.FAILED
     assert "could not be released" in verdict.message
     assert "colab stop -s cdt-" in verdict.message
     assert len(colab.taken) == 1
     rerunner.once()
     assert colab.taken == {}
     assert colab.allocated == 2
-    with pytest.raises(UsageError, match="T3 is none of"):
+    with pytest.raises(UsageError, match="must be one of T4.*got T3"):
         Rerunner(open_store(), str(script), "parabola", ColabRunner("T3")).once()
 
 
@@ -293,15 +293,17 @@ def test_two_schedulers_at_once_take_one_runtime(
         for number in range(2)
     ]
     codes = sorted(machine.wait(120) for machine in machines)
-    assert codes == [Outcome.FINISHED, Outcome.BUSY]
+    assert codes == [ExitCode.FINISHED, ExitCode.BUSY]
     assert (colab.allocated, colab.taken) == (1, {})
-    assert read_verdict(open_store(), "parabola").outcome is Outcome.FINISHED
+    assert read_rerun_status(open_store(), "parabola").exit_code is ExitCode.FINISHED
 
 
 @pytest.fixture
 def hasty(colab: Backend) -> Callable[[Path], Rerunner]:
     """A rerun of "parabola" that believes a runtime lost after 15 seconds of silence."""
-    place = ColabRunner(idle_seconds=20.0, silent_seconds=15.0, look_every=1.0, pause=0.0)
+    place = ColabRunner(
+        idle_seconds=20.0, heartbeat_timeout=15.0, heartbeat_check_seconds=1.0, pause=0.0
+    )
     return lambda nb: Rerunner(open_store(), str(nb), "parabola", place, notify=lambda _: None)
 
 
@@ -327,10 +329,10 @@ def test_a_kernel_that_dies_on_colab_is_noticed(
     vanishing.start()
     lost = hasty(nb).once()
     vanishing.join()
-    assert lost.outcome is Outcome.UNFINISHED, lost.message
+    assert lost.exit_code is ExitCode.UNFINISHED, lost.message
     assert "no sign of life" in lost.message
     assert any(path.endswith("/assignments") for path in colab.asked)
-    assert hasty(nb).once().outcome is Outcome.FINISHED
+    assert hasty(nb).once().exit_code is ExitCode.FINISHED
     assert (colab.allocated, colab.taken) == (2, {})
 
 
@@ -342,7 +344,7 @@ def test_a_runtime_that_is_refused_does_not_count_against_the_notebook(
     colab.refuse_assign = 4
     for _ in range(4):  # one more than the runs without a trial after which it gives up
         refused = hasty(nb).once()
-        assert refused.outcome is Outcome.FAILED
+        assert refused.exit_code is ExitCode.FAILED
         assert "Allocation refused" in refused.message
     assert {run.ended for run in read_runs(open_store(), "parabola")} == {"not started"}
 

@@ -17,7 +17,7 @@ from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
 from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
 from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
 from colab_drive_tuner.rerun.enterprise.vertex import Vertex
-from colab_drive_tuner.rerun.exit_code import Outcome
+from colab_drive_tuner.rerun.exit_code import ExitCode
 from colab_drive_tuner.rerun.program import load_program
 from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.schedulers.plan import Plan
@@ -196,12 +196,12 @@ def rerunner(tmp_path: Path, nb: Path, vertex: Service, **options: Any) -> Rerun
 def test_a_job_is_watched_to_its_end(tmp_path: Path, nb: Path, vertex: Service) -> None:
     """What the search says counts; a job that failed, or was refused, is a failure with reasons."""
     vertex.states = ["JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED"]
-    assert rerunner(tmp_path, nb, vertex).once().outcome is Outcome.UNFINISHED
+    assert rerunner(tmp_path, nb, vertex).once().exit_code is ExitCode.UNFINISHED
     parent = "/v1/projects/p/locations/us-central1/notebookExecutionJobs"
     assert vertex.asked == [f"POST {parent}", *[f"GET /v1/{JOB}"] * 3]
     vertex.states = ["JOB_STATE_FAILED"]
     failed = rerunner(tmp_path, nb, vertex).once()
-    assert failed.outcome is Outcome.FAILED
+    assert failed.exit_code is ExitCode.FAILED
     assert "JOB_STATE_FAILED" in failed.message
     refused = rerunner(tmp_path, nb, vertex).once()
     assert "refused (403): Permission denied on p" in refused.message

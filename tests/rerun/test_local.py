@@ -14,7 +14,7 @@ import pytest
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import UnavailableError
-from colab_drive_tuner.rerun.exit_code import Outcome, read_verdict
+from colab_drive_tuner.rerun.exit_code import ExitCode, read_rerun_status
 from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished
 from colab_drive_tuner.rerun.runners.local import LocalRunner
 from colab_drive_tuner.rerun.runs import read_runs
@@ -41,14 +41,14 @@ def test_a_run_finishes_a_search_is_kept_and_shown_and_a_second_one_starts_nothi
     """0; the executed notebook lies in runs/; `status` shows it; the next tick only looks."""
     nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(), "print(answer)")
     first = rerun(store, nb, "-p", "answer=42")
-    assert first.returncode == Outcome.FINISHED, first.stderr
+    assert first.returncode == ExitCode.FINISHED, first.stderr
     assert "4 of 4 trials done" in first.stdout
     (kept,) = (store / "parabola" / "runs").glob("*finished.ipynb")
     assert "42" in programs.printed(kept, -1)
     shown = programs.run("--store", store, "status", "parabola").stdout
     assert re.search(rf"local +\d\.\d +\+4 +finished +{re.escape(str(kept))}", shown)
     second = rerun(store, nb, "--scheduled")
-    assert second.returncode == Outcome.FINISHED
+    assert second.returncode == ExitCode.FINISHED
     assert "schedule remove 'parabola'" in second.stdout
     assert len(read_runs(open_store(store), "parabola")) == 1
 
@@ -59,7 +59,7 @@ def test_a_program_that_is_not_there_is_an_error_whatever_the_search_says(
 ) -> None:
     """Also where the search is finished: the schedule would fail as soon as it is needed."""
     finished = programs.notebook(tmp_path / "nb.ipynb", programs.source())
-    assert rerun(store, finished).returncode == Outcome.FINISHED
+    assert rerun(store, finished).returncode == ExitCode.FINISHED
     (tmp_path / "damaged.ipynb").write_text("{")
     for name, words in (
         ("gone.ipynb", "There is no notebook or script"),
@@ -67,7 +67,7 @@ def test_a_program_that_is_not_there_is_an_error_whatever_the_search_says(
         ("damaged.ipynb", "not a notebook of version 4"),
     ):
         done = rerun(store, tmp_path / name, *options)
-        assert done.returncode == Outcome.FAILED
+        assert done.returncode == ExitCode.FAILED
         assert words in done.stderr
         assert name in done.stderr
         assert done.stdout == ""
@@ -78,12 +78,12 @@ def test_a_cell_that_raises_is_told_with_its_traceback(tmp_path: Path, store: Pa
     nb = programs.notebook(tmp_path / "nb.ipynb", "fine = 1", "def f():\n    1 / 0\nf()")
     for _ in range(2):
         failed = rerun(store, nb, "--give-up-after", 2, "-p", "added=1")
-        assert failed.returncode == Outcome.FAILED
+        assert failed.returncode == ExitCode.FAILED
         assert "Cell 2 raised ZeroDivisionError: division by zero" in failed.stderr
         assert "1 / 0" in failed.stderr
         assert "\x1b" not in failed.stderr
     given_up = rerun(store, nb, "--give-up-after", 2)
-    assert given_up.returncode == Outcome.FAILED
+    assert given_up.returncode == ExitCode.FAILED
     assert "nothing was started" in given_up.stderr
     assert [run.ended for run in read_runs(open_store(store), "parabola")] == ["failed"] * 2
 
@@ -100,14 +100,14 @@ def test_a_script_says_by_its_exit_code_what_became_of_it(tmp_path: Path, store:
     end = "\nimport sys; assert sys.stdin.read() == ''; sys.exit(result.exit_code)"
     script.write_text(begin + programs.source() + end)
     done = rerun(store, script)
-    assert done.returncode == Outcome.FINISHED, done.stderr
+    assert done.returncode == ExitCode.FINISHED, done.stderr
     script.write_text("import os; os.kill(os.getpid(), 9)")
     killed = programs.run("--store", store, "rerun", script, "--search", "other")
-    assert killed.returncode == Outcome.UNFINISHED  # what reruns are for, as where a kernel dies
+    assert killed.returncode == ExitCode.UNFINISHED  # what reruns are for, as where a kernel dies
     assert "killed by signal 9" in killed.stdout
     script.write_text("1 / 0")
     other = programs.run("--store", store, "rerun", script, "--search", "other")
-    assert other.returncode == Outcome.FAILED
+    assert other.returncode == ExitCode.FAILED
     assert "ZeroDivisionError" in other.stderr
 
 
@@ -115,7 +115,7 @@ def test_a_notebook_may_end_as_a_script_does(tmp_path: Path, store: Path) -> Non
     """`sys.exit(75)` in a cell is more to do, and no failure."""
     nb = programs.notebook(tmp_path / "nb.ipynb", "import sys; sys.exit(75)")
     done = rerun(store, nb)
-    assert done.returncode == Outcome.UNFINISHED, done.stderr
+    assert done.returncode == ExitCode.UNFINISHED, done.stderr
 
 
 def test_a_notebook_that_is_none_is_not_run(tmp_path: Path, store: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_notebook_that_is_none_is_not_run(tmp_path: Path, store: Path) -> None
     store.mkdir()
     (tmp_path / "nb.ipynb").write_text("[" * 100_000)
     done = rerun(store, tmp_path / "nb.ipynb")
-    assert done.returncode == Outcome.FAILED
+    assert done.returncode == ExitCode.FAILED
     assert "not a notebook of version 4" in done.stderr
     assert done.stdout == ""
     assert read_runs(open_store(store), "parabola") == []
@@ -139,10 +139,10 @@ def test_a_search_that_somebody_holds_is_left_alone(tmp_path: Path, store: Path)
     with subprocess.Popen(programs.command(*arguments), stdout=subprocess.PIPE) as first:
         wait_for(begun)
         second = programs.run(*arguments)
-        assert second.returncode == Outcome.BUSY
+        assert second.returncode == ExitCode.BUSY
         assert "being rerun by this machine" in second.stdout
         begun.with_name("begun2").touch()
-        assert first.wait(200) == Outcome.FINISHED
+        assert first.wait(200) == ExitCode.FINISHED
     held = tmp_path / "held"
     in_trial = f"open({str(held)!r}, 'w').close(); time.sleep(600)"
     person = programs.source("other", in_trial=in_trial)
@@ -151,7 +151,7 @@ def test_a_search_that_somebody_holds_is_left_alone(tmp_path: Path, store: Path)
     ) as holder:
         wait_for(held)
         busy = programs.run("--store", store, "rerun", nb, "--search", "other")
-        assert busy.returncode == Outcome.BUSY
+        assert busy.returncode == ExitCode.BUSY
         assert "is running" in busy.stdout
         holder.kill()
 
@@ -186,7 +186,7 @@ def test_a_search_is_finished_through_five_deaths_with_nobody_touching_it(
         open_store(), str(nb), "parabola", LocalRunner(), notify=said.append, sleep=pauses.append
     )
     verdict = rerun_until_finished(rerunner)
-    assert verdict.outcome is Outcome.FINISHED, (verdict, said)
+    assert verdict.exit_code is ExitCode.FINISHED, (verdict, said)
     assert len(list(died.iterdir())) == 5
     runs = read_runs(open_store(), "parabola")
     assert [run.ended for run in runs] == ["unfinished"] * 5 + ["finished"]
@@ -203,7 +203,7 @@ def test_the_loop_pauses_longer_and_longer_and_gives_up(tmp_path: Path, store: P
         sleep=pauses.append,
     )  # fmt: skip
     verdict = rerun_until_finished(rerunner)
-    assert verdict.outcome is Outcome.FAILED
+    assert verdict.exit_code is ExitCode.FAILED
     assert "last 3 runs ended no trial" in verdict.message
     assert pauses == [30, 60, 120]
 
@@ -229,7 +229,7 @@ def test_the_loop_waits_for_drive_to_come_back(tmp_path: Path, store: Path) -> N
     rerunner = Rerunner(
         Away(store), str(script), "parabola", LocalRunner(), notify=said.append, sleep=pauses.append
     )
-    assert rerun_until_finished(rerunner).outcome is Outcome.FINISHED
+    assert rerun_until_finished(rerunner).exit_code is ExitCode.FINISHED
     assert pauses == [30, 60]
     assert "Drive does not answer." in said[0]
 
@@ -257,7 +257,7 @@ def test_a_rerun_that_is_stopped_takes_its_kernel_along(
         time.sleep(0.05)
     assert not kernel.exists()
     assert [run.ended for run in read_runs(open_store(store), "parabola")] == ["stopped"]
-    assert read_verdict(open_store(store), "parabola").outcome is Outcome.UNFINISHED
+    assert read_rerun_status(open_store(store), "parabola").exit_code is ExitCode.UNFINISHED
 
 
 @pytest.mark.long
@@ -266,7 +266,7 @@ def test_a_run_knows_its_deadline(tmp_path: Path, store: Path) -> None:
     shown = "import os; print('until', os.environ['COLAB_DRIVE_TUNER_DEADLINE'])"
     nb = programs.notebook(tmp_path / "nb.ipynb", shown, programs.source())
     before = time.time()
-    assert rerun(store, nb, "--max-time", "2h").returncode == Outcome.FINISHED
+    assert rerun(store, nb, "--max-time", "2h").returncode == ExitCode.FINISHED
     (kept,) = (store / "parabola" / "runs").glob("*.ipynb")
     until = float(programs.printed(kept, 0).split()[1])
     assert before + 7190 < until < time.time() + 7200
@@ -282,7 +282,7 @@ def test_the_notebook_in_the_repository_is_rerun_to_its_end(
     drive.create_file("scheduled.ipynb", shipped, parent=drive.folder("Lab", create=True).id)
     arguments = ("rerun", "drive://Lab/scheduled.ipynb", "--search", "scheduled-digits")
     first = programs.run(*arguments, "-p", "max_evals=3")
-    assert first.returncode == Outcome.FINISHED, first.stderr
+    assert first.returncode == ExitCode.FINISHED, first.stderr
     assert "3 of 3 trials done" in first.stdout
     (run,) = read_runs(open_store(), "scheduled-digits")
     (tmp_path / "kept.ipynb").write_bytes(drive.download(run.url.partition("id=")[2]))

@@ -11,11 +11,11 @@ import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import AccountMismatchError
-from colab_drive_tuner.rerun.exit_code import Outcome, read_verdict
+from colab_drive_tuner.rerun.exit_code import ExitCode, read_rerun_status
 from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
 from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.runners.local import LocalRunner
-from colab_drive_tuner.rerun.runs import Run, fruitless, keep_run, read_runs
+from colab_drive_tuner.rerun.runs import Run, count_fruitless, read_runs, record_run
 from colab_drive_tuner.store import drive, open_store
 from colab_drive_tuner.store.drive import DriveStore
 from tests.rerun import programs
@@ -92,8 +92,8 @@ def run(n: int, trials: int, done: int, ended: str = "unfinished") -> Run:
 def test_runs_are_noted_and_read_back(tmp_path: Path) -> None:
     """Those of other searches, and what people put there by hand, are passed over."""
     store = open_store(tmp_path)
-    keep_run(store, run(1, 3, 3), None, "words")
-    keep_run(store, Run("other", 1.0, "local", 1.0, 0, 0, "failed"), None, "words")
+    record_run(store, run(1, 3, 3), None, "words")
+    record_run(store, Run("other", 1.0, "local", 1.0, 0, 0, "failed"), None, "words")
     (store_runs,) = store.list(store.root, name="runs")
     (entry_id,) = store.reserve(1)
     store.create(entry_id, b"mine", name="mine.txt", parent=store_runs.id)
@@ -104,11 +104,11 @@ def test_runs_are_noted_and_read_back(tmp_path: Path) -> None:
 
 def test_only_runs_in_a_row_without_a_trial_count_as_fruitless() -> None:
     """Progress ends the row, also that of a person in between; stops and busy say nothing."""
-    assert fruitless([], 0) == 0
+    assert count_fruitless([], 0) == 0
     row = [run(1, 2, 2), run(2, 0, 2), run(3, 0, 2, "stopped"), run(4, 0, 2, "failed")]
-    assert fruitless(row, 2) == 2
-    assert fruitless(row, 5) == 0
-    assert fruitless([*row, run(5, 1, 3)], 3) == 0
+    assert count_fruitless(row, 2) == 2
+    assert count_fruitless(row, 5) == 0
+    assert count_fruitless([*row, run(5, 1, 3)], 3) == 0
 
 
 def test_another_account_is_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_another_account_is_refused_before_anything_starts(tmp_path: Path) -> No
         share(emulator, folder, "two@example.com")
         patch.setenv("DRIVE_EMULATOR_TOKEN", "two")
         store = DriveStore.connect(folder)
-        assert read_verdict(store, "parabola").outcome is not Outcome.FINISHED
+        assert read_rerun_status(store, "parabola").exit_code is not ExitCode.FINISHED
         said: list[str] = []
-        with pytest.raises(AccountMismatchError, match=r"one@.* this rerun is two@"):
+        with pytest.raises(AccountMismatchError, match=r"one@.* this rerun is signed in as two@"):
             Rerunner(store, str(script), "parabola", LocalRunner(), notify=said.append).once()
         assert said == []
 
@@ -151,9 +151,9 @@ def test_a_tick_of_a_finished_search_is_one_look(
     store = open_store()
     rerunner = Rerunner(store, str(script), "parabola", LocalRunner())
     before = len(drive_emulator.log)
-    assert rerunner.once().outcome is Outcome.FINISHED
+    assert rerunner.once().exit_code is ExitCode.FINISHED
     asked = drive_emulator.log[before:]
     assert all(entry["method"] == "GET" for entry in asked)
     seen = len(asked)
-    read_verdict(store, "parabola")
+    read_rerun_status(store, "parabola")
     assert len(drive_emulator.log) - before - seen == seen

@@ -16,7 +16,7 @@ import yaml  # papermill brings it
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.runs import read_runs
 from colab_drive_tuner.rerun.schedulers import cron, github, systemd
-from colab_drive_tuner.rerun.schedulers.plan import Plan, parse_every
+from colab_drive_tuner.rerun.schedulers.plan import Plan, parse_interval
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
 
@@ -222,13 +222,13 @@ def test_actionlint_accepts_the_workflow(plan: Plan, tmp_path: Path) -> None:
 
 def test_what_cannot_be_scheduled_is_refused() -> None:
     """Intervals that cron cannot say evenly, and line breaks that would be lines of their own."""
-    assert parse_every("15m") == "*/15 * * * *"
-    assert parse_every("60m") == "0 * * * *"
-    assert parse_every("2h") == "0 */2 * * *"
-    assert parse_every("24h") == parse_every("1d") == "0 0 * * *"
+    assert parse_interval("15m") == "*/15 * * * *"
+    assert parse_interval("60m") == "0 * * * *"
+    assert parse_interval("2h") == "0 */2 * * *"
+    assert parse_interval("24h") == parse_interval("1d") == "0 0 * * *"
     for wrong in ("7m", "0m", "5h", "often", "* * * *", "* * * * $(x)", "1d\n* * * * * evil"):
         with pytest.raises(UsageError, match="--every"):
-            parse_every(wrong)
+            parse_interval(wrong)
     with pytest.raises(UsageError, match="longer than the 998 bytes"):
         cron.text(Plan("search", "n" * 900 + ".ipynb", "* * * * *"))
     with pytest.raises(UsageError, match="line break"):

@@ -19,7 +19,7 @@ from colab_drive_tuner.checkpoint.record_items import read_items
 from colab_drive_tuner.checkpoint.recorded_settings import STOPPED
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal.spool.spool import Spool
-from colab_drive_tuner.rerun.exit_code import Outcome, read_verdict
+from colab_drive_tuner.rerun.exit_code import ExitCode, read_rerun_status
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.loop import inline as loop
 from colab_drive_tuner.search.results.read_search import read_status
@@ -55,8 +55,8 @@ def test_a_threshold_ends_the_search(tmp_path: Path) -> None:
     assert result.best_loss < 1.2
     status = read_status(open_store(tmp_path), "s")
     assert (status.stopped, status.finished, status.holder) == (why, True, None)
-    verdict = read_verdict(open_store(tmp_path), "s")
-    assert verdict.outcome is Outcome.FINISHED
+    verdict = read_rerun_status(open_store(tmp_path), "s")
+    assert verdict.exit_code is ExitCode.FINISHED
     assert why in verdict.message
     again = go(tmp_path, never, max_evals=200, loss_threshold=1.2)
     assert (again.done, again.stopped) == (result.done, why)

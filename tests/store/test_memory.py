@@ -57,6 +57,6 @@ def test_a_rerun_cannot_see_a_store_in_memory(tmp_path: Path) -> None:
     """It is another process: refused before anything is started."""
     program = tmp_path / "train.py"
     program.write_text("open('begun', 'w')")
-    with pytest.raises(UsageError, match="ends with this process"):
+    with pytest.raises(UsageError, match="exists only in this process"):
         Rerunner(open_store("memory:x"), str(program), "s", LocalRunner()).once()
     assert not program.with_name("begun").exists()

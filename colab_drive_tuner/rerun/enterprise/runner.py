@@ -29,14 +29,23 @@ _LIMIT = "import os, time\nos.environ[{variable!r}] = str(time.time() + {seconds
 
 @dataclass(frozen=True)
 class EnterpriseRunner:
-    """A project of Google Cloud, and as whom the notebook runs there."""
+    """Runs a notebook on Colab Enterprise, as a service account or as a user.
+
+    Attributes:
+        vertex: The Google Cloud project and region.
+        bucket: `gs://...` for the executed notebooks.
+        service_account: The service account that runs the notebook.
+        user: The e-mail address of the user who runs it, instead of a service account.
+        gpu: The GPU type; None: no GPU.
+        install: Requirement that pip installs there.
+        poll_seconds: Seconds between checks of the job's state.
+        sleep: Function that waits for a number of seconds.
+    """
 
     vertex: Vertex
     bucket: str
-    """`gs://...`, where Enterprise leaves the executed notebook."""
     service_account: str | None = None
     user: str | None = None
-    """The e-mail address of whoever the run acts as, instead of a service account."""
     gpu: str | None = None
     install: str = f"colab-drive-tuner=={__version__}"
     poll_seconds: float = 30.0
@@ -44,15 +53,15 @@ class EnterpriseRunner:
 
     @property
     def name(self) -> str:
-        """As the log of runs has it."""
+        """Its name in the log of runs."""
         return f"enterprise {self.gpu}" if self.gpu else "enterprise"
 
     def check(self, task: RunTask) -> None:
-        """Raise where the request would not be one; nothing is sent."""
+        """Raise if the request would be invalid; nothing is sent."""
         self.job(task.program, task.search, task.seconds_left)
 
     def notebook(self, program: Program, seconds: float | None) -> bytes:
-        """The program, after a cell that installs and says how long the run may take."""
+        """Return the program as a notebook, with a first cell that installs and sets the limit."""
         first = _INSTALL.format(package=self.install)
         if seconds is not None:
             first += _LIMIT.format(variable=Variable.DEADLINE.value, seconds=seconds)
@@ -65,14 +74,16 @@ class EnterpriseRunner:
         seconds: float | None,
         source: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The body of the request that runs the program once; raises `UsageError`.
+        """Return the body of the request that runs the program once; raise `UsageError`.
 
-        The notebook is part of it, unless `source` says where it lies.
+        The body contains the notebook, unless `source` refers to it.
         """
         if (self.service_account is None) == (self.user is None):
-            raise UsageError("Say who it runs as: either --service-account or --user.")
+            raise UsageError("Give either --service-account or --user, as which the run acts.")
         if self.gpu is not None and self.gpu not in _GPUS:
-            raise UsageError(f"--gpu {self.gpu}: Enterprise takes {', '.join(_GPUS)} here.")
+            raise UsageError(
+                f"--gpu must be one of {', '.join(_GPUS)} on Enterprise, got {self.gpu}."
+            )
         accelerator, machine = _GPUS[self.gpu] if self.gpu else ("", "e2-standard-4")
         hardware: dict[str, Any] = {"machineType": machine}
         if self.gpu:
@@ -95,10 +106,10 @@ class EnterpriseRunner:
         return body
 
     def run(self, task: RunTask) -> CellError | None:
-        """See `Runner.run`; a run that we are stopped in is deleted."""
+        """See `Runner.run`; if this process is stopped, the job is deleted."""
         body = self.job(task.program, task.search, task.seconds_left)
         call = self.vertex.call
-        with task.stops.deferred():
+        with task.stop_signals.deferred():
             operation = call("POST", f"{self.vertex.parent}/notebookExecutionJobs", body)
         job = str(operation.get("name", "")).partition("/operations/")[0]
         if "/notebookExecutionJobs/" not in job:
@@ -113,13 +124,13 @@ class EnterpriseRunner:
                 self.sleep(self.poll_seconds)
         finally:
             if not ended:
-                with task.stops.ignored():
+                with task.stop_signals.ignored():
                     call("DELETE", job)
         task.output.write_text(json.dumps(found, indent=1))
         if found["jobState"] == "JOB_STATE_SUCCEEDED":
             return None
         status = found.get("status", {})
         raise NotebookRunError(
-            f"Colab Enterprise says {found['jobState']}: {status.get('message', 'no reason')}. The "
-            f"executed notebook is in {self.bucket}."
+            f"Colab Enterprise reports {found['jobState']}: "
+            f"{status.get('message', 'no reason')}. The executed notebook is in {self.bucket}."
         )

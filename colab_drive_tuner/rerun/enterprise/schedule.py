@@ -1,6 +1,6 @@
-"""Schedules of Colab Enterprise: Vertex AI starts the notebook, which lies in the bucket.
+"""Schedules of Colab Enterprise: Vertex AI runs a notebook that is kept in the bucket.
 
-Google's own clients make schedules of notebooks in Cloud Storage only, so ours is put there.
+Google's own clients schedule only notebooks in Cloud Storage, so ours is uploaded there.
 """
 
 import json
@@ -18,7 +18,7 @@ _PREFIX = "colab-drive-tuner "
 
 @dataclass(frozen=True)
 class EnterpriseSchedule:
-    """The schedule of one search, and what it runs."""
+    """The schedule of one search and its program."""
 
     plan: Plan
     runner: EnterpriseRunner
@@ -27,11 +27,11 @@ class EnterpriseSchedule:
 
     @property
     def uri(self) -> str:
-        """Where the notebook lies."""
+        """The notebook's address in the bucket."""
         return f"{self.runner.bucket.rstrip('/')}/colab-drive-tuner/{self.plan.slug}.ipynb"
 
     def body(self) -> dict[str, Any]:
-        """The request that makes it: one run at a time, and none queues behind it."""
+        """Return the request that creates it: one run at a time, without queueing."""
         source = {"gcsNotebookSource": {"uri": self.uri}}
         job = self.runner.job(self.program, self.plan.search, self.max_seconds, source)
         return {
@@ -46,12 +46,12 @@ class EnterpriseSchedule:
         }
 
     def text(self) -> str:
-        """What is sent, to be read before it is."""
+        """Return the request for display."""
         path = f"v1/{self.runner.vertex.parent}/schedules"
         return f"# the notebook: {self.uri}\nPOST {path}\n{json.dumps(self.body(), indent=2)}"
 
     def install(self) -> str:
-        """Put the notebook into the bucket and make the schedule; returns what was done."""
+        """Upload the notebook and create the schedule; return a message for the user."""
         body, vertex = self.body(), self.runner.vertex
         vertex.put_object(self.uri, self.runner.notebook(self.program, self.max_seconds))
         made = vertex.call("POST", f"{vertex.parent}/schedules", body)
@@ -59,13 +59,13 @@ class EnterpriseSchedule:
 
 
 def installed(vertex: Vertex) -> list[tuple[str, str]]:
-    """The searches that have a schedule in this project and region, and when they are run."""
+    """List the schedules of this project and region: search and cron fields."""
     return [(item["displayName"].removeprefix(_PREFIX), item.get("cron", "?"))
             for item in _schedules(vertex)]  # fmt: skip
 
 
 def remove(vertex: Vertex, search: str) -> bool:
-    """Delete every schedule of a search; False where there is none."""
+    """Delete every schedule of a search; return whether there was one."""
     found = [item for item in _schedules(vertex) if item["displayName"] == _name(search)]
     for item in found:
         vertex.call("DELETE", item["name"])

@@ -1,7 +1,7 @@
 """Requests to Vertex AI and Cloud Storage.
 
-They are made to the discovery document that google-api-python-client ships: the tests look every
-field up in it. NOT CONFIRMED on the live service.
+They follow the discovery document that google-api-python-client ships; the tests check every field
+against it. NOT CONFIRMED on the live service.
 """
 
 import re
@@ -18,27 +18,32 @@ from colab_drive_tuner.errors import NotebookRunError, UsageError
 
 @dataclass(frozen=True)
 class Vertex:
-    """A project of Google Cloud and the region in which it computes."""
+    """A Google Cloud project and region.
+
+    Attributes:
+        project: The project's id.
+        region: The region that runs the notebooks.
+        session: An authorized session of google-auth; None: application default credentials.
+        endpoint: Address of both services; None: Google's.
+    """
 
     project: str
     region: str
     session: Any = None
-    """An authorized session of google-auth; None: application default credentials."""
     endpoint: str | None = None
-    """Another address than Google's, for both services."""
 
     def __post_init__(self) -> None:
-        for name in (self.project, self.region):  # they are parts of an address
+        for name in (self.project, self.region):  # used in addresses
             if not re.fullmatch(r"[A-Za-z0-9.:-]*[A-Za-z0-9]", name):
-                raise UsageError(f"{name!r} cannot be a project or region of Google Cloud.")
+                raise UsageError(f"{name!r} is not a valid project or region of Google Cloud.")
 
     @property
     def parent(self) -> str:
-        """The location in which jobs and schedules are made."""
+        """Resource name of the location that holds jobs and schedules."""
         return f"projects/{self.project}/locations/{self.region}"
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """One request; raises `NotebookRunError` with what the service said against it."""
+        """Send one request; raise `NotebookRunError` with the service's message if refused."""
         endpoint = self.endpoint or f"https://{self.region}-aiplatform.googleapis.com"
         return self._request(method, f"{endpoint}/v1/{path}", json=body)
 
@@ -57,7 +62,7 @@ class Vertex:
         session = self._signed
         try:
             response = session.request(method, url, timeout=60, allow_redirects=False, **what)
-        except (GoogleAuthError, RequestException) as error:  # without its words: see `redact`
+        except (GoogleAuthError, RequestException) as error:  # its text may hold secrets
             raise NotebookRunError(
                 f"Google Cloud did not answer ({type(error).__name__}; {method} {url})."
             ) from None
@@ -70,7 +75,7 @@ class Vertex:
 
     @cached_property
     def _signed(self) -> Any:
-        """The session given, else one that signs."""
+        """The given session, else one with application default credentials."""
         if self.session is not None:
             return self.session
         from google.auth.transport.requests import AuthorizedSession

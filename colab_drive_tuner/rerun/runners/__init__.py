@@ -1,1 +1,1 @@
-"""Runners: this machine, or a runtime of Colab's that is taken for one run."""
+"""Runners of programs: on this machine, or on a Colab runtime allocated for one run."""

@@ -1,10 +1,9 @@
-"""Agent inside a Colab runtime that a rerun has taken: it acts as its owner, and ends itself.
+"""Agent inside a Colab runtime that a rerun has allocated: credentials, watchdog and heartbeat.
 
-The credentials arrive as a file and are moved into memory that only this process' files can name
-(`memfd`): nothing secret stays on the disk, and no environment variable holds more than a path.
-A watch releases the runtime when nothing happens in it any more: the second line of defence, for
-when the machine that took it has died. It also shows signs of life, in a file: Colab's command line
-waits for ever for the answer of a kernel that has died.
+The credentials arrive as a file and are moved into memory that only this process can reach
+(`memfd`): no secret stays on the disk, and environment variables contain only paths. A watchdog
+releases the runtime when it is idle, in case the machine that allocated it has died. The watchdog
+also writes a heartbeat file, because Colab's command line waits forever for a kernel that has died.
 """
 
 import contextlib
@@ -20,17 +19,20 @@ from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.runtime import ipython
 
 IDLE_SECONDS = 300.0
-"""Between the cells of a run lie milliseconds."""
-SIGN_OF_LIFE_EVERY = 15.0
+"""Idle time after which the watchdog releases the runtime. Between the cells of a run only
+milliseconds pass."""
+HEARTBEAT_SECONDS = 15.0
 GRACE_SECONDS = 900.0
 _memory: list[int] = []
-"""Open for the life of the kernel: the credentials are gone with it."""
+"""Descriptors of credentials, open until the kernel ends; the credentials vanish with them."""
 
 
-def load_credentials(path: str, act_as: str | None = None) -> None:
-    """Take the credentials file into memory, remove it, and let `setup()` find them there.
+def load_credentials_file(path: str, act_as: str | None = None) -> None:
+    """Move the credentials file into memory, where `setup()` finds it.
 
-    `act_as` is the person for whom a service account acts.
+    Args:
+        path: The credentials file, which is removed.
+        act_as: The user that a service account impersonates.
     """
     file = Path(path)
     try:
@@ -45,10 +47,10 @@ def load_credentials(path: str, act_as: str | None = None) -> None:
         os.environ[Variable.ACT_AS] = act_as
 
 
-def begin_run(deadline: float | None) -> None:
-    """Before the first cell: say when the run must be over; after an error, pass over the rest.
+def prepare_kernel(deadline: float | None) -> None:
+    """Set the run's deadline, and make the kernel skip all cells after one that raised.
 
-    Colab's command line would run every cell, whatever became of the ones before.
+    Colab's command line runs every cell, even after an error.
     """
     if deadline is not None:
         os.environ[Variable.DEADLINE] = f"{deadline:.0f}"
@@ -65,58 +67,63 @@ def begin_run(deadline: float | None) -> None:
     shell.input_transformers_cleanup.append(lambda lines: [] if failed else lines)
 
 
-def watch(
+def start_watchdog(
     deadline: float | None,
     *,
     idle_seconds: float = IDLE_SECONDS,
-    alive: str | None = None,
+    heartbeat_file: str | None = None,
     release: Callable[[], None] | None = None,
 ) -> None:
-    """Release this runtime once no cell has run for `idle_seconds`, or long after the deadline.
+    """Start a thread that releases this runtime when it is idle or past its deadline.
 
-    As long as the kernel lives, the file `alive` changes every few seconds.
+    Args:
+        deadline: End of the run in seconds since 1970; the runtime is released `GRACE_SECONDS`
+            later.
+        idle_seconds: Time without a running cell after which the runtime is released.
+        heartbeat_file: File that is rewritten every few seconds while the kernel is alive.
+        release: Function that releases the runtime.
     """
-    last = None if deadline is None else deadline + GRACE_SECONDS
-    watching = _Watch(idle_seconds, last, alive, release or _unassign)
+    latest = None if deadline is None else deadline + GRACE_SECONDS
+    watchdog = _Watchdog(idle_seconds, latest, heartbeat_file, release or _unassign)
     shell = ipython()
     if shell is not None:
-        shell.events.register("pre_run_cell", watching.began)
-        shell.events.register("post_run_cell", watching.ended)
-    threading.Thread(target=watching.run, name="colab-drive-tuner-watch", daemon=True).start()
+        shell.events.register("pre_run_cell", watchdog.cell_began)
+        shell.events.register("post_run_cell", watchdog.cell_ended)
+    threading.Thread(target=watchdog.run, name="colab-drive-tuner-watchdog", daemon=True).start()
 
 
 @dataclass
-class _Watch:
+class _Watchdog:
     idle_seconds: float
-    last: float | None
-    """When it is over in any case, in seconds since 1970."""
-    alive: str | None
+    latest: float | None
+    """Time of the unconditional release, in seconds since 1970."""
+    heartbeat_file: str | None
     release: Callable[[], None]
     busy: bool = True
-    since: float = field(default_factory=time.monotonic)
+    idle_since: float = field(default_factory=time.monotonic)
 
-    def began(self, _info: Any = None) -> None:
+    def cell_began(self, _info: Any = None) -> None:
         self.busy = True
 
-    def ended(self, _result: Any = None) -> None:
-        self.busy, self.since = False, time.monotonic()
+    def cell_ended(self, _result: Any = None) -> None:
+        self.busy, self.idle_since = False, time.monotonic()
 
     def run(self) -> None:
         while not self._over():
-            if self.alive is not None:
-                with contextlib.suppress(OSError):  # a full disk is no reason to stop watching
-                    Path(self.alive).write_text(f"{time.monotonic()}")
-            time.sleep(min(SIGN_OF_LIFE_EVERY, self.idle_seconds / 4))
+            if self.heartbeat_file is not None:
+                with contextlib.suppress(OSError):  # a full disk must not stop the watchdog
+                    Path(self.heartbeat_file).write_text(f"{time.monotonic()}")
+            time.sleep(min(HEARTBEAT_SECONDS, self.idle_seconds / 4))
         self.release()
 
     def _over(self) -> bool:
-        if self.last is not None and time.time() > self.last:
+        if self.latest is not None and time.time() > self.latest:
             return True
-        return not self.busy and time.monotonic() - self.since > self.idle_seconds
+        return not self.busy and time.monotonic() - self.idle_since > self.idle_seconds
 
 
 def _unassign() -> None:
-    """Give the runtime back; on a machine that is not Colab's there is nothing to give back."""
+    """Release the Colab runtime; does nothing on other machines."""
     with contextlib.suppress(ImportError):
         from google.colab import runtime
 

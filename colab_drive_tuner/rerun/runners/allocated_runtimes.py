@@ -1,9 +1,9 @@
-"""Leases of Colab runtimes: which ones this machine has taken and not given back yet.
+"""Records of the Colab runtimes that this machine has allocated and not released yet.
 
-A note is written before a runtime is asked for and removed after it was released. Its writer holds
-a lock on it, so that a note whose lock is free belongs to a process that died. The command that
-allocates may outlive that process, and what it is still about to take could not be released yet: it
-holds a lock of its own, and is waited for.
+A record is written before the allocation and removed after the release. Its writer holds a lock on
+it, so a record whose lock is free belongs to a process that died. The command that allocates the
+runtime may outlive that process, and a pending allocation cannot be released. The command therefore
+holds a second lock, which is waited for.
 """
 
 import contextlib
@@ -17,51 +17,51 @@ from colab_drive_tuner.machine import state_folder
 
 
 @contextlib.contextmanager
-def lease(session: str, search: str) -> Iterator[Path]:
-    """Note that `session` is being allocated for `search`.
+def runtime_record(session: str, search: str) -> Iterator[Path]:
+    """Record that `session` is allocated for `search`, and yield the record's path.
 
-    Whoever has released it removes the note; one that is still there at the end is left for the
-    next run.
+    The caller removes the record after the release. A record that still exists at the end of the
+    block is left for the next run.
     """
-    note = _folder() / f"{session}.json"
-    with FileLock(_lock(note)):
-        note.write_text(json.dumps({"search": search}))
-        yield note
-        if not note.exists():
-            _lock(note).unlink(missing_ok=True)
-            _pending(note).unlink(missing_ok=True)
+    record = _folder() / f"{session}.json"
+    with FileLock(_lock(record)):
+        record.write_text(json.dumps({"search": search}))
+        yield record
+        if not record.exists():
+            _lock(record).unlink(missing_ok=True)
+            _pending(record).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def allocation(note: Path) -> Iterator[int]:
-    """Wait until nothing allocates for this note, and lock it by the descriptor that is yielded.
+def allocation_lock(record: Path) -> Iterator[int]:
+    """Wait for a pending allocation of this record, lock it, and yield the lock's descriptor.
 
-    Whoever inherits the descriptor keeps the lock; here it is closed at the end of the block.
+    A process that inherits the descriptor keeps the lock after the block.
     """
-    import fcntl  # where it is missing, Colab's command line does not run either
+    import fcntl  # Colab's command line, too, requires a platform that has it
 
-    with _pending(note).open("w") as held:
+    with _pending(record).open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield held.fileno()
 
 
 @contextlib.contextmanager
-def abandoned(search: str | None = None) -> Iterator[list[Path]]:
-    """The notes of dead processes, about one search or all; held until the end of the block."""
+def abandoned_runtimes(search: str | None = None) -> Iterator[list[Path]]:
+    """Yield the records left by dead processes, of one search or all; locked during the block."""
     with contextlib.ExitStack() as held:
         found = []
-        for note in sorted(_folder().glob("*.json")):
-            lock = FileLock(_lock(note))
+        for record in sorted(_folder().glob("*.json")):
+            lock = FileLock(_lock(record))
             try:
                 held.enter_context(lock.acquire(timeout=0))
-                about = json.loads(note.read_text()).get("search")
+                about = json.loads(record.read_text()).get("search")
             except (Timeout, FileNotFoundError):
-                continue  # its writer lives, or has just released it
+                continue  # its writer is alive, or has just released the runtime
             except (ValueError, AttributeError):
-                about = search  # torn by a crash: its name is all that is needed
+                about = search  # truncated by a crash; the file's name is sufficient
             if search is None or about == search:
-                with allocation(note):
-                    found.append(note)
+                with allocation_lock(record):
+                    found.append(record)
         yield found
 
 
@@ -71,9 +71,9 @@ def _folder() -> Path:
     return folder
 
 
-def _lock(note: Path) -> Path:
-    return note.with_suffix(".lock")
+def _lock(record: Path) -> Path:
+    return record.with_suffix(".lock")
 
 
-def _pending(note: Path) -> Path:
-    return note.with_suffix(".pending")
+def _pending(record: Path) -> Path:
+    return record.with_suffix(".pending")

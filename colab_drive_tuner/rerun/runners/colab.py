@@ -1,10 +1,11 @@
-"""Runner on a Colab runtime of its own, through the official command line (google-colab-cli).
+"""Runner that allocates a Colab runtime, through the official command line (google-colab-cli).
 
-Allocate, prepare (install, make room), upload the credentials, run, collect, release. What is taken
-is released however the run ends: at a stop or a crash of ours by the `finally` here, after a sudden
-death by the next run or the scheduler's stop hook (see `allocated_runtimes`), and by the runtime
-itself when nothing happens in it any more (see `agent`). Colab's command line notices neither a
-kernel that died nor a runtime that vanished while a cell ran: the signs of life of `agent` tell.
+Steps of a run: allocate, prepare (install, create a folder), upload the credentials, run, collect
+the notebook, release. The runtime is always released: by the `finally` here after an error or a
+stop; by the next run or the scheduler's stop hook if this process was killed (see
+`allocated_runtimes`); and by the runtime itself when it is idle (see `agent`). Colab's command line
+detects neither a dead kernel nor a runtime that vanished during a cell; the heartbeat of `agent`
+reveals both.
 """
 
 import contextlib
@@ -32,7 +33,11 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.rerun.program import CellError, find_error, with_first_cells
 from colab_drive_tuner.rerun.runners.agent import GRACE_SECONDS, IDLE_SECONDS
-from colab_drive_tuner.rerun.runners.allocated_runtimes import abandoned, allocation, lease
+from colab_drive_tuner.rerun.runners.allocated_runtimes import (
+    abandoned_runtimes,
+    allocation_lock,
+    runtime_record,
+)
 from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.rerun.stopping import run_command
 from colab_drive_tuner.version import __version__
@@ -59,63 +64,68 @@ if not installed:
         raise RuntimeError("pip install failed: " + done.stderr[-1500:])
 from colab_drive_tuner.rerun.runners import agent
 
-agent.watch({deadline!r}, idle_seconds={idle!r}, alive={folder!r} + "/alive")
+agent.start_watchdog({deadline!r}, idle_seconds={idle!r}, heartbeat_file={folder!r} + "/heartbeat")
 print("colab-drive-tuner", "is", "ready")
 """
-_BEGIN = """\
+_FIRST_CELL = """\
 from colab_drive_tuner.rerun.runners import agent
 
-{credentials}agent.begin_run({deadline!r})
+{credentials}agent.prepare_kernel({deadline!r})
 del agent
 """
 
 
 def colab_command() -> list[str]:
-    """Colab's command line: the one named, `colab` here or on the PATH, or run by uvx."""
+    """Find Colab's command line: as configured, in this environment, on the PATH, or by uvx."""
     named = shlex.split(Variable.COLAB_COMMAND.get())
     if named:
         return named
-    beside = Path(sys.executable).parent  # in this environment, which need not be activated
-    found = shutil.which("colab", path=os.pathsep.join([str(beside), os.environ.get("PATH", "")]))
+    scripts = Path(sys.executable).parent  # this environment, which may not be activated
+    found = shutil.which("colab", path=os.pathsep.join([str(scripts), os.environ.get("PATH", "")]))
     if found:
         return [found]
     if shutil.which("uvx"):
         return ["uvx", "--from", "google-colab-cli", "colab"]
     raise MissingExtraError(
         "Running on Colab needs its command line: `pip install google-colab-cli` with Python 3.12 "
-        "or newer, and sign in once with `colab new` and `colab stop`; where it has another name, "
-        f"set {Variable.COLAB_COMMAND}."
+        "or newer, and sign in once with `colab new` and `colab stop`. If it is installed under "
+        f"another name, set {Variable.COLAB_COMMAND}."
     )
 
 
 @dataclass(frozen=True)
 class ColabRunner:
-    """A runtime that is taken for one run."""
+    """Runs a program on a Colab runtime that is allocated for this run.
+
+    Attributes:
+        gpu: The GPU type; None: no GPU.
+        install: Requirement that pip installs there unless this version is already installed.
+        idle_seconds: Idle time after which the runtime releases itself.
+        heartbeat_timeout: Seconds without a heartbeat after which the runtime counts as lost.
+        heartbeat_check_seconds: Seconds between checks of the heartbeat.
+        pause: Seconds between attempts to release the runtime.
+    """
 
     gpu: str | None = None
     install: str = f"colab-drive-tuner=={__version__}"
-    """What pip installs there, where this very version is not installed yet."""
     idle_seconds: float = IDLE_SECONDS
-    silent_seconds: float = 600.0
-    """Without a sign of life from its kernel for so long, the runtime counts as lost."""
-    look_every: float = 60.0
-    """Seconds between looks at the sign of life."""
+    heartbeat_timeout: float = 600.0
+    heartbeat_check_seconds: float = 60.0
     pause: float = 10.0
-    """Seconds between attempts to release."""
 
     @property
     def name(self) -> str:
-        """As the log of runs has it."""
+        """Its name in the log of runs."""
         return f"colab {self.gpu}" if self.gpu else "colab"
 
     def check(self, task: RunTask) -> None:
-        """Raise where Colab cannot run the program; nothing is allocated."""
+        """Raise if Colab cannot run the program; nothing is allocated."""
         if self.gpu is not None and self.gpu not in GPUS:
-            raise UsageError(f"--gpu {self.gpu} is none of {', '.join(GPUS)}.")
+            raise UsageError(f"--gpu must be one of {', '.join(GPUS)}, got {self.gpu}.")
         if emulator_host() and not Variable.COLAB_COMMAND.get():
             raise UsageError(
-                f"{Variable.EMULATOR_HOST} is set, and a runtime of Colab cannot reach an emulator "
-                "on this machine: unset it, or name another command line in "
+                f"{Variable.EMULATOR_HOST} is set, but a Colab runtime cannot reach an emulator on "
+                "this machine: unset it, or name another command line in "
                 f"{Variable.COLAB_COMMAND}."
             )
         colab_command()
@@ -129,25 +139,25 @@ class ColabRunner:
         except NotebookRunError as error:
             raise NoRuntimeError(str(error)) from None
         session = f"cdt-{secrets.token_hex(4)}"
-        with lease(session, task.search) as note:
+        with runtime_record(session, task.search) as record:
             try:
-                with task.stops.deferred():  # what is half allocated could not be released
-                    self._allocate(task, session, note)
-                return self._use(task, session)
+                with task.stop_signals.deferred():  # a pending allocation cannot be released
+                    self._allocate(task, session, record)
+                return self._run_on_runtime(task, session)
             finally:
-                with task.stops.ignored():
-                    _release(note, self.pause)
+                with task.stop_signals.ignored():
+                    _release(record, self.pause)
 
-    def _allocate(self, task: RunTask, session: str, note: Path) -> None:
+    def _allocate(self, task: RunTask, session: str, record: Path) -> None:
         arguments = ["new", "-s", session, *(["--gpu", self.gpu] if self.gpu else [])]
-        with allocation(note) as held:
+        with allocation_lock(record) as held:
             try:
                 self._step(task, "allocate", arguments, _ALLOCATE_SECONDS, keep_open=[held])
             except NotebookRunError as error:
                 raise NoRuntimeError(str(error)) from None
 
-    def _use(self, task: RunTask, session: str) -> CellError | None:
-        remote = f"/tmp/{session}-{secrets.token_hex(8)}"  # noqa: S108 - made there, with mode 0700
+    def _run_on_runtime(self, task: RunTask, session: str) -> CellError | None:
+        remote = f"/tmp/{session}-{secrets.token_hex(8)}"  # noqa: S108 - created with mode 0700
         prepare = task.folder / "prepare.py"
         prepare.write_text(
             _PREPARE.format(
@@ -162,7 +172,7 @@ class ColabRunner:
         text = self._step(
             task, "prepare", ["exec", "-s", session, "-f", str(prepare), *timeout], _PREPARE_SECONDS
         )
-        if _READY not in text:  # it exits 0 even where the code raised
+        if _READY not in text:  # the exit code is 0 even if the code raised
             raise NotebookRunError(f"The Colab runtime could not be prepared:\n{text}")
         identity = portable_file()
         load = ""
@@ -171,38 +181,43 @@ class ColabRunner:
             upload = ["upload", "-s", session, str(identity), file.lstrip("/")]
             self._step(task, "upload", upload, _UPLOAD_SECONDS)
             act_as = Variable.ACT_AS.get()
-            load = f"agent.load_credentials({file!r}, {act_as!r})\n"
-        begin = _BEGIN.format(credentials=load, deadline=task.deadline)
-        return self._execute(task, session, begin, f"{remote}/alive")
+            load = f"agent.load_credentials_file({file!r}, {act_as!r})\n"
+        first_cell = _FIRST_CELL.format(credentials=load, deadline=task.deadline)
+        return self._execute(task, session, first_cell, f"{remote}/heartbeat")
 
-    def _execute(self, task: RunTask, session: str, begin: str, alive: str) -> CellError | None:
+    def _execute(
+        self, task: RunTask, session: str, first_cell: str, heartbeat_file: str
+    ) -> CellError | None:
         given = task.folder / "given.ipynb"
-        given.write_text(json.dumps(with_first_cells(task.program.notebook(), begin)))
+        given.write_text(json.dumps(with_first_cells(task.program.notebook(), first_cell)))
         left = task.seconds_left
         seconds = _DAY if left is None else max(60.0, left + GRACE_SECONDS)
         command = ["exec", "-s", session, "-f", str(given), "--timeout", f"{seconds:.0f}"]
         collected = task.folder / "given_output.ipynb"
-        check = _SignOfLife(session, alive, task.folder / "alive", self.silent_seconds).check
+        monitor = _HeartbeatMonitor(
+            session, heartbeat_file, task.folder / "heartbeat", self.heartbeat_timeout
+        )
+        interval = self.heartbeat_check_seconds
         try:
             text = self._step(
-                task, "run", command, seconds + 60, check=check, check_every=self.look_every
+                task, "run", command, seconds + 60, check=monitor.check, check_every=interval
             )
         except NotebookRunError as error:
             raise RuntimeLostError(f"The Colab runtime was lost. {error}") from None
         finally:
-            if collected.exists():  # also what a broken run got to
+            if collected.exists():  # also after a failed run, as far as it got
                 collected.replace(task.executed)
         if not task.executed.exists():
             raise NotebookRunError(f"No executed notebook came back from Colab:\n{text}")
         return find_error(task.executed)
 
     def _step(
-        self, task: RunTask, step: str, arguments: Sequence[str], seconds: float, **how: Any
+        self, task: RunTask, step: str, arguments: Sequence[str], seconds: float, **options: Any
     ) -> str:
-        """Run one command; returns its output, raises `NotebookRunError` where it failed."""
+        """Run one command and return its output; raise `NotebookRunError` if it failed."""
         file = task.folder / f"{step}.txt"
         try:
-            code = _run_colab(arguments, file, seconds, **how)
+            code = _run_colab(arguments, file, seconds, **options)
         finally:
             with task.output.open("ab") as log:
                 log.write(f"\n[{step}]\n".encode() + file.read_bytes())
@@ -218,58 +233,59 @@ class ColabRunner:
         return text
 
 
-def _run_colab(arguments: Sequence[str], output: Path, seconds: float, **how: Any) -> int | None:
-    """Run Colab's command line; return its exit code, None where its time was up."""
+def _run_colab(
+    arguments: Sequence[str], output: Path, seconds: float, **options: Any
+) -> int | None:
+    """Run Colab's command line; return its exit code, or None after a timeout."""
     with output.open("wb") as file, contextlib.suppress(subprocess.TimeoutExpired):
-        return run_command([*colab_command(), *arguments], file, timeout=seconds, **how)
+        return run_command([*colab_command(), *arguments], file, timeout=seconds, **options)
     return None
 
 
-class _SignOfLife:
-    """What the kernel of a runtime last showed, and when that was new."""
+class _HeartbeatMonitor:
+    """Detects a runtime whose heartbeat file no longer changes."""
 
-    def __init__(self, session: str, remote: str, copy: Path, patience: float) -> None:
+    def __init__(self, session: str, remote: str, copy: Path, timeout: float) -> None:
         self._command = ["download", "-s", session, remote.lstrip("/"), str(copy)]
-        self._copy, self._patience = copy, patience
-        self._seen, self._since = b"", time.monotonic()
+        self._copy, self._timeout = copy, timeout
+        self._content, self._changed = b"", time.monotonic()
 
     def check(self) -> None:
-        """Raise `RuntimeLostError` where nothing new has been seen for too long."""
+        """Raise `RuntimeLostError` if the heartbeat file has not changed for too long."""
         _run_colab(self._command, Path(os.devnull), _UPLOAD_SECONDS)
-        shown = self._copy.read_bytes() if self._copy.exists() else self._seen
-        if shown != self._seen:
-            self._seen, self._since = shown, time.monotonic()
-        elif time.monotonic() - self._since > self._patience:
-            minutes = self._patience / 60
+        content = self._copy.read_bytes() if self._copy.exists() else self._content
+        if content != self._content:
+            self._content, self._changed = content, time.monotonic()
+        elif time.monotonic() - self._changed > self._timeout:
             raise RuntimeLostError(
-                f"Its kernel has shown no sign of life for {minutes:.0f} minutes."
+                f"Its kernel has shown no sign of life for {self._timeout / 60:.0f} minutes."
             )
 
 
 def release_abandoned(search: str | None = None, *, pause: float = 10.0) -> list[str]:
-    """Release the runtimes of runs that died here (of one search, or all); returns their names."""
-    with abandoned(search) as notes:
-        for note in notes:
-            _release(note, pause)
-        return [note.stem for note in notes]
+    """Release the runtimes of killed runs (of one search or all), and return their names."""
+    with abandoned_runtimes(search) as records:
+        for record in records:
+            _release(record, pause)
+        return [record.stem for record in records]
 
 
-def _release(note: Path, pause: float) -> None:
-    """Stop the session and remove its note; what cannot be stopped now keeps its note."""
-    file, session = note.with_suffix(".txt"), ["-s", note.stem]
+def _release(record: Path, pause: float) -> None:
+    """Release the runtime and remove its record; if the release fails, the record is kept."""
+    file, session = record.with_suffix(".txt"), ["-s", record.stem]
     for attempt in range(3):
         if attempt:
             time.sleep(pause)
-            # It forgets a session whose runtime has vanished.
+            # `status` drops a session whose runtime has vanished.
             _run_colab(["status", *session], file, _RELEASE_SECONDS)
         code = _run_colab(["stop", *session], file, _RELEASE_SECONDS)
         if code == 0:
             file.unlink()
-            note.unlink()
+            record.unlink()
             return
     text = file.read_text(errors="replace")[-1500:].strip()
     raise NotebookRunError(
-        f"The Colab runtime {note.stem} could not be released ({code or 'no answer'}); the next "
+        f"The Colab runtime {record.stem} could not be released ({code or 'no answer'}); the next "
         f"run tries again, and it releases itself when idle. To do it now: `colab stop -s "
-        f"{note.stem}`.\n{text}"
+        f"{record.stem}`.\n{text}"
     )

@@ -17,28 +17,28 @@ from colab_drive_tuner.errors import (
     RuntimeLostError,
     UsageError,
 )
-from colab_drive_tuner.rerun.exit_code import Outcome
+from colab_drive_tuner.rerun.exit_code import ExitCode
 from colab_drive_tuner.rerun.program import CellError, find_error
 from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.rerun.stopping import run_command
 
 _GRACE_SECONDS = 600.0
-"""How long after its deadline a run may still put away what it has."""
+"""Time after its deadline in which a run may still save its results."""
 
 
 @dataclass(frozen=True)
 class LocalRunner:
-    """The machine that runs this code."""
+    """Runs a program on this machine."""
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """Set in a notebook's cell tagged `parameters`, or before its first cell."""
+    """Notebook parameters, set after the cell tagged `parameters` or before the first cell."""
     name: str = "local"
 
     def check(self, task: RunTask) -> None:
-        """Raise where this machine cannot run the program at all; nothing is started."""
+        """Raise if this machine cannot run the program; nothing is started."""
         if task.program.is_script:
             if self.parameters:
-                raise UsageError("Parameters are for notebooks: leave -p out for a script.")
+                raise UsageError("Only notebooks have parameters: leave out -p for a script.")
         elif importlib.util.find_spec("papermill") is None:
             raise MissingExtraError(
                 "Running a notebook needs papermill: pip install 'colab-drive-tuner[rerun]'."
@@ -60,8 +60,8 @@ class LocalRunner:
                 )
             except subprocess.TimeoutExpired:
                 raise NotebookRunError(
-                    f"{task.program.name} was ended: it was still running "
-                    f"{_GRACE_SECONDS / 60:.0f} minutes after its time was up."
+                    f"{task.program.name} was terminated: it was still running "
+                    f"{_GRACE_SECONDS / 60:.0f} minutes after its time limit."
                 ) from None
 
     def _run_notebook(self, task: RunTask, run: Callable[..., int]) -> CellError | None:
@@ -88,14 +88,14 @@ class LocalRunner:
         return error
 
     def _run_script(self, task: RunTask, run: Callable[..., int]) -> CellError | None:
-        script = task.program.file  # in place: it may look for what lies beside it
+        script = task.program.file  # run in place: it may need files in its folder
         if script is None:
             script = task.folder / "script.py"
             script.write_bytes(task.program.content)
         code = run([sys.executable, str(script)], cwd=task.program.folder)
-        if code in (Outcome.FINISHED, Outcome.UNFINISHED):
+        if code in (ExitCode.FINISHED, ExitCode.UNFINISHED):
             return None
         if code < 0:
             raise RuntimeLostError(f"{task.program.name} was killed by signal {-code}.")
         message = f"{task.program.name} ended with exit code {code}:\n{task.output_tail()}"
-        return CellError(message, Outcome.BUSY if code == Outcome.BUSY else Outcome.FAILED)
+        return CellError(message, ExitCode.BUSY if code == ExitCode.BUSY else ExitCode.FAILED)

@@ -1,4 +1,4 @@
-"""The protocol of runners, and the task that one is given."""
+"""Protocol of runners, and the task that a runner executes."""
 
 import time
 from collections.abc import Mapping
@@ -7,28 +7,34 @@ from pathlib import Path
 from typing import Protocol
 
 from colab_drive_tuner.rerun.program import CellError, Program
-from colab_drive_tuner.rerun.stopping import Stops
+from colab_drive_tuner.rerun.stopping import StopSignals
 
 _TAIL = 4000
 
 
 @dataclass(frozen=True)
 class RunTask:
-    """One run: its program, search and deadline, and the folder for its files."""
+    """One run of a program, with its search, its deadline and a folder for its files.
+
+    Attributes:
+        program: The notebook or script.
+        search: The search's name.
+        folder: A private folder on this machine, removed after the run.
+        stop_signals: The signals that end the run.
+        deadline: In seconds since 1970; None: no deadline.
+        environment: Variables through which the program finds the store.
+    """
 
     program: Program
     search: str
     folder: Path
-    """A folder of its own on this machine, only for this user, gone after the run."""
-    stops: Stops
+    stop_signals: StopSignals
     deadline: float | None = None
-    """Seconds since 1970."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables by which the program finds the store."""
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the deadline; None: it has none."""
+        """Seconds until the deadline; None without a deadline."""
         return None if self.deadline is None else self.deadline - time.time()
 
     @property
@@ -38,18 +44,18 @@ class RunTask:
 
     @property
     def output(self) -> Path:
-        """The file that all output of the run goes to."""
+        """The file that receives all output of the run."""
         return self.folder / "output.txt"
 
     def output_tail(self) -> str:
-        """The end of the output."""
+        """Return the end of the output."""
         try:
             return self.output.read_text(errors="replace")[-_TAIL:].strip()
         except FileNotFoundError:
             return ""
 
     def result_file(self) -> Path | None:
-        """The file to keep of the run: the executed notebook, else its output."""
+        """Return the file to record: the executed notebook, else the output, if not empty."""
         for path in (self.executed, self.output):
             if path.exists() and path.stat().st_size:
                 return path
@@ -57,18 +63,18 @@ class RunTask:
 
 
 class Runner(Protocol):
-    """Runs a program once, on some machine."""
+    """Runs a program once."""
 
     @property
     def name(self) -> str:
         """Its name in the log of runs: "local", "colab T4", ..."""
 
     def check(self, task: RunTask) -> None:
-        """Raise where this runner cannot run the program at all; nothing is started."""
+        """Raise if this runner cannot run the program; nothing is started."""
 
     def run(self, task: RunTask) -> CellError | None:
-        """Run it to its end, and release whatever was taken for it, however that end comes.
+        """Run the program to its end, and always release the resources allocated for it.
 
-        Returns the first error in it, None where there was none. Raises `NotebookRunError` where
-        the runner failed, and lets a stop through.
+        Returns the program's first error, or None. Raises `NotebookRunError` if the runner itself
+        failed; a `StoppedError` is passed on.
         """

@@ -1,1 +1,1 @@
-"""Schedulers: cron, systemd and GitHub Actions, each given the same plan."""
+"""Schedulers: cron, systemd and GitHub Actions, each of which installs the same plan."""

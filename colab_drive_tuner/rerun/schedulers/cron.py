@@ -1,4 +1,4 @@
-"""Schedules in the user's crontab: two lines each, the first a comment that names the search."""
+"""Schedules in the user's crontab: two lines each, of which the first names the search."""
 
 import shlex
 import subprocess
@@ -6,45 +6,50 @@ from itertools import pairwise
 
 from colab_drive_tuner.errors import ColabDriveTunerError, MissingExtraError, UsageError
 from colab_drive_tuner.machine import state_folder
-from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line, mark, marked_search
+from colab_drive_tuner.rerun.schedulers.plan import (
+    Plan,
+    require_printable,
+    search_comment,
+    search_in_comment,
+)
 
-_LONGEST = 998
-"""What is longer is cut off by Debian's cron, without a word."""
-_OTHER_WAYS = "The other ways are --with systemd, github and enterprise."
+_MAX_BYTES = 998
+"""Debian's cron silently truncates longer commands."""
+_ALTERNATIVES = "The alternatives are --with systemd, github and enterprise."
 
 
 def text(plan: Plan) -> str:
-    """What is added to the crontab."""
+    """Return the lines that are added to the crontab."""
     log = state_folder() / "rerun" / f"{plan.slug}.log"
     log.parent.mkdir(exist_ok=True)
     line = f"{plan.shell_line} >> {shlex.quote(str(log))} 2>&1"
-    line = line.replace("%", r"\%")  # cron reads a bare one as a line break
-    if len(check_line(line, "The command").encode()) >= _LONGEST:
+    line = line.replace("%", r"\%")  # cron treats an unescaped % as a line break
+    if len(require_printable(line, "The command").encode()) >= _MAX_BYTES:
         raise UsageError(
-            f"The command would be longer than the {_LONGEST} bytes that cron reads: shorten the "
+            f"The command would be longer than the {_MAX_BYTES} bytes that cron reads: shorten the "
             "path of the notebook, or use --with systemd."
         )
-    return f"{mark(plan.search)}\n{plan.cron} {line}\n"
+    return f"{search_comment(plan.search)}\n{plan.cron} {line}\n"
 
 
 def install(plan: Plan) -> str:
-    """Add the schedule, in place of an earlier one of the search; returns what was done."""
+    """Add the schedule, replacing an earlier one of the search; return a message for the user."""
     others = _without(_read(), plan.search)
     _write("".join(f"{line}\n" for line in others) + text(plan))
     return f"The crontab reruns search {plan.search!r} at {plan.cron}; `crontab -l` shows it."
 
 
 def installed() -> list[tuple[str, str]]:
-    """The searches that have a schedule here, and when they are looked at."""
+    """List the schedules in the crontab: search and cron fields."""
     return [
         (search, " ".join(line.split()[:5]))
         for comment, line in pairwise(_read())
-        if (search := marked_search(comment)) is not None
+        if (search := search_in_comment(comment)) is not None
     ]
 
 
 def remove(search: str) -> bool:
-    """Remove the schedule of a search; False where there is none."""
+    """Remove the schedule of a search; return whether there was one."""
     before = _read()
     after = _without(before, search)
     if len(after) == len(before):
@@ -56,8 +61,8 @@ def remove(search: str) -> bool:
 def _without(lines: list[str], search: str) -> list[str]:
     kept, skip = [], False
     for line in lines:
-        if marked_search(line) == search:
-            skip = True  # and the line after it
+        if search_in_comment(line) == search:
+            skip = True  # also the next line
         elif skip:
             skip = False
         else:
@@ -71,11 +76,11 @@ def _read() -> list[str]:
         return done.stdout.splitlines()
     if "no crontab" in done.stderr:
         return []
-    raise ColabDriveTunerError(f"crontab -l failed ({done.stderr.strip()}). {_OTHER_WAYS}")
+    raise ColabDriveTunerError(f"crontab -l failed ({done.stderr.strip()}). {_ALTERNATIVES}")
 
 
 def _write(content: str) -> None:
-    done = _crontab("-", content)  # it refuses what it cannot read, and then changes nothing
+    done = _crontab("-", content)  # changes nothing if it cannot parse the content
     if done.returncode:
         raise ColabDriveTunerError(f"crontab refused the schedule: {done.stderr.strip()}")
 
@@ -83,7 +88,7 @@ def _write(content: str) -> None:
 def _crontab(argument: str, content: str = "") -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(
-            ["crontab", argument],  # noqa: S607 - the user's own, wherever it is
+            ["crontab", argument],  # noqa: S607 - found on the user's PATH
             input=content,
             capture_output=True,
             text=True,
@@ -91,5 +96,5 @@ def _crontab(argument: str, content: str = "") -> "subprocess.CompletedProcess[s
         )
     except FileNotFoundError:
         raise MissingExtraError(
-            f"There is no cron here (on Debian and Ubuntu: apt install cron). {_OTHER_WAYS}"
+            f"cron is not installed (on Debian and Ubuntu: apt install cron). {_ALTERNATIVES}"
         ) from None

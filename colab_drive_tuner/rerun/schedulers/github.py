@@ -1,17 +1,22 @@
-"""Schedules as a GitHub Actions workflow: the credentials come from a secret, by way of a file."""
+"""Schedules as a GitHub Actions workflow, which writes the credentials from a secret to a file."""
 
 import shlex
 from pathlib import Path, PurePosixPath
 
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line, mark, marked_files
+from colab_drive_tuner.rerun.schedulers.plan import (
+    Plan,
+    require_printable,
+    schedules_in_files,
+    search_comment,
+)
 from colab_drive_tuner.version import __version__
 
 SECRET = Variable.CREDENTIALS
 """The secret's name in GitHub."""
 _LONGEST_RUN = "5h30m"
-"""GitHub ends a job after six hours; a run should end before, with everything put away."""
+"""GitHub ends a job after six hours; a run should end, with everything saved, before that."""
 _ENVIRONMENT = """\
           COLAB_DRIVE_TUNER_CREDENTIALS: ${{ runner.temp }}/credentials.json
           GOOGLE_APPLICATION_CREDENTIALS: ${{ runner.temp }}/credentials.json
@@ -22,15 +27,16 @@ _PREFIX = "colab-drive-tuner-"
 
 
 def path(plan: Plan) -> Path:
-    """Where the workflow lies, from the root of the repository."""
+    """Return the workflow's path, relative to the root of the repository."""
     return _FOLDER / f"{_PREFIX}{plan.slug}.yml"
 
 
 def text(plan: Plan) -> str:
-    """The workflow."""
+    """Return the workflow's content."""
     if plan.store is not None:
         raise UsageError(
-            "A local folder is gone after a workflow: leave --store out, and it is kept in Drive."
+            "A local folder does not outlive a workflow: leave out --store to keep the search in "
+            "Drive."
         )
     program = plan.program
     if not program.startswith("drive://"):
@@ -43,15 +49,15 @@ def text(plan: Plan) -> str:
         packages.append("google-colab-cli")
     limit = [] if "--max-time" in given else ["--max-time", _LONGEST_RUN]
     rerun = shlex.join(["colab-drive-tuner", *plan.arguments(program), *limit])
-    check_line(rerun, "The command")
+    require_printable(rerun, "The command")
     if "${{" in rerun:
-        raise UsageError("GitHub would read '${{' in the command: choose other names.")
+        raise UsageError("GitHub would interpret '${{' in the command: choose other names.")
     environment = _ENVIRONMENT + (_COLAB if on_colab else "")
     if act_as := Variable.ACT_AS.get():
-        person = check_line(act_as, Variable.ACT_AS)
+        person = require_printable(act_as, Variable.ACT_AS)
         environment += f"          {Variable.ACT_AS}: {_yaml(person)}\n"
     return f"""\
-{mark(plan.search)}
+{search_comment(plan.search)}
 name: {_yaml(f"Rerun {plan.search}")}
 
 on:
@@ -76,19 +82,19 @@ jobs:
         with:
           python-version: "3.12"
       - run: python -m pip install {shlex.join(packages)}
-      - name: Put the credentials into a file that only this job can read
+      - name: Write the credentials to a file that only this job can read
         env:
           CREDENTIALS: ${{{{ secrets.{SECRET} }}}}
         run: |
           umask 077
           printf '%s' "$CREDENTIALS" > "$RUNNER_TEMP/credentials.json"
-      - name: Rerun the search once (75 says that there is more to do, 69 that it is running)
+      - name: Rerun the search once (exit code 75 means unfinished, 69 running elsewhere)
         env:
 {environment}        run: |
           code=0
           {rerun} || code=$?
           case $code in 0|69|75) exit 0 ;; *) exit "$code" ;; esac
-      - name: Release what a broken run has left
+      - name: Release runtimes that a failed run left behind
         if: always()
         env:
 {environment}        run: |
@@ -100,24 +106,24 @@ jobs:
 
 
 def install(plan: Plan) -> str:
-    """Write the workflow into the repository here; returns what is left to do."""
+    """Write the workflow into this repository; return a message with the remaining steps."""
     content = text(plan)
     file = path(plan)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)
     return (
-        f"{file} is written: commit and push it to the default branch, and put the content of your "
-        f"credentials file into the repository's secret {SECRET} (`gh secret set {SECRET} < FILE`)."
+        f"Wrote {file}: commit and push it to the default branch, and store the content of your "
+        f"credentials file in the repository's secret {SECRET} (`gh secret set {SECRET} < FILE`)."
     )
 
 
 def installed() -> list[tuple[str, str]]:
-    """The searches that have a workflow in the repository here, and their cron fields."""
-    return marked_files(sorted(_FOLDER.glob(f"{_PREFIX}*.yml")), r"^ +- cron: '(.*)'$")
+    """List the workflows in this repository: search and cron fields."""
+    return schedules_in_files(sorted(_FOLDER.glob(f"{_PREFIX}*.yml")), r"^ +- cron: '(.*)'$")
 
 
 def remove(search: str) -> bool:
-    """Delete the workflow of a search from the repository here; False where there is none."""
+    """Delete the workflow of a search from this repository; return whether there was one."""
     file = path(Plan(search, "", ""))
     if not file.exists():
         return False
@@ -129,11 +135,13 @@ def _in_repository(program: str) -> str:
     relative = Path(program)
     if relative.is_absolute():
         if not relative.is_relative_to(Path.cwd()):
-            raise UsageError(f"{program} is not in the repository here: run this at its root.")
+            raise UsageError(
+                f"{program} is not in this repository: run this command at the repository's root."
+            )
         relative = relative.relative_to(Path.cwd())
     return str(PurePosixPath(relative))
 
 
 def _yaml(value: str) -> str:
-    """The text as a single-quoted scalar, in which nothing but the quote itself is special."""
+    """Return the text as a single-quoted scalar, in which only the quote itself is special."""
     return "'" + value.replace("'", "''") + "'"

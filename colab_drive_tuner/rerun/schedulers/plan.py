@@ -1,6 +1,6 @@
-"""Plan of a schedule: the command, how often it runs, and the scheduler that runs it.
+"""Plan of a schedule (its command and interval), and the protocol and registry of schedulers.
 
-No secret is ever part of a plan: credentials are named by the path of their file.
+A plan never contains a secret: it refers to credentials by the path of their file.
 """
 
 import hashlib
@@ -21,48 +21,52 @@ from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 
 SCHEDULERS = ("cron", "systemd", "github")
-_MARK = "# colab-drive-tuner schedule "
+_COMMENT = "# colab-drive-tuner schedule "
 _EVERY = re.compile(r"(\d+)(m|h|d)")
-_PASSED_ON = (*ENVIRONMENT, Variable.COLAB_COMMAND, Variable.EMULATOR_HOST)
-"""Variables that say where things are. None of them holds a secret, and no others are passed on."""
+_PASSED_VARIABLES = (*ENVIRONMENT, Variable.COLAB_COMMAND, Variable.EMULATOR_HOST)
+"""Environment variables that are copied into a schedule: paths and addresses, no secrets."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A search that is to be rerun every so often."""
+    """A search that is rerun at intervals.
+
+    Attributes:
+        search: The search's name.
+        program: A path, or `drive://...`.
+        cron: The times, as cron's five fields.
+        options: Further options of `rerun`.
+        store: The local folder that holds the search; None: Drive.
+    """
 
     search: str
     program: str
-    """A path, or `drive://...`."""
     cron: str
-    """When, as five fields."""
     options: tuple[str, ...] = ()
-    """Further options of `rerun`."""
     store: str | None = None
-    """A local folder instead of Drive."""
 
     @property
     def slug(self) -> str:
-        """A name for files and units, the same for the same search."""
+        """Name for files and units, derived from the search's name."""
         plain = re.sub(r"[^a-z0-9]+", "-", self.search.lower()).strip("-")[:40]
         return f"{plain or 'search'}-{hashlib.sha256(self.search.encode()).hexdigest()[:6]}"
 
     def arguments(self, program: str | None = None) -> list[str]:
-        """The command line after `colab-drive-tuner`."""
+        """Return the command-line arguments after `colab-drive-tuner`."""
         store = ["--store", self.store] if self.store else []
         wanted = self.program if program is None else program
         return [*store, "rerun", wanted, "--search", self.search, "--scheduled", *self.options]
 
     def command(self) -> list[str]:
-        """The whole command, on this machine, wherever it is started."""
+        """Return the whole command for this machine, independent of the working directory."""
         program = self.program
         if not program.startswith("drive://"):
             program = str(Path(program).resolve())
         return [sys.executable, "-m", "colab_drive_tuner", *self.arguments(program)]
 
     def environment(self) -> dict[str, str]:
-        """What the command needs of the present environment: paths, never a secret."""
-        passed = {one.value: one.get() for one in _PASSED_ON if one.get()}
+        """Return the environment variables that the command needs: paths, never a secret."""
+        passed = {item.value: item.get() for item in _PASSED_VARIABLES if item.get()}
         folders = [str(Path(sys.executable).parent)]
         folders += [str(Path(tool).parent) for tool in map(shutil.which, ("colab", "uvx")) if tool]
         folders += ["/usr/local/bin", "/usr/bin", "/bin"]
@@ -70,15 +74,15 @@ class Plan:
 
     @property
     def shell_line(self) -> str:
-        """The command with its environment, as one line of sh."""
+        """The command with its environment, as one line of shell."""
         variables = [f"{name}={shlex.quote(value)}" for name, value in self.environment().items()]
         return " ".join([*variables, shlex.join(self.command())])
 
 
-def parse_every(every: str) -> str:
-    """The five fields of cron for "30m", "2h" or "1d", or for five fields themselves.
+def parse_interval(every: str) -> str:
+    """Convert "30m", "2h" or "1d" to cron's five fields; five fields are returned unchanged.
 
-    Raises `UsageError` for what cron cannot say evenly.
+    Raises `UsageError` for an interval that does not divide an hour or a day.
     """
     fields = every.split()
     if len(fields) == 5 and all(re.fullmatch(r"[\d*/,\-]+", field) for field in fields):
@@ -92,78 +96,78 @@ def parse_every(every: str) -> str:
     if unit == "d" and count == 1:
         return "0 0 * * *"
     raise UsageError(
-        f"--every {every!r}: write minutes that divide an hour (15m), hours that divide a day "
-        "(2h), 1d, or the five fields of cron."
+        f"--every {every!r} is not valid: give minutes that divide an hour (15m), hours that "
+        "divide a day (2h), 1d, or cron's five fields."
     )
 
 
-def check_line(text: str, what: str) -> str:
-    """The text, where it can stand in a line of a scheduler's file; else `UsageError`."""
+def require_printable(text: str, what: str) -> str:
+    """Return the text if it fits in one line of a scheduler's file, else raise `UsageError`."""
     if any(not char.isprintable() for char in text):
         raise UsageError(f"{what} contains a line break or control character: {text!r}.")
     return text
 
 
-def mark(search: str) -> str:
-    """The comment that says of which search a schedule is, in whatever file it lies."""
-    return _MARK + json.dumps(check_line(search, "The search's name"))
+def search_comment(search: str) -> str:
+    """Return the comment that names the search in a schedule's file."""
+    return _COMMENT + json.dumps(require_printable(search, "The search's name"))
 
 
-def marked_search(line: str) -> str | None:
-    """The search that a line names by its mark; None where it bears none."""
-    if not line.startswith(_MARK):
+def search_in_comment(line: str) -> str | None:
+    """Return the search that a line names with `search_comment`, else None."""
+    if not line.startswith(_COMMENT):
         return None
     try:
-        return str(json.loads(line.removeprefix(_MARK)))
+        return str(json.loads(line.removeprefix(_COMMENT)))
     except ValueError:
         return None
 
 
-def marked_files(files: Iterable[Path], when: str) -> list[tuple[str, str]]:
-    """The searches whose mark is in one of the files, and what the pattern `when` finds there."""
+def schedules_in_files(files: Iterable[Path], when: str) -> list[tuple[str, str]]:
+    """List the schedules in files: the search and the matches of the pattern `when`."""
     found = []
     for file in files:
         content = file.read_text()
         times = "; ".join(re.findall(when, content, re.MULTILINE)) or "?"
-        found += [(name, times) for name in map(marked_search, content.splitlines()) if name]
+        found += [(name, times) for name in map(search_in_comment, content.splitlines()) if name]
     return found
 
 
 class Scheduler(Protocol):
-    """What the module of each scheduler has."""
+    """Interface of each scheduler's module."""
 
     def text(self, plan: Plan) -> str:
-        """What would be installed."""
+        """Return the schedule that `install` would install."""
 
     def install(self, plan: Plan) -> str:
-        """Install it, in place of an earlier one of the search; returns what was done."""
+        """Install the schedule, replacing an earlier one of the search; return a message."""
 
     def installed(self) -> list[tuple[str, str]]:
-        """The searches that have a schedule, and when they are looked at."""
+        """List the installed schedules: search and times."""
 
     def remove(self, search: str) -> bool:
-        """Remove the schedule of a search; False where there is none."""
+        """Remove the schedule of a search; return whether there was one."""
 
 
 def find_scheduler(name: str) -> Scheduler:
-    """The scheduler of that name; raises `UsageError`."""
+    """Return the scheduler of that name; raise `UsageError` if there is none."""
     if name not in SCHEDULERS:
-        raise UsageError(f"--with {name}: it is one of {', '.join(SCHEDULERS)}, enterprise.")
+        raise UsageError(f"--with must be one of {', '.join(SCHEDULERS)}, enterprise, got {name}.")
     return cast("Scheduler", import_module(f"colab_drive_tuner.rerun.schedulers.{name}"))
 
 
 def installed() -> list[tuple[str, str, str]]:
-    """Each schedule: the search, the scheduler, and when."""
+    """List the schedules of all schedulers: search, scheduler and times."""
     found: list[tuple[str, str, str]] = []
     for name in SCHEDULERS:
         try:
             found += [(search, name, when) for search, when in find_scheduler(name).installed()]
         except MissingExtraError:
-            continue  # a scheduler that is not here has no schedules
+            continue  # a scheduler that is not installed has no schedules
     return found
 
 
 def remove(search: str) -> list[str]:
-    """Remove every schedule of a search; returns the schedulers that had one."""
+    """Remove every schedule of a search; return the schedulers that had one."""
     names = [name for found, name, _ in installed() if found == search]
     return [name for name in names if find_scheduler(name).remove(search)]

@@ -1,4 +1,4 @@
-"""Schedules as a systemd user timer, with a stop hook that releases what a killed run leaves."""
+"""Schedules as a systemd user timer, with a stop hook that releases runtimes of killed runs."""
 
 import re
 import subprocess
@@ -7,25 +7,30 @@ from pathlib import Path
 
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import ColabDriveTunerError
-from colab_drive_tuner.rerun.schedulers.plan import Plan, check_line, mark, marked_files
+from colab_drive_tuner.rerun.schedulers.plan import (
+    Plan,
+    require_printable,
+    schedules_in_files,
+    search_comment,
+)
 
 _PREFIX = "colab-drive-tuner-"
 
 
 def files(plan: Plan) -> dict[Path, str]:
-    """The two units, by path."""
+    """Return the content of both units, by path."""
     folder = _folder()
     name = f"{_PREFIX}{plan.slug}"
     return {folder / f"{name}.service": _service(plan), folder / f"{name}.timer": _timer(plan)}
 
 
 def text(plan: Plan) -> str:
-    """The two units one after the other."""
+    """Return both units, one after the other."""
     return "\n".join(f"# {path}\n{content}" for path, content in files(plan).items())
 
 
 def install(plan: Plan) -> str:
-    """Write and start the timer; returns what was done."""
+    """Write and start the timer; return a message for the user."""
     for path, content in files(plan).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
@@ -39,12 +44,12 @@ def install(plan: Plan) -> str:
 
 
 def installed() -> list[tuple[str, str]]:
-    """The searches that have a timer here, and when it fires."""
-    return marked_files(sorted(_folder().glob(f"{_PREFIX}*.timer")), "^OnCalendar=(.*)$")
+    """List the installed timers: search and calendar expression."""
+    return schedules_in_files(sorted(_folder().glob(f"{_PREFIX}*.timer")), "^OnCalendar=(.*)$")
 
 
 def remove(search: str) -> bool:
-    """Stop and remove the timer of a search; False where there is none."""
+    """Stop and remove the timer of a search; return whether there was one."""
     plan = Plan(search, "", "* * * * *")
     timer = _folder() / f"{_PREFIX}{plan.slug}.timer"
     if not timer.exists():
@@ -57,7 +62,7 @@ def remove(search: str) -> bool:
 
 
 def on_calendar(cron: str) -> str:
-    """The calendar expression of systemd for five fields of cron."""
+    """Convert cron's five fields to a systemd calendar expression."""
     minute, hour, day, month, weekday = cron.split()
     days = "" if weekday == "*" else f"{_weekdays(weekday)} "
     return f"{days}*-{_field(month, 1)}-{_field(day, 1)} {_field(hour)}:{_field(minute)}:00"
@@ -104,7 +109,7 @@ TimeoutStopSec=20min
 
 def _timer(plan: Plan) -> str:
     return f"""\
-{mark(plan.search)}
+{search_comment(plan.search)}
 [Unit]
 Description=Rerun of search {_plain(plan.search)}
 
@@ -118,18 +123,18 @@ WantedBy=timers.target
 
 
 def _plain(text: str) -> str:
-    """Text to be shown: systemd would expand %, and a backslash at the end would join two lines."""
-    return check_line(text, "The search's name").replace("%", "%%").replace("\\", "/")
+    """Escape a description: systemd expands %, and a final backslash would join two lines."""
+    return require_printable(text, "The search's name").replace("%", "%%").replace("\\", "/")
 
 
 def _command(words: list[str]) -> str:
-    """A command line: in it, and there alone, systemd would expand $."""
+    """Quote a command line, the only place where systemd expands $."""
     return " ".join(_quoted(word).replace("$", "$$") for word in words)
 
 
 def _quoted(text: str) -> str:
-    """One word of a unit's line: systemd would expand % and backslashes."""
-    check_line(text, "The command")
+    """Quote one word of a unit's line, in which systemd expands % and backslashes."""
+    require_printable(text, "The command")
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"' if re.search(r"[^\w@./:=,%+-]", escaped) else escaped
 
@@ -143,11 +148,11 @@ def _systemctl(*arguments: str) -> None:
     command = ["systemctl", "--user", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        said, code = done.stderr.strip(), done.returncode
+        error, code = done.stderr.strip(), done.returncode
     except FileNotFoundError:
-        said, code = "there is no systemctl here", 1
+        error, code = "systemctl is not installed", 1
     if code:
         raise ColabDriveTunerError(
-            f"`{' '.join(command)}` failed: {said}. The units are in {_folder()}; on a machine "
+            f"`{' '.join(command)}` failed: {error}. The units are in {_folder()}; on a machine "
             "without a systemd user session use --with cron."
         )
