@@ -89,7 +89,7 @@ def _row(parameter) -> tuple[str, str, str]:
         name = ", ".join(f"`{option}{value}`" for option in parameter.opts)
     meaning = parameter.help
     if parameter.envvar:
-        meaning += f" Also by the environment variable `{parameter.envvar}`."
+        meaning += f" Environment variable: `{parameter.envvar}`."
     default = parameter.default
     if parameter.required:
         default = "required"

@@ -204,8 +204,8 @@ def test_what_nobody_expected_is_told_in_a_sentence(run_command, folder, monkeyp
     code, out, err = run_command("status", "--store", folder)
     assert (code, out) == (1, "")
     assert err == (
-        "colab-drive-tuner: ZeroDivisionError: by nothing (not expected here: --debug shows "
-        "where)\n"
+        "colab-drive-tuner: unexpected ZeroDivisionError: by nothing (--debug shows the "
+        "traceback)\n"
     )
     monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", "status", "--store", folder, "--debug"])
     with pytest.raises(ZeroDivisionError):
@@ -238,7 +238,7 @@ def test_export_and_import_are_a_round_trip(run_command, folder, tmp_path):
     assert type(exported).__name__ == "Trials"
     assert len(exported) == 5
     code, out, _ = run_command("--store", folder, "import", "again", file)
-    assert (code, out) == (0, "5 trials are now in the new search 'again'.\n")
+    assert (code, out) == (0, "Imported 5 trials into the new search 'again'.\n")
     again = tmp_path / "again.pkl"
     run_command("--store", folder, "export", "again", again)
     assert pickle.loads(again.read_bytes()).losses() == exported.losses()

@@ -75,7 +75,7 @@ def test_a_question_is_asked_beside_it(run_command, store: Path) -> None:
     """`rm` without --yes asks on standard error; nobody answers, so the search stays."""
     code, out, err = run_command("rm", "one", "--json")
     assert (code, out.strip()) == (1, "")  # a blank may be the prompt's
-    assert "goes into the trash" in err
+    assert "will be moved to the trash" in err
     assert (store / "one").is_dir()
 
 

@@ -227,7 +227,7 @@ def test_tail_says_that_nobody_runs_its_search(run_command, tmp_path, monkeypatc
     monkeypatch.setattr("colab_drive_tuner.cli.results.time.sleep", sleep)
     code, out, _ = run_command("--store", tmp_path / "store", "tail", "idle", "--every", "3")
     assert (code, looked) == (130, [3.0, 3.0])
-    assert out.count("Nobody runs it now") == 1
+    assert out.count("It is not running now") == 1
     assert out.count("trial 0: 0.5 in") == 1
 
 

@@ -169,9 +169,9 @@ def test_the_list_is_closed(person, metadata, monkeypatch):
     metadata.be_this_machine(monkeypatch)
     monkeypatch.setenv("DRIVE_EMULATOR_HOST", "127.0.0.1:1")
     for given in (None, str(person / "adc.json")):
-        with pytest.raises(UsageError, match="knows nobody's sign-in"):
+        with pytest.raises(UsageError, match="the emulator has no sign-in"):
             find_credentials(given, allow_prompt=True)
-    with pytest.raises(UsageError, match="knows nobody's sign-in"):
+    with pytest.raises(UsageError, match="the emulator has no sign-in"):
         cloud_credentials()
     assert portable_file() is None
     assert metadata.asked == []

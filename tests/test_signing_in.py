@@ -161,7 +161,7 @@ def test_logout_revokes_and_deletes(run_command, google, client_file):
     assert google.asked[-1] == ("/revoke", {"token": SECRET})
     assert "Google could not" not in out
     assert not login_file().exists()
-    assert "Nobody has signed in" in run_command("logout")[1]
+    assert "There is no sign-in" in run_command("logout")[1]
 
 
 def test_logout_works_offline_and_with_a_damaged_file(run_command):
@@ -189,7 +189,7 @@ def test_a_redirect_is_not_followed_with_a_secret(
     shown = out + err
     code, out, _ = run_command("logout")
     assert code == 0
-    assert "Google could not be told" in out
+    assert "It could not be revoked" in out
     assert [path for path, _ in google.asked] == ["/token", "/token", "/revoke"]
     assert not login_file().exists()
     for secret in (SECRET, "a-client-secret", "a-code"):

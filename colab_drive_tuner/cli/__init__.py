@@ -1,4 +1,4 @@
-"""The command line `colab-drive-tuner`: each command is one call of what lies below."""
+"""Command line `colab-drive-tuner`: a thin layer in which each command calls one function."""
 
 import sys
 
@@ -12,15 +12,15 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line; exit 0 on success, 2 on wrong usage, 1 on any other error.
 
-    An error is told in its own sentences; `--debug` shows the traceback.
+    Only the message of an error is printed; `--debug` shows the traceback.
     """
     try:
         app()
-    except Exception as error:  # whatever it is, people are told in a sentence
+    except Exception as error:  # users see a message, not a traceback
         if "--debug" in sys.argv:
             raise
-        said = str(error)
+        message = str(error)
         if not isinstance(error, ColabDriveTunerError):
-            said = f"{type(error).__name__}: {error} (not expected here: --debug shows where)"
-        echo(f"colab-drive-tuner: {said}", err=True)
+            message = f"unexpected {type(error).__name__}: {error} (--debug shows the traceback)"
+        echo(f"colab-drive-tuner: {message}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)

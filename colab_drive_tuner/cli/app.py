@@ -1,4 +1,4 @@
-"""The commands; what a command needs is imported when it runs, so that `--help` is quick."""
+"""The typer application. Commands import what they need when they run, so that `--help` is fast."""
 
 import itertools
 from pathlib import Path
@@ -16,25 +16,25 @@ from colab_drive_tuner.cli import (
     schedule,
     troubleshoot,
 )
-from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, given_store
-from colab_drive_tuner.cli.output import address_printer, echo, echo_json, echo_outcome
+from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, selected_store
+from colab_drive_tuner.cli.output import address_printer, echo, echo_json, echo_result
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.version import __version__
 
 
 class _SharedOptions(TyperGroup):
-    """The commands; `--store` and `--debug` may stand before a command or after it."""
+    """Command group that accepts `--store` and `--debug` before and after the command's name."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As click's, which knows them only before the command."""
-        shared, own, given = [], [], iter(args)
-        for argument in given:
+        """Move the shared options before the command, where click expects them."""
+        shared, own, remaining = [], [], iter(args)
+        for argument in remaining:
             if argument == "--":
-                own += [argument, *given]
+                own += [argument, *remaining]
             elif argument == "--debug" or argument.startswith("--store="):
                 shared.append(argument)
             elif argument == "--store":
-                shared += [argument, *itertools.islice(given, 1)]
+                shared += [argument, *itertools.islice(remaining, 1)]
             else:
                 own.append(argument)
         return super().parse_args(ctx, shared + own)
@@ -44,7 +44,7 @@ app = typer.Typer(
     cls=_SharedOptions,
     help="""Hyperparameter searches that outlive Google Colab runtimes.
 
-    Searches are kept in Google Drive, or in the local folder that --store names.
+    Searches are kept in Google Drive, or in a local folder given by --store.
 
     Example:
         colab-drive-tuner --store searches status
@@ -76,11 +76,11 @@ def _options(
     store: Annotated[
         str | None,
         typer.Option(
-            help="The local folder in which searches are kept. Google Drive without it.",
+            help="Local folder that holds the searches. Default: Google Drive.",
             envvar=Variable.STORE.value,
         ),
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -88,7 +88,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    del debug, version  # read in main(), and done with already
+    del debug, version  # handled by main() and _show_version()
     context.obj = store
 
 
@@ -98,32 +98,35 @@ def status(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="The name of one search. All searches without it.", autocompletion=complete_name
+            help="Name of a search. Default: all searches.", autocompletion=complete_name
         ),
     ] = None,
     exit_code: Annotated[
         bool,
         typer.Option(
             "--exit-code",
-            help="Tell the state of NAME by the exit code: 0 finished, 75 unfinished, 69 running.",
+            help="Report the state of NAME as exit code: 0 finished, 75 unfinished, 69 running.",
         ),
     ] = False,
     json: Annotated[
         bool,
-        typer.Option("--json", help="Print JSON: a list of all searches, or one object for NAME."),
+        typer.Option("--json", help="Print JSON: a list of searches, or one object for NAME."),
     ] = False,
     histories: Annotated[
         bool,
-        typer.Option("--histories", help="List the histories of NAME that restarts have kept."),
+        typer.Option(
+            "--histories",
+            help="List the histories of NAME: those kept by restarts, and the current one.",
+        ),
     ] = False,
 ) -> None:
-    """Show the progress, the best loss and the owner of each search.
+    """Show the progress, best loss, state and owner of searches.
 
     Example:
         colab-drive-tuner status
         colab-drive-tuner --store searches status mnist-cnn --json
     """
-    from colab_drive_tuner.cli.tables import described, show_running, show_runs, show_searches
+    from colab_drive_tuner.cli.tables import show_running, show_runs, show_searches, status_json
     from colab_drive_tuner.errors import UsageError
     from colab_drive_tuner.search.results.read_search import list_searches, read_status
 
@@ -131,7 +134,7 @@ def status(
         raise UsageError("--exit-code needs the NAME of one search.")
     if histories and name is None:
         raise UsageError("--histories needs the NAME of one search.")
-    store = given_store(context)
+    store = selected_store(context)
     if histories and name:
         from colab_drive_tuner.cli.tables import show_histories
         from colab_drive_tuner.manage.restore_history import list_histories
@@ -146,7 +149,7 @@ def status(
 
         runs = read_runs(store, name)
     if json:
-        found = [described(search, runs) for search in searches]
+        found = [status_json(search, runs) for search in searches]
         echo_json(found[0] if name else found)
     else:
         show_searches(searches)
@@ -164,11 +167,11 @@ def export(
     context: typer.Context,
     name: Name,
     file: Annotated[
-        Path, typer.Argument(help="The file to write. A name that ends in .csv gets a table.")
+        Path, typer.Argument(help="File to write: CSV if its name ends in .csv, else a pickle.")
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Write the trials of a search to a file: a pickle of hyperopt Trials, or a table.
+    """Export the trials of a search to a file: a pickle of hyperopt Trials, or a CSV table.
 
     Example:
         colab-drive-tuner export mnist-cnn trials.pkl
@@ -176,68 +179,73 @@ def export(
     """
     from colab_drive_tuner.search.results.exchange.import_export import export_trials
 
-    count = export_trials(given_store(context), name, file)
+    count = export_trials(selected_store(context), name, file)
     facts = {"name": name, "trials": count, "file": str(file)}
-    echo_outcome(f"{count} trials of {name!r} are in {file}.", facts, as_json=as_json)
+    echo_result(f"Exported {count} trials of {name!r} to {file}.", facts, as_json=as_json)
 
 
 @app.command("import")
 def import_(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The name of the new search.")],
+    name: Annotated[str, typer.Argument(help="Name of the new search.")],
     file: Annotated[
         Path,
         typer.Argument(
-            help="A pickle of hyperopt Trials, whose code is not run; or a KerasTuner folder."
+            help="Pickle of hyperopt Trials (its code is not run), or folder of a KerasTuner "
+            "project."
         ),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Make a new search from a pickle of hyperopt Trials, or from a KerasTuner project.
+    """Create a search from a pickle of hyperopt Trials or from a KerasTuner project.
 
     Example:
         colab-drive-tuner import mnist-cnn-2 trials.pkl
     """
     from colab_drive_tuner.search.results.exchange.import_export import import_trials
 
-    count = import_trials(given_store(context), name, file)
+    count = import_trials(selected_store(context), name, file)
     facts = {"name": name, "trials": count}
-    echo_outcome(f"{count} trials are now in the new search {name!r}.", facts, as_json=as_json)
+    text = f"Imported {count} trials into the new search {name!r}."
+    echo_result(text, facts, as_json=as_json)
 
 
 @app.command()
 def emulator(
     port: Annotated[
-        int, typer.Option(help="The port. 0 takes a free one.", min=0, max=65535)
+        int, typer.Option(help="Port to listen on. 0: any free port.", min=0, max=65535)
     ] = 8085,
-    data: Annotated[Path, typer.Option(help="The folder for its files.")] = Path("drive-emulator"),
+    data: Annotated[Path, typer.Option(help="Folder for the emulator's files.")] = Path(
+        "drive-emulator"
+    ),
     token: Annotated[
         list[str] | None,
         typer.Option(
             metavar="TOKEN=ACCOUNT",
-            help="An access token and its account. May be given more than once.",
+            help="Access token and its account. May be given more than once.",
         ),
     ] = None,
-    latency: Annotated[float, typer.Option(help="Seconds before each answer.", min=0)] = 0.0,
+    latency: Annotated[float, typer.Option(help="Delay of each answer, in seconds.", min=0)] = 0.0,
     fault: Annotated[
         list[str] | None,
         typer.Option(
             metavar="do=KIND,NAME=VALUE",
-            help="A fault to inject: do=error,status=503,every=10. May be given more than once.",
+            help="Fault to inject, such as do=error,status=503,every=10. "
+            "May be given more than once.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The seed of the faults' random choices.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for the random choices of faults.")] = 0,
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ORIGIN",
-            help="A web site whose pages may call the API, such as https://app.example. "
+            help="Web site whose pages may call the API, such as https://app.example. "
             "May be given more than once.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve a local emulator of Google Drive for tests, until interrupted.
+    """Run a local emulator of Google Drive for tests, until interrupted.
 
     Example:
         colab-drive-tuner emulator --port 8085 --data drive-emulator
@@ -259,7 +267,7 @@ def emulator(
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error)) from None
     except (ValueError, OSError) as error:
-        why = str(error)
-        if isinstance(error, OSError) and error.filename is None:  # no file's error: the socket's
-            why = error.strerror or why
-        raise UsageError(f"The emulator cannot start: {why}.") from error
+        reason = str(error)
+        if isinstance(error, OSError) and error.filename is None:  # an error of the socket
+            reason = error.strerror or reason
+        raise UsageError(f"The emulator cannot start: {reason}.") from error

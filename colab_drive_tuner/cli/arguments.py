@@ -1,4 +1,4 @@
-"""Arguments that many commands share: the NAME of a search, `--json`, and the store."""
+"""Arguments shared by many commands: the NAME of a search, `--json`, and the store."""
 
 import re
 from collections.abc import Iterator
@@ -12,34 +12,34 @@ from colab_drive_tuner.errors import StoreError
 if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
 
-_PLAIN = re.compile(r"\w[\w@%+=:,.-]*")
-"""A name that every shell takes as it is. Names are written by whoever may write to the store."""
+_UNQUOTED = re.compile(r"\w[\w@%+=:,.-]*")
+"""A name that needs no quoting in any shell. Names are untrusted: they come from the store."""
 
 
-def given_store(context: typer.Context) -> "Store":
-    """Open the store that the command line or the environment names, else Drive."""
+def selected_store(context: typer.Context) -> "Store":
+    """Open the store given by the command line or the environment, by default Drive."""
     from colab_drive_tuner.store import open_store
 
     return open_store(context.obj)
 
 
 def complete_name(context: typer.Context, incomplete: str) -> list[str]:
-    """The searches whose names begin so: found on this machine, without asking Drive.
+    """Complete the name of a search, without a request to Drive.
 
-    They are those in the local folder that `--store` names, or else those that this machine has
-    run in Drive. A name that would have to be quoted is left out.
+    Candidates are the searches in the local folder given by `--store`, or else those that this
+    machine has run in Drive, except names that would need quoting.
     """
     store = context.find_root().params.get("store")
     names = _run_in_drive() if store is None else _in_folder(Path(store.removeprefix("folder:")))
-    plain = {name for name in names if _PLAIN.fullmatch(name)}
-    return sorted(name for name in plain if name.startswith(incomplete))
+    unquoted = {name for name in names if _UNQUOTED.fullmatch(name)}
+    return sorted(name for name in unquoted if name.startswith(incomplete))
 
 
 def _in_folder(folder: Path) -> Iterator[str]:
     try:
         yield from (path.name for path in folder.iterdir() if (path / "index").is_dir())
     except OSError:
-        return  # there is no such folder, which is the command's to say
+        return  # the command itself reports a missing folder
 
 
 def _run_in_drive() -> Iterator[str]:
@@ -48,8 +48,8 @@ def _run_in_drive() -> Iterator[str]:
     try:
         yield from (name for name, location, _ in known_searches() if location.startswith("drive:"))
     except StoreError:
-        return  # no state folder can be made, which is the command's to say
+        return  # the command itself reports that no state folder can be created
 
 
-Name = Annotated[str, typer.Argument(help="The name of the search.", autocompletion=complete_name)]
+Name = Annotated[str, typer.Argument(help="Name of the search.", autocompletion=complete_name)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

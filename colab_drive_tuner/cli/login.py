@@ -1,4 +1,4 @@
-"""`login`, `logout`, `whoami`: a sign-in of this machine's own, where no notebook asks for one."""
+"""Commands that manage this machine's sign-in: login, logout, whoami."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from colab_drive_tuner.cli.arguments import AsJson
-from colab_drive_tuner.cli.output import echo_outcome
+from colab_drive_tuner.cli.output import echo_result
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
 
 
 class Scope(StrEnum):
-    """What a sign-in may do; the values are Google's names."""
+    """Permission of a sign-in, by Google's name of the scope."""
 
     FILE = "drive.file"
     READONLY = "drive.readonly"
@@ -22,18 +22,18 @@ class Scope(StrEnum):
 
 def login(
     client_secrets: Annotated[
-        Path, typer.Option(help="The JSON file of an OAuth client of the type 'Desktop app'.")
+        Path, typer.Option(help="JSON file of an OAuth client of type 'Desktop app'.")
     ],
     scope: Annotated[
         list[Scope] | None,
         typer.Option(
             metavar="|".join(Scope),
-            help="What the sign-in may do: drive.file without it. May be given more than once.",
+            help="Permission to ask for. Default: drive.file. May be given more than once.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sign in to Google Drive in a browser on this machine, until `logout`.
+    """Sign in to Google Drive in a browser, and keep the sign-in until `logout`.
 
     Example:
         colab-drive-tuner login --client-secrets client_secret.json
@@ -44,13 +44,15 @@ def login(
     wanted = [f"https://www.googleapis.com/auth/{one}" for one in scope or [Scope.FILE]]
     path = sign_in(client_secrets, wanted)
     facts = {"file": str(path), "scopes": wanted}
-    echo_outcome(
-        f"Signed in; kept in {path} until `colab-drive-tuner logout`.", facts, as_json=as_json
+    echo_result(
+        f"Signed in. {path} holds the sign-in until `colab-drive-tuner logout`.",
+        facts,
+        as_json=as_json,
     )
 
 
 def logout(as_json: AsJson = False) -> None:
-    """Revoke the sign-in of `login` at Google, and delete it here.
+    """Revoke the sign-in that `login` created, and delete it from this machine.
 
     Example:
         colab-drive-tuner logout
@@ -62,22 +64,22 @@ def logout(as_json: AsJson = False) -> None:
     path = login_file()
     revoked = sign_out()
     if revoked is None:
-        echo_outcome(
-            "Nobody has signed in with `colab-drive-tuner login` on this machine.",
+        echo_result(
+            "There is no sign-in of `colab-drive-tuner login` on this machine.",
             {"deleted": None, "revoked": False},
             as_json=as_json,
         )
         return
     text = f"Deleted {path}."
     if not revoked:
-        text += "\nGoogle could not be told: revoke it at https://myaccount.google.com/connections."
-    echo_outcome(text, {"deleted": str(path), "revoked": revoked}, as_json=as_json)
+        text += "\nIt could not be revoked: do so at https://myaccount.google.com/connections."
+    echo_result(text, {"deleted": str(path), "revoked": revoked}, as_json=as_json)
 
 
 def whoami(as_json: AsJson = False) -> None:
-    """Show the Google account that is used, and where its sign-in was found.
+    """Show the Google account in use, the source of its sign-in and its storage.
 
-    Nobody is asked to sign in.
+    This command never asks for a sign-in.
 
     Example:
         colab-drive-tuner whoami
@@ -96,7 +98,7 @@ def whoami(as_json: AsJson = False) -> None:
     quota = client.quota()
     limit = "" if quota.limit is None else f" of {quota.limit / 1e9:.2f}"
     facts = {"account": client.account(), "signed_in": how}
-    echo_outcome(
+    echo_result(
         f"{client.account()} ({how}), {quota.used / 1e9:.2f}{limit} GB used",
         facts | {"bytes_used": quota.used, "bytes_limit": quota.limit},
         as_json=as_json,
@@ -107,5 +109,5 @@ def whoami(as_json: AsJson = False) -> None:
 def _refuse_emulator() -> None:
     if Variable.EMULATOR_HOST.get():
         raise UsageError(
-            "DRIVE_EMULATOR_HOST is set, and an emulator knows nobody's sign-in: unset it first."
+            f"{Variable.EMULATOR_HOST} is set, but the emulator has no sign-in: unset it first."
         )

@@ -9,8 +9,8 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import typer
 
-from colab_drive_tuner.cli.arguments import AsJson, Name, given_store
-from colab_drive_tuner.cli.output import address_printer, echo_outcome
+from colab_drive_tuner.cli.arguments import AsJson, Name, selected_store
+from colab_drive_tuner.cli.output import address_printer, echo_result
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 from colab_drive_tuner.text import visible
 
@@ -19,15 +19,18 @@ def report(
     context: typer.Context,
     name: Name,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file. NAME.html without it.")
+        Path | None, typer.Option("--output", "-o", help="File to write. Default: NAME.html.")
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Serve the page on this machine, always up to date.")
+        bool,
+        typer.Option("--watch", help="Serve the page on this machine, and keep it up to date."),
     ] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --watch; 0: any.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port for --watch. 0: any free port.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Write a search as one HTML page that opens offline: pictures, parameters, all trials.
+    """Write an HTML report of a search: charts, parameters and all trials. It opens offline.
 
     Example:
         colab-drive-tuner report mnist-cnn -o report.html
@@ -35,25 +38,27 @@ def report(
     from colab_drive_tuner.search.results.exchange.import_export import write_file
     from colab_drive_tuner.search.results.report_page import search_report
 
-    store = given_store(context)
+    store = selected_store(context)
     if watch:
-        search_report(store, name)  # what is wrong with the search is said here, not in the browser
-        notify = address_printer("{} shows the search; Ctrl-C ends it.", as_json)
+        search_report(store, name)  # raises here, rather than in the browser
+        notify = address_printer("The report is at {}; press Ctrl-C to stop.", as_json)
         _serve(page_app(lambda: search_report(store, name, refresh=10)), port, notify)
         return
     target = output or Path(f"{name}.html")
     write_file(target, search_report(store, name).encode())
     facts = {"name": name, "file": str(target)}
-    echo_outcome(f"{target} shows search {name!r}.", facts, as_json=as_json)
+    echo_result(f"Wrote the report of search {name!r} to {target}.", facts, as_json=as_json)
 
 
 def dashboard(
     context: typer.Context,
     name: Name,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on this machine. 0: any free port.")
+    ] = 8080,
     as_json: AsJson = False,
 ) -> None:
-    """Open optuna-dashboard on a search or study, from memory; needs the extra `dashboard`.
+    """Serve optuna-dashboard for a copy of a search or study in memory. Needs extra `dashboard`.
 
     Example:
         colab-drive-tuner dashboard mnist-cnn --port 8081
@@ -61,43 +66,43 @@ def dashboard(
     from colab_drive_tuner.optuna_backend import dashboard_app
     from colab_drive_tuner.search.results.exchange.to_optuna import study_in_store
 
-    app = dashboard_app(study_in_store(given_store(context), name))
-    _serve(app, port, address_printer("{} shows it; Ctrl-C ends it.", as_json))
+    app = dashboard_app(study_in_store(selected_store(context), name))
+    _serve(app, port, address_printer("The dashboard is at {}; press Ctrl-C to stop.", as_json))
 
 
 def _serve(app: WSGIApplication, port: int, notify: Callable[[str], None]) -> None:
-    """Serve an application until interrupted; `notify` its address."""
+    """Serve an application until interrupted, and call `notify` with its address."""
     with server_of(app, port) as server:
         notify(f"http://127.0.0.1:{server.server_port}/")
         server.serve_forever()
 
 
 def server_of(app: WSGIApplication, port: int) -> WSGIServer:
-    """A server for this machine alone, on a port of it (0: any)."""
+    """Create a server that only this machine can reach; port 0: any free port."""
 
     def answer(request: WSGIEnvironment, respond: StartResponse) -> Iterable[bytes]:
-        # A name that another site gave this address must not read the page.
+        # Protects against DNS rebinding: another site's name may resolve to this address.
         if request.get("HTTP_HOST", "").partition(":")[0] in ("127.0.0.1", "localhost"):
             return app(request, respond)
-        return _text(respond, "403 Forbidden", "Ask for it as localhost.")
+        return _text(respond, "403 Forbidden", "Open this page as http://localhost.")
 
     try:
         return make_server("127.0.0.1", port, answer, _Server, _Requests)
     except OSError as error:
         raise UsageError(
-            f"Port {port} cannot be used: {error.strerror}. --port 0 takes a free one."
+            f"Port {port} cannot be used: {error.strerror}. Use --port 0 for any free port."
         ) from error
 
 
 def page_app(make: Callable[[], str]) -> WSGIApplication:
-    """An application of one page, which is made anew for each request."""
+    """Create an application that serves one page, rendered for each request."""
 
     def answer(request: WSGIEnvironment, respond: StartResponse) -> Iterable[bytes]:
         if request["PATH_INFO"] != "/":
-            return _text(respond, "404 Not Found", "There is one page: /")
+            return _text(respond, "404 Not Found", "The only page is /.")
         try:
             return _text(respond, "200 OK", make(), "html")
-        except ColabDriveTunerError as error:  # an outage: the page asks again
+        except ColabDriveTunerError as error:  # such as an outage; the browser retries
             return _text(respond, "503 Service Unavailable", visible(error))
 
     return answer
@@ -118,11 +123,11 @@ def _text(respond: StartResponse, status: str, text: str, kind: str = "plain") -
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """Several requests at once: browsers hold connections open that they do not use."""
+    """Threaded server: browsers keep idle connections open, which would block a single thread."""
 
     daemon_threads = True
 
 
 class _Requests(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-        """Nothing: the terminal is for what the user asked."""
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Log nothing to the user's terminal."""

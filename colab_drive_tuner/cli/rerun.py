@@ -1,4 +1,4 @@
-"""The command that brings a search further: `rerun`, once or until it is finished."""
+"""Command `rerun`, and the options for runs that it shares with `schedule add`."""
 
 import functools
 import inspect
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from colab_drive_tuner.cli.arguments import AsJson, complete_name
-from colab_drive_tuner.cli.output import echo, echo_json, notify_of
+from colab_drive_tuner.cli.output import echo, echo_json, message_printer
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.version import __version__
 
@@ -21,84 +21,84 @@ if TYPE_CHECKING:
 Program = Annotated[
     str,
     typer.Argument(
-        help="A notebook or script. drive://Folder/x.ipynb is a notebook in Google Drive."
+        help="Notebook or script. drive://Folder/x.ipynb is a notebook in Google Drive."
     ),
 ]
 Search = Annotated[
     str,
-    typer.Option(help="The name of the search that it works on.", autocompletion=complete_name),
+    typer.Option(help="Name of the search that it runs.", autocompletion=complete_name),
 ]
-Project = Annotated[str | None, typer.Option(help="Colab Enterprise: the Google Cloud project.")]
-Region = Annotated[str, typer.Option(help="Colab Enterprise: the region.")]
+Project = Annotated[str | None, typer.Option(help="Google Cloud project, for Colab Enterprise.")]
+Region = Annotated[str, typer.Option(help="Region, for Colab Enterprise.")]
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a program is run: the options that `rerun` and `schedule add` share."""
+    """Options for runs, shared by `rerun` and `schedule add`."""
 
-    on: Annotated[str, typer.Option(help="Where it runs: local, colab or enterprise.")] = "local"
+    on: Annotated[str, typer.Option(help="Where to run it: local, colab or enterprise.")] = "local"
     gpu: Annotated[
-        str | None, typer.Option(help="The GPU, with --on colab or enterprise: T4, L4, A100.")
+        str | None, typer.Option(help="GPU type for --on colab or enterprise: T4, L4, A100.")
     ] = None
     folder: Annotated[
         str | None,
-        typer.Option(help="The folder in Drive, where the notebook calls setup(folder=...)."),
+        typer.Option(help="Folder in Drive, if the notebook calls setup(folder=...)."),
     ] = None
     max_time: Annotated[
-        str | None, typer.Option(help="How long one run may take, such as 45m or 11h30m.")
+        str | None, typer.Option(help="Time limit of a run, such as 45m or 11h30m.")
     ] = None
     give_up_after: Annotated[
         int,
         typer.Option(
-            help="Start nothing after this many runs without a new trial. 0: never give up."
+            help="Start no run after this many runs without a new trial. 0: never give up."
         ),
     ] = 3
     install: Annotated[
         str | None,
         typer.Option(
-            help="What pip installs on the runtime. This version of the package without it."
+            help="Requirement that pip installs on the runtime. Default: the version running here."
         ),
     ] = None
     project: Project = None
     region: Region = "us-central1"
     bucket: Annotated[
-        str | None, typer.Option(help="Colab Enterprise: gs://BUCKET for executed notebooks.")
+        str | None,
+        typer.Option(help="gs://BUCKET for executed notebooks, for Colab Enterprise."),
     ] = None
     service_account: Annotated[
-        str | None, typer.Option(help="Colab Enterprise: the service account to run as.")
+        str | None, typer.Option(help="Service account to run as, for Colab Enterprise.")
     ] = None
     user: Annotated[
-        str | None, typer.Option(help="Colab Enterprise: the person to run as, an e-mail address.")
+        str | None, typer.Option(help="E-mail address of the user to run as, for Colab Enterprise.")
     ] = None
 
-    def words(self) -> tuple[str, ...]:
-        """The options that differ from their defaults, as a command line has them."""
-        given = {one.name: getattr(self, one.name) for one in fields(self)}
-        return tuple(
-            word
-            for one in fields(self)
-            if given[one.name] not in (None, "")
-            and (given[one.name] != one.default or (one.name == "region" and self.project))
-            for word in (f"--{one.name.replace('_', '-')}", str(given[one.name]))
-        )
+    def arguments(self) -> tuple[str, ...]:
+        """Return the options that differ from their defaults, as command-line arguments."""
+        arguments: list[str] = []
+        for option in fields(self):
+            value = getattr(self, option.name)
+            needed = value != option.default or (option.name == "region" and self.project)
+            if needed and value not in (None, ""):
+                arguments += [f"--{option.name.replace('_', '-')}", str(value)]
+        return tuple(arguments)
 
     def runner(self, on: str, parameters: Mapping[str, Any] = {}) -> "Runner":
-        """What runs it there, by the options of that name; raises `UsageError`."""
+        """Create the runner for `--on`; raise `UsageError` if options do not fit."""
         if on == "local":
             from colab_drive_tuner.rerun.runners.local import LocalRunner
 
             if self.gpu:
-                raise UsageError("--gpu goes with --on colab and --on enterprise.")
+                raise UsageError("--gpu requires --on colab or --on enterprise.")
             return LocalRunner(parameters)
         if parameters:
-            raise UsageError("-p goes with --on local.")
+            raise UsageError("-p requires --on local.")
         package = self.install or f"colab-drive-tuner=={__version__}"
         if on == "colab":
             from colab_drive_tuner.rerun.runners.colab import ColabRunner
 
             return ColabRunner(self.gpu, package)
         if on != "enterprise":
-            raise UsageError(f"--on {on}: it runs on local, colab or enterprise.")
+            raise UsageError(f"--on must be local, colab or enterprise, got {on}.")
         if not self.project or not self.bucket:
             raise UsageError("Colab Enterprise needs --project and --bucket.")
         from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
@@ -111,20 +111,21 @@ class RunOptions:
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with `RunOptions`, each an option of its own, in place of its `options`."""
+    """Replace the parameter `options` of a command by one option for each field of `RunOptions`."""
 
     @functools.wraps(command)
-    def spread(**given: Any) -> None:
-        options = RunOptions(**{one.name: given.pop(one.name) for one in fields(RunOptions)})
+    def wrapper(**given: Any) -> None:
+        names = [field.name for field in fields(RunOptions)]
+        options = RunOptions(**{name: given.pop(name) for name in names})
         command(**given, options=options)
 
     own = list(inspect.signature(command).parameters.values())
     at = [parameter.name for parameter in own].index("options")
     own[at : at + 1] = inspect.signature(RunOptions).parameters.values()
-    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
-    spread.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer's way
-    spread.__annotations__ = {one.name: one.annotation for one in parameters}
-    return spread
+    parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own]
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # for typer
+    wrapper.__annotations__ = {item.name: item.annotation for item in parameters}
+    return wrapper
 
 
 @with_run_options
@@ -139,18 +140,18 @@ def rerun(
             "-p",
             "--parameter",
             metavar="NAME=VALUE",
-            help="A parameter of the notebook, with --on local. May be given more than once.",
+            help="Parameter of the notebook, for --on local. May be given more than once.",
         ),
     ] = None,
     loop: Annotated[
-        bool, typer.Option("--loop", help="Run again and again until the search is finished.")
+        bool, typer.Option("--loop", help="Run it repeatedly until the search is finished.")
     ] = False,
     as_json: AsJson = False,
     scheduled: Annotated[bool, typer.Option("--scheduled", hidden=True)] = False,
 ) -> None:
-    """Run a notebook or script once, if its search is unfinished and nobody runs it.
+    """Run a notebook or script, if its search is unfinished and not running elsewhere.
 
-    Exit codes: 0 finished, 75 trials are left, 69 another runtime runs the search, 1 it failed.
+    Exit codes: 0 finished, 75 unfinished, 69 running elsewhere, 1 failed.
 
     Example:
         colab-drive-tuner rerun train.ipynb --search mnist-cnn --loop
@@ -162,6 +163,7 @@ def rerun(
     from colab_drive_tuner.search.spec.arguments import parse_duration
 
     runner = options.runner(options.on, dict(map(_parameter, parameter or [])))
+    notify = message_printer(as_json)
     rerunner = Rerunner(
         store=_store(context, options),
         program=program,
@@ -169,22 +171,24 @@ def rerun(
         runner=runner,
         max_seconds=parse_duration(options.max_time),
         give_up_after=options.give_up_after,
-        notify=notify_of(as_json),
+        notify=notify,
     )
     try:
-        verdict = rerun_until_finished(rerunner) if loop else rerunner.once()
+        status = rerun_until_finished(rerunner) if loop else rerunner.once()
     except StoppedError as stopped:
         echo(f"colab-drive-tuner: {stopped}", err=True)
         raise typer.Exit(128 + stopped.signum) from None
     if as_json:
-        outcome = verdict.exit_code.name.lower()
-        facts = {"search": search, "outcome": outcome, "done": verdict.done}
-        echo_json(facts | {"message": verdict.message})
+        outcome = status.exit_code.name.lower()
+        facts = {"search": search, "outcome": outcome, "done": status.done}
+        echo_json(facts | {"message": status.message})
     else:
-        echo(verdict.message, err=verdict.exit_code is ExitCode.FAILED)
-    if scheduled and verdict.exit_code is ExitCode.FINISHED:
-        notify_of(as_json)(f"To remove its schedule: colab-drive-tuner schedule remove {search!r}")
-    raise typer.Exit(verdict.exit_code)
+        echo(status.message, err=status.exit_code is ExitCode.FAILED)
+    if scheduled and status.exit_code is ExitCode.FINISHED:
+        message_printer(as_json)(
+            f"To remove its schedule: colab-drive-tuner schedule remove {search!r}"
+        )
+    raise typer.Exit(status.exit_code)
 
 
 def _store(context: typer.Context, options: RunOptions) -> "Store":
@@ -192,12 +196,13 @@ def _store(context: typer.Context, options: RunOptions) -> "Store":
 
     if context.obj and options.on != "local":
         raise UsageError(
-            f"--on {options.on} keeps searches in Drive: the folder {context.obj} is here only."
+            f"--on {options.on} needs the search in Drive, but the folder {context.obj} exists "
+            "only on this machine: leave out --store."
         )
     if options.folder is None:
         return open_store(context.obj)
     if context.obj:
-        raise UsageError("--folder is a folder of Drive; it does not go with --store.")
+        raise UsageError("--folder is a folder of Drive and cannot be combined with --store.")
     from colab_drive_tuner.store.drive import DriveStore
 
     return DriveStore.connect(options.folder)
@@ -206,7 +211,7 @@ def _store(context: typer.Context, options: RunOptions) -> "Store":
 def _parameter(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise UsageError(f"-p {text!r}: write NAME=VALUE.")
+        raise UsageError(f"-p must be NAME=VALUE, got {text!r}.")
     try:
         return name, json.loads(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Commands that show what came out of a search: show, trials, best, compare, tail."""
+"""Commands that show the results of searches: show, trials, best, compare, tail."""
 
 import json
 import math
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, given_store
-from colab_drive_tuner.cli.output import cell, echo, echo_json, plain
+from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, selected_store
+from colab_drive_tuner.cli.output import cell, echo, echo_json, json_value
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import text_of
 
@@ -19,44 +19,44 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.results.search_data import TrialData
 
 
-_MOST_COLUMNS = 8
-"""Of more parameters `show` has the most important ones."""
+_MAX_COLUMNS = 8
+"""Number of parameters that `show` prints; the most important ones if there are more."""
 
 
 def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Show how a search stands, its best trials and the course of its loss.
+    """Show the status of a search, its best trials and the course of its best loss.
 
     Example:
         colab-drive-tuner show mnist-cnn
     """
-    from colab_drive_tuner.cli.tables import described, show_table
+    from colab_drive_tuner.cli.tables import show_table, status_json
     from colab_drive_tuner.search.results.pictures.timeline import summary
 
-    store = given_store(context)
+    store = selected_store(context)
     search = _read(store, name)
     data = search.data
     if as_json:
-        best_trials = [_described(trial) for trial in data.best(10)]
+        best_trials = [_trial_json(trial) for trial in data.best(10)]
         shares = data.importance()
-        echo_json(described(search.status) | {"best": best_trials, "importance": shares})
+        echo_json(status_json(search.status) | {"best": best_trials, "importance": shares})
         return
     echo(search.status)
-    room = min(60, max(10, shutil.get_terminal_size().columns - 12))
-    if line := sparkline([trial.loss for trial in data.trials], room):
+    width = min(60, max(10, shutil.get_terminal_size().columns - 12))
+    if line := sparkline([trial.loss for trial in data.trials], width):
         echo(f"best loss  {line}")
     if shares := data.importance():
-        most = [f"{label} {share:.0%}" for label, share in list(shares.items())[:5]]
-        echo(f"importance {', '.join(most)}")
+        top = [f"{label} {share:.0%}" for label, share in list(shares.items())[:5]]
+        echo(f"importance {', '.join(top)}")
     if data.objectives > 1:
         echo(f"objectives {data.objectives}; the first one is shown as the loss")
     echo(f"ran on     {summary(data)}")
     echo(f"kept in    {search.status.url}")
-    if shown := data.best(10) or data.failed[-10:]:
+    if listed := data.best(10) or data.failed[-10:]:
         echo("")
         names = list(data.parameters)
-        if len(names) > _MOST_COLUMNS:
-            names = list(shares or names)[:_MOST_COLUMNS]
-        show_table(*_table(shown, names))
+        if len(names) > _MAX_COLUMNS:
+            names = list(shares or names)[:_MAX_COLUMNS]
+        show_table(*_table(listed, names))
         if more := len(data.parameters) - len(names):
             left_out = f"{more} more parameter{'s' * (more > 1)}"
             echo(f"\nand {left_out}: see {store.command('trials', name)}")
@@ -66,9 +66,9 @@ def trials(
     context: typer.Context,
     name: Name,
     sort: Annotated[
-        str, typer.Option(help="Sort by tid, loss, seconds, or by a parameter's name.")
+        str, typer.Option(help="Column to sort by: tid, loss, seconds, or a parameter's name.")
     ] = "tid",
-    limit: Annotated[int | None, typer.Option(min=1, help="Print so many trials at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of trials.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -81,14 +81,14 @@ def trials(
     from colab_drive_tuner.errors import UsageError
     from colab_drive_tuner.search.results.table import csv_text
 
-    search = _read(given_store(context), name)
+    search = _read(selected_store(context), name)
     names = search.data.parameters
     known = ("tid", "loss", "seconds", *names)
     if sort not in known:
         raise UsageError(f"--sort {sort!r} is not a column: choose among {', '.join(known)}.")
     chosen = sorted(search.data.trials, key=lambda trial: _key(trial, sort))[:limit]
     if as_json:
-        echo_json([_described(trial) for trial in chosen])
+        echo_json([_trial_json(trial) for trial in chosen])
     elif as_csv:
         echo(csv_text(*search.data.table(chosen)).removesuffix("\n"))
     else:
@@ -99,10 +99,10 @@ def best(
     context: typer.Context,
     name: Name,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, which this command always does.")
+        bool, typer.Option("--json", help="Print JSON. This command always does.")
     ] = False,
 ) -> None:
-    """Print the parameters of the best trial as JSON, for a script; a choice is its index.
+    """Print the parameters of the best trial as JSON. A choice is given by its index.
 
     Example:
         colab-drive-tuner best mnist-cnn
@@ -110,21 +110,21 @@ def best(
     from colab_drive_tuner.errors import SearchError
 
     del as_json
-    leading = _read(given_store(context), name).data.best(1)
-    if not leading:
+    best_trials = _read(selected_store(context), name).data.best(1)
+    if not best_trials:
         raise SearchError(f"No trial of search {name!r} has a loss yet.")
-    echo_json(_parameters(leading[0]))
+    echo_json(_parameters(best_trials[0]))
 
 
 def compare(
     context: typer.Context,
     names: Annotated[
         list[str],
-        typer.Argument(help="The names of two or more searches.", autocompletion=complete_name),
+        typer.Argument(help="Names of two or more searches.", autocompletion=complete_name),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Compare searches: how far, how long, the best loss and its parameters side by side.
+    """Compare searches side by side: progress, duration, best loss and its parameters.
 
     Example:
         colab-drive-tuner compare mnist-cnn mnist-mlp
@@ -135,8 +135,8 @@ def compare(
 
     if len(set(names)) < 2:
         raise UsageError("compare needs the names of two or more searches.")
-    store = given_store(context)
-    columns = {name: _compared(_read(store, name)) for name in dict.fromkeys(names)}
+    store = selected_store(context)
+    columns = {name: _comparison_column(_read(store, name)) for name in dict.fromkeys(names)}
     if as_json:
         echo_json(columns)
         return
@@ -150,16 +150,18 @@ def compare(
 def tail(
     context: typer.Context,
     name: Name,
-    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    every: Annotated[float, typer.Option(min=1, help="Polling interval in seconds.")] = 10.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
 ) -> None:
-    """Follow a search that runs elsewhere: a line for each trial that ends, until the search has.
+    """Follow a search that runs elsewhere: print each trial as it ends, until the search ends.
 
     Example:
         colab-drive-tuner tail mnist-cnn
         colab-drive-tuner tail mnist-cnn --json
     """
-    store = given_store(context)
+    store = selected_store(context)
     seen: set[object] | None = None
     while True:
         search = _read(store, name)
@@ -170,12 +172,13 @@ def tail(
                 echo(search.status)
                 if not (search.status.held or search.status.finished):
                     echo(
-                        "Nobody runs it now; trials are shown once somebody does. Ctrl-C ends this."
+                        "It is not running now. New trials are shown when it runs again; press "
+                        "Ctrl-C to stop."
                     )
         for trial in ended:
             if trial.tid not in seen:
                 seen.add(trial.tid)
-                echo(json.dumps(_described(trial)) if as_json else _line(trial))
+                echo(json.dumps(_trial_json(trial)) if as_json else _line(trial))
         if search.status.finished:
             if not as_json:
                 echo(search.status)
@@ -184,7 +187,7 @@ def tail(
 
 
 def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
-    """The course of the best loss as blocks, high where the loss is high."""
+    """Draw the best loss so far as a line of block characters; a higher block is a higher loss."""
     course, least = list[float](), math.inf
     for loss in losses:
         least = min(least, loss if loss is not None and math.isfinite(loss) else math.inf)
@@ -192,12 +195,12 @@ def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
             course.append(least)
     if len(course) < 2:
         return ""
-    some = [course[index * (len(course) - 1) // (width - 1)] for index in range(width)]
-    some = course if len(course) <= width else some
-    low, high = some[-1], some[0]
+    if len(course) > width:
+        course = [course[index * (len(course) - 1) // (width - 1)] for index in range(width)]
+    low, high = course[-1], course[0]
     if high == low:
-        return "▁" * len(some)
-    return "".join("▁▂▃▄▅▆▇█"[int((loss - low) / (high - low) * 7)] for loss in some)
+        return "▁" * len(course)
+    return "".join("▁▂▃▄▅▆▇█"[int((loss - low) / (high - low) * 7)] for loss in course)
 
 
 def _read(store: Store, name: str) -> "ReadSearch":
@@ -209,7 +212,7 @@ def _read(store: Store, name: str) -> "ReadSearch":
 def _table(
     chosen: Sequence["TrialData"], names: Sequence[str]
 ) -> tuple[Sequence[str], list[list[Any]]]:
-    """Column names and rows of trials."""
+    """Return the column names and rows of a table of trials."""
     from colab_drive_tuner.search.results.notebook_cards import seconds_text, value_text
 
     shown = [label for label in names if any(label in trial.parameters for trial in chosen)]
@@ -230,7 +233,7 @@ def _table(
 
 
 def _key(trial: "TrialData", sort: str) -> tuple[bool, bool, Any]:
-    """Numbers in their order, then texts, then what is not there."""
+    """Sort key: numbers first, then texts, then missing values."""
     value: Any = {"tid": trial.tid, "loss": trial.loss, "seconds": trial.seconds}.get(
         sort, trial.parameters.get(sort)
     )
@@ -238,30 +241,30 @@ def _key(trial: "TrialData", sort: str) -> tuple[bool, bool, Any]:
     return value is None, not number, value if number else text_of(value)
 
 
-def _described(trial: "TrialData") -> dict[str, Any]:
-    """A trial for programs."""
+def _trial_json(trial: "TrialData") -> dict[str, Any]:
+    """Return a trial as a JSON object."""
     return {
-        "tid": plain(trial.tid),
+        "tid": json_value(trial.tid),
         "state": trial.ending,
-        "loss": plain(trial.loss),
-        **({"values": list(map(plain, trial.values))} if trial.values else {}),
+        "loss": json_value(trial.loss),
+        **({"values": list(map(json_value, trial.values))} if trial.values else {}),
         "seconds": trial.seconds,
         "runtime": trial.where,
         "parameters": _parameters(trial),
-        "returned": {name: plain(value) for name, value in trial.returned.items()},
+        "returned": {name: json_value(value) for name, value in trial.returned.items()},
         "error": trial.error or None,
     }
 
 
 def _parameters(trial: "TrialData") -> dict[str, Any]:
-    return {label: plain(value) for label, value in trial.parameters.items()}
+    return {label: json_value(value) for label, value in trial.parameters.items()}
 
 
-def _compared(search: "ReadSearch") -> dict[str, Any]:
-    """What `compare` says of one search."""
+def _comparison_column(search: "ReadSearch") -> dict[str, Any]:
+    """Return one column of `compare`."""
     data = search.data
     seconds = [trial.seconds for trial in data.trials if trial.seconds is not None]
-    said: dict[str, Any] = {
+    column: dict[str, Any] = {
         "trials": search.status.progress,
         "failed": search.status.failed,
         "pruned": search.status.pruned,
@@ -270,10 +273,10 @@ def _compared(search: "ReadSearch") -> dict[str, Any]:
         "algorithm": str(search.history.settings.get("algo", "")),
         "seed": search.history.settings.get("seed"),
     }
-    for leading in data.best(1):
-        said |= {"best loss": plain(leading.loss), "best trial": leading.tid}
-        said |= {f"best {label}": value for label, value in _parameters(leading).items()}
-    return said
+    for trial in data.best(1):
+        column |= {"best loss": json_value(trial.loss), "best trial": trial.tid}
+        column |= {f"best {label}": value for label, value in _parameters(trial).items()}
+    return column
 
 
 def _line(trial: "TrialData") -> str:

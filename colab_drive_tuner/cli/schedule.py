@@ -1,4 +1,4 @@
-"""The commands that have a search rerun every so often: `schedule add, list, remove, release`."""
+"""Commands that manage scheduled reruns: schedule add, list, remove, release."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from colab_drive_tuner.cli.arguments import AsJson, Name
-from colab_drive_tuner.cli.output import echo, echo_json, echo_outcome
+from colab_drive_tuner.cli.output import echo, echo_json, echo_result
 from colab_drive_tuner.cli.rerun import (
     Program,
     Project,
@@ -37,17 +37,17 @@ def add(
     search: Search,
     options: RunOptions,
     with_: Annotated[
-        str, typer.Option("--with", help="The scheduler: cron, systemd, github or enterprise.")
+        str, typer.Option("--with", help="Scheduler: cron, systemd, github or enterprise.")
     ] = "cron",
     every: Annotated[
-        str, typer.Option(help="The interval: 15m, 2h, 1d, or the five fields of cron.")
+        str, typer.Option(help="Interval: 15m, 2h, 1d, or cron's five fields.")
     ] = "30m",
     print_: Annotated[
-        bool, typer.Option("--print", help="Show what would be installed. Install nothing.")
+        bool, typer.Option("--print", help="Print the schedule without installing it.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show and install a schedule: `rerun` at intervals, with these options.
+    """Print and install a schedule that calls `rerun` with these options.
 
     Example:
         colab-drive-tuner schedule add train.ipynb --search mnist-cnn --every 30m
@@ -63,7 +63,7 @@ def add(
     check_name(search)
     max_seconds = parse_duration(options.max_time)
     store = str(Path(context.obj).resolve()) if context.obj else None
-    plan = Plan(search, program, parse_interval(every), options.words(), store)
+    plan = Plan(search, program, parse_interval(every), options.arguments(), store)
 
     def show_and_install(text: str, install: Callable[[], str]) -> None:
         if not as_json:
@@ -71,7 +71,7 @@ def add(
         installed = None if print_ else install()
         facts = {"search": search, "scheduler": with_, "when": plan.cron, "text": text}
         if as_json or installed:
-            echo_outcome(installed, facts | {"installed": installed}, as_json=as_json)
+            echo_result(installed, facts | {"installed": installed}, as_json=as_json)
 
     runner = options.runner(with_ if with_ == "enterprise" else options.on)
     loaded = load_program(program)
@@ -85,9 +85,9 @@ def add(
 
 @schedule_app.command("list")
 def list_(project: Project = None, region: Region = "us-central1", as_json: AsJson = False) -> None:
-    """List the schedules of this machine and of the repository here.
+    """List the schedules of this machine and of the repository in the working directory.
 
-    With --project, those of Colab Enterprise too.
+    With --project, also list those of Colab Enterprise.
 
     Example:
         colab-drive-tuner schedule list
@@ -98,25 +98,25 @@ def list_(project: Project = None, region: Region = "us-central1", as_json: AsJs
 
     found = schedules.installed()
     if project:
-        there = enterprise_schedule.installed(Vertex(project, region))
-        found += [(search, "enterprise", when) for search, when in there]
+        enterprise = enterprise_schedule.installed(Vertex(project, region))
+        found += [(search, "enterprise", when) for search, when in enterprise]
     if as_json:
         keys = ("search", "scheduler", "when")
-        echo_json([dict(zip(keys, one, strict=True)) for one in found])
+        echo_json([dict(zip(keys, schedule, strict=True)) for schedule in found])
         return
     for schedule in found:
         typer.echo("\t".join(map(visible, schedule)))
     if not found:
-        echo("No schedules here.")
+        echo("There are no schedules.")
 
 
 @schedule_app.command()
 def remove(
     search: Name, project: Project = None, region: Region = "us-central1", as_json: AsJson = False
 ) -> None:
-    """Remove every schedule of a search from this machine and the repository here.
+    """Remove the schedules of a search from this machine and the repository in this directory.
 
-    With --project, from Colab Enterprise too.
+    With --project, also remove them from Colab Enterprise.
 
     Example:
         colab-drive-tuner schedule remove mnist-cnn
@@ -129,16 +129,16 @@ def remove(
     if project and enterprise_schedule.remove(Vertex(project, region), search):
         removed.append("enterprise")
     if not removed:
-        raise UsageError(f"Search {search!r} has no schedule here: `schedule list` shows all.")
+        raise UsageError(f"Search {search!r} has no schedule: `schedule list` shows all schedules.")
     text = f"Removed the schedule of {search!r} from {', '.join(removed)}."
-    echo_outcome(text, {"search": search, "removed_from": removed}, as_json=as_json)
+    echo_result(text, {"search": search, "removed_from": removed}, as_json=as_json)
 
 
 @schedule_app.command()
 def release(as_json: AsJson = False) -> None:
     """Release the Colab runtimes that killed runs of this machine left behind.
 
-    Stop hooks of schedulers call it.
+    The stop hooks of schedulers call this command.
 
     Example:
         colab-drive-tuner schedule release

@@ -1,4 +1,4 @@
-"""Output of `status`: a table for people, in the width there is; whole lines for pipes; JSON."""
+"""Output of `status`: tables that fit the terminal, unwrapped lines for pipes, or JSON."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from colab_drive_tuner.cli.output import cell, echo, echo_json, plain
+from colab_drive_tuner.cli.output import cell, echo, echo_json, json_value
 from colab_drive_tuner.manage.restore_history import SearchHistory
 from colab_drive_tuner.rerun.runs import Run
 from colab_drive_tuner.search.trials.search_status import RunningNow, SearchState, SearchStatus
@@ -18,7 +18,7 @@ _WIDE = 100_000
 
 
 def show_searches(searches: Iterable[SearchStatus]) -> None:
-    """One line a search: how far, what failed, what was best, who holds it, how it stands."""
+    """Print one line per search: progress, failures, best loss, deaths survived and state."""
     rows = [
         (
             search.name,
@@ -37,7 +37,7 @@ def show_searches(searches: Iterable[SearchStatus]) -> None:
 
 
 def _state(search: SearchStatus) -> str:
-    """The state, and what goes with it: why, who or since when."""
+    """Return the state with its detail: the problem, the reason, the holder or the time."""
     if search.state is SearchState.PROBLEM:
         return search.problem
     if search.state is SearchState.STOPPED:
@@ -51,7 +51,7 @@ def _state(search: SearchStatus) -> str:
 
 
 def show_running(trials: Sequence[RunningNow]) -> None:
-    """One line for each trial that runs: on which worker, since when, which attempt it is."""
+    """Print one line per running trial: worker, start time and attempt."""
     if trials:
         echo("")
         rows = [
@@ -62,7 +62,7 @@ def show_running(trials: Sequence[RunningNow]) -> None:
 
 
 def show_runs(runs: list[Run]) -> None:
-    """One line for each run: when, where, how long, how many trials, how it ended."""
+    """Print one line per run: start, runner, duration, number of trials and how it ended."""
     if not runs:
         return
     echo("")
@@ -83,7 +83,7 @@ def show_runs(runs: list[Run]) -> None:
 
 
 def show_histories(histories: Sequence[SearchHistory], restore: str, *, as_json: bool) -> None:
-    """One line for each history, the oldest first, and the command that restores one; or JSON."""
+    """Print one line per history, the oldest first, and the command that restores one; or JSON."""
     if as_json:
         found = [
             {
@@ -91,7 +91,7 @@ def show_histories(histories: Sequence[SearchHistory], restore: str, *, as_json:
                 "begun": _iso(one.begun),
                 "trials": one.trials,
                 "done": one.done,
-                "best_loss": plain(one.best_loss),
+                "best_loss": json_value(one.best_loss),
                 "present": one.present,
             }
             for one in histories
@@ -110,11 +110,11 @@ def show_histories(histories: Sequence[SearchHistory], restore: str, *, as_json:
     ]
     show_table(("history", "begun", "trials", "best loss", "state"), rows)
     if len(histories) > 1:
-        echo(f"\nTo go back to a kept one: {restore}")
+        echo(f"\nTo go back to a kept history: {restore}")
 
 
-def described(search: SearchStatus, runs: Sequence[Run] | None = None) -> dict[str, Any]:
-    """A search for programs, with its runs where they were read."""
+def status_json(search: SearchStatus, runs: Sequence[Run] | None = None) -> dict[str, Any]:
+    """Return the status of a search as a JSON object, with its runs if given."""
     holder = search.holder
     facts = {
         "name": search.name,
@@ -124,8 +124,8 @@ def described(search: SearchStatus, runs: Sequence[Run] | None = None) -> dict[s
         "trials": search.trials,
         "failed": search.failed,
         "pruned": search.pruned,
-        "best_loss": plain(search.best_loss),
-        "best_tid": plain(search.best_tid),
+        "best_loss": json_value(search.best_loss),
+        "best_tid": json_value(search.best_tid),
         "finished": search.finished,
         "stopped": search.stopped or None,
         "held": search.held,
@@ -140,7 +140,7 @@ def described(search: SearchStatus, runs: Sequence[Run] | None = None) -> dict[s
         },
         "running": [
             {
-                "tid": plain(trial.tid),
+                "tid": json_value(trial.tid),
                 "worker": trial.worker,
                 "since": None if trial.since is None else _iso(trial.since),
                 "attempt": trial.attempt,
@@ -176,10 +176,10 @@ def _iso(seconds: float) -> str:
 
 
 def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; on a narrow terminal each row as a block of lines, `name: value`.
+    """Print a table; on a narrow terminal, print each row as a block of `name: value` lines.
 
-    A row is never wrapped, for its second line could be taken for another row; and nothing is cut.
-    What looks like markup is shown as it is.
+    Rows are never wrapped, because a second line could be taken for another row, and never
+    truncated. Markup in cells is not interpreted.
     """
     names, cells = list(map(visible, head)), [[visible(cell) for cell in row] for row in rows]
     table = Table(box=None)

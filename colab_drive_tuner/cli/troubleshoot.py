@@ -1,15 +1,15 @@
-"""For when something is wrong: `doctor` looks, `clean` tidies up, `repair` rebuilds."""
+"""Commands for troubleshooting: `doctor` checks, `clean` tidies up, `repair` rebuilds a search."""
 
 from typing import Annotated
 
 import typer
 
-from colab_drive_tuner.cli.arguments import AsJson, Name, given_store
-from colab_drive_tuner.cli.output import echo, echo_json, echo_outcome
+from colab_drive_tuner.cli.arguments import AsJson, Name, selected_store
+from colab_drive_tuner.cli.output import echo, echo_json, echo_result
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:
-    """Check the sign-in, Drive, this machine and every search; exit 1 if there is a problem.
+    """Check the sign-in, Drive, this machine and every search. Exit code 1 means a problem.
 
     Example:
         colab-drive-tuner doctor
@@ -31,12 +31,15 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 def clean(
     context: typer.Context,
     named: Annotated[
-        list[str] | None, typer.Argument(help="Ids or paths of listed items to remove too.")
+        list[str] | None,
+        typer.Argument(help="Ids or paths of listed items that --yes removes in addition."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove them.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove the listed items that this package created.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List stale copies and leftovers; with --yes put those of this package into the trash.
+    """List leftovers of earlier runs, such as stale copies; with --yes, move them to the trash.
 
     Example:
         colab-drive-tuner clean
@@ -58,7 +61,7 @@ def clean(
 
 
 def repair(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Rebuild a damaged search, in a new folder, from whatever of it can be read.
+    """Rebuild a damaged search in a new folder, from all of its data that can be read.
 
     Example:
         colab-drive-tuner repair mnist-cnn
@@ -67,5 +70,5 @@ def repair(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
 
     from colab_drive_tuner.troubleshoot.repair.repair import repair as rebuild
 
-    repaired = rebuild(given_store(context), name)
-    echo_outcome(repaired, asdict(repaired), as_json=as_json)
+    repaired = rebuild(selected_store(context), name)
+    echo_result(repaired, asdict(repaired), as_json=as_json)

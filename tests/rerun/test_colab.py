@@ -272,7 +272,7 @@ def test_a_runtime_that_cannot_be_released_is_told_and_released_by_the_next_run(
     rerunner.once()
     assert colab.taken == {}
     assert colab.allocated == 2
-    with pytest.raises(UsageError, match="must be one of T4.*got T3"):
+    with pytest.raises(UsageError, match=r"must be one of T4.*got T3"):
         Rerunner(open_store(), str(script), "parabola", ColabRunner("T3")).once()
 
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.cli.tables import described, show_searches
+from colab_drive_tuner.cli.tables import show_searches, status_json
 from colab_drive_tuner.errors import SearchChangedWarning, UsageError
 from colab_drive_tuner.intermediate_values import MAX_VALUES, IntermediateValues
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -516,7 +516,7 @@ def test_the_status_counts_pruned_trials(shown: Any, capsys: pytest.CaptureFixtu
     assert f"12 of 12 trials ({pruned} pruned), best loss" in str(result.trials.status())
     history = read_history(store, "search")
     assert sum(one.pruned for one in History.load(history.dump()).trials.values()) == pruned
-    assert described(read_status(store, "search"))["pruned"] == pruned
+    assert status_json(read_status(store, "search"))["pruned"] == pruned
     show_searches([read_status(store, "search")])
     assert f"12 of 12 ({pruned} pruned)" in capsys.readouterr().out
     search(path, name="again", progress=True)

@@ -14,7 +14,7 @@ from hyperopt.pyll import scope
 
 from colab_drive_tuner import export_trials, open_store, resume_search
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.cli.output import plain
+from colab_drive_tuner.cli.output import json_value
 from colab_drive_tuner.errors import NotPlainDataError, SearchError, UsageError
 from colab_drive_tuner.search.results.exchange.import_export import import_trials
 from colab_drive_tuner.search.results.report_page import report_page
@@ -179,7 +179,7 @@ def test_no_value_ends_a_table(odd: Any, beside: Any, tmp_path: Path) -> None:
     assert "Importance" in report_page(data, "", {})
     owner: Any = SimpleNamespace(name="s")
     assert repr(TrialResult(owner, trials[0], space)).startswith("Trial 0 of 's': loss 0, ")
-    assert json.loads(json.dumps([plain(odd), plain(beside)]))[1] == beside
+    assert json.loads(json.dumps([json_value(odd), json_value(beside)]))[1] == beside
 
 
 def test_a_key_that_python_does_not_write_out_ends_no_table() -> None:
