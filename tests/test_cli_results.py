@@ -248,7 +248,7 @@ def test_report_is_written_and_replaced(run_command, folder, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         code, out, _ = run_command("--store", folder, "report", "bowl")
-        assert (code, out) == (0, "bowl.html shows search 'bowl'.\n")
+        assert (code, out) == (0, "Wrote the report of search 'bowl' to bowl.html.\n")
     assert "14 of 14 trials" in Path("bowl.html").read_text()
     code, _, err = run_command("--store", folder, "report", "bowl", "-o", "missing/x.html")
     assert code == 2

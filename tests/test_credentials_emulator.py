@@ -169,9 +169,9 @@ def test_the_list_is_closed(person, metadata, monkeypatch):
     metadata.be_this_machine(monkeypatch)
     monkeypatch.setenv("DRIVE_EMULATOR_HOST", "127.0.0.1:1")
     for given in (None, str(person / "adc.json")):
-        with pytest.raises(UsageError, match="the emulator has no sign-in"):
+        with pytest.raises(UsageError, match="knows nobody's sign-in"):
             find_credentials(given, allow_prompt=True)
-    with pytest.raises(UsageError, match="the emulator has no sign-in"):
+    with pytest.raises(UsageError, match="knows nobody's sign-in"):
         cloud_credentials()
     assert portable_file() is None
     assert metadata.asked == []
@@ -217,5 +217,5 @@ class TestThePortableFile:
 
         variables = {name for source in SOURCES for name in source.variables}
         assert variables
-        assert variables <= set(plan._PASSED_ON)
+        assert variables <= set(plan._PASSED_VARIABLES)
         assert variables <= set(ENVIRONMENT)

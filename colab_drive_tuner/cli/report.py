@@ -41,7 +41,7 @@ def report(
     store = selected_store(context)
     if watch:
         search_report(store, name)  # raises here, rather than in the browser
-        notify = address_printer("The report is at {}; press Ctrl-C to stop.", as_json)
+        notify = address_printer("{} serves the report; press Ctrl-C to stop.", as_json)
         _serve(page_app(lambda: search_report(store, name, refresh=10)), port, notify)
         return
     target = output or Path(f"{name}.html")
@@ -67,7 +67,7 @@ def dashboard(
     from colab_drive_tuner.search.results.exchange.to_optuna import study_in_store
 
     app = dashboard_app(study_in_store(selected_store(context), name))
-    _serve(app, port, address_printer("The dashboard is at {}; press Ctrl-C to stop.", as_json))
+    _serve(app, port, address_printer("{} serves the dashboard; press Ctrl-C to stop.", as_json))
 
 
 def _serve(app: WSGIApplication, port: int, notify: Callable[[str], None]) -> None:
