@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .front.browsers import parse_origin
+from .front.browser_origins import parse_origin
 from .state.tokens import Grant, parse_grant
 
 DEFAULT_ACCOUNT = "owner@example.com"

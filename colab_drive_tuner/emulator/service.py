@@ -11,11 +11,11 @@ from starlette.requests import ClientDisconnect
 
 from .errors import ApiError, insufficient_scopes, not_emulated
 from .faults import Faults, Rule, refusal
-from .media import sessions, uploads
+from .media import resumable, uploads
 from .methods import about, changes, copying, drives, files, permissions, removal, revisions, v2
-from .protocol import surface
+from .protocol import discovery
+from .protocol.api_versions import check_conversion
 from .protocol.calls import FORM_LIMIT, Answer, Call, read_whole, stream_of
-from .protocol.dialects import check_conversion
 from .queries import listing
 from .state.database import Database
 from .state.log import RequestLog, public_query
@@ -137,7 +137,7 @@ class Service:
             self.tokens.allow_refresh(token, grant)  # so that a client with this token can renew it
         self.log = RequestLog(folder / "requests.jsonl")
         self.faults = Faults(seed)
-        self.sessions = sessions.Sessions(self.database)
+        self.sessions = resumable.Sessions(self.database)
         self._lagging: dict[str, tuple[float, Node | None]] = {}
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class Service:
         with suppress(ApiError):
             request.account = self.tokens.caller(request.token()).email
         try:
-            request.api = surface.match(request.verb, request.path).method.id
+            request.api = discovery.match(request.verb, request.path).method.id
         except ApiError:
             request.api = ""
 
@@ -194,7 +194,7 @@ class Service:
         named = dict(request.query)
         if "upload_id" in named and "/upload/" in request.path:
             return await self._session(request, named["upload_id"])
-        match = surface.match(request.verb, request.path)
+        match = discovery.match(request.verb, request.path)
         # Unknown tokens are refused before any other check.
         caller = self.tokens.caller(request.token())
         if not caller.scopes & match.method.scopes:
@@ -215,7 +215,7 @@ class Service:
     def _call(
         self,
         request: Request,
-        match: surface.Match,
+        match: discovery.Match,
         caller: Caller,
         query: list[tuple[str, str]],
     ) -> Call:
@@ -229,7 +229,7 @@ class Service:
             database=self.database,
             caller=caller,
             match=match,
-            parameters=surface.Parameters(match.method, query),
+            parameters=discovery.Parameters(match.method, query),
             apply_list_lag=self.apply_list_lag,
         )
 
@@ -248,7 +248,7 @@ class Service:
         account = self.database.account(session.email)
         caller = Caller(account, session.client, frozenset(session.scopes))
         request.account = account.email
-        match = surface.match(session.verb, session.path)
+        match = discovery.match(session.verb, session.path)
         request.api = match.method.id
         call = self._call(request, match, caller, [(k, v) for k, v in session.query])
         return await self.sessions.receive(call, session)

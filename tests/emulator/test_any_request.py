@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from colab_drive_tuner.emulator.protocol.surface import discovery_document
+from colab_drive_tuner.emulator.protocol.discovery import discovery_document
 from colab_drive_tuner.emulator.service import HANDLERS
 
 _numbers = itertools.count(1)

@@ -18,10 +18,10 @@ from starlette.types import Receive, Scope, Send
 from ..errors import ApiError
 from ..faults import Rule
 from ..protocol.calls import Answer, Slice
-from ..protocol.surface import discovery_document
+from ..protocol.discovery import discovery_document
 from ..service import Request, Service
 from ..state.log import public_query
-from . import admin, batch, browsers, oauth, transport
+from . import admin, batch, browser_origins, oauth, transport
 
 _PIECE_BYTES = 256 * 1024
 _MAX_DRAINED = 64 * 2**20
@@ -83,7 +83,7 @@ class App:
         }
         admin_path = scope["raw_path"].startswith(b"/_emulator")
         port = scope["server"][1]
-        refused = browsers.refusal(headers, port, self.origins, admin=admin_path)
+        refused = browser_origins.refusal(headers, port, self.origins, admin=admin_path)
         if refused is not None:
             await body.drain()
             await self._send(send, Answer.refusal(refused))

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..errors import ApiError
 from ..protocol.calls import Answer, Call, Slice
-from ..protocol.writing import check_mime_type
+from ..protocol.writable_fields import check_mime_type
 from ..state.model import OCTETS
 
 

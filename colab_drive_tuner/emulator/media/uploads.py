@@ -1,14 +1,14 @@
-"""Uploads in one request, simple or multipart; see `sessions` for resumable uploads.
+"""Uploads in one request, simple or multipart; see `resumable` for resumable uploads.
 
 They follow "Upload file data" of the Drive documentation.
 """
 
 from ..errors import invalid
+from ..protocol.api_versions import answer, read_body, selection
 from ..protocol.calls import Answer, Call
-from ..protocol.dialects import answer, read_body, selection
 from . import contents
 from .multipart import Multipart
-from .sessions import prepare, start_session, store
+from .resumable import prepare, start_session, store
 
 
 async def upload(call: Call) -> Answer:

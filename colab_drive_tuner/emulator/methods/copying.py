@@ -5,8 +5,8 @@ from typing import Any
 from ..errors import forbidden, invalid
 from ..media import contents
 from ..media.contents import Received
+from ..protocol.api_versions import answer, read_body, selection
 from ..protocol.calls import Answer, Call
-from ..protocol.dialects import answer, read_body, selection
 from ..state import access
 from ..state.model import SHORTCUT, Node
 from .files import check_content, check_create, create_node, requested_file

@@ -20,9 +20,8 @@ from ..errors import (
 from ..media import contents
 from ..media.contents import Received
 from ..media.downloads import content_answer
-from ..protocol import writing
-from ..protocol.calls import Answer, Call
-from ..protocol.dialects import (
+from ..protocol import writable_fields
+from ..protocol.api_versions import (
     answer,
     check_insert_precondition,
     check_precondition,
@@ -30,6 +29,7 @@ from ..protocol.dialects import (
     read_body,
     selection,
 )
+from ..protocol.calls import Answer, Call
 from ..state import access
 from ..state.database import Database
 from ..state.model import FOLDER, GOOGLE, OCTETS, SHORTCUT, Node
@@ -108,7 +108,7 @@ def media_type(body: Mapping[str, Any], uploaded: str | None) -> str:
 
 def uploaded_type(header: str | None) -> str:
     """Return the type in a Content-Type header, or an empty string."""
-    return writing.check_mime_type((header or "").split(";")[0].strip().lower())
+    return writable_fields.check_mime_type((header or "").split(";")[0].strip().lower())
 
 
 def check_create(call: Call, body: dict[str, Any], uploaded: str | None, *, media: bool) -> Node:
@@ -155,7 +155,7 @@ def create_node(
     now = database.clock.ms()
     created = now
     if body.get("createdTime"):
-        created = writing.parse_time(body["createdTime"], "file.createdTime")
+        created = writable_fields.parse_time(body["createdTime"], "file.createdTime")
     blank = Node(
         id=body.get("id") or database.new_id(caller.email),
         name=body.get("name") or "Untitled",
@@ -173,7 +173,7 @@ def create_node(
         extra=_shortcut(call, body, mime_type),
     )
     rest = {name: value for name, value in body.items() if name != "mimeType"}
-    found = writing.changes(blank, rest, caller.email, caller.client, now)
+    found = writable_fields.changes(blank, rest, caller.email, caller.client, now)
     found.setdefault("modified_by", caller.email)
     found.setdefault("modified_by_users", {caller.email: now})
     if received is not None:
@@ -270,7 +270,7 @@ def update_node(
     database, caller = call.database, call.caller
     check_update(call, node, body, media=received is not None)
     now = database.clock.ms()
-    found = writing.changes(node, body, caller.email, caller.client, now)
+    found = writable_fields.changes(node, body, caller.email, caller.client, now)
     if keeps_time(call, body):
         found["modified"] = node.modified
     found |= move(call, node)

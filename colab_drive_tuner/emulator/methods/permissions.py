@@ -8,7 +8,7 @@ from ..errors import ApiError, bad_request, forbidden, invalid, no_permission
 from ..protocol import resources, resources_v2
 from ..protocol.calls import Answer, Call
 from ..protocol.resources import rfc3339
-from ..protocol.writing import parse_time
+from ..protocol.writable_fields import parse_time
 from ..queries.fields import Selection, prune
 from ..queries.paging import answer_page
 from ..state import access

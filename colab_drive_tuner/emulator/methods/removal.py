@@ -1,8 +1,8 @@
 """Permanent deletion: files.delete and files.emptyTrash."""
 
 from ..errors import no_permission
+from ..protocol.api_versions import check_precondition
 from ..protocol.calls import Answer, Call
-from ..protocol.dialects import check_precondition
 from ..state import access
 from ..state.database import Database
 from ..state.model import Node

@@ -5,8 +5,8 @@ from typing import Any
 
 from ..errors import ApiError, file_not_found, invalid
 from ..protocol import resources_v2
+from ..protocol.api_versions import answer, check_precondition, selection
 from ..protocol.calls import Answer, Call
-from ..protocol.dialects import answer, check_precondition, selection
 from ..queries.listing import find_all
 from ..queries.paging import answer_page
 from ..state import access

@@ -10,8 +10,8 @@ from ..errors import ApiError, bad_request, too_large
 from ..queries.fields import Selection, prune, select
 from ..state.database import Database
 from ..state.model import Caller, Node
+from .discovery import Match, Method, Parameters, check_body
 from .resources import View
-from .surface import Match, Method, Parameters, check_body
 
 JSON_LIMIT = 16 * 2**20
 FORM_LIMIT = 2**20

@@ -9,7 +9,7 @@ from ..state import access
 from ..state.model import FOLDER, Node, person_id
 from . import resources
 from .resources import View
-from .writing import WRITABLE, check_body
+from .writable_fields import WRITABLE, check_body
 
 RENAMED = {
     "title": "name",

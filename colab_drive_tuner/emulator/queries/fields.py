@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import ApiError, invalid_parameter
-from ..protocol.surface import discovery_document
+from ..protocol.discovery import discovery_document
 
 Selection = Mapping[str, Any]
 """Maps names to sub-selections; an empty one selects everything below, "*" matches every name."""

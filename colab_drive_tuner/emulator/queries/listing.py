@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import ApiError, file_not_found, insufficient_spaces, invalid
+from ..protocol.api_versions import api_version
 from ..protocol.calls import Answer, Call
-from ..protocol.dialects import dialect
 from ..protocol.resources import DEFAULT
 from ..state import access
 from ..state.database import stored_bytes
@@ -254,7 +254,7 @@ async def list_files(call: Call) -> Answer:
     whole = not selection or "*" in selection
     if whole or name in selection:
         below = {} if whole else selection[name]
-        show, view = dialect(call).show, call.view
+        show, view = api_version(call).show, call.view
         # Computed with only the selected fields, so no pruning is needed.
         answer[name] = [show(view, node, below) for node in shown]
         selection = {} if whole else {**selection, name: {}}

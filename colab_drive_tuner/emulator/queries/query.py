@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import ApiError, invalid
-from ..protocol.writing import parse_time
+from ..protocol.writable_fields import parse_time
 
 _TOKEN = re.compile(
     r"""\s*(?:

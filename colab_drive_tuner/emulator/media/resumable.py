@@ -11,8 +11,8 @@ from typing import Any
 
 from ..errors import ApiError, bad_request, invalid
 from ..methods import files
+from ..protocol.api_versions import answer, creates, read_body, selection
 from ..protocol.calls import Answer, Call
-from ..protocol.dialects import answer, creates, read_body, selection
 from ..state.database import Database
 from ..state.model import Node
 from . import contents

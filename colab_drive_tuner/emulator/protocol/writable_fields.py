@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import forbidden, invalid, no_conversion, not_writable
 from ..state.model import FOLDER, GOOGLE, Node
-from .surface import discovery_document
+from .discovery import discovery_document
 
 CREATE_ONLY = {"id", "parents", "createdTime", "shortcutDetails"}
 STORED = {

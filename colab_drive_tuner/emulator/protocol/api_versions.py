@@ -1,4 +1,4 @@
-"""Dialects of the API: request bodies and resources of v2 and v3 over one database.
+"""API versions: request bodies and resources of v2 and v3 over one database.
 
 v2 is v3 with other names and with etags ("Drive API v2 and v3 comparison guide").
 """
@@ -10,14 +10,14 @@ from typing import Any
 from ..errors import condition_not_met, no_conversion
 from ..queries.fields import Selection
 from ..state.model import Node
-from . import resources, resources_v2, writing
+from . import resources, resources_v2, writable_fields
 from .calls import Answer, Call
 from .resources import View
 from .resources_v2 import etag
 
 
 @dataclass(frozen=True)
-class Dialect:
+class ApiVersion:
     """Request bodies and resources of one API version."""
 
     default: Selection
@@ -28,23 +28,23 @@ class Dialect:
 
 
 def _as_it_is(body: dict[str, Any], creating: bool) -> dict[str, Any]:
-    return writing.check_body(body, creating=creating)
+    return writable_fields.check_body(body, creating=creating)
 
 
-DIALECTS: Mapping[str, Dialect] = {
-    "v3": Dialect(resources.DEFAULT, resources.file, _as_it_is),
-    "v2": Dialect({}, resources_v2.file, resources_v2.body_in_v3),
+API_VERSIONS: Mapping[str, ApiVersion] = {
+    "v3": ApiVersion(resources.DEFAULT, resources.file, _as_it_is),
+    "v2": ApiVersion({}, resources_v2.file, resources_v2.body_in_v3),
 }
 
 
-def dialect(call: Call) -> Dialect:
-    """Return the dialect of the call."""
-    return DIALECTS[call.method.version]
+def api_version(call: Call) -> ApiVersion:
+    """Return the API version of the call."""
+    return API_VERSIONS[call.method.version]
 
 
 def selection(call: Call) -> Selection:
     """Return the requested fields of a file; raise a 400 for unknown fields."""
-    return call.selection(dialect(call).default)
+    return call.selection(api_version(call).default)
 
 
 def creates(call: Call) -> bool:
@@ -63,7 +63,7 @@ def check_conversion(call: Call) -> None:
 
 def read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     """Read and check the body's metadata, with v3 names; v2 moves a file by `parents`."""
-    known = dialect(call).rename(body, creates(call))
+    known = api_version(call).rename(body, creates(call))
     if call.method.version == "v2":
         if not creates(call) and "parents" in known:
             call.new_parents = known.pop("parents")
@@ -92,7 +92,7 @@ def answer(call: Call, node: Node, wanted: Selection) -> Answer:
     headers = {"ETag": etag(node)} if call.method.version == "v2" else {}
     if call.method.verb == "GET" and headers and _names(call.headers.get("if-none-match"), node):
         return Answer(304, b"", headers)
-    return Answer.json(dialect(call).show(call.view, node, wanted), 200, **headers)
+    return Answer.json(api_version(call).show(call.view, node, wanted), 200, **headers)
 
 
 def check_precondition(call: Call, node: Node) -> None:
