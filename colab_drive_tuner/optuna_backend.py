@@ -16,7 +16,7 @@ from colab_drive_tuner.checkpoint.optuna_journal import line_item
 from colab_drive_tuner.checkpoint.record_items import LARGEST_LINE, claim_payload
 from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.errors import MissingExtraError, UsageError
-from colab_drive_tuner.journal import Journal, Rules
+from colab_drive_tuner.journal import Journal, PayloadRules
 from colab_drive_tuner.search.results.study_trials import translate_replay_errors
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.store import open_store
@@ -56,7 +56,7 @@ class ChainBackend(BaseJournalBackend):
     """
 
     def __init__(self, store: Store, name: str, on_busy: str) -> None:
-        self.journal = Journal.open(store, name, Rules(History, History.load, wanted))
+        self.journal = Journal.open(store, name, PayloadRules(History, History.load, wanted))
         history: History = self.journal.state
         if history.trials:
             raise UsageError(

@@ -101,7 +101,6 @@ class History:
                 self.timeline[-1].end = ClaimReason.RELEASED
 
     def _read(self, record: Record) -> tuple[dict[str, Any], list[Item]]:
-        """Return the validated settings and items of a record."""
         what, settings, items = f"Record {record.pos}", dict[str, Any](), list[Item]()
         if record.kind == RecordKind.TRIALS:
             items = read_items(record.payload, what)

@@ -181,7 +181,7 @@ def check_tid(value: Any) -> Tid:
 def check_pending(value: Any) -> tuple[int, ...]:
     """Check a list of trial numbers; return a tuple."""
     tids: list[Any] = typed(value, list)
-    # There may be hundreds for each trial, so they are checked one by one only if one is invalid.
+    # There may be hundreds for each trial, so they are checked one by one only in case of doubt.
     usual = {int}.issuperset(map(type, tids)) and min(tids, default=0) >= 0
     if not usual or max(tids, default=0) > MAX_TID:
         for tid in tids:

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from colab_drive_tuner.errors import IdTakenError
-from colab_drive_tuner.journal.spool.segment import Segment, Spooled
 from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.journal.spool.spool_file import Spooled, SpoolFileWriter
 from colab_drive_tuner.store.protocol import Store
 
 Item = bytes | Callable[[], bytes]
@@ -33,15 +33,15 @@ class Batch:
     items: list[bytes] = field(default_factory=list)
     attachments: list[bytes] = field(default_factory=list)
     """Large values of the items: each is stored in its own file before the record is sent."""
-    segments: list[Segment] = field(default_factory=list)
+    spool_files: list[SpoolFileWriter] = field(default_factory=list)
     """Several after a disk failure; they may also hold items of the previous batch."""
     unspooled: list[Spooled] = field(default_factory=list)
     """Durable items that the disk has not accepted yet."""
 
     def close(self) -> None:
         """Close the spool files: nothing more is added."""
-        for segment in self.segments:
-            segment.close()
+        for spool_file in self.spool_files:
+            spool_file.close()
 
     def store_attachments(
         self, store: Store, folder: str, ask: Callable[[Callable[[], Any]], Any]
@@ -81,9 +81,9 @@ class BatchSpool:
         if not waiting:
             return
         try:
-            if not (ready.segments and ready.segments[-1].usable):
-                ready.segments.append(self._spool.segment(epoch))
-            ready.segments[-1].add(waiting)
+            if not (ready.spool_files and ready.spool_files[-1].usable):
+                ready.spool_files.append(self._spool.new_file(epoch))
+            ready.spool_files[-1].add(waiting)
         except OSError as error:
             ready.unspooled += items
             if not self._fails:

@@ -29,7 +29,7 @@ from colab_drive_tuner.journal.folder.lookup import SearchFolder, check_name
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.maintenance import Maintenance
 from colab_drive_tuner.journal.open_searches import open_journal_of, register, unregister
-from colab_drive_tuner.journal.reader import Reader, Rules
+from colab_drive_tuner.journal.reader import PayloadRules, Reader
 from colab_drive_tuner.journal.recovery import replay
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.writer import Counts, Writer
@@ -70,7 +70,7 @@ class Journal:
         self,
         store: Store,
         name: str,
-        rules: Rules,
+        rules: PayloadRules,
         sleep: Callable[[float], None] = time.sleep,
         *,
         folder: SearchFolder | None = None,
@@ -90,7 +90,11 @@ class Journal:
 
     @classmethod
     def open(
-        cls, store: Store, name: str, rules: Rules, sleep: Callable[[float], None] = time.sleep
+        cls,
+        store: Store,
+        name: str,
+        rules: PayloadRules,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> "Journal":
         """Read the search from the store, without writing anything or running code from it."""
         journal = cls(store, name, rules, sleep)

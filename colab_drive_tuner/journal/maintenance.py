@@ -177,7 +177,6 @@ class Maintenance:
         self._export_found = True
 
     def _reserve_export_id(self) -> None:
-        """Reserve a new id for trials.pkl."""
         (self._export_id,) = self._reader.store.reserve(1)
         self._reader.store.set_properties(self._reader.folder.id, {EXPORT: self._export_id})
 

@@ -33,7 +33,7 @@ class State(Protocol):
 
 
 @dataclass(frozen=True)
-class Rules:
+class PayloadRules:
     """Functions with which a journal handles payloads that it cannot read itself."""
 
     empty: Callable[[], Any]
@@ -50,7 +50,7 @@ class Reader:
     """Read-only access to one search; runs no code from it."""
 
     def __init__(
-        self, store: Store, name: str, rules: Rules, folder: SearchFolder | None = None
+        self, store: Store, name: str, rules: PayloadRules, folder: SearchFolder | None = None
     ) -> None:
         self.store, self.name, self.rules = store, name, rules
         self.fixed_folder = folder
@@ -155,9 +155,9 @@ class Reader:
 
         Another search's snapshot, copied into this folder, would lead into that search's chain.
         """
-        places = {self.folder.records, self.folder.id}
         try:
-            owned_entry(self.store, head.last_id, places, "The last record of a snapshot")
+            what = "The last record of a snapshot"
+            owned_entry(self.store, head.last_id, self.folder.places, what)
             content = self.store.read_unverified(head.last_id)
         except ForeignFileError:
             return False
@@ -172,10 +172,10 @@ class Reader:
         """
         folder, what = self.folder, f"Record {head.pos - 1} of search {self.name!r}"
         try:
-            self._last = owned_entry(self.store, head.last_id, {folder.records, folder.id}, what)
+            self._last = owned_entry(self.store, head.last_id, folder.places, what)
         except NotFoundError:
             trash = set[str]()
-            for place in (folder.records, folder.id):
+            for place in folder.places:
                 with suppress(NotFoundError):  # a withdrawn folder has no records/
                     trash |= {entry.id for entry in self.store.list_trash(place)}
             if head.last_id not in trash:  # Drive can still read files in the trash
@@ -207,5 +207,4 @@ class Reader:
         """Return the owner by the last claim; None if released or never claimed."""
         if self.found is None:
             return None
-        places = {self.folder.records, self.folder.id}
-        return find_holder(self.store, self.head, places, self._last)
+        return find_holder(self.store, self.head, self.folder.places, self._last)

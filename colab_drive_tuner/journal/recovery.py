@@ -9,8 +9,8 @@ from colab_drive_tuner.journal.chain.record import Record, RecordKind, split_ite
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry, owned_ids
 from colab_drive_tuner.journal.folder.lookup import FIRST, RECORDS, SearchFolder, find_folder
 from colab_drive_tuner.journal.reader import Reader
-from colab_drive_tuner.journal.spool.segment import Leftover, Spooled
 from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.journal.spool.spool_file import Spooled, SpoolFile
 from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import Store
 
@@ -112,7 +112,7 @@ def _is_wanted(reader: Reader, item: bytes) -> bool | None:
 def _settle(
     reader: Reader,
     spool: Spool,
-    leftover: Leftover,
+    leftover: SpoolFile,
     recorded: set[bytes],
     notify: Callable[[str], None],
 ) -> None:
@@ -141,12 +141,11 @@ def _close_duplicate(reader: Reader, duplicate: SearchFolder) -> tuple[str, list
     """FOLDER, two seen later: end the duplicate's chain with `moved`; return epoch and items."""
     store, items = reader.store, list[Spooled]()
     owned_ids(store, duplicate).require(RECORDS, FIRST)
-    places = {duplicate.records, duplicate.id}
 
     def collect(record: Record) -> None:
         if record.kind == RecordKind.TRIALS:
             for entry_id in record.files.values():
-                owned_entry(store, entry_id, places, "A record of it")
+                owned_entry(store, entry_id, duplicate.places, "A record of it")
             attachments = tuple(map(store.read, record.files.values()))
             for item in split_items(record.payload):
                 items.append((item, attachments))
@@ -154,7 +153,7 @@ def _close_duplicate(reader: Reader, duplicate: SearchFolder) -> tuple[str, list
 
     head = read_on(store, Head(0, "", (duplicate.first,)), collect, reader.name)
     if head.last_id:  # each record names the one before it, so checking the last one suffices
-        owned_entry(store, head.last_id, places, "Its last record")
+        owned_entry(store, head.last_id, duplicate.places, "Its last record")
     while not head.moved_to:
         try:
             end_chain(store, head, duplicate.id, reader.folder.id)

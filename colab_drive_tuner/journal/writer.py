@@ -247,8 +247,8 @@ class Writer:
                     return
                 with self._handover:
                     self._sent = Batch()
-                for segment in batch.segments:
-                    segment.acknowledge()
+                for spool_file in batch.spool_files:
+                    spool_file.acknowledge()
             with self._changed:
                 self._pending -= len(batch.items)
                 self._acknowledged += len(batch.items)

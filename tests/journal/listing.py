@@ -5,7 +5,7 @@ from typing import Any
 
 import msgpack
 
-from colab_drive_tuner.journal import Record, Rules
+from colab_drive_tuner.journal import PayloadRules, Record
 from colab_drive_tuner.journal.chain.record import split_items
 
 
@@ -32,7 +32,7 @@ def item(value: object) -> bytes:
     return msgpack.packb(value)
 
 
-RULES = Rules(
+RULES = PayloadRules(
     empty=Listing,
     load=lambda content: Listing(json.loads(content)),
     wanted=lambda state, content: msgpack.unpackb(content) not in state.items,

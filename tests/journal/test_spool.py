@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.journal import Journal, writer
-from colab_drive_tuner.journal.spool.segment import Segment
 from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.journal.spool.spool_file import SpoolFileWriter
 from colab_drive_tuner.machine import state_folder
 from tests.journal.listing import RULES, Listing, item
 from tests.journal.weather import append
@@ -152,7 +152,7 @@ def test_a_disk_that_is_full_keeps_nothing_from_the_store(store, open_journal, m
     journal = Journal.open(store, "a search", RULES)
     journal.claim(lambda state: b"", notify=said.append)
     with monkeypatch.context() as patch:
-        patch.setattr(Segment, "add", full)
+        patch.setattr(SpoolFileWriter, "add", full)
         append(journal, 1)
         append(journal, 2)
     append(journal, 3)
@@ -167,7 +167,7 @@ def test_a_disk_that_is_full_keeps_nothing_from_the_store(store, open_journal, m
 def test_what_fits_on_a_full_disk_can_be_read(store, machine):
     """An entry that does not fit leaves no torn one in front of those that come later."""
     spool = Spool(store.location, "a search")
-    segment = spool.segment("epoch")
+    segment = spool.new_file("epoch")
     segment.add([(b"first", ())])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
@@ -177,7 +177,7 @@ def test_what_fits_on_a_full_disk_can_be_read(store, machine):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not segment.usable
-    segment = spool.segment("epoch")
+    segment = spool.new_file("epoch")
     segment.add([(b"last", (b"beside",))])
     segment.close()
     left = spool.leftovers()

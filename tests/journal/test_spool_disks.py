@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colab_drive_tuner.journal import Journal, writer
-from colab_drive_tuner.journal.spool.segment import Leftover, read_segment
 from colab_drive_tuner.journal.spool.spool import Gap, Spool
+from colab_drive_tuner.journal.spool.spool_file import SpoolFile, read_spool_file
 from tests.journal.disks import FailingDisk, VolatileDisk
 from tests.journal.listing import RULES, item
 from tests.journal.weather import WeatheredStore
@@ -126,7 +126,7 @@ def test_what_is_acknowledged_as_spooled_survives_a_power_cut(tmp_path, monkeypa
                 cuts.append(1)
                 sent = [value for value in VALUES if item(value) in content]
                 left = disk.after_power_cut(tmp_path / f"cut-{len(cuts)}")
-                files = map(read_segment, sorted(left.rglob("*.spool")))
+                files = map(read_spool_file, sorted(left.rglob("*.spool")))
                 found = [content for file in files for content, _ in file.items]
                 assert [value for value in sent if item(value) not in found] == []
             return super().create(entry_id, content, name=name, **options)
@@ -164,13 +164,13 @@ def spool(machine) -> Spool:
     """A spool with nine items of one session, three in each file."""
     spool = Spool("a store", "a search")
     for start in (0, 3, 6):
-        segment = spool.segment("epoch")
+        segment = spool.new_file("epoch")
         segment.add([(b"item %d" % n, (b"beside %d" % n,)) for n in range(start, start + 3)])
         segment.close()
     return spool
 
 
-def readable(left: list[Leftover]) -> list[int]:
+def readable(left: list[SpoolFile]) -> list[int]:
     return [number for file in left for number, _ in file.numbered]
 
 
@@ -185,11 +185,11 @@ def test_what_was_acknowledged_is_no_gap(machine):
     """The file that was put away last says with which item the others begin."""
     spool = Spool("a store", "a search")
     for number in range(3):
-        segment = spool.segment("epoch")
+        segment = spool.new_file("epoch")
         segment.add([(b"%d" % number, ())])
         segment.acknowledge() if number < 2 else segment.close()
         if number < 2:
-            spool.segment("epoch").acknowledge()  # of a disk that took the file and no item
+            spool.new_file("epoch").acknowledge()  # of a disk that took the file and no item
     left = spool.leftovers()
     assert readable(left) == [3]
     assert spool.gaps(left) == []
@@ -200,7 +200,7 @@ def test_what_was_acknowledged_is_no_gap(machine):
 def test_sessions_are_told_apart_and_kept_in_order(spool):
     """Each numbers its items anew, and a later one comes after an earlier one."""
     later = Spool("a store", "a search")
-    segment = later.segment("epoch")
+    segment = later.new_file("epoch")
     segment.add([(b"later", ())])
     segment.close()
     left = spool.leftovers()
@@ -219,7 +219,7 @@ def test_no_flipped_bit_is_believed(spool_file, at, bit):
     content = bytearray(whole)
     content[at % len(content)] ^= 1 << bit
     path.write_bytes(content)
-    left = read_segment(path)
+    left = read_spool_file(path)
     for number, (spooled_item, beside) in left.numbered:
         assert (spooled_item, beside) == (b"item %d" % number, (b"beside %d" % number,))
     assert left.damage or len(left.numbered) < 3
@@ -231,7 +231,7 @@ def test_a_torn_file_is_read_up_to_where_it_was_torn(spool_file, length):
     """That is what a kill leaves, and no damage."""
     path, whole = spool_file
     path.write_bytes(whole[: length % len(whole)])
-    left = read_segment(path)
+    left = read_spool_file(path)
     assert not left.damage
     assert [number for number, _ in left.numbered] == [1, 2, 3][: len(left.numbered)]
 
@@ -242,7 +242,7 @@ def spool_file(tmp_path_factory) -> tuple[Path, bytes]:
     folder = tmp_path_factory.mktemp("spool")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
-        segment = Spool("a store", "a search").segment("epoch")
+        segment = Spool("a store", "a search").new_file("epoch")
         segment.add([(b"item %d" % n, (b"beside %d" % n,)) for n in (1, 2, 3)])
         segment.close()
     return segment.path, segment.path.read_bytes()
@@ -255,7 +255,7 @@ def test_a_damaged_file_is_kept_and_named(store, machine):
     epoch = journal.epoch
     journal.close()
     spool = Spool(store.location, "a search")
-    segment = spool.segment(epoch)
+    segment = spool.new_file(epoch)
     segment.add([(item("first"), ()), (item("second"), ()), (item("third"), ())])
     segment.close()
     content = segment.path.read_bytes()

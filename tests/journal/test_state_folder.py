@@ -177,7 +177,7 @@ def test_a_spool_folder_that_is_none_is_named(store, left, damage):
 def test_damaged_results_are_named(store, left):
     """Before a run has put them aside."""
     spool = Spool(store.location, NAME)
-    segment = spool.segment("epoch")
+    segment = spool.new_file("epoch")
     segment.add([(b"item", ())])
     segment.close()
     content = segment.path.read_bytes()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.journal import writer
-from colab_drive_tuner.journal.spool.segment import Leftover, Segment, SpoolSession
 from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.journal.spool.spool_file import SpoolFile, SpoolFileWriter, SpoolSession
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.loop.missing_trials import MissingCall, missing_calls, missing_points
 from colab_drive_tuner.search.spec.points import point_document
@@ -61,7 +61,7 @@ def test_given_points_are_missing_only_where_the_search_began_with_them():
 
 
 @pytest.fixture(scope="module", params=["anneal", "tpe"])
-def died(request, tmp_path_factory) -> tuple[str, Path, list[Leftover]]:
+def died(request, tmp_path_factory) -> tuple[str, Path, list[SpoolFile]]:
     """A search killed in an outage: the algorithm, its folder, and what lies in its spool."""
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
@@ -75,7 +75,7 @@ def died(request, tmp_path_factory) -> tuple[str, Path, list[Leftover]]:
 
 
 def spool_of(
-    died: tuple[str, Path, list[Leftover]], folder: Path, patch: pytest.MonkeyPatch
+    died: tuple[str, Path, list[SpoolFile]], folder: Path, patch: pytest.MonkeyPatch
 ) -> tuple[str, FolderStore, list[Path]]:
     """A copy of the search, with a spool file for each item, as it may have been written."""
     algo, source, left = died
@@ -90,7 +90,7 @@ def spool_of(
     for path in spool.folder.glob("*.spool"):
         path.unlink()
     for file, item in enumerate(item for one in left for item in one.items):
-        segment = Segment(spool.folder / f"000001-{file:06d}.spool", left[0].epoch, session)
+        segment = SpoolFileWriter(spool.folder / f"000001-{file:06d}.spool", left[0].epoch, session)
         segment.add([item])
         segment.close()
     return algo, store, sorted(spool.folder.glob("*.spool"))

@@ -21,7 +21,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UsageError,
 )
-from colab_drive_tuner.journal import Journal, Rules
+from colab_drive_tuner.journal import Journal, PayloadRules
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store import open_store
@@ -251,7 +251,7 @@ def test_a_deleted_store_is_told_of_once(root: Path, what: str) -> None:
 
 def claim(root: Path, name: str, said: list[str]) -> None:
     """Begin the search, or go on with it."""
-    journal = Journal.open(open_store(root), name, Rules(History, History.load, wanted))
+    journal = Journal.open(open_store(root), name, PayloadRules(History, History.load, wanted))
     journal.claim(lambda state: claim_payload({}), notify=said.append)
     journal.close()
 

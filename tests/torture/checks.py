@@ -27,8 +27,8 @@ from colab_drive_tuner.journal.chain import chain, record
 from colab_drive_tuner.journal.chain.record import Record, encode_record
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.journal.snapshot import save_snapshot
-from colab_drive_tuner.journal.spool.segment import read_segment
 from colab_drive_tuner.journal.spool.spool import Gap, Spool
+from colab_drive_tuner.journal.spool.spool_file import read_spool_file
 from colab_drive_tuner.store.folder import FolderStore
 from tests.journal.disks import FailingDisk, VolatileDisk
 from tests.journal.listing import RULES, item
@@ -230,7 +230,7 @@ def what_was_spooled_survives_a_power_cut(folder: Path) -> None:
             sent = [value for value in values if content and item(value) in content]
             if sent:
                 cuts.append(disk.after_power_cut(folder / f"cut-{len(cuts)}"))
-                files = map(read_segment, cuts[-1].rglob("*.spool"))
+                files = map(read_spool_file, cuts[-1].rglob("*.spool"))
                 found = [spooled for file in files for spooled, _ in file.items]
                 lost.extend(value for value in sent if item(value) not in found)
             return super().create(entry_id, content, **options)
@@ -272,7 +272,7 @@ def spooled_items_keep_their_order(folder: Path) -> None:
     """Whatever their files are called; and what is missing between them is told."""
     spool = Spool("a store", "a search")
     for value in (b"1", b"2", b"3"):
-        segment = spool.segment("epoch")
+        segment = spool.new_file("epoch")
         segment.add([(value, ())])
         segment.close()
     (first, second, third) = sorted(spool.folder.glob("*.spool"))

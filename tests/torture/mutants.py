@@ -26,7 +26,7 @@ from colab_drive_tuner.journal import (
 from colab_drive_tuner.journal.chain import chain, record
 from colab_drive_tuner.journal.folder import file_ownership
 from colab_drive_tuner.journal.folder import lookup as folder
-from colab_drive_tuner.journal.spool import segment, spool
+from colab_drive_tuner.journal.spool import spool, spool_file
 
 MUTANTS: dict[str, Callable[[], None]] = {}
 
@@ -211,25 +211,25 @@ def ends_are_not_spooled_before_sending() -> None:
 @mutant
 def the_spool_is_removed_before_the_answer() -> None:
     """SPOOL: removed when it is sent, not when it is seen in the chain."""
-    close = spool.Segment.close
+    close = spool.SpoolFileWriter.close
 
     def careless(self: Any) -> None:
         close(self)
         self.path.unlink(missing_ok=True)
 
-    spool.Segment.close = careless
+    spool.SpoolFileWriter.close = careless
 
 
 @mutant
 def a_spooled_end_is_not_flushed() -> None:
     """SPOOL: its bytes are left to the operating system."""
-    segment.os = SimpleNamespace(**vars(segment.os) | {"fsync": lambda descriptor: None})
+    spool_file.os = SimpleNamespace(**vars(spool_file.os) | {"fsync": lambda descriptor: None})
 
 
 @mutant
 def a_spool_file_has_no_lasting_name() -> None:
     """SPOOL: its folder is not flushed."""
-    segment.sync_folder = lambda folder: None
+    spool_file.sync_folder = lambda folder: None
 
 
 @mutant
@@ -253,7 +253,7 @@ def what_the_disk_did_not_take_is_left_out() -> None:
 @mutant
 def spool_files_go_by_their_names() -> None:
     """SPOOL: the numbers of sessions and items are not looked at."""
-    segment.Leftover.order = property(lambda self: (0, 0, self.path.name))
+    spool_file.SpoolFile.order = property(lambda self: (0, 0, self.path.name))
 
 
 @mutant

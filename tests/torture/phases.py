@@ -128,7 +128,7 @@ def instrument(log: PhaseLog) -> None:
     log.wrap(reader.Reader, "refresh", "open")
     log.wrap(journal.Journal, "claim", "claim")
     log.wrap(Loop, "_ask", "suggest")
-    log.wrap(spool.Segment, "acknowledge", "acknowledge")
+    log.wrap(spool.SpoolFileWriter, "acknowledge", "acknowledge")
     log.wrap(maintenance, "save_snapshot", "snapshot")
     log.wrap(maintenance.Maintenance, "_export", "export")
     log.wrap(journal.Journal, "close", "close")

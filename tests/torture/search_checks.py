@@ -54,7 +54,7 @@ def with_hole(folder: Path, *lost: int) -> WeatheredStore:
     items = [item for leftover in left for item in leftover.items]
     for leftover in left:
         leftover.path.unlink()
-    segment = spool.segment(left[0].epoch)
+    segment = spool.new_file(left[0].epoch)
     segment.add([item for at, item in enumerate(items) if at not in lost])
     segment.close()
     return store

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.checkpoint.record_items import ItemKind, read_items
-from colab_drive_tuner.journal.spool.segment import read_segment
+from colab_drive_tuner.journal.spool.spool_file import read_spool_file
 from tests.torture.harness import LEASE, Lab, Running
 from tests.torture.places import LIST_LAG
 from tests.torture.session import Session, changed
@@ -37,7 +37,7 @@ def kept_trials(loser: Running) -> list[int]:
     assert folder.is_dir(), says
     kept = []
     for path in folder.glob("*.spool"):
-        for spooled, _ in read_segment(path).items:
+        for spooled, _ in read_spool_file(path).items:
             kept += [
                 item.tid for item in read_items(spooled, "a kept item") if item.kind == ItemKind.END
             ]

@@ -230,10 +230,10 @@ def test_only_spools_whose_items_are_recorded_go(store):
     spool = Spool(store.location, "search")
     epoch = hashlib.sha256(b"").hexdigest()
     entry = read_history(store, "search").trials[1]
-    recorded = spool.segment(epoch)
+    recorded = spool.new_file(epoch)
     recorded.add([(pack_item(ItemKind.END, 1, 1, entry.document, how="done", loss=entry.loss), ())])
     recorded.close()
-    fresh = spool.segment(epoch)
+    fresh = spool.new_file(epoch)
     fresh.add([(pack_item(ItemKind.END, 50, 50, entry.document, how="done", loss=0.5), ())])
     fresh.close()
     found = find_leftovers(store=store)

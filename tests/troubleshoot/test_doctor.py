@@ -207,7 +207,7 @@ def test_results_that_wait_in_the_spool_are_told(tmp_path):
     trials = stored(tmp_path / "store", "rand", 2)
     document = trials.trials[-1] | {"tid": 7}
     store = FolderStore(tmp_path / "store")
-    segment = Spool(store.location, "search").segment(hashlib.sha256(b"").hexdigest())
+    segment = Spool(store.location, "search").new_file(hashlib.sha256(b"").hexdigest())
     segment.add([(pack_item(ItemKind.END, 7, 7, encode(document), how="done", loss=0.5), ())])
     segment.close()
     found = {finding.about: finding for finding in examine(tmp_path / "store")}

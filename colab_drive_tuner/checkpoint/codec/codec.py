@@ -102,7 +102,6 @@ class Captured:
 def _pack(
     value: Any, *, foreign: bool = False, unicode_errors: str | None = None
 ) -> list[bytes | memoryview]:
-    """Return the bytes of `value` in pieces."""
     spliced: list[tuple[bytes, bytes | memoryview]] = []
 
     def splice(head: bytes, content: bytes | memoryview) -> ExtType:

@@ -130,7 +130,6 @@ def _name(value: Any) -> str:
 
 
 def _hint(value: Any) -> str:
-    """Return a suggestion of what to return instead."""
     kind = type(value)
     if isinstance(value, Enum):
         return "Return `x.value`."

@@ -91,7 +91,6 @@ def _read_file(path: Path) -> bytes:
 
 
 def _find_trials(tree: Any, walk: "_Walk") -> tuple[Any, dict[str, Any]]:
-    """Return the documents and attachments in the interpreter's result."""
     if type(tree) is list:
         return walk.plain(tree, "document"), {}
     if type(tree) is Refused:
@@ -165,7 +164,6 @@ class _Walk:
         return value, size
 
     def _members(self, node: Any, items: Any, depth: int) -> tuple[Any, int]:
-        """Return the plain values in a container, and their size."""
         size, values = 64, list(items) if type(items) is tuple else items
         for place, item in enumerate(values):
             if type(item) in ATOMS:

@@ -138,7 +138,7 @@ def _asked(
     """Start the check of each property."""
     questions: list[tuple[str, str, set[str], dict[str, Any]]] = [
         (RECORDS, folder.records, {folder.id}, {"is_folder": True}),
-        (FIRST, folder.first, {folder.id, folder.records}, {}),
+        (FIRST, folder.first, folder.places, {}),
         (EXPORT, folder.export, {folder.id}, {"name": EXPORT_NAME}),
     ]
     if folder.hint:

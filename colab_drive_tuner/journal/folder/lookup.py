@@ -57,6 +57,11 @@ class SearchFolder:
     """Whether its properties state that it has had this name in this store."""
 
     @property
+    def places(self) -> set[str]:
+        """Ids of the folders in which its records may lie."""
+        return {self.records, self.id}
+
+    @property
     def age(self) -> tuple[float, str]:
         """Sort key of folders with one name: the lowest wins."""
         return self.created, self.id
@@ -142,7 +147,7 @@ def freed_mark(name: str) -> dict[str, str]:
 def free_name(store: Store, folder: "SearchFolder", name: str) -> None:
     """Replace the name's mark on the folder and on the claims in it by "freed"."""
     for entry in store.find_marked({_name_key(name): "1"}):
-        if entry.id == folder.id or entry.parent in (folder.id, folder.records):
+        if entry.id == folder.id or entry.parent in folder.places:
             store.set_properties(entry.id, freed_mark(name))
     store.set_properties(folder.id, freed_mark(name))
 

@@ -2,7 +2,7 @@
 
 There is one directory per store and search in the platform's state folder. The owner holds its
 lock, so the next process on this machine knows for certain whether the previous one is dead. Items
-are written to segments (segment.py), which are removed once their items are in the chain. The
+are written to segments (spool_file.py), which are removed once their items are in the chain. The
 directory also holds small notes for the next session (notes.py).
 """
 
@@ -35,12 +35,12 @@ from colab_drive_tuner.journal.spool.notes import (
     read_running,
     spool_folder,
 )
-from colab_drive_tuner.journal.spool.segment import (
-    Leftover,
-    Segment,
+from colab_drive_tuner.journal.spool.spool_file import (
+    SpoolFile,
+    SpoolFileWriter,
     SpoolSession,
     acknowledged_name,
-    read_segment,
+    read_spool_file,
 )
 from colab_drive_tuner.local_files import make_folder, replace_file, set_aside, sync_folder
 
@@ -117,18 +117,20 @@ class Spool:
 
     # -- items
 
-    def segment(self, epoch: str) -> Segment:
+    def new_file(self, epoch: str) -> SpoolFileWriter:
         """Open a new spool file."""
         if self._session is None:
             self._session = SpoolSession(1 + self._last_session())
         session = self._session
         name = f"{session.number:06d}-{session.next_file:06d}.spool"
         session.next_file += 1
-        return Segment(self.folder / name, epoch, session)
+        return SpoolFileWriter(self.folder / name, epoch, session)
 
-    def leftovers(self) -> list[Leftover]:
+    def leftovers(self) -> list[SpoolFile]:
         """Return the spool files of earlier sessions, in the order in which they were written."""
-        return sorted(map(read_segment, self.folder.glob("*.spool")), key=lambda left: left.order)
+        return sorted(
+            map(read_spool_file, self.folder.glob("*.spool")), key=lambda left: left.order
+        )
 
     def under_other_names(self, first: str) -> Iterator["Spool"]:
         """Yield other names' spools with items of the search whose record 0 has the id `first`."""
@@ -136,7 +138,7 @@ class Spool:
             if known.first == first and name != self.name and any(note.parent.glob("*.spool")):
                 yield Spool(self.location, name)
 
-    def gaps(self, leftovers: list[Leftover]) -> list[Gap]:
+    def gaps(self, leftovers: list[SpoolFile]) -> list[Gap]:
         """Return the items missing before or between the leftover items.
 
         Items missing after the last one cannot be detected, which is harmless: their trials run
@@ -151,7 +153,7 @@ class Spool:
                 due = max(due, number + 1)
         return gaps
 
-    def keep(self, leftover: Leftover) -> Path:
+    def keep(self, leftover: SpoolFile) -> Path:
         """Rename a file that the chain does not want, so that it is kept; return its path."""
         kept = leftover.path.with_suffix(".kept")
         if os.path.lexists(kept):
@@ -250,7 +252,7 @@ class Spool:
     def _acknowledged(self, session: int) -> int:
         """Return the number of a session's last item seen in the chain; 0 if none was."""
         path = self.folder / acknowledged_name(session)
-        numbered = read_segment(path).numbered if path.exists() else ()
+        numbered = read_spool_file(path).numbered if path.exists() else ()
         return max((number for number, _ in numbered), default=0)
 
     def _write_note(self, name: str, content: bytes, *, add: bool = False) -> bool:
@@ -268,7 +270,7 @@ class Spool:
         return True
 
 
-def idle_leftovers(location: str, name: str) -> list[Leftover] | None:
+def idle_leftovers(location: str, name: str) -> list[SpoolFile] | None:
     """Return the leftovers of a search on this machine; None while a live process uses its spool.
 
     Raises `SearchError` if the spool's folder cannot be created.

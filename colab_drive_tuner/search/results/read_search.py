@@ -15,7 +15,7 @@ from colab_drive_tuner.errors import (
     SearchNameError,
     SearchNotFoundError,
 )
-from colab_drive_tuner.journal import Journal, Rules
+from colab_drive_tuner.journal import Journal, PayloadRules
 from colab_drive_tuner.journal.folder.lookup import is_search
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import Spool
@@ -43,7 +43,7 @@ EMPTY = (
 
 def open_journal(store: Store, name: str) -> Journal:
     """Open a search's journal for reading; raise `SearchNotFoundError` if it does not exist."""
-    journal = Journal.open(store, name, Rules(History, History.load, wanted))
+    journal = Journal.open(store, name, PayloadRules(History, History.load, wanted))
     if not journal.exists:
         raise SearchNotFoundError(
             f"There is no search {name!r} in {store.url(store.root)}: {store.command('status')} "

@@ -27,7 +27,7 @@ from colab_drive_tuner.checkpoint.record_items import (
 from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedTrial
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.journal import Journal, Rules
+from colab_drive_tuner.journal import Journal, PayloadRules
 from colab_drive_tuner.search.trial_documents import (
     FINISHED,
     as_new,
@@ -39,11 +39,11 @@ from colab_drive_tuner.search.trials.ownership import Ownership
 from colab_drive_tuner.store.protocol import Store
 
 
-def rules() -> Rules:
+def rules() -> PayloadRules:
     """Return the journal's rules for the records of this package."""
     from colab_drive_tuner.search.trials.trials_pickle import TrialsExport
 
-    return Rules(empty=History, load=History.load, wanted=wanted, export=TrialsExport())
+    return PayloadRules(empty=History, load=History.load, wanted=wanted, export=TrialsExport())
 
 
 class _Start:

@@ -13,8 +13,8 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, Item, ItemKind, read_items
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.spool.notes import known_searches, spool_folder
-from colab_drive_tuner.journal.spool.segment import Leftover as Segment
 from colab_drive_tuner.journal.spool.spool import idle_leftovers
+from colab_drive_tuner.journal.spool.spool_file import SpoolFile
 from colab_drive_tuner.local_files import sha256_of
 from colab_drive_tuner.machine import process_start_time
 from colab_drive_tuner.notebook.detect_running import open_notebook_paths
@@ -138,14 +138,16 @@ def spools(store: Store) -> Iterator[Leftover]:
         if location != store.location:
             continue
         try:
-            segments = idle_leftovers(location, name)
-            history = read_history(store, name) if segments else History()
+            spool_files = idle_leftovers(location, name)
+            history = read_history(store, name) if spool_files else History()
         except ColabDriveTunerError:
             continue  # it may hold the only copy of the results; `doctor` names it
-        if segments is None:
+        if spool_files is None:
             continue  # a live process uses it
         of_search = f", of search {name!r}"
-        for path in (segment.path for segment in segments if is_recorded(segment, history)):
+        for path in (
+            spool_file.path for spool_file in spool_files if is_recorded(spool_file, history)
+        ):
             reason = "All of its entries are recorded."
             yield left_on_disk("spool", path, reason, path.is_file, about=of_search)
         for path in sorted(spool_folder(location, name).glob("*.kept")):
@@ -155,13 +157,13 @@ def spools(store: Store) -> Iterator[Leftover]:
             )
 
 
-def is_recorded(segment: Segment, history: History) -> bool:
+def is_recorded(spool_file: SpoolFile, history: History) -> bool:
     """Whether the chain contains every entry of a spool file.
 
     This is stricter than `wanted`, which also rejects entries that contradict the chain.
     """
     try:
-        items = [item for packed, _ in segment.items for item in read_items(packed, "An entry")]
+        items = [item for packed, _ in spool_file.items for item in read_items(packed, "An entry")]
     except SearchDamagedError:
         return False
     return all(_contains(history, item) for item in items)

@@ -18,8 +18,8 @@ from colab_drive_tuner.journal.folder.duplicate_folders import require_single
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
 from colab_drive_tuner.journal.folder.marked_folders import holds_records
 from colab_drive_tuner.journal.recovery import former_spools
-from colab_drive_tuner.journal.spool.segment import Leftover
 from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers
+from colab_drive_tuner.journal.spool.spool_file import SpoolFile
 from colab_drive_tuner.search.results.read_search import MISNAMED
 from colab_drive_tuner.search.spec.settings import require_usable
 from colab_drive_tuner.store.protocol import NO_ROOT, Entry
@@ -148,7 +148,7 @@ def _count_spooled(search: SearchCheck) -> int:
     return sum(wanted(search.history, item) for left in leftovers for item, _ in left.items)
 
 
-def _left_under_other_names(search: SearchCheck) -> list[Leftover]:
+def _left_under_other_names(search: SearchCheck) -> list[SpoolFile]:
     """Return entries spooled here while the search's folder had another name."""
     if search.folder is None:
         return []

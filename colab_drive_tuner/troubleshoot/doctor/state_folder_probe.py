@@ -16,7 +16,7 @@ from colab_drive_tuner.journal.spool.notes import (
     read_owners,
     read_running,
 )
-from colab_drive_tuner.journal.spool.segment import read_segment
+from colab_drive_tuner.journal.spool.spool_file import read_spool_file
 from colab_drive_tuner.machine import has_valid_id, state_folder
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level
 
@@ -78,7 +78,7 @@ def _spool_problems(folder: Path) -> Iterator[str]:
         if os.path.lexists(path) and read(path) is None:
             yield f"{path}, a note of {search}, is damaged: {consequence}. Remove it."
     for path in sorted(folder.glob("*.spool")):
-        if damage := read_segment(path).damage:
+        if damage := read_spool_file(path).damage:
             yield (
                 f"{path}, with results of {search}, is damaged ({damage}): the next run uses its "
                 f"readable part and keeps the file."

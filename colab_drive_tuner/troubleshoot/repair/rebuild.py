@@ -33,7 +33,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, split_items
 from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME
-from colab_drive_tuner.journal.spool.segment import Spooled
+from colab_drive_tuner.journal.spool.spool_file import Spooled
 from colab_drive_tuner.search.trial_documents import (
     ERROR,
     FINISHED,

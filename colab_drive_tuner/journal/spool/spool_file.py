@@ -46,7 +46,7 @@ class SpoolSession:
 
 
 @dataclass(frozen=True)
-class Leftover:
+class SpoolFile:
     """Spool file that an earlier session left without seeing its items acknowledged."""
 
     path: Path
@@ -70,7 +70,7 @@ class Leftover:
         return self.session, self.numbered[0][0] if self.numbered else 0, self.path.name
 
 
-class Segment:
+class SpoolFileWriter:
     """Spool file being written, with the items of one record or of an outage so far."""
 
     def __init__(self, path: Path, epoch: str, session: SpoolSession) -> None:
@@ -144,17 +144,17 @@ def acknowledged_name(session: int) -> str:
     return f"{session:06d}.acknowledged"
 
 
-def read_segment(path: Path) -> Leftover:
+def read_spool_file(path: Path) -> SpoolFile:
     """Return the content of a spool file; damage never raises, but is described in the result."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        return Leftover(path, 0, "", (), f"it cannot be read ({error.strerror})")
+        return SpoolFile(path, 0, "", (), f"it cannot be read ({error.strerror})")
     contents, damaged = _contents(data)
     header = contents[0] if contents else None
     session, epoch = _header(header)
     if contents and not session:
-        return Leftover(path, 0, "", (), "its first entry, the header, is damaged")
+        return SpoolFile(path, 0, "", (), "its first entry, the header, is damaged")
     numbered: list[tuple[int, Spooled]] = []
     attachments: list[bytes] = []
     for content in contents[1:]:
@@ -167,7 +167,7 @@ def read_segment(path: Path) -> Leftover:
                 numbered.append((number, (content[_BEFORE_ITEM:], tuple(attachments))))
         attachments = []
     damage = f"{damaged} of its entries are damaged" if damaged else ""
-    return Leftover(path, session, epoch, tuple(numbered), damage)
+    return SpoolFile(path, session, epoch, tuple(numbered), damage)
 
 
 def _header(content: bytes | None) -> tuple[int, str]:
@@ -182,7 +182,6 @@ def _header(content: bytes | None) -> tuple[int, str]:
 
 
 def _entry(*content: bytes) -> tuple[bytes, ...]:
-    """Return the parts of an entry: length, digest, content."""
     digest = hashlib.sha256()
     for part in content:
         digest.update(part)
