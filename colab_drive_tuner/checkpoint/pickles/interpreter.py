@@ -5,7 +5,7 @@ allocates as much as a length field claims. Overriding `find_class` with inert s
 enough: a tuple nested 200,000 deep as the key of a dict crashes Python when it is hashed, in both
 the C and the Python unpickler. So this interpreter uses the standard library only to split the
 bytes into opcodes. A class or function becomes a `Name`, which does nothing. A call, or an object
-of a class, becomes an `Instance`; for a few names values.py has a recipe that builds the value.
+of a class, becomes an `Instance`; for a few names recipes.py has a recipe that builds the value.
 Dicts and sets stay lists until their keys are checked. Every opcode is charged for its memory.
 """
 

@@ -28,7 +28,7 @@ from colab_drive_tuner.checkpoint.pickles.nodes import (
     UnplainError,
     describe_node,
 )
-from colab_drive_tuner.checkpoint.pickles.values import RECIPES
+from colab_drive_tuner.checkpoint.pickles.recipes import RECIPES
 from colab_drive_tuner.checkpoint.record_items import MAX_TID
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.text import text_of
