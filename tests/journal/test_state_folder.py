@@ -12,7 +12,7 @@ from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.open_searches import unregister
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine, machine_id, state_folder
-from colab_drive_tuner.search.results.read_search import _dead_here
+from colab_drive_tuner.search.results.read_search import _died_here
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.troubleshoot.clean.leftovers import is_held
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import spools
@@ -128,7 +128,7 @@ def test_a_lock_that_cannot_be_taken_is_named(store, left, damage):
     list(spools(store))
     assert is_held(store, NAME)
     holder = Journal.open(store, NAME, RULES).holder()
-    assert not _dead_here(store, NAME, holder), "that cannot be told, and nobody is stopped"
+    assert not _died_here(store, NAME, holder), "that cannot be told, and nobody is stopped"
     lock.rmdir() if lock.is_dir() else lock.unlink()
     journal = Journal.open(store, NAME, RULES)
     journal.claim(lambda state: b"", notify=lambda text: None)
