@@ -177,7 +177,7 @@ def test_a_large_objective_is_sent_once_to_each_worker(
     assert result.done == 30
     assert 1 <= sum(sent) <= 4
     # The worker that was first made anew knows nothing.
-    workers.renew()
+    workers.restart()
     monkeypatch.setattr(
         dispatcher.Dispatcher,
         "submit",

@@ -362,7 +362,7 @@ class WorkerCrashedError(Exception):
 class OwnBreaking(Breaking):
     """One that makes itself anew, as `loky_executor` does."""
 
-    def renew(self) -> None:
+    def restart(self) -> None:
         """It is as good as new."""
 
     def width(self) -> int:

@@ -31,11 +31,7 @@ class DaskEngine(Engine):
         options = getattr(executor, "_kwargs", {}) | {"retries": 0, "pure": False}
         super().__init__(client.get_executor(**options))
         self._client = client
-
-    @property
-    def name(self) -> str:
-        """See `Engine.name`."""
-        return "distributed.Client"
+        self.name = "distributed.Client"
 
     def width(self) -> int | None:
         """Return the number of threads of all workers."""

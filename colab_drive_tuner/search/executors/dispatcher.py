@@ -209,13 +209,13 @@ class Dispatcher:
             del self._submissions[submission]
         return cancelled
 
-    def renew(self) -> None:
+    def restart(self) -> None:
         """Kill the workers; later submissions get new ones."""
         self._submissions.clear()
         self._unresponsive.clear()
         self._known_workers.clear()
         self._sent = 0
-        self.engine.renew()
+        self.engine.restart()
 
 
 def _outcome(answer: Any) -> Outcome:

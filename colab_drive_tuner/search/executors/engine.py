@@ -23,14 +23,11 @@ class Engine:
 
     def __init__(self, executor: Any, *, own: bool = False) -> None:
         self.executor = executor
-        self.renewable = own
+        self.restartable = own
         """Whether it can replace its workers after they have died."""
         self.submit: Callable[..., Future[Any]] = executor.submit
-
-    @property
-    def name(self) -> str:
+        self.name = type(executor).__name__
         """Name of the executor in messages."""
-        return type(self.executor).__name__
 
     @cached_property
     def in_process(self) -> bool:
@@ -45,12 +42,14 @@ class Engine:
 
     def width(self) -> int | None:
         """Return the number of trials that can run at once; None if the executor does not say."""
-        width: int | None = self.executor.width() if self.renewable else None
+        if self.restartable:
+            own_width: int | None = self.executor.width()
+            return own_width
         for name in ("num_workers", "_max_workers"):
             count = getattr(self.executor, name, None)
             if isinstance(count, int) and count > 0:
                 return count
-        return width
+        return None
 
     @property
     def closed(self) -> bool:
@@ -59,7 +58,7 @@ class Engine:
 
     def workers(self) -> int | None:
         """Return the current number of workers; None if unknown."""
-        count: int | None = self.executor.workers() if self.renewable else None
+        count: int | None = self.executor.workers() if self.restartable else None
         return count
 
     def prepare(self, *, keras: bool) -> None:
@@ -93,6 +92,6 @@ class Engine:
         local = hasattr(self.executor, "_processes") or isinstance(self.executor, LokyExecutor)
         return DatagramReceiver(anywhere=not local)
 
-    def renew(self) -> None:
-        """Kill all workers; the next call gets new ones. Requires `renewable`."""
-        self.executor.renew()
+    def restart(self) -> None:
+        """Kill all workers; the next call gets new ones. Requires `restartable`."""
+        self.executor.restart()

@@ -52,9 +52,9 @@ class LokyExecutor(Executor):
         self._shutdown = True
         if wait and not cancel_futures:
             _wait_for(list(self._pending))
-        self.renew()
+        self.restart()
 
-    def renew(self) -> None:
+    def restart(self) -> None:
         """Kill the workers; the next call gets new ones."""
         with self._lock:
             pool, self._pool = self._pool, None

@@ -23,7 +23,7 @@ class RayExecutor(Executor):
         future: Future[Any] = remote.remote(*args, **kwargs).future()
         return future
 
-    def renew(self) -> None:
+    def restart(self) -> None:
         """Do nothing: Ray replaces its workers itself."""
 
     def width(self) -> int | None:

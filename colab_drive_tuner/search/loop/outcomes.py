@@ -245,8 +245,8 @@ class OutcomeLoop(Loop):
             self._blame(broken[0])
         else:
             self._suspect(broken)
-        if self._dispatcher.engine.renewable:
-            self._dispatcher.renew()
+        if self._dispatcher.engine.restartable:
+            self._dispatcher.restart()
         elif pool:
             for started in broken:  # record known deaths before the run ends
                 if died := self._losses.to_record(started.document["tid"]):
@@ -259,7 +259,9 @@ class OutcomeLoop(Loop):
         """Charge a worker's death to this trial alone; give the trial up, or rerun it alone."""
         tid, inherited = started.document["tid"], self._trials.log.inherited
         attempts = self._losses.blame(tid, inherited, self._progress(started))
-        goes_on = self._dispatcher.engine.renewable or not self._dispatcher.engine.death_breaks_pool
+        goes_on = (
+            self._dispatcher.engine.restartable or not self._dispatcher.engine.death_breaks_pool
+        )
         if attempts >= self._max_attempts:
             reason = give_up_reason(attempts, "worker", "runtime")
             self._close(started, TrialEnd.GIVEN_UP, given_up_result(reason))

@@ -172,9 +172,9 @@ class ParallelLoop(OutcomeLoop):
         if engine.closed:
             raise failures.submission_refused(engine, name, None)
         if self._is_stuck():
-            if not engine.renewable:
+            if not engine.restartable:
                 raise failures.all_workers_hang(engine, name)
-            self._dispatcher.renew()
+            self._dispatcher.restart()
         absent = self._dispatcher.seconds_without_workers()
         if absent >= GONE_SECONDS:
             raise failures.no_workers(engine, name, GONE_SECONDS / 60)
@@ -207,15 +207,15 @@ class ParallelLoop(OutcomeLoop):
                 (left if running else ended).append(started)
         running = bool(self._started)
         left += self._started.values()
-        if running and self._dispatcher.engine.renewable:
-            self._dispatcher.renew()
+        if running and self._dispatcher.engine.restartable:
+            self._dispatcher.restart()
         if not left and not ended:
             return
         parts = [f"{numbers_of(ended)} ended and recorded"] if ended else []
         parts += (
             [f"{numbers_of(left)} stopped: run again when the search is resumed"] if left else []
         )
-        if running and not self._dispatcher.engine.renewable:
+        if running and not self._dispatcher.engine.restartable:
             parts.append("some may continue in their workers, unrecorded, until they end")
         self._trials.notify(
             f"Search {self._trials.name!r}, trials that were running: {'; '.join(parts)}."
