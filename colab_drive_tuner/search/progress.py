@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, TextIO
+from typing import Any, NamedTuple, Protocol, TextIO
 
 from colab_drive_tuner.search.executors.trial_locations import host_of
 from colab_drive_tuner.search.html_helpers import ORANGE, bar, escaped
@@ -26,8 +26,15 @@ _FLUSH_SECONDS = 2.0
 _BAR_WIDTH, _MIN_BAR_WIDTH = 20, 5
 _MAX_HOSTS = 3
 """Number of workers' hosts that are named."""
-_Part = tuple[int, str, str]
-"""Rank by importance (0 is first) where not everything fits, full text, and brief text."""
+
+
+class _Part(NamedTuple):
+    """A text of the display."""
+
+    rank: int
+    """Parts with a low rank are shown first where not all of them fit."""
+    text: str
+    brief: str
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class ProgressState:
 
 
 class ProgressOutput(Protocol):
-    """Where progress is state."""
+    """Display of progress."""
 
     pause: float
     """Seconds between two updates."""
@@ -188,38 +195,38 @@ class Progress:
         parts = list(self._parts(ended, endless, offline))
         if self._stopped:
             stopped = f"stopped: {self._stopped}"
-            parts.append((1, stopped, stopped))
+            parts.append(_Part(1, stopped, stopped))
         elif not last:
             parts += self._times(ended, endless)
         share = None if endless else min(ended / max(self._total, 1), 1.0)
-        whole, brief = (part[1] for part in parts), (part[2] for part in sorted(parts))
-        return ProgressState(self._trials.name, tuple(whole), share, offline, tuple(brief))
+        texts, brief = (part.text for part in parts), (part.brief for part in sorted(parts))
+        return ProgressState(self._trials.name, tuple(texts), share, offline, tuple(brief))
 
     def _parts(self, ended: int, endless: bool, offline: bool) -> Iterator[_Part]:
         """Yield counts, the best loss, and the number of acknowledged trials."""
         if endless:
-            yield 0, f"{ended} trials", f"{ended} trials"
+            yield _Part(0, f"{ended} trials", f"{ended} trials")
         else:
-            yield 0, f"{ended} of {self._total} trials", f"{ended}/{self._total}"
+            yield _Part(0, f"{ended} of {self._total} trials", f"{ended}/{self._total}")
         if running := [doc["owner"] for doc in self._counts.open if doc["state"] == RUNNING]:
-            for at_once in _running_text(running):
-                yield 6, at_once, f"{len(running)} running"
+            if text := _running_text(running):
+                yield _Part(6, text, f"{len(running)} running")
         for count, how in ((self._counts.pruned, "pruned"), (self._counts.failed, "failed")):
             if count:
-                yield 7, f"{count} {how}", f"{count} {how}"
+                yield _Part(7, f"{count} {how}", f"{count} {how}")
         if self._recovered:
-            yield 8, f"{self._recovered} recovered", f"{self._recovered} recovered"
+            yield _Part(8, f"{self._recovered} recovered", f"{self._recovered} recovered")
         if (best := self._counts.best) is not None:
             loss, tid = f"{float(best):.6g}", self._counts.best_tid
-            yield 3, f"best loss {loss} in trial {tid}", f"best {loss} in {tid}"
+            yield _Part(3, f"best loss {loss} in trial {tid}", f"best {loss} in {tid}")
         acknowledged = min(self._trials.log.history.done, ended)
         pending = ended - acknowledged
-        whole = f", {pending} on {'its' if pending == 1 else 'their'} way" if pending else ""
+        unsent = f", {pending} on {'its' if pending == 1 else 'their'} way" if pending else ""
         brief = f"{acknowledged} acknowledged"
         if offline:
-            whole = f", {pending} wait for the store, which does not answer"
+            unsent = f", {pending} wait for the store, which does not answer"
             brief = f"store away, {pending} wait"
-        yield 1 if offline else 4, f"{acknowledged} acknowledged{whole}", brief
+        yield _Part(1 if offline else 4, f"{acknowledged} acknowledged{unsent}", brief)
 
     def _times(self, ended: int, endless: bool) -> Iterator[_Part]:
         """Yield the time per trial, the remaining time, and the time until the deadline."""
@@ -227,19 +234,19 @@ class Progress:
         if ran > 0:
             each = (now - self._begun) / ran
             if each >= 1:
-                yield 5, f"{_duration(each)} a trial", f"{_duration(each)} each"
+                yield _Part(5, f"{_duration(each)} a trial", f"{_duration(each)} each")
             if not endless and self._total > ended:
                 left = f"{_duration(each * (self._total - ended))} left"
-                yield 2, left, left
+                yield _Part(2, left, left)
         if self._deadline is not None and (endless or self._total > ended):
             until = _duration(max(self._deadline - now, 0))
-            yield 2, f"{until} until the deadline", f"{until} to deadline"
+            yield _Part(2, f"{until} until the deadline", f"{until} to deadline")
 
 
 def display(
     trials: StoredTrials, counts: TrialCounts, total: int, show: Any, deadline: float | None = None
 ) -> AbstractContextManager[Callable[[str], None]]:
-    """Return a context manager for a display; call its value after each round of trials.
+    """Return a context manager for a display; its value is called after each round of trials.
 
     Args:
         trials: The search.
@@ -251,12 +258,12 @@ def display(
     if not show:
         return nullcontext(lambda _stopped: None)
     if show is True:
-        return _drawn(Progress(trials, counts, total, deadline=deadline), trials)
+        return _redrawn(Progress(trials, counts, total, deadline=deadline), trials)
     return _hyperopt_callback(show, counts, total)
 
 
 @contextmanager
-def _drawn(progress: Progress, trials: StoredTrials) -> Iterator[Callable[[str], None]]:
+def _redrawn(progress: Progress, trials: StoredTrials) -> Iterator[Callable[[str], None]]:
     progress.draw()
     try:
         yield progress.update
@@ -283,18 +290,18 @@ def _hyperopt_callback(
         yield update
 
 
-def _running_text(owners: Sequence[str | None]) -> Iterator[str]:
-    """Yield the number of running trials and their hosts, by their documents' owners."""
+def _running_text(owners: Sequence[str | None]) -> str:
+    """Return the number of running trials and their hosts; "" for a single one in this process."""
     hosts = Counter(host for owner in owners if (host := host_of(owner)))
     if not hosts and len(owners) == 1:
-        return  # trials run in this process, one at a time
+        return ""
     places = [f"{count} on {host}" for host, count in hosts.most_common(_MAX_HOSTS)]
     if len(hosts) > _MAX_HOSTS:
         rest = hosts.total() - sum(count for _, count in hosts.most_common(_MAX_HOSTS))
         places.append(f"{rest} on {len(hosts) - _MAX_HOSTS} more hosts")
     if waiting := len(owners) - hosts.total():
         places.append(f"{waiting} not seen on a worker yet")
-    yield f"{len(owners)} running ({', '.join(places)})"
+    return f"{len(owners)} running ({', '.join(places)})"
 
 
 def _duration(seconds: float) -> str:

@@ -57,13 +57,12 @@ def test_hosts_are_told_of_workers_only() -> None:
 
 def test_progress_says_how_many_run_and_where() -> None:
     """Hosts by how many they run; what no worker has begun is said, too."""
-    assert list(_running_text(["Colab, process 1 on a"])) == []
-    assert list(_running_text(["a:1"])) == ["1 running (1 on a)"]
+    assert _running_text(["Colab, process 1 on a"]) == ""
+    assert _running_text(["a:1"]) == "1 running (1 on a)"
     owners = ["a:1", "a:2/T", "b:1", "loky_executor of X"]
-    assert list(_running_text(owners)) == ["4 running (2 on a, 1 on b, 1 not seen on a worker yet)"]
+    assert _running_text(owners) == "4 running (2 on a, 1 on b, 1 not seen on a worker yet)"
     many = [f"{host}:{pid}" for host in "abcde" for pid in range(9 - ord(host) + ord("a"))]
-    (text,) = _running_text(many)
-    assert text == "35 running (9 on a, 8 on b, 7 on c, 11 on 2 more hosts)"
+    assert _running_text(many) == "35 running (9 on a, 8 on b, 7 on c, 11 on 2 more hosts)"
 
 
 def test_whoever_reads_a_search_sees_which_worker_runs_what(

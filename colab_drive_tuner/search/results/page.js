@@ -1,4 +1,4 @@
-// Sorts a table by the column whose title is pressed; numbers as numbers, what is empty last.
+// Sorts a table by the clicked column: numbers by value, empty cells last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const titles = [...table.tHead.rows[0].cells];
   titles.forEach((title, column) => title.addEventListener("click", () => {

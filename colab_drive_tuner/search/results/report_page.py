@@ -170,7 +170,7 @@ def _trials(data: SearchData) -> str:
     note = ""
     if left_out:
         shown = " and ".join(left_out)
-        note = f"<p>Here are {shown}; <code>colab-drive-tuner export</code> has all.</p>"
+        note = f"<p>Shown: {shown}. <code>colab-drive-tuner export</code> writes all.</p>"
     if len(rows) > _PRINTED_ROWS or len(names) > _PRINTED_PARAMETERS:
         note += (
             f"<p class='printed'>On paper: the first {_PRINTED_ROWS} rows and "
