@@ -238,7 +238,7 @@ def _optuna_value(distribution: BaseDistribution, value: Any) -> Any:
 
 
 def _intermediate_values(document: TrialDocument) -> dict[int, float]:
-    """Return the values reported for pruning, to be minimized; otherwise `val_loss` or a curve."""
+    """Return the values reported for pruning, to be minimized; else those of one learning curve."""
     reported = reported_by(document)
     if curve := curve_of(document, str(reported.get("metric"))):
         pruner = reported.get("pruner")
