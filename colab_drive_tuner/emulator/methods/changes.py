@@ -39,7 +39,7 @@ async def start_token(call: Call) -> Answer:
 
 async def list_changes(call: Call) -> Answer:
     """changes.list, oldest change first."""
-    v3 = call.method.version == "v3"
+    v3 = not call.is_v2
     found = sorted(_changes(call, _start(call)), key=lambda one: one.number)
     shown = found[: call.parameters.number("pageSize" if v3 else "maxResults")]
     answer: dict[str, Any] = {"kind": "drive#changeList"}
@@ -70,7 +70,7 @@ async def get(call: Call) -> Answer:
 def _start(call: Call) -> int:
     """Return the number of the first change to list; v2 lists all by default."""
     token = call.parameters.text("pageToken") or ""
-    if call.method.version == "v2" and not token:
+    if call.is_v2 and not token:
         token = call.parameters.text("startChangeId") or "1"
     number = change_number(token)
     if not 1 <= number <= call.database.change + 1:
@@ -135,7 +135,7 @@ def _scope(call: Call) -> Callable[[str, str, str], bool]:
 
 def _shown(call: Call, change: _Change) -> dict[str, Any]:
     """Return a Change resource."""
-    v3, node = call.method.version == "v3", change.node
+    v3, node = not call.is_v2, change.node
     is_drive = node is not None and node.id == node.drive
     kind = "drive" if is_drive else "file"
     shown: dict[str, Any] = {"kind": "drive#change", "changeType": kind, "type": kind}

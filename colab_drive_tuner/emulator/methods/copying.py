@@ -71,6 +71,6 @@ async def generate_ids(call: Call) -> Answer:
     if kind not in {"files", "shortcuts"} or (kind == "shortcuts" and space != "drive"):
         raise invalid("type")
     # v2's name is maxResults.
-    count = call.parameters.number("count" if call.method.version == "v3" else "maxResults")
+    count = call.parameters.number("maxResults" if call.is_v2 else "count")
     ids = [call.database.new_id(call.caller.email, kind) for _ in range(count)]
     return call.answer({"kind": "drive#generatedIds", "space": space, "ids": ids})

@@ -77,7 +77,7 @@ def _shown(call: Call, node: Node) -> dict[str, Any]:
 
 
 def _answer(call: Call, node: Node) -> Answer:
-    default = DEFAULT if call.method.version == "v3" else {}
+    default = {} if call.is_v2 else DEFAULT
     return Answer.json(prune(_shown(call, node), call.selection(default)))
 
 
@@ -166,8 +166,7 @@ async def update(call: Call) -> Answer:
     if "colorRgb" in extra and "themeId" in extra:
         raise invalid_parameter("themeId", "colorRgb and themeId cannot be set together.")
     changed = node.with_(name=body.get("name") or node.name, extra={**node.extra, **extra})
-    with call.database.transaction():
-        call.database.put(changed)
+    call.database.save(changed)
     return _answer(call, changed)
 
 
@@ -202,6 +201,5 @@ def _set_hidden(call: Call, *, hidden: bool) -> Answer:
     others = [one for one in node.extra.get("hidden", ()) if one != call.caller.email]
     mine = [call.caller.email] if hidden else []
     changed = node.with_(extra={**node.extra, "hidden": others + mine})
-    with call.database.transaction():
-        call.database.put(changed)
+    call.database.save(changed)
     return _answer(call, changed)

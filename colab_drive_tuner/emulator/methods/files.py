@@ -180,8 +180,7 @@ def create_node(
         blob = received.keep(database)
         found["revisions"] = (revision(call, received, blob, mime_type, blank.original_name),)
     node = blank.with_(**found)
-    with database.transaction():
-        database.put(node)
+    database.save(node)
     return node
 
 

@@ -20,12 +20,12 @@ ROLES = frozenset(access.RANKS)
 
 
 def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
-    v3 = call.method.version == "v3"
-    return Answer.json(prune(_resource(call, node, found), call.selection(DEFAULT if v3 else {})))
+    default = {} if call.is_v2 else DEFAULT
+    return Answer.json(prune(_resource(call, node, found), call.selection(default)))
 
 
 def _resource(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
-    version = resources if call.method.version == "v3" else resources_v2
+    version = resources_v2 if call.is_v2 else resources
     shown: dict[str, Any] = version.permission(call.view, node, found)
     return shown
 
@@ -42,7 +42,7 @@ def _sharable(call: Call, node: Node) -> None:
 def _read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     """Read and check the body, with v3 names for v2's `value`, `withLink` and `additionalRoles`."""
     found = dict(body)
-    if call.method.version == "v2":
+    if call.is_v2:
         named: dict[Any, str] = {
             "user": "emailAddress", "group": "emailAddress", "domain": "domain"
         }  # fmt: skip
@@ -121,8 +121,7 @@ async def create(call: Call) -> Answer:
     if "emailAddress" in given:
         shared = {given["emailAddress"]: call.database.clock.ms(), **shared}
     changed = node.with_(permissions={**node.permissions, given["id"]: given}, shared_with=shared)
-    with call.database.transaction():
-        call.database.put(changed)
+    call.database.save(changed)
     return _shown(call, changed, given)
 
 
@@ -148,8 +147,7 @@ def _transfer(call: Call, node: Node, given: Mapping[str, Any]) -> Answer:
         permissions={**kept, old["id"]: old},
         parent=new.root if call.parameters.flag("moveToNewOwnersRoot") else node.parent,
     )
-    with call.database.transaction():
-        call.database.put(changed)
+    call.database.save(changed)
     return _shown(call, changed, access.effective_permissions(call.database, changed)[given["id"]])
 
 
@@ -201,8 +199,7 @@ async def update(call: Call) -> Answer:
     changed = {**node.permissions, found["id"]: new}
     _require_direct(node, found)
     node = node.with_(permissions=changed)
-    with call.database.transaction():
-        call.database.put(node)
+    call.database.save(node)
     return _shown(call, node, changed[found["id"]])
 
 
@@ -216,6 +213,5 @@ async def delete(call: Call) -> Answer:
         raise forbidden("insufficientFilePermissions", "The owner cannot be removed.")
     _require_direct(node, found)
     kept = {key: value for key, value in node.permissions.items() if key != found["id"]}
-    with call.database.transaction():
-        call.database.put(node.with_(permissions=kept))
+    call.database.save(node.with_(permissions=kept))
     return Answer(204)

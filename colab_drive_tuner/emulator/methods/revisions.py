@@ -18,13 +18,13 @@ DEFAULT: Selection = {name: {} for name in ("kind", "id", "mimeType", "modifiedT
 
 
 def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
-    if call.method.version == "v3":
-        return resources.revision(call.view, found)
-    return resources_v2.revision(call.view, node, found)
+    if call.is_v2:
+        return resources_v2.revision(call.view, node, found)
+    return resources.revision(call.view, found)
 
 
 def _answer(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
-    default = DEFAULT if call.method.version == "v3" else {}
+    default = {} if call.is_v2 else DEFAULT
     return Answer.json(prune(_shown(call, node, found), call.selection(default)))
 
 
@@ -66,7 +66,7 @@ async def update(call: Call) -> Answer:
     node = _readable(call)
     found = _find(call, node)
     # v2's name is pinned.
-    field = "keepForever" if call.method.version == "v3" else "pinned"
+    field = "pinned" if call.is_v2 else "keepForever"
     keep = bool(body.get(field, found.get("keep")))
     if found.get("keep") and not keep:
         raise ApiError(
@@ -76,8 +76,7 @@ async def update(call: Call) -> Answer:
         )
     new = {**found, "keep": keep}
     revisions = tuple(new if one is found else one for one in node.revisions)
-    with call.database.transaction():
-        call.database.put(node.with_(revisions=revisions))
+    call.database.save(node.with_(revisions=revisions))
     return _answer(call, node, new)
 
 
@@ -91,8 +90,7 @@ async def delete(call: Call) -> Answer:
     if found.get("keep"):
         raise bad_request("A revision that is kept forever cannot be deleted.")
     kept = tuple(one for one in node.revisions if one is not found)
-    with call.database.transaction():
-        call.database.put(node.with_(revisions=kept))
+    call.database.save(node.with_(revisions=kept))
     call.database.drop_blob(found["blob"])
     return Answer(204)
 

@@ -25,8 +25,7 @@ async def touch(call: Call) -> Answer:
     changed = node.with_(
         modified=now, modified_by=email, modified_by_users={**node.modified_by_users, email: now}
     )
-    with call.database.transaction():
-        call.database.put(changed)
+    call.database.save(changed)
     return answer(call, changed, selection(call))
 
 
@@ -127,8 +126,7 @@ def _place(call: Call, node: Node, folder: Any) -> Node:
 
 def _take_out(call: Call, node: Node) -> None:
     access.require(call.database, call.caller, node, access.WRITER)
-    with call.database.transaction():
-        call.database.put(node.with_(**to_root(call, node)))
+    call.database.save(node.with_(**to_root(call, node)))
 
 
 def _child(call: Call, folder: Node, node: Node) -> dict[str, Any]:

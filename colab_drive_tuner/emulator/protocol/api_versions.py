@@ -64,7 +64,7 @@ def check_conversion(call: Call) -> None:
 def read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     """Read and check the body's metadata, with v3 names; v2 moves a file by `parents`."""
     known = api_version(call).rename(body, creates(call))
-    if call.method.version == "v2":
+    if call.is_v2:
         if not creates(call) and "parents" in known:
             call.new_parents = known.pop("parents")
         if not creates(call):
@@ -89,7 +89,7 @@ def keeps_time(call: Call, body: Mapping[str, Any]) -> bool:
 
 def answer(call: Call, node: Node, wanted: Selection) -> Answer:
     """Answer with a file; in v2 with a 304 if the client already has this version."""
-    headers = {"ETag": etag(node)} if call.method.version == "v2" else {}
+    headers = {"ETag": etag(node)} if call.is_v2 else {}
     if call.method.verb == "GET" and headers and _names(call.headers.get("if-none-match"), node):
         return Answer(304, b"", headers)
     return Answer.json(api_version(call).show(call.view, node, wanted), 200, **headers)
@@ -100,7 +100,7 @@ def check_precondition(call: Call, node: Node) -> None:
 
     v3 has no etags and ignores both headers.
     """
-    if call.method.version != "v2":
+    if not call.is_v2:
         return
     if call.headers.get("if-match") and not _names(call.headers["if-match"], node):
         raise condition_not_met("If-Match")
@@ -113,7 +113,7 @@ def check_insert_precondition(call: Call) -> None:
 
     The header refers to the collection, which exists. v3 ignores it.
     """
-    if call.method.version == "v2" and (call.headers.get("if-none-match") or "").strip() == "*":
+    if call.is_v2 and (call.headers.get("if-none-match") or "").strip() == "*":
         raise condition_not_met("If-None-Match")
 
 

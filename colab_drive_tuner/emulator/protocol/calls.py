@@ -95,6 +95,11 @@ class Call:
         return self.match.method
 
     @property
+    def is_v2(self) -> bool:
+        """Whether the call is of API version 2; otherwise it is of version 3."""
+        return self.method.version == "v2"
+
+    @property
     def view(self) -> View:
         """The view that answers depend on."""
         return View(self.database, self.caller, self.base)

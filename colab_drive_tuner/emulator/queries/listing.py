@@ -236,11 +236,10 @@ def corpora(call: Call) -> Callable[[Node], bool]:
 
 async def list_files(call: Call) -> Answer:
     """files.list, in both versions."""
-    version = call.method.version
-    v3 = version == "v3"
+    v3 = not call.is_v2
     selection = call.selection(DEFAULT_LIST if v3 else {})
-    text = call.parameters.text("q") or ""
-    found = find_all(call, text, call.parameters.text("orderBy"), version)
+    text, order = call.parameters.text("q") or "", call.parameters.text("orderBy")
+    found = find_all(call, text, order, call.method.version)
     shown, following = page(call, found)
     answer: dict[str, Any] = {"kind": "drive#fileList", "incompleteSearch": False}
     if not v3:

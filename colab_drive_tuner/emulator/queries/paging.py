@@ -26,7 +26,7 @@ def page(call: Call, found: Sequence[Item]) -> tuple[Sequence[Item], str | None]
     parts = [call.caller.email, call.path, *(call.parameters.text(one) or "" for one in SELECTING)]
     mark = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
     start = _start(call, found, mark)
-    v3 = call.method.version == "v3"
+    v3 = not call.is_v2
     end = start + (call.parameters.number("pageSize" if v3 else "maxResults") or len(found))
     shown = found[start:end]
     if end >= len(found):
@@ -44,7 +44,7 @@ def answer_page(
     default: Selection,
 ) -> Answer:
     """Answer with a page of resources under `name` (v2: `items`), with v3's `default` fields."""
-    v3 = call.method.version == "v3"
+    v3 = not call.is_v2
     shown, following = page(call, found)
     answer: dict[str, Any] = {"kind": kind, name if v3 else "items": list(map(show, shown))}
     if following:

@@ -138,7 +138,7 @@ class Database:
     # Files
 
     def put(self, node: Node) -> None:
-        """Store a new or changed file."""
+        """Store a new or changed file, within a transaction."""
         before = self.nodes.get(node.id)
         self.change += 1
         node = replace(node, change=self.change, changed=self.clock.ms())
@@ -149,6 +149,11 @@ class Database:
             self._forget(before)
         self._index(node)
         self.changed.append((before, node))
+
+    def save(self, node: Node) -> None:
+        """Store a new or changed file in a transaction of its own."""
+        with self.transaction():
+            self.put(node)
 
     def remove(self, node: Node) -> None:
         """Delete a file permanently, within a transaction; its id remains used."""

@@ -55,7 +55,7 @@ def find_leftovers(
         NotFoundError: The store named by argument or environment does not exist.
     """
     context = CheckContext(store)
-    if context.folder_spec is not None and context.made_store is None:
+    if context.store_spec is not None and context.existing_store is None:
         context.store.stat(context.store.root)  # raises if the named store does not exist
     folder = (directory or working_directory()).resolve()
     found = [*notebook_copies(folder, notebook), *abandoned_copies(folder)]
@@ -67,7 +67,7 @@ def find_leftovers(
         if running is not None:
             found += _duplicates(running, context.client)
     with _warn_on_failure("Leftovers of searches"):
-        if (searches := context.made_store) is not None:
+        if (searches := context.existing_store) is not None:
             found += [*search_leftovers(searches), *spools(searches)]
     return found
 

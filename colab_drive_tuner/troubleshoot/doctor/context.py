@@ -78,14 +78,14 @@ class CheckContext:
         return detect()
 
     @cached_property
-    def folder_spec(self) -> "Store | Path | str | None":
+    def store_spec(self) -> "Store | Path | str | None":
         """The store named by argument or environment; None: Drive."""
         return self.spec or Variable.STORE.get() or None
 
     @cached_property
     def needs_account(self) -> bool:
         """Whether the store needs a signed-in account."""
-        if self.folder_spec is None:
+        if self.store_spec is None:
             return True
         try:
             return self.store.is_shared
@@ -116,8 +116,8 @@ class CheckContext:
         """The store that holds the searches; raises `NotFoundError` if its folder is missing."""
         from colab_drive_tuner.store import open_store
 
-        if self.folder_spec is not None:
-            found = open_store(self.folder_spec)
+        if self.store_spec is not None:
+            found = open_store(self.store_spec)
             if found.local_path is not None and not found.local_path.is_dir():
                 raise NotFoundError(
                     f"There is no folder {found.local_path}: name the folder that holds the "
@@ -134,7 +134,7 @@ class CheckContext:
             raise NotExaminedError(self.no_account_reason)
 
     @property
-    def made_store(self) -> "Store | None":
+    def existing_store(self) -> "Store | None":
         """The store; None if it does not exist yet or its folder cannot hold a store."""
         from colab_drive_tuner.store.protocol import NO_ROOT
 
@@ -144,10 +144,10 @@ class CheckContext:
             return None
 
     @property
-    def existing_store(self) -> "Store | None":
-        """Like `made_store`, but raises `NotExaminedError` if a needed account is not signed in."""
+    def accessible_store(self) -> "Store | None":
+        """Like `existing_store`, but raises `NotExaminedError` if an account is needed first."""
         self.require_account()
-        return self.made_store
+        return self.existing_store
 
     @cached_property
     def searches(self) -> "list[SearchCheck]":
@@ -155,7 +155,7 @@ class CheckContext:
         from colab_drive_tuner.journal.folder.lookup import is_search
         from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 
-        store = self.existing_store
+        store = self.accessible_store
         if store is None:
             return []
         names = [entry.name for entry in self._folders if is_search(entry)]
@@ -176,6 +176,6 @@ class CheckContext:
 
     @cached_property
     def _folders(self) -> "list[Entry]":
-        store = self.existing_store
+        store = self.accessible_store
         entries = [] if store is None else store.list(store.root)
         return [entry for entry in entries if entry.is_folder]

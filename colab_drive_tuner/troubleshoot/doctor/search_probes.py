@@ -29,7 +29,7 @@ from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 
 def searches(context: CheckContext) -> Iterator[Finding | SubProbe]:
     """Yield a sub-probe for each search and for each folder without a known kind."""
-    if context.existing_store is None:
+    if context.accessible_store is None:
         where = f" at {context.store.url(NO_ROOT)}" if context.needs_account else ""
         yield Finding(Level.OK, f"none yet: there is no store{where}.")
     elif not context.searches:

@@ -25,7 +25,7 @@ _NAME_ANOTHER = f"Name another folder with --store or {Variable.STORE}."
 def credentials(context: CheckContext) -> Iterator[Finding]:
     """Report the account that owns the searches; prompt for nothing."""
     if not context.needs_account:
-        store = context.existing_store
+        store = context.accessible_store
         where = "in memory" if store and store.environment is None else "in a local folder"
         yield Finding(Level.OK, f"not needed: searches are kept {where}.")
         return
@@ -89,7 +89,7 @@ def _check_folder(context: CheckContext) -> Finding:
     if store is not None and store.environment is None:
         text = f"searches are kept in {store.location}, which ends with its process."
         return Finding(Level.WARNING, text, "Name a folder to keep searches longer.")
-    place, existing = _places(context)
+    place, existing = _folder_and_ancestor(context)
     if existing.is_dir() and os.access(existing, os.W_OK):
         if store is not None:
             return Finding(Level.OK, f"{place} can be written to.")
@@ -101,17 +101,17 @@ def _check_folder(context: CheckContext) -> Finding:
     return Finding(Level.PROBLEM, f"{place} cannot hold searches: {existing} {why}.", _NAME_ANOTHER)
 
 
-def _places(context: CheckContext) -> tuple[Path, Path]:
+def _folder_and_ancestor(context: CheckContext) -> tuple[Path, Path]:
     """Return the folder for searches, and its nearest existing ancestor (or the folder itself)."""
-    store = context.existing_store
-    spec = str(context.folder_spec) if store is None else store.url(store.root)
+    store = context.accessible_store
+    spec = str(context.store_spec) if store is None else store.url(store.root)
     place = Path(spec).expanduser().absolute()
     return place, next(folder for folder in (place, *place.parents) if folder.exists())
 
 
 def quota(context: CheckContext) -> Iterator[Finding]:
     """Compare free space with an estimate of what all unfinished searches still need."""
-    store, needed = context.existing_store, 0.0
+    store, needed = context.accessible_store, 0.0
     for search in context.searches:
         try:
             status = search.status
@@ -126,7 +126,7 @@ def quota(context: CheckContext) -> Iterator[Finding]:
         usage = context.client.quota()
         free = None if usage.limit is None else max(0, usage.limit - usage.used)
     else:
-        free = shutil.disk_usage(_places(context)[1]).free
+        free = shutil.disk_usage(_folder_and_ancestor(context)[1]).free
     text = f"about {needed / _MEGABYTE:.1f} MB are needed to finish all searches, "
     text += "without a limit." if free is None else f"{free / _MEGABYTE:.1f} MB are free."
     if free is not None and free < max(needed, 10 * _MEGABYTE):
