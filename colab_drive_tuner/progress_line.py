@@ -14,10 +14,9 @@ AFTER_SECONDS = 1.5
 LOG_SECONDS = 30.0
 """Interval between lines where a line cannot be overwritten: in files, pipes and CI."""
 
-_SECONDS, _TICK_SECONDS = " s", 1.0
-"""Unit of a countdown, and the interval between its updates."""
-
-_ENDS_IN = 5.0
+_TICK_SECONDS = 1.0
+"""Interval between updates of a countdown."""
+_JOIN_SECONDS = 5.0
 """Timeout, in seconds, for joining the thread of `call_periodically`."""
 
 Progress = Callable[[int, int | None], None]
@@ -26,7 +25,10 @@ Progress = Callable[[int, int | None], None]
 
 @contextmanager
 def progress_bar(
-    what: str, unit: str = "B", clock: Callable[[], float] = time.monotonic
+    what: str,
+    unit: str = "B",
+    clock: Callable[[], float] = time.monotonic,
+    bar_format: str | None = None,
 ) -> Iterator[Progress | None]:
     """Yield a progress callback; after a delay it shows a tqdm bar, or log lines.
 
@@ -37,6 +39,7 @@ def progress_bar(
         what: Description of the operation.
         unit: The unit: "B", or a noun that begins with a space.
         clock: Seconds, as `time.monotonic` returns them.
+        bar_format: A format of tqdm's; None for its default.
     """
     if threading.current_thread() is not threading.main_thread():
         yield None
@@ -47,7 +50,13 @@ def progress_bar(
         nonlocal shown
         if shown is None and clock() - begun >= AFTER_SECONDS:
             shown = _tqdm(
-                desc=visible(what), total=total, initial=done, unit=unit, unit_scale=unit == "B"
+                desc=visible(what),
+                total=total,
+                initial=done,
+                unit=unit,
+                unit_scale=unit == "B",
+                bar_format=bar_format,
+                leave=False,
             )
         if shown is not None:
             shown.update(done - shown.n)
@@ -74,7 +83,7 @@ def call_periodically(action: Callable[[], object], every: float, name: str) -> 
         yield
     finally:
         over.set()
-        thread.join(_ENDS_IN)
+        thread.join(_JOIN_SECONDS)
 
 
 @contextmanager
@@ -88,7 +97,8 @@ def countdown(
         most: Maximum duration of the block, in seconds.
         clock: Seconds, as `time.monotonic` returns them.
     """
-    with progress_bar(what, _SECONDS, clock) as progress:
+    form = "{desc}: {n} of at most {total} s"
+    with progress_bar(what, " s", clock, form) as progress:
         if progress is None:
             yield
             return
@@ -104,12 +114,11 @@ def countdown(
 def _tqdm(**options: Any) -> Any:
     from tqdm.auto import tqdm
 
-    form = "{desc}: {n} of at most {total} s"
-    words: dict[str, Any] = {"bar_format": form} if options["unit"] == _SECONDS else {}
-    if type(sys.stderr).__module__.startswith("ipykernel") or sys.stderr.isatty():
-        return tqdm(leave=False, **options, **words)
-    options |= {"mininterval": LOG_SECONDS, "maxinterval": LOG_SECONDS}
-    return tqdm(leave=False, file=_Lines(), **options, **(words or {"ncols": 0}))
+    if not (type(sys.stderr).__module__.startswith("ipykernel") or sys.stderr.isatty()):
+        options |= {"mininterval": LOG_SECONDS, "maxinterval": LOG_SECONDS, "file": _Lines()}
+        if options["bar_format"] is None:
+            options["ncols"] = 0  # without the bar itself
+    return tqdm(**options)
 
 
 class _Lines:

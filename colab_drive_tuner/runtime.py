@@ -88,7 +88,7 @@ class Runtime:
 
 def detect() -> Runtime:
     """Detect the runtime of this process; never prompts, and takes at most six seconds."""
-    kind = _kind()
+    kind = _detect_kind()
     unanswered = []
     gpu_answer = call_in_thread(_gpu)
     page_answer = call_in_thread(open_notebook_content) if kind.startswith("colab") else None
@@ -99,9 +99,8 @@ def detect() -> Runtime:
         except TimeoutError:
             unanswered.append("the browser page")
         except Exception:  # noqa: BLE001 - errors of Colab's module are undocumented
-            if (
-                getattr(ipython(), "kernel", None) is not None
-            ):  # in scripts and `!command` it always fails
+            # In scripts and `!command` it always fails, so that means nothing there.
+            if getattr(ipython(), "kernel", None) is not None:
                 unanswered.append("Colab's link to the browser")
     gpu = None
     try:
@@ -121,7 +120,7 @@ def detect() -> Runtime:
 
 def runtime_name() -> str:
     """Return the name of this runtime for display, without testing its capabilities."""
-    return _kind().label
+    return _detect_kind().label
 
 
 def call_in_thread(function: Callable[[], T]) -> Callable[[float], T]:
@@ -192,7 +191,7 @@ def vscode_notebook() -> str | None:
     return path if isinstance(path, str) and path else None
 
 
-def _kind() -> Kind:
+def _detect_kind() -> Kind:
     shell = ipython()
     if Variable.KAGGLE_RUN.get():  # first: Kaggle's image inherits Colab's variables
         return Kind.KAGGLE

@@ -270,7 +270,7 @@ def test_arguments_that_name_nothing_are_refused(arguments):
 
 def test_a_missing_notebook_is_a_warning(drive_emulator, monkeypatch):
     """Searches work without it."""
-    monkeypatch.setattr(runtime, "_kind", lambda: runtime.Kind("jupyter"))
+    monkeypatch.setattr(runtime, "_detect_kind", lambda: runtime.Kind("jupyter"))
     with pytest.warns(NotebookWarning, match="continues without the notebook"):
         here = setup()
     assert here.notebook_name is None

@@ -19,7 +19,7 @@ from colab_drive_tuner.credentials.source_interface import (
     emulator_host,
 )
 from colab_drive_tuner.credentials.sources import APPLICATION_DEFAULT, SOURCES
-from colab_drive_tuner.credentials.token import TokenRefusedError, prove
+from colab_drive_tuner.credentials.token import TokenRefusedError, ensure_token
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError, UsageError
 
@@ -111,7 +111,7 @@ def _look_up(
     for number, source in enumerate(sources, 1):
         try:
             credentials = source.load(request)
-            prove(credentials, retry)
+            ensure_token(credentials, retry)
             return Identity(credentials, source.name), ""
         except SourceError as reason:
             failures.append(f"  {number}. {source.name}: {reason}")

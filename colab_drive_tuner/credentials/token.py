@@ -36,26 +36,15 @@ def get_token(credentials: Any, *, local: bool = False) -> None:
         TokenRefusedError: The refusal is permanent.
         UnavailableError: There was no valid answer; trying later may help.
     """
-    from google.auth.exceptions import GoogleAuthError, TransportError
+    from google.auth.exceptions import GoogleAuthError
 
     server = _SignInServer(local)
     # Without the cause, which may quote an answer that contains a secret.
     try:
         credentials.refresh(server)
     except (GoogleAuthError, ValueError, TypeError, LookupError, AttributeError, OSError) as error:
-        if problem := server.problem():
-            raise UnavailableError(f"{problem}; try again later.") from None
-        if getattr(error, "retryable", False) or (
-            isinstance(error, TransportError) and server.status is None
-        ):
-            raise UnavailableError(
-                "Google's sign-in server is silent or busy; try again later."
-            ) from None
-        if server.status == 200 and not isinstance(error, GoogleAuthError):
-            # As with a proxy's page in place of an answer.
-            raise UnavailableError(
-                "Google's sign-in server sent an invalid answer; try again later."
-            ) from None
+        if outage := server.outage(error):
+            raise UnavailableError(f"Google's sign-in server {outage}; try again later.") from None
         raise _refusal(credentials, error, server.status) from None
     finally:
         server.session.close()
@@ -88,13 +77,20 @@ class _SignInServer:
             raise busy(f"It answered {self.status}.")
         return answer
 
-    def problem(self) -> str:
-        """Return why the last answer is inconclusive; empty if it is not."""
-        if self._asked and (self.status is None or self.status == 429 or self.status >= 500):
-            return "Google's sign-in server is silent or busy"
-        if self.status is not None and 300 <= self.status < 400:
-            return "Google's sign-in server sent an invalid answer (a redirect)"
-        return ""
+    def outage(self, error: Exception) -> str:
+        """Return why the error says nothing about the credentials; empty if it is a refusal."""
+        from google.auth.exceptions import GoogleAuthError, TransportError
+
+        status = self.status
+        silent = status is None and (self._asked or isinstance(error, TransportError))
+        busy = status is not None and (status == 429 or status >= 500)
+        if silent or busy or getattr(error, "retryable", False):
+            return "is silent or busy"
+        if status is not None and 300 <= status < 400:
+            return "sent an invalid answer (a redirect)"
+        # An answer that google-auth cannot parse is, for example, the page of a proxy.
+        unparsed = status == 200 and not isinstance(error, GoogleAuthError)
+        return "sent an invalid answer" if unparsed else ""
 
 
 def _refusal(credentials: Any, error: Exception, status: int | None) -> TokenRefusedError:
@@ -112,7 +108,7 @@ def _refusal(credentials: Any, error: Exception, status: int | None) -> TokenRef
     return TokenRefusedError(kind if status in (None, 200) else f"{kind}, status {status}")
 
 
-def prove(credentials: Any, retry: Callable[[Callable[[], None]], None]) -> None:
+def ensure_token(credentials: Any, retry: Callable[[Callable[[], None]], None]) -> None:
     """Get a token, unless the credentials have a valid one; raises as `get_token` does."""
     if not credentials.valid:
         retry(lambda: get_token(credentials))

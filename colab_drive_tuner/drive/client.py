@@ -258,6 +258,6 @@ def _checked_properties(properties: Mapping[str, str | None]) -> dict[str, str |
     for key, value in properties.items():
         if len(f"{key}{value or ''}".encode()) > 124:
             raise UsageError(
-                f"The property {key!r} is too long: Drive takes 124 bytes for key and value."
+                f"The property {key!r} is too long: key and value may have 124 bytes at most."
             )
     return dict(properties)

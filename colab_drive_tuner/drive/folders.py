@@ -69,9 +69,9 @@ class FolderClient(FileSearchClient):
             place: As in `folder`.
             create: As in `folder`.
         """
-        meant = parse_folder(place)
-        if isinstance(meant, FolderId):
-            found = self._by_id(place, meant)
+        parsed = parse_folder(place)
+        if isinstance(parsed, FolderId):
+            found = self._by_id(place, parsed)
             if found is not None:
                 return [found]
             # It looks like an id but is not a visible one: it may be a folder's name.
@@ -84,22 +84,22 @@ class FolderClient(FileSearchClient):
                 )
             return named
         folders = [self.get("root")]
-        for part in meant:
+        for part in parsed:
             children = self._children(folders, part)
             if not children:
                 if not create:
                     raise NotFoundError(
                         f"There is no folder {part!r} of {place!r} in Google Drive: check the path."
                     )
-                children = self._create_child(folders[0], part)
+                children = self._create_and_list(folders[0], part)
             folders = children
         return folders
 
-    def _by_id(self, place: str, meant: FolderId) -> DriveFile | None:
+    def _by_id(self, place: str, parsed: FolderId) -> DriveFile | None:
         try:
-            found = self.get(meant.id)
+            found = self.get(parsed.id)
         except NotFoundError:
-            if meant.certain:
+            if parsed.certain:
                 raise
             return None
         found = self._target(found)
@@ -113,18 +113,18 @@ class FolderClient(FileSearchClient):
 
     def _children(self, parents: list[DriveFile], name: str) -> list[DriveFile]:
         """Return the folders of that name, oldest first, so that all clients agree on the first."""
-        there = [
+        found = [
             self._target(file) for parent in parents for file in self.find(name, parent=parent.id)
         ]
-        folders = {file.id: file for file in there if file.is_folder and not file.trashed}
-        if there and not folders:
+        folders = {file.id: file for file in found if file.is_folder and not file.trashed}
+        if found and not folders:
             raise UsageError(
                 f"{name!r} in the folder {parents[0].name!r} of Google Drive is a file, not a "
                 "folder: rename it, or choose another folder."
             )
         return sorted(folders.values(), key=_creation_order)
 
-    def _create_child(self, parent: DriveFile, name: str) -> list[DriveFile]:
+    def _create_and_list(self, parent: DriveFile, name: str) -> list[DriveFile]:
         made = self.create_folder(name, parent=parent.id)
         # Another runtime may have created it, too. Neither is trashed: a third runtime may have
         # put something into the younger one that is not listed yet.

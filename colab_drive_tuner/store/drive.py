@@ -136,7 +136,6 @@ class DriveStore(Store):
         return _entry(made)
 
     def read(self, entry_id: str) -> bytes:
-        """See `Store.read`; verified by Drive's checksum."""
         return self.client.download(entry_id)
 
     def read_unverified(self, entry_id: str) -> bytes:
@@ -173,7 +172,6 @@ class DriveStore(Store):
         self.client.update_properties(entry_id, properties)
 
     def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
-        """See `Store.rename`; a single request."""
         self.client.rename(entry_id, name, properties)
 
     def replace(self, entry_id: str, content: bytes) -> None:

@@ -98,7 +98,6 @@ class MemoryStore(Store):
         return entry
 
     def list(self, parent: str, *, name: str | None = None) -> builtins.list[Entry]:
-        """List a folder's children, oldest first; never lags."""
         self.stat(parent)
         return [
             entry

@@ -175,9 +175,7 @@ class Store(Protocol):
         ids.
         """
         del ids
-        raise UsageError(
-            f"{entry_id} is not a folder of this machine: it has no index to make anew."
-        )
+        raise UsageError(f"{entry_id} is not a folder of this machine: it has no index to rebuild.")
 
     def duplicates(self) -> builtins.list[Entry]:
         """List younger folders at the same path as the root; searches are found in all of them."""
@@ -194,7 +192,7 @@ def check_properties(properties: Mapping[str, str]) -> None:
     for key, value in properties.items():
         if len(key.encode()) + len(value.encode()) > 124:
             raise UsageError(
-                f"The property {key!r} is too long: key and value have 124 bytes together."
+                f"The property {key!r} is too long: key and value may have 124 bytes at most."
             )
 
 

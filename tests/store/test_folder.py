@@ -355,9 +355,9 @@ def test_one_who_loses_finishes_what_the_winner_finishes_at_that_moment(
         if target.name == "x":
             raise FileExistsError(errno.EEXIST, "File exists", str(source), None, str(target))
 
-    link, same = os.link, index._same
+    link, same = os.link, index._is_same_file
     monkeypatch.setattr(os, "link", shown_already)
-    monkeypatch.setattr(index, "_same", removed_meanwhile)
+    monkeypatch.setattr(index, "_is_same_file", removed_meanwhile)
     (entry_id,) = store.reserve(1)
     store.create(entry_id, b"1", name="x", parent=store.root)
     assert looked == [Path(store.url(store.root)) / "x"]

@@ -140,17 +140,17 @@ class Refusal:
 
     def error(self, what: str, *, after: float, uploading: bool) -> Exception:
         """Return the error for the call `what`; `after` is the value of Retry-After."""
-        said = f"{self.status} {self.reason}".strip()
+        status = f"{self.status} {self.reason}".strip()
         if self.is_transient:
             capped = uploading and self.reason == "userRateLimitExceeded"
             if self.status == 429 or self.reason in _LIMIT_REASONS:
                 after = max(after, _LIMIT_PAUSE)
             return TryAgainError(
-                f"it answered {said}", after=after, hint=_UPLOAD_CAP if capped else ""
+                f"it answered {status}", after=after, hint=_UPLOAD_CAP if capped else ""
             )
-        refused = f"Google Drive refused {what} ({said}{': ' * bool(self.message)}{self.message})."
+        answer = f"{status}: {self.message}" if self.message else status
         kind, advice = _FATAL.get(self.reason) or _BY_STATUS.get(self.status) or _OTHER
-        return kind(f"{refused} {advice}")
+        return kind(f"Google Drive refused {what} ({answer}). {advice}")
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

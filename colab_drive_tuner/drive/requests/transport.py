@@ -281,7 +281,7 @@ def _transient(error: Exception) -> TryAgainError:
     if "NameResolutionError" in text:
         return TryAgainError("its name cannot be looked up: is this machine online?")
     if "Timeout" in text or "timed out" in text:
-        return TryAgainError("it kept silent")
+        return TryAgainError("it sent no answer")
     if isinstance(error, requests.exceptions.SSLError):
         return TryAgainError("the secure connection failed: check proxies and certificates")
     return TryAgainError("the connection broke")

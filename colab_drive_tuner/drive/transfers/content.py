@@ -42,7 +42,7 @@ def verified(calls: Calls, file: DriveFile, source: Source) -> DriveFile:
     if source.matches(file):
         return file
     raise ChecksumError(
-        f"What Drive stored as {file.name!r} ({file.id}) is not what was sent: its sum is "
+        f"What Drive stored as {file.name!r} ({file.id}) is not what was sent: its checksum is "
         f"{file.sha256} instead of {source.sha256}. Upload it again."
     )
 

@@ -75,7 +75,7 @@ class _Fetch:
         expected = self._file.sha256 or self._file.md5
         found = self._hash.hexdigest()
         if expected is not None and found != expected:
-            return f"their sum is {found} instead of {expected}"
+            return f"their checksum is {found} instead of {expected}"
         return ""
 
     def _attempt(self) -> bool:
@@ -101,8 +101,8 @@ class _Fetch:
 
     @staticmethod
     def _continues(answer: Download, at: int) -> bool:
-        said = answer.headers.get("Content-Range", "")
-        return answer.status == 206 and said.startswith(f"bytes {at}-")
+        content_range = answer.headers.get("Content-Range", "")
+        return answer.status == 206 and content_range.startswith(f"bytes {at}-")
 
     def _receive(self, answer: Download) -> None:
         marked = self._received

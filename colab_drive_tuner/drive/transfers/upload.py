@@ -149,10 +149,10 @@ class _Session:
         return answer.read(DriveFile.from_json)
 
     def _acknowledged(self, answer: Answer) -> int:
-        said = answer.headers.get("Range", "")
-        if not said:
+        received_range = answer.headers.get("Range", "")
+        if not received_range:
             return 0
-        end = said.rpartition("-")[2]
+        end = received_range.rpartition("-")[2]
         if not end.isdecimal():
             raise TryAgainError("it did not report how much has arrived")
         return int(end) + 1

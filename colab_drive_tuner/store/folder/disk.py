@@ -122,8 +122,8 @@ def require_folder(path: Path) -> os.stat_result:
 def symlink_error(path: Path) -> RefusedError:
     """Return the error for a symbolic link in a store."""
     return RefusedError(
-        f"{path} is a symbolic link. A store follows none: whoever may write to the folder could "
-        "point it at any other file. Put the file or folder itself there."
+        f"{path} is a symbolic link. A store follows none: anybody who can write to the folder "
+        "could point it at any other file. Put the file or folder itself there."
     )
 
 
@@ -218,6 +218,6 @@ def damaged_error(*paths: Path) -> ChecksumError:
     """Return the error for index files whose content is invalid."""
     return ChecksumError(
         f"{' and '.join(map(str, paths))} cannot be understood: damaged, or edited by hand. Put it "
-        "back from a copy of the folder; or let `colab-drive-tuner repair` go on from what lies "
-        "beside it."
+        "back from a copy of the folder, or let `colab-drive-tuner repair` rebuild it from the "
+        "other files."
     )

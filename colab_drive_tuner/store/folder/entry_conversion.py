@@ -43,16 +43,16 @@ class IdLocation:
         return entry_of(described, described.parent or above, path, properties)
 
 
-def entries_with_properties(place: IdLocation, or_named: str | None = None) -> Iterator[Entry]:
+def entries_with_properties(location: IdLocation, or_named: str | None = None) -> Iterator[Entry]:
     """Yield the entries of an index that have properties or this name."""
-    named = place.index.names.holders(or_named) if or_named is not None else ()
-    for key in dict.fromkeys([*place.index.kept_properties, *named]):
-        if key == place.own_key:
+    named = location.index.names.holders(or_named) if or_named is not None else ()
+    for key in dict.fromkeys([*location.index.property_files, *named]):
+        if key == location.own_key:
             continue
         with contextlib.suppress(StoreError):  # deleted by hand, or damaged
-            trashed = find_in_trash(place.index, key)
-            entry = place.entry(*(trashed or place.index.locate(key)))
-            folder_in_trash = place.folder is not None and place.folder.in_trash
+            trashed = find_in_trash(location.index, key)
+            entry = location.entry(*(trashed or location.index.locate(key)))
+            folder_in_trash = location.folder is not None and location.folder.in_trash
             yield replace(entry, trashed=trashed is not None or folder_in_trash)
 
 

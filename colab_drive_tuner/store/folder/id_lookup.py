@@ -60,11 +60,11 @@ class IdLookup:
         found = [folder for folder in self.folders.all() if folder.id == entry_id]
         return found[0] if found and isinstance(found[0], Damaged) else None
 
-    def is_used_elsewhere(self, entry_id: str, place: IdLocation) -> bool:
+    def is_used_elsewhere(self, entry_id: str, location: IdLocation) -> bool:
         """Return whether another folder has the id, apart from copies of this one."""
-        token = None if place.folder is None else place.folder.token
+        token = None if location.folder is None else location.folder.token
         others = [folder.index for folder in self.everywhere() if folder.token != token]
-        if place.folder is not None:
+        if location.folder is not None:
             others.append(self.index)
         return any(index.descriptions.has(entry_id) for index in others)
 
@@ -77,47 +77,47 @@ class IdLookup:
         if entry_id in known or self.index.describe(entry_id) is not None:
             raise self.id_taken_error(entry_id, name)
         require_free_name(self._root, name, entry_id)
-        aside = self.index.names.ensure_folder("")
+        folder = self.index.names.ensure_folder("")
         disk.ensure_folders(self.index.home, "ids")
         nonce = uuid.uuid4().hex
         described = Description(entry_id, name, "", "", created, True, properties, nonce)
-        new = aside / f"{nonce}.new"
+        pending = folder / f"{nonce}.new"
         try:
-            make_folder(new, described, self._trash)
-            self.index.commit(aside / f"{nonce}.draft", encode(described), entry_id)
+            make_folder(pending, described, self._trash)
+            self.index.commit(folder / f"{nonce}.draft", encode(described), entry_id)
         except BaseException as error:  # including KeyboardInterrupt
-            shutil.rmtree(new, ignore_errors=True)
+            shutil.rmtree(pending, ignore_errors=True)
             if isinstance(error, FileExistsError):
                 self.finish()
                 raise self.id_taken_error(entry_id, name) from error
             raise
-        self._publish(new, described)
+        self._publish(pending, described)
         return self.top(entry_id)
 
     def finish(self) -> bool:
         """Complete interrupted creates of top-level folders; return whether there were any."""
-        aside = self.index.names.folder_of("")
-        done = False
-        for name in disk.list_names(aside):
-            new = aside / name
-            if not name.endswith(".new") or new.is_symlink() or not new.is_dir():
+        folder = self.index.names.folder_of("")
+        completed = False
+        for name in disk.list_names(folder):
+            pending = folder / name
+            if not name.endswith(".new") or pending.is_symlink() or not pending.is_dir():
                 continue
             with contextlib.suppress(StoreError, FileNotFoundError):
-                described = open_folder(new, self._trash).described
+                described = open_folder(pending, self._trash).described
                 linked = self.index.describe(described.id)
                 if linked is not None and linked.nonce == described.nonce:
-                    self._publish(new, described)
-                    done = True
-        return done
+                    self._publish(pending, described)
+                    completed = True
+        return completed
 
-    def _publish(self, new: Path, described: Description) -> None:
+    def _publish(self, pending: Path, described: Description) -> None:
         """Give a created folder its visible name, durably; idempotent."""
-        for name in disk.file_names(described.name, described.id)[:2]:
+        for name in disk.file_names(described.name, described.id):
             try:
-                new.rename(self._root / name)
+                pending.rename(self._root / name)
                 break
             except OSError:
-                if not os.path.lexists(new):
+                if not os.path.lexists(pending):
                     break  # done by another process
         else:
             raise RefusedError(f"{self._root / name} is in the way of {described.name!r}.")
@@ -128,14 +128,13 @@ class IdLookup:
     def rename_folder(self, folder: TopFolder, name: str) -> TopFolder:
         """Rename a folder; its id stays the same, unless copies of it are in the store."""
         require_free_name(self._root, name, folder.token)
-        there = self.everywhere()
         # Copies share their token and are distinguished only by the names of their directories.
-        alone = [one.token for one in there].count(folder.token) == 1
+        alone = [other.token for other in self.everywhere()].count(folder.token) == 1
         names = disk.file_names(name, folder.token)
         if not alone and name != names[0]:
             raise RefusedError(
                 f"{folder.index.base} cannot be called {name!r} while copies of it lie in "
-                f"{self._root}: a disk cannot bear that name as it is, so choose a plainer one."
+                f"{self._root}: that is not a valid directory name, so choose a plainer one."
             )
         for file in names if alone else names[:1]:
             base = self._root / file

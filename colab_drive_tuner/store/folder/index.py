@@ -50,7 +50,7 @@ class Index:
     def __init__(self, base: Path, home: Path, trash: Path) -> None:
         self.base, self.home, self.trash = base, home, trash
         self.descriptions = MirroredFiles(home, "ids", decode)
-        self.kept_properties = MirroredFiles(home, "properties", decode_properties)
+        self.property_files = MirroredFiles(home, "properties", decode_properties)
         self.names = VisibleNames(home)
         self._folders: dict[str, tuple[object, Path]] = {}
         self._unclaimed: dict[tuple[str, str], int] = {}
@@ -64,12 +64,16 @@ class Index:
 
     def properties(self, described: Description) -> dict[str, str]:
         """Return the properties of an entry: those at its creation, updated by those set later."""
-        return described.properties | (self.kept_properties.read(described.id) or {})
+        return described.properties | (self.property_files.read(described.id) or {})
 
     def set_properties(self, key: str, properties: Mapping[str, str]) -> None:
         """Add to the properties of an existing entry."""
-        known = self.kept_properties.read(key) or {}
-        self.kept_properties.write(key, encode_properties(key, known | dict(properties)))
+        known = self.property_files.read(key) or {}
+        self.write_properties(key, known | dict(properties))
+
+    def write_properties(self, key: str, properties: Mapping[str, str]) -> None:
+        """Replace the properties that were set after the creation of an entry."""
+        self.property_files.write(key, encode_properties(key, properties))
 
     def create(
         self,
@@ -82,39 +86,39 @@ class Index:
         properties: dict[str, str],
     ) -> tuple[Description, Path]:
         """Create a file or folder once; it is durable on the disk when this returns."""
-        where = self.folder(parent)
+        folder = self.folder(parent)
         if self.describe(entry_id) is not None:
             raise self.id_taken_error(entry_id, name)
         disk.ensure_folders(self.home, "ids")
-        file, claimed = self.names.claim(where, parent, name, entry_id)
+        file, claimed = self.names.claim(folder, parent, name, entry_id)
         nonce = uuid.uuid4().hex
         described = Description(
             entry_id, name, parent, file, created, content is None, properties, nonce
         )
-        new = self.names.pending_content(described)
+        pending = self.names.pending_content(described)
         written = encode(described)
         try:
             if content is None:
-                new.mkdir()
+                pending.mkdir()
             else:
-                disk.write(new, content)
-            self.commit(new.with_suffix(".draft"), written, entry_id)
+                disk.write(pending, content)
+            self.commit(pending.with_suffix(".draft"), written, entry_id)
         except BaseException as error:  # including KeyboardInterrupt
-            disk.remove(new)
+            disk.remove(pending)
             taken = self.describe(entry_id) if isinstance(error, FileExistsError) else None
             if claimed and (taken is None or taken.file != file):
                 self.names.release(parent, file)
             if taken is not None:
                 raise self.id_taken_error(entry_id, name) from None
             raise
-        self._publish(described, where, written)
-        return described, where / file
+        self._publish(described, folder, written)
+        return described, folder / file
 
     def adopt(self, described: Description, properties: Mapping[str, str]) -> None:
         """Describe a file that already has its visible name."""
         self.descriptions.write(described.id, encode(described))
         if properties:
-            self.kept_properties.write(described.id, encode_properties(described.id, properties))
+            self.write_properties(described.id, properties)
         self.names.reclaim(described)
 
     def commit(self, draft: Path, written: bytes, entry_id: str) -> None:
@@ -144,12 +148,12 @@ class Index:
         described = self.describe(key)
         if described is None or not described.file:
             raise NotFoundError(f"There is no file {key} in {self.base}, or it was deleted.")
-        where = self.folder(described.parent)
-        visible = where / described.file
+        folder = self.folder(described.parent)
+        visible = folder / described.file
         if described.trashed and not self._is_restored(described, visible):
             raise NotFoundError(f"{visible} was put into the trash, {self.trash}.")
         if os.path.lexists(self.names.pending_content(described)):
-            self._publish(described, where)
+            self._publish(described, folder)
         with contextlib.suppress(*disk.MISSING):
             mode = visible.lstat().st_mode
             if stat.S_ISLNK(mode):
@@ -190,7 +194,7 @@ class Index:
 
         If a description is unreadable or unusable, the error is yielded in its place.
         """
-        where = self.folder(parent)
+        folder = self.folder(parent)
         shown: set[str] = set()
         for key, file in self.names.claims(parent):
             try:
@@ -198,24 +202,22 @@ class Index:
             except NotFoundError:  # trashed, deleted, released, or an edited claim
                 continue
             except (ChecksumError, RefusedError) as error:
-                yield key, error, where / file
+                yield key, error, folder / file
                 shown.add(file)
                 continue
-            if visible == where / file:
+            if visible == folder / file:
                 shown.add(file)
                 yield key, described, visible
-        yield from self._recover_claims(parent, where, shown)
+        yield from self._recover_claims(parent, folder, shown)
 
     def abandoned(self, before: float) -> Iterator[Path]:
         """Yield hidden files that no id refers to, last modified before that time.
 
         They come from creates that were killed before their id was linked; nobody completes those.
         """
-        for part in [
-            self.home / name for name in disk.list_names(self.home) if name.startswith("new-")
-        ]:
-            if _is_old(part, before):
-                yield part
+        for name in disk.list_names(self.home):
+            if name.startswith("new-") and _is_old(self.home / name, before):
+                yield self.home / name
         for parent in self.names.parents():
             used = set()
             for key, file in self.names.claims(parent):
@@ -233,7 +235,7 @@ class Index:
         return self.names.holder(described.parent, described.file) in (None, described.id)
 
     def _recover_claims(
-        self, parent: str, where: Path, shown: set[str]
+        self, parent: str, folder: Path, shown: set[str]
     ) -> Iterator[tuple[str, Description, Path]]:
         """Yield entries whose claim on their name is lost, and claim it again.
 
@@ -245,10 +247,10 @@ class Index:
             changed = 0
         left = {
             file
-            for file in disk.list_names(where)
+            for file in disk.list_names(folder)
             if file not in shown
             and not file.startswith(".")
-            and where / file != self.home
+            and folder / file != self.home
             and self._unclaimed.get((parent, file)) != changed
         }
         if not left:
@@ -267,28 +269,26 @@ class Index:
                 with contextlib.suppress(OSError):  # the folder may be read-only
                     self.names.reclaim(described)
 
-    def _publish(self, described: Description, where: Path, written: bytes = b"") -> None:
+    def _publish(self, described: Description, folder: Path, written: bytes = b"") -> None:
         """Give a created entry its visible name, durably; idempotent."""
-        new, visible = self.names.pending_content(described), where / described.file
+        pending, visible = self.names.pending_content(described), folder / described.file
         try:
             if described.is_folder:
-                new.rename(visible)
+                pending.rename(visible)
             else:
-                os.link(new, visible)
+                os.link(pending, visible)
         except OSError:
             # Already done by another process, unless a user created a folder of that name.
-            done = visible.is_dir() if described.is_folder else _same(new, visible)
-            # Checked last: the other process may be removing `new` concurrently.
-            if not done and os.path.lexists(new):
+            done = visible.is_dir() if described.is_folder else _is_same_file(pending, visible)
+            # Checked last: the other process may be removing `pending` concurrently.
+            if not done and os.path.lexists(pending):
                 raise
         sync_folder(self.descriptions.folder)
-        sync_folder(where)
+        sync_folder(folder)
         self.descriptions.write_copy(described.id, written or encode(described))
-        if described.properties and not self.kept_properties.has(described.id):
-            self.kept_properties.write(
-                described.id, encode_properties(described.id, described.properties)
-            )
-        disk.remove(new)
+        if described.properties and not self.property_files.has(described.id):
+            self.write_properties(described.id, described.properties)
+        disk.remove(pending)
 
 
 def _is_old(path: Path, before: float) -> bool:
@@ -297,7 +297,7 @@ def _is_old(path: Path, before: float) -> bool:
     return False
 
 
-def _same(one: Path, other: Path) -> bool:
+def _is_same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
     except disk.MISSING:

@@ -32,9 +32,9 @@ def rebuild_index(
         home.rename(old.home)
     known: dict[tuple[str, str], Description] = {}
     marks: dict[str, dict[str, str]] = {}
-    for key in old.kept_properties:
+    for key in old.property_files:
         with contextlib.suppress(StoreError, OSError):
-            marks[key] = old.kept_properties.read(key) or {}
+            marks[key] = old.property_files.read(key) or {}
     for key in old.descriptions:
         with contextlib.suppress(StoreError, OSError):
             described = old.describe(key)

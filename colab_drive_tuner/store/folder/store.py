@@ -64,7 +64,7 @@ class FolderStore(Store):
         self.trash_location = str(self._trash)
         self.environment = {Variable.STORE: str(self._root)}
         self._ids = IdLookup(self._root, self._trash)
-        self._seen = self._root.is_dir()
+        self._existed = self._root.is_dir()
         existing = next(path for path in (self._root, *self._root.parents) if os.path.lexists(path))
         if not existing.is_dir():
             raise UsageError(f"{existing} is a file, so no store can lie in it: name a folder.")
@@ -99,7 +99,6 @@ class FolderStore(Store):
         return view
 
     def url(self, entry_id: str) -> str:
-        """Return the path at which users find the entry."""
         with self._translated_errors(f"find file {entry_id}"):
             if (damaged := self._ids.damaged(entry_id)) is not None:
                 return str(damaged.base)
@@ -122,29 +121,27 @@ class FolderStore(Store):
         with self._translated_errors(f"create {name!r}"):
             if parent == ROOT:
                 self._ensure_root_exists()
-            place = self._ids.find(parent)
-            if self._ids.is_used_elsewhere(entry_id, place):
+            location = self._ids.find(parent)
+            if self._ids.is_used_elsewhere(entry_id, location):
                 raise self._ids.id_taken_error(entry_id, name)
             if parent == ROOT and content is None:
                 made = self._ids.create_folder(entry_id, name, dict(properties or {}), self.now())
                 return top_entry(made)
-            described, visible = place.index.create(
+            described, visible = location.index.create(
                 entry_id,
                 content,
                 name=name,
-                parent=place.inner,
+                parent=location.inner,
                 created=self.now(),
                 properties=dict(properties or {}),
             )
             return entry_of(described, parent, visible, described.properties)
 
     def read(self, entry_id: str) -> bytes:
-        """Return the content of the file at the visible path."""
         with self._translated_errors(f"read file {entry_id}"):
             return disk.read(self._file(entry_id))
 
     def fetch(self, entry_id: str, path: Path) -> None:
-        """Copy a file to `path`, which is replaced atomically, in constant memory."""
         with self._translated_errors(f"fetch file {entry_id}"):
             source = disk.open_file(self._file(entry_id))
         with source:
@@ -154,9 +151,8 @@ class FolderStore(Store):
         """Return the entry of a file or folder that still exists at its visible path."""
         with self._translated_errors(f"find file {entry_id}"):
             if entry_id == ROOT:
-                about = Description(ROOT, self._root.name, "", "", 0.0, True, {}, "")
-                known = self._ids.index.kept_properties.read(ROOT) or {}
-                return entry_of(about, "", self._root, known)
+                known = self._ids.index.property_files.read(ROOT) or {}
+                return Entry(ROOT, self._root.name, "", 0.0, is_folder=True, properties=known)
             found = self._ids.find(entry_id)
             if found.is_top and found.folder is not None:
                 return top_entry(found.folder)
@@ -171,11 +167,11 @@ class FolderStore(Store):
             if parent == ROOT:
                 self._ids.finish()
                 found += map(top_entry, self._ids.folders.all())
-            place = self._ids.find(parent)
-            for entry_id, about, path in place.index.list(place.inner):
+            location = self._ids.find(parent)
+            for entry_id, about, path in location.index.list(location.inner):
                 if isinstance(about, Description):
                     with contextlib.suppress(FileNotFoundError):  # deleted concurrently
-                        found.append(place.entry(about, path))
+                        found.append(location.entry(about, path))
                 else:
                     found.append(damaged_entry(entry_id, path, parent, about))
         found = [entry for entry in found if name is None or entry.name == name]
@@ -184,15 +180,14 @@ class FolderStore(Store):
     def find_marked(
         self, properties: Mapping[str, str], *, or_named: str | None = None
     ) -> builtins.list[Entry]:
-        """See `Store.find_marked`; never lags."""
         found: list[Entry] = []
         with self._translated_errors("look for marked files"):
             self._ids.finish()
             folders = self._ids.everywhere()
             found += map(top_entry, folders)
-            places = [IdLocation(folder.index, TOP, folder) for folder in folders]
-            for place in (*places, self._ids.find(ROOT)):
-                found += entries_with_properties(place, or_named)
+            locations = [IdLocation(folder.index, TOP, folder) for folder in folders]
+            for location in (*locations, self._ids.find(ROOT)):
+                found += entries_with_properties(location, or_named)
         found = [
             entry
             for entry in found
@@ -227,7 +222,6 @@ class FolderStore(Store):
                 renamed.index.set_properties(renamed.token, properties)
 
     def replace(self, entry_id: str, content: bytes) -> None:
-        """Replace a file's content atomically."""
         with self._translated_errors(f"replace file {entry_id}"):
             path = self._file(entry_id)
             temporary = self._ids.find(entry_id).index.home / f"new-{uuid.uuid4().hex}"
@@ -254,30 +248,27 @@ class FolderStore(Store):
             sync_folder(self._root)
 
     def list_trash(self, parent: str) -> builtins.list[Entry]:
-        """List the children in `.trash/`, and those trashed together with the folder."""
         found: list[Entry] = []
         with self._translated_errors(f"look for what was in folder {parent}"):
             if parent == ROOT:
                 found += map(top_entry, self._ids.in_trash.usable())
-            place = self._ids.find(parent, also_trashed=True)
-            listed = list(list_trash(place.index, place.inner))
-            if place.folder is not None and place.folder.in_trash:  # and with it all its children
-                inside = place.index.list(place.inner)
+            location = self._ids.find(parent, also_trashed=True)
+            listed = list(list_trash(location.index, location.inner))
+            if location.folder is not None and location.folder.in_trash:
+                children = location.index.list(location.inner)  # all were trashed with the folder
                 listed += [
-                    (item, path) for _, item, path in inside if isinstance(item, Description)
+                    (about, path) for _, about, path in children if isinstance(about, Description)
                 ]
-            found += [replace(place.entry(*item), trashed=True) for item in listed]
+            found += [replace(location.entry(*item), trashed=True) for item in listed]
         return oldest_first(found)
 
     def read_trashed(self, entry_id: str) -> bytes:
-        """Like `read`, also for files in `.trash/`."""
         with self._translated_errors(f"read file {entry_id}"):
-            place = self._ids.find(entry_id, also_trashed=True)
-            found = find_in_trash(place.index, place.key)
-            return disk.read(place.index.file(place.key) if found is None else found[1])
+            location = self._ids.find(entry_id, also_trashed=True)
+            found = find_in_trash(location.index, location.key)
+            return disk.read(location.index.file(location.key) if found is None else found[1])
 
     def reindex(self, entry_id: str, ids: Mapping[str, str]) -> Entry:
-        """See `Store.reindex`; the remains of the old index are kept next to the new one."""
         with self._translated_errors(f"rebuild the index of {entry_id}"):
             damaged = self._ids.damaged(entry_id)
             if damaged is not None:
@@ -286,27 +277,30 @@ class FolderStore(Store):
                 folder = self._ids.top(entry_id)
                 base, name = folder.index.base, folder.name
             self._ensure_root_exists()
-            others = [one for one in self._ids.everywhere() if one.index.base != base]
-            same = (one for one in others if any(map(one.index.descriptions.has, ids.values())))
-            original = next((one.described for one in same), None)
-            rebuild_index(base, name, self._trash, ids, original)
+            # The folder may be a copy of another one, which then has some of the ids.
+            originals = (
+                folder.described
+                for folder in self._ids.everywhere()
+                if folder.index.base != base
+                and any(map(folder.index.descriptions.has, ids.values()))
+            )
+            rebuild_index(base, name, self._trash, ids, next(originals, None))
             self._ids.folders.forget()
             return top_entry(open_folder(base, self._trash))
 
     def abandoned(self, before: float) -> builtins.list[Path]:
-        """List files of killed creates, which no id refers to, last modified before that time."""
         indexes = [self._ids.index, *(folder.index for folder in self._ids.folders.usable())]
         with self._translated_errors("look for abandoned files"):
             return [path for index in indexes for path in index.abandoned(before)]
 
     def _ensure_root_exists(self) -> None:
         """Create the store's own folders, unless the root existed and has disappeared."""
-        if self._seen and not self._root.is_dir():
+        if self._existed and not self._root.is_dir():
             raise self._missing_root()
         if not self._ids.index.home.is_dir():
             disk.create_store_folders(self._root, self._ids.index.home)
         disk.require_folder(self._ids.index.home)
-        self._seen = True
+        self._existed = True
 
     def _file(self, entry_id: str) -> Path:
         found = self._ids.find(entry_id)
@@ -315,7 +309,7 @@ class FolderStore(Store):
         return found.index.file(found.key)
 
     def _missing_root(self) -> StoreError:
-        if self._seen:
+        if self._existed:
             return UnavailableError(
                 f"{self._root} is not there any more; was a disk unplugged, or the folder deleted? "
                 f"Bring it back and run the cell again."
@@ -336,4 +330,4 @@ class FolderStore(Store):
             if isinstance(error, StoreError):
                 raise
             raise disk.translated_error(error, doing) from error
-        self._seen = self._seen or self._root.is_dir()
+        self._existed = self._existed or self._root.is_dir()

@@ -23,7 +23,6 @@ from colab_drive_tuner.store.folder.description import (
     Description,
     decode,
     encode,
-    encode_properties,
 )
 from colab_drive_tuner.store.folder.index import NAME, Index
 
@@ -56,12 +55,12 @@ class TopFolder:
 
     @property
     def _has_original_name(self) -> bool:
-        homes = disk.file_names(self.described.name, self.token)
+        names = disk.file_names(self.described.name, self.token)
         if self.in_trash:
-            return self.directory in [disk.with_ending(home, self.token[:8]) for home in homes]
+            return self.directory in [disk.with_ending(name, self.token[:8]) for name in names]
         # With the second name it could also be a copy of the folder that has the first.
-        original = self.index.base.with_name(homes[0]) if self.directory == homes[1] else None
-        return self.directory in homes and not (original and _token_of(original) == self.token)
+        original = self.index.base.with_name(names[0]) if self.directory == names[1] else None
+        return self.directory in names and not (original and _token_of(original) == self.token)
 
     @cached_property
     def id(self) -> str:
@@ -125,8 +124,7 @@ def make_folder(base: Path, described: Description, trash: Path) -> None:
     index = Index(base, home, trash)
     index.descriptions.write_copy(TOP, encode(described))
     if described.properties:
-        properties = encode_properties(described.id, described.properties)
-        index.kept_properties.write(described.id, properties)
+        index.write_properties(described.id, described.properties)
     for folder in (home / "ids", home, base):
         sync_folder(folder)
 
@@ -230,5 +228,5 @@ def _missing_index_error(base: Path) -> ChecksumError:
     return ChecksumError(
         f"{base} has lost its index, {base / NAME}, which says what each file in it is: it was "
         f"deleted, or left behind by a copy. Put it back from where the folder was copied, or let "
-        f"`colab-drive-tuner repair` go on from the files."
+        f"`colab-drive-tuner repair` rebuild it from the files."
     )

@@ -40,21 +40,21 @@ class VisibleNames:
         key = disk.read_small(self.folder_of(parent) / f"{file}{CLAIM}", 129)
         return None if key is None else key.decode("ascii", "replace")
 
-    def claim(self, where: Path, parent: str, name: str, entry_id: str) -> tuple[str, bool]:
-        """Claim a visible name in the folder `where`; return it and whether the claim is new."""
-        aside = self.ensure_folder(parent)
+    def claim(self, folder: Path, parent: str, name: str, entry_id: str) -> tuple[str, bool]:
+        """Claim a visible name in `folder`; return it and whether the claim is new."""
+        names_folder = self.ensure_folder(parent)
         plain, ending = disk.file_names(name, entry_id)
         for file in (plain, ending, disk.with_ending(plain)):
-            if os.path.lexists(where / file):
+            if os.path.lexists(folder / file):
                 continue
             try:
-                disk.write_new(aside / f"{file}{CLAIM}", entry_id.encode())
+                disk.write_new(names_folder / f"{file}{CLAIM}", entry_id.encode())
             except FileExistsError:
                 if self.holder(parent, file) == entry_id:
                     return file, False  # claimed by a concurrent or killed create of this id
             else:
                 return file, True
-        raise FileExistsError(f"{where / name} exists")
+        raise FileExistsError(f"{folder / name} exists")
 
     def reclaim(self, described: Description) -> None:
         """Claim an entry's name, overwriting any other claim."""
@@ -83,9 +83,11 @@ class VisibleNames:
 
     def current_and_trashed(self, parent: str) -> set[str]:
         """Return the ids of entries that are in a folder or were trashed from it."""
-        gone = [file for file in disk.list_names(self.folder_of(parent)) if file.endswith(_TRASHED)]
+        trashed = [
+            file for file in disk.list_names(self.folder_of(parent)) if file.endswith(_TRASHED)
+        ]
         claimed = {key for key, _ in self.claims(parent)}
-        return claimed | {file.removesuffix(_TRASHED) for file in gone}
+        return claimed | {file.removesuffix(_TRASHED) for file in trashed}
 
     def holders(self, file: str) -> Iterator[str]:
         """Yield the ids that have this visible name in any folder."""
