@@ -126,39 +126,36 @@ def status(
         colab-drive-tuner status
         colab-drive-tuner --store searches status mnist-cnn --json
     """
-    from colab_drive_tuner.cli.tables import show_running, show_runs, show_searches, status_json
+    from colab_drive_tuner.cli import tables
     from colab_drive_tuner.errors import UsageError
+    from colab_drive_tuner.manage.restore_history import list_histories
+    from colab_drive_tuner.rerun.exit_code import read_rerun_status
+    from colab_drive_tuner.rerun.runs import read_runs
     from colab_drive_tuner.search.results.read_search import list_searches, read_status
 
-    if exit_code and name is None:
-        raise UsageError("--exit-code needs the NAME of one search.")
-    if histories and name is None:
-        raise UsageError("--histories needs the NAME of one search.")
     store = selected_store(context)
-    if histories and name:
-        from colab_drive_tuner.cli.tables import show_histories
-        from colab_drive_tuner.manage.restore_history import list_histories
-
-        restore = store.command("restore", name, "HISTORY")
-        show_histories(list_histories(store, name), restore, as_json=json)
+    if name is None:
+        if exit_code or histories:
+            option = "--exit-code" if exit_code else "--histories"
+            raise UsageError(f"{option} needs the NAME of one search.")
+        searches = list_searches(store)
+        if json:
+            echo_json([tables.status_json(search) for search in searches])
+        else:
+            tables.show_searches(searches)
         return
-    searches = [read_status(store, name)] if name else list_searches(store)
-    runs = None
-    if name:
-        from colab_drive_tuner.rerun.runs import read_runs
-
-        runs = read_runs(store, name)
+    if histories:
+        restore = store.command("restore", name, "HISTORY")
+        tables.show_histories(list_histories(store, name), restore, as_json=json)
+        return
+    search, runs = read_status(store, name), read_runs(store, name)
     if json:
-        found = [status_json(search, runs) for search in searches]
-        echo_json(found[0] if name else found)
+        echo_json(tables.status_json(search, runs))
     else:
-        show_searches(searches)
-        if name:
-            show_running(searches[0].running)
-        show_runs(runs or [])
-    if exit_code and name:
-        from colab_drive_tuner.rerun.exit_code import read_rerun_status
-
+        tables.show_searches([search])
+        tables.show_running(search.running)
+        tables.show_runs(runs)
+    if exit_code:
         raise typer.Exit(read_rerun_status(store, name).exit_code)
 
 

@@ -45,21 +45,17 @@ _ID_IN_LINK = re.compile(
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook with the location of its content: this disk, Drive or the browser.
-
-    Attributes:
-        name: The displayed name, without `.ipynb`.
-        path: Its path, if it is served from this disk; then no download is needed.
-        file: Its file in Drive.
-        content: Its content as open in the browser, if there is no readable file in Drive.
-        running: Whether it is the notebook that runs this code.
-    """
+    """A notebook with the location of its content: this disk, Drive or the browser."""
 
     name: str
+    """The displayed name, without `.ipynb`."""
     path: "Path | None" = None
+    """Its path, if it is served from this disk; then no download is needed."""
     file: "DriveFile | None" = None
     content: bytes | None = None
+    """Its content as open in the browser, if there is no readable file in Drive."""
     running: bool = False
+    """Whether it is the notebook that runs this code."""
 
     @property
     def local_name(self) -> str:

@@ -32,11 +32,8 @@ class RerunStatus:
 def read_rerun_status(store: Store, name: str, *, own_run_ended: bool = False) -> RerunStatus:
     """Read the status of a search; one that does not exist yet is unfinished.
 
-    Args:
-        store: The store that holds the search.
-        name: The search's name.
-        own_run_ended: Whether a run of this process has just ended. The lease of its kernel may not
-            have expired yet, so a held search is then not reported as busy.
+    With `own_run_ended`, a run of this process has just ended: the lease of its kernel may not have
+    expired yet, so a held search is not reported as busy.
     """
     try:
         journal = open_journal(store, name)

@@ -164,13 +164,7 @@ def rerun_until_finished(rerunner: Rerunner) -> RerunStatus:
     """Run the program repeatedly until the search is finished, or the rerunner gives up.
 
     After a run that ended trials the next one starts at once; otherwise pauses double from 30
-    seconds to 30 minutes.
-
-    Args:
-        rerunner: The program, its search and its runner.
-
-    Returns:
-        The last status.
+    seconds to 30 minutes. Returns the last status.
     """
     pause = FIRST_PAUSE
     while True:

@@ -94,22 +94,14 @@ def record_run(store: Store, run: Run, executed: Path | None, message: str = "")
 
 
 def read_runs(store: Store, search: str) -> list[Run]:
-    """Read the runs of a search, the oldest first.
-
-    Args:
-        store: The store that holds the search.
-        search: The search's name.
-    """
+    """Read the runs of a search, the oldest first."""
     store = store.for_search(search)
     found = [_run(store, entry, search) for entry in run_files(store, search)]
     return sorted(filter(None, found), key=lambda run: run.began)
 
 
 def run_files(store: Store, search: str) -> list[Entry]:
-    """List the files of a search's runs: all in its own `runs/`, and those in the store's `runs/`.
-
-    Files in its own folder are listed even if the search had another name at that time.
-    """
+    """List the files of a search's runs, in its own `runs/` (under any name) and in the store's."""
     folder = find_folder(store, search)
     own = [] if folder is None else _files_in_runs(store, folder.id)
     shared = _files_in_runs(store, store.root)

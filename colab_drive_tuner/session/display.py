@@ -33,7 +33,9 @@ def session_text(summary: SessionSummary) -> str:
     lines = [visible(summary.title)]
     lines += [f"  {label:<8}  {visible(fact)}" for label, fact in summary.facts.items() if fact]
     searches = [
-        f"{search if note in _LIVE else _ended(search)}{f', {note}' if note else ''}"
+        str(search)
+        + (" (finished)" if search.finished and note not in _LIVE else "")
+        + (f", {note}" if note else "")
         for search, note in summary.searches[:_MAX_SHOWN]
     ]
     below = [*(searches or ["none yet"]), *_footer(summary)]
@@ -86,10 +88,6 @@ def _footer(summary: SessionSummary) -> list[str]:
     left_out = len(summary.searches) - _MAX_SHOWN
     more = [f"and {left_out} more"] if left_out > 0 else []
     return [*more, f"as of {_local_time(summary.listed_at)}; session.refresh() looks again"]
-
-
-def _ended(search: SearchStatus) -> str:
-    return f"{search}{' (finished)' if search.finished else ''}"
 
 
 def _local_time(moment: float) -> str:

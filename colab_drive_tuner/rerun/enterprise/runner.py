@@ -29,23 +29,14 @@ _LIMIT = "import os, time\nos.environ[{variable!r}] = str(time.time() + {seconds
 
 @dataclass(frozen=True)
 class EnterpriseRunner:
-    """Runs a notebook on Colab Enterprise, as a service account or as a user.
-
-    Attributes:
-        vertex: The Google Cloud project and region.
-        bucket: `gs://...` for the executed notebooks.
-        service_account: The service account that runs the notebook.
-        user: The e-mail address of the user who runs it, instead of a service account.
-        gpu: The GPU type; None: no GPU.
-        install: Requirement that pip installs there.
-        poll_seconds: Seconds between checks of the job's state.
-        sleep: Function that waits for a number of seconds.
-    """
+    """Runs a notebook on Colab Enterprise, as a service account or as a user."""
 
     vertex: Vertex
     bucket: str
+    """`gs://...` for the executed notebooks."""
     service_account: str | None = None
     user: str | None = None
+    """The e-mail address of the user, instead of a service account."""
     gpu: str | None = None
     install: str = f"colab-drive-tuner=={__version__}"
     poll_seconds: float = 30.0

@@ -18,19 +18,14 @@ from colab_drive_tuner.errors import NotebookRunError, UsageError
 
 @dataclass(frozen=True)
 class Vertex:
-    """A Google Cloud project and region.
-
-    Attributes:
-        project: The project's id.
-        region: The region that runs the notebooks.
-        session: An authorized session of google-auth; None: application default credentials.
-        endpoint: Address of both services; None: Google's.
-    """
+    """A Google Cloud project and region."""
 
     project: str
     region: str
     session: Any = None
+    """An authorized session of google-auth; None: application default credentials."""
     endpoint: str | None = None
+    """Address of both services; None: Google's."""
 
     def __post_init__(self) -> None:
         for name in (self.project, self.region):  # used in addresses

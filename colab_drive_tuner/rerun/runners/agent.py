@@ -28,11 +28,9 @@ _memory: list[int] = []
 
 
 def load_credentials_file(path: str, act_as: str | None = None) -> None:
-    """Move the credentials file into memory, where `setup()` finds it.
+    """Move a credentials file into memory, where `setup()` finds it, and remove the file.
 
-    Args:
-        path: The credentials file, which is removed.
-        act_as: The user that a service account impersonates.
+    `act_as` is the user that a service account impersonates.
     """
     file = Path(path)
     try:

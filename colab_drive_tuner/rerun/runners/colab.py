@@ -95,23 +95,17 @@ def colab_command() -> list[str]:
 
 @dataclass(frozen=True)
 class ColabRunner:
-    """Runs a program on a Colab runtime that is allocated for this run.
-
-    Attributes:
-        gpu: The GPU type; None: no GPU.
-        install: Requirement that pip installs there unless this version is already installed.
-        idle_seconds: Idle time after which the runtime releases itself.
-        heartbeat_timeout: Seconds without a heartbeat after which the runtime counts as lost.
-        heartbeat_check_seconds: Seconds between checks of the heartbeat.
-        pause: Seconds between attempts to release the runtime.
-    """
+    """Runs a program on a Colab runtime that is allocated for this run."""
 
     gpu: str | None = None
     install: str = f"colab-drive-tuner=={__version__}"
+    """Requirement that pip installs there unless this version is already installed."""
     idle_seconds: float = IDLE_SECONDS
     heartbeat_timeout: float = 600.0
+    """Seconds without a heartbeat after which the runtime counts as lost."""
     heartbeat_check_seconds: float = 60.0
     pause: float = 10.0
+    """Seconds between attempts to release the runtime."""
 
     @property
     def name(self) -> str:
@@ -186,7 +180,7 @@ class ColabRunner:
         return self._execute(task, session, first_cell, f"{remote}/heartbeat")
 
     def _execute(
-        self, task: RunTask, session: str, first_cell: str, heartbeat_file: str
+        self, task: RunTask, session: str, first_cell: str, remote_heartbeat: str
     ) -> CellError | None:
         given = task.folder / "given.ipynb"
         given.write_text(json.dumps(with_first_cells(task.program.notebook(), first_cell)))
@@ -195,7 +189,7 @@ class ColabRunner:
         command = ["exec", "-s", session, "-f", str(given), "--timeout", f"{seconds:.0f}"]
         collected = task.folder / "given_output.ipynb"
         monitor = _HeartbeatMonitor(
-            session, heartbeat_file, task.folder / "heartbeat", self.heartbeat_timeout
+            session, remote_heartbeat, task.folder / "heartbeat", self.heartbeat_timeout
         )
         interval = self.heartbeat_check_seconds
         try:

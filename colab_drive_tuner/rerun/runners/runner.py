@@ -14,23 +14,17 @@ _TAIL = 4000
 
 @dataclass(frozen=True)
 class RunTask:
-    """One run of a program, with its search, its deadline and a folder for its files.
-
-    Attributes:
-        program: The notebook or script.
-        search: The search's name.
-        folder: A private folder on this machine, removed after the run.
-        stop_signals: The signals that end the run.
-        deadline: In seconds since 1970; None: no deadline.
-        environment: Variables through which the program finds the store.
-    """
+    """One run of a program, with its search, its deadline and a folder for its files."""
 
     program: Program
     search: str
     folder: Path
+    """A private folder on this machine, removed after the run."""
     stop_signals: StopSignals
     deadline: float | None = None
+    """Seconds since 1970; None: no deadline."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables through which the program finds the store."""
 
     @property
     def seconds_left(self) -> float | None:
