@@ -145,9 +145,7 @@ def spools(store: Store) -> Iterator[Leftover]:
         if spool_files is None:
             continue  # a live process uses it
         of_search = f", of search {name!r}"
-        for path in (
-            spool_file.path for spool_file in spool_files if is_recorded(spool_file, history)
-        ):
+        for path in [file.path for file in spool_files if is_recorded(file, history)]:
             reason = "All of its entries are recorded."
             yield left_on_disk("spool", path, reason, path.is_file, about=of_search)
         for path in sorted(spool_folder(location, name).glob("*.kept")):

@@ -16,6 +16,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.folder.duplicate_folders import require_single
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
+from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME
 from colab_drive_tuner.journal.folder.marked_folders import holds_records
 from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers
@@ -35,7 +36,7 @@ def searches(context: CheckContext) -> Iterator[Finding | SubProbe]:
     elif not context.searches:
         yield Finding(Level.OK, "none yet.")
     for folder in context.unmarked_folders:
-        yield SubProbe(f"folder {folder.name!r}", partial(_unmarked, folder=folder))
+        yield SubProbe(f"folder {folder.name!r}", partial(_check_unmarked_folder, folder=folder))
     for search in context.searches:
         yield SubProbe(f"search {search.name!r}", partial(examine_search, search=search))
 
@@ -43,7 +44,7 @@ def searches(context: CheckContext) -> Iterator[Finding | SubProbe]:
 def examine_search(_context: CheckContext, search: SearchCheck) -> Iterator[Finding]:
     """Report the state of the search's records, and trials known to exist but not readable."""
     if search.folders > 1:
-        yield from _duplicates(search)
+        yield from _check_duplicates(search)
     try:
         yield _check_chain(search)
     except UnavailableError:
@@ -58,7 +59,7 @@ def examine_search(_context: CheckContext, search: SearchCheck) -> Iterator[Find
         yield Finding(Level.PROBLEM, f"{lost}.", f"Run {_repair_command(search)}.")
 
 
-def _duplicates(search: SearchCheck) -> Iterator[Finding]:
+def _check_duplicates(search: SearchCheck) -> Iterator[Finding]:
     """Report whether the folders hold one search, created twice at once, or several searches."""
     try:
         if search.folder is not None:
@@ -73,7 +74,7 @@ def _duplicates(search: SearchCheck) -> Iterator[Finding]:
         yield Finding(Level.WARNING, f"{search.folders} folders have its name.", advice)
 
 
-def _unmarked(context: CheckContext, folder: Entry) -> Iterator[Finding]:
+def _check_unmarked_folder(context: CheckContext, folder: Entry) -> Iterator[Finding]:
     """Report a folder that holds a search's records but is not marked as a search."""
     if holds_records(context.store, folder):
         text = "it holds the records of a search, but no property marks it as one."
@@ -110,10 +111,10 @@ def _check_chain(search: SearchCheck) -> Finding:
     if search.folder is not None and (foreign := owned_ids(search.store, search.folder).foreign):
         text += f"; {next(iter(foreign.values()))}"
         return Finding(Level.WARNING, text, "The next run creates it again in the search's folder.")
-    if waiting := _count_spooled(search):
+    if spooled := _count_spooled(search):
         advice = "Run the search again on this machine to record them."
         return Finding(
-            Level.WARNING, f"{text}; {waiting} results are spooled on this machine.", advice
+            Level.WARNING, f"{text}; {spooled} results are spooled on this machine.", advice
         )
     account = search.store.account
     if status.holder and status.holder.claimant.account != account and not status.held:
@@ -131,7 +132,7 @@ def _check_without_records(search: SearchCheck) -> Finding:
     if search.folder is not None:
         found = search.salvaged
         written = search.folder.hint or found.records or found.snapshots or found.unreadable
-        if written or search.store.list(search.folder.id, name="trials.pkl"):
+        if written or search.store.list(search.folder.id, name=EXPORT_NAME):
             return Finding(
                 Level.PROBLEM, "its first record is missing.", f"Run {_repair_command(search)}."
             )
@@ -141,17 +142,17 @@ def _check_without_records(search: SearchCheck) -> Finding:
 def _count_spooled(search: SearchCheck) -> int:
     """Count spooled entries of earlier sessions on this machine that are not recorded."""
     try:
-        leftovers = idle_leftovers(search.store.location, search.name) or []
-        leftovers += _left_under_other_names(search)
+        files = idle_leftovers(search.store.location, search.name) or []
+        files += _spool_files_of_former_names(search)
     except SearchError:
         return 0  # reported by the probe of the state folder
-    return sum(wanted(search.history, item) for left in leftovers for item, _ in left.items)
+    return sum(wanted(search.history, item) for file in files for item, _ in file.items)
 
 
-def _left_under_other_names(search: SearchCheck) -> list[SpoolFile]:
-    """Return entries spooled here while the search's folder had another name."""
+def _spool_files_of_former_names(search: SearchCheck) -> list[SpoolFile]:
+    """Return the files spooled here while the search's folder had another name."""
     if search.folder is None:
         return []
     spool = Spool(search.store.location, search.name)
     with former_spools(search.store, spool, search.folder.first) as former:
-        return [left for one in former for left in one.leftovers()]
+        return [file for spool in former for file in spool.leftovers()]
