@@ -46,9 +46,9 @@ def copy_search(
     models, backups, attachments and runs. The original is not changed.
 
     Args:
-        store: The store that holds the search, or its path or address as for `open_store`.
+        store: Store of the search, or an argument of `open_store`.
         name: The search's name.
-        to: The store to copy to, or its path or address.
+        to: Target store, or an argument of `open_store`.
         new_name: The copy's name; None: the same name.
         notify: Called with each message for the user.
 
@@ -88,9 +88,9 @@ def move_search(
     interrupted between these steps, the same call trashes the original.
 
     Args:
-        store: The store that holds the search, or its path or address as for `open_store`.
+        store: Store of the search, or an argument of `open_store`.
         name: The search's name.
-        to: The store to move to, or its path or address.
+        to: Target store, or an argument of `open_store`.
         new_name: The search's name in `to`; None: the same name.
         notify: Called with each message for the user.
 

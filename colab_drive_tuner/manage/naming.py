@@ -33,7 +33,7 @@ def list_names(store: Store) -> list[str]:
     """Return the sorted names of the searches in a store, by one listing; no search is opened.
 
     Args:
-        store: The open store that holds the searches.
+        store: Open store of the searches.
     """
     return sorted({entry.name for entry in store.list(store.root) if is_search(entry)})
 
@@ -42,7 +42,7 @@ def remove_search(store: Store | Path | str, name: str, *, notify: Notify = prin
     """Move a search to the store's trash; its name can then be used for a new search.
 
     Args:
-        store: The store that holds the search, or its path or address as for `open_store`.
+        store: Store of the search, or an argument of `open_store`.
         name: The search's name.
         notify: Called with each message for the user.
 
@@ -85,7 +85,7 @@ def rename_search(
     """Rename a search; the old name can then be used for a new search.
 
     Args:
-        store: The store that holds the search, or its path or address as for `open_store`.
+        store: Store of the search, or an argument of `open_store`.
         name: The search's name.
         new_name: The new name, which no other search in the store may have.
         notify: Called with each message for the user.

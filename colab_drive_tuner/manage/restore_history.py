@@ -47,7 +47,7 @@ def list_histories(store: Store | Path | str, name: str) -> list[SearchHistory]:
     """List the histories of a search, oldest first; the last one is the present one.
 
     Args:
-        store: The store that holds the search, or its path or address as for `open_store`.
+        store: Store of the search, or an argument of `open_store`.
         name: The search's name.
 
     Raises:
@@ -100,7 +100,7 @@ def restore_search(
     The present history is kept like the others; nothing is deleted.
 
     Args:
-        store: The store that holds the search, or its path or address as for `open_store`.
+        store: Store of the search, or an argument of `open_store`.
         name: The search's name.
         history: The id of the history, or its first digits, as listed by `list_histories`; None:
             the history before the present one.

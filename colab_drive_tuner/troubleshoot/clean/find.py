@@ -49,7 +49,7 @@ def find_leftovers(
         notebook: The running notebook; None: it is detected, or inferred from the only notebook
             copy in the directory.
         client: The Drive client; None: Drive is searched only if no sign-in prompt is needed.
-        store: The store that holds the searches, or an argument for `open_store`.
+        store: Store of the searches, or an argument of `open_store`.
 
     Raises:
         NotFoundError: The store named by argument or environment does not exist.
