@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.hyperas.voting import VotingModel
-from colab_drive_tuner.search.spec.keywords import MINIMIZE_ADVICE, explain_keywords
+from colab_drive_tuner.search.spec.keyword_advice import MINIMIZE_ADVICE, explain_keywords
 from colab_drive_tuner.search.trials.returned_models import best_returned_models, check_keep_models
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _drive_options(trials: Any, pruner: "Pruner | None", **workers: Any) -> dict
     """Return the given executor and pruner options; `UsageError` if `trials` is no DriveTrials."""
     from colab_drive_tuner.search.executors.executor_arguments import find_engine
     from colab_drive_tuner.search.loop.pruning import check_pruner
-    from colab_drive_tuner.search.trials.stored import StoredTrials
+    from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 
     given = {} if find_engine(**workers) is None else workers
     if check_pruner(pruner) is not None:

@@ -1,1 +1,1 @@
-"""A search: the loop that runs trials, hyperopt's Trials kept in a store, and what comes out."""
+"""Searches: the loop that runs trials, hyperopt's Trials recorded in a store, and results."""

@@ -1,7 +1,7 @@
-"""Beginning of a search with the ended trials of another one, for a wider space or a new algorithm.
+"""Starting a search with the ended trials of another one, to widen a space or change the algorithm.
 
-The trials are copied in one entry of the new search's chain: a kill leaves all of them or none, and
-the same call then goes on. The other search is only read.
+The trials are copied in one entry of the new search's chain, so that a kill leaves all of them or
+none, and the same call continues. The other search is only read.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,38 +16,38 @@ from colab_drive_tuner.search.spec.fingerprints import describe_algorithm
 from colab_drive_tuner.search.spec.points import ParameterSpace, check_documents
 from colab_drive_tuner.search.trial_documents import has_ended, name_all_parameters
 from colab_drive_tuner.search.trials.logbook import Logbook
-from colab_drive_tuner.search.trials.stored import StoredTrials
+from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Trials with which a search begins."""
+    """Trials of another search that a search begins with."""
 
     name: str
-    """The search that they come from."""
+    """The other search."""
     documents: tuple[TrialDocument, ...]
     calls: int
-    """How often that search has asked its algorithm: seeds that are not drawn a second time."""
+    """How many seeds the other search has drawn; they are not drawn again."""
 
 
-def origin_of(
+def load_origin(
     trials: StoredTrials, name: str, space: Any, algo: Callable[..., Any], *, restart: bool
 ) -> Origin | None:
-    """The trials of search `name`, to begin with; None where `trials` began with them already.
+    """Return the trials of search `name` to begin with; None if `trials` already began with them.
 
     Raises:
         SearchNotFoundError: There is no search `name`.
-        UsageError: `trials` began otherwise, or those of `name` mean nothing in this space.
+        UsageError: `trials` began otherwise, or the trials of `name` do not fit this space.
     """
     check_name(name)
     if name == trials.name:
         raise UsageError(
-            f"from_search={name!r} is the search itself: leave from_search= out to go on with it, "
+            f"from_search={name!r} is the search itself: leave from_search= out to resume it, "
             "or give the new search another name."
         )
     if not restart and _began(trials, name):
         return None
-    log = Logbook(trials.store.for_search(name), name, max_attempts=1)
+    log = Logbook(trials.store.for_search(name), name)
     if not log.journal.exists:
         raise SearchNotFoundError(
             f"There is no search {name!r} in {trials.store.url(trials.store.root)}, which "
@@ -89,13 +89,13 @@ def origin_of(
 
 
 def begin_from(trials: StoredTrials, origin: Origin) -> None:
-    """Copy the trials into a search that this process holds, unless another runtime has done so."""
+    """Copy the trials into a search that this process owns, unless another runtime has done so."""
     if not _began(trials, origin.name):
         trials.begin_with(list(origin.documents), {FROM_SEARCH: origin.name})
 
 
 def _began(trials: StoredTrials, name: str) -> bool:
-    """Whether a search began with the trials of `name`; raises `UsageError` where otherwise."""
+    """Whether a search began with the trials of `name`; raise `UsageError` if with others."""
     settings: Mapping[str, Any] = trials.log.settings
     began = settings.get(FROM_SEARCH)
     if began == name:
@@ -105,5 +105,5 @@ def _began(trials: StoredTrials, name: str) -> bool:
     how = "with trials of its own" if began is None else f"with those of search {began!r}"
     raise UsageError(
         f"Search {trials.name!r} has begun {how}, so it cannot begin with those of search "
-        f"{name!r}: leave from_search= as it was to go on, or choose another name=."
+        f"{name!r}: leave from_search= as it was to resume it, or choose another name=."
     )

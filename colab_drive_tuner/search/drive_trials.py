@@ -1,4 +1,4 @@
-"""`DriveTrials`: what `hyperopt.fmin(..., trials=...)` takes, kept in a store while it grows."""
+"""`DriveTrials`: the `trials=` argument of `hyperopt.fmin`, recorded in a store."""
 
 import inspect
 import sys
@@ -17,30 +17,30 @@ from colab_drive_tuner.search.run import run_search
 from colab_drive_tuner.search.spec.arguments import find_algorithm, real_number, whole_number
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
 from colab_drive_tuner.search.spec.templated_objective import describe_objective
-from colab_drive_tuner.search.trials.stored import StoredTrials
+from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.training.pruner import Pruner
 
 
 class DriveTrials(StoredTrials):
-    """The trials of one search, as `hyperopt.fmin(..., trials=...)` wants them.
+    """The trials of one search, for `hyperopt.fmin(..., trials=...)`.
 
-    Making one only reads. `fmin`, or the first document inserted, claims the search; the end of
-    `fmin` releases it. Pickled or copied it is a plain `hyperopt.Trials`.
+    Creating an object only reads. `fmin`, or the first inserted document, claims the search; the
+    end of `fmin` releases it. A pickle or copy is a plain `hyperopt.Trials`.
 
     Args:
-        name: The search's name, and that of its folder in the store.
-        store: A store, or a path or address of one; None: the one that `setup()` opened, else the
-            variable `COLAB_DRIVE_TUNER_STORE`, else Drive.
-        seed: Means `rstate=numpy.random.default_rng(seed)`. The one that the search was created
-            with holds ever after, and another one is a `SeedChangedError`; None: one is drawn.
-        on_busy: What to do where another runtime holds the search: "wait" until it is certainly
+        name: Name of the search, and of its folder in the store.
+        store: A store, or its path or address. None: the store that `setup()` opened, else the
+            one in `COLAB_DRIVE_TUNER_STORE`, else Drive.
+        seed: Same as `rstate=numpy.random.default_rng(seed)`. A search keeps the seed it was
+            created with; another one raises `SeedChangedError`. None: a random seed.
+        on_busy: What to do if another runtime holds the search: "wait" until it is certainly
             dead, "takeover" or "error".
-        max_attempts: A trial in which so many runtimes died is given up: it ends as failed.
-        keep_models: How many of the best Keras models that the objective returns are kept.
-        seed_training: Whether the global random generators are seeded before each trial.
-        free_memory: Whether Keras gives back, after each trial, what it held.
-        exp_key: hyperopt's own: only documents with this key are listed.
+        max_attempts: A trial during which this many runtimes died is given up: it ends as failed.
+        keep_models: Number of the best Keras models returned by the objective that are kept.
+        seed_training: Whether to seed the global random generators before each trial.
+        free_memory: Whether to free the memory of Keras after each trial.
+        exp_key: hyperopt's experiment key: only documents with this key are listed.
         notify: Called with each message for the user.
 
     Example:
@@ -80,44 +80,45 @@ class DriveTrials(StoredTrials):
         trial_timeout: float | None = None,
         pruner: Pruner | None = None,
     ) -> Any:
-        """Run trials until `max_evals` are there in all, going on from what the search has.
+        """Run trials until the search has `max_evals`, resuming from the recorded trials.
 
         The arguments are those of `hyperopt.fmin`, in its order, and four more by name.
 
         Args:
             fn: The objective.
-            space: hyperopt's space, or "annotated": the annotations of `fn`.
-            algo: A suggest function; None: `hyperopt.tpe.suggest`.
-            max_evals: The total over all runs; None: no end.
-            timeout: Seconds after which this call asks for no further trial.
+            space: hyperopt's space, or "annotated" for the annotations of `fn`.
+            algo: A suggest function. None: `hyperopt.tpe.suggest`.
+            max_evals: Total number of trials over all runs. None: no limit.
+            timeout: Seconds after which this call starts no further trial.
             loss_threshold: The search ends once a loss is below it.
-            max_queue_len: How many trials the algorithm is asked for at a time.
-            rstate: A numpy Generator; counts only where the search is created without a seed.
-            verbose: Whether progress is shown at all.
-            pass_expr_memo_ctrl: Whether `fn` takes `expr`, `memo` and `ctrl`; None: as it says.
-            catch_eval_exceptions: Whether a trial that raises counts as ended, and is not tried
-                again.
-            return_argmin: Whether the best point is returned as hyperopt samples it, or as the
-                objective gets it.
-            show_progressbar: False, True, or a progress callback as hyperopt has them.
-            early_stop_fn: The search ends once it says so; see `hyperopt.early_stop`.
-            trials_save_file: Also pickle the trials to this file after each round.
+            max_queue_len: Number of trials that the algorithm suggests at a time.
+            rstate: A numpy Generator; used only when the search is created without a seed.
+            verbose: Whether to show progress at all.
+            pass_expr_memo_ctrl: Whether `fn` takes `expr`, `memo` and `ctrl`. None: as declared
+                by its attribute `fmin_pass_expr_memo_ctrl`.
+            catch_eval_exceptions: Whether a trial that raises counts as ended. Otherwise the
+                exception ends the run, and the next run tries the trial again.
+            return_argmin: Whether to return the best point as hyperopt samples it. False: as the
+                objective receives it.
+            show_progressbar: False, True, or a progress callback of hyperopt's kind.
+            early_stop_fn: Function that ends the search; see `hyperopt.early_stop`.
+            trials_save_file: Path to which the trials are also pickled after each round.
             executor: Where trials run: a `concurrent.futures.Executor` (`ThreadPoolExecutor(4)`,
-                `loky_executor(4)`, `ray_executor()`, ...) or a `distributed.Client`. None: here,
-                one after another.
-            width: How many trials run at once; None: as many as the executor says it can.
-            trial_timeout: A trial that runs for more than so many seconds ends as failed; the
-                start of its worker does not count. None: no limit. Only with `executor`.
-            pruner: Ends trials early that report their values by `running_trial().report`; in a
-                Keras trial it is a callback of `fit`.
+                `loky_executor(4)`, `ray_executor()`, ...) or a `distributed.Client`. None: in
+                this process, one after another.
+            width: Number of trials that run at once. None: as many as the executor reports.
+            trial_timeout: Seconds after which a running trial ends as failed, without the start
+                of its worker. None: no limit. Only with `executor`.
+            pruner: Ends trials early that report values with `running_trial().report`; in a
+                Keras trial, pass it to `fit` as a callback instead.
 
         Returns:
-            What `hyperopt.fmin` returns.
+            The return value of `hyperopt.fmin`.
 
         Raises:
             SearchBusyError: Another runtime holds the search.
-            SpaceChangedError: The space is another one than the search was created with.
-            ExecutorError: The workers of `executor` died, or none is there.
+            SpaceChangedError: The search was created with another space.
+            ExecutorError: The workers of `executor` died, or it has none.
         """
         validate_timeout(timeout)
         validate_loss_threshold(loss_threshold)
@@ -153,7 +154,7 @@ class DriveTrials(StoredTrials):
 
 
 def _total(max_evals: float | None) -> int:
-    """How many trials there shall be in all; hyperopt takes 40.0 and infinity, too."""
+    """Return the total number of trials; hyperopt also accepts 40.0 and infinity."""
     if max_evals is None or max_evals == float("inf"):
         return sys.maxsize
     if isinstance(max_evals, float) and max_evals.is_integer():
@@ -162,7 +163,7 @@ def _total(max_evals: float | None) -> int:
 
 
 def _annotated(fn: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The objective and space of a function whose annotations are the space."""
+    """Return the objective and space of a function whose annotations are the space."""
     space = inspect.getfullargspec(fn).annotations
     for expression in space.values():
         if not isinstance(expression, Apply):

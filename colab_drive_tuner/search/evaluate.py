@@ -1,4 +1,4 @@
-"""One run of one trial, with nothing of the store inside, so that it can run anywhere."""
+"""Evaluation of one trial, independent of the store, so that it can run in any process."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -21,8 +21,8 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Training:
-    """Settings that all trials of a run share."""
+class TrainingSettings:
+    """Training settings that all trials of a run share."""
 
     seed: int
     """The search's training seed."""
@@ -33,26 +33,26 @@ class Training:
     deadline: float | None = None
     """`time.monotonic()` after which nothing is started."""
     pruner: Pruner | None = None
-    """What judges trials that report values by themselves."""
+    """The pruner of trials that report their own values."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a trial needs in order to run."""
+    """One attempt to run a trial."""
 
     search: str
     tid: int
     number: int
-    """1 for the first runtime that works on this trial, 2 for the next, ..."""
+    """1 for the first runtime that runs this trial, 2 for the next, ..."""
     point: dict[str, Any]
-    """The sampled values by label, without those of branches that were not chosen."""
-    training: Training
+    """The sampled values by label, without those of options that were not chosen."""
+    training: TrainingSettings
     thresholds: Mapping[Pruner, Mapping[int, float]] = field(default_factory=dict)
-    """By pruner and step, what the trial must not be worse than."""
+    """By pruner and step, the values that the trial must not be worse than."""
 
 
 class CompiledDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
-    """hyperopt's Domain, whose space is compiled once and not evaluated anew for each trial."""
+    """hyperopt's Domain, with the space compiled once instead of evaluated for each trial."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -67,29 +67,29 @@ class CompiledDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
         ]
 
     def memo_from_config(self, config: dict[str, Any]) -> dict[Any, Any]:
-        """The value of each parameter's node; of one in an option not chosen, that it has none."""
+        """Map each parameter's node to its value; `GarbageCollected` for options not chosen."""
         return {node: config.get(label, GarbageCollected) for node, label in self._parameters}
 
     def evaluate(self, config: dict[str, Any], ctrl: Ctrl, attach_attachments: bool = True) -> Any:
-        """What the objective returns for the sampled values, as hyperopt reads it."""
+        """Call the objective with the sampled values, as in hyperopt."""
         if self._space is not None:
             try:
                 point = self._space(config)
-            except Exception as error:  # noqa: BLE001 - hyperopt says what is wrong with the values
-                _logger.debug("left to hyperopt's own evaluation: %r", error)
+            except Exception as error:  # noqa: BLE001 - hyperopt raises its own error for such values
+                _logger.debug("falling back to hyperopt's own evaluation: %r", error)
             else:
                 return _SampledDomain(self.fn).evaluate(point, ctrl, attach_attachments)
         return super().evaluate(config, ctrl, attach_attachments)
 
 
 class _SampledDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
-    """A Domain that is given the objective's argument itself: the graph is that one node."""
+    """A Domain whose graph is one node: the objective's argument itself."""
 
     pass_expr_memo_ctrl = False
     expr = Literal()
 
     def __init__(self, fn: Callable[[Any], Any]) -> None:
-        self.fn = fn  # all that `evaluate` needs; the rest is for those who suggest
+        self.fn = fn  # `evaluate` needs nothing else; algorithms would
 
     def memo_from_config(self, config: Any) -> dict[Any, Any]:
         return {self.expr: config}
@@ -102,14 +102,14 @@ def evaluate(
     artifacts: Artifacts | None = None,
     notices: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Run the objective of `domain` and return its result; whatever it raises is raised.
+    """Run the objective of `domain` and return its result; its exceptions propagate.
 
     Args:
-        attempt: The trial.
+        attempt: The trial to run.
         domain: hyperopt's Domain: the space and the objective.
-        ctrl: What an objective that asks for it gets to see of the search.
-        artifacts: Where backups of the half-finished trial are kept; None: nowhere.
-        notices: Takes what the user is to be told, where that cannot be done from here.
+        ctrl: hyperopt's Ctrl, for objectives that ask for it.
+        artifacts: Where backups of the trial are stored; None: nowhere.
+        notices: Collects messages for the user, if they cannot be shown in this process.
     """
     training = attempt.training
     trial = RunningTrial(
@@ -126,6 +126,6 @@ def evaluate(
         if training.seeded:
             seed_trial(training.seed, attempt.tid, keras_wanted=training.keras_wanted)
         result: dict[str, Any] = domain.evaluate(attempt.point, ctrl)
-        # An enum's member may equal one of hyperopt's statuses, and is not plain data.
+        # The status may be an enum member, which equals hyperopt's text but is not plain data.
         status = {"status": STATUS_STRINGS[STATUS_STRINGS.index(result["status"])]}
         return result | status | trial.reports.result()

@@ -16,7 +16,7 @@ from colab_drive_tuner.search.executors.trial_locations import host_of
 from colab_drive_tuner.search.html_helpers import ORANGE, bar, escaped
 from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.counts import TrialCounts
-from colab_drive_tuner.search.trials.stored import StoredTrials
+from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import visible
 
 _UPDATE_SECONDS, _LOG_SECONDS = 0.25, 30.0

@@ -1,4 +1,4 @@
-"""`resume_search`: start a search, or go on with it; the call is the same, today and tomorrow."""
+"""`resume_search`: start or resume a search; the same call does both."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ from colab_drive_tuner.search.spec.arguments import (
     whole_number,
 )
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
-from colab_drive_tuner.search.spec.keywords import ADVICE, explain_keywords
+from colab_drive_tuner.search.spec.keyword_advice import ADVICE, explain_keywords
 from colab_drive_tuner.search.spec.objective_validation import (
     check_return_statements,
     check_signature,
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be searched, in hyperopt's terms."""
+    """The objective and its space, in hyperopt's terms."""
 
     space: Any
     prepare: Callable[[], tuple[Callable[[Any], Any], str | None]]
-    """Loads the data; returns the objective and what describes the data."""
+    """Load the data; return the objective and the description of the data."""
     source: str
-    """The text of the model or objective function, without comments and layout."""
+    """The normalized source of the model or objective function."""
 
 
 @explain_keywords(ADVICE)
@@ -78,74 +78,73 @@ def resume_search(
     trial_timeout: float | None = None,
     pruner: "Pruner | None" = None,
 ) -> SearchResult:
-    """Run the search `name` until it has `max_evals` trials, going on from what the store has.
+    """Run the search `name` until it has `max_evals` trials, resuming from the recorded trials.
 
-    The same call starts a search, goes on with it in another runtime, and returns at once when it
-    is finished.
+    The same call starts a search, resumes it in another runtime, and returns at once when it is
+    finished.
 
     Args:
-        objective: A model function with `{{...}}` templates, as hyperas has it; or, with `space`,
-            any objective that `hyperopt.fmin` takes. It returns a loss, or a dict with `loss` and
+        objective: A model function with `{{...}}` templates, as in hyperas; or, with `space`, any
+            objective that `hyperopt.fmin` accepts. It returns a loss, or a dict with `loss` and
             `status`; a Keras model goes under `model`.
-        data: The data function of a model with templates, or the data itself. A tuple is the
-            model's arguments, a dict gives them by name. The function runs once per process; a
-            change of it or of `data_args`, and `restart`, run it again.
+        data: The data function of a model with templates, or the data itself: a tuple of the
+            model's arguments, or a dict of them by name. The function runs once per process;
+            changing it or `data_args`, and `restart`, run it again.
         data_args: The arguments of `data`: a tuple, or a dict by name.
-        name: The search's name, and that of its folder in the store.
-        max_evals: How many trials the search has in the end, those of all runs together.
+        name: Name of the search, and of its folder in the store.
+        max_evals: Total number of trials over all runs.
         space: A hyperopt space, for an objective without templates.
-        algo: "tpe", "rand", "anneal", "atpe", or a suggest function as hyperopt has them.
-        seed: Decides the suggestions and, with `seed_training`, the training. The one that the
-            search was created with holds ever after; None: that one, or for a new search a drawn
-            one.
-        store: A store, or the path of a folder; None: the one that `COLAB_DRIVE_TUNER_STORE` names,
-            else the one that `setup()` opened, else Drive.
-        max_time: How long this run may take: "11h30m", seconds, or a timedelta. No trial is started
-            after it, and one with a `TrialBackup` stops before it. None: no limit.
-        on_busy: What to do where another runtime holds the search: "wait" until it has released it
-            or was silent for 90 seconds, "takeover" at once, or "error".
+        algo: "tpe", "rand", "anneal", "atpe", or a suggest function of hyperopt's kind.
+        seed: Determines the suggestions and, with `seed_training`, the training. A search keeps
+            the seed it was created with. None: that seed, or a random one for a new search.
+        store: A store, or the path of a folder. None: the store in `COLAB_DRIVE_TUNER_STORE`, else
+            the one that `setup()` opened, else Drive.
+        max_time: Time limit of this run: "11h30m", seconds, or a timedelta. No trial starts after
+            it, and one with a `TrialBackup` stops before it. None: no limit.
+        on_busy: What to do if another runtime holds the search: "wait" until it releases the
+            search or is silent for 90 seconds, "takeover" at once, or "error".
         restart: Whether to begin again under the same name; the old history stays in the store.
-        from_search: The name of another search in the same store, whose ended trials this one
-            begins with, to widen a space or to change the algorithm: they count towards
-            `max_evals`, and the algorithm learns from them. It counts when the search is created;
-            later it must be the same, or left out. None: the search begins with nothing.
-        retry_failed: Whether to run the trials again that were given up after `max_attempts`.
-        max_attempts: A trial during which so many runtimes died is given up: it ends as failed.
-        keep_models: How many of the best Keras models that the objective returned are kept.
-        seed_training: Whether Python's, NumPy's and Keras's generators are seeded before each
-            trial, from `seed` and the trial's number.
-        free_memory: Whether Keras gives back, after each trial, what it held.
-        points_to_evaluate: Points to try first, a dict by parameter each, a choice by its index.
-            Those that the search has tried are not run again.
-        progress: Whether to show how far the search is while it runs.
+        from_search: Name of another search in the same store whose ended trials this one begins
+            with, to widen a space or change the algorithm. They count towards `max_evals`, and the
+            algorithm learns from them. Used when the search is created; later it must be the same,
+            or omitted. None: the search begins without trials.
+        retry_failed: Whether to run trials again that were given up after `max_attempts`.
+        max_attempts: A trial during which this many runtimes died is given up: it ends as failed.
+        keep_models: Number of the best Keras models returned by the objective that are kept.
+        seed_training: Whether to seed the generators of Python, NumPy and Keras before each trial,
+            from `seed` and the trial's number.
+        free_memory: Whether to free the memory of Keras after each trial.
+        points_to_evaluate: Points to try first, each a dict by parameter, with a choice given by
+            its index. Points that the search has already tried are not run again.
+        progress: Whether to show progress while the search runs.
         catch_eval_exceptions: Whether a trial whose objective raises is recorded as an error that
             counts towards `max_evals`. Otherwise the exception ends the run, and the next run
             tries the trial again.
-        loss_threshold: The search ends when a loss is below it.
-        early_stop_fn: hyperopt's function that ends the search, such as `no_progress_loss(10)`.
+        loss_threshold: The search ends once a loss is below it.
+        early_stop_fn: Function that ends the search, such as hyperopt's `no_progress_loss(10)`.
         executor: Where trials run: a `concurrent.futures.Executor` (`ThreadPoolExecutor(4)`,
-            `loky_executor(4)`, `ray_executor()`, ...) or a `distributed.Client`. None: here, one
-            after another.
-        width: How many trials run at once; None: as many as the executor says it can.
-        trial_timeout: A trial that runs for more than so many seconds ends as failed; the start of
-            its worker does not count. None: no limit. Only with `executor`.
-        pruner: Ends trials early that report their values by `running_trial().report`. In a Keras
-            trial it is a callback of `fit` instead. None: what is reported is recorded only.
+            `loky_executor(4)`, `ray_executor()`, ...) or a `distributed.Client`. None: in this
+            process, one after another.
+        width: Number of trials that run at once. None: as many as the executor reports.
+        trial_timeout: Seconds after which a running trial ends as failed, without the start of its
+            worker. None: no limit. Only with `executor`.
+        pruner: Ends trials early that report values with `running_trial().report`. In a Keras
+            trial, pass it to `fit` as a callback instead. None: reported values are only recorded.
 
     Returns:
-        The result, with all trials of all runs. Where `max_time` has ended the run, or a trial was
-        interrupted, its `finished` is False, and the same call goes on.
+        The result, with the trials of all runs. If `max_time` ended the run, or a trial was
+        interrupted, its `finished` is False, and the same call resumes the search.
 
     Raises:
         UsageError: An argument cannot be used; nothing has been written.
-        SearchNotFoundError: There is no search of the name `from_search`.
+        SearchNotFoundError: There is no search named `from_search`.
         SeedChangedError: The search was created with another seed.
         SpaceChangedError: The search was created with another space.
         TemplateError: A template cannot be compiled.
-        ObjectiveError: The objective or data function does not fit, or returned no loss.
+        ObjectiveError: The objective or data function has a wrong signature, or returned no loss.
         SearchBusyError: Another runtime holds the search, and `on_busy` is "error".
         SearchTakenOverError: Another runtime took the search over while this one ran.
-        ExecutorError: The workers of `executor` died, or none is there; what ended is recorded.
+        ExecutorError: The workers of `executor` died, or it has none; ended trials are recorded.
 
     Example:
         >>> from hyperopt import hp
@@ -162,7 +161,7 @@ def resume_search(
     suggest = find_algorithm(algo)
     workers = find_engine(executor, width, trial_timeout)
     task = _task(objective, data, space, data_args, again=restart)
-    from colab_drive_tuner.search.begin_from import origin_of
+    from colab_drive_tuner.search.begin_from import load_origin
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.loop.pruning import check_pruner
     from colab_drive_tuner.search.loop.search_spec import SearchSpec
@@ -177,7 +176,7 @@ def resume_search(
     trials = DriveTrials(
         name,
         store=store,
-        # With `restart` the stored seed is not the one that counts.
+        # With `restart` the stored seed does not matter.
         seed=None if restart else seed,
         on_busy=on_busy,
         max_attempts=max_attempts,
@@ -186,9 +185,7 @@ def resume_search(
         free_memory=free_memory,
     )
     history = trials.log.history
-    again = retry_failed and any(
-        entry.end == TrialEnd.GIVEN_UP for entry in history.trials.values()
-    )
+    retry = retry_failed and any(e.end == TrialEnd.GIVEN_UP for e in history.trials.values())
     done = history.done
     if restart:
         trials.ask_seed(seed)
@@ -196,7 +193,7 @@ def resume_search(
         SearchSettings(seed=seed, space=describe_space(task.space)).check(name, history.settings)
     origin = None
     if from_search is not None:
-        origin = origin_of(trials, from_search, task.space, suggest, restart=restart)
+        origin = load_origin(trials, from_search, task.space, suggest, restart=restart)
     spec = SearchSpec(
         objective,
         task.space,
@@ -217,17 +214,17 @@ def resume_search(
     )
     stopped = spec.stopped(history.settings)
     new_points = untried_points(trials._dynamic_trials, points)
-    if restart or again or (done < max_evals and (new_points or not stopped)):
-        function, described = task.prepare()
+    if restart or retry or (done < max_evals and (new_points or not stopped)):
+        function, description = task.prepare()
         keras_wanted = load_keras_for(objective)
-        spec = replace(spec, fn=function, data=described, keras_wanted=keras_wanted)
+        spec = replace(spec, fn=function, data=description, keras_wanted=keras_wanted)
         stopped = run_search(trials, spec)
         done = count_ended(trials._dynamic_trials)
     return SearchResult(trials, done=done, max_evals=max_evals, stopped=stopped, space=task.space)
 
 
 def _time_left(max_time: float | None) -> float | None:
-    """The seconds that a run has: `max_time`, or less where a scheduled run must be over before."""
+    """Return the seconds that this run has: `max_time`, or less before a scheduled deadline."""
     until = Variable.DEADLINE.number(float)
     if until is None:
         return max_time
@@ -249,7 +246,7 @@ def _task(
         raise ObjectiveError(f"The model or objective must be a function, got {objective!r:.60}.")
     check_return_statements(objective)
     if space is None:
-        return _templated(objective, data, data_args, again=again)
+        return _template_task(objective, data, data_args, again=again)
     if data is not None or data_args is not None:
         raise UsageError(
             f"{'data_args' if data is None else 'data'}= goes with a model function that has "
@@ -259,7 +256,6 @@ def _task(
     raw = getattr(objective, "fmin_pass_expr_memo_ctrl", False)
     if not raw:
         check_signature(objective)
-
     name = getattr(objective, "__name__", type(objective).__name__)
 
     def prepare() -> tuple[Callable[[Any], Any], None]:
@@ -268,12 +264,12 @@ def _task(
     return Task(space, prepare, describe_source(objective))
 
 
-def _templated(
+def _template_task(
     model: Callable[..., Any], data: Any, data_args: "DataArguments | None", *, again: bool
 ) -> Task:
     from colab_drive_tuner.templates import compile_with_data, load_data
 
-    @cache  # a template may need the data before the search does
+    @cache  # a template may need the data at once, the objective needs it only for a run
     def loaded() -> Any:
         return load_data(data, data_args, again=again)
 

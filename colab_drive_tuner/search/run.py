@@ -1,4 +1,4 @@
-"""One run of a search: claim it, run trials until enough are there, release it in any case."""
+"""One run of a search: claim it, run its trials, and release it in any case."""
 
 import sys
 import threading
@@ -16,11 +16,11 @@ from colab_drive_tuner.errors import SearchRestartedWarning, SearchTakenOverErro
 from colab_drive_tuner.journal.chain.chain import HISTORY_DIGITS
 from colab_drive_tuner.search.algorithms import fast_algorithm
 from colab_drive_tuner.search.begin_from import begin_from
-from colab_drive_tuner.search.evaluate import CompiledDomain, Training
-from colab_drive_tuner.search.loop.inline import Loop
+from colab_drive_tuner.search.evaluate import CompiledDomain, TrainingSettings
 from colab_drive_tuner.search.loop.interrupts import sigterm_exits, stopped_by_user
 from colab_drive_tuner.search.loop.missing_trials import missing_points
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
+from colab_drive_tuner.search.loop.sequential import Loop
 from colab_drive_tuner.search.loop.stopping_rules import StoppingRules
 from colab_drive_tuner.search.progress import display
 from colab_drive_tuner.search.spec.fingerprints import describe_algorithm, describe_space
@@ -35,7 +35,7 @@ from colab_drive_tuner.search.spec.suggestion_seeds import (
 )
 from colab_drive_tuner.search.trial_documents import count_ended, name_all_parameters
 from colab_drive_tuner.search.trials.counts import TrialCounts
-from colab_drive_tuner.search.trials.stored import StoredTrials
+from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import TrialInterrupted
 from colab_drive_tuner.user_warnings import warn_user
@@ -48,13 +48,13 @@ STOP_PATIENCE = 10.0
 
 
 def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
-    """Run trials until `max_evals` are there, or another rule of the spec ends the run.
+    """Run trials until the search has `max_evals`, or another rule of the spec ends the run.
 
-    Whatever ends it, what is pending is flushed and the search is released. A search that these
-    very rules have stopped is left as it is.
+    Pending entries are flushed and the search is released, however the run ends. A search that the
+    same rules have already stopped is left unchanged.
 
     Returns:
-        Why the search was stopped before it had all its trials; "" where it was not.
+        Why the search was stopped early, or "".
     """
     why = "" if spec.restart else spec.stopped(trials.log.settings)
     if why and not untried_points(trials._dynamic_trials, spec.points):
@@ -62,13 +62,13 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     domain = CompiledDomain(spec.fn, spec.space, pass_expr_memo_ctrl=spec.pass_expr_memo_ctrl)
     settings = SearchSettings(
         seed=trials.asked_seed,
-        rstate=_initial(spec.rstate) if trials.asked_seed is None else None,
+        rstate=_initial_generator(spec.rstate) if trials.asked_seed is None else None,
         max_evals=spec.max_evals,
         algo=describe_algorithm(spec.algo),
         space=describe_space(spec.space),
         source=spec.source,
         data=spec.data,
-        pruner=_described(spec.pruner, trials.log.settings),
+        pruner=_pruner_setting(spec.pruner, trials.log.settings),
         skipped=spec.origin.calls if spec.origin else 0,
     )
     if spec.restart:
@@ -87,10 +87,10 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     with (
         trials.log.running(),
         sigterm_exits() as arrived,
-        _closing(trials, spec.max_evals, arrived),
+        _releasing(trials, spec.max_evals, arrived),
     ):
         trials.own(settings, restart=spec.restart, retry_failed=spec.retry_failed)
-        if trials.log.settings.get(STOPPED):  # as a dead session had spooled it
+        if trials.log.settings.get(STOPPED):  # replayed from the spool of a dead session
             why = spec.stopped(trials.log.settings)
             if why and not untried_points(trials._dynamic_trials, spec.points):
                 return why
@@ -98,7 +98,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
             trials.log.set({STOPPED: None})
         if spec.origin:
             begin_from(trials, spec.origin)
-        _inherit(trials, spec.points)
+        _queue_points(trials, spec.points)
         name_all_parameters(trials._dynamic_trials, domain.params)
         stored = stored_state(trials.name, trials.log.settings)
         counts = TrialCounts(trials._dynamic_trials)
@@ -118,7 +118,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
             domain,
             _seeds(stored, settings.rstate, trials.log.next_k),
             spec=spec,
-            training=Training(
+            training=TrainingSettings(
                 seed=training_seed_of(stored),
                 seeded=trials.seed_training,
                 keras_wanted=spec.keras_wanted,
@@ -130,7 +130,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
             ),
             counts=counts,
         )
-        # A trial that stopped before the deadline is unfinished; the next run goes on with it.
+        # A trial that stopped before the deadline is unfinished; the next run resumes it.
         with suppress(TrialInterrupted):
             return loop.run(
                 display(trials, counts, spec.max_evals, spec.show_progress, spec.deadline)
@@ -138,31 +138,31 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     return ""
 
 
-def _described(pruner: Pruner | None, stored: Mapping[str, Any]) -> str | None:
-    """The pruner as the settings name it; None where there never was one."""
+def _pruner_setting(pruner: Pruner | None, stored: Mapping[str, Any]) -> str | None:
+    """Return the pruner's description in the settings; None if the search never had one."""
     if pruner is None:
         return "none" if "pruner" in stored else None
     return repr(pruner)
 
 
 def _warn_of_second_restart(trials: StoredTrials) -> None:
-    """Warn where `restart=True` was left in a cell: each run of it begins again."""
+    """Warn if `restart=True` may have been left in a cell, so that each run begins again."""
     history, journal = trials.log.history, trials.log.journal
     if not (trials.log.settings.get(RESTARTED) and history.trials):
         return
     kept, count = journal.epoch[:HISTORY_DIGITS], len(history.trials)
     best = "" if history.best_loss is None else f" (best loss {history.best_loss:.6g})"
     warn_user(
-        f"restart=True begins search {trials.name!r} again, as the run before did: take it out to "
-        f"go on with a search. What it had, {count} {'trial' if count == 1 else 'trials'}{best}, "
-        f"is kept as history {kept} in {journal.store.url(journal.folder or '')}; "
+        f"restart=True begins search {trials.name!r} again, as the run before did: remove it to "
+        f"resume a search. It had {count} trial{'s' * (count != 1)}{best}, kept as history "
+        f"{kept} in {journal.store.url(journal.folder or '')}; "
         f"{journal.store.command('restore', trials.name, kept)} brings it back.",
         SearchRestartedWarning,
     )
 
 
 def _dispatcher(spec: SearchSpec, domain: CompiledDomain) -> "Dispatcher | None":
-    """The workers, with the objective as they get it; None: trials run here."""
+    """Return the dispatcher to the workers; None: trials run in this process."""
     if spec.workers is None:
         return None
     from colab_drive_tuner.search.executors.dispatcher import Dispatcher
@@ -177,15 +177,15 @@ def _dispatcher(spec: SearchSpec, domain: CompiledDomain) -> "Dispatcher | None"
     return Dispatcher(spec.workers, payload, domain)
 
 
-def _inherit(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> None:
-    """Queue the given points that were never tried, behind what was left unfinished."""
+def _queue_points(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> None:
+    """Queue missing and new points to evaluate, behind the trials that are unfinished."""
     if lost := missing_points(trials._dynamic_trials, points):
-        trials.put_back(lost, None)
+        trials.insert_missing(lost, None)
     if new := untried_points(trials._dynamic_trials, points):
         if trials._dynamic_trials:
             trials.notify(
                 f"{len(new)} of points_to_evaluate had not been tried in search {trials.name!r} "
-                "yet: run now, before the algorithm is asked again."
+                "yet: they run now, before the algorithm suggests more."
             )
         tids = trials.new_trial_ids(len(new))
         trials.insert_trial_docs(list(map(point_document, tids, new)))
@@ -195,7 +195,7 @@ def _inherit(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> No
 def untried_points(
     documents: Sequence[TrialDocument], points: Sequence[dict[str, list[Any]]]
 ) -> list[dict[str, list[Any]]]:
-    """The points that no trial has, which are still to be run."""
+    """Return the points that no trial has."""
     if not points:
         return []
     tried = {_comparable(document["misc"]["vals"]) for document in documents}
@@ -203,19 +203,19 @@ def untried_points(
 
 
 def _comparable(values: Mapping[str, Sequence[Any]]) -> frozenset[tuple[str, float]]:
-    """The active parameters, whatever types their values have."""
+    """Return the active parameters with their values as floats, whatever their types."""
     return frozenset((label, float(given[0])) for label, given in values.items() if len(given))
 
 
 def _seeds(stored: bytes, given: np.random.Generator | None, k: int) -> SeedStream:
-    """The stream of seeds from its k-th draw; of a new search it is the caller's own generator."""
+    """Return the seed stream at its k-th draw; a new search draws from the caller's generator."""
     if k == 0 and given is not None and encode_generator(given) == stored:
         return SeedStream(given)
     return SeedStream(decode_generator(stored), k)
 
 
-def _initial(rstate: Any) -> np.random.Generator | None:
-    """What hyperopt makes of `rstate`; None where it would draw one: then we draw a seed."""
+def _initial_generator(rstate: Any) -> np.random.Generator | None:
+    """Return hyperopt's generator for `rstate`; None where hyperopt would draw a random one."""
     if rstate is not None:
         return generator_of(rstate)
     seed = Variable.HYPEROPT_SEED.number(int)
@@ -223,18 +223,18 @@ def _initial(rstate: Any) -> np.random.Generator | None:
 
 
 @contextmanager
-def _closing(trials: StoredTrials, max_evals: int, arrived: threading.Event) -> Iterator[None]:
-    """However the run ends: flush and release; a stop by the user ends in one line."""
+def _releasing(trials: StoredTrials, max_evals: int, arrived: threading.Event) -> Iterator[None]:
+    """Flush and release the search when the run ends; report a stop by the user in one line."""
     try:
         try:
             yield
         finally:
             arrived.set()
-    except BaseException as error:  # an interrupt, too, releases the search
+    except BaseException as error:  # an interrupt releases the search, too
         ended = count_ended(trials._dynamic_trials)
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         patience = (STOP_PATIENCE,) if stopped else ()
-        with suppress(SearchTakenOverError):  # the error says more than that the search is lost
+        with suppress(SearchTakenOverError):  # the original error says more
             trials.close(*patience)
         if not isinstance(error, KeyboardInterrupt):
             raise

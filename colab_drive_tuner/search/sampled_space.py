@@ -1,8 +1,8 @@
-"""A search space filled with a trial's sampled values: what the objective gets.
+"""The objective's argument: a search space filled with a trial's sampled values.
 
-hyperopt evaluates the space's graph node by node for each trial, which takes longer than everything
-else that is done for it. Nearly all spaces are dicts, lists and choices around their parameters;
-these are turned into nested objects once. Any other one is left to hyperopt.
+hyperopt evaluates the space's graph node by node for each trial, which takes longer than all other
+work per trial. Nearly all spaces are dicts, lists and choices of parameters; these are compiled to
+nested functions once. hyperopt evaluates any other space.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,24 +17,24 @@ from hyperopt.pyll.base import Apply, Literal, scope
 from colab_drive_tuner.search.algorithms.space_program import PURE_FUNCTIONS, UnsupportedNodeError
 
 _NUMBERS = ("literal", "hyperopt_param", "float", "int")
-"""Nodes of which a second evaluation is the first one: most of them stand around a parameter."""
+"""Nodes that may be evaluated twice with the same result; most of them wrap a parameter."""
 
 
 SampledSpace = Callable[[Mapping[str, Any]], Any]
-"""Gives the value of a part of a space for those of the parameters; raises where it has none."""
+"""Maps parameter values to the value of a part of a space; raises if the part has none."""
 
 
 def sampled_space(expression: Apply) -> SampledSpace:
-    """The space of `expression`; raises `UnsupportedNodeError` if hyperopt has to evaluate it."""
+    """Compile a space; raise `UnsupportedNodeError` if hyperopt has to evaluate it."""
     users: dict[Apply, int] = {}
     for node in dfs(expression):
         if node.name == "hyperopt_param":
-            continue  # how it is drawn does not matter any more
+            continue  # its distribution does not matter here
         for argument in node.inputs():
             users[argument] = users.get(argument, 0) + 1
-            # hyperopt makes one object of what stands in two places; the objective may change it.
+            # hyperopt shares one object between the two places, and the objective may change it.
             if users[argument] > 1 and argument.name not in _NUMBERS:
-                raise UnsupportedNodeError(f"{argument.name}, which stands in two places")
+                raise UnsupportedNodeError(f"{argument.name}, which occurs in two places")
     return _part(expression)
 
 
@@ -43,7 +43,7 @@ def _part(node: Apply) -> SampledSpace:
         return itemgetter(node.arg["label"].obj)
     if isinstance(node, Literal):
         constant = node.obj
-        if constant is Ctrl:  # hyperopt puts the trial's own one there
+        if constant is Ctrl:  # hyperopt replaces it by the trial's own
             raise UnsupportedNodeError("Ctrl")
         return lambda _: constant
     if node.name == "switch":

@@ -1,5 +1,6 @@
-"""Trial documents as hyperopt makes them, without hyperopt: states, losses, and what is stored."""
+"""hyperopt's trial documents, read and made without hyperopt: states, losses, stored form."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -30,14 +31,14 @@ class TrialState(StrEnum):
 
     @classmethod
     def of(cls, document: TrialDocument) -> "TrialState":
-        """The state of a trial."""
+        """Return the state of a trial."""
         return list(cls)[document["state"]]
 
 
 def imported_document(
     tid: int, state: int, values: Mapping[str, float | int], result: dict[str, Any], **more: Any
 ) -> TrialDocument:
-    """The document of a trial that another program has suggested, by the values that it gave."""
+    """Return the document of a trial that another program suggested, given its values."""
     misc = {
         "tid": tid,
         "cmd": ("domain_attachment", "FMinIter_Domain"),
@@ -56,14 +57,14 @@ def has_ended(document: TrialDocument) -> bool:
 
 
 def count_ended(documents: Iterable[TrialDocument]) -> int:
-    """How many of the trials have ended."""
+    """Count the trials that have ended."""
     return sum(map(has_ended, documents))
 
 
 def loss_of(document: TrialDocument) -> float | None:
-    """The loss by hyperopt's rule for stopping: of any status, unless it is NaN or an error's.
+    """Return the loss by hyperopt's rule for stopping: any status, but not NaN or of an error.
 
-    Only of a trial that went well does hyperopt check that the loss is a number.
+    hyperopt checks only for status ok that the loss is a number.
     """
     loss = document["result"].get("loss")
     if document["state"] in (ERROR, CANCELLED) or not isinstance(loss, Real):
@@ -73,18 +74,18 @@ def loss_of(document: TrialDocument) -> float | None:
 
 
 def plain_result(result: Any) -> Any:
-    """The result as it is stored: without whatever stands for a model."""
+    """Return the result as stored, without the placeholder of a model."""
     plain = getattr(result, "plain", None)
     return result if plain is None else plain()
 
 
 def plain_document(document: TrialDocument) -> TrialDocument:
-    """The document as it is stored: its result without whatever stands for a model."""
+    """Return the document as stored, its result without the placeholder of a model."""
     return cast(TrialDocument, document | {"result": plain_result(document["result"])})
 
 
 def as_new(document: TrialDocument) -> TrialDocument:
-    """The document of a trial that is to be run (again), with the parameters it has."""
+    """Return the document of a trial that is to run (again) with the same parameters."""
     ran = ("error", "traceback", "history")
     misc = {key: val for key, val in document["misc"].items() if key not in ran}
     fresh = {"state": NEW, "result": {"status": "new"}, "misc": misc, "owner": None}
@@ -93,10 +94,10 @@ def as_new(document: TrialDocument) -> TrialDocument:
 
 
 def name_all_parameters(documents: Iterable[TrialDocument], labels: Iterable[str]) -> int:
-    """Say of each parameter that a document does not name that its trial did not use it.
+    """Add parameters that a document does not name, as not used by its trial.
 
-    Return in how many documents one was missing; hyperopt's algorithms fail on such a document, and
-    on one whose values are noted under another trial's number.
+    Return the number of documents that lacked one. hyperopt's algorithms fail on such a document,
+    and on one whose values are listed under another trial's number.
     """
     wanted, incomplete = frozenset(labels), 0
     for document in documents:
@@ -112,24 +113,21 @@ def name_all_parameters(documents: Iterable[TrialDocument], labels: Iterable[str
 
 
 def countable_loss(document: TrialDocument) -> float | None:
-    """The loss where it counts for the best: status ok, a number, not NaN."""
+    """Return the loss if it counts for the best loss: status ok, a number, not NaN."""
     result = document["result"]
     if document["state"] != FINISHED or result.get("status") != "ok":
         return None
-    try:
-        loss = float(result["loss"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-    return loss if loss == loss else None  # noqa: PLR0124 - NaN is the value that differs from itself
+    loss = float_of(result.get("loss"))
+    return None if loss is None or math.isnan(loss) else loss
 
 
 def is_failed(document: TrialDocument) -> bool:
-    """Whether the trial ended without a loss, and not by a pruner."""
+    """Whether the trial ended without a countable loss, and was not pruned."""
     return has_ended(document) and not is_pruned(document) and countable_loss(document) is None
 
 
 def float_of(value: Any) -> float | None:
-    """The float that `value` is or can be made; None where it cannot."""
+    """Convert `value` to a float; None if that is impossible."""
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
@@ -142,15 +140,15 @@ def is_pruned(document: TrialDocument) -> bool:
 
 
 def reported_by(document: TrialDocument) -> dict[str, Any]:
-    """What a trial reported for pruning, as its result has it; empty where that is nothing."""
+    """Return the entry of a result with the values reported for pruning, or an empty dict."""
     reported = document["result"].get("reported")
     return reported if isinstance(reported, dict) else {}
 
 
 def curve_of(document: TrialDocument, metric: str) -> list[tuple[int, float]]:
-    """Steps and values that a trial reported under this name; empty where it reported none.
+    """Return the steps and values of a metric in a trial, or an empty list.
 
-    That is what it reported for pruning, or else what `fit` reported to its model.
+    They are those reported for pruning, or else those in the history of the model's `fit`.
     """
     reported = reported_by(document)
     if reported.get("metric") in (metric, UNNAMED):
@@ -168,7 +166,7 @@ def curve_of(document: TrialDocument, metric: str) -> list[tuple[int, float]]:
 
 
 def insertion_index(tid: int, documents: Sequence[TrialDocument]) -> int:
-    """Where in the documents a trial belongs: before the first one with a higher number."""
+    """Return the index before the first document with a higher number than `tid`."""
     for at, doc in enumerate(documents):
         if isinstance(doc["tid"], int) and doc["tid"] > tid:
             return at
@@ -176,7 +174,7 @@ def insertion_index(tid: int, documents: Sequence[TrialDocument]) -> int:
 
 
 def seconds_of(value: Any) -> float | None:
-    """A time of a document as seconds since 1970; those without a zone are UTC, as hyperopt's."""
+    """Convert a document's time to seconds since 1970; hyperopt's have no zone and are UTC."""
     if not isinstance(value, datetime):
         return None
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 from colab_drive_tuner.runtime import Runtime, detect
-from colab_drive_tuner.search.spec.keywords import SETUP_ADVICE, explain_keywords
+from colab_drive_tuner.search.spec.keyword_advice import SETUP_ADVICE, explain_keywords
 from colab_drive_tuner.session.session import Session as Session
 from colab_drive_tuner.session.setup_arguments import ENVIRONMENT, SetupArguments, connect
 from colab_drive_tuner.store import open_store, set_default_store

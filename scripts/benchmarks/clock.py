@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from hyperopt.fmin import FMinIter
 
-from colab_drive_tuner.search.loop import inline as loop
+from colab_drive_tuner.search.loop import sequential as loop
 
 
 class Clock:

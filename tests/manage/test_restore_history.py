@@ -34,7 +34,7 @@ def test_a_restart_that_was_left_in_a_cell_is_told_the_second_time(
         go(tmp_path, restart=True, seed=4)
     (kept,) = [one for one in list_histories(FolderStore(tmp_path), "s") if not one.present][1:]
     text = str(caught[0].message)
-    assert "What it had, 6 trials (best loss " in text
+    assert "It had 6 trials (best loss " in text
     assert f"history {kept.id} in" in text
     assert str(tmp_path / "s") in text
     assert caught[0].filename.endswith("searching.py")  # the caller's line, not the package's

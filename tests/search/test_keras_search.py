@@ -14,7 +14,7 @@ from hyperopt import hp
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import TrainingWarning, UnfinishedSearchWarning
-from colab_drive_tuner.search.loop import inline as loop
+from colab_drive_tuner.search.loop import sequential as loop
 from colab_drive_tuner.search.loop import stopping_rules
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore

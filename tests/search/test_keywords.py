@@ -10,7 +10,7 @@ from hyperopt import hp
 from colab_drive_tuner import DriveTrials, resume_search, setup
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.hyperas_style import best_ensemble, best_models, minimize
-from colab_drive_tuner.search.spec.keywords import _RENAMED
+from colab_drive_tuner.search.spec.keyword_advice import _RENAMED
 
 SPACE = hp.uniform("x", 0, 1)
 

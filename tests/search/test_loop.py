@@ -15,7 +15,7 @@ import pytest
 
 from colab_drive_tuner.errors import SearchBusyError, SearchError, UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.loop import inline as module
+from colab_drive_tuner.search.loop import sequential as module
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.store import open_store

@@ -451,8 +451,8 @@ def test_a_stop_says_what_becomes_of_what_runs(
         stopping.set()
         leave(self, patience)
 
-    leave = parallel.ParallelLoop._leave
-    monkeypatch.setattr(parallel.ParallelLoop, "_leave", leaving)
+    leave = parallel.ParallelLoop._stop_trials
+    monkeypatch.setattr(parallel.ParallelLoop, "_stop_trials", leaving)
 
     def objective(point: Any) -> float:
         trial = running_trial()

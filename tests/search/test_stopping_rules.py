@@ -21,7 +21,7 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.rerun.exit_code import ExitCode, read_rerun_status
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.loop import inline as loop
+from colab_drive_tuner.search.loop import sequential as loop
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.search.spec.fingerprints import describe_rule
 from colab_drive_tuner.store import open_store
@@ -239,7 +239,7 @@ def test_a_state_that_is_no_plain_data_is_named(tmp_path: Path) -> None:
     trials = DriveTrials("s", store=tmp_path, notify=said.append)
     trials.fmin(bowl, SPACE, max_evals=3, early_stop_fn=lambda _trials, *args: (False, [object()]))
     (message,) = [one for one in said if "early_stop_fn" in one]
-    assert "begins afresh" in message
+    assert "starts from scratch" in message
 
 
 def test_points_that_were_never_tried_are_run_next(tmp_path: Path) -> None:

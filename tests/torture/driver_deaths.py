@@ -14,8 +14,8 @@ import numpy as np
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.dispatcher import Dispatcher
-from colab_drive_tuner.search.loop.inline import Loop
 from colab_drive_tuner.search.loop.parallel import ParallelLoop
+from colab_drive_tuner.search.loop.sequential import Loop
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.trial import running_trial
 from tests.search.searching import ALGORITHMS, SPACE, bowl, held_journals, in_child
@@ -112,7 +112,12 @@ def die_in(folder: Path, phase: str, doomed: int, most: int = MOST) -> None:
         elif phase == "submitted":
             wrap(Dispatcher, "submit", lambda submission: submission.task.attempt.tid, before=False)
         elif phase == "its result has arrived":
-            wrap(ParallelLoop, "_end", lambda started: started.document["tid"], before=True)
+            wrap(
+                ParallelLoop,
+                "_handle_outcome",
+                lambda started: started.document["tid"],
+                before=True,
+            )
         elif phase == "its end is recorded":
             wrap(Logbook, "end", lambda document: document["tid"], before=False)
         session(folder, most, die if phase == "running" else lambda tid: None)

@@ -119,8 +119,8 @@ def instrument(log: PhaseLog) -> None:
     """Wrap the package's functions in this process."""
     from colab_drive_tuner.journal import claim_search, journal, maintenance, reader, writer
     from colab_drive_tuner.journal.spool import spool
-    from colab_drive_tuner.search.loop.inline import Loop
-    from colab_drive_tuner.search.trials import stored as trials
+    from colab_drive_tuner.search.loop.sequential import Loop
+    from colab_drive_tuner.search.trials import stored_trials as trials
     from colab_drive_tuner.store.drive import DriveStore
     from colab_drive_tuner.store.folder import FolderStore
 

@@ -99,7 +99,7 @@ def no_care_after_a_death() -> None:
 @mutant
 def what_is_missing_is_left_out() -> None:
     """HOLES: a trial that a hole left out is not suggested again."""
-    missing_trials.MissingTrials.put_back_next = lambda self: 0
+    missing_trials.MissingTrials.restore_next = lambda self: 0
 
 
 @mutant

@@ -19,7 +19,7 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors import dispatcher, executor_arguments, worker_deaths
 from colab_drive_tuner.search.loop import missing_trials, parallel
 from colab_drive_tuner.search.trials.logbook import Logbook
-from colab_drive_tuner.search.trials.stored import StoredTrials
+from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.trial import running_trial
 from tests.search.searching import ALGORITHMS, SPACE, bowl, go, held_journals, in_child, plain
@@ -117,7 +117,7 @@ def what_ends_during_a_stop_is_recorded(folder: Path) -> None:
         stopping.set()
         leave(self, patience)
 
-    leave, parallel.ParallelLoop._leave = parallel.ParallelLoop._leave, leaving  # type: ignore[method-assign]
+    leave, parallel.ParallelLoop._stop_trials = parallel.ParallelLoop._stop_trials, leaving  # type: ignore[method-assign]
     with ThreadPoolExecutor(2) as pool, pytest.raises(KeyboardInterrupt):
         wide(folder, "rand", 2, objective, executor=pool)
     assert DriveTrials("search", store=folder).log.history.done == 1
@@ -182,11 +182,11 @@ def a_broken_pool_blames_everybody() -> None:
 
     def blame_all(self: Any, broken: Any) -> None:
         for started in [*broken, *self._started.values()]:
-            self._blame(started)
+            self._charge_death(started)
         self._started.clear()
         self._fail(ExecutorError("broken"))
 
-    parallel.ParallelLoop._break = blame_all  # type: ignore[method-assign]
+    parallel.ParallelLoop._handle_broken_pool = blame_all  # type: ignore[method-assign]
 
 
 @mutant
@@ -255,7 +255,7 @@ def starts_are_recorded_after_their_submission() -> None:
 @mutant
 def ends_are_recorded_in_the_order_of_their_numbers() -> None:
     """WORKERS: an end waits for those of all trials before it."""
-    end = parallel.ParallelLoop._end
+    end = parallel.ParallelLoop._handle_outcome
     held: dict[int, Any] = {}
 
     def in_order(self: Any, started: Any, outcome: Any) -> None:
@@ -265,14 +265,14 @@ def ends_are_recorded_in_the_order_of_their_numbers() -> None:
             if all(tid < other for other in running):
                 end(self, *held.pop(tid))
 
-    parallel.ParallelLoop._end = in_order  # type: ignore[method-assign]
+    parallel.ParallelLoop._handle_outcome = in_order  # type: ignore[method-assign]
 
 
 @mutant
 def an_end_that_comes_while_stopping_is_dropped() -> None:
     """WORKERS: a stop waits for nothing."""
-    leave = parallel.ParallelLoop._leave
-    parallel.ParallelLoop._leave = lambda self, patience: leave(self, 0.0)  # type: ignore[method-assign]
+    leave = parallel.ParallelLoop._stop_trials
+    parallel.ParallelLoop._stop_trials = lambda self, patience: leave(self, 0.0)  # type: ignore[method-assign]
 
 
 @mutant
@@ -282,7 +282,7 @@ def suspects_run_twice() -> None:
 
     def twice(self: Any, lost: Any) -> None:
         suspect(self, lost)
-        self._again.extend(lost)
+        self._to_rerun.extend(lost)
 
     parallel.ParallelLoop._suspect = twice  # type: ignore[method-assign]
 
@@ -296,7 +296,7 @@ def suspects_are_forgotten_between_sessions() -> None:
 @mutant
 def a_cancelled_trial_is_guilty() -> None:
     """WORKERS: what was cancelled from outside counts as a death."""
-    parallel.ParallelLoop._lose = parallel.ParallelLoop._blame  # type: ignore[method-assign]
+    parallel.ParallelLoop._rerun_cancelled = parallel.ParallelLoop._charge_death  # type: ignore[method-assign]
 
 
 @mutant
@@ -305,12 +305,12 @@ def workers_that_die_together_are_all_guilty() -> None:
 
     def blame_each(self: Any, alone: Any) -> None:
         for started in alone:
-            self._blame(started)
+            self._charge_death(started)
 
-    parallel.ParallelLoop._break_apart = blame_each  # type: ignore[method-assign]
+    parallel.ParallelLoop._handle_single_death = blame_each  # type: ignore[method-assign]
 
 
 @mutant
 def missing_trials_do_not_wait() -> None:
     """HOLES: with trials in flight the algorithm is asked for new ones at once."""
-    missing_trials.MissingTrials.complete = property(lambda self: True)  # type: ignore[method-assign, assignment]
+    missing_trials.MissingTrials.complete = property(lambda self: True, lambda self, value: None)  # type: ignore[assignment]

@@ -17,7 +17,7 @@ from colab_drive_tuner.search.spec.points import point_document
 from colab_drive_tuner.search.spec.settings import stored_state
 from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream, decode_generator
 from colab_drive_tuner.search.trial_documents import OPEN, insertion_index
-from colab_drive_tuner.search.trials.stored import StoredTrials
+from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 
 
 class MissingCall(NamedTuple):
@@ -71,11 +71,11 @@ class MissingTrials:
         self, trials: StoredTrials, algo: Callable[..., list[TrialDocument]], domain: Any
     ) -> None:
         self._trials, self._algo, self._domain = trials, algo, domain
-        self._hopeless: set[int] = set()
+        self._skipped: set[int] = set()
         self.complete = False
         """Whether nothing is missing; this process records its own calls, so it stays true."""
 
-    def put_back_next(self) -> int:
+    def restore_next(self) -> int:
         """Insert the trials of the first missing call, if all before them have ended.
 
         The algorithm sees the trials before them, as it did then. Call this whenever the queue is
@@ -88,24 +88,24 @@ class MissingTrials:
             return 0
         documents = self._trials._dynamic_trials
         for call in missing_calls(self._trials.log.k_of):
-            if call.k in self._hopeless:
+            if call.k in self._skipped:
                 continue
             if not call.tids:
-                self._give_up(call, "the numbers of its trials cannot be determined")
+                self._skip(call, "the numbers of its trials cannot be determined")
                 continue
             at = insertion_index(call.tids[0], documents)
             if any(doc["state"] in OPEN for doc in documents[:at]):
                 return 0
             suggested = self._suggest(call, documents[:at])
             if [doc["tid"] for doc in suggested] != list(call.tids):
-                self._give_up(call, "the algorithm now suggests other trials")
+                self._skip(call, "the algorithm now suggests other trials")
                 continue
             self._trials.notify(
                 f"Trial {', '.join(map(str, call.tids))} of search {self._trials.name!r} is "
                 f"not recorded, although later ones are: it runs now, with the parameters that the "
                 f"algorithm suggested then."
             )
-            self._trials.put_back(suggested, call.k)
+            self._trials.insert_missing(suggested, call.k)
             return len(suggested)
         self.complete = True
         return 0
@@ -120,8 +120,8 @@ class MissingTrials:
         _, seed = SeedStream(decode_generator(stored), call.k).draw()
         return list(self._algo(list(call.tids), self._domain, seen, seed))
 
-    def _give_up(self, call: MissingCall, why: str) -> None:
-        self._hopeless.add(call.k)
+    def _skip(self, call: MissingCall, why: str) -> None:
+        self._skipped.add(call.k)
         self._trials.notify(
             f"The suggestions of call {call.k} of the algorithm are not recorded in search "
             f"{self._trials.name!r}, and {why}. The search continues without them: its results "

@@ -19,7 +19,7 @@ from colab_drive_tuner.search.executors import failures
 from colab_drive_tuner.search.executors.dispatcher import Completion, Dispatcher, Submission
 from colab_drive_tuner.search.executors.worker import Outcome, TaskStatus, failed_outcome
 from colab_drive_tuner.search.executors.worker_deaths import Death, LostTrials
-from colab_drive_tuner.search.loop.inline import Loop, Started, log
+from colab_drive_tuner.search.loop.sequential import Loop, Started, log
 from colab_drive_tuner.search.spec.settings import SUSPECTS, stored_suspects
 from colab_drive_tuner.search.trial_documents import (
     ERROR,
@@ -57,7 +57,7 @@ class OutcomeLoop(Loop):
         self._dispatcher, self._max_attempts = dispatcher, max_attempts
         self._owner = f"{dispatcher.engine.name} of {self._owner}"
         self._started: dict[Submission, Started] = {}
-        self._again: deque[Started] = deque()
+        self._to_rerun: deque[Started] = deque()
         """Lost trials, waiting to run again."""
         settings = self._trials.log.settings
         self._losses = LostTrials(
@@ -67,10 +67,10 @@ class OutcomeLoop(Loop):
             self._suspect_last_attempts()
         self._cancelled = -math.inf
         self._failure: BaseException | None = None
-        self._why, self._ending = "", False
-        self._told: set[str] = set()
+        self._stop_reason, self._interrupted = "", False
+        self._notified: set[str] = set()
         losses = map(countable_loss, self._trials._dynamic_trials)
-        self._best = sorted(loss for loss in losses if loss is not None)
+        self._best_losses = sorted(loss for loss in losses if loss is not None)
 
     def _suspect_last_attempts(self) -> None:
         """Run trials on their last attempt alone, so that only the guilty one reaches the limit."""
@@ -80,108 +80,109 @@ class OutcomeLoop(Loop):
 
     # -- ends
 
-    def _settle(self, completions: list[Completion]) -> None:
+    def _handle_completions(self, completions: list[Completion]) -> None:
         """Handle completions; a failure is raised only after all of them are handled."""
         broken, alone = list[Started](), list[Started]()
         for completion in completions:
             started = self._started.pop(completion.submission)
             if completion.outcome is not None:
-                self._end(started, completion.outcome)
+                self._handle_outcome(started, completion.outcome)
             elif completion.death is None:
                 name, tid = self._trials.name, started.document["tid"]
-                self._fail(
-                    failures.engine_failed(self._dispatcher.engine, name, tid, completion.error)
-                )
+                engine = self._dispatcher.engine
+                self._fail(failures.engine_failed(engine, name, tid, completion.error))
             elif completion.death == Death.CANCELLED or self._is_restarting:
-                self._lose(started)
+                self._rerun_cancelled(started)
             elif completion.death == Death.ONE_TRIAL:
                 alone.append(started)
             else:
                 broken.append(started)
         if broken:
-            self._break(broken + alone)
+            self._handle_broken_pool(broken + alone)
         elif alone:
-            self._break_apart(alone)
+            self._handle_single_death(alone)
 
-    def _end(self, started: Started, outcome: Outcome) -> None:
+    def _handle_outcome(self, started: Started, outcome: Outcome) -> None:
         document, tid = started.document, started.document["tid"]
         document["owner"] = outcome.worker or document["owner"]
         started = replace(started, began=time.monotonic() - outcome.seconds)
         if outcome.backed_up and not self._dispatcher.engine.in_process:
             started = replace(started, artifacts=self._trials.backups.adopt(tid, started.artifacts))
         for notice in outcome.notices:
-            self._tell_once(notice)
+            self._notify_once(notice)
         if outcome.status == TaskStatus.DONE:
-            self._done(started, outcome)
+            self._handle_result(started, outcome)
         elif outcome.status == TaskStatus.RAISED:
-            self._raised(started, outcome)
+            self._handle_error(started, outcome)
         elif outcome.status == TaskStatus.TIMED_OUT:
             limit = f"{self._dispatcher.timeout:g}"
             reason = f"timed out: it ran for more than trial_timeout={limit} seconds"
-            self._close(started, TrialEnd.DONE, {"status": "fail", "reason": reason})
+            self._record_end(started, TrialEnd.DONE, {"status": "fail", "reason": reason})
         elif outcome.status == TaskStatus.INTERRUPTED:
-            self._ending = True  # the next run resumes the trial
+            self._interrupted = True  # the next run resumes the trial
         else:
             self._fail(failures.objective_not_loaded(outcome))
 
-    def _done(self, started: Started, outcome: Outcome) -> None:
+    def _handle_result(self, started: Started, outcome: Outcome) -> None:
         tid, parts = started.document["tid"], outcome.parts
         assert parts is not None  # noqa: S101 - set if done
         try:
             for name, value in outcome.attachments.items():
                 self._trials.attachments[name] = value
             result = self._trials.models.keep(parts, tid)
-            taken = capture(plain_result(result))
+            captured = capture(plain_result(result))
         except SearchTakenOverError:
             raise
         except Exception as error:  # noqa: BLE001 - a result that is not plain data is an error of the trial
-            self._raised(started, failed_outcome(TaskStatus.RAISED, error))
+            self._handle_error(started, failed_outcome(TaskStatus.RAISED, error))
             return
         if parts.curves:
             started.document["misc"]["history"] = parts.curves
-        self._close(started, TrialEnd.DONE, result, taken)
+        self._record_end(started, TrialEnd.DONE, result, captured)
 
-    def _raised(self, started: Started, outcome: Outcome) -> None:
+    def _handle_error(self, started: Started, outcome: Outcome) -> None:
         document, error = started.document, outcome.error
         if error is not None and not isinstance(error, Exception):
-            self._fail(error)  # a KeyboardInterrupt, say: the trial has not ended
+            self._fail(error)  # such as a KeyboardInterrupt: the trial has not ended
             return
         how = TrialEnd.CAUGHT if self._spec.catch_eval_exceptions else TrialEnd.RAISED
         document["misc"]["error"] = outcome.error_type, outcome.error_text
         document["misc"]["traceback"] = outcome.traceback
-        self._close(started, how)
+        self._record_end(started, how)
         if how == TrialEnd.CAUGHT:
             log.error("Trial %s raised: %s", document["tid"], outcome.error_text)
             return
         self._fail(failures.objective_raised(outcome))
 
-    def _close(
+    def _record_end(
         self,
         started: Started,
         how: TrialEnd,
         result: dict[str, Any] | None = None,
-        taken: Captured | None = None,
+        captured: Captured | None = None,
     ) -> None:
         """Record the end of a trial, and judge whether the search ends.
 
-        `taken` is the snapshot of the result, if one has been taken already.
+        `captured` is the snapshot of the result, if one has been taken already.
         """
         document = started.document
         document |= {"state": ERROR} if result is None else {"state": FINISHED, "result": result}
-        self._tell(started, how, taken)
+        self._tell(started, how, captured)
         if (loss := countable_loss(document)) is not None:
-            bisect.insort(self._best, loss)
-            del self._best[max(1, self._trials.keep_models) :]
+            bisect.insort(self._best_losses, loss)
+            del self._best_losses[max(1, self._trials.keep_models) :]
         self._losses.end(document["tid"])
         self._save()
-        if how != TrialEnd.RAISED and self._counts.next_queued is None and not self._why:
-            self._why, settings = self._stopping.judge(self._seen(document), self._counts)
+        if how != TrialEnd.RAISED and self._counts.next_queued is None and not self._stop_reason:
+            self._stop_reason, settings = self._stopping.judge(
+                self._ended_trials(document), self._counts
+            )
             self._trials.log.set(settings)
 
-    def _seen(self, newest: TrialDocument) -> hyperopt.Trials:
+    def _ended_trials(self, newest: TrialDocument) -> hyperopt.Trials:
         """Return the trials for the early-stop function: only ended ones, the newest last."""
         trials = self._trials
-        if not (self._started and self._stopping.asks):
+        if not self._started or self._spec.early_stop_fn is None:
             return trials
         seen = hyperopt.Trials(trials._exp_key, refresh=False)
         ended = (one for one in trials._dynamic_trials if one["state"] not in OPEN)
@@ -200,15 +201,15 @@ class OutcomeLoop(Loop):
         """Whether trials were just cancelled: a restarting cluster also kills workers."""
         return time.monotonic() - self._cancelled < RESTART_SECONDS
 
-    def _break_apart(self, alone: list[Started]) -> None:
+    def _handle_single_death(self, alone: list[Started]) -> None:
         """Handle the death of a worker with one trial; suspect the trial if others die with it."""
         for completion in self._completions_within(TOGETHER_SECONDS):
             if completion.death in (None, Death.CANCELLED):
-                self._settle([completion])
+                self._handle_completions([completion])
             else:
                 alone.append(self._started.pop(completion.submission))
         if len(alone) == 1:
-            self._blame(alone[0])
+            self._charge_death(alone[0])
         else:
             self._suspect(alone)
 
@@ -222,27 +223,27 @@ class OutcomeLoop(Loop):
         """Rerun each of these trials alone: at most one of them killed the workers."""
         for started in lost:
             self._losses.suspect(started.document["tid"])
-            self._again.append(started)
+            self._to_rerun.append(started)
         self._trials.notify(
             f"Workers died while {named(lost)} of search {self._trials.name!r} ran; they "
             "run again one at a time, and only a trial that kills its worker then is charged with "
             "an attempt."
         )
 
-    def _break(self, broken: list[Started]) -> None:
+    def _handle_broken_pool(self, broken: list[Started]) -> None:
         """Handle a broken pool: collect its trials, one of which may be to blame."""
         pool = self._dispatcher.engine.death_breaks_pool
         for completion in self._completions_within(BREAK_SECONDS if pool else 0.0):
             started = self._started.pop(completion.submission)
             if completion.outcome is not None:
-                self._end(started, completion.outcome)
+                self._handle_outcome(started, completion.outcome)
             else:
                 broken.append(started)
         if pool:
             broken += self._started.values()
             self._started.clear()
         if len(broken) == 1 and (pool or not self._started):
-            self._blame(broken[0])
+            self._charge_death(broken[0])
         else:
             self._suspect(broken)
         if self._dispatcher.engine.restartable:
@@ -255,26 +256,25 @@ class OutcomeLoop(Loop):
             given_up = all(one.document["state"] == FINISHED for one in broken)
             self._fail(failures.pool_broke(engine, name, named(broken), given_up=given_up))
 
-    def _blame(self, started: Started) -> None:
+    def _charge_death(self, started: Started) -> None:
         """Charge a worker's death to this trial alone; give the trial up, or rerun it alone."""
         tid, inherited = started.document["tid"], self._trials.log.inherited
         attempts = self._losses.blame(tid, inherited, self._progress(started))
-        goes_on = (
-            self._dispatcher.engine.restartable or not self._dispatcher.engine.death_breaks_pool
-        )
+        engine = self._dispatcher.engine
+        continues = engine.restartable or not engine.death_breaks_pool
         if attempts >= self._max_attempts:
             reason = give_up_reason(attempts, "worker", "runtime")
-            self._close(started, TrialEnd.GIVEN_UP, given_up_result(reason))
-            if goes_on:  # otherwise the error that ends the run says so
+            self._record_end(started, TrialEnd.GIVEN_UP, given_up_result(reason))
+            if continues:  # otherwise the error that ends the run says so
                 self._trials.notify(given_up_message(self._trials.name, tid, reason))
             return
-        if goes_on:
+        if continues:
             self._trials.notify(
                 f"A worker died while trial {tid} of search {self._trials.name!r} ran; it runs "
                 f"again, alone (attempt {attempts + 1} of {self._max_attempts})."
             )
         self._losses.suspect(tid)
-        self._again.append(started)
+        self._to_rerun.append(started)
 
     def _progress(self, started: Started) -> int:
         """Return how far the trial's backups got, as left by its worker."""
@@ -285,17 +285,17 @@ class OutcomeLoop(Loop):
         self._trials.backups.forget(adopted)
         return far
 
-    def _lose(self, started: Started) -> None:
+    def _rerun_cancelled(self, started: Started) -> None:
         """Rerun a trial that was cancelled from outside."""
         tid, engine = started.document["tid"], self._dispatcher.engine
         self._cancelled = time.monotonic()
-        self._again.append(started)
+        self._to_rerun.append(started)
         if self._losses.cancel(tid) >= MOST_LOST:
             self._fail(failures.cancelled_repeatedly(engine, self._trials.name, tid, MOST_LOST))
 
-    def _tell_once(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+    def _notify_once(self, text: str) -> None:
+        if text not in self._notified:
+            self._notified.add(text)
             self._trials.notify(text)
 
 

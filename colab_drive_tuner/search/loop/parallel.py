@@ -19,8 +19,8 @@ from colab_drive_tuner.search.executors import failures
 from colab_drive_tuner.search.executors.dispatcher import Completion, Dispatcher, Submission
 from colab_drive_tuner.search.executors.worker import Task, TaskStatus
 from colab_drive_tuner.search.executors.worker_deaths import Death, classify_death
-from colab_drive_tuner.search.loop.inline import Display, Started
 from colab_drive_tuner.search.loop.outcomes import OutcomeLoop, numbers_of
+from colab_drive_tuner.search.loop.sequential import Display, Started
 from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.training.memory import PacedCollections
@@ -56,48 +56,54 @@ class ParallelLoop(OutcomeLoop):
                 self._run(show)
             except BaseException as error:  # an interrupt ends the workers, too
                 self._on_stop()
-                self._leave(patience=0.0 if isinstance(error, SearchTakenOverError) else None)
+                lost = isinstance(error, SearchTakenOverError)
+                self._stop_trials(0.0 if lost else LEAVE_SECONDS)
                 raise
         self._trials.refresh()
-        return self._why
+        return self._stop_reason
 
     def _run(self, show: Callable[[str], None]) -> None:
         if self._counts.next_queued is None:
-            self._why = self._stopped(self._stopping.judge_interrupted_round)
+            self._stop_reason = self._stopped(self._stopping.judge_interrupted_round)
         while True:
-            while self._failure is None and self._launch():
+            while self._failure is None and self._submit_next():
                 pass
             if self._failure is None and not self._started and not self._is_stuck():
                 return
             if self._failure is None:
-                self._settle(self._dispatcher.wait(TICK_SECONDS))
+                self._handle_completions(self._dispatcher.wait(TICK_SECONDS))
             if self._failure is not None:
                 raise self._failure
             self._check()
             self._collections.tick()
-            show(self._why)
+            show(self._stop_reason)
 
     def _is_stuck(self) -> bool:
         """Whether trials wait to run while every worker is occupied by a hanging trial."""
-        if not self._dispatcher.all_unresponsive or self._ending or self._stopping.deadline_near:
+        if self._is_ending or not self._dispatcher.all_unresponsive:
             return False
-        return bool(self._again) or (not self._why and self._is_left())
+        return bool(self._to_rerun) or (not self._stop_reason and self._has_work())
+
+    @property
+    def _is_ending(self) -> bool:
+        """Whether no further trial may start because of an interrupt or the deadline."""
+        return self._interrupted or self._stopping.deadline_near
 
     # -- submit
 
-    def _launch(self) -> bool:
+    def _submit_next(self) -> bool:
         """Submit the next trial; return False if none may start now."""
         in_flight = self._dispatcher.in_flight
-        if self._dispatcher.free_slots <= 0 or self._ending or self._stopping.deadline_near:
+        if self._is_ending or self._dispatcher.free_slots <= 0:
             return False
         if self._losses.any_alone(one.task.attempt.tid for one in in_flight):
             return False
-        if self._again:
-            if in_flight and self._losses.runs_alone(self._again[0].document["tid"]):
+        if self._to_rerun:
+            if in_flight and self._losses.runs_alone(self._to_rerun[0].document["tid"]):
                 return False
-            self._submit_again(self._again.popleft())
+            self._submit_again(self._to_rerun.popleft())
             return True
-        document = None if self._why else self._next(in_flight)
+        document = None if self._stop_reason else self._next(in_flight)
         if document is None or (in_flight and self._losses.runs_alone(document["tid"])):
             return False
         self._submit(self._start(document, durable=True))
@@ -106,14 +112,14 @@ class ParallelLoop(OutcomeLoop):
     def _next(self, in_flight: list[Submission]) -> TrialDocument | None:
         """Return the next document to run, from the queue or from the algorithm."""
         queued = self._counts.next_queued
-        if queued is not None or self._unasked <= 0 or self._stopping.timed_out:
+        if queued is not None or self._remaining <= 0 or self._stopping.timed_out:
             return queued
         # A missing trial is suggested from the results of all trials before it.
         if not self._missing.complete and in_flight:
             return None
-        self._put_back_missing()
+        self._restore_missing()
         if self._counts.queued == 0 and not self._ask():
-            self._unasked = 0
+            self._remaining = 0
         return self._counts.next_queued
 
     def _submit(self, started: Started) -> None:
@@ -139,7 +145,9 @@ class ParallelLoop(OutcomeLoop):
             self._dispatcher.submit(submission)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything: see worker_deaths.py
             if classify_death(error):  # the trial has not begun, so it is not charged
-                self._settle([Completion(submission, death=Death.CANCELLED, error=error)])
+                self._handle_completions(
+                    [Completion(submission, death=Death.CANCELLED, error=error)]
+                )
             else:
                 del self._started[submission]
                 self._fail(
@@ -160,7 +168,7 @@ class ParallelLoop(OutcomeLoop):
         keep = self._trials.keep_models
         if keep == 0:
             return -math.inf
-        return self._best[keep - 1] if len(self._best) >= keep else math.inf
+        return self._best_losses[keep - 1] if len(self._best_losses) >= keep else math.inf
 
     # -- checks while trials run
 
@@ -179,30 +187,25 @@ class ParallelLoop(OutcomeLoop):
         if absent >= GONE_SECONDS:
             raise failures.no_workers(engine, name, GONE_SECONDS / 60)
         if absent >= ABSENT_SECONDS:
-            self._tell_once(
+            self._notify_once(
                 f"{engine.name} has no workers: {len(self._started)} trials of search {name!r} "
                 f"wait for one. The run ends if none comes within {GONE_SECONDS / 60:.0f} minutes."
             )
 
     # -- stop
 
-    def _leave(self, patience: float | None) -> None:
-        """Record trials that end within a bounded time; notify the user of the others."""
-        left = [*self._again, *(self._started.pop(one) for one in self._dispatcher.cancel())]
+    def _stop_trials(self, patience: float) -> None:
+        """Record trials that end within `patience` seconds; notify the user of the others."""
+        left = [*self._to_rerun, *(self._started.pop(one) for one in self._dispatcher.cancel())]
         ended: list[Any] = []
         # A second interrupt ends the wait; in a search that was taken over nothing can be recorded.
         with suppress(KeyboardInterrupt, SearchTakenOverError):
-            for completion in self._completions_within(
-                LEAVE_SECONDS if patience is None else patience
-            ):
-                started = self._started.pop(completion.submission)
-                if (
-                    completion.outcome is None
-                    or completion.outcome.status == TaskStatus.INTERRUPTED
-                ):
+            for completion in self._completions_within(patience):
+                started, outcome = self._started.pop(completion.submission), completion.outcome
+                if outcome is None or outcome.status == TaskStatus.INTERRUPTED:
                     left.append(started)
                     continue
-                self._end(started, completion.outcome)
+                self._handle_outcome(started, outcome)
                 running = started.document["state"] == RUNNING
                 (left if running else ended).append(started)
         running = bool(self._started)
@@ -212,9 +215,8 @@ class ParallelLoop(OutcomeLoop):
         if not left and not ended:
             return
         parts = [f"{numbers_of(ended)} ended and recorded"] if ended else []
-        parts += (
-            [f"{numbers_of(left)} stopped: run again when the search is resumed"] if left else []
-        )
+        if left:
+            parts.append(f"{numbers_of(left)} stopped: run again when the search is resumed")
         if running and not self._dispatcher.engine.restartable:
             parts.append("some may continue in their workers, unrecorded, until they end")
         self._trials.notify(

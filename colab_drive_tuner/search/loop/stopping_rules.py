@@ -1,7 +1,7 @@
-"""Rules that end a run before all its trials are there: time, loss threshold, early stopping.
+"""Rules that end a run before all its trials: time, loss threshold, early stopping.
 
-A run that the threshold or the early-stop function ends has ended the search: its record says why,
-and the same call returns at once. A call with another rule, or for more trials, goes on.
+The loss threshold and the early-stop function end the search as well: the reason is recorded, and
+the same call returns at once. A call with another rule, or for more trials, continues the search.
 """
 
 import time
@@ -17,37 +17,35 @@ from colab_drive_tuner.search.trials.counts import TrialCounts
 
 
 class StoppingRules:
-    """The rules of one run, applied.
+    """Applies the stopping rules of one run.
 
-    `settings` are those of the search when the run began, with the state of its early-stop
-    function; `notify` is called with what the user must know.
+    Args:
+        spec: The request, with the rules.
+        settings: The settings of the search at the start of the run, which include the state of
+            its early-stop function.
+        notify: Called with each message for the user.
     """
 
     def __init__(
         self, spec: SearchSpec, settings: Mapping[str, Any], notify: Callable[[str], None]
     ) -> None:
-        self._rules, self._notify = spec, notify
+        self._spec, self._notify = spec, notify
         self._ends = None if spec.timeout is None else time.monotonic() + spec.timeout
         self._deadline, self._longest = spec.deadline, 0.0
-        self._went_on = settings.get(STOPPED) is not None
-        self._by, _ = spec.early_stop_text  # by what it is: what it holds it may have changed
+        self._continued = settings.get(STOPPED) is not None
+        self._by, _ = spec.early_stop_text  # not by its state, which calls may have changed
         state = stored_early_stop(settings)
         known = state if state and state["by"] == self._by else None
         self._arguments: Any = known["arguments"] if known else []
         self._judged: int | None = known["ended"] if known else None
-        """How many trials had ended when the early-stop function was last asked."""
+        """How many trials had ended when the early-stop function was last called."""
         self._recordable = True
-
-    @property
-    def asks(self) -> bool:
-        """Whether an early-stop function looks at the trials after each round."""
-        return self._rules.early_stop_fn is not None
 
     # -- time
 
     @property
     def timed_out(self) -> bool:
-        """Whether the timeout is over, or no further trial would end before the deadline."""
+        """Whether the timeout has passed, or another trial would end after the deadline."""
         over = self._ends is not None and time.monotonic() >= self._ends
         return over or self.deadline_near
 
@@ -57,9 +55,9 @@ class StoppingRules:
         return self._deadline is not None and time.monotonic() + self._longest >= self._deadline
 
     def trial_took(self, seconds: float, *, resumable: bool) -> None:
-        """Leave as much time before the deadline as a trial took that cannot be resumed.
+        """Reserve the run time of a trial that cannot be resumed before the deadline.
 
-        One that is backed up stops itself at an epoch's end.
+        A trial with backups is not counted, since it stops by itself at the end of an epoch.
         """
         if not resumable:
             self._longest = max(self._longest, seconds)
@@ -67,43 +65,43 @@ class StoppingRules:
     # -- the end of the search
 
     def judge(self, trials: Any, counts: TrialCounts) -> tuple[str, dict[str, Any]]:
-        """After a round: why the search ends ("": it goes on), and the settings that say so."""
+        """Judge after a round; return why the search ends, or "", and the settings to record."""
         why, settings = self._reached(counts), {}
-        if self._rules.early_stop_fn is not None:
-            stop, self._arguments = self._rules.early_stop_fn(trials, *self._arguments)
+        if self._spec.early_stop_fn is not None:
+            stop, self._arguments = self._spec.early_stop_fn(trials, *self._arguments)
             if stop:
-                why = f"early_stop_fn {self._rules.early_stop_name}"
+                why = f"early_stop_fn {self._spec.early_stop_name}"
             settings = self._state(counts)
-        return why, settings | (self._rules.setting(why) if why else {})
+        return why, settings | (self._spec.setting(why) if why else {})
 
     def judge_interrupted_round(
         self, trials: Any, counts: TrialCounts
     ) -> tuple[str, dict[str, Any]]:
-        """Before the first round: judge the trials that ended when the session before could not."""
-        if self._judged is None and not self._reached(counts):
-            # So that a session which ends before its first judgement is seen to have left it out.
-            return "", self._state(counts) if self._rules.early_stop_fn is not None else {}
+        """Judge, before the first round, trials that an earlier session ended without judging."""
+        reached = self._reached(counts)
+        if self._judged is None and not reached:
+            # Shows a later session that this one ended before its first judgement, if it does.
+            return "", self._state(counts) if self._spec.early_stop_fn is not None else {}
         lost = self._judged is not None and self._judged < counts.ended
-        if self._went_on or not (lost or self._reached(counts)):
+        if self._continued or not (lost or reached):
             return "", {}
-        if lost:
-            return self.judge(trials, counts)
-        why = self._reached(counts)
-        return why, self._rules.setting(why)
+        return self.judge(trials, counts) if lost else (reached, self._spec.setting(reached))
 
     def _reached(self, counts: TrialCounts) -> str:
-        best, threshold = counts.best, self._rules.loss_threshold
+        best, threshold = counts.best, self._spec.loss_threshold
         if threshold is None or best is None or best >= threshold:
             return ""
         return f"loss {best:.6g} < {threshold:.6g}"
 
     def _state(self, counts: TrialCounts) -> dict[str, Any]:
-        """The early-stop function's state as a setting; nothing where it is no plain data."""
+        """Return the early-stop function's state as a setting; empty if it is not plain data."""
         try:
             arguments = encode(self._arguments, where="the state of early_stop_fn")
         except NotPlainDataError as error:
             if self._recordable:
-                self._notify(f"{error} When the search is resumed, early_stop_fn begins afresh.")
+                self._notify(
+                    f"{error} When the search is resumed, early_stop_fn starts from scratch."
+                )
             self._recordable = False
             return {}
         return {EARLY_STOP: {"by": self._by, "arguments": arguments, "ended": counts.ended}}

@@ -1,1 +1,1 @@
-"""The request for a search: arguments, objective, space, seeds, fingerprints kept of them."""
+"""The request for a search: its arguments, objective, space and seeds, and their fingerprints."""

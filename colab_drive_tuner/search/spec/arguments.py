@@ -1,4 +1,4 @@
-"""Checks of a search's arguments: what cannot be used is refused, by name, before any writing."""
+"""Validation of a search's arguments, before anything is written."""
 
 import math
 import operator
@@ -19,7 +19,7 @@ _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9
 
 
 def whole_number(name: str, value: Any, *, least: int, most: int = sys.maxsize) -> int:
-    """The integer that `value` is, numpy's included; raises `UsageError` where it is none."""
+    """Return `value`, which may be numpy's, as an int; raise `UsageError` if it is out of range."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -32,9 +32,9 @@ def whole_number(name: str, value: Any, *, least: int, most: int = sys.maxsize) 
 
 
 def parse_duration(duration: float | str | timedelta | None) -> float | None:
-    """Seconds in "11h30m", "90s", 3600 or a timedelta; None stays None.
+    """Return the seconds in "11h30m", "90s", 3600 or a timedelta; None for None.
 
-    Raises `UsageError` for what is no time, or none to speak of.
+    Raises `UsageError` for anything else, and unless the duration is positive and finite.
     """
     if duration is None:
         return None
@@ -53,7 +53,7 @@ def parse_duration(duration: float | str | timedelta | None) -> float | None:
 
 
 def find_algorithm(algo: str | Callable[..., Any]) -> Callable[..., Any]:
-    """The suggest function that `algo` names or is."""
+    """Return the suggest function that `algo` names or is."""
     if callable(algo):
         return algo
     if algo not in ALGORITHMS:
@@ -66,9 +66,9 @@ def find_algorithm(algo: str | Callable[..., Any]) -> Callable[..., Any]:
 
 
 def real_number(name: str, value: Any) -> float | None:
-    """The float that `value` is, a Decimal's or Fraction's too; None stays None.
+    """Return `value`, which may be a Decimal or Fraction, as a float; None for None.
 
-    Raises `UsageError` for NaN, with which nothing can be compared, and for what is no number.
+    Raises `UsageError` for NaN, which cannot be compared, and for values that are not numbers.
     """
     if value is None:
         return None
@@ -82,7 +82,7 @@ def real_number(name: str, value: Any) -> float | None:
 
 
 def check_space(space: Any) -> None:
-    """Raise `UsageError` where hyperopt could not draw from the space."""
+    """Raise `UsageError` if hyperopt cannot draw from the space."""
     from hyperopt.base import Domain, DuplicateLabel
     from hyperopt.pyll import as_apply, dfs
 

@@ -1,8 +1,8 @@
-"""Fingerprints that tell whether a resumed search is the same: space, model, data and algorithm.
+"""Fingerprints of space, model, data and algorithm, compared when a search is resumed.
 
-Another space makes the stored trials meaningless to the algorithm, so it is refused. A changed
-model or changed data may be meant (a typo in a print, a longer training set) and is warned of; so
-is another algorithm, which goes on from the trials that are there.
+A changed space is refused, since the algorithm cannot learn from the stored trials. A changed model
+or changed data may be intended (a typo in a print, a longer training set) and causes a warning; so
+does another algorithm, which continues from the stored trials.
 """
 
 import difflib
@@ -21,19 +21,19 @@ from colab_drive_tuner.templates import read_source
 from colab_drive_tuner.templates.free_names import global_names
 
 MOST_BYTES = 32_768
-"""A longer source is not kept: then it is only said that it has changed."""
+"""A longer source is not stored; a warning then says only that it has changed."""
 _MOST_LINES = 2_000
-"""As many are compared; the time that takes grows with their square."""
+"""Most lines that are compared; the time grows with their square."""
 _SHOWN_LINES = 12
 _SHOWN_WIDTH = 120
 _NUMBERS_AND_TEXTS = (bool, int, float, str, type(None))
 
 
 def describe_space(space: Any) -> str:
-    """The space as text: a line for each hyperparameter, sorted, then how they are put together.
+    """Describe the space: a sorted line per hyperparameter, then the expression they are in.
 
-    The same for the same space in every process. An option that cannot be told from others of its
-    type is described by that (see `describe_value`).
+    The text is the same for the same space in every process. An option that cannot be distinguished
+    from others of its type is described by its type (see `describe_value`).
     """
     from hyperopt.pyll import as_apply, dfs
 
@@ -61,9 +61,9 @@ def _text(node: Any) -> str:
 
 
 def space_difference(stored: str, given: str) -> str:
-    """What differs between two descriptions, line by line: `- ` was, `+ ` is.
+    """Return the lines that differ between two descriptions: `- ` stored, `+ ` given.
 
-    Of a long line it is the part in which it differs from the other one of its label.
+    A long line is cut to the part that differs from the other line of the same label.
     """
     before, after = stored.split("\n"), given.split("\n")
     same = set(before) & set(after)
@@ -81,12 +81,12 @@ def space_difference(stored: str, given: str) -> str:
 
 
 def _label(line: str) -> str:
-    """What tells a line from the others: the parameter, or that it is the last one."""
+    """Return the label of a line: its parameter, or "=" for the last line."""
     return "=" if line.startswith("= ") else line.partition(": ")[0] + ":"
 
 
 def _excerpt(line: str, start: int) -> str:
-    """At most some 300 characters of a line, from where it gets interesting."""
+    """Return at most about 300 characters of a line, beginning at `start`."""
     if len(line) <= 300:
         return line
     head = "" if start == 0 else f"{_label(line)} ... "
@@ -94,10 +94,10 @@ def _excerpt(line: str, start: int) -> str:
 
 
 def describe_source(function: Callable[..., Any]) -> str:
-    """What a function's text says, without comments and layout.
+    """Return the function's source, normalized: comments and layout removed.
 
-    Of a lambda it is the lambda alone, not the call that it stands in. Where the text is not at
-    hand it is, in angle brackets, the names that the function uses.
+    For a lambda it is the lambda alone, without the surrounding call. Without source, it is the
+    names that the function uses, in angle brackets.
     """
     function = inspect.unwrap(function)
     while isinstance(function, functools.partial | MethodType):
@@ -107,19 +107,19 @@ def describe_source(function: Callable[..., Any]) -> str:
     try:
         return read_source(function).expression
     except TemplateError:
-        # Interpreters differ in bytecode: names say enough for a warning.
+        # Bytecode differs between interpreters; names suffice for a warning.
         return f"<{function.__code__.co_names}, {function.__code__.co_varnames}>"
 
 
 def digest(source: str) -> str:
-    """The fingerprint of a source."""
+    """Return the fingerprint of a source."""
     return hashlib.sha256(source.encode()).hexdigest()[:32]
 
 
 def pack_source(source: str) -> bytes | None:
-    """The source, compressed; None where it is too long to be kept, or no source but names.
+    """Compress the source; return None if it is too long, or if it is only a list of names.
 
-    A claim is written at each start, so only what is short is kept.
+    The source is part of a claim, which each run writes, so it must be short.
     """
     encoded = source.encode()
     if source.startswith("<") or len(encoded) > MOST_BYTES or source.count("\n") >= _MOST_LINES:
@@ -128,28 +128,28 @@ def pack_source(source: str) -> bytes | None:
 
 
 def unpack_source(packed: object, fingerprint: str) -> str | None:
-    """The source of that fingerprint; None where none is kept, or it is another one.
+    """Return the stored source if it has this fingerprint, else None.
 
-    It comes from a store that others may write to, so it is bounded.
+    The store is untrusted, so the size is bounded.
     """
     if not isinstance(packed, bytes):
         return None
     try:
         source = zlib.decompressobj().decompress(packed, MOST_BYTES).decode()
     except (zlib.error, UnicodeDecodeError):
-        return None  # nothing depends on it but how much a warning can say
+        return None  # only the detail of a warning depends on it
     return source if digest(source) == fingerprint else None
 
 
 def source_difference(before: str, now: str) -> str:
-    """The changed lines with one line around them: `- ` was, `+ ` is; at most some twelve.
+    """Return about twelve changed lines with one line of context: `- ` before, `+ ` now.
 
-    Empty where there is nothing to be compared line by line.
+    Empty if the sources cannot be compared line by line.
     """
     one, other = before.split("\n"), now.split("\n")
     if now.startswith("<") or max(len(one), len(other)) > _MOST_LINES:
         return ""
-    # Without the head. Numbers of lines would be those of the text without comments and layout.
+    # Line numbers would refer to the normalized source, so they are dropped, as is the header.
     changes = [
         "..." if line.startswith("@@") else f"{line[0]} {line[1:]}"
         for line in list(difflib.unified_diff(one, other, lineterm="", n=1))[3:]
@@ -164,14 +164,14 @@ def source_difference(before: str, now: str) -> str:
 
 
 def describe_data(names: Iterable[str], values: Iterable[Any]) -> str:
-    """The shapes and types of the data, by parameter."""
+    """Describe the data by parameter: shapes and types."""
     return ", ".join(f"{name}: {_shape(value)}" for name, value in zip(names, values, strict=False))
 
 
 def _shape(value: Any) -> str:
     shape = getattr(value, "shape", None)
     if isinstance(shape, Iterable):
-        # Drawn from one description of the array, whatever library made it.
+        # The description is the same for arrays of any library.
         return f"{tuple(shape)} {getattr(value, 'dtype', '')}".rstrip()
     if isinstance(value, list | tuple | dict | set | str | bytes):
         return f"{type(value).__name__} of {len(value)}"
@@ -179,7 +179,7 @@ def _shape(value: Any) -> str:
 
 
 def describe_algorithm(algo: Any) -> str:
-    """A name for a suggest function: `tpe`, `tpe(n_startup_jobs=5)`, `module.function`."""
+    """Return a name for a suggest function: `tpe`, `tpe(n_startup_jobs=5)`, `module.function`."""
     if isinstance(algo, functools.partial):
         given = [describe_value(value) for value in algo.args]
         given += [
@@ -194,28 +194,28 @@ def describe_algorithm(algo: Any) -> str:
 
 
 def describe_rule(rule: Callable[..., Any]) -> tuple[str, str]:
-    """An early-stop function as text: what it is, with its source; and what it holds or reads.
+    """Describe an early-stop function: its identity with its source, and its state.
 
-    So it is another one where a number in it is another, be that in its text, an argument, an
-    attribute of its object or a global name. What it holds and reads its calls may change.
+    A different number in its source, an argument, an attribute of its object or a global name makes
+    it a different function. Its calls may change the state: the attributes and globals.
     """
     called: Any = rule
     while isinstance(called, functools.partial):
         called = called.func
     owner = getattr(called, "__self__", None)
-    if not isinstance(called, FunctionType | MethodType):  # an object that is called, or its class
+    if not isinstance(called, FunctionType | MethodType):  # a callable object, or its class
         owner, called = called, type(called).__call__
     state = object.__getstate__(owner)
-    if isinstance(owner, type):  # what Python itself notes in a class differs from run to run
+    if isinstance(owner, type):  # dunder attributes differ from run to run
         state = {name: part for name, part in vars(owner).items() if not name.startswith("__")}
     return (
         f"{describe_value(rule)}, source {digest(describe_source(called))}",
-        f"{describe_value(state)}, {describe_value(_read(called))}",
+        f"{describe_value(state)}, {describe_value(_globals_read(called))}",
     )
 
 
-def _read(function: Any) -> dict[str, Any]:
-    """The numbers and texts that a function reads as global names."""
+def _globals_read(function: Any) -> dict[str, Any]:
+    """Return the globals that a function reads whose values are numbers or texts."""
     function = inspect.unwrap(getattr(function, "__func__", function))
     if not isinstance(function, FunctionType):
         return {}

@@ -1,7 +1,7 @@
-"""Detection of Keras in an objective: in its code, and in what it calls in the user's own files.
+"""Detection of Keras in an objective: in its code, and in the user's code that it calls.
 
-Keras is seeded at the start of a trial, so an objective that imports it only while it runs needs it
-imported before; one that does not use it shall not wait for TensorFlow.
+Keras is seeded at the start of a trial, so it must be imported before an objective that imports it
+while it runs. An objective that does not use Keras must not wait for TensorFlow.
 """
 
 import re
@@ -22,18 +22,18 @@ _KERAS_IN_TEXT = re.compile(r"\b(tf_?)?keras|\btensorflow")
 
 
 def load_keras_for(objective: Any) -> bool:
-    """Whether the objective uses Keras and it can be imported; then it is imported."""
+    """Import Keras if the objective uses it; return whether it was imported."""
     if not uses_keras(objective):
         return False
     try:
         import_module("keras")
-    except ImportError:  # the objective itself will say so, if it comes to that line
+    except ImportError:  # the objective raises the error itself, if it reaches that line
         return False
     return True
 
 
 def uses_keras(objective: Any) -> bool:
-    """Whether Keras or TensorFlow is named by the objective, or by a function that it reaches."""
+    """Whether the objective, or a function that it may call, names Keras or TensorFlow."""
     waiting, seen = [objective], set()
     while waiting:
         value = waiting.pop()
@@ -51,7 +51,7 @@ def uses_keras(objective: Any) -> bool:
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    """Names and modules that a function and those inside it read, and texts that may be such."""
+    """Yield the names in a function and its nested functions, and texts that may be names."""
     yield from code.co_names
     yield from (text for text in code.co_consts if isinstance(text, str) and len(text) < 100)
     for nested in nested_code_objects(code):
@@ -61,14 +61,14 @@ def _names(code: CodeType) -> Iterator[str]:
 def _names_keras(name: str) -> bool:
     if _KERAS.fullmatch(name):
         return True
-    # A module that the function imports while it runs, and nobody has before.
+    # A module that is not imported yet: the function imports it while it runs.
     root = name.partition(".")[0]
     return root.isidentifier() and root not in sys.modules and _file_names_keras(root)
 
 
 @cache
 def _file_names_keras(module: str) -> bool:
-    """Whether a file of the user's that would be imported under this name uses Keras."""
+    """Whether the module's file is the user's own and uses Keras."""
     found = PathFinder.find_spec(module)
     if found is None or found.origin is None or not is_users_file(found.origin):
         return False
@@ -79,7 +79,7 @@ def _file_names_keras(module: str) -> bool:
 
 
 def _reached(function: FunctionType, names: set[str]) -> Iterator[Any]:
-    """What a function may call: its globals, its closure, what it wraps, members of modules."""
+    """Yield what a function may call: globals, closure, wrapped function, members of modules."""
     for name in names & function.__globals__.keys():
         value = function.__globals__[name]
         if isinstance(value, ModuleType):
@@ -93,7 +93,7 @@ def _reached(function: FunctionType, names: set[str]) -> Iterator[Any]:
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """The functions of what is no function itself, where the user wrote them."""
+    """Yield the functions of a method, partial, class or object, if the user wrote it."""
     if isinstance(value, MethodType):
         yield from (value.__func__, value.__self__)
     elif isinstance(value, partial):
@@ -110,7 +110,7 @@ def _parts(value: Any) -> Iterator[Any]:
 
 @cache
 def is_users_file(file: str | None) -> bool:
-    """Whether a file is neither Python's own, nor an installed package's, nor this package's."""
+    """Whether a file belongs neither to Python, nor to an installed package, nor to this one."""
     if file is None:
         return False
     kinds = ("stdlib", "platstdlib", "purelib", "platlib")

@@ -1,9 +1,9 @@
-"""Points of a search space: which parameters one needs, what each may be, and what it leaves out.
+"""Points of a search space: validation, and completion with inactive parameters.
 
-A parameter of a branch that a point does not choose is inactive. hyperopt's algorithms record it
-without a value, and TPE and annealing fail with a `KeyError` on a trial that does not name it; so a
-point that is given by hand is completed before it becomes a trial, and refused where hyperopt would
-fail on it later or learn from a value that no trial used.
+A parameter of an option that a point does not choose is inactive. hyperopt's algorithms record it
+without a value, and TPE and annealing fail with a `KeyError` on a trial that does not name it. A
+point given by the user is therefore completed before it becomes a trial, and refused if hyperopt
+would fail on it later, or learn from a value that no trial used.
 """
 
 import math
@@ -25,7 +25,7 @@ from colab_drive_tuner.search.trial_documents import name_all_parameters
 _INDICES = ("randint", "categorical")
 """Distributions of integers: of `hp.randint`, and of the index of an option."""
 _ROUNDING = 1e-9
-"""How far beyond a bound a value may be, as a part of the bound: 1e-5 is not exp(log(1e-5))."""
+"""Relative tolerance beyond a bound, because exp(log(1e-5)) is not 1e-5."""
 
 
 class ParameterSpace:
@@ -45,9 +45,9 @@ class ParameterSpace:
         }
 
     def complete(self, point: Mapping[str, Any], what: str) -> dict[str, list[Any]]:
-        """The point as hyperopt's documents have it: [value] by label, [] where it is inactive.
+        """Return the point as in hyperopt's documents: [value] by label, or [] if inactive.
 
-        Raises `UsageError`, which begins with `what`, where hyperopt could not go on from it.
+        Raises `UsageError`, which begins with `what`, if the point is not valid in the space.
         """
         if unknown := point.keys() - self.labels:
             has = ", ".join(sorted(map(str, self.labels)))
@@ -55,8 +55,7 @@ class ParameterSpace:
                 f"{what} names {', '.join(sorted(map(str, unknown)))}, which the space does not "
                 f"have; it has {has}."
             )
-        values: dict[Any, Any] = {}
-        self._visit(self._expression, point, values, set(), what)
+        values = self._used_values(point, what)
         for label in point:
             if self._parameters[label] not in values:
                 raise UsageError(
@@ -69,20 +68,19 @@ class ParameterSpace:
         }
 
     def check_runnable(self, point: Mapping[str, Any], what: str) -> None:
-        """Raise `UsageError` where hyperopt could not evaluate the point, whatever its numbers."""
+        """Raise `UsageError` if hyperopt cannot evaluate the point; ranges are not checked."""
         self.check_indices(point, what)
-        self._visit(self._expression, point, {}, set(), what, ranges=False)
+        self._used_values(point, what, ranges=False)
 
     def check_indices(self, point: Mapping[str, Any], what: str) -> None:
-        """Raise `UsageError` where a value is not an index of the options that a parameter has."""
+        """Raise `UsageError` if a value is not a valid index of a parameter's options."""
         for label, arguments in self._options.items():
             if label in point:
-                name = self._parameters[label].arg["obj"].name
-                self._checked(label, point[label], name, arguments, what)
+                self._checked(label, point[label], arguments, what)
 
     @cached_property
     def _options(self) -> dict[str, dict[str, Any]]:
-        """The arguments of each distribution of indices that depends on no other parameter."""
+        """Arguments of each distribution of indices that does not depend on other parameters."""
         distributions = {label: node.arg["obj"] for label, node in self._parameters.items()}
         return {
             label: _evaluated(distribution, {})
@@ -91,51 +89,49 @@ class ParameterSpace:
             and not any(node.name == "hyperopt_param" for node in dfs(distribution))
         }
 
-    def _visit(
-        self,
-        node: Any,
-        point: Mapping[str, Any],
-        values: dict[Any, Any],
-        seen: set[Any],
-        what: str,
-        *,
-        ranges: bool = True,
-    ) -> None:
-        """Collect the values of the parameters that this part of the space uses."""
-        if node in seen or isinstance(node, Literal):
-            return
-        seen.add(node)
-        if node.name == "switch":
-            index = node.pos_args[0]
-            self._visit(index, point, values, seen, what, ranges=ranges)
-            chosen = rec_eval(index, memo=values)
-            option = node.pos_args[int(chosen) + 1]
-            self._visit(option, point, values, seen, what, ranges=ranges)
-        elif node.name == "hyperopt_param":
-            label, distribution = node.arg["label"].obj, node.arg["obj"]
-            self._visit(distribution, point, values, seen, what, ranges=ranges)
-            if label not in point:
-                raise UsageError(
-                    f"{what} lacks {label!r}, which the options that it chooses use: give a value."
-                )
-            values[node] = point[label]
-            if ranges or distribution.name in _INDICES:
-                arguments, name = _evaluated(distribution, values), distribution.name
-                values[node] = self._checked(label, point[label], name, arguments, what)
-        else:
-            for part in node.inputs():
-                self._visit(part, point, values, seen, what, ranges=ranges)
+    def _used_values(
+        self, point: Mapping[str, Any], what: str, *, ranges: bool = True
+    ) -> dict[Any, Any]:
+        """Return the values of the parameters that the point uses, by their node."""
+        values: dict[Any, Any] = {}
+        seen = set()
 
-    def _checked(
-        self, label: str, value: Any, name: str, arguments: Mapping[str, Any], what: str
-    ) -> Any:
-        """The value, as hyperopt takes it; raises `UsageError` where the parameter cannot be it."""
+        def visit(node: Any) -> None:
+            if node in seen or isinstance(node, Literal):
+                return
+            seen.add(node)
+            if node.name == "switch":
+                index = node.pos_args[0]
+                visit(index)
+                visit(node.pos_args[int(rec_eval(index, memo=values)) + 1])
+            elif node.name == "hyperopt_param":
+                label, distribution = node.arg["label"].obj, node.arg["obj"]
+                visit(distribution)
+                if label not in point:
+                    raise UsageError(
+                        f"{what} lacks {label!r}, which the options that it chooses use: give a "
+                        "value."
+                    )
+                values[node] = point[label]
+                if ranges or distribution.name in _INDICES:
+                    arguments = _evaluated(distribution, values)
+                    values[node] = self._checked(label, point[label], arguments, what)
+            else:
+                for part in node.inputs():
+                    visit(part)
+
+        visit(self._expression)
+        return values
+
+    def _checked(self, label: str, value: Any, arguments: Mapping[str, Any], what: str) -> Any:
+        """Return the value as hyperopt takes it; raise `UsageError` if it is not possible."""
         number = finite_number(value)
         if number is None:
             raise UsageError(
                 f"{what} gives {plain(value)!r:.40} for {label}, which is not a finite number: "
                 "a choice is given by its index."
             )
+        name = self._parameters[label].arg["obj"].name
         least, most = _bounds(name, arguments)
         index = name in _INDICES
         whole = index or (label in self._truncated and arguments.get("q", 0.5) % 1 == 0)
@@ -144,18 +140,18 @@ class ParameterSpace:
         )
         if not within or (name == "lognormal" and number == 0):
             raise UsageError(
-                f"{what} gives {plain(value)!r:.40} for {label}, {_said(name, least, most)}."
+                f"{what} gives {plain(value)!r:.40} for {label}, {_range_text(name, least, most)}."
             )
         if whole and not number.is_integer():
             raise UsageError(
                 f"{what} gives {plain(value)!r:.40} for {label}, which is a whole number."
             )
-        # As the index of an option hyperopt takes no float, not even a whole one.
+        # hyperopt does not accept a float as the index of an option, not even a whole one.
         return int(number) if index and isinstance(value, float | np.floating) else value
 
 
 def _evaluated(distribution: Any, values: Mapping[Any, Any]) -> dict[str, Any]:
-    """The arguments of a distribution by name; they may depend on other parameters."""
+    """Return a distribution's arguments by name, which may depend on other parameters."""
     return {
         name: rec_eval(part, memo=values)
         for name, part in distribution.arg.items()
@@ -164,7 +160,7 @@ def _evaluated(distribution: Any, values: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _is_truncated(parameter: Any, nodes: Sequence[Any]) -> bool:
-    """Whether all that the space sees of a parameter is its integral part, as of `uniformint`."""
+    """Whether the space uses only the integral part of a parameter, as in `uniformint`."""
     users = [node for node in nodes if parameter in node.inputs()]
     return bool(users) and all(
         user.name == "int" or (user.name == "float" and _is_truncated(user, nodes))
@@ -173,7 +169,7 @@ def _is_truncated(parameter: Any, nodes: Sequence[Any]) -> bool:
 
 
 def finite_number(value: Any) -> float | None:
-    """The value as a float, where it is a number that hyperopt can calculate with; else None."""
+    """Return the value as a float if hyperopt can calculate with it, else None."""
     if isinstance(value, bool | np.longdouble) or not isinstance(
         value, int | float | np.integer | np.floating
     ):
@@ -186,7 +182,7 @@ def finite_number(value: Any) -> float | None:
 
 
 def _bounds(name: str, arguments: Mapping[str, Any]) -> tuple[float, float]:
-    """The least and the most that a distribution can give."""
+    """Return the bounds of a distribution."""
     low, high = arguments.get("low"), arguments.get("high")
     if name == "randint":
         return (0, arguments["low"] - 1) if high is None else (arguments["low"], high - 1)
@@ -203,7 +199,7 @@ def _bounds(name: str, arguments: Mapping[str, Any]) -> tuple[float, float]:
     return float(ends.min()), float(ends.max())
 
 
-def _said(name: str, least: float, most: float) -> str:
+def _range_text(name: str, least: float, most: float) -> str:
     if name in _INDICES:
         return f"which is an integer from {least} to {most}"
     if "lognormal" in name:
@@ -212,7 +208,7 @@ def _said(name: str, least: float, most: float) -> str:
 
 
 def check_points(points: Any, space: Any) -> list[dict[str, list[Any]]]:
-    """The points of `points_to_evaluate=`, each completed; raises `UsageError`, which names one."""
+    """Return the completed points of `points_to_evaluate=`; raise `UsageError` for a wrong one."""
     if points is None:
         return []
     if not isinstance(points, Sequence) or not all(isinstance(point, Mapping) for point in points):
@@ -228,7 +224,7 @@ def check_points(points: Any, space: Any) -> list[dict[str, list[Any]]]:
 
 
 def point_document(tid: int, values: Mapping[str, list[Any]]) -> TrialDocument:
-    """The trial document of a point that `check_points` has completed."""
+    """Return a trial document of a point that `check_points` has completed."""
     document: TrialDocument = generate_trial(tid, {})
     document["misc"]["vals"] = {label: list(given) for label, given in values.items()}
     document["misc"]["idxs"] = {label: [tid for _ in given] for label, given in values.items()}
@@ -243,13 +239,12 @@ def check_documents(
     search: str,
     learns: bool,
 ) -> None:
-    """Raise `UsageError` where trials cannot be run, or learnt from.
+    """Raise `UsageError` if trials cannot run, or if the algorithm cannot learn from them.
 
-    Those that no algorithm suggested are held to the same as `points_to_evaluate`, as long as they
-    are to be run. Whatever else is recorded (anybody who may edit the search's folder can say that
-    an algorithm suggested it) must be what hyperopt can evaluate. Of trials that have ended only
-    what TPE cannot count is refused: an index that no option has, and, where the algorithm
-    `learns`, an id that is no number.
+    Unfinished trials that were not suggested are checked like `points_to_evaluate`. Unfinished
+    trials recorded as suggested, which anybody with write access to the search can claim, must be
+    ones that hyperopt can evaluate. Ended trials are refused only for what TPE cannot count: an
+    index without an option and, if the algorithm `learns`, an id that is not a number.
     """
     parameters = ParameterSpace(space)
     for document in documents:
@@ -258,7 +253,7 @@ def check_documents(
         what = f"Trial {tid!r:.40} of search {search!r}, which {how},"
         if learns and isinstance(tid, str):
             raise UsageError(
-                f"{what} bears no number, so the algorithm cannot learn from it: pass algo='rand', "
+                f"{what} has no number, so the algorithm cannot learn from it: pass algo='rand', "
                 f"or restart=True to begin again."
             )
         point = {label: given[0] for label, given in document["misc"]["vals"].items() if given}
@@ -271,16 +266,16 @@ def check_documents(
                 parameters.complete(point, what)
             except UsageError as error:
                 raise UsageError(
-                    f"{error} The search cannot run with it: put it right in a search of another "
+                    f"{error} The search cannot run with it: correct it in a search of another "
                     f"name, or begin this one again with restart=True."
                 ) from None
 
 
 def complete_imported(documents: list[TrialDocument], source: str) -> None:
-    """Complete the trials of a pickle as far as can be told without the space.
+    """Complete the trials of a pickle as far as possible without the space.
 
-    Each names the parameters that any of them names. Raises `UsageError` where one that is to be
-    run has a value that no parameter can be.
+    Each trial gets the parameters that any of them names. Raises `UsageError` if an unfinished
+    trial has a value that no parameter can have.
     """
     for document in documents:
         if document["state"] not in (JOB_STATE_NEW, JOB_STATE_RUNNING):

@@ -1,4 +1,4 @@
-"""Settings that a search was created with, compared with those of a caller who resumes it."""
+"""Settings stored with a search: made for a claim, compared on resume, and read."""
 
 import secrets
 from collections.abc import Mapping
@@ -33,9 +33,9 @@ from colab_drive_tuner.text import visible
 from colab_drive_tuner.user_warnings import warn_user
 
 SUSPECTS = "suspects"
-"""The trials that ran when workers died, of which nobody knows which one is to blame."""
-_TOLD = ("max_evals", "algo", "space", "model", "data", "pruner")
-"""What each claim says anew."""
+"""Key of the trials that were running when workers died, any of which may be to blame."""
+_CLAIMED = ("max_evals", "algo", "space", "model", "data", "pruner")
+"""Settings that every claim contains."""
 _WARNED = {
     "model": "The source of the model or objective function",
     "data": "The shape or type of the data",
@@ -46,26 +46,26 @@ _WARNED = {
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What a caller says of the search; None: nothing."""
+    """Settings given by the caller; None where not given."""
 
     seed: int | None = None
     rstate: Any = None
-    """What `hyperopt.fmin` was given; counts only when a search is created without a seed."""
+    """The argument of `hyperopt.fmin`; used only when a search is created without a seed."""
     max_evals: int | None = None
     algo: str | None = None
     space: str | None = None
-    """As `describe_space` has it."""
+    """The space, as `describe_space` returns it."""
     source: str | None = None
-    """The text of the model or objective function, as `describe_source` has it."""
+    """The source of the model or objective function, as `describe_source` returns it."""
     data: str | None = None
     pruner: str | None = None
-    """What judges trials that report values by themselves."""
+    """The pruner of trials that report their own values."""
     skipped: int = 0
-    """How many draws of the seed another search has used, whose trials this one begins with."""
+    """How many seeds were drawn by the search whose trials this one begins with."""
     seeded: bool = True
-    """Whether a stream of seeds is needed now: a search may begin with documents alone."""
+    """Whether seeds are needed now; a search may begin with inserted documents."""
     runs: bool = True
-    """Whether trials are to be run; else a search that was stopped stays so."""
+    """Whether trials will run; otherwise a stopped search stays stopped."""
 
     @property
     def model(self) -> str | None:
@@ -73,25 +73,25 @@ class SearchSettings:
         return None if self.source is None else digest(self.source)
 
     def claim(self, name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings as a claim says them, given those that are stored.
+        """Return the settings of a claim, given the stored ones.
 
         Raises `SeedChangedError` and `SpaceChangedError`.
         """
         self.check(name, stored)
-        told = {key: getattr(self, key) for key in _TOLD}
+        given = {key: getattr(self, key) for key in _CLAIMED}
         if self.source is not None and stored.get("model") != self.model:
-            told["source"] = pack_source(self.source)
-        said = {key: value for key, value in told.items() if value is not None}
+            given["source"] = pack_source(self.source)
+        claimed = {key: value for key, value in given.items() if value is not None}
         if stored.get(STOPPED) is not None and self.runs:
-            said[STOPPED] = None
+            claimed[STOPPED] = None
         if stored.get(RESTARTED) and self.runs:
-            said[RESTARTED] = False
+            claimed[RESTARTED] = False
         if self.seeded and "rstate" not in stored:
-            said |= self._beginning()
-        return said
+            claimed |= self._initial_state()
+        return claimed
 
     def check(self, name: str, stored: Mapping[str, Any]) -> None:
-        """Raise where the stored search is another one than the caller means."""
+        """Raise if the stored search was created with another seed or space."""
         if self.seed is not None and "rstate" in stored:
             same = stored.get("seed") == self.seed or (
                 stored["rstate"] == encode_generator(generator_of(self.seed))
@@ -113,7 +113,7 @@ class SearchSettings:
             )
 
     def warn_of_changes(self, name: str, stored: Mapping[str, Any]) -> None:
-        """Warn where model, data or algorithm differ from when the search last ran."""
+        """Warn if model, data, algorithm or pruner have changed since the search last ran."""
         for key, what in _WARNED.items():
             was, now = stored.get(key), getattr(self, key)
             if was is None or now is None or was == now:
@@ -133,7 +133,7 @@ class SearchSettings:
         changes = source_difference(before, self.source or "") if before is not None else ""
         return f" (- before, + now):\n{changes}\nEarlier" if changes else ": earlier"
 
-    def _beginning(self) -> dict[str, Any]:
+    def _initial_state(self) -> dict[str, Any]:
         if self.seed is None and self.rstate is not None:
             return {"rstate": encode_generator(generator_of(self.rstate))}
         seed = secrets.randbits(32) if self.seed is None else self.seed
@@ -142,14 +142,8 @@ class SearchSettings:
         return {"seed": seed, "rstate": encode_generator(generator)}
 
 
-def stored_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Why the search was stopped, by which rules, at which target; None: it was not."""
-    stop: dict[str, Any] | None = settings.get(STOPPED)
-    return stop
-
-
 def stored_early_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The state of the early-stop function, whose it is, and after how many trials; or None."""
+    """Return the early-stop function's arguments, its description, and its trial count; or None."""
     state: dict[str, Any] | None = settings.get(EARLY_STOP)
     if state is None:
         return None
@@ -162,13 +156,13 @@ def stored_early_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def stored_generator(settings: Mapping[str, Any]) -> np.random.Generator | None:
-    """The random state that the search began with; None where none is stored yet."""
+    """Return the initial random generator of the search; None if none is stored yet."""
     frozen = settings.get("rstate")
     return None if frozen is None else decode_generator(frozen)
 
 
 def unusable_settings(settings: Mapping[str, Any]) -> dict[str, SearchDamagedError]:
-    """The errors of the settings that no run could go on with, by key."""
+    """Return, by key, the errors of settings that no run could use."""
     found = {}
     for key, read in (("rstate", stored_generator), (EARLY_STOP, stored_early_stop)):
         try:
@@ -179,19 +173,19 @@ def unusable_settings(settings: Mapping[str, Any]) -> dict[str, SearchDamagedErr
 
 
 def require_usable(settings: Mapping[str, Any]) -> None:
-    """Raise `SearchDamagedError` for the first setting that no run could go on with."""
+    """Raise `SearchDamagedError` for the first setting that no run could use."""
     for error in unusable_settings(settings).values():
         raise error
 
 
 def stored_suspects(settings: Mapping[str, Any]) -> list[int]:
-    """The trials that run alone, since one of them may kill workers."""
+    """Return the trials that run alone because one of them may kill workers."""
     suspects = settings.get(SUSPECTS)
     return [tid for tid in suspects if type(tid) is int] if isinstance(suspects, list) else []
 
 
 def stored_state(name: str, stored: Mapping[str, Any]) -> bytes:
-    """The stored initial state of the seeds."""
+    """Return the stored initial state of the seeds."""
     frozen = stored.get("rstate")
     if not isinstance(frozen, bytes):
         raise SearchDamagedError(

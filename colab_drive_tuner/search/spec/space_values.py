@@ -1,4 +1,4 @@
-"""Values of a search space at a trial's point, by path: what the objective gets."""
+"""Values that the objective receives for a trial's point, by their path in the space."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -8,21 +8,21 @@ from typing import Any
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 
 Path = tuple[str, ...]
-"""The keys that lead to a value of a space or result."""
+"""Keys that lead to a value in a space or result."""
 
 
 def plain(value: Any) -> Any:
-    """A number of numpy's as one of Python's, so that a column has one type."""
+    """Convert numpy's numbers to Python's, so that a column has one type."""
     return value.item() if getattr(value, "shape", None) == () else value
 
 
 def point_of(document: TrialDocument) -> dict[str, Any]:
-    """The sampled values by label, without those that the trial does not have."""
+    """Return the sampled values by label, without inactive parameters."""
     return {label: vals[0] for label, vals in document["misc"]["vals"].items() if len(vals)}
 
 
 def missing_labels(space: Any, point: Mapping[str, Any]) -> set[str]:
-    """The parameters that the space asks for, after the point's choices, and the point lacks."""
+    """Return the parameters that the point lacks, given the options that it chooses."""
     from hyperopt.pyll import as_apply
 
     missing, waiting = set(), [as_apply(space)]
@@ -46,10 +46,9 @@ def missing_labels(space: Any, point: Mapping[str, Any]) -> set[str]:
 def parameter_values(
     node: Any, point: Mapping[str, Any] | None, path: Path
 ) -> Iterator[tuple[Path, Any]]:
-    """Each value of a point by its path, as the objective gets it.
+    """Yield the path and value of each part of a point, as the objective receives it.
 
-    With a None of a point: all paths, and the types that a value there may have, where the space
-    says so.
+    Without a point (None), yield all paths and the types of their values, as far as known.
     """
     if members := _members(node):
         for key, part in members:
@@ -72,13 +71,13 @@ def parameter_values(
     elif not missing_labels(node, point):
         try:
             value = plain(evaluate_space(node, point))
-        except Exception:  # noqa: BLE001 - a function of people's own: the trial failed of it, too
+        except Exception:  # noqa: BLE001 - a user's function in the space; the trial failed with it, too
             return
         yield leaf, value
 
 
 def _types(node: Any) -> set[type]:
-    """The types of the values that a part of a space can have; empty where that is not known."""
+    """Return the possible types of a part of a space; empty if unknown."""
     if not hasattr(node, "pos_args"):
         return {type(plain(node))}
     if node.name == "literal":
@@ -98,7 +97,7 @@ def _types(node: Any) -> set[type]:
 
 
 def evaluate_space(node: Any, point: Mapping[str, Any]) -> Any:
-    """What the objective gets for a part of a space; the common kinds without hyperopt's graph."""
+    """Evaluate a part of a space; common kinds without hyperopt's graph, which is slow."""
     if node is None or isinstance(node, bool | int | float | str):
         return node
     if _is(node, "hyperopt_param"):
@@ -112,11 +111,11 @@ def evaluate_space(node: Any, point: Mapping[str, Any]) -> Any:
         return float(made) if node.name == "float" else int(made)
     from hyperopt import space_eval
 
-    return space_eval([node], dict(point))[0]  # in a list, since it takes no bare literal
+    return space_eval([node], dict(point))[0]  # in a list, since it does not accept a bare literal
 
 
 def _members(node: Any) -> list[tuple[str, Any]]:
-    """The parts of a dict, or of a list that holds parameters, by key or by label."""
+    """Return the parts of a dict, or of a list with parameters, by key or label."""
     if isinstance(node, dict):
         return [(str(key), part) for key, part in node.items()]
     if _is(node, "dict") and not node.pos_args:
@@ -144,12 +143,12 @@ def _has_parameters(node: Any) -> bool:
 
 
 def _label_of(parameter: Any) -> Any:
-    """The label of a parameter; hyperopt's own `arg` binds all arguments each time."""
+    """Return a parameter's label, without the slow `arg`, which binds all arguments each time."""
     return (parameter.pos_args[0] if parameter.pos_args else parameter.arg["label"]).obj
 
 
 def _label(node: Any) -> str | None:
-    """The label of a parameter, of what is made of one parameter alone, or of a choice."""
+    """Return the label of a parameter, a choice, or an expression of one parameter."""
     if _is(node, "hyperopt_param"):
         return str(_label_of(node))
     if _is(node, "switch"):
@@ -161,7 +160,7 @@ def _label(node: Any) -> str | None:
 
 
 def _chosen(node: Any, point: Mapping[str, Any]) -> Any:
-    """The option that a point chooses; None where it has no valid index."""
+    """Return the option that a point chooses; None without a valid index."""
     index = point.get(_label(node) or "")
     options = node.pos_args[1:]
     if not isinstance(index, Real) or not math.isfinite(index):

@@ -1,8 +1,8 @@
-"""The stream of seeds that makes a resumed search the uninterrupted one.
+"""Seeds of the algorithm's calls: a resumed search draws the same ones as an uninterrupted one.
 
-Plain `hyperopt.fmin` hands the k-th call of the algorithm the k-th draw of
-`rstate.integers(2**31 - 1)`, and stores the rstate nowhere. Here the initial state is stored with
-the search, and a session that takes over after k calls passes over the first k draws.
+Plain `hyperopt.fmin` gives the k-th call of the algorithm the k-th draw of
+`rstate.integers(2**31 - 1)`, and does not store the rstate. Here the initial state is stored with
+the search, and a session that continues after k calls skips the first k draws.
 """
 
 import hashlib
@@ -16,10 +16,11 @@ from colab_drive_tuner.training.backup.supported_types import BIT_GENERATORS, ch
 
 
 def generator_of(rstate: Any) -> np.random.Generator:
-    """The Generator that stands for what a caller passed as `rstate` or `seed`.
+    """Return the Generator for a caller's `rstate` or `seed`.
 
-    A Generator is itself. A RandomState (hyperas passes one, though hyperopt cannot use it) becomes
-    a Generator over a copy of its bits, so equal ones give equal searches. An integer is a seed.
+    A Generator is returned unchanged. A RandomState (hyperas passes one, although hyperopt cannot
+    use it) becomes a Generator with a copy of its state, so equal ones give equal searches. An
+    integer is a seed.
     """
     if isinstance(rstate, np.random.Generator):
         return rstate
@@ -37,14 +38,14 @@ def generator_of(rstate: Any) -> np.random.Generator:
 
 
 def encode_generator(generator: np.random.Generator) -> bytes:
-    """The generator's present state, as encoded plain data."""
+    """Encode the generator's current state."""
     return encode(dict(generator.bit_generator.state))
 
 
-def decode_generator(frozen: bytes) -> np.random.Generator:
-    """The generator of a stored state; raises `SearchDamagedError` if it is none."""
+def decode_generator(encoded: bytes) -> np.random.Generator:
+    """Return the generator of a stored state; raise `SearchDamagedError` if it is not valid."""
     try:
-        state = decode(frozen)
+        state = decode(encoded)
         bits = BIT_GENERATORS[state["bit_generator"]]()
         check_state(state)
         bits.state = state
@@ -54,7 +55,7 @@ def decode_generator(frozen: bytes) -> np.random.Generator:
 
 
 def refuse_stored(what: str, error: Exception) -> NoReturn:
-    """Raise the error of a stored value that no run can go on with; `repair` leaves it out."""
+    """Raise the error of a stored value that no run can use; `repair` omits the value."""
     reason = SearchDamagedError(f"The stored {what} cannot be used: {error!r:.200}.")
     raise SearchDamagedError(
         f"{reason} Run `colab-drive-tuner repair` with the search's name, or pass restart=True to "
@@ -62,17 +63,17 @@ def refuse_stored(what: str, error: Exception) -> NoReturn:
     ) from reason
 
 
-def training_seed_of(frozen: bytes) -> int:
-    """The search's training seed, 0 <= s < 2**32: a function of the initial state alone."""
-    return int.from_bytes(hashlib.blake2b(frozen, digest_size=4).digest(), "big")
+def training_seed_of(encoded: bytes) -> int:
+    """Return the search's training seed, 0 <= s < 2**32, from the initial state alone."""
+    return int.from_bytes(hashlib.blake2b(encoded, digest_size=4).digest(), "big")
 
 
 class SeedStream:
-    """The seeds of the algorithm's calls: the k-th one is the k-th draw of the initial generator.
+    """The seeds of the algorithm's calls: the k-th seed is the k-th draw of the generator.
 
     Args:
-        generator: In the initial state; the caller's own one moves on as plain fmin would move it.
-        k: How many draws an earlier session has used: they are passed over.
+        generator: A generator in the initial state. The caller's own one advances as in plain fmin.
+        k: How many draws earlier sessions have used; they are skipped.
     """
 
     def __init__(self, generator: np.random.Generator, k: int = 0) -> None:
@@ -81,6 +82,6 @@ class SeedStream:
             self.draw()
 
     def draw(self) -> tuple[int, Any]:
-        """The index of the next draw, and the seed."""
+        """Return the index of the next draw, and the seed."""
         self._k += 1
         return self._k - 1, self._generator.integers(2**31 - 1)

@@ -1,8 +1,8 @@
-"""Any Python value as text: the same text for the same value, in every process.
+"""Text descriptions of Python values: the same text for the same value in every process.
 
-`repr` is not that: it holds addresses, and the order of sets, which differs between processes. So a
-value is taken apart, into what it would be made of again. What is not told by a value (an object
-that neither shows nor compares one, a generator, a lock) is described by its type, and says so.
+`repr` contains addresses and the order of sets, which differ between processes. A value is
+therefore described by the parts from which it could be rebuilt. A value without comparable content
+(an object without `__repr__` and `__eq__`, an iterator, a lock) is described by its type only.
 """
 
 import copyreg
@@ -21,42 +21,42 @@ from colab_drive_tuner.templates import read_source
 from colab_drive_tuner.text import visible
 
 _DEEPEST = 50
-"""Levels of a value that are looked at."""
+"""Most levels of nesting that are described."""
 _LONGEST = 2000
-"""Characters or bytes that are shown whole; of more there is a beginning, and a digest."""
+"""Most characters of a text; a longer one is replaced by its beginning and a digest."""
 _ROWS = 1 << 18
-"""Elements of an array that are hashed at once."""
+"""Elements of an array that are hashed at a time."""
 _DRAWN = 1 << 64
-"""A seed above it was drawn by the operating system, not written by anybody."""
+"""A larger seed comes from the operating system rather than from the user."""
 _PLAIN = (type(None), bool, float, complex, range, type(...), type(NotImplemented))
 _FIXED = (*_PLAIN, int, str, bytes, tuple, frozenset, FunctionType, type)
-"""Types of what a function was made with and cannot change since."""
+"""Types of default and closure values that cannot change."""
 _USED = ("build_config", "build_input_shape", "compile_config", "shared_object_id")
-"""What Keras adds to a configuration once a layer was used."""
+"""Keys that Keras adds to a configuration when a layer is used."""
 
 
 def describe_value(value: Any) -> str:
-    """Text for a value: equal for equal values, in this process and in any other.
+    """Describe a value by a text that is equal for equal values in every process.
 
-    An object that cannot be told from others of its type is `<its type, compared by type only>`.
-    Functions and classes are told by their names, a lambda by its source.
+    An object that cannot be distinguished from others of its type is `<its type, compared by type
+    only>`. Functions and classes are described by their names, lambdas by their source.
     """
     return _Description().of(value)
 
 
 class _Description:
-    """The description of one value, and of what it consists of."""
+    """Describes one value and its parts."""
 
     def __init__(self) -> None:
         self._path: list[Any] = []
-        """The objects that it is in the middle of."""
+        """The objects being described, outermost first."""
         self._cut = 0
-        """How often it met one of those again, or went no deeper."""
+        """Number of references to an outer object, and of parts that were too deep."""
         self._known: dict[int, tuple[Any, str]] = {}
-        """Texts by the id of their object, which is kept, so that no other one gets its id."""
+        """Texts by id; the object is kept alive, so that its id is not reused."""
 
     def of(self, value: Any) -> str:
-        """Text for a part of the value."""
+        """Describe a part of the value."""
         kind = type(value)
         if kind in _PLAIN:
             return repr(value)
@@ -76,8 +76,8 @@ class _Description:
         cut = self._cut
         self._path.append(value)
         try:
-            text = _shortened(self._taken_apart(value))
-        except Exception:  # noqa: BLE001 - code of the value's own may raise anything
+            text = _shortened(self._parts(value))
+        except Exception:  # noqa: BLE001 - the value's own methods may raise anything
             text = type_only(value)
         finally:
             self._path.pop()
@@ -85,7 +85,7 @@ class _Description:
             self._known[id(value)] = value, text
         return text
 
-    def _taken_apart(self, value: Any) -> str:
+    def _parts(self, value: Any) -> str:
         kind = type(value)
         if kind is list:
             return f"[{self._row(value)}]"
@@ -120,7 +120,7 @@ class _Description:
         return ", ".join(map(self.of, values))
 
     def _mapping(self, value: Mapping[Any, Any]) -> str:
-        """Its items; in their order only where that is a part of the value."""
+        """Describe the items, in their order only if it is part of the value."""
         items = [f"{self.of(key)}: {self.of(part)}" for key, part in value.items()]
         text = f"{{{', '.join(items if isinstance(value, OrderedDict) else sorted(items))}}}"
         if type(value) is dict:
@@ -129,7 +129,7 @@ class _Description:
         return f"{_name(type(value))}({'' if factory is None else f'{self.of(factory)}, '}{text})"
 
     def _function(self, value: Any) -> str:
-        """A function or class; one that was made in a function, also with what it was made with."""
+        """Describe a function or class; a nested function also by fixed defaults and closure."""
         owner = getattr(value, "__self__", None)
         if owner is not None and not isinstance(owner, ModuleType):
             return f"{self.of(owner)}.{value.__name__}"
@@ -149,7 +149,7 @@ class _Description:
         return f"{text} with {', '.join(fixed)}" if fixed else text
 
     def _object(self, value: Any) -> str:
-        """By its configuration, where it has one; by its state, where that is its value."""
+        """Describe an object by its configuration, or by its state, or by its type."""
         kind = type(value)
         if callable(getattr(value, "get_config", None)):  # Keras
             return f"{_name(kind)}({self.of(_without_names(value.get_config(), {}))})"
@@ -162,9 +162,9 @@ class _Description:
         return self._state(value)
 
     def _state(self, value: Any) -> str:
-        """What pickle would keep of it."""
+        """Describe what pickle would store of the value."""
         kind = type(value)
-        if kind.__module__ == "itertools":  # is about to lose what pickle needs
+        if kind.__module__ == "itertools":  # its pickle support is deprecated
             return type_only(value)
         reduce = copyreg.dispatch_table.get(kind)
         reduced: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)
@@ -173,7 +173,7 @@ class _Description:
         _make, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
         parts = [self.of(part) for part in arguments if part is not kind]
         if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
-            state = (state[0] or {}) | state[1]  # the second are those of __slots__
+            state = (state[0] or {}) | state[1]  # the second item is the state of __slots__
         if isinstance(state, dict):
             parts += sorted(f"{name}={self.of(part)}" for name, part in state.items())
         elif state is not None:
@@ -184,12 +184,12 @@ class _Description:
 
 
 def type_only(value: Any) -> str:
-    """The description of what cannot be told from others of its type."""
+    """Describe a value that cannot be distinguished from others of its type."""
     return f"<{_name(type(value))}, compared by type only>"
 
 
 def quoted(text: str) -> str:
-    """A text in quotes; unlike its `repr`, the same in every version of Python."""
+    """Quote a text; unlike `repr`, the same in every version of Python."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return _shortened(f"'{visible(escaped)}'")
 
@@ -202,17 +202,17 @@ def _shortened(text: str) -> str:
 
 
 def _name(value: Any) -> str:
-    """The name of a class or function, and of its module."""
+    """Return the qualified name of a class or function with its module."""
     module = getattr(value, "__module__", None)
     name: str = value.__qualname__
     return f"{module}.{name}" if module and module != "builtins" else name
 
 
 def _without_names(part: Any, names: dict[str, str], key: str = "") -> Any:
-    """A configuration of Keras without what differs where the same cell is run again.
+    """Return a Keras configuration without what differs when the same cell is run again.
 
-    That is the names of layers, which are numbered; what is added when a layer is used; and the
-    bytecode of lambdas. What is not set is left out: a newer Keras adds more of it.
+    These are the names of layers, which are numbered, the keys added when a layer is used, and the
+    bytecode of lambdas. None values are omitted, since newer versions of Keras add keys.
     """
     if isinstance(part, dict):
         if part.get("class_name") == "__lambda__":
@@ -230,10 +230,10 @@ def _without_names(part: Any, names: dict[str, str], key: str = "") -> Any:
 
 
 def _array_text(value: Any, describe: Callable[[Any], str]) -> str | None:
-    """Text for an array, a scalar, a dtype or a generator; None for anything else.
+    """Describe an array, a scalar, a dtype or a generator; None for anything else.
 
-    What gives itself as an array (a tensor, a table of pandas) is one. A generator is told by its
-    seed, for its state is meant to change.
+    Values with `__array__` (tensors, pandas tables) are arrays. A generator is described by its
+    seed, since its state is expected to change.
     """
     import numpy as np
 
@@ -259,16 +259,16 @@ def _array_text(value: Any, describe: Callable[[Any], str]) -> str | None:
 
 
 def _array_content(array: Any, describe: Callable[[Any], str]) -> str:
-    """The type and content of an array."""
+    """Describe the type and content of an array."""
     import numpy as np
 
-    if array.dtype.names is not None:  # between its fields there may be bytes without a meaning
+    if array.dtype.names is not None:  # padding between the fields has no meaning
         fields = (f"{name}: {describe(array[name])}" for name in array.dtype.names)
         return f"{{{', '.join(fields)}}}"
     if array.dtype.hasobject or array.dtype.kind == "T":
         return f"objects, {describe(array.tolist())}"
     flat, digest = np.ravel(array), hashlib.sha256()
-    if array.dtype.char in "gG":  # its bytes have some without a meaning, too
+    if array.dtype.char in "gG":  # extended precision has padding bytes, too
         flat = flat.astype(str)
     for start in range(0, flat.size, _ROWS):
         digest.update(flat[start : start + _ROWS].tobytes())

@@ -1,1 +1,1 @@
-"""A search's trials as its store keeps them: documents, attachments, models and backups."""
+"""The trials of a search, recorded in its store: documents, attachments, models and backups."""

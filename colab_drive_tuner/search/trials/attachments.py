@@ -20,7 +20,7 @@ class Attachments(UserDict[str, Any]):
         self._stored: dict[str, bytes | AttachmentFile] = {}
         self._record, self._read = record, read
 
-    def hold(self, stored: Mapping[str, bytes | AttachmentFile]) -> None:
+    def restore(self, stored: Mapping[str, bytes | AttachmentFile]) -> None:
         """Replace the contents by the recorded attachments."""
         self._stored, self.data = dict(stored), dict.fromkeys(stored)
 

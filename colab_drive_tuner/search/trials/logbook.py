@@ -95,16 +95,9 @@ class Logbook(Ownership):
         for document in documents:
             tid = _checked_tid(document)
             self.k_of[tid] = None
-            item = pack_item(
-                ItemKind.END,
-                tid,
-                None,
-                self._encode(tid, document),
-                how=TrialEnd.DONE if document["state"] == FINISHED else TrialEnd.CAUGHT,
-                loss=countable_loss(document),
-                pruned=is_pruned(document),
-            )
-            items.append(item)
+            how = TrialEnd.DONE if document["state"] == FINISHED else TrialEnd.CAUGHT
+            pack = self._end_item(document, tid, how=how)
+            items.append(pack(self._encode(tid, document)))
         self.settings |= settings
         self._append(b"".join(items), durable=True)
 
@@ -121,14 +114,10 @@ class Logbook(Ownership):
         deaths: int = 0,
         durable: bool = False,
     ) -> None:
-        """Record the start of a trial; the first start of a batch names all trials of the batch.
+        """Record the start of a trial; the first start of a `batch` names all trials of the batch.
 
-        Args:
-            document: The trial's document.
-            batch: The documents of all open trials.
-            progress: How far the trial's backups got; see `Backups.progress`.
-            deaths: How many workers of this session died while running the trial.
-            durable: Whether the start is spooled.
+        `deaths` counts the workers of this session that died while running the trial; a `durable`
+        start is spooled.
         """
         deaths += document["tid"] in self.replayed  # no other record names the dead session
         self.require_owner()
@@ -137,9 +126,9 @@ class Logbook(Ownership):
         if len(unnamed) > 1:
             self.queue(map(as_new, unnamed))
         self._named.add(tid)
-        taken = capture(plain_document(document))
-        item = self._start_item(tid, progress, deaths)
-        start = _Start(tid, lambda: item(taken.encode()))
+        captured = capture(plain_document(document))
+        pack = self._naming_item(ItemKind.START, tid, progress=progress, deaths=deaths)
+        start = _Start(tid, lambda: pack(captured.encode()))
         self._append(start, durable=durable)
         self._start = start
         if isinstance(tid, int):
@@ -151,8 +140,8 @@ class Logbook(Ownership):
 
     def note_worker(self, document: TrialDocument, *, progress: int) -> None:
         """Record a trial's start again, now that the worker is known; `progress` is unchanged."""
-        item = self._start_item(document["tid"], progress)
-        self._append(item(encode(plain_document(document))))
+        pack = self._naming_item(ItemKind.START, document["tid"], progress=progress)
+        self._append(pack(encode(plain_document(document))))
 
     def end(
         self,
@@ -163,40 +152,25 @@ class Logbook(Ownership):
         seconds: float = 0.0,
         result: Captured | None = None,
     ) -> None:
-        """Record the end of a trial.
+        """Record the end of a trial that ran for `seconds`.
 
-        Args:
-            document: The trial's document.
-            how: The kind of end.
-            model: Whether the trial returned a model.
-            seconds: How long the trial ran.
-            result: The snapshot of the result, if one has been taken already.
+        `result` is the snapshot of its result, if one has been captured already.
         """
         tid, careful = _checked_tid(document), self._careful_start
         acknowledge = careful is not None and careful.needed(tid)
         if careful is not None:
             careful.trial_took(seconds)
-        taken = capture(
+        captured = capture(
             plain_document(document) if result is None else document | {"result": result}
         )
         pending: tuple[int, ...] = ()
         if self._start is not None and self._start.tid == tid:
             self._start.drop()
             pending = self.pending_of.get(tid, ())
-        pack = partial(
-            pack_item,
-            ItemKind.END,
-            tid,
-            self.k_of.setdefault(tid, None),
-            how=how,
-            loss=countable_loss(document),
-            model=model,
-            pruned=is_pruned(document),
-            pending=pending,
-        )
+        pack = self._end_item(document, tid, how=how, model=model, pending=pending)
 
         def item() -> bytes:
-            encoded = taken.encode()
+            encoded = captured.encode()
             self._document_hashes[tid] = hash(encoded)
             return pack(encoded)
 
@@ -214,27 +188,17 @@ class Logbook(Ownership):
 
     def _queued_item(self, document: TrialDocument) -> bytes:
         tid = _checked_tid(document)
-        return pack_item(
-            ItemKind.QUEUED,
-            tid,
-            self.k_of.setdefault(tid, None),
-            self._encode(tid, document),
-            next_tid=self.next_tid,
-            pending=self.pending_of.get(tid, ()),
-        )
+        return self._naming_item(ItemKind.QUEUED, tid)(self._encode(tid, document))
 
-    def _start_item(self, tid: Tid, progress: int, deaths: int = 0) -> Callable[[bytes], bytes]:
-        """Return a function that packs the start of a trial, given the encoded document."""
-        return partial(
-            pack_item,
-            ItemKind.START,
-            tid,
-            self.k_of.setdefault(tid, None),
-            next_tid=self.next_tid,
-            progress=progress,
-            deaths=deaths,
-            pending=self.pending_of.get(tid, ()),
-        )
+    def _naming_item(self, kind: ItemKind, tid: Tid, **facts: Any) -> Callable[[bytes], bytes]:
+        """Return a function that packs an item that names a trial, given the encoded document."""
+        k, pending = self.k_of.setdefault(tid, None), self.pending_of.get(tid, ())
+        return partial(pack_item, kind, tid, k, next_tid=self.next_tid, pending=pending, **facts)
+
+    def _end_item(self, document: TrialDocument, tid: Tid, **more: Any) -> Callable[[bytes], bytes]:
+        """Return a function that packs the end of a trial, given the encoded document."""
+        more |= {"loss": countable_loss(document), "pruned": is_pruned(document)}
+        return partial(pack_item, ItemKind.END, tid, self.k_of.setdefault(tid, None), **more)
 
     def _encode(self, tid: Tid, document: TrialDocument) -> bytes:
         self._named.add(tid)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
@@ -52,7 +53,7 @@ class Ownership:
         self._claim: Claim | None = None
         self._careful_start: CarefulStart | None = None
         self._pid = self._outages = 0
-        self._learn()
+        self._load_history()
 
     @property
     def history(self) -> History:
@@ -71,7 +72,7 @@ class Ownership:
         return 1 + max((k for k in self.k_of.values() if k is not None), default=-1)
 
     @property
-    def unclean(self) -> bool:
+    def after_crash(self) -> bool:
         """Whether the session before this one died."""
         return self._claim is not None and self._claim.reason in DEATHS
 
@@ -94,7 +95,7 @@ class Ownership:
         """Read to the end of the chain, unless this process owns the search."""
         if not self.owned:
             self.journal.refresh()
-            self._learn()
+            self._load_history()
 
     def claim(
         self,
@@ -110,15 +111,9 @@ class Ownership:
         def payload(history: History) -> bytes:
             if restart:
                 return claim_payload({})
+            pack = partial(pack_item, ItemKind.QUEUED, next_tid=history.next_tid)
             queued = [
-                pack_item(
-                    ItemKind.QUEUED,
-                    entry.tid,
-                    entry.k,
-                    encode(as_new(entry.decoded())),
-                    next_tid=history.next_tid,
-                    pending=entry.pending,
-                )
+                pack(entry.tid, entry.k, encode(as_new(entry.decoded())), pending=entry.pending)
                 for entry in history.trials.values()
                 if entry.unfinished or (retry_failed and entry.end == TrialEnd.GIVEN_UP)
             ]
@@ -129,7 +124,7 @@ class Ownership:
         self._careful_start, self._pid = CarefulStart(self._claim), os.getpid()
         if restart and self.history.trials:
             self.journal.reset(claim_payload(settings.claim(self.name, {}) | {RESTARTED: True}))
-        self._learn()
+        self._load_history()
         if restart:
             self.set(settings.claim(self.name, self.settings) | {RESTARTED: True})
         owner = self.history.owner
@@ -150,7 +145,7 @@ class Ownership:
     def reset(self, settings: dict[str, Any]) -> None:
         """Begin a new history; the old one stays in the chain."""
         self.journal.reset(claim_payload(settings))
-        self._learn()
+        self._load_history()
 
     def close(self, timeout: float) -> None:
         """Flush and release the search, so that another session can continue it."""
@@ -170,7 +165,7 @@ class Ownership:
                 f"run trials there."
             )
 
-    def _learn(self) -> None:
+    def _load_history(self) -> None:
         history = self.history
         self.k_of = {tid: entry.k for tid, entry in history.trials.items()}
         self.pending_of = {tid: e.pending for tid, e in history.trials.items() if e.pending}

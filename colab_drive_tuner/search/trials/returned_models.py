@@ -49,7 +49,7 @@ class ModelResult(dict[str, Any]):
         """Return the result without the model."""
         return {key: dict.__getitem__(self, key) for key in self if key != "model"}
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[str]:  # its presence makes `dict(result)` use `__getitem__`
         return super().__iter__()
 
     def __reduce__(self) -> Any:

@@ -1,7 +1,7 @@
-"""Keyword arguments under the names that hyperopt, hyperas, Optuna, KerasTuner and others have.
+"""Advice on unknown keyword arguments, such as those of hyperopt, hyperas, Optuna or KerasTuner.
 
-A call with such a name, or with a misspelt one, is a `UsageError` that says what it is called here.
-The function's signature, and so its help and completion, is left as it is.
+A call with such a name, or a misspelt one, raises a `UsageError` that says the name used here. The
+function's signature, and with it help and completion, stays unchanged.
 """
 
 import inspect
@@ -25,6 +25,8 @@ _PARALLEL = (
     "says how many trials run at once"
 )
 _MINIMIZED = "losses are minimized: return the loss, such as -accuracy, from the objective"
+_RESUMED = "a search that exists is always resumed; restart=True begins again"
+_BEST = "the result has .best_params (what was chosen) and .best_run (a choice's index)"
 _RSTATE = "it is called seed= here, a number: seed=3 for numpy.random.default_rng(3)"
 
 _RENAMED: Mapping[str, tuple[str, ...]] = {
@@ -49,23 +51,20 @@ _RENAMED: Mapping[str, tuple[str, ...]] = {
     "param_distributions": ("space",), "param_grid": ("space",), "estimator": _OBJECTIVE,
     "warm_start": ("from_search",), "x0": ("points_to_evaluate",), "callback": ("early_stop_fn",),
 }  # fmt: skip
-"""Our names for an argument of another package; the first that the function has is meant."""
+"""By argument of another package, its names here; the first that the function has applies."""
 
 ADVICE: Mapping[str, str] = {
     "trials": "the search keeps its trials itself: name it by name=, and read them from the "
     "result's .trials; for hyperopt.fmin(trials=...) there is DriveTrials",
     "rstate": _RSTATE,
     "study": "the search is named by name= and kept by store=",
-    "load_if_exists": "a search that exists is always gone on with; restart=True begins again",
-    "on_change": "a search's space stays as it is: from_search= begins another one with its trials",
-    "resume": "a search that exists is always gone on with; restart=True begins again",
+    "load_if_exists": _RESUMED, "resume": _RESUMED,
+    "on_change": "a search keeps its space: from_search= begins another search with its trials",
     "functions": "helpers of the notebook or file are visible without it",
     "notebook_name": "no notebook is read: leave it out",
     "keep_temp": "no file is written: leave it out",
-    "eval_space": "the result has .best_params (what was chosen) and .best_run (a choice's index)",
-    "return_argmin": "the result has .best_params (what was chosen) and .best_run (a choice's "
-    "index)",
-    "return_space": "pass space= yourself to have it at hand; the result has .best_params",
+    "eval_space": _BEST, "return_argmin": _BEST,
+    "return_space": "pass a space= of your own; the result has .best_params",
     "trials_save_file": "every trial is in the store as it ends; export_trials() writes a pickle",
     "max_queue_len": "the algorithm is asked for one trial at a time; hyperopt.fmin with "
     "DriveTrials takes it",
@@ -79,7 +78,7 @@ ADVICE: Mapping[str, str] = {
     "direction": _MINIMIZED, "directions": _MINIMIZED, "mode": _MINIMIZED, "metric": _MINIMIZED,
     "maximize": _MINIMIZED,
 }  # fmt: skip
-"""What to do in place of an argument that `resume_search` has under no name."""
+"""Advice for arguments that `resume_search` does not have under any name."""
 
 _FMIN = "it is an argument of hyperopt.fmin(..., trials=DriveTrials(name)), or of resume_search()"
 _DONE_BY_FMIN = (
@@ -91,13 +90,13 @@ _RESUME = "resume_search() has it"
 TRIALS_ADVICE: Mapping[str, str] = {
     **dict.fromkeys(_DONE_BY_FMIN, _FMIN),
     "rstate": _RSTATE,
-    "refresh": "what is stored is read at once: leave it out",
+    "refresh": "the stored trials are read at once: leave it out",
     "path": "store= says where searches are kept",
     "folder": "store= says where searches are kept",
     "trials": "import_trials() makes a search of a pickle of Trials",
     "from_search": _RESUME,
 }
-"""What to do in place of an argument of `DriveTrials`."""
+"""Advice for arguments that `DriveTrials` does not have."""
 
 MINIMIZE_ADVICE: Mapping[str, str] = {
     "name": "the search is trials=DriveTrials(name), or trials=session.trials(name)",
@@ -115,7 +114,7 @@ MINIMIZE_ADVICE: Mapping[str, str] = {
         "DriveTrials(name, ...) has it",
     ),
 }  # fmt: skip
-"""What to do in place of an argument of hyperas's `minimize`."""
+"""Advice for arguments that hyperas's `minimize` does not have."""
 
 SETUP_ADVICE: Mapping[str, str] = {
     "name": "a search is named where it runs: resume_search(..., name=...)",
@@ -131,15 +130,17 @@ SETUP_ADVICE: Mapping[str, str] = {
         ("token", "service_account", "key", "auth", "creds"), "it is called credentials= here"
     ),
 }
-"""What to do in place of an argument of `setup`."""
+"""Advice for arguments that `setup` does not have."""
 
 
 def explain_keywords(
     advice: Mapping[str, str], *, called: str | None = None
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Decorate a function so that arguments which it does not have are a `UsageError`.
+    """Decorate a function so that unknown arguments raise a `UsageError` with advice.
 
-    `advice` says what to do in place of an argument, by its name; `called` is what users call.
+    Args:
+        advice: What to do instead, by argument.
+        called: The name that users call; None: that of the function.
     """
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -175,7 +176,7 @@ def _explain(title: str, name: str, signature: inspect.Signature, advice: Mappin
 
 
 def _usage(title: str, signature: inspect.Signature, error: TypeError) -> str:
-    """The arguments by position and by name, where too many or too few were passed."""
+    """Explain how to call the function, after too many or too few arguments."""
     kinds = [(key, part.kind) for key, part in signature.parameters.items() if key != "self"]
     named = [f"{key}=..." for key, kind in kinds if kind is inspect.Parameter.KEYWORD_ONLY]
     placed = [key for key, kind in kinds if kind is not inspect.Parameter.KEYWORD_ONLY]

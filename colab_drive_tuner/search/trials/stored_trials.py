@@ -20,7 +20,7 @@ from colab_drive_tuner.journal.claim_search import on_busy_of
 from colab_drive_tuner.journal.folder.lookup import check_name
 from colab_drive_tuner.progress_line import countdown, progress_bar
 from colab_drive_tuner.search.spec.arguments import whole_number
-from colab_drive_tuner.search.spec.keywords import TRIALS_ADVICE, explain_keywords
+from colab_drive_tuner.search.spec.keyword_advice import TRIALS_ADVICE, explain_keywords
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.search.trial_documents import FINISHED, OPEN, as_new, insertion_index
 from colab_drive_tuner.search.trials.attachments import Attachments
@@ -75,7 +75,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         journal.report = self.status
         self.models = ReturnedModels(self.store, journal, keep_models)
         self.backups = Backups(self.store, journal)
-        self._listed, self._lent = 0, True
+        self._listed, self._handed_out = 0, True
         self._dynamic_trials: list[TrialDocument] = []
         self._trials: list[TrialDocument] = []
         super().__init__(exp_key, refresh=False)
@@ -105,7 +105,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
                 if seen is not None:
                     seen(len(documents), len(history.trials))
         self._dynamic_trials[:] = documents
-        self.attachments.hold(history.attachments)
+        self.attachments.restore(history.attachments)
         self._ids = set(range(min(self.log.next_tid, 1_000_000)))
         self._ids.update(tid for tid in history.trials if isinstance(tid, int))
         self.refresh()
@@ -113,13 +113,13 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
     @property
     def trials(self) -> list[TrialDocument]:
         """As in hyperopt: the documents in a valid state; insertions do not change this list."""
-        self._lent = True
+        self._handed_out = True
         return self._trials
 
     def refresh(self) -> None:
         """As in hyperopt: list the documents in a valid state."""
         super().refresh()
-        self._listed, self._lent = len(self._dynamic_trials), False
+        self._listed, self._handed_out = len(self._dynamic_trials), False
 
     def list_inserted(self) -> None:
         """Do the work of `refresh`, given that only insertions and the loop changed documents."""
@@ -127,8 +127,8 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         if not fresh:
             return
         self._listed += len(fresh)
-        if self._lent:  # a list that was handed out stays unchanged, as after a refresh
-            self._trials, self._lent = self._trials.copy(), False
+        if self._handed_out:  # a list that was handed out stays unchanged, as after a refresh
+            self._trials, self._handed_out = self._trials.copy(), False
         self._trials += [
             doc
             for doc in fresh
@@ -177,7 +177,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
 
     def _insert_trial_docs(self, docs: list[TrialDocument]) -> list[int]:
         """Insert documents and record them; the first one inserted claims the search."""
-        self._own_for_documents()
+        self._claim_for_documents()
         tids = self._add(docs)
         if waiting := [doc for doc in docs if doc["state"] in OPEN]:
             self.log.queue(waiting)
@@ -186,8 +186,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
     def begin_with(self, docs: list[TrialDocument], settings: dict[str, Any]) -> None:
         """Insert trials that ended in another search into this search, which has none."""
         super()._insert_trial_docs(docs)
-        above = [doc["tid"] + 1 for doc in docs if isinstance(doc["tid"], int)]
-        self.log.next_tid = max([self.log.next_tid, *above])
+        self._reserve_ids(docs)
         self.log.insert_ended(docs, settings)
         self.refresh()
 
@@ -206,25 +205,28 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self._add([self.assert_valid_trial(SONify(doc)) for doc in docs])
         self.list_inserted()
 
-    def put_back(self, docs: list[TrialDocument], k: int | None) -> None:
+    def insert_missing(self, docs: list[TrialDocument], k: int | None) -> None:
         """Insert and record missing trials, each at its place in the order of trial numbers."""
         docs = [self.assert_valid_trial(SONify(doc)) for doc in docs]
         for doc in docs:
             self.log.k_of[doc["tid"]] = k
             self._dynamic_trials.insert(insertion_index(doc["tid"], self._dynamic_trials), doc)
-        self.log.next_tid = max([self.log.next_tid, *(doc["tid"] + 1 for doc in docs)])
+        self._reserve_ids(docs)
         self.log.queue(docs)
         self.refresh()
 
     def _add(self, docs: list[TrialDocument]) -> list[int]:
         """Insert documents, and record those that have ended."""
         tids: list[int] = super()._insert_trial_docs(docs)
-        above = [tid + 1 for tid in tids if isinstance(tid, int)]
-        self.log.next_tid = max([self.log.next_tid, *above])
+        self._reserve_ids(docs)
         for doc in docs:
             if doc["state"] not in OPEN:
                 self.log.end(doc, TrialEnd.DONE if doc["state"] == FINISHED else TrialEnd.CAUGHT)
         return tids
+
+    def _reserve_ids(self, docs: list[TrialDocument]) -> None:
+        above = [doc["tid"] + 1 for doc in docs if isinstance(doc["tid"], int)]
+        self.log.next_tid = max([self.log.next_tid, *above])
 
     def delete_all(self) -> None:
         """Begin a new history; the old one stays in the chain."""
@@ -256,7 +258,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         for document in self._dynamic_trials:
             if document["tid"] in self.log.replayed:
                 document.update(as_new(document))
-        if self.log.unclean or restart:
+        if self.log.after_crash or restart:
             self.backups.sweep(self.log.history)
 
     def close(self, timeout: float = CLOSING_PATIENCE) -> None:
@@ -284,10 +286,10 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         return self.asked_seed if stored is None else stored
 
     def _attach(self, name: str, value: bytes | None) -> None:
-        self._own_for_documents()
+        self._claim_for_documents()
         self.log.attach(name, value)
 
-    def _own_for_documents(self) -> None:
+    def _claim_for_documents(self) -> None:
         if not self.log.owned:
             self.own(SearchSettings(seed=self.asked_seed, seeded=self.asked_seed is not None))
         self.log.require_owner()

@@ -1,4 +1,4 @@
-"""The loop that runs trials: ask the algorithm, run the objective, tell the record.
+"""The sequential loop: ask the algorithm, run the objective, record the result.
 
 The loop does what `hyperopt.fmin` does, in the same order, so that the trials are the same. Trials
 that an earlier session left unfinished are in the queue when the loop begins.
@@ -27,7 +27,7 @@ from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.checkpoint.trials_and_sessions import process_label
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.runtime import runtime_name
-from colab_drive_tuner.search.evaluate import Attempt, Training, evaluate
+from colab_drive_tuner.search.evaluate import Attempt, TrainingSettings, evaluate
 from colab_drive_tuner.search.loop.missing_trials import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
@@ -36,7 +36,7 @@ from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream
 from colab_drive_tuner.search.trial_documents import ERROR, FINISHED, RUNNING, plain_result
 from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.returned_models import ModelResult, separate_model
-from colab_drive_tuner.search.trials.stored import StoredTrials
+from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.backup.writer import has_backups
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
@@ -63,14 +63,14 @@ class Loop:
         seeds: SeedStream,
         *,
         spec: SearchSpec,
-        training: Training,
+        training: TrainingSettings,
         stopping_rules: StoppingRules,
         counts: TrialCounts,
     ) -> None:
         self._trials, self._algo, self._domain, self._seeds = trials, algo, domain, seeds
         self._spec, self._training = spec, training
         self._stopping, self._counts = stopping_rules, counts
-        self._unasked = spec.max_evals - len(counts)
+        self._remaining = spec.max_evals - len(counts)
         """The number of trials that the algorithm may still suggest."""
         self._owner = process_label(runtime_name(), os.getpid(), socket.gethostname())
         self._missing = MissingTrials(trials, algo, domain)
@@ -93,8 +93,8 @@ class Loop:
         with display as show:
             if self._counts.next_queued is None:
                 why = self._stopped(self._stopping.judge_interrupted_round)
-            while not why and self._is_left() and not self._stopping.timed_out:
-                self._put_back_missing()
+            while not why and self._has_work() and not self._stopping.timed_out:
+                self._restore_missing()
                 # Queued trials of an earlier session run first: a batch is suggested as a whole.
                 exhausted = self._counts.next_queued is None and not self._ask()
                 while (document := self._counts.next_queued) and not self._stopping.deadline_near:
@@ -113,25 +113,25 @@ class Loop:
         self._trials.log.set(settings)
         return why
 
-    def _is_left(self) -> bool:
-        return self._unasked > 0 or self._counts.next_queued is not None
+    def _has_work(self) -> bool:
+        return self._remaining > 0 or self._counts.next_queued is not None
 
     # -- ask
 
-    def _put_back_missing(self) -> None:
+    def _restore_missing(self) -> None:
         """Before new suggestions, queue trials that are missing from a dead session's spool."""
-        if self._missing.complete or self._unasked <= 0:
+        if self._missing.complete or self._remaining <= 0:
             return
         if self._counts.next_queued is None:
-            put_back = self._missing.put_back_next()
-            if put_back:
-                self._unasked -= put_back
+            restored = self._missing.restore_next()
+            if restored:
+                self._remaining -= restored
                 self._counts.recount()
 
     def _ask(self) -> bool:
         """Let the algorithm fill the queue; return False if it suggests nothing more."""
-        while (free := self._spec.max_queue_len - self._counts.queued) > 0 and self._unasked > 0:
-            new_ids = self._trials.new_trial_ids(min(free, self._unasked))
+        while (free := self._spec.max_queue_len - self._counts.queued) > 0 and self._remaining > 0:
+            new_ids = self._trials.new_trial_ids(min(free, self._remaining))
             self._trials.list_inserted()
             k, seed = self._seeds.draw()
             suggested = self._algo(new_ids, self._domain, self._trials, seed)
@@ -143,7 +143,7 @@ class Loop:
             if not suggested:
                 return False
             self._trials.insert_suggested(suggested, k, self._counts.open)
-            self._unasked -= len(suggested)
+            self._remaining -= len(suggested)
             self._counts.update()
         return True
 
@@ -156,9 +156,9 @@ class Loop:
         try:
             parts = separate_model(evaluate(started.attempt, self._domain, ctrl, started.artifacts))
             result, curves = self._trials.models.keep(parts, tid), parts.curves
-            del parts  # it holds the model, whose memory is to be freed below
+            del parts  # drop the reference to the model, so that its memory can be freed
             # A result that is not plain data is an error of the objective, raised here.
-            taken = capture(plain_result(result))
+            captured = capture(plain_result(result))
         except Exception as error:
             how = TrialEnd.CAUGHT if self._spec.catch_eval_exceptions else TrialEnd.RAISED
             document["state"] = ERROR
@@ -172,17 +172,15 @@ class Loop:
             document |= {"state": FINISHED, "result": result}
             if curves:
                 document["misc"]["history"] = curves
-            self._tell(started, TrialEnd.DONE, taken)
+            self._tell(started, TrialEnd.DONE, captured)
         if self._trials.free_memory and "keras" in sys.modules and keras_grew(self._keras):
             free_memory(self._keras)
 
     def _start(self, document: TrialDocument, *, died: int = 0, durable: bool = False) -> "Started":
         """Record the start of a trial, and collect what it needs to run.
 
-        Args:
-            document: The trial's document.
-            died: How many workers of this session died while running the trial.
-            durable: Whether the start is spooled.
+        `died` counts the workers of this session that died while running the trial; a `durable`
+        start is spooled.
         """
         trials, tid, now = self._trials, document["tid"], coarse_utcnow()
         document |= {"state": RUNNING, "owner": self._owner, "book_time": now, "refresh_time": now}
