@@ -88,7 +88,7 @@ def find_model(store: Store) -> list[int]:
     trials = DriveTrials("s", store=store)
     models = trials.models._models()
     assert models is not None
-    models._look()
+    models._list()
     return [kept.tid for kept in models.stored]
 
 
