@@ -96,11 +96,11 @@ class Source:
 
     def small_content(self) -> bytes | None:
         """Return the whole content if it is small enough for one request, otherwise None."""
-        if self.seekable:
-            small = self.size is not None and self.size <= SMALL
-            return self.read_at(0, self.size) if small and self.size else b"" if small else None
-        self._fill_buffer(0)
-        return self._buffer if self.size is not None and self.size <= SMALL else None
+        if not self.seekable:
+            self._fill_buffer(0)
+        if self.size is None or self.size > SMALL:
+            return None
+        return self.read_at(0, self.size)
 
     def _fill_buffer(self, offset: int) -> None:
         """Drop buffered bytes before `offset`, and read until the buffer is full."""

@@ -101,8 +101,7 @@ class _Session:
         window = self._source.window(self._offset, self._report_progress)
         self._offset_known = False
         if len(window):
-            span = f"bytes {window.start}-{window.end - 1}/{self._total()}"
-            file = self._put(window, span)
+            file = self._put(window, f"bytes {window.start}-{window.end - 1}/{self._total()}")
         else:
             file = self._put(b"", f"bytes */{self._total()}")
         if file is None and self._offset <= before:
