@@ -70,9 +70,10 @@ _PARALLEL_WRITES = 8
 
 
 @dataclass
-class _Content:
-    """The parts of a search that are copied."""
+class _Source:
+    """The search that is copied, and its parts."""
 
+    held: HeldSearch
     groups: list[list[Record]]
     """The records; each group becomes one record of the copy."""
     head: Head
@@ -83,17 +84,15 @@ class _Content:
 
 def write_copy(original: HeldSearch, target: Store, name: str, notify: Notify) -> str:
     """Copy the search to `target` under the unused `name`; return the copy's link or path."""
-    content = _read_search(original)
-    _require_room(target, content.size)
+    source = _read_search(original)
+    _require_room(target, source.size)
     _trash_abandoned_copies(original, target, name)
     marks = {FROM: original.folder.first, MAKER: machine_id()}
     temporary_name = copying_name(name, secrets.token_hex(4))
     folder = make_search_folder(target, temporary_name, FolderKind.COPYING, **marks)
     try:
-        write_first_record = _write_except_first_record(
-            original, content, target, folder, name, notify
-        )
-        _require_unchanged(original, content)
+        write_first_record = _write_except_first_record(source, target, folder, name, notify)
+        _require_unchanged(source)
         write_first_record()
         target.rename(folder.id, name, {KIND: FolderKind.SEARCH} | name_marks(target, name))
         _require_unique(target, name, folder.first)
@@ -110,7 +109,7 @@ def write_copy(original: HeldSearch, target: Store, name: str, notify: Notify) -
     return target.url(folder.id)
 
 
-def _read_search(original: HeldSearch) -> _Content:
+def _read_search(original: HeldSearch) -> _Source:
     """Read the whole chain and list all other files; raise if anything is damaged."""
     store, name = original.search_store, original.name
     records: list[Record] = []
@@ -130,7 +129,7 @@ def _read_search(original: HeldSearch) -> _Content:
     runs = [entry for entry in run_files(store, name) if RUN_PROPERTIES[0] in entry.properties]
     files = [*store.list(folder.records), *model_files(store, folder.id), *runs]
     size = sum(entry.size for entry in (*files, *backup_files(store, folder.id)))
-    return _Content(merge_trial_records(records), head, runs, size)
+    return _Source(original, merge_trial_records(records), head, runs, size)
 
 
 def _require_room(target: Store, size: int) -> None:
@@ -153,21 +152,17 @@ def _trash_abandoned_copies(original: HeldSearch, target: Store, name: str) -> N
 
 
 def _write_except_first_record(
-    original: HeldSearch,
-    content: _Content,
-    target: Store,
-    folder: SearchFolder,
-    name: str,
-    notify: Notify,
+    source: _Source, target: Store, folder: SearchFolder, name: str, notify: Notify
 ) -> Callable[[], None]:
     """Write and verify everything but the first record; return a function that writes it."""
+    original = source.held
     journal = original.book.journal
     copier = FileCopier(original.search_store, target, original.folder.id, folder.id)
     ensure_records_folder(target, folder)
     chain = copy_chain(
-        content.groups,
-        [folder.first, *target.reserve(ids_needed(content.groups) - 1)],
-        _copy_attachments(original, content, copier, folder, notify),
+        source.groups,
+        [folder.first, *target.reserve(ids_needed(source.groups) - 1)],
+        _copy_attachments(source, copier, folder, notify),
         target.account,
         search=name,
         home=target.root,
@@ -196,10 +191,10 @@ def _write_except_first_record(
     copier.models(lambda epoch: chain.epochs.get(epoch, epoch))
     unfinished = {e.tid for e in chain.history.unfinished if isinstance(e.tid, int)}
     copier.backups(unfinished, journal.epoch, chain.epochs[journal.epoch])
-    if content.runs:
+    if source.runs:
         home = copier.target_folder(RUNS)
         with scratch_file() as path:
-            for entry in content.runs:
+            for entry in source.runs:
                 copier.file(entry, path, home, {}, keep=RUN_PROPERTIES)
     if chain.history.trials:  # an Optuna study has none
         exported = TrialsExport()(chain.history)
@@ -216,19 +211,16 @@ def _write_except_first_record(
 
 
 def _copy_attachments(
-    original: HeldSearch,
-    content: _Content,
-    copier: FileCopier,
-    folder: SearchFolder,
-    notify: Notify,
+    source: _Source, copier: FileCopier, folder: SearchFolder, notify: Notify
 ) -> dict[str, str]:
     """Copy the files of large attachments; return a map from original to copied file ids.
 
     An attachment whose file is lost in the original stays listed in the copy, without a file.
     """
+    original = source.held
     files = {
         entry_id: sha
-        for group in content.groups
+        for group in source.groups
         for record in group
         for sha, entry_id in record.files.items()
     }
@@ -251,13 +243,13 @@ def _copy_attachments(
     return copies
 
 
-def _require_unchanged(original: HeldSearch, content: _Content) -> None:
+def _require_unchanged(source: _Source) -> None:
     """Raise `SearchBusyError` if any machine has added a record to the original."""
     with suppress(NotFoundError):
-        original.search_store.read_unverified(content.head.ids[0])
+        source.held.search_store.read_unverified(source.head.ids[0])
         raise SearchBusyError(
-            f"Search {original.name!r} was run while it was copied, so no copy was made: try again "
-            f"after that run has stopped."
+            f"Search {source.held.name!r} was run while it was copied, so no copy was made: try "
+            f"again after that run has stopped."
         )
 
 

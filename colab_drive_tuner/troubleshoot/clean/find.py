@@ -65,7 +65,7 @@ def find_leftovers(
     with _warn_on_failure("Duplicates in Drive"):
         running = _find_in_drive(folder, notebook, context.client)
         if running is not None:
-            found += _duplicates(running, context.client)
+            found += _notebook_duplicates(running, context.client)
     with _warn_on_failure("Leftovers of searches"):
         if (searches := context.existing_store) is not None:
             found += [*search_leftovers(searches), *spools(searches)]
@@ -100,7 +100,7 @@ def _find_in_drive(
         return None
 
 
-def _duplicates(running: "DriveFile", client: "DriveClient") -> Iterator[Leftover]:
+def _notebook_duplicates(running: "DriveFile", client: "DriveClient") -> Iterator[Leftover]:
     """Yield notebooks named like copies in the running one's folder, or named exactly like it."""
     seen = {running.id}
     nearby = [file for parent in running.parents for file in client.list_folder(parent)]
