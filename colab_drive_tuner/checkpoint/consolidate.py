@@ -1,12 +1,12 @@
 """A whole history consolidated into one claim or reset, from which a chain or history restarts."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import (
     ItemKind,
-    attachment_item,
     claim_payload,
     pack_item,
 )
@@ -22,12 +22,12 @@ def consolidated_reset(history: History) -> tuple[bytes, dict[str, str]]:
     """Return the payload of a reset with a whole history, and its files (`Record.files`)."""
     items, files = _trials(history), dict[str, str]()
     for name, value in history.attachments.items():
+        attachment = partial(pack_item, ItemKind.ATTACHMENT, name=name, is_set=True)
         if isinstance(value, AttachmentFile):
-            item = pack_item(ItemKind.ATTACHMENT, name=name, is_set=True, sha=value.sha)
-            items.append(item)
+            items.append(attachment(sha=value.sha))
             files[value.sha] = value.id
         else:
-            items.append(attachment_item(name, value))
+            items.append(attachment(document=value))
     return claim_payload(history.settings, items), files
 
 

@@ -239,16 +239,15 @@ def settings_item(settings: Mapping[str, Any]) -> bytes:
     return pack_item(ItemKind.SETTINGS, settings=settings)
 
 
-def attachment_item(name: str, value: bytes | None) -> bytes:
+def attachment_item(name: str, value: bytes | None) -> tuple[bytes, list[bytes]]:
     """Encode that an attachment was set to `value`, which is encoded already, or deleted (None).
 
-    A large value is only named by its sha256; the caller stores it in a separate file.
+    Return the item, and the values to store in separate files: a large one is only named by sha256.
     """
-    sha, is_set = "", value is not None
-    if value is not None and len(value) > INLINE_LIMIT:
-        sha, value = hashlib.sha256(value).hexdigest(), None
-    content = value or b""
-    return pack_item(ItemKind.ATTACHMENT, document=content, name=name, is_set=is_set, sha=sha)
+    pack = partial(pack_item, ItemKind.ATTACHMENT, name=name, is_set=value is not None)
+    if value is None or len(value) <= INLINE_LIMIT:
+        return pack(document=value or b""), []
+    return pack(sha=hashlib.sha256(value).hexdigest()), [value]
 
 
 def claim_payload(settings: Mapping[str, Any], queued: Iterable[bytes] = ()) -> bytes:

@@ -194,7 +194,7 @@ def test_the_first_real_end_holds() -> None:
 def test_attachments_are_kept_until_deleted() -> None:
     """By hyperopt's names."""
     names = [("a", b"1"), ("b", b"2"), ("a", b"3"), ("b", None)]
-    payload = b"".join(attachment_item(name, value) for name, value in names)
+    payload = b"".join(attachment_item(name, value)[0] for name, value in names)
     assert folded(record("trials", payload)).attachments == {"a": b"3"}
 
 
@@ -348,7 +348,7 @@ def test_a_newer_format_is_said_to_be_newer() -> None:
 def test_an_attachment_says_its_name_and_whether_it_was_set(info: dict[str, Any]) -> None:
     """One that does not is damage: it would delete something."""
     for value in (b"d", None):
-        (whole,) = read_items(attachment_item("", value), "it")
+        (whole,) = read_items(attachment_item("", value)[0], "it")
         assert (whole.name, whole.is_set) == ("", value is not None)
     payload = msgpack.packb([ItemKind.ATTACHMENT, -1, None, info, b"d"])
     with pytest.raises(SearchDamagedError, match="Record 0"):

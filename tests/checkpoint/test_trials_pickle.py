@@ -72,14 +72,6 @@ def test_a_document_is_replaced_where_it_stands():
     assert len(trials) == 3
 
 
-def test_only_documents_of_the_experiment_are_shown():
-    """With an exp_key, `trials` holds that experiment's documents, as in hyperopt."""
-    documents = [document(0, exp_key="a"), document(1, exp_key="b")]
-    loaded = pickle.loads(dump_trials(documents, exp_key="a"))
-    assert_same(loaded.trials, plain_trials(documents, exp_key="a").trials)
-    assert loaded._exp_key == "a"
-
-
 @settings(max_examples=30, deadline=None)
 @given(st.lists(plain_values, max_size=3), st.dictionaries(st.text(), st.binary()))
 def test_any_documents_and_attachments(values, attachments):

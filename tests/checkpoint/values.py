@@ -231,9 +231,9 @@ plain_values = st.recursive(
 """Every kind of value that a result may hold, nested."""
 
 
-def dump_trials(documents, attachments=None, *, exp_key=None):
+def dump_trials(documents, attachments=None):
     """The pickle of a plain Trials that holds these documents, put together by `TrialsPickle`."""
-    trials = TrialsPickle(exp_key)
+    trials = TrialsPickle()
     for document in documents:
         trials.replace(document)
     return trials.join(attachments)

@@ -396,7 +396,7 @@ def forge_attachment(store: FolderStore, entry_id: str, value: bytes) -> None:
             kind="trials",
             owner=record.owner,
             prev=record.sha,
-            payload=attachment_item("stolen", value),
+            payload=attachment_item("stolen", value)[0],
             files={hashlib.sha256(value).hexdigest(): entry_id},
         )
     )

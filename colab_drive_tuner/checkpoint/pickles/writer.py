@@ -39,13 +39,12 @@ class TrialsPickle:
     changes to them have no effect.
     """
 
-    def __init__(self, exp_key: str | None = None) -> None:
+    def __init__(self) -> None:
         shared: list[Any] = [datetime]
         for kind in (np.float64, np.int64, np.float32):
             reduced: Any = kind(0).__reduce__()  # (constructor, (dtype, bytes))
             shared += [reduced[0], reduced[1][0]]
         shared += map(sys.intern, _KEYS.split())  # a pickler memoizes objects, not values
-        self._exp_key = exp_key
         self._file = io.BytesIO()
         self._pickler = pickle.Pickler(self._file, _PROTOCOL)
         self._pickler.dump(shared)
@@ -60,8 +59,7 @@ class TrialsPickle:
 
     def replace(self, document: Mapping[str, Any]) -> None:
         """Add a trial's document, or replace the one with the same tid."""
-        shown = document["state"] in _SHOWN and self._exp_key in (None, document["exp_key"])
-        self._fragments[document["tid"]] = self._fragment(document), shown
+        self._fragments[document["tid"]] = self._fragment(document), document["state"] in _SHOWN
 
     def join(self, attachments: Mapping[str, Any] | None = None) -> bytes:
         """Return the pickle of a Trials with all documents, in the order of their first addition.
@@ -75,7 +73,7 @@ class TrialsPickle:
         parts += [_text("_ids"), self._fragment(set(self._fragments))]
         parts += [_text("_dynamic_trials"), b"]("]
         parts += [fragment for fragment, _ in self._fragments.values()]
-        parts += [b"e", _text("_exp_key"), self._fragment(self._exp_key)]
+        parts += [b"e", _text("_exp_key"), self._fragment(None)]
         parts += [_text("attachments"), b"}("]
         for name, value in (attachments or {}).items():
             parts.append(_text(name))

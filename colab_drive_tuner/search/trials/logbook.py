@@ -15,7 +15,6 @@ from colab_drive_tuner.checkpoint.codec.codec import Captured, encode
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument, check_document
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import (
-    INLINE_LIMIT,
     ItemKind,
     Tid,
     TrialEnd,
@@ -183,8 +182,8 @@ class Logbook(Ownership):
 
     def attach(self, name: str, value: bytes | None) -> None:
         """Record an attachment's encoded value, or its deletion."""
-        files = [value] if value is not None and len(value) > INLINE_LIMIT else []
-        self._append(attachment_item(name, value), durable=True, attachments=files)
+        item, large = attachment_item(name, value)
+        self._append(item, durable=True, attachments=large)
 
     def _queued_item(self, document: TrialDocument) -> bytes:
         tid = _checked_tid(document)

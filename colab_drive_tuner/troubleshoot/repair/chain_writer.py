@@ -11,7 +11,7 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.consolidate import consolidated_claim
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.record_items import INLINE_LIMIT, attachment_item
+from colab_drive_tuner.checkpoint.record_items import attachment_item
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreError, UnavailableError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.chain import Head, end_chain
@@ -39,8 +39,8 @@ def write_chain(
         journal.claim(lambda _: consolidated_claim(built.history, settings), notify=lambda _: None)
         try:
             for key, value in attachments.items():
-                large = [value] if len(value) > INLINE_LIMIT else []
-                journal.append(attachment_item(key, value), attachments=large)
+                item, large = attachment_item(key, value)
+                journal.append(item, attachments=large)
             if not journal.flush(_PATIENCE) and journal.trouble is not None:
                 raise journal.trouble
         except BaseException:  # also after an interrupt: end the journal's threads
