@@ -5,11 +5,7 @@ from functools import partial
 from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.record_items import (
-    ItemKind,
-    claim_payload,
-    pack_item,
-)
+from colab_drive_tuner.checkpoint.record_items import ItemKind, claim_payload, pack_item
 from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
 
 

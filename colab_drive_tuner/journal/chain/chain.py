@@ -13,13 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError
-from colab_drive_tuner.journal.chain.fields import (
-    duration,
-    file_id,
-    file_ids,
-    load,
-    sha256_hex,
-)
+from colab_drive_tuner.journal.chain.fields import duration, file_id, file_ids, load, sha256_hex
 from colab_drive_tuner.journal.chain.record import (
     Claimant,
     EncodedRecord,

@@ -11,12 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from colab_drive_tuner.errors import (
-    ForeignFileError,
-    NotFoundError,
-    StoreError,
-    UnavailableError,
-)
+from colab_drive_tuner.errors import ForeignFileError, NotFoundError, StoreError, UnavailableError
 from colab_drive_tuner.journal.chain.chain import parallel_readers
 from colab_drive_tuner.journal.chain.fields import FILE_ID
 from colab_drive_tuner.journal.folder.lookup import (

@@ -4,12 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
-from colab_drive_tuner.errors import (
-    NotFoundError,
-    SearchDamagedError,
-    StoreError,
-    UnavailableError,
-)
+from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreError, UnavailableError
 from colab_drive_tuner.journal.chain.chain import record_name
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, decode_record
 from colab_drive_tuner.journal.folder.lookup import (
