@@ -16,12 +16,7 @@ from colab_drive_tuner.store.protocol import Store
 
 
 def replay(
-    reader: Reader,
-    writer: Writer,
-    spool: Spool,
-    *,
-    timeout: float,
-    notify: Callable[[str], None],
+    reader: Reader, writer: Writer, spool: Spool, *, timeout: float, notify: Callable[[str], None]
 ) -> int:
     """Append the wanted items from the spool and from duplicate folders; return their number.
 
@@ -31,25 +26,20 @@ def replay(
     """
     with former_spools(reader.store, spool, reader.folder.first) as former:
         epochs, items = _end_duplicates(reader, notify)
-        left = {one: one.leftovers() for one in (spool, *former)}
-        ours = {one: [file for file in left[one] if file.epoch in epochs] for one in left}
-        for one in former:  # a spool under another name may hold items of other searches, too
-            left[one] = ours[one]
-        items += [item for one in ours.values() for leftover in one for item in leftover.items]
-        wanted = [
-            (item, attachments)
-            for item, attachments in dict.fromkeys(items)
-            if _is_wanted(reader, item)
-        ]
-        gaps = {one: one.gaps(ours[one]) for one in left}
+        files = {one: one.leftovers() for one in (spool, *former)}
+        ours = {one: [file for file in files[one] if file.epoch in epochs] for one in files}
+        items += [item for found in ours.values() for file in found for item in file.items]
+        wanted = [spooled for spooled in dict.fromkeys(items) if _is_wanted(reader, spooled[0])]
+        gaps = {one: one.gaps(ours[one]) for one in files}
         for item, attachments in wanted:
             writer.append(item, durable=True, attachments=attachments)
         if not writer.flush(timeout):
             return 0  # the spool files stay for the next session
         recorded = {item for item, _ in wanted}
-        for one, leftovers in left.items():
-            for leftover in leftovers:
-                _settle(reader, one, leftover, recorded, notify)
+        for one, found in files.items():
+            # A spool under another name may hold items of other searches, which stay there.
+            for file in found if one is spool else ours[one]:
+                _settle(reader, one, file, recorded, notify)
             if gaps[one]:
                 notify(
                     f"Earlier runs of search {reader.name!r} kept results in {one.folder}, of "
@@ -112,18 +102,18 @@ def _is_wanted(reader: Reader, item: bytes) -> bool | None:
 def _settle(
     reader: Reader,
     spool: Spool,
-    leftover: SpoolFile,
+    file: SpoolFile,
     recorded: set[bytes],
     notify: Callable[[str], None],
 ) -> None:
     """Remove a spool file whose items are all in the chain; keep any other and notify."""
-    left = [_is_wanted(reader, item) for item, _ in leftover.items if item not in recorded]
-    lacking, senseless = left.count(True), left.count(None)
-    damage = leftover.damage or (f"{senseless} of its entries make no sense" if senseless else "")
+    others = [_is_wanted(reader, item) for item, _ in file.items if item not in recorded]
+    lacking, invalid = others.count(True), others.count(None)
+    damage = file.damage or (f"{invalid} of its entries are invalid" if invalid else "")
     if not lacking and not damage:
-        leftover.path.unlink(missing_ok=True)
+        file.path.unlink(missing_ok=True)
         return
-    kept = spool.keep(leftover)
+    kept = spool.keep(file)
     if lacking:
         notify(
             f"{lacking} results of an earlier run belong to another history of search "

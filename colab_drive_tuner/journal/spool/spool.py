@@ -128,9 +128,8 @@ class Spool:
 
     def leftovers(self) -> list[SpoolFile]:
         """Return the spool files of earlier sessions, in the order in which they were written."""
-        return sorted(
-            map(read_spool_file, self.folder.glob("*.spool")), key=lambda left: left.order
-        )
+        files = map(read_spool_file, self.folder.glob("*.spool"))
+        return sorted(files, key=lambda file: file.order)
 
     def under_other_names(self, first: str) -> Iterator["Spool"]:
         """Yield other names' spools with items of the search whose record 0 has the id `first`."""
@@ -145,7 +144,7 @@ class Spool:
         again.
         """
         gaps = []
-        for session, files in groupby(leftovers, key=lambda left: left.session):
+        for session, files in groupby(leftovers, key=lambda file: file.session):
             due = 1 + self._acknowledged(session)
             for number in sorted({number for file in files for number, _ in file.numbered}):
                 if number > due:
@@ -153,16 +152,16 @@ class Spool:
                 due = max(due, number + 1)
         return gaps
 
-    def keep(self, leftover: SpoolFile) -> Path:
+    def keep(self, file: SpoolFile) -> Path:
         """Rename a file that the chain does not want, so that it is kept; return its path."""
-        kept = leftover.path.with_suffix(".kept")
+        kept = file.path.with_suffix(".kept")
         if os.path.lexists(kept):
             kept = kept.with_suffix(f".{secrets.token_hex(4)}.kept")
         try:
-            return leftover.path.rename(kept)
+            return file.path.rename(kept)
         except OSError as error:  # then the next session handles it again
-            log.warning("%s cannot be renamed: %s", leftover.path, error)
-            return leftover.path
+            log.warning("%s cannot be renamed: %s", file.path, error)
+            return file.path
 
     def forget_acknowledged(self) -> None:
         """Remove the `.acknowledged` files of earlier sessions, of which nothing is left."""
