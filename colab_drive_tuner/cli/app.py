@@ -64,8 +64,8 @@ for _command in (
 app.add_typer(schedule.schedule_app, name="schedule")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         echo(__version__)
         raise typer.Exit
 

@@ -41,9 +41,9 @@ def login(
     from colab_drive_tuner.credentials.login import sign_in
 
     _refuse_emulator()
-    wanted = [f"https://www.googleapis.com/auth/{one}" for one in scope or [Scope.FILE]]
-    path = sign_in(client_secrets, wanted)
-    facts = {"file": str(path), "scopes": wanted}
+    scopes = [f"https://www.googleapis.com/auth/{name}" for name in scope or [Scope.FILE]]
+    path = sign_in(client_secrets, scopes)
+    facts = {"file": str(path), "scopes": scopes}
     echo_result(
         f"Signed in. {path} holds the sign-in until `colab-drive-tuner logout`.",
         facts,

@@ -55,8 +55,13 @@ def show_running(trials: Sequence[RunningNow]) -> None:
     if trials:
         echo("")
         rows = [
-            (one.tid, one.worker, "" if one.since is None else _time(one.since), one.attempt)
-            for one in trials
+            (
+                trial.tid,
+                trial.worker,
+                "" if trial.since is None else _time(trial.since),
+                trial.attempt,
+            )
+            for trial in trials
         ]
         show_table(("running trial", "worker", "since", "attempt"), rows)
 
@@ -87,26 +92,26 @@ def show_histories(histories: Sequence[SearchHistory], restore: str, *, as_json:
     if as_json:
         found = [
             {
-                "id": one.id,
-                "begun": _iso(one.begun),
-                "trials": one.trials,
-                "done": one.done,
-                "best_loss": json_value(one.best_loss),
-                "present": one.present,
+                "id": history.id,
+                "begun": _iso(history.begun),
+                "trials": history.trials,
+                "done": history.done,
+                "best_loss": json_value(history.best_loss),
+                "present": history.present,
             }
-            for one in histories
+            for history in histories
         ]
         echo_json(found)
         return
     rows = [
         (
-            one.id,
-            _time(one.begun),
-            one.trials,
-            cell(one.best_loss),
-            "present" if one.present else "kept",
+            history.id,
+            _time(history.begun),
+            history.trials,
+            cell(history.best_loss),
+            "present" if history.present else "kept",
         )
-        for one in histories
+        for history in histories
     ]
     show_table(("history", "begun", "trials", "best loss", "state"), rows)
     if len(histories) > 1:

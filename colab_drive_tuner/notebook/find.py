@@ -212,7 +212,7 @@ def _only_notebook(client: "DriveClient") -> Notebook:
     return _require_single(found, "could be the running one", client)
 
 
-def _require_single(files: list["DriveFile"], what: str, client: "DriveClient") -> Notebook:
+def _require_single(files: list["DriveFile"], problem: str, client: "DriveClient") -> Notebook:
     """Return the only file; for several raise an error that lists the ten last modified ones."""
     if len(files) == 1:
         return Notebook(stem(files[0].name), file=files[0])
@@ -228,7 +228,7 @@ def _require_single(files: list["DriveFile"], what: str, client: "DriveClient") 
     if len(files) > 10:
         lines.append(f"  and {len(files) - 10} more")
     raise AmbiguousNotebookError(
-        f"{len(files)} notebooks in Drive {what}:\n" + "\n".join(lines) + "\n"
+        f"{len(files)} notebooks in Drive {problem}:\n" + "\n".join(lines) + "\n"
         f"Choose one by its id: setup(notebook={files[0].id!r})."
     )
 

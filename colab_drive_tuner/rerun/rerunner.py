@@ -85,12 +85,12 @@ class Rerunner:
                     began = time.time()
                     deadline = None if self.max_seconds is None else began + self.max_seconds
                     task = RunTask(
-                        program,
-                        self.search,
-                        folder,
-                        self.stop_signals,
-                        deadline,
-                        _environment(self.store),
+                        program=program,
+                        search=self.search,
+                        folder=folder,
+                        stop_signals=self.stop_signals,
+                        deadline=deadline,
+                        environment=_environment(self.store),
                     )
                     self.runner.check(task)
                     self.notify(f"{status.message} Running {self.program} on {self.runner.name}.")
@@ -128,7 +128,7 @@ class Rerunner:
             with self.stop_signals.ignored():
                 with contextlib.suppress(ColabDriveTunerError):
                     after = read_rerun_status(self.store, self.search, own_run_ended=True)
-                self._note(task, before, after, began, RunEnd.STOPPED)
+                self._record(task, before, after, began, RunEnd.STOPPED)
             raise stopped from None
         with self.stop_signals.deferred():
             after = read_rerun_status(self.store, self.search, own_run_ended=True)
@@ -138,10 +138,10 @@ class Rerunner:
                 after = RerunStatus(
                     after.exit_code if vanished else error.exit_code, message, done=after.done
                 )
-            self._note(task, before, after, began, ended or RunEnd(after.exit_code.name.lower()))
+            self._record(task, before, after, began, ended or RunEnd(after.exit_code.name.lower()))
         return after
 
-    def _note(
+    def _record(
         self, task: RunTask, before: RerunStatus, after: RerunStatus, began: float, ended: RunEnd
     ) -> None:
         run = Run(

@@ -64,7 +64,7 @@ def annotated_searches(
     """
     live = []
     others = {search.name: (search, "") for search in searches}
-    for held in sorted(searches_of_store(location), key=lambda one: one.name):
+    for held in sorted(searches_of_store(location), key=lambda search: search.name):
         if held.journal is not None:
             live.append((held.report(), _LIVE[held.journal.running]))
             others.pop(held.name, None)

@@ -231,7 +231,7 @@ class Session:
         """
         from colab_drive_tuner.search.results.read_search import read_status
 
-        known = {one.name: one for one in self._searches}
+        known = {search.name: search for search in self._searches}
         for name in names:
             try:
                 known[name] = read_status(self.store, name)
@@ -273,17 +273,19 @@ class Session:
 
     def _find_notebook(self) -> None:
         self.notebook, self.notebook_path = None, None
-        wanted = self._arguments.notebook
+        name = self._arguments.notebook
         browser = self.runtime.browser_attached
         try:
             found = locate(
-                wanted, self._connect_for_notebook, content_in_browser if browser else lambda: None
+                name,
+                self._connect_for_notebook,
+                content_in_browser if browser else lambda: None,
             )
             path = notebooks.save_copy(found, self.client)
         except ColabDriveTunerError as error:
-            if wanted is not None and not isinstance(error, NotebookNotFoundError):
+            if name is not None and not isinstance(error, NotebookNotFoundError):
                 raise
-            if wanted is not None or self.runtime.kind not in _SCRIPTS:
+            if name is not None or self.runtime.kind not in _SCRIPTS:
                 warn_user(f"setup() continues without the notebook. {error}", NotebookWarning)
             return
         if browser:

@@ -50,13 +50,13 @@ class Vertex:
         headers = {"Content-Type": "application/x-ipynb+json"}
         self._request("POST", f"{endpoint}/{path}", data=content, headers=headers)
 
-    def _request(self, method: str, url: str, **what: Any) -> dict[str, Any]:
+    def _request(self, method: str, url: str, **options: Any) -> dict[str, Any]:
         from google.auth.exceptions import GoogleAuthError
         from requests.exceptions import RequestException
 
         session = self._signed
         try:
-            response = session.request(method, url, timeout=60, allow_redirects=False, **what)
+            response = session.request(method, url, timeout=60, allow_redirects=False, **options)
         except (GoogleAuthError, RequestException) as error:  # its text may hold secrets
             raise NotebookRunError(
                 f"Google Cloud did not answer ({type(error).__name__}; {method} {url})."

@@ -40,20 +40,20 @@ def allocation_lock(record: Path) -> Iterator[int]:
     """
     import fcntl  # Colab's command line, too, requires a platform that has it
 
-    with _pending(record).open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield held.fileno()
+    with _pending(record).open("w") as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_EX)
+        yield lock_file.fileno()
 
 
 @contextlib.contextmanager
 def abandoned_runtimes(search: str | None = None) -> Iterator[list[Path]]:
     """Yield the records left by dead processes, of one search or all; locked during the block."""
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as locks:
         found = []
         for record in sorted(_folder().glob("*.json")):
             lock = FileLock(_lock(record))
             try:
-                held.enter_context(lock.acquire(timeout=0))
+                locks.enter_context(lock.acquire(timeout=0))
                 about = json.loads(record.read_text()).get("search")
             except (Timeout, FileNotFoundError):
                 continue  # its writer is alive, or has just released the runtime

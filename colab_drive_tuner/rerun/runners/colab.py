@@ -144,9 +144,9 @@ class ColabRunner:
 
     def _allocate(self, task: RunTask, session: str, record: Path) -> None:
         arguments = ["new", "-s", session, *(["--gpu", self.gpu] if self.gpu else [])]
-        with allocation_lock(record) as held:
+        with allocation_lock(record) as descriptor:
             try:
-                self._step(task, "allocate", arguments, _ALLOCATE_SECONDS, keep_open=[held])
+                self._step(task, "allocate", arguments, _ALLOCATE_SECONDS, keep_open=[descriptor])
             except NotebookRunError as error:
                 raise NoRuntimeError(str(error)) from None
 

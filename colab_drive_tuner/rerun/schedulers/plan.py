@@ -54,8 +54,8 @@ class Plan:
     def arguments(self, program: str | None = None) -> list[str]:
         """Return the command-line arguments after `colab-drive-tuner`."""
         store = ["--store", self.store] if self.store else []
-        wanted = self.program if program is None else program
-        return [*store, "rerun", wanted, "--search", self.search, "--scheduled", *self.options]
+        program = self.program if program is None else program
+        return [*store, "rerun", program, "--search", self.search, "--scheduled", *self.options]
 
     def command(self) -> list[str]:
         """Return the whole command for this machine, independent of the working directory."""
@@ -101,10 +101,10 @@ def parse_interval(every: str) -> str:
     )
 
 
-def require_printable(text: str, what: str) -> str:
+def require_printable(text: str, label: str) -> str:
     """Return the text if it fits in one line of a scheduler's file, else raise `UsageError`."""
     if any(not char.isprintable() for char in text):
-        raise UsageError(f"{what} contains a line break or control character: {text!r}.")
+        raise UsageError(f"{label} contains a line break or control character: {text!r}.")
     return text
 
 
