@@ -46,6 +46,9 @@ UserWarning
 └── TrainingWarning                      something outside of the training itself failed
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from colab_drive_tuner.text import visible
 
 
@@ -91,6 +94,15 @@ class ModelError(ColabDriveTunerError, ValueError):
 
 class MissingExtraError(ColabDriveTunerError, ImportError):
     """An optional package is missing; the message names the extra that installs it."""
+
+
+@contextmanager
+def optional_import(message: str) -> Iterator[None]:
+    """Raise `MissingExtraError` with this message if an import in the block fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(message) from error
 
 
 class CredentialsError(ColabDriveTunerError, PermissionError):

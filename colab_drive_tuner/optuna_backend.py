@@ -15,21 +15,17 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.optuna_journal import line_item
 from colab_drive_tuner.checkpoint.record_items import LARGEST_LINE, claim_payload
 from colab_drive_tuner.checkpoint.replay_filter import wanted
-from colab_drive_tuner.errors import MissingExtraError, UsageError
+from colab_drive_tuner.errors import UsageError, optional_import
 from colab_drive_tuner.journal import Journal, PayloadRules
 from colab_drive_tuner.search.results.study_trials import translate_replay_errors
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 
-try:
+with optional_import("Optuna is not installed: pip install 'colab-drive-tuner[optuna]'."):
     from optuna.storages import JournalStorage
     from optuna.storages.journal import BaseJournalBackend
     from optuna.trial import TrialState, create_trial
-except ImportError as error:
-    raise MissingExtraError(
-        "Optuna is not installed: pip install 'colab-drive-tuner[optuna]'."
-    ) from error
 
 ATTEMPTS = "colab_drive_tuner:attempts"
 """User attribute of a trial: the number of runtimes that died in it."""
@@ -231,11 +227,8 @@ def _int_or(default: int, value: Any) -> int:
 
 def dashboard_app(study: Any) -> WSGIApplication:
     """Return optuna-dashboard for a study in memory; raise `MissingExtraError`."""
-    try:
+    missing = "optuna-dashboard is not installed: pip install 'colab-drive-tuner[dashboard]'."
+    with optional_import(missing):
         from optuna_dashboard import wsgi
-    except ImportError as error:
-        raise MissingExtraError(
-            "optuna-dashboard is not installed: pip install 'colab-drive-tuner[dashboard]'."
-        ) from error
     app: WSGIApplication = wsgi(study._storage)
     return app

@@ -13,7 +13,7 @@ from typing import Any
 
 from colab_drive_tuner.credentials.files import login_file
 from colab_drive_tuner.credentials.http_session import guard, new_session
-from colab_drive_tuner.errors import CredentialsError, MissingExtraError, UsageError
+from colab_drive_tuner.errors import CredentialsError, UsageError, optional_import
 from colab_drive_tuner.local_files import replace_file
 
 WAIT_SECONDS = 300
@@ -65,13 +65,10 @@ def sign_out() -> bool | None:
 
 def _ask(client_secrets: Path, scopes: list[str]) -> Any:
     """Run Google's flow: a page in the browser that redirects to a server on this machine."""
-    try:
+    missing = "`login` needs google-auth-oauthlib: pip install 'colab-drive-tuner[login]'."
+    with optional_import(missing):
         from google_auth_oauthlib.flow import InstalledAppFlow
         from oauthlib.oauth2 import OAuth2Error
-    except ImportError:
-        raise MissingExtraError(
-            "`login` needs google-auth-oauthlib: pip install 'colab-drive-tuner[login]'."
-        ) from None
     try:
         flow = InstalledAppFlow.from_client_secrets_file(str(client_secrets), scopes)
     except (OSError, ValueError) as error:

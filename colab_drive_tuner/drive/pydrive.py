@@ -7,7 +7,7 @@ their interface for credentials of google-auth.
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.drive.requests.calls import discovery_document
-from colab_drive_tuner.errors import MissingExtraError
+from colab_drive_tuner.errors import optional_import
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive.client import DriveClient
@@ -19,13 +19,9 @@ HTTP_TIMEOUT = 60.0
 
 def google_drive(client: "DriveClient") -> Any:
     """Return a `pydrive2.drive.GoogleDrive` with the account and endpoint of `client`."""
-    try:
+    with optional_import("PyDrive2 is not installed: pip install 'colab-drive-tuner[pydrive2]'."):
         from pydrive2.auth import GoogleAuth
         from pydrive2.drive import GoogleDrive
-    except ImportError:
-        raise MissingExtraError(
-            "PyDrive2 is not installed: pip install 'colab-drive-tuner[pydrive2]'."
-        ) from None
     from googleapiclient.discovery import build_from_document
 
     # None: otherwise it would read a settings.yaml in the working directory.

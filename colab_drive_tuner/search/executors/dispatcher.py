@@ -70,7 +70,7 @@ class Dispatcher:
 
     def __init__(self, workers: Workers, payload: Payload | None, domain: Domain) -> None:
         self.engine: Engine = workers.engine
-        self.timeout = workers.trial_timeout
+        self.trial_timeout = workers.trial_timeout
         self._width, self._payload, self._domain = workers.width, payload, domain
         self._completed: queue.SimpleQueue[tuple[Submission, Future[Any]]] = queue.SimpleQueue()
         self._submissions: dict[Submission, None] = {}
@@ -175,16 +175,16 @@ class Dispatcher:
 
     def _drop_overdue(self) -> list[Completion]:
         """Time out trials whose worker has not even reported the timeout."""
-        if self.timeout is None:
+        if self.trial_timeout is None:
             return []
         all_known = len(self._known_workers) >= self._width
-        limit = self.timeout + (TIMEOUT_GRACE_SECONDS if all_known else WORKER_START_SECONDS)
+        limit = self.trial_timeout + (TIMEOUT_GRACE_SECONDS if all_known else WORKER_START_SECONDS)
         overdue = [one for one in self._submissions if time.monotonic() - one.submitted > limit]
         for submission in overdue:
             del self._submissions[submission]
             if submission.future is not None and not submission.future.cancel():
                 self._unresponsive.add(submission.future)
-        outcome = Outcome(TaskStatus.TIMED_OUT, seconds=self.timeout)
+        outcome = Outcome(TaskStatus.TIMED_OUT, seconds=self.trial_timeout)
         return [Completion(one, outcome) for one in overdue]
 
     def seconds_without_workers(self) -> float:

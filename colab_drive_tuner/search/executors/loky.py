@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from typing import Any
 
-from colab_drive_tuner.errors import MissingExtraError
+from colab_drive_tuner.errors import optional_import
 from colab_drive_tuner.search.spec.arguments import whole_number
 
 _KILL_SECONDS = 10.0
@@ -120,12 +120,8 @@ def _kill(pool: Any) -> None:
 
 
 def _loky() -> Any:
-    try:
+    with optional_import("loky_executor() needs joblib: pip install 'colab-drive-tuner[loky]'."):
         from joblib.externals import loky
-    except ImportError as error:
-        raise MissingExtraError(
-            "loky_executor() needs joblib: pip install 'colab-drive-tuner[loky]'."
-        ) from error
     return loky
 
 

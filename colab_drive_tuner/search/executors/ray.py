@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from colab_drive_tuner.errors import MissingExtraError, UsageError
+from colab_drive_tuner.errors import UsageError, optional_import
 
 
 class RayExecutor(Executor):
@@ -72,12 +72,8 @@ def ray_executor(**remote_options: Any) -> RayExecutor:
     """
     if "max_retries" in remote_options:
         raise UsageError("Ray must not retry trials: pass max_attempts= to the search instead.")
-    try:
+    with optional_import("ray_executor() needs Ray: pip install 'colab-drive-tuner[ray]'."):
         import ray
-    except ImportError as error:
-        raise MissingExtraError(
-            "ray_executor() needs Ray: pip install 'colab-drive-tuner[ray]'."
-        ) from error
     if not ray.is_initialized():
         ray.init()
     return RayExecutor(ray, remote_options)

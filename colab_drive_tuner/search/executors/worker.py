@@ -59,7 +59,8 @@ class Task:
     attempt: Attempt
     ends_at: float | None = None
     """The run's deadline in seconds since the epoch: monotonic clocks differ between machines."""
-    timeout: float | None = None
+    trial_timeout: float | None = None
+    """Maximum run time in seconds, after which the trial counts as failed."""
     loss_to_beat: float = float("inf")
     """The Keras model is returned only if its loss is not higher than this."""
     backups: BackupFolder | None = None
@@ -113,7 +114,7 @@ def run_in_process(domain: Domain, task: Task, artifacts: Artifacts | None = Non
     if task.backups is not None:
         artifacts = task.backups.open(task.attempt.tid)
     _running_trials.begin()
-    if task.timeout is None:
+    if task.trial_timeout is None:
         return _timed(domain, task, artifacts)
     outcomes: list[Outcome] = []
     context = contextvars.copy_context()
@@ -123,14 +124,14 @@ def run_in_process(domain: Domain, task: Task, artifacts: Artifacts | None = Non
         daemon=True,
     )
     thread.start()
-    thread.join(task.timeout)
+    thread.join(task.trial_timeout)
     if outcomes:
         return outcomes[0]
     # Raised at the thread's next Python instruction; until then the trial keeps running.
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
     )
-    return Outcome(TaskStatus.TIMED_OUT, worker_name(), task.timeout)
+    return Outcome(TaskStatus.TIMED_OUT, worker_name(), task.trial_timeout)
 
 
 def _timed(domain: Domain, task: Task, artifacts: Artifacts | None) -> Outcome:

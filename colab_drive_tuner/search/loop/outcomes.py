@@ -115,7 +115,7 @@ class OutcomeLoop(Loop):
         elif outcome.status == TaskStatus.RAISED:
             self._handle_error(started, outcome)
         elif outcome.status == TaskStatus.TIMED_OUT:
-            limit = f"{self._dispatcher.timeout:g}"
+            limit = f"{self._dispatcher.trial_timeout:g}"
             reason = f"timed out: it ran for more than trial_timeout={limit} seconds"
             self._record_end(started, TrialEnd.DONE, {"status": "fail", "reason": reason})
         elif outcome.status == TaskStatus.INTERRUPTED:

@@ -132,7 +132,7 @@ class ParallelLoop(OutcomeLoop):
         task = Task(
             attempt,
             ends_at=ends_at,
-            timeout=self._dispatcher.timeout,
+            trial_timeout=self._dispatcher.trial_timeout,
             loss_to_beat=self._loss_to_beat,
             backups=None
             if in_process

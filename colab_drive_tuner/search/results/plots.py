@@ -4,11 +4,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.errors import MissingExtraError
+from colab_drive_tuner.errors import optional_import
 from colab_drive_tuner.search.results.exchange.import_export import write_file
 from colab_drive_tuner.search.results.pictures import charts as pictures
 from colab_drive_tuner.search.results.pictures.timeline import timeline
 from colab_drive_tuner.search.results.search_data import SearchData
+
+_MISSING = (
+    "Optuna's figures need plotly: pip install 'colab-drive-tuner[report]'. result.report() has no "
+    "requirements."
+)
 
 
 class Picture:
@@ -97,17 +102,9 @@ class Plots:
 
     def _figure(self, name: str, **options: Any) -> Any:
         study = self._study()
-        try:
+        with optional_import(_MISSING):
             from optuna import visualization
-        except ImportError as error:
-            raise _missing() from error
-        if not visualization.is_available():
-            raise _missing()
+
+            if not visualization.is_available():
+                raise ImportError("plotly")
         return getattr(visualization, name)(study, **options)
-
-
-def _missing() -> MissingExtraError:
-    return MissingExtraError(
-        "Optuna's figures need plotly: pip install 'colab-drive-tuner[report]'. result.report() "
-        "has no requirements."
-    )

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.errors import MissingExtraError
+from colab_drive_tuner.errors import optional_import
 from colab_drive_tuner.search.spec.space_values import Path, parameter_values, plain, point_of
 from colab_drive_tuner.search.trial_documents import TrialState, float_of
 from colab_drive_tuner.text import text_of, visible
@@ -96,22 +96,14 @@ class Table:
         for name in frame.columns:
             if frame[name].dtype == object:
                 frame[name] = [None if cell is missing else _utf8(cell) for cell in frame[name]]
-        try:
+        with optional_import("to_parquet() needs pyarrow: pip install pyarrow, or use to_csv()."):
             content: bytes = frame.to_parquet(index=False)
-        except ImportError as error:
-            raise MissingExtraError(
-                "to_parquet() needs pyarrow: pip install pyarrow, or use to_csv()."
-            ) from error
         return content
 
     def to_dataframe(self) -> Any:
         """Return a pandas DataFrame whose column types do not depend on missing values."""
-        try:
+        with optional_import("to_dataframe() needs pandas: pip install pandas, or use .rows."):
             pandas = import_module("pandas")
-        except ImportError as error:
-            raise MissingExtraError(
-                "to_dataframe() needs pandas: pip install pandas, or use .rows."
-            ) from error
         columns = {}
         for name in self.columns:
             cells = [row.get(name, pandas.NA) for row in self.rows]

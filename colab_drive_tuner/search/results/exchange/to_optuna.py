@@ -16,7 +16,7 @@ from hyperopt.pyll import as_apply, dfs
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.errors import MissingExtraError, UsageError
+from colab_drive_tuner.errors import UsageError, optional_import
 from colab_drive_tuner.search.html_helpers import shortened
 from colab_drive_tuner.search.results.importance import is_number
 from colab_drive_tuner.search.results.read_search import read_history
@@ -35,7 +35,7 @@ from colab_drive_tuner.search.trial_documents import (
 )
 from colab_drive_tuner.store.protocol import Store
 
-try:
+with optional_import("Optuna is not installed: pip install 'colab-drive-tuner[optuna]'."):
     import optuna
     from optuna.distributions import (
         BaseDistribution,
@@ -45,10 +45,6 @@ try:
     )
     from optuna.storages.journal import BaseJournalBackend
     from optuna.trial import FrozenTrial, TrialState, create_trial
-except ImportError as missing:
-    raise MissingExtraError(
-        "Optuna is not installed: pip install 'colab-drive-tuner[optuna]'."
-    ) from missing
 
 DOCUMENT = "colab_drive_tuner:document"
 """Attribute with a trial's encoded document."""
