@@ -45,7 +45,7 @@ class TaskStatus(StrEnum):
     RAISED = "raised"
     TIMED_OUT = "timed out"
     INTERRUPTED = "interrupted"
-    """The run's deadline came; the trial can be resumed."""
+    """The trial raised `TrialInterrupted`; the next run continues it."""
     NOT_LOADED = "not loaded"
     """The objective or its data could not be loaded; the trial has not run."""
     UNKNOWN = "unknown"
