@@ -146,7 +146,7 @@ class Observations:
         """Return the rows of the trials that have a value for a parameter, and these values."""
         column = self._columns[label]
         values = np.array(column.values)
-        return np.array(column.rows), values.astype(int) if column.whole else values
+        return np.array(column.rows), values.astype(int) if column.integral else values
 
     def split(self, gamma: float) -> "Split":
         """Split the trials into those with the lowest losses and the rest, as hyperopt does."""
@@ -158,11 +158,11 @@ class Observations:
         below[order[:below_count]] = True
         above = ~below
         if self._kept is not None:
-            below, above = _spread(below, self._kept), _spread(above, self._kept)
+            below, above = _expand_mask(below, self._kept), _expand_mask(above, self._kept)
         return Split(self._columns, below, above)
 
 
-def _spread(chosen: Rows, kept: Rows) -> Rows:
+def _expand_mask(chosen: Rows, kept: Rows) -> Rows:
     """Expand a mask over the kept rows to a mask over all rows."""
     rows = np.zeros(len(kept), bool)
     rows[kept] = chosen
@@ -174,14 +174,14 @@ class _Column:
 
     def __init__(self) -> None:
         self.rows, self.values = array("q"), array("d")
-        self.whole = True
+        self.integral = True
         """Whether all values are integers."""
 
     def append(self, row: int, value: Any) -> None:
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not isinstance(value, float) and not (whole and float(value) == int(value)):
+        integral = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not isinstance(value, float) and not (integral and float(value) == int(value)):
             raise UnsupportedHistoryError("value")
-        self.whole = self.whole and whole
+        self.integral = self.integral and integral
         self.rows.append(row)
         self.values.append(float(value))
 
@@ -200,9 +200,9 @@ class Split:
         if len(values) < len(below):
             rows = np.array(column.rows)
             below, above = below[rows], above[rows]
-        return self._sample(values[below]), self._sample(values[above])
+        return self._weighted(values[below]), self._weighted(values[above])
 
-    def _sample(self, values: Floats) -> WeightedValues:
+    def _weighted(self, values: Floats) -> WeightedValues:
         count = len(values)
         if count not in self._weights:
             self._weights[count] = linear_forgetting_weights(count, DEFAULT_LF)
