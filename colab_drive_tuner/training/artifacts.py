@@ -27,7 +27,7 @@ TID, EPOCH = "cdt_tid", "cdt_epoch"
 """Properties of a file in such a folder: its trial, and the history that the trial belongs to."""
 _NAME = "cdt_name"
 _NEWEST = ("cdt_newest0", "cdt_newest1")
-_TRIES = 3
+_ATTEMPTS = 3
 _BACKUP = re.compile(r"trial-\d{5,}-.+")
 
 
@@ -103,19 +103,17 @@ class StoreArtifacts:
 
     def _create(self, entry_id: str, name: str, path: Path, folder: str) -> None:
         """Create the file under one id; raise `UnavailableError` after three attempts."""
-        for attempt in range(_TRIES):
+        properties = {TID: str(self._tid), _NAME: name, EPOCH: self._epoch}
+        file_name = f"trial-{self._tid:05d}-{name}"
+        for attempts_left in reversed(range(_ATTEMPTS)):
             try:
                 self._store.create(
-                    entry_id,
-                    path,
-                    name=f"trial-{self._tid:05d}-{name}",
-                    parent=folder,
-                    properties={TID: str(self._tid), _NAME: name, EPOCH: self._epoch},
+                    entry_id, path, name=file_name, parent=folder, properties=properties
                 )
             except IdTakenError:
                 return  # the id is ours: an earlier attempt succeeded
             except UnavailableError:
-                if attempt == _TRIES - 1:
+                if not attempts_left:
                     raise
             else:
                 return

@@ -7,6 +7,7 @@ Unchanged attributes are configuration and keep the values that the code gives t
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -54,23 +55,16 @@ class CallbackStates:
 
     def __init__(self, callbacks: Iterable[Any], ignore: Collection[str]) -> None:
         self._ignore = frozenset(ignore)
-        self._originals: dict[str, Any] = {}
-        self._digests: dict[str, bytes | None] = {}
         packer = Packer(omitted=self._omitted)
-        keyed = key_callbacks(callbacks)
-        for label, callback in keyed.values():
+        values: dict[str, Any] = {}
+        for label, callback in key_callbacks(callbacks).values():
             packer.register(callback, label)
-            for name, value in self._attributes(callback):
-                self._originals[f"{label}.{name}"] = value
-        for label, callback in keyed.values():
-            for name, value in self._attributes(callback):
-                path = f"{label}.{name}"
-                self._digests[path] = self._digest(value)
-                try:
-                    packer.pack_or_rollback(value, path)
-                except CannotSaveError:
-                    continue  # the objects packed before the error are registered all the same
-        self._originals = packer.by_path | self._originals
+            values |= {f"{label}.{name}": value for name, value in self._attributes(callback)}
+        self._digests = {path: self._digest(value) for path, value in values.items()}
+        for path, value in values.items():
+            with suppress(CannotSaveError):  # by_path keeps the objects packed before the error
+                packer.pack_or_rollback(value, path)
+        self._originals = packer.by_path | values
 
     def capture(self, callbacks: Iterable[Any], known: frozenset[int]) -> dict[str, Any]:
         """Return the attributes that have changed since `fit` started, by callback.
@@ -92,7 +86,7 @@ class CallbackStates:
                 try:
                     packed = packer.pack_or_rollback(value, path)
                     if isinstance(value, FUNCTION_TYPES) and packed[0] == "here":
-                        raise CannotSaveError(path, value)  # not the function of the start
+                        raise CannotSaveError(path, value)  # not the function that `fit` began with
                 except CannotSaveError:
                     if type(callback).__module__.startswith("keras."):
                         continue  # Keras's own callbacks initialize such attributes themselves

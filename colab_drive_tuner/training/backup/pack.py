@@ -105,7 +105,7 @@ class Packer:
             self.by_path[path] = value
 
     def pack_or_rollback(self, value: Any, path: str) -> Packed:
-        """Like `pack`, but registers no object if it raises."""
+        """Like `pack`; if it raises, later values are packed as if it had not been called."""
         before = len(self._objects)
         try:
             return self.pack(value, path)
