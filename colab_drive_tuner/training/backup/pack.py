@@ -26,6 +26,8 @@ from colab_drive_tuner.training.backup.supported_types import (
     BUILTIN_TYPES,
     IMMUTABLE_TYPES,
     MUTABLE_TYPES,
+)
+from colab_drive_tuner.training.backup.user_classes import (
     find_by_name,
     identity,
     is_user_defined,

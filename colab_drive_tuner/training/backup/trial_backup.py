@@ -48,7 +48,8 @@ class TrialBackup(BackupCallback):
         clock: Function that returns the time in seconds, such as `time.monotonic`.
 
     Raises:
-        UsageError: `every_seconds` is negative, or `fit` has Keras's BackupAndRestore as well.
+        UsageError: `every_seconds` is negative, `ignore` is a string, or `fit` has Keras's
+            BackupAndRestore as well.
 
     Example:
         ```python

@@ -15,6 +15,8 @@ from colab_drive_tuner.training.backup.supported_types import (
     IMMUTABLE_TYPES_BY_NAME,
     MUTABLE_TYPES_BY_NAME,
     checked_keys,
+)
+from colab_drive_tuner.training.backup.user_classes import (
     find_by_name,
     identity,
     qualified_name,

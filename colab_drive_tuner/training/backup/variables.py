@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from colab_drive_tuner.training.backup.supported_types import is_user_defined
+from colab_drive_tuner.training.backup.user_classes import is_user_defined
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, FunctionType, ModuleType})
 VARIABLE_HOLDERS = (
