@@ -1,8 +1,8 @@
-"""Files of one running trial in the search's `backups/` folder, and lookup of such folders.
+"""Files of one running trial in the search's `backups/` folder.
 
-Listings lag, so the id of a new folder is also stored as a property of its parent, and the ids of
-the two newest files as properties of their folder: reads by id are up to date. Of two files with
-one name the newer one counts. A listed file may already be in the trash; reading it shows that.
+Listings lag, so the ids of the two newest files are also stored as properties of their folder:
+reads by id are up to date. Of two files with one name the newer one counts. A listed file may
+already be in the trash; reading it shows that.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from colab_drive_tuner.errors import (
     ForeignFileError,
     IdTakenError,
     NotFoundError,
-    StoreError,
     UnavailableError,
 )
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
+from colab_drive_tuner.journal.folder.subfolders import find_or_create_subfolder, find_subfolders
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.trial import Pace, Writer
 
@@ -67,7 +67,7 @@ class StoreArtifacts:
             self._before_first = None
         with self._lock:
             before = list(self._known().get(name, []))
-            self._folder = self._folder or find_or_create_folder(
+            self._folder = self._folder or find_or_create_subfolder(
                 self._store, self._search_folder, FOLDER
             )
             entry_id = self._store.reserve(1)[0]
@@ -122,7 +122,7 @@ class StoreArtifacts:
         """Return ids by name, newest first; listed once, then updated by each change."""
         if self._ids is None:
             found: dict[str, Entry] = {}
-            for folder in find_folders(self._store, self._search_folder, FOLDER):
+            for folder in find_subfolders(self._store, self._search_folder, FOLDER):
                 self._folder = self._folder or folder
                 found |= {entry.id: entry for entry in _entries(self._store, folder)}
             self._ids = {}
@@ -146,7 +146,7 @@ def obsolete_backups(
     They belong to trials that have ended, or to a history before a restart, with another `epoch`.
     """
     old = []
-    for folder in find_folders(store, search_folder, FOLDER):
+    for folder in find_subfolders(store, search_folder, FOLDER):
         for entry in _entries(store, folder):
             tid = entry.properties.get(TID, "")
             if _BACKUP.fullmatch(entry.name) and tid.isdecimal():
@@ -165,34 +165,3 @@ def _entries(store: Store, folder: str) -> list[Entry]:
             with contextlib.suppress(NotFoundError, ForeignFileError):
                 entries[entry_id] = owned_entry(store, entry_id, {folder}, key)
     return list(entries.values())
-
-
-def find_folders(store: Store, parent: str, name: str) -> list[str]:
-    """Return the ids of the folders of that name, preferred first; several after a lost race."""
-    found = []
-    key = f"cdt_{name}"
-    marked = store.stat(parent).properties.get(key)
-    if marked:
-        # NotFoundError: the user moved the folder to the trash, so its files are not wanted.
-        # ForeignFileError: someone else set the property; the file it names is not touched.
-        with contextlib.suppress(NotFoundError, ForeignFileError):
-            found.append(owned_entry(store, marked, {parent}, key, name=name, is_folder=True).id)
-    listed = [e.id for e in store.list(parent, name=name) if e.is_folder and e.id != marked]
-    return found + listed
-
-
-def find_or_create_folder(store: Store, parent: str, name: str) -> str:
-    """Return the id of the folder of that name; create it, and record its id, if there is none.
-
-    Two runtimes may each create one: all are read.
-    """
-    if found := find_folders(store, parent, name):
-        return found[0]
-    try:
-        made = store.create(store.reserve(1)[0], None, name=name, parent=parent)
-        store.set_properties(parent, {f"cdt_{name}": made.id})
-    except StoreError:
-        if found := find_folders(store, parent, name):  # another runtime created it
-            return found[0]
-        raise
-    return made.id

@@ -24,9 +24,10 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.folder.lookup import exists
+from colab_drive_tuner.journal.folder.subfolders import find_or_create_subfolder, find_subfolders
 from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.store.protocol import Entry, Store, read_count, read_number
-from colab_drive_tuner.training.artifacts import EPOCH, TID, find_folders, find_or_create_folder
+from colab_drive_tuner.training.artifacts import EPOCH, TID
 from colab_drive_tuner.training.safe_loading import load_keras_file
 from colab_drive_tuner.training.upload_queue import UploadQueue
 from colab_drive_tuner.user_warnings import warn_user
@@ -180,7 +181,7 @@ class BestModels:
 
     def _list(self) -> None:
         """Add the models that a listing shows; it may lag, so none is removed."""
-        folders = find_folders(self._store, self._folder, FOLDER)
+        folders = find_subfolders(self._store, self._folder, FOLDER)
         shown = [entry for folder in folders for entry in self._store.list(folder)]
         models = {entry.id: kept for entry in shown if (kept := self._parse(entry))}
         with self._state:
@@ -204,7 +205,7 @@ class BestModels:
         free = self._free_space() if self._free_space else None
         if free is not None and kept.size > free:
             raise QuotaError(f"only {free / 1e6:.1f} MB are left in the store.")
-        self._best_folder = self._best_folder or find_or_create_folder(
+        self._best_folder = self._best_folder or find_or_create_subfolder(
             self._store, self._folder, FOLDER
         )
         if path not in self._reserved:

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from colab_drive_tuner.errors import ChecksumError, IdTakenError, StoreError, UnavailableError
+from colab_drive_tuner.journal.folder.subfolders import find_or_create_subfolder, find_subfolders
 from colab_drive_tuner.local_files import scratch_folder, sha256_of
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import (
     EPOCH,
     TID,
     StoreArtifacts,
-    find_folders,
-    find_or_create_folder,
 )
 from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.best_models import FOLDER as BEST
@@ -34,7 +33,7 @@ def model_files(store: Store, folder: str) -> list[Entry]:
     """List the models of all histories of a search."""
     return [
         entry
-        for home in find_folders(store, folder, BEST)
+        for home in find_subfolders(store, folder, BEST)
         for entry in store.list(home)
         if not entry.is_folder and entry.properties.get("cdt_kind") == "model"
     ]
@@ -115,7 +114,7 @@ class FileCopier:
 
     def target_folder(self, name: str) -> str:
         """Return the id of a folder in the target search; create it if there is none."""
-        return find_or_create_folder(self.target, self.new, name)
+        return find_or_create_subfolder(self.target, self.new, name)
 
     def verify(self) -> None:
         """Read back all created files; raise `ChecksumError` if one differs from what was sent."""
@@ -141,4 +140,4 @@ class FileCopier:
 
 def backup_files(store: Store, folder: str) -> list[Entry]:
     """List the backups of a search."""
-    return [entry for home in find_folders(store, folder, BACKUPS) for entry in store.list(home)]
+    return [entry for home in find_subfolders(store, folder, BACKUPS) for entry in store.list(home)]

@@ -25,12 +25,13 @@ from colab_drive_tuner.journal.folder.lookup import (
     FolderKind,
     find_folder,
 )
+from colab_drive_tuner.journal.folder.subfolders import find_or_create_subfolder
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.exchange.import_export import export_trials
 from colab_drive_tuner.search.results.read_search import list_searches, open_journal, read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.artifacts import EPOCH, TID, StoreArtifacts, find_or_create_folder
+from colab_drive_tuner.training.artifacts import EPOCH, TID, StoreArtifacts
 from colab_drive_tuner.troubleshoot.clean.leftovers import remove
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
@@ -72,7 +73,7 @@ def fill(store: Store, name: str, trials: int = 3) -> None:
     folder = find_folder(store, name)
     assert folder is not None
     marks = {KIND: "model", TID: "0", "cdt_loss": "1.0", EPOCH: ""}
-    best = find_or_create_folder(store, folder.id, "best")
+    best = find_or_create_subfolder(store, folder.id, "best")
     store.create(store.reserve(1)[0], b"keras", name="m.keras", parent=best, properties=marks)
     scratch = Path("scratch")
     scratch.write_bytes(b"a backup")

@@ -17,13 +17,14 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.folder import lookup as folders
 from colab_drive_tuner.journal.folder.lookup import FIRST, KIND, RECORDS, FolderKind, find_folder
+from colab_drive_tuner.journal.folder.subfolders import find_subfolders
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import open_journal, read_history, read_status
 from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store.drive import DriveStore
-from colab_drive_tuner.training.artifacts import StoreArtifacts, find_folders
+from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.troubleshoot.clean import find_leftovers, leftovers, remove
 from colab_drive_tuner.troubleshoot.clean import search_leftovers as module
 from tests.journal.weather import WeatheredStore
@@ -185,7 +186,7 @@ def test_the_backup_of_a_trial_that_was_cut_off_stays(tmp_path):
     backup.write_bytes(b"backup")
     for tid, of in ((3, epoch), (2, epoch), (3, "an older history")):
         StoreArtifacts(store, home, tid, epoch=of).put("fit-000-epoch-00001.backup", backup)
-    (place,) = find_folders(store, home, "backups")
+    (place,) = find_subfolders(store, home, "backups")
     (copied,) = (entry for entry in store.list(place) if entry.name.startswith("trial-00002"))
     theirs = store.reserve(1)[0]
     name = f"Copy of {copied.name}"
