@@ -35,6 +35,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     find_folder,
     name_marks,
 )
+from colab_drive_tuner.journal.folder.subfolders import BACKUPS, BEST_MODELS, RUNS
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.manage.chain_copy import (
@@ -45,12 +46,9 @@ from colab_drive_tuner.manage.chain_copy import (
 )
 from colab_drive_tuner.manage.exclusive_access import HeldSearch, Notify, require_own_folder
 from colab_drive_tuner.progress_line import progress_bar
-from colab_drive_tuner.rerun.runs import FOLDER as RUNS
 from colab_drive_tuner.rerun.runs import RUN_PROPERTIES, run_files
 from colab_drive_tuner.search.trials.trials_pickle import TrialsExport
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
-from colab_drive_tuner.training.best_models import FOLDER as BEST
 from colab_drive_tuner.training.file_copier import (
     FileCopier,
     backup_files,
@@ -65,7 +63,7 @@ from colab_drive_tuner.troubleshoot.clean.unfinished_copies import (
     name_of_copy,
 )
 
-_SEARCH_FILES = {"records", "index", BEST, BACKUPS, RUNS, EXPORT_NAME}
+_SEARCH_FILES = {"records", "index", BEST_MODELS, BACKUPS, RUNS, EXPORT_NAME}
 _PARALLEL_WRITES = 8
 
 

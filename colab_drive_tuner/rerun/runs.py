@@ -12,10 +12,13 @@ from pathlib import Path
 
 from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal.folder.lookup import find_folder
-from colab_drive_tuner.journal.folder.subfolders import find_or_create_subfolder, find_subfolders
+from colab_drive_tuner.journal.folder.subfolders import (
+    RUNS,
+    find_or_create_subfolder,
+    find_subfolders,
+)
 from colab_drive_tuner.store.protocol import Entry, Store, read_count, read_number, read_time
 
-FOLDER = "runs"
 _BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH = (
     "cdt_began", "cdt_where", "cdt_seconds", "cdt_trials", "cdt_done", "cdt_ended", "cdt_search",
 )  # fmt: skip
@@ -71,7 +74,7 @@ def record_run(store: Store, run: Run, executed: Path | None, message: str = "")
     """
     store = store.for_search(run.search)
     folder = find_folder(store, run.search)
-    runs = find_or_create_subfolder(store, folder.id if folder is not None else store.root, FOLDER)
+    runs = find_or_create_subfolder(store, folder.id if folder is not None else store.root, RUNS)
     (entry_id,) = store.reserve(1)
     name = f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%dT%H-%M-%SZ} {run.ended}"
     content: Path | bytes = executed if executed is not None else message.encode()
@@ -109,7 +112,7 @@ def run_files(store: Store, search: str) -> list[Entry]:
 
 
 def _files_in_runs(store: Store, folder_id: str) -> list[Entry]:
-    folders = find_subfolders(store, folder_id, FOLDER)
+    folders = find_subfolders(store, folder_id, RUNS)
     return [entry for runs in folders for entry in store.list(runs)]
 
 

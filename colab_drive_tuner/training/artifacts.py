@@ -18,11 +18,14 @@ from colab_drive_tuner.errors import (
     UnavailableError,
 )
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
-from colab_drive_tuner.journal.folder.subfolders import find_or_create_subfolder, find_subfolders
+from colab_drive_tuner.journal.folder.subfolders import (
+    BACKUPS,
+    find_or_create_subfolder,
+    find_subfolders,
+)
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.trial import Pace, Writer
 
-FOLDER = "backups"
 TID, EPOCH = "cdt_tid", "cdt_epoch"
 """Properties of a file in such a folder: its trial, and the history that the trial belongs to."""
 _NAME = "cdt_name"
@@ -68,7 +71,7 @@ class StoreArtifacts:
         with self._lock:
             before = list(self._known().get(name, []))
             self._folder = self._folder or find_or_create_subfolder(
-                self._store, self._search_folder, FOLDER
+                self._store, self._search_folder, BACKUPS
             )
             entry_id = self._store.reserve(1)[0]
             self._create(entry_id, name, path, self._folder)
@@ -122,7 +125,7 @@ class StoreArtifacts:
         """Return ids by name, newest first; listed once, then updated by each change."""
         if self._ids is None:
             found: dict[str, Entry] = {}
-            for folder in find_subfolders(self._store, self._search_folder, FOLDER):
+            for folder in find_subfolders(self._store, self._search_folder, BACKUPS):
                 self._folder = self._folder or folder
                 found |= {entry.id: entry for entry in _entries(self._store, folder)}
             self._ids = {}
@@ -146,7 +149,7 @@ def obsolete_backups(
     They belong to trials that have ended, or to a history before a restart, with another `epoch`.
     """
     old = []
-    for folder in find_subfolders(store, search_folder, FOLDER):
+    for folder in find_subfolders(store, search_folder, BACKUPS):
         for entry in _entries(store, folder):
             tid = entry.properties.get(TID, "")
             if _BACKUP.fullmatch(entry.name) and tid.isdecimal():

@@ -24,15 +24,17 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.folder.lookup import exists
-from colab_drive_tuner.journal.folder.subfolders import find_or_create_subfolder, find_subfolders
+from colab_drive_tuner.journal.folder.subfolders import (
+    BEST_MODELS,
+    find_or_create_subfolder,
+    find_subfolders,
+)
 from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.store.protocol import Entry, Store, read_count, read_number
 from colab_drive_tuner.training.artifacts import EPOCH, TID
 from colab_drive_tuner.training.safe_loading import load_keras_file
 from colab_drive_tuner.training.upload_queue import UploadQueue
 from colab_drive_tuner.user_warnings import warn_user
-
-FOLDER = "best"
 
 
 @dataclass(frozen=True, order=True)
@@ -52,7 +54,7 @@ class KeptModel:
         return f"trial-{self.tid:05d}-loss-{self.loss:.6g}.keras"
 
     def __str__(self) -> str:
-        return f"{FOLDER}/{self.name} ({self.size / 1e6:.1f} MB)"
+        return f"{BEST_MODELS}/{self.name} ({self.size / 1e6:.1f} MB)"
 
 
 class BestModels:
@@ -144,7 +146,7 @@ class BestModels:
                     wanted = sorted(m for m in self._known() if tid in (None, m.tid))
                 for kept in wanted:
                     if self._fetch(kept, copy):
-                        what = f"The model of trial {kept.tid} ({FOLDER}/{kept.name})"
+                        what = f"The model of trial {kept.tid} ({BEST_MODELS}/{kept.name})"
                         return load_keras_file(
                             copy, what=what, custom_objects=custom_objects, safe_mode=safe_mode
                         )
@@ -181,7 +183,7 @@ class BestModels:
 
     def _list(self) -> None:
         """Add the models that a listing shows; it may lag, so none is removed."""
-        folders = find_subfolders(self._store, self._folder, FOLDER)
+        folders = find_subfolders(self._store, self._folder, BEST_MODELS)
         shown = [entry for folder in folders for entry in self._store.list(folder)]
         models = {entry.id: kept for entry in shown if (kept := self._parse(entry))}
         with self._state:
@@ -206,7 +208,7 @@ class BestModels:
         if free is not None and kept.size > free:
             raise QuotaError(f"only {free / 1e6:.1f} MB are left in the store.")
         self._best_folder = self._best_folder or find_or_create_subfolder(
-            self._store, self._folder, FOLDER
+            self._store, self._folder, BEST_MODELS
         )
         if path not in self._reserved:
             self._reserved[path] = self._store.reserve(1)[0]

@@ -6,16 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from colab_drive_tuner.errors import ChecksumError, IdTakenError, StoreError, UnavailableError
-from colab_drive_tuner.journal.folder.subfolders import find_or_create_subfolder, find_subfolders
+from colab_drive_tuner.journal.folder.subfolders import (
+    BACKUPS,
+    BEST_MODELS,
+    find_or_create_subfolder,
+    find_subfolders,
+)
 from colab_drive_tuner.local_files import scratch_folder, sha256_of
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.artifacts import (
-    EPOCH,
-    TID,
-    StoreArtifacts,
-)
-from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
-from colab_drive_tuner.training.best_models import FOLDER as BEST
+from colab_drive_tuner.training.artifacts import EPOCH, TID, StoreArtifacts
 
 NewEpoch = Callable[[str], str | None]
 """Maps the history of a file to its history in the copy; None: do not copy the file."""
@@ -33,7 +32,7 @@ def model_files(store: Store, folder: str) -> list[Entry]:
     """List the models of all histories of a search."""
     return [
         entry
-        for home in find_subfolders(store, folder, BEST)
+        for home in find_subfolders(store, folder, BEST_MODELS)
         for entry in store.list(home)
         if not entry.is_folder and entry.properties.get("cdt_kind") == "model"
     ]
@@ -63,7 +62,7 @@ class FileCopier:
                 if epoch is None:
                     continue
                 with self._collect_errors(entry.name):
-                    best = best or self.target_folder(BEST)
+                    best = best or self.target_folder(BEST_MODELS)
                     properties = {"cdt_kind": "model", EPOCH: epoch}
                     self.file(entry, path, best, properties, keep=_MODEL_PROPERTIES)
 

@@ -10,6 +10,9 @@ from colab_drive_tuner.errors import ForeignFileError, NotFoundError, StoreError
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.store.protocol import Store
 
+BACKUPS, BEST_MODELS, RUNS = "backups", "best", "runs"
+"""Names of the subfolders."""
+
 
 def find_subfolders(store: Store, parent: str, name: str) -> list[str]:
     """Return the ids of the folders of that name, preferred first; several after a lost race."""

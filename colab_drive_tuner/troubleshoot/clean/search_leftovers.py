@@ -21,11 +21,10 @@ from colab_drive_tuner.journal.folder.lookup import (
     search_folder,
 )
 from colab_drive_tuner.journal.folder.marked_folders import first_records
+from colab_drive_tuner.journal.folder.subfolders import BACKUPS, BEST_MODELS, RUNS
 from colab_drive_tuner.search.results.read_search import open_journal
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.artifacts import FOLDER as BACKUPS
 from colab_drive_tuner.training.artifacts import obsolete_backups
-from colab_drive_tuner.training.best_models import FOLDER as BEST
 from colab_drive_tuner.troubleshoot.clean.duplicate_folders import duplicate_folder
 from colab_drive_tuner.troubleshoot.clean.leftovers import (
     Leftover,
@@ -39,7 +38,9 @@ from colab_drive_tuner.troubleshoot.repair.salvage import salvage_folder
 
 _KEPT_SNAPSHOTS = 2
 _SNAPSHOT = re.compile(r"snapshot-\d{6,}\.cdt")
-_SEARCH_FILES = re.compile(rf"records|{EXPORT_NAME}|{BEST}|{BACKUPS}|runs|record-\d{{6,}}\.cdt")
+_SEARCH_FILES = re.compile(
+    rf"records|{EXPORT_NAME}|{BEST_MODELS}|{BACKUPS}|{RUNS}|record-\d{{6,}}\.cdt"
+)
 """Names in a search's folder; a record lies there if `moved` ended a chain that had no records."""
 
 
