@@ -280,4 +280,4 @@ def _template_task(
         function.prepare()
         return validate_results(function, compiled.name), function.describe_data()
 
-    return Task(dict(compiled.space), prepare, compiled.fingerprint_source)
+    return Task(dict(compiled.space), prepare, compiled.source)

@@ -44,9 +44,7 @@ class CompiledModel(Callee):
     hyperas_names: Mapping[str, str]
     """The names that the hyperas package gives the hyperparameters, by label."""
     source: str
-    """The function's source, dedented."""
-    fingerprint_source: str
-    """The source, normalized: without comments and layout, so it changes only with the code."""
+    """The function's source, normalized: without comments and layout."""
     _run: Callable[[Mapping[str, Any]], Callable[..., Any]] = field(repr=False)
     _expressions: Mapping[str, Callable[[], Any]] = field(repr=False)
 
@@ -110,8 +108,7 @@ def compile_model(
         signature=callee.signature,
         space=space,
         hyperas_names={template.label: template.hyperas_label for template in templates},
-        source=source.function_text,
-        fingerprint_source=source.expression,
+        source=source.expression,
         _run=lambda values: wrap(run(values)),
         _expressions=expressions,
     )

@@ -6,7 +6,6 @@ classes and closures are the same as in the original function.
 
 import ast
 import inspect
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
@@ -30,12 +29,6 @@ class FunctionSource:
     def filename(self) -> str:
         """The file's name as shown in tracebacks; a notebook cell has one, too."""
         return self.function.__code__.co_filename
-
-    @property
-    def function_text(self) -> str:
-        """The function's lines, including decorators, dedented."""
-        end = self.node.end_lineno or self.node.lineno
-        return textwrap.dedent("\n".join(self.text.split("\n")[first_line(self.node) - 1 : end]))
 
     @property
     def expression(self) -> str:

@@ -44,7 +44,7 @@ class TemplatedObjective:
     @property
     def source(self) -> str:
         """The source of the model function, normalized: comments and layout removed."""
-        return self._model.fingerprint_source
+        return self._model.source
 
     def describe_data(self) -> str | None:
         """Return the shapes and types of the data; None until it is loaded."""
