@@ -25,7 +25,7 @@ from colab_drive_tuner.search.loop.stopping_rules import StoppingRules
 from colab_drive_tuner.search.progress import display
 from colab_drive_tuner.search.spec.fingerprints import describe_algorithm, describe_space
 from colab_drive_tuner.search.spec.points import check_documents, point_document
-from colab_drive_tuner.search.spec.settings import SearchSettings, stored_state
+from colab_drive_tuner.search.spec.settings import SearchSettings, stored_rstate
 from colab_drive_tuner.search.spec.suggestion_seeds import (
     SeedStream,
     decode_generator,
@@ -100,7 +100,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
             begin_from(trials, spec.origin)
         _queue_points(trials, spec.points)
         name_all_parameters(trials._dynamic_trials, domain.params)
-        stored = stored_state(trials.name, trials.log.settings)
+        stored = stored_rstate(trials.name, trials.log.settings)
         counts = TrialCounts(trials._dynamic_trials)
         kind: Callable[..., Loop] = Loop
         if dispatcher is not None:

@@ -24,13 +24,13 @@ def stopped_by_user(message: str) -> KeyboardInterrupt:
     """
     stopped = KeyboardInterrupt(message)
     setattr(stopped, _SHOWN, lambda: [message])
-    if not isinstance(sys.excepthook, _OneLine):
-        sys.excepthook = _OneLine(sys.excepthook)
+    if not isinstance(sys.excepthook, _OneLineHook):
+        sys.excepthook = _OneLineHook(sys.excepthook)
     return stopped
 
 
-class _OneLine:
-    """A `sys.excepthook` that shows only the message of such an interrupt."""
+class _OneLineHook:
+    """A `sys.excepthook` that shows an interrupt of `stopped_by_user` by its message alone."""
 
     def __init__(self, before: Callable[..., Any]) -> None:
         self._before = before

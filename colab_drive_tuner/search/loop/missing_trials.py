@@ -14,7 +14,7 @@ import hyperopt
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.search.spec.points import point_document
-from colab_drive_tuner.search.spec.settings import stored_state
+from colab_drive_tuner.search.spec.settings import stored_rstate
 from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream, decode_generator
 from colab_drive_tuner.search.trial_documents import OPEN, insertion_index
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
@@ -116,7 +116,7 @@ class MissingTrials:
         seen._dynamic_trials, seen.attachments = before, trials.attachments
         seen._ids = {doc["tid"] for doc in before}
         seen.refresh()
-        stored = stored_state(trials.name, trials.log.settings)
+        stored = stored_rstate(trials.name, trials.log.settings)
         _, seed = SeedStream(decode_generator(stored), call.k).draw()
         return list(self._algo(list(call.tids), self._domain, seen, seed))
 

@@ -27,7 +27,7 @@ from colab_drive_tuner.search.spec.suggestion_seeds import (
     decode_generator,
     encode_generator,
     generator_of,
-    refuse_stored,
+    raise_unusable,
 )
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.user_warnings import warn_user
@@ -138,7 +138,7 @@ class SearchSettings:
             return {"rstate": encode_generator(generator_of(self.rstate))}
         seed = secrets.randbits(32) if self.seed is None else self.seed
         generator = generator_of(seed)
-        SeedStream(generator, self.skipped)
+        SeedStream(generator, self.skipped)  # advances the generator
         return {"seed": seed, "rstate": encode_generator(generator)}
 
 
@@ -151,14 +151,14 @@ def stored_early_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
         arguments = decode(state["arguments"])
         iter(arguments)
     except (CodecError, TypeError) as error:
-        refuse_stored("state of the early-stop function", error)
+        raise_unusable("state of the early-stop function", error)
     return state | {"arguments": arguments}
 
 
 def stored_generator(settings: Mapping[str, Any]) -> np.random.Generator | None:
     """Return the initial random generator of the search; None if none is stored yet."""
-    frozen = settings.get("rstate")
-    return None if frozen is None else decode_generator(frozen)
+    state = settings.get("rstate")
+    return None if state is None else decode_generator(state)
 
 
 def unusable_settings(settings: Mapping[str, Any]) -> dict[str, SearchDamagedError]:
@@ -184,11 +184,11 @@ def stored_suspects(settings: Mapping[str, Any]) -> list[int]:
     return [tid for tid in suspects if type(tid) is int] if isinstance(suspects, list) else []
 
 
-def stored_state(name: str, stored: Mapping[str, Any]) -> bytes:
-    """Return the stored initial state of the seeds."""
-    frozen = stored.get("rstate")
-    if not isinstance(frozen, bytes):
+def stored_rstate(name: str, stored: Mapping[str, Any]) -> bytes:
+    """Return the encoded initial state of the seed generator."""
+    state = stored.get("rstate")
+    if not isinstance(state, bytes):
         raise SearchDamagedError(
             f"Search {name!r} has no stored random state: pass restart=True to begin again."
         )
-    return frozen
+    return state

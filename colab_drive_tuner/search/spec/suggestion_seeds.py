@@ -50,11 +50,11 @@ def decode_generator(encoded: bytes) -> np.random.Generator:
         check_state(state)
         bits.state = state
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-        refuse_stored("random state", error)
+        raise_unusable("random state", error)
     return np.random.Generator(bits)
 
 
-def refuse_stored(what: str, error: Exception) -> NoReturn:
+def raise_unusable(what: str, error: Exception) -> NoReturn:
     """Raise the error of a stored value that no run can use; `repair` omits the value."""
     reason = SearchDamagedError(f"The stored {what} cannot be used: {error!r:.200}.")
     raise SearchDamagedError(

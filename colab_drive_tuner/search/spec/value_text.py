@@ -41,10 +41,10 @@ def describe_value(value: Any) -> str:
     An object that cannot be distinguished from others of its type is `<its type, compared by type
     only>`. Functions and classes are described by their names, lambdas by their source.
     """
-    return _Description().of(value)
+    return _Describer().of(value)
 
 
-class _Description:
+class _Describer:
     """Describes one value and its parts."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class _Description:
         cut = self._cut
         self._path.append(value)
         try:
-            text = _shortened(self._parts(value))
+            text = _shortened(self._text_of(value))
         except Exception:  # noqa: BLE001 - the value's own methods may raise anything
             text = type_only(value)
         finally:
@@ -85,7 +85,7 @@ class _Description:
             self._known[id(value)] = value, text
         return text
 
-    def _parts(self, value: Any) -> str:
+    def _text_of(self, value: Any) -> str:
         kind = type(value)
         if kind is list:
             return f"[{self._row(value)}]"
