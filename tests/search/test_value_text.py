@@ -196,7 +196,7 @@ itself()
 doubled()
 nested(500)
 pd.DataFrame({"a": [1, 2], "b": ["x", None]})
-pd.SearchData([1, 2], index=["x", "y"])
+pd.Series([1, 2], index=["x", "y"])
 scipy.sparse.eye(3).tocsr()
 sklearn.linear_model.LogisticRegression(C=3)
 """
