@@ -59,13 +59,8 @@ def find_credentials(
     """
     if isinstance(explicit, Identity):
         return explicit
-    request = CredentialRequest(
-        explicit,
-        None if scopes is None else list(scopes),
-        allow_prompt,
-        browser_attached,
-        notify,
-    )
+    wanted = None if scopes is None else list(scopes)
+    request = CredentialRequest(explicit, wanted, allow_prompt, browser_attached, notify)
     identity, tried = _look_up(SOURCES, request, retry)
     if identity is None:
         raise CredentialsError(
