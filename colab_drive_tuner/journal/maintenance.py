@@ -63,7 +63,7 @@ class Maintenance:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self, timeout: float = 30.0) -> None:
+    def stop(self, timeout: float) -> None:
         """End the thread, waiting at most `timeout` seconds for an upload in progress."""
         self._stop.set()
         self._thread.join(timeout)

@@ -75,7 +75,7 @@ def left(store, machine) -> Path:
     journal.note_running(7)
     own = journal._own
     own.writer.stop()
-    own.maintenance.stop()
+    own.maintenance.stop(30.0)
     own.spool.release()
     folder = own.spool.folder
     unregister(folder)
