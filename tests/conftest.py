@@ -55,6 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "filterwarnings",
         "ignore:Setting the shape on a NumPy array has been deprecated:DeprecationWarning:hyperopt",
     )
+    # JAX, once an earlier test of this process has loaded it, at each fork that a test makes.
+    config.addinivalue_line("filterwarnings", r"ignore:os\.fork\(\) was called:RuntimeWarning")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
