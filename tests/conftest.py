@@ -1,4 +1,4 @@
-"""Every test runs as a fresh user on a machine whose only network is itself."""
+"""Guards for every test: a fresh user's environment, and no network but loopback."""
 
 import importlib.util
 import ipaddress

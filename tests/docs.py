@@ -1,4 +1,4 @@
-"""Run what a Markdown page shows, by the marks before its fenced blocks.
+"""Runner for the code blocks of Markdown pages, controlled by the comment before each block.
 
 `<!-- run -->`: Python, in one namespace for the page, or bash, on a machine without an account.
 `<!-- run in Drive -->`: the same, signed in; so are the blocks after it. `<!-- run with NAMES -->`:

@@ -1,4 +1,4 @@
-"""Run cells in a real IPython kernel, as a notebook does, and read what they show."""
+"""Runner for notebook cells in a real IPython kernel, returning the output of each cell."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Runs a notebook of notebooks/ in a real kernel, on an emulated Drive and as on Colab.
+"""Runner for the notebooks in notebooks/: a real kernel, an emulated Drive, Colab's environment.
 
 As a script it keeps what the notebook shows: `python -m tests.notebooks hyperopt half_trial`.
 """

@@ -1,4 +1,4 @@
-"""The short form of `scripts/bench`: it runs, and what it counts holds. Times are not judged."""
+"""The short form of `scripts/bench`: it runs, and its counts are within their limits."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The report page in a real browser: nothing is fetched, nothing is refused, its table sorts."""
+"""The report page in a real browser: no network requests, no errors, and a sortable table."""
 
 import re
 import shutil

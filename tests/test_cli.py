@@ -1,4 +1,4 @@
-"""The command line: what each command prints, writes, and exits with."""
+"""The command line: output, files written and exit status of each command."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""The command line's help and completion: what it says parses, and completes without a network."""
+"""The command line's help and completion: valid, and completed without a network."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""`--json`: every command has it, and prints JSON and nothing else to standard output then."""
+"""`--json`: every command supports it, and then prints only JSON to standard output."""
 
 import json
 from pathlib import Path

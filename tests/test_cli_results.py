@@ -1,4 +1,4 @@
-"""The commands that show what came out of a search."""
+"""The commands that show the results of a search."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The guards around every test hold."""
+"""The guards in conftest.py: no network but loopback, and a fresh user's environment."""
 
 import os
 import socket

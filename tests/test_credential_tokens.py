@@ -1,4 +1,4 @@
-"""Proof of credentials: no source is believed before it has given one token."""
+"""Verification of credentials: a source is accepted only after it has issued a token."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Credential sources: their order, one error for all of them, and nothing secret in sight."""
+"""Credential sources: their order, one error that lists them all, and no secrets in output."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""With DRIVE_EMULATOR_HOST set nothing real is opened, asked or sent, by any command or runner."""
+"""With DRIVE_EMULATOR_HOST set, no command or runner uses or sends real credentials."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The demo runs the main job in real kernels, and fails when the main job does."""
+"""The demo runs its scenario in real kernels, and fails when the scenario fails."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ show as runnable does run, and prints what they say."""
+"""The runnable examples in the README and docs/ run and print the output shown."""
 
 import re
 import sys

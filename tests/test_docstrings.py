@@ -1,4 +1,4 @@
-"""The tests read as a specification: each says in a sentence what it shows."""
+"""Every test has a docstring that states the behaviour in a sentence."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The one list of environment variables: nothing else in the package knows one by its name."""
+"""The list of environment variables is complete: no other module names one."""
 
 import ast
 import os

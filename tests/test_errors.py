@@ -1,4 +1,4 @@
-"""The tree of errors and warnings: what its drawing says is what the classes are."""
+"""The documented tree of errors and warnings matches the classes."""
 
 import ast
 import builtins

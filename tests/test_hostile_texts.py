@@ -1,4 +1,4 @@
-"""What others wrote into a store cannot make the terminal do, or say, anything of its own."""
+"""Texts from a store cannot control the terminal or imitate the program's own output."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""hyperas's development version, and the models that outlive a process, with the real package."""
+"""hyperas's development version, and loading its models in another process."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The recipe of 2019 with the unmodified package in a real kernel: killed once, then resumed."""
+"""The unmodified hyperas package in a real kernel: killed once, then resumed."""
 
 import json
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""What this package does to programs that do not use it, by being installed: next to nothing."""
+"""Side effects of installing this package on programs that do not use it: almost none."""
 
 import json
 import os

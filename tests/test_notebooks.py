@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom in a real kernel, and keep what they showed.
+"""The notebooks run from top to bottom in a real kernel and reproduce their stored outputs.
 
 quickstart and hyperas are run, and killed, by tests/test_demo.py.
 """

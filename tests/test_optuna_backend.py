@@ -1,4 +1,4 @@
-"""Optuna's studies on the chain: Optuna's own storage tests, kills, two owners, an outage."""
+"""The Optuna storage: Optuna's own storage tests, kills, two owners and an outage."""
 
 import contextlib
 import functools

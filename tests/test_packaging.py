@@ -1,4 +1,4 @@
-"""What is uploaded: a wheel and an sdist that are complete, and a wheel that works alone."""
+"""The wheel and the sdist: complete, and the wheel works on its own."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What users may rely on: the public names, and how little an import costs."""
+"""The public names, and the cost of importing the package."""
 
 import inspect
 import re

@@ -1,3 +1,5 @@
+"""Detection of the runtime and of a user who can answer prompts."""
+
 import contextlib
 import sys
 import threading

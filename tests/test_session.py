@@ -1,3 +1,5 @@
+"""The session opened by `setup`: account, notebook, store, searches, and its display."""
+
 import gc
 import json
 import os

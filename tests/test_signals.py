@@ -1,4 +1,4 @@
-"""Signals signal_handlers within a block, and given back after it."""
+"""Signal handlers: installed within a block and restored after it."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""`login`, `logout`, `whoami`: Google's flow against a server of this machine that plays Google."""
+"""`login`, `logout`, `whoami`: Google's flow against a fake server on this machine."""
 
 import http.client
 import json

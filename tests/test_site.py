@@ -1,4 +1,4 @@
-"""The documentation as a site: every link leads somewhere, and it builds without a warning."""
+"""The documentation site: every link resolves, and it builds without warnings."""
 
 import inspect
 import os

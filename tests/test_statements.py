@@ -1,4 +1,4 @@
-"""Statements that the project makes about itself, held against the project."""
+"""Claims that the project makes about itself, checked against its code."""
 
 import ast
 import builtins

@@ -1,4 +1,4 @@
-"""Text from outside: what a terminal would obey, or not show, is shown as an escape."""
+"""Escaping of untrusted text: control and invisible characters are shown as escapes."""
 
 import unicodedata
 

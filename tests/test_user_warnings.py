@@ -1,4 +1,4 @@
-"""Warnings name the user's file and line, through whichever door the package was entered."""
+"""Warnings name the user's file and line, for every public entry point."""
 
 import ast
 import os

@@ -1,4 +1,4 @@
-"""What only looks at searches runs where POSIX is missing, as on Windows."""
+"""Reading and reporting on searches works without POSIX modules, as on Windows."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Pickles made to run code, patch classes, corrupt memory or eat the machine."""
+"""Malicious pickles: they try to run code, patch classes, corrupt memory or exhaust resources."""
 
 import os
 import pickle

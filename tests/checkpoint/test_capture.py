@@ -1,4 +1,4 @@
-"""A value that is taken now and encoded later: as if it had been encoded at once."""
+"""Capturing a value now and encoding it later gives the bytes of encoding it at once."""
 
 import copy
 import gc

@@ -1,4 +1,4 @@
-"""Whatever bytes `decode` gets, it returns plain data or raises CodecError, and stays small."""
+"""`decode` of arbitrary bytes returns plain data or raises CodecError, within bounded memory."""
 
 import random
 import struct

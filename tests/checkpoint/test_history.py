@@ -1,4 +1,4 @@
-"""A chain's records, folded into what a search is: trials, ends, attempts, settings."""
+"""Folding a chain's records into a search's history: trials, results, attempts, settings."""
 
 import contextlib
 import dataclasses

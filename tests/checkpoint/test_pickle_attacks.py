@@ -1,4 +1,4 @@
-"""No pickle makes the reader import, call or patch anything, or take what the machine has."""
+"""The pickle reader imports, calls and patches nothing, and uses bounded memory and time."""
 
 import random
 import signal

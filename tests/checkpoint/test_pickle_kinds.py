@@ -1,4 +1,4 @@
-"""The files that hyperopt's users have: compressed, by joblib or dill, merged, from MongoDB."""
+"""Pickles of Trials that are compressed, merged, from MongoDB, or written by joblib or dill."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""What an import may take: memory in proportion to the file, and time in proportion to that."""
+"""Limits of importing a pickle: memory and time stay proportional to the file's size."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""Pickles that hyperopt's users have are read exactly; documents that do not fit are named."""
+"""Reading pickles of hyperopt Trials: exact values, and errors that name invalid documents."""
 
 import pickle
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What is put together from fragments is an ordinary pickle of an ordinary Trials."""
+"""A pickle assembled from fragments is an ordinary pickle of ordinary hyperopt Trials."""
 
 import pickle
 import pickletools

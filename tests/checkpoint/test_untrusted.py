@@ -1,4 +1,4 @@
-"""What a store holds can be anybody's: whatever it is, errors of ours come of it, or no harm."""
+"""Untrusted content in a store raises this package's errors or does no harm."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""Plain values, documents made of them, and a comparison that sees every difference."""
+"""Examples of plain values and trial documents, and a comparison that sees every difference."""
 
 import struct
 from collections import OrderedDict, namedtuple

@@ -1,4 +1,4 @@
-"""Answers of the server that the fixture `server` starts, as functions of its handler."""
+"""HTTP responses for the fixture `server`, as functions of its request handler."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Clients against one emulator, each test as a new account, with pauses that take no time."""
+"""Drive clients on one shared emulator: a new account per test, and a clock without real pauses."""
 
 import itertools
 import threading

@@ -1,4 +1,4 @@
-"""Every fault that the emulator knows: nothing lost, nothing twice, nothing hangs."""
+"""Every fault of the emulator: no data is lost, nothing is created twice, no call hangs."""
 
 import hashlib
 import io

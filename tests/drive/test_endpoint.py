@@ -1,4 +1,4 @@
-"""Address of Drive: DRIVE_EMULATOR_HOST names an emulator on this machine, or nothing."""
+"""Drive's address: DRIVE_EMULATOR_HOST may name an emulator on this machine only."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Facts that the chain rests on, asked of the real Drive: `LIVE_DRIVE=1 scripts/test tests/drive`.
+"""The chain's assumptions on the real Drive: `LIVE_DRIVE=1 scripts/test tests/drive`.
 
 Uses whoever `find_credentials` finds, one folder, and the trash; costs a few megabytes.
 """

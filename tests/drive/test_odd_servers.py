@@ -1,4 +1,4 @@
-"""Servers that do what the emulator never would: proxies, liars, and a Drive that folds case."""
+"""Misbehaving servers: proxies, wrong answers, and a Drive that ignores the case of names."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""PyDrive2 on our sign-in, and its sign-in as ours (`scripts/test` has an environment for it)."""
+"""PyDrive2 with this package's credentials, and this package with PyDrive2's credentials."""
 
 import datetime
 import os

@@ -1,4 +1,4 @@
-"""Search queries of Drive, and the paths, ids and links that people paste as a folder."""
+"""Drive search queries, and the paths, ids and links that users paste as a folder."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Drive's refusals: the error that each documented reason becomes."""
+"""Drive's error responses: the exception for each documented reason."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The one retry policy, on a clock that only its own pauses move."""
+"""The retry policy, on a simulated clock that only its own pauses advance."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Secrets on the wire: where a token goes, and what no log, error or printout may hold."""
+"""Secrets on the wire: the hosts that get a token, and no secret in logs, errors or reprs."""
 
 import base64
 import html

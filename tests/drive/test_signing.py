@@ -1,4 +1,4 @@
-"""Tokens: renewed when they expire or are refused, once for all threads; and never shown."""
+"""Access tokens: renewed on expiry or refusal, once for all threads, and never shown."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""What takes seconds shows a bar; what is short, or in the background, shows nothing."""
+"""Progress bars: shown for slow calls, not for short ones or in background threads."""
 
 import functools
 import threading

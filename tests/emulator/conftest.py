@@ -1,4 +1,4 @@
-"""One emulator for all tests of a module, and a fresh account in it for each test."""
+"""One emulator per test module, and a new account in it for each test."""
 
 from collections.abc import Iterator
 

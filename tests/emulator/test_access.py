@@ -1,4 +1,4 @@
-"""Accounts, sharing, scopes: who sees and may do what."""
+"""Accounts, sharing and scopes: who may see and change a file."""
 
 import json
 import socket

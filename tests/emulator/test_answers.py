@@ -1,4 +1,4 @@
-"""Fields, pages, parameters, and refusals: what every method has in common."""
+"""Fields, pagination, parameters and errors, which all methods have in common."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets one of Google's answers: no value makes the emulator fail."""
+"""Arbitrary requests get one of Google's documented responses, never an internal error."""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""changes.getStartPageToken and changes.list: what happened since, for one account."""
+"""changes.getStartPageToken and changes.list: the changes that one account sees."""
 
 import pytest
 

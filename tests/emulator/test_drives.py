@@ -1,4 +1,4 @@
-"""Shared drives: made, listed, deleted, and only for clients that know them."""
+"""Shared drives: created, listed and deleted, and visible only to clients that support them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Plain google-api-python-client over httplib2, as programs use it: v3, media classes, batch."""
+"""google-api-python-client over httplib2: v3, media classes and batch requests."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Limits of what a request may hold: lengths, nesting, and what a header cannot carry."""
+"""Size limits of requests: lengths, nesting, and characters that a header cannot hold."""
 
 import dataclasses
 import gzip

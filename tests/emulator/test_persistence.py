@@ -1,4 +1,4 @@
-"""The emulator as a process of its own: killed, started again, asked by command line and curl."""
+"""The emulator as a separate process: killed, restarted, used from the command line and curl."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""PyDrive2, as tutorials use it: list by title, download, upload, trash (its own credentials)."""
+"""PyDrive2 as in its tutorials: list by title, download, upload and trash."""
 
 import datetime
 import os

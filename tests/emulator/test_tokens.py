@@ -1,4 +1,4 @@
-"""Tokens: who holds one, until when, and how it is renewed or revoked."""
+"""Access tokens: the account they belong to, expiry, renewal and revocation."""
 
 import base64
 import json

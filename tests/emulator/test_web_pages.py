@@ -1,4 +1,4 @@
-"""Web pages in a browser on this machine: which of them may use the emulator."""
+"""Browser requests: web pages of other origins cannot use the emulator."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""Raw HTTP against an emulator, with nothing of ours in between."""
+"""Raw HTTP client for the emulator, without any of this package's own client code."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Machines to open a journal from, and journals that are closed at a test's end."""
+"""Fixtures for the journal: simulated machines, and journals closed at the end of each test."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Disks on which a spool may lie: one that fails now and then, and one whose power is cut."""
+"""Simulated disks for the spool: one that fails at chosen calls, and one that loses power."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""The smallest state a journal can fold: the items of its records, in order."""
+"""A minimal journal state for tests: the list of the items in its records."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which of several folders bears a search's name, where listings lag."""
+"""Finding the folder of a search by its name, among duplicates and with lagging listings."""
 
 import threading
 import time

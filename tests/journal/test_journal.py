@@ -1,4 +1,4 @@
-"""A journal keeps what was acknowledged, tells who owns it, and never guesses."""
+"""The journal: acknowledged records are kept, ownership is exact, ambiguity is an error."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a user does to a search's folder in Drive's own pages: renamed, moved, trashed, copied."""
+"""Search folders that a user renamed, moved, trashed or copied on Drive's web page."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a reader makes of a chain: short cuts where there are some, no guess at what is damaged."""
+"""Reading a chain: snapshots as shortcuts, and errors for damaged records."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""What the store has not acknowledged is kept on this machine, and made good afterwards."""
+"""The spool keeps unacknowledged items on this machine and replays them later."""
 
 import errno
 import os

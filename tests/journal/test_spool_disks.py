@@ -1,4 +1,4 @@
-"""Spool files on disks that fail, fill up, are damaged, or lose their power."""
+"""Spool files on disks that fail, fill up, corrupt data or lose power."""
 
 import os
 import shutil

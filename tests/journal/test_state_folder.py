@@ -1,4 +1,4 @@
-"""Damage in this machine's state folder: named by the check, and no end of any search."""
+"""Damage in this machine's state folder: the check names it, and searches still run."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""A folder store whose answers can be lost, refused or late, or that tells another time."""
+"""A folder store with simulated faults: outages, lost answers, another clock or account."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Stores to manage searches in: folders, memory, and the Drives of two accounts."""
+"""Stores for the tests of managing searches: folders, memory, and Drives of two accounts."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A process is killed at each step of a copy or move: there is one search or the other, or both."""
+"""Kills at each step of a copy or move leave the old search, the new one, or both."""
 
 import os
 import signal

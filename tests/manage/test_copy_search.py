@@ -1,4 +1,4 @@
-"""Searches are copied and moved between folders, Drives, accounts and names, with all they have."""
+"""Copying and moving complete searches between folders, Drives, accounts and names."""
 
 from collections.abc import Callable
 from pathlib import Path

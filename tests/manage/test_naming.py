@@ -1,4 +1,4 @@
-"""Searches are listed, removed and renamed, whatever store they lie in."""
+"""Listing, removing and renaming searches in every kind of store."""
 
 import shutil
 from pathlib import Path

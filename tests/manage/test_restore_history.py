@@ -1,4 +1,4 @@
-"""Histories that a restart has kept: named when it happens twice in a row, and brought back."""
+"""Histories kept by a restart: a warning at a second restart in a row, and their restoration."""
 
 import json
 import shlex

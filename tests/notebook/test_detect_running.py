@@ -1,3 +1,5 @@
+"""Detection of the running notebook from Colab's session list."""
+
 import sys
 import time
 from types import ModuleType, SimpleNamespace

@@ -1,3 +1,5 @@
+"""Finding the running notebook's file in Drive."""
+
 import json
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""The local copy of a notebook downloaded from Drive."""
+
 import json
 import os
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""A rerun on Colab by somebody who is signed in, on a store that an emulator keeps.
+"""Program: rerun a notebook on Colab as a signed-in user, with the store on an emulator.
 
 With DRIVE_EMULATOR_HOST set no credentials go to a runtime, so it is taken away once the store is
 open; the runtime itself keeps it. As a script: `python as_a_person.py NOTEBOOK [GPU]`.

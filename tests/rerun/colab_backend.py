@@ -1,4 +1,4 @@
-"""A stand-in for Colab's own backend, for the official command line, which runs unmodified.
+"""Simulated Colab backend for Colab's official command line, which runs unmodified.
 
 The command line talks to https://colab.research.google.com through the proxy that HTTPS_PROXY
 names. This is that proxy; it has a certificate that REQUESTS_CA_BUNDLE makes known, and answers

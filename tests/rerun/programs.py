@@ -1,4 +1,4 @@
-"""Notebooks and scripts that search something small, and the command line that reruns them."""
+"""Notebooks and scripts that run a small search, and helpers to start the command line."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The agent in a runtime that a rerun has taken: credentials in memory, a watch that ends it."""
+"""The agent in a rerun's runtime: credentials in memory, and a watchdog that ends the runtime."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Reruns on Colab: its official command line, unmodified, with real kernels behind it."""
+"""Reruns on Colab through its unmodified official command line, with real kernels."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""papermill with `drive://`: real papermill, a real kernel, the emulator's Drive."""
+"""Notebooks at `drive://` paths: real papermill, a real kernel, the emulator's Drive."""
 
 import json
 import subprocess

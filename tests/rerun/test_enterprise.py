@@ -1,4 +1,4 @@
-"""Colab Enterprise: requests that agree with Google's own description; what becomes of a run."""
+"""Colab Enterprise: requests match Google's API description; the outcome of a run."""
 
 import base64
 import http.server

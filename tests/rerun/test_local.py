@@ -1,4 +1,4 @@
-"""Reruns on this machine: real kernels through papermill, real scripts, real deaths."""
+"""Reruns on this machine: real kernels through papermill, real scripts, real kills."""
 
 import os
 import re

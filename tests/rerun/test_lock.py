@@ -1,4 +1,4 @@
-"""The lock of a rerun, the log of runs, who may run a search, and what a tick costs."""
+"""The rerun lock, the log of runs, permission to run a search, and the cost of one check."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Schedules: what is generated passes the schedulers' own checks, works, and holds no secret."""
+"""Generated schedules: valid for their schedulers, working, and free of secrets."""
 
 import json
 import os

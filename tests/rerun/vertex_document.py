@@ -1,4 +1,4 @@
-"""Google's own description of Vertex AI, against which requests are checked."""
+"""Validation of request bodies against Google's API description of Vertex AI."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Searches of every form, to be run on each engine; also by programs that start one."""
+"""Small searches through every public function, to run on each kind of executor."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""A pytest plugin under which hyperopt's own tests use `DriveTrials` where they use `Trials`."""
+"""A pytest plugin that replaces `Trials` by `DriveTrials` in hyperopt's own tests."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""Searches to run in tests, plainly and through the store, and ways to die in the middle of one."""
+"""Sample searches on plain hyperopt and on a store, and helpers to kill them midway."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""Random search spaces and random histories of trials, for tests of suggestions."""
+"""Random search spaces and trial histories for tests of the suggestion algorithms."""
 
 import copy
 import math

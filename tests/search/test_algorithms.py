@@ -1,4 +1,4 @@
-"""The fast TPE, annealing and random search give the documents that hyperopt's own give."""
+"""The fast TPE, annealing and random search suggest the same documents as hyperopt's own."""
 
 import math
 import threading

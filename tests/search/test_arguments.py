@@ -1,4 +1,4 @@
-"""What a search is given, and what its objective returns: what cannot be is refused, by name."""
+"""Invalid arguments of a search, and invalid results of its objective, are refused by name."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Attachments: small ones in the records, large ones beside them, all there when asked for."""
+"""Attachments: small ones in the records, large ones in separate files, read on demand."""
 
 import pickle
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Backups of a running trial beside its search's records: what a kill finds of both."""
+"""Backups of a running trial next to its search's records, after a kill."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`resume_search(from_search=...)`: a search that begins with the ended trials of another one."""
+"""`resume_search(from_search=...)`: a new search that starts with another search's trials."""
 
 import functools
 import shutil

@@ -1,4 +1,4 @@
-"""The bounds of candidates' scores hold against hyperopt's exact scores."""
+"""The bounds on candidates' scores contain hyperopt's exact scores."""
 
 import numpy as np
 import pytest

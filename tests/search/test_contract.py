@@ -1,4 +1,4 @@
-"""Whatever plain Trials do, DriveTrials do: hyperopt's contract."""
+"""DriveTrials behave as hyperopt's Trials in everything that hyperopt relies on."""
 
 import copy
 import pickle

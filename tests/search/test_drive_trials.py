@@ -1,4 +1,4 @@
-"""hyperopt's own call, `fmin(..., trials=DriveTrials(...))`, with what people pass to it."""
+"""hyperopt's own call, `fmin(..., trials=DriveTrials(...))`, with its usual arguments."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A resumed search is the uninterrupted search, and both are plain hyperopt's, bit for bit."""
+"""A resumed search equals the uninterrupted one and plain hyperopt's, bit for bit."""
 
 import signal
 from pathlib import Path

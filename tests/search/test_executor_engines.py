@@ -1,4 +1,4 @@
-"""Real engines: every form of search on each, deaths, restarts, clusters with no workers.
+"""Real executors: all kinds of searches, worker deaths, restarts, clusters without workers.
 
 Those that start a cluster do so in a program of its own, which a hanging engine cannot outlive.
 """

@@ -1,4 +1,4 @@
-"""Real engines: what travels to their workers, what comes back, and what their deaths cost."""
+"""Real executors: serialization of objectives and results, and the cost of worker deaths."""
 
 import contextlib
 import functools

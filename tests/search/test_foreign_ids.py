@@ -1,4 +1,4 @@
-"""Ids in properties and records are other people's input: they lead nowhere but into the search."""
+"""Untrusted file ids in properties and records never lead outside the search."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Ctrl-C in a script: one line, and the end of a process that an interrupt ended."""
+"""Ctrl-C in a script: one line of output, and the exit status of an interrupted process."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The source that a search keeps of its objective, and what it shows of a change."""
+"""The objective's source that a search stores, and the diff shown when it changes."""
 
 import zlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""Searches of real Keras models, kept in Drive: deadlines, backups, and how large the folder is."""
+"""Searches of real Keras models in Drive: deadlines, backups, and the folder's size."""
 
 import gc
 import time

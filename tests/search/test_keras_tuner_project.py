@@ -1,4 +1,4 @@
-"""KerasTuner projects as searches: read as they are, never changed."""
+"""KerasTuner projects read as searches, without changing the project."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Keras, which takes seconds to load, is imported for a model that uses it, and for no other."""
+"""Keras, which takes seconds to load, is imported only for objectives that use it."""
 
 import json
 import os

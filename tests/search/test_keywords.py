@@ -1,4 +1,4 @@
-"""Arguments under the names of other packages, or misspelt: the error says what to write."""
+"""Misspelt arguments, and other packages' names for them: the error suggests the right name."""
 
 import inspect
 from pathlib import Path

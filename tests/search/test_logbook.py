@@ -1,4 +1,4 @@
-"""What the journal is told of a trial: its start, unless its end follows at once, and its end."""
+"""The journal records a trial's start, unless its end follows at once, and its end."""
 
 import copy
 import time

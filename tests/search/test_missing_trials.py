@@ -1,4 +1,4 @@
-"""Holes in what a killed session had spooled: its search still ends as the uninterrupted one."""
+"""Gaps in a killed session's spool: the search still ends as the uninterrupted one."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""Models that an objective returns: kept in `best/`, in no record, and there when asked for."""
+"""Models that an objective returns: stored in `best/`, not in records, and loaded on demand."""
 
 import copy
 import pickle

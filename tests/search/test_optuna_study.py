@@ -1,4 +1,4 @@
-"""Searches as Optuna studies and back: equal field by field, and nothing dropped in silence."""
+"""Conversion between searches and Optuna studies: equal fields, and no silent loss."""
 
 import json
 import math

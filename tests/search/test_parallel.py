@@ -1,4 +1,4 @@
-"""Several trials at once, on threads: the same search, points that the record explains, stops."""
+"""Parallel trials on threads: reproducible points, pending trials in the record, stops."""
 
 import functools
 import gc

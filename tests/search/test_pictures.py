@@ -1,4 +1,4 @@
-"""Pictures, cards and the report page of a search: escaped, small, and drawn from anything."""
+"""Plots, cards and report page of a search: escaped, small, and robust to any values."""
 
 import math
 import re

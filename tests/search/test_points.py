@@ -1,4 +1,4 @@
-"""Points that are given by hand: completed as hyperopt has them, or refused before any writing."""
+"""Points given by the user: completed as in hyperopt, or refused before anything is written."""
 
 import pickle
 import random

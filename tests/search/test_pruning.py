@@ -1,4 +1,4 @@
-"""Pruning by `report` and `should_prune`: decisions that the record explains, and kills."""
+"""Pruning by `report` and `should_prune`: decisions follow from the record, also after kills."""
 
 import itertools
 import json

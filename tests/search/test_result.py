@@ -1,4 +1,4 @@
-"""What comes out of a search: values, rows, curves, and where each trial ran."""
+"""The result of a search: values, rows, learning curves, and the machine of each trial."""
 # ruff: noqa: F821 - distributions are known without an import
 
 import os

@@ -1,4 +1,4 @@
-"""`resume_search`: the same call starts a search, goes on with it, and returns what it found."""
+"""`resume_search`: the same call starts a search, resumes it, and returns its result."""
 
 import functools
 import subprocess

@@ -1,4 +1,4 @@
-"""The objective gets what hyperopt's own evaluation of the space would give it."""
+"""The objective gets the same values as from hyperopt's own evaluation of the space."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How far a search is, and searches as pickles: read from the store, by anybody."""
+"""The status of a search, and searches exported as pickles, read from the store."""
 
 import pickle
 import subprocess

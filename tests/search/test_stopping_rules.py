@@ -1,4 +1,4 @@
-"""A search that a loss threshold or an early-stop function has stopped has ended."""
+"""A search stopped by a loss threshold or an early-stop function has ended."""
 
 import copy
 import dataclasses

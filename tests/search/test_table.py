@@ -1,4 +1,4 @@
-"""The table of a search: what pandas users expect of conditional spaces, failures, odd names."""
+"""The table of a search as pandas users expect it: conditional spaces, failures, odd names."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Where trials run, while they run: told by workers, shown by progress, status and timeline."""
+"""The workers that run each trial, as shown by progress, status and timeline."""
 
 import json
 import socket

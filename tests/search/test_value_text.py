@@ -1,4 +1,4 @@
-"""Descriptions of values: one text in every process and cell, another one for another value."""
+"""Descriptions of values: equal in every process and cell, and different for other values."""
 
 import ast
 import linecache

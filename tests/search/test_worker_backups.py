@@ -1,4 +1,4 @@
-"""Half-finished Keras trials in workers: killed in an epoch, they go on with it in another one."""
+"""Keras trials killed in a worker in mid-epoch resume from their backup in another worker."""
 
 import os
 import signal

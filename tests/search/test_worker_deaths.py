@@ -1,4 +1,4 @@
-"""What becomes of trials in which a session died, raised, was stopped or lost its search."""
+"""Trials whose session died, raised, was stopped or lost its search."""
 
 import functools
 import os

@@ -1,1 +1,1 @@
-"""Stand-ins for what only exists in Google's runtimes; each says where its shape comes from."""
+"""Fakes for services that exist only in Google's runtimes; each names the source of its shape."""

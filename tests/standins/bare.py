@@ -1,4 +1,4 @@
-"""A machine that says nothing of itself: no Colab, Kaggle, CI or Jupyter variables, own state."""
+"""A fixture for a machine without Colab, Kaggle, CI or Jupyter variables and a fresh state."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Colab's sessions endpoint as a small real HTTP server; also a script, for the demo.
+"""Fake of Colab's sessions endpoint: a small real HTTP server; also a script, for the demo.
 
 Shape of the answer: docs/facts.md ("Google Colab"), and listings that public notebooks print, such
 as `[{"name": "X.ipynb", "path": "fileId=<id>", "notebook": {"name", "path"}, "kernel": {...},

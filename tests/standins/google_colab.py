@@ -1,4 +1,4 @@
-"""A stand-in for the `google.colab` package: what we call of it, and nothing else.
+"""Fake of the `google.colab` package, with only the functions that this package calls.
 
 Shapes are taken from github.com/googlecolab/colabtools (`google/colab/_message.py`, `auth.py`,
 `errors.py`) and from docs/facts.md, "Google Colab".

@@ -1,4 +1,4 @@
-"""Google's sign-in on loopback: a token endpoint, and the metadata server of a machine at Google.
+"""Fake of Google's sign-in on loopback: a token endpoint and a metadata server.
 
 The metadata server is that of a Colab runtime: it knows a project's service account, and answers
 its token with 404 until somebody has signed in (docs/facts.md, "A real Colab kernel"). Paths and

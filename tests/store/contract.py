@@ -1,4 +1,4 @@
-"""What every store promises: a test class that each store's tests inherit.
+"""Contract tests for every store: a class that each store's tests inherit.
 
 A subclass provides the fixture `reopen`: called, it returns a new object for the same store, as
 another process would make it.

@@ -1,4 +1,4 @@
-"""A process for the kill tests: it creates what it is told to, and says when it is acknowledged.
+"""Program for the kill tests: create entries as its input says, and print each acknowledgement.
 
     python -m tests.store.creating ROOT WORD [DEADLY [PARENT]]
 

@@ -1,4 +1,4 @@
-"""Small searches for the tests of what people do to the folders that they are kept in."""
+"""Small searches for the tests of folders that users moved, copied or damaged."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Drive as a store keeps the same contract as a folder."""
+"""The store contract on Drive."""
 
 from concurrent.futures import ThreadPoolExecutor
 

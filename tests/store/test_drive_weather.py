@@ -1,4 +1,4 @@
-"""A search's journal on Drive when answers are lost, tokens expire, and a sign-in is revoked."""
+"""A search's journal on Drive with lost answers, expired tokens and a revoked sign-in."""
 
 import time
 from collections import Counter

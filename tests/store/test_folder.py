@@ -1,4 +1,4 @@
-"""A local folder as a store: the contract, and what people and file systems do to it."""
+"""The store contract on a local folder, and changes made by users and file systems."""
 
 import errno
 import os

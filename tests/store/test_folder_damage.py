@@ -1,4 +1,4 @@
-"""Each file of a folder store is lost, cut, altered or swapped in turn: healed, or named."""
+"""Damage to each file of a folder store (lost, cut, altered, swapped) is repaired or named."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Processes that are killed at any instant, or race, harm nothing in a folder store."""
+"""Kills at any instant, and races between processes, leave a folder store intact."""
 
 import random
 import signal

@@ -1,4 +1,4 @@
-"""A search's folder is renamed, copied, packed and deleted by hand, as people do with folders."""
+"""Search folders that a user renamed, copied, archived or deleted by hand."""
 
 import os
 import shutil

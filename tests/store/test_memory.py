@@ -1,4 +1,4 @@
-"""The memory of a process as a store: the contract, and what its name tells apart."""
+"""The store contract in a process's memory, and stores kept apart by their names."""
 
 import uuid
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which store is meant: the argument, else the environment, else setup's, else Drive."""
+"""Choice of the store: the argument, the environment, `setup`, then Drive."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Model functions of the shapes that people wrote for hyperas, with stand-ins for Keras."""
+"""Model functions in the styles that people wrote for hyperas, with fakes in place of Keras."""
 # ruff: noqa: E731 - model functions as people type them
 
 # fmt: off  (how people typed them)

@@ -1,4 +1,4 @@
-"""Calling a compiled model: the user's own function, with values where templates stood."""
+"""Calling a compiled model: the user's own function, with values in place of templates."""
 # ruff: noqa: F821, RET504, C408, E731, PLW0603, PT012, PT017 - model functions as people type them
 
 import functools

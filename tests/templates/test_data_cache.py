@@ -1,4 +1,4 @@
-"""`load_data`: data() runs once per process, and again where it could give something else."""
+"""`load_data`: data() runs once per process, and again when its result could differ."""
 
 import functools
 import itertools

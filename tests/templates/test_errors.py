@@ -1,4 +1,4 @@
-"""Templates that cannot work are refused before anything runs, with the line."""
+"""Invalid templates are refused before anything runs, with the line number."""
 # ruff: noqa: F541, F821, RET504, C408 - model functions as people type them
 
 import functools

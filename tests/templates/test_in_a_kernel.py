@@ -1,4 +1,4 @@
-"""What a person sees in a notebook: their own cell and line, in tracebacks, pdb and warnings."""
+"""Tracebacks, pdb and warnings in a notebook show the user's own cell and line."""
 
 import re
 

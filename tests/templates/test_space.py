@@ -1,4 +1,4 @@
-"""The spaces that templates give: hyperas's own, label by label."""
+"""The spaces compiled from templates equal those of hyperas, label by label."""
 # ruff: noqa: C408, F821, RET504 - models as people type them
 
 import inspect

@@ -1,4 +1,4 @@
-"""Model functions that a rewriting of text would trip over; the syntax tree does not."""
+"""Model functions that textual rewriting would break; the syntax tree handles them."""
 # ruff: noqa: B006, B008, C408, C416, E701, E702, F821, F841, PIE800, RET504, RUF012, RUF021
 
 import contextlib

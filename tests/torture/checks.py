@@ -1,4 +1,4 @@
-"""Small demands on a build, each in a second or so: what a rule of the protocol is there for.
+"""Checks of the protocol's rules, about a second each; each fails on a mutant without the rule.
 
 Each takes an empty folder and raises where the build breaks the rule.
 """

@@ -1,4 +1,4 @@
-"""Labs in which sessions run; whatever still runs at a test's end is killed."""
+"""Labs in which sessions run; sessions still running at the end of a test are killed."""
 
 from collections.abc import Iterator
 from pathlib import Path

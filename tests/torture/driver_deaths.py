@@ -1,4 +1,4 @@
-"""Death of a driver with several trials in flight, phase by phase, and what must hold then."""
+"""Death of a driver in each phase of a trial, with several in flight, and the invariants after."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""Starting sessions as processes, killing them, and judging what they leave behind."""
+"""Harness that starts sessions as processes, kills them and checks the search afterwards."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Builds with one rule of the protocol removed, patched into a process.
+"""Mutants: builds with one rule of the protocol removed, patched into a process.
 
 Each of them is an error that an implementation could well make. A check in checks.py must fail for
 it, and pass without it.

@@ -1,4 +1,4 @@
-"""Which phases a session is in, written down so that they are known after a SIGKILL.
+"""Log of the phases that a session is in, readable after a SIGKILL.
 
 The package has no hooks for tests: its functions are wrapped here, in the process under torture.
 Each phase has a slot in a file, written with `os.pwrite` as it is entered and left; what reached

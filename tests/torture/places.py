@@ -1,4 +1,4 @@
-"""Where the searches under torture are kept: a local folder, or a Drive that behaves badly."""
+"""Stores for the torture tests: a local folder, or a Drive with faults."""
 
 import contextlib
 from collections.abc import Iterator

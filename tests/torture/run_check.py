@@ -1,4 +1,4 @@
-"""One check in a process of its own, in which a mutant may have been patched in."""
+"""One check in a separate process, optionally with a mutant patched in."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The demands of checks.py that need whole searches: equality, attempts, what a trial's end is."""
+"""Checks that need whole searches: equality, attempts, and the end of a trial."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""Builds without a rule that is about trials; those of mutants.py are about records."""
+"""Mutants without a rule about trials; mutants.py has those about records."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""The program under torture: one session of a search, through the public API, as a process.
+"""Program under torture: one session of a search, through the public API, as a process.
 
 A session is started from a server that has imported everything already (`multiprocessing`'s fork
 server), so that hundreds of them take no more time than they need.

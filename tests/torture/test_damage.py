@@ -1,4 +1,4 @@
-"""Files cut, altered, deleted or moved by hand: what is certain opens, the rest is named."""
+"""Files cut, altered, deleted or moved by hand: the search opens if certain, or names the file."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Every format that a search was ever written in loads, and the search goes on from it."""
+"""Stored searches of every supported format load and resume."""
 
 import datetime
 import os

@@ -1,4 +1,4 @@
-"""SIGKILL anywhere: nothing acknowledged is lost, the search ends as if nothing had happened."""
+"""SIGKILL anywhere: no acknowledged record is lost, and the search ends as if uninterrupted."""
 
 import random
 from pathlib import Path

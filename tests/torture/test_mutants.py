@@ -1,4 +1,4 @@
-"""A build without one rule of the protocol is caught; the build as it is passes the same checks."""
+"""Each mutant is caught by a check, and the unmodified build passes the same checks."""
 
 from pathlib import Path
 

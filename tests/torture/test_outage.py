@@ -1,4 +1,4 @@
-"""A store that is away, and stops by the user: training goes on, and nobody is left in the dark."""
+"""Store outages, and stops by the user: training continues, and the user is informed."""
 
 import signal
 import time

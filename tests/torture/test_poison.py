@@ -1,4 +1,4 @@
-"""A trial that kills every runtime that touches it: given up, and no other trial with it."""
+"""A trial that kills every runtime is given up, and no other trial with it."""
 
 import signal
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Several runtimes and one search: exactly one goes on, and what the others did is not lost."""
+"""Several runtimes on one search: exactly one continues, and the others' results are kept."""
 
 import re
 import signal

@@ -1,4 +1,4 @@
-"""SIGKILL anywhere in an Optuna study: nothing acknowledged is lost, and the study is completed."""
+"""SIGKILL anywhere in an Optuna study: no acknowledged trial is lost, and the study completes."""
 
 import json
 import os

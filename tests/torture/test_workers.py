@@ -1,4 +1,4 @@
-"""Drivers with several trials in flight, killed again and again."""
+"""Drivers with several trials in flight, killed repeatedly."""
 
 import random
 import signal

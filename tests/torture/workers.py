@@ -1,4 +1,4 @@
-"""Demands on trials that run several at once, and builds that break them."""
+"""Checks and mutants for searches that run several trials at once."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Trainings with Keras's less usual parts, to be killed in mid-epoch: for tests.
+"""Trainings with unusual Keras features, to be killed in mid-epoch.
 
 `python -m tests.training.cases STORE OUT DISK (whole|killed|resumed) EPOCH NAME...` runs them in a
 process of its own. To be killed, each training starts the next one from the middle of its epoch, so

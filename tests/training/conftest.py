@@ -1,4 +1,4 @@
-"""A store for the backups of a trial, and what the trial gives when nothing stops it."""
+"""Fixtures: a store for a trial's backups, and the result of an uninterrupted trial."""
 
 import pytest
 

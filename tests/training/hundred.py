@@ -1,4 +1,4 @@
-"""A search of a hundred small models that tells how much memory it holds: for a test.
+"""Program that runs a hundred small Keras trials and prints its memory use after each.
 
 Run as a process of its own; prints the resident megabytes after each trial from the tenth on.
 """

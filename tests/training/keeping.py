@@ -1,4 +1,4 @@
-"""A store whose answers get lost, whose listings lag, and which can be away: for tests."""
+"""A folder store with simulated faults: lost answers, lagging listings, outages."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A search of small Keras models with a Pruner: `python -m tests.training.pruned STORE TID EPOCH`.
+"""Search of small Keras models with a Pruner: `python -m tests.training.pruned STORE TID EPOCH`.
 
 Run so it kills itself in the middle of an epoch of a trial.
 """

@@ -1,4 +1,4 @@
-"""Half-finished trials: resumed equals uninterrupted, bit for bit, or the user is told."""
+"""Backups of trials: a resumed training equals the uninterrupted one, or the user is warned."""
 
 import os
 import subprocess

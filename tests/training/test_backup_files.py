@@ -1,4 +1,4 @@
-"""Backup files: bit for bit, and refused unless whole."""
+"""Backup files: stored bit for bit, and refused unless complete."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""The best models of a search: kept, thinned out, loaded back, refused where unsafe."""
+"""The best models of a search: stored, pruned to a number, loaded, refused where unsafe."""
 
 import math
 

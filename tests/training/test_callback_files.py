@@ -1,4 +1,4 @@
-"""The files of ModelCheckpoint and CSVLogger in backups: sent once, restored in their places."""
+"""Files of ModelCheckpoint and CSVLogger in backups: uploaded once, restored to their paths."""
 
 import hashlib
 from functools import partial

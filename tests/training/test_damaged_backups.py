@@ -1,4 +1,4 @@
-"""Backups that are damaged, missing, or of something else: the trial goes on all the same."""
+"""Backups that are damaged, missing or of another trial: training continues without them."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""When a trial is backed up, and when it stops because time runs out."""
+"""Timing of a trial's backups, and its stop before the deadline."""
 
 import keras
 import pytest

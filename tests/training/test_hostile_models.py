@@ -1,4 +1,4 @@
-"""Crafted `.keras` files: each is refused by name, and nothing outside of it is read or written."""
+"""Malicious `.keras` files are refused by name, and access nothing outside the file."""
 
 import io
 import json

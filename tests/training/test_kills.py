@@ -1,4 +1,4 @@
-"""Trials with Keras's less usual parts, killed in mid-epoch, end as if they had not been.
+"""Trials with unusual Keras features, killed in mid-epoch, end as if uninterrupted.
 
 Three processes share the start of the framework: one runs every case uninterrupted, one is killed
 while it is in the middle of an epoch of all of them, and one, with another disk, resumes them.

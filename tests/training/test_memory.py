@@ -1,4 +1,4 @@
-"""Memory between trials, and results taken apart, with real Keras models."""
+"""Memory freed between trials, and separation of models from results, with real Keras models."""
 
 import gc
 import subprocess

@@ -1,4 +1,4 @@
-"""`Pruner` as a Keras callback: beside TrialBackup, killed, given twice, without its metric."""
+"""`Pruner` as a Keras callback: with TrialBackup, after kills, used twice, without its metric."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Rules of pruning: thresholds of small curves, and what Optuna's pruners say of the same ones."""
+"""Pruning rules on small learning curves: thresholds, and agreement with Optuna's pruners."""
 
 import math
 from typing import Any

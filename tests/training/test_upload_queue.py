@@ -1,4 +1,4 @@
-"""Jobs in the background: tried until the store answers, replaced while they wait, warned about."""
+"""Background uploads: retried until they succeed, replaced while queued, and warned about."""
 
 import threading
 import warnings

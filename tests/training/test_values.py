@@ -1,4 +1,4 @@
-"""What callbacks remember: each kind of value comes back as it was, or is named."""
+"""The state of callbacks: each kind of value is restored exactly, or named as unsupported."""
 
 import array
 import collections

@@ -1,4 +1,4 @@
-"""Small trainings with everything random in them, and ways to interrupt them: for tests."""
+"""Small trainings with every source of randomness, and ways to interrupt them."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A search to repair."""
+"""Fixture: an unfinished search to repair."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Searches that are to be repaired, and whether they go on as if nothing had happened."""
+"""Searches to repair, and a check that they continue as if uninterrupted."""
 
 import functools
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""`clean` in a working directory: stale notebook copies, and files left by hyperas."""
+
 import json
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""`clean` around searches: what is stale goes into a trash, and no bystander is touched."""
+"""`clean` on searches: stale files go to the trash, and everything else stays."""
 
 import hashlib
 import json

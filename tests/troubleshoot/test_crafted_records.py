@@ -1,4 +1,4 @@
-"""One search with a record that makes no sense: it is named, and hides none of the others."""
+"""A search with an invalid record is named, and does not hide the other searches."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""`doctor`: a line for each thing a search rests on, in order, and never a hang."""
+"""`doctor`: one line for each requirement of a search, in order, and never a hang."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""What the doctor says of the folders in a store: two of one name, and one that lost its mark."""
+"""`doctor` on the folders of a store: duplicate names, and folders without properties."""
 
 import pytest
 

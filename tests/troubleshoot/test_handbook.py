@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md and the errors keep in step: an entry for each, found by its name."""
+"""docs/troubleshooting.md has an entry for each error, found by the error's name."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""Delete the local copy, restart the runtime, reload the page: no step of that is needed."""
+"""The manual recovery steps of 2019 (delete, restart, reload) are no longer needed."""
 
 import json
 import os

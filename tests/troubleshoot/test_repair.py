@@ -1,4 +1,4 @@
-"""`repair`: what is readable goes on in a new folder, as the old search would have gone on."""
+"""`repair`: the readable part continues in a new folder, as the old search would have."""
 
 import functools
 import hashlib

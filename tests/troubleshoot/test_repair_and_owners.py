@@ -1,4 +1,4 @@
-"""`repair` where somebody else holds the search, or held it."""
+"""`repair` of a search that another session holds or held."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`repair` in Drive: its trash is read, and what was deleted for good is named."""
+"""`repair` in Drive: restores from the trash, and names what was deleted permanently."""
 
 import pytest
 import requests

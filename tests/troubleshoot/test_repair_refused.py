@@ -1,4 +1,4 @@
-"""What `repair` leaves alone: searches that a newer version wrote, and two searches of one name."""
+"""`repair` refuses searches of a newer version, and two searches of one name."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Trials that are known to have existed, and are not there: a shorter chain is no whole one."""
+"""Trials that existed but are missing: a shorter chain is not taken for a complete one."""
 
 from pathlib import Path
 
