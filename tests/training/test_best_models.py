@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import ModelError, TrainingWarning, UsageError
-from colab_drive_tuner.training import best_models, upload_queue
-from colab_drive_tuner.training.best_models import BestModels
+from colab_drive_tuner.training import upload_queue
+from colab_drive_tuner.training.models import best_models
+from colab_drive_tuner.training.models.best_models import BestModels
 from tests.training.keeping import NUMPY_2, TroubledStore, search_folder, shown
 
 pytestmark = NUMPY_2

@@ -19,7 +19,7 @@ from colab_drive_tuner.training.memory import split_result
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.training.best_models import BestModels
+    from colab_drive_tuner.training.models.best_models import BestModels
 
 
 class ModelResult(dict[str, Any]):
@@ -156,7 +156,7 @@ class ReturnedModels:
     def _models(self) -> "BestModels | None":
         folder, epoch = self._journal.folder, self._journal.epoch
         if folder is not None and (self._best is None or self._best_of != epoch):
-            from colab_drive_tuner.training.best_models import BestModels
+            from colab_drive_tuner.training.models.best_models import BestModels
 
             self._best = BestModels(
                 self._store, folder, keep=self._keep, epoch=epoch, free_space=self._store.free_space
