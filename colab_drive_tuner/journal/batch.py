@@ -44,11 +44,11 @@ class Batch:
             spool_file.close()
 
     def store_attachments(
-        self, store: Store, folder: str, ask: Callable[[Callable[[], Any]], Any]
+        self, store: Store, folder: str, retry: Callable[[Callable[[], Any]], Any]
     ) -> dict[str, str]:
         """Create a file for each attachment; return the file ids by sha256.
 
-        `ask` repeats a call until it is answered; it returns None if the writer has ended.
+        `retry` repeats a call until it is answered; it returns None if the writer has ended.
         """
 
         def put(entry_id: str, name: str, content: bytes) -> None:
@@ -58,8 +58,8 @@ class Batch:
         files: dict[str, str] = {}
         values = {hashlib.sha256(value).hexdigest(): value for value in self.attachments}
         for sha, value in values.items():
-            if reserved := ask(lambda: store.reserve(1)):
-                ask(partial(put, reserved[0], f"attachment-{sha[:16]}.cdt", value))
+            if reserved := retry(lambda: store.reserve(1)):
+                retry(partial(put, reserved[0], f"attachment-{sha[:16]}.cdt", value))
                 files[sha] = reserved[0]
         return files
 

@@ -64,7 +64,7 @@ class OnBusy(StrEnum):
 def on_busy_of(value: str) -> OnBusy:
     """Return the member for a caller's argument; raise `UsageError` if there is none."""
     if value not in list(OnBusy):
-        known = ", ".join(repr(str(one)) for one in OnBusy)
+        known = ", ".join(repr(str(choice)) for choice in OnBusy)
         raise UsageError(f"on_busy must be one of {known}, got {value!r}.")
     return OnBusy(value)
 
@@ -105,7 +105,7 @@ class ClaimAttempt:
             raise SearchFolderError(str(error)) from error
         except NotFoundError as error:
             gone = f"The records of search {self.reader.name!r} are gone: {error}"
-            raise self.reader.damaged(gone) from error
+            raise self.reader.damaged_error(gone) from error
 
     def _attempt(self) -> tuple[ClaimReason, Record]:
         reader = self.reader
@@ -130,7 +130,7 @@ class ClaimAttempt:
                 ensure_records_folder(reader.store, reader.folder)
             encoded = self._claim(owner, reason, holder)
             if self._create(encoded):
-                reader.has_begun()
+                reader.note_begun()
                 return reason, encoded.record
             reader.refresh()  # FOREIGN: another record took this place in the chain
 
@@ -188,7 +188,7 @@ class ClaimAttempt:
             raise AccountMismatchError(
                 f"Search {name!r} belongs to {visible(head.claim.claimant.account)}, and you "
                 f"are {account}. Sign in as its owner, choose another name, or, once its owner has "
-                f"stopped it, let `colab-drive-tuner repair` go on in a folder of your own."
+                f"stopped it, let `colab-drive-tuner repair` continue it in a folder of your own."
             )
         holder = self.reader.holder()
         if holder is None:

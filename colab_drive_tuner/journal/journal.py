@@ -174,7 +174,7 @@ class Journal:
                 before.refuse_second_run()
             before.close()
         if not spool.acquire():
-            raise spool.busy()
+            raise spool.busy_error()
         try:
             self._own = self._start(spool, payload, when_busy, force_new=force_new)
         except BaseException:  # even an interrupt must not leave the search locked

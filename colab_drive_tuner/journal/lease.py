@@ -60,7 +60,7 @@ def find_holder(
 ) -> Holder | None:
     """Return the owner of the search with this head, or None if it has none.
 
-    Its files must lie in one of the folders `places`. `last` is the last record's file, if known.
+    Its files must be in one of the folders `places`. `last` is the last record's file, if known.
     """
     if head.claim is None or head.claim.released:
         return None

@@ -132,30 +132,36 @@ class Maintenance:
 
     def _report_folder_changes(self) -> None:
         """Notify once if the folder was moved, renamed or trashed; the run uses it by its id."""
+        try:
+            change = self._folder_change()
+        except StoreError as error:  # checked again next time
+            log.debug("the folder of search %r cannot be read: %s", self._reader.name, error)
+            return
+        if change and change != self._reported:
+            self._writer.notify(f"The folder of search {self._reader.name!r} {change}.")
+        self._reported = change
+
+    def _folder_change(self) -> str:
+        """Describe what the user did to the folder, and the consequence; empty if nothing."""
         store, name, folder = self._reader.store, self._reader.name, self._reader.folder
-        what = ""
         try:
             entry = store.stat(folder.id)
-            kept = not folder.records or exists(store, folder.records)
+            has_records = not folder.records or exists(store, folder.records)
         except NotFoundError:
-            what = "was deleted or is in the trash, together with its records: restore it"
-        except StoreError as error:  # checked again next time
-            log.debug("the folder of search %r cannot be read: %s", name, error)
-            return
-        else:
-            at_home = entry.parent in {store.root, *(other.id for other in store.duplicates())}
-            next_time = "the next run finds it under that name"
-            if not at_home:
-                next_time = f"the next run needs it back in {store.url(store.root)}"
-            moved = "" if at_home else "moved elsewhere"
-            renamed = "" if entry.name == name else f"renamed to {visible(entry.name)!r}"
-            if moves := " and ".join(filter(None, (moved, renamed))):
-                what = f"was {moves}; this run continues there, and {next_time}"
-            elif not kept:
-                what = "has its records in the trash, which is emptied after a while: restore them"
-        if what and what != self._reported:
-            self._writer.notify(f"The folder of search {name!r} {what}.")
-        self._reported = what
+            return "was deleted or is in the trash, together with its records: restore it"
+        moved = entry.parent not in {store.root, *(other.id for other in store.duplicates())}
+        renamed = entry.name != name
+        if moved or renamed:
+            changes = ["moved elsewhere"] if moved else []
+            changes += [f"renamed to {visible(entry.name)!r}"] if renamed else []
+            next_time = (
+                f"needs it back in {store.url(store.root)}" if moved else "finds it under that name"
+            )
+            changed = " and ".join(changes)
+            return f"was {changed}; this run continues there, and the next run {next_time}"
+        if not has_records:
+            return "has its records in the trash, which is emptied after a while: restore them"
+        return ""
 
     def _write_export(self, content: bytes) -> None:
         """Write trials.pkl: into the file known to be ours, or into a new one."""

@@ -32,15 +32,15 @@ class OutageRetry:
         self._kept_in, self._notify = kept_in, notify
         self._ended = threading.Event()
 
-    def until_answered(self, ask: Callable[[], T], deadline: float | None = None) -> T | None:
-        """Call `ask` until it succeeds; return None past the deadline or after `end`.
+    def until_answered(self, call: Callable[[], T], deadline: float | None = None) -> T | None:
+        """Repeat `call` until it succeeds; return None past the deadline or after `end`.
 
         `deadline` is a `time.monotonic()` value; None means no deadline.
         """
         attempt = 0
         while not self._ended.is_set():
             try:
-                answer = ask()
+                answer = call()
             except ColabDriveTunerError as error:
                 self.trouble = error
                 if self.offline_since is None:

@@ -76,7 +76,7 @@ class Reader:
         """Properties of the folder whose ids named no file when it was opened."""
         return self._owned.absent if self._owned else frozenset()
 
-    def has_begun(self) -> None:
+    def note_begun(self) -> None:
         """Note that records/ and record 0 now exist."""
         if self._owned is not None:
             self._owned = replace(self._owned, absent=self._owned.absent - {RECORDS, FIRST})
@@ -107,10 +107,10 @@ class Reader:
         except NewerFormatError:
             raise  # not damage: repair would not help
         except SearchDamagedError as error:
-            raise self.damaged(str(error)) from error
+            raise self.damaged_error(str(error)) from error
 
     def _read(self) -> None:
-        """READ; the last record must lie in this search's folder, wherever reading started."""
+        """READ; the last record must be in this search's folder, wherever reading started."""
         if self._owned is None or RECORDS in self._owned.absent:  # records/ may exist by now
             self._owned = owned_ids(self.store, self.folder)
             self.found = self._owned.folder
@@ -118,7 +118,7 @@ class Reader:
             self._head = self._read_on(self._head)
             return
         self._owned.require(RECORDS)
-        if self._read_behind_snapshot():
+        if self._read_after_snapshot():
             return
         self._owned.require(FIRST)
         self.state = self.rules.empty()
@@ -126,7 +126,7 @@ class Reader:
         if self._head.pos == 0:
             self._require_new()
 
-    def _read_behind_snapshot(self) -> bool:
+    def _read_after_snapshot(self) -> bool:
         """READ from the hint's snapshot; return False if there is none, or of another chain."""
         hint = self.folder.hint
         snapshot = load_snapshot(self.store, hint, self.rules.load) if hint else None
@@ -134,13 +134,13 @@ class Reader:
             return False
         known, self.state = snapshot
         with parallel_readers("cdt-anchor") as readers:  # checked while reading
-            ours = readers.submit(self._is_of_this_chain, known)
+            is_ours = readers.submit(self._is_of_this_chain, known)
             try:
                 self._head = self._read_on(known)
             except SearchDamagedError:
-                if ours.result():
+                if is_ours.result():
                     raise
-            if not ours.result():
+            if not is_ours.result():
                 self._head = None
         return self._head is not None
 
@@ -174,11 +174,11 @@ class Reader:
         try:
             self._last = owned_entry(self.store, head.last_id, folder.places, what)
         except NotFoundError:
-            trash = set[str]()
+            trashed = set[str]()
             for place in folder.places:
                 with suppress(NotFoundError):  # a withdrawn folder has no records/
-                    trash |= {entry.id for entry in self.store.list_trash(place)}
-            if head.last_id not in trash:  # Drive can still read files in the trash
+                    trashed |= {entry.id for entry in self.store.list_trash(place)}
+            if head.last_id not in trashed:  # Drive can still read files in the trash
                 raise ForeignFileError(f"{what} is not in its folder.") from None
             self._last = None
 
@@ -196,7 +196,7 @@ class Reader:
                     f"was deleted, or the property {FIRST} of the folder was altered."
                 ) from None
 
-    def damaged(self, what: str) -> SearchDamagedError:
+    def damaged_error(self, what: str) -> SearchDamagedError:
         """Return an error that states the damage and suggests doctor and repair."""
         return SearchDamagedError(
             f"{what} {self.store.command('doctor')} shows what is wrong, and "

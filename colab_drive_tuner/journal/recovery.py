@@ -26,27 +26,30 @@ def replay(
     """
     with former_spools(reader.store, spool, reader.folder.first) as former:
         epochs, items = _end_duplicates(reader, notify)
-        files = {one: one.leftovers() for one in (spool, *former)}
-        ours = {one: [file for file in files[one] if file.epoch in epochs] for one in files}
+        files = {source: source.leftovers() for source in (spool, *former)}
+        ours = {
+            source: [file for file in found if file.epoch in epochs]
+            for source, found in files.items()
+        }
         items += [item for found in ours.values() for file in found for item in file.items]
         wanted = [spooled for spooled in dict.fromkeys(items) if _is_wanted(reader, spooled[0])]
-        gaps = {one: one.gaps(ours[one]) for one in files}
+        gaps = {source: source.gaps(ours[source]) for source in files}
         for item, attachments in wanted:
             writer.append(item, durable=True, attachments=attachments)
         if not writer.flush(timeout):
             return 0  # the spool files stay for the next session
         recorded = {item for item, _ in wanted}
-        for one, found in files.items():
+        for source, found in files.items():
             # A spool under another name may hold items of other searches, which stay there.
-            for file in found if one is spool else ours[one]:
-                _settle(reader, one, file, recorded, notify)
-            if gaps[one]:
+            for file in found if source is spool else ours[source]:
+                _settle(reader, source, file, recorded, notify)
+            if gaps[source]:
                 notify(
-                    f"Earlier runs of search {reader.name!r} kept results in {one.folder}, of "
-                    f"which entries {', '.join(map(str, gaps[one]))} are missing. The trials of "
-                    f"the missing entries run again."
+                    f"Earlier runs of search {reader.name!r} kept results in {source.folder}, "
+                    f"of which entries {', '.join(map(str, gaps[source]))} are missing. The "
+                    f"trials of the missing entries run again."
                 )
-            one.forget_acknowledged()
+            source.forget_acknowledged()
     return len(wanted)
 
 
@@ -54,19 +57,19 @@ def replay(
 def former_spools(store: Store, spool: Spool, first: str) -> Iterator[list[Spool]]:
     """Yield the locked spools of a search that this machine ran under other names.
 
-    A name that a folder bears now is left out: the search was copied, and the spool belongs to the
-    search of that name.
+    A name that another folder has by now is left out: the search was copied, and the spool belongs
+    to the search of that name.
     """
     with contextlib.ExitStack() as stack:
         found = []
         for former in spool.under_other_names(first):
-            if not _is_borne(store, former.name) and former.acquire():
+            if not _is_name_in_use(store, former.name) and former.acquire():
                 stack.callback(former.release)
                 found.append(former)
         yield found
 
 
-def _is_borne(store: Store, name: str) -> bool:
+def _is_name_in_use(store: Store, name: str) -> bool:
     try:
         return find_folder(store.for_search(name), name) is not None
     except SearchDamagedError:

@@ -141,7 +141,7 @@ class Writer:
         *,
         timeout: float,
     ) -> bool:
-        """Write a separate record (release, reset) now; return False if the store is silent."""
+        """Write a release or reset record now; return False past the timeout or if LOST."""
         deadline = time.monotonic() + timeout
         while self.flush(max(0.0, deadline - time.monotonic())):
             with self._sending:

@@ -165,7 +165,7 @@ def a_gap_is_bridged() -> None:
                         break
                     if content is not None:
                         try:
-                            record = chain._follow(content, head, search)
+                            record = chain._decode_next(content, head, search)
                         except chain.SearchDamagedError:
                             continue
                         apply(record)
@@ -188,7 +188,7 @@ def checksums_are_not_checked() -> None:
         return unframe(content[:4] + hashlib.sha256(body).digest() + body, what)
 
     chain.decode_record.__globals__["unframe"] = believing
-    chain._follow = lambda content, head, search: chain.decode_record(content, search)
+    chain._decode_next = lambda content, head, search: chain.decode_record(content, search)
 
 
 @mutant

@@ -117,7 +117,7 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
                 contents += readers.map(lambda entry_id: _read(store, entry_id), beyond)
             for index, entry_id in enumerate(batch):
                 content = contents[index]
-                if content is None and any(late is not None for late in contents[index:]):
+                if content is None and any(later is not None for later in contents[index:]):
                     # A later record exists, so this one was created, too; the answer may lag.
                     content = _read(store, entry_id)
                     if content is None:
@@ -127,7 +127,7 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
                         )
                 if content is None:
                     return head
-                record = _follow(content, head, search)
+                record = _decode_next(content, head, search)
                 apply(record)
                 head = head.after(record)
             if seen is not None:
@@ -139,7 +139,7 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
                 )
 
 
-def _follow(content: bytes, head: Head, search: str) -> Record:
+def _decode_next(content: bytes, head: Head, search: str) -> Record:
     what = f"Record {head.pos} of search {search!r}"
     record = decode_record(content, what)
     if (record.pos, record.prev) != (head.pos, head.sha):
@@ -170,7 +170,7 @@ def create(
     try:
         store.create(entry_id, encoded.content, name=name, parent=parent, properties=properties)
     except IdTakenError:
-        # Only the bytes tell our own create, whose answer was lost, from another session's.
+        # Only the bytes distinguish our own create, whose answer was lost, from another's.
         return _read_taken(store, entry_id, encoded.record.pos) == encoded.content
     return True
 

@@ -30,7 +30,7 @@ MAGIC = b"CDT1"
 PLAIN: Mapping[str, Any] = {"raw": False, "strict_map_key": False, "timestamp": 1}
 """Options for unpacking. Records have no timestamps; a foreign one is read as a number, because
 msgpack's own timestamps can be crafted to collide as keys of a map, which takes quadratic time."""
-_LITTLE = 1 << 13
+_UNCHECKED_BYTES = 1 << 13
 _HEADER = len(MAGIC) + hashlib.sha256().digest_size
 
 
@@ -50,7 +50,7 @@ class ClaimReason(StrEnum):
     NEW = "new"
     """There was no previous owner."""
     ANEW = "anew"
-    """None in this chain, which was begun deliberately although a search of its name existed."""
+    """None in this chain, which was begun deliberately although a search of this name existed."""
     REBUILT = "rebuilt"
     """None in this chain, which was written by `repair` or `copy`."""
     RELEASED = "released"
@@ -84,7 +84,7 @@ def _sha_or_empty(value: Any) -> str:
 
 
 def _files(value: Any) -> dict[str, str]:
-    return {sha256_hex(sha): file_id(one) for sha, one in typed(value, dict).items()}
+    return {sha256_hex(sha): file_id(entry_id) for sha, entry_id in typed(value, dict).items()}
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def check_lengths(data: bytes | memoryview) -> None:
     msgpack allocates a list of the length given in its header, so many nested lists could take far
     more memory than the data. Small data cannot claim much and is not checked.
     """
-    if len(data) < _LITTLE:
+    if len(data) < _UNCHECKED_BYTES:
         return
     position = 0
 

@@ -1,7 +1,7 @@
 """Ownership check: ids in properties or records are used only if their file is this search's.
 
 Anyone who can edit a search's folder can change its properties and records, so an id found there
-may name any file of the owner. It is accepted only if the store says that the file lies in the
+may name any file of the owner. It is accepted only if the store says that the file is in the
 search's own folder and is of the right kind; other files are never read, written or trashed. An id
 under which nothing was created yet cannot be checked.
 """
@@ -34,7 +34,7 @@ def owned_entry(
     name: str | None = None,
     is_folder: bool = False,
 ) -> Entry:
-    """Return the entry of an untrusted id, which must lie directly in one of the folders.
+    """Return the entry of an untrusted id, which must be directly in one of the folders.
 
     `what` names the place where the id was found. Raises `NotFoundError` if the entry does not
     exist or is in the trash, and `ForeignFileError` if it is something else.
@@ -42,13 +42,13 @@ def owned_entry(
     if not FILE_ID.fullmatch(entry_id):
         raise ForeignFileError(f"{what} is {entry_id!r:.80}, which is not a file's id.")
     entry = store.stat(entry_id)
-    right = (
+    is_ours = (
         entry.id == entry_id
         and entry.parent in parents
         and entry.is_folder == is_folder
         and name in (None, entry.name)
     )
-    if not right:
+    if not is_ours:
         kind = "folder" if is_folder else "file"
         raise ForeignFileError(
             f"{what} names {entry_id}, which is no {kind} of this search: somebody moved it out of "
@@ -60,7 +60,7 @@ def owned_entry(
 def is_owned(
     store: Store, entry_id: str, parents: Collection[str], listed: Collection[str]
 ) -> bool:
-    """Whether a file lies in one of the folders, or is among those `listed` there or as trash."""
+    """Whether a file is in one of the folders, or among those `listed` there or in the trash."""
     if entry_id in listed:
         return True
     try:
@@ -96,7 +96,7 @@ def owned_ids(store: Store, folder: SearchFolder) -> OwnedIds:
     foreign: dict[str, str] = {}
     found: dict[str, Entry] = {}
     with parallel_readers("cdt-owned") as readers:
-        for key, answer in _asked(store, folder, readers).items():
+        for key, answer in _start_checks(store, folder, readers).items():
             try:
                 found[key] = answer.result()
             except NotFoundError:
@@ -127,20 +127,20 @@ def owned_ids(store: Store, folder: SearchFolder) -> OwnedIds:
     return OwnedIds(usable, foreign, frozenset(absent))
 
 
-def _asked(
+def _start_checks(
     store: Store, folder: SearchFolder, readers: ThreadPoolExecutor
 ) -> dict[str, Future[Entry]]:
-    """Start the check of each property."""
-    questions: list[tuple[str, str, set[str], dict[str, Any]]] = [
+    """Start the ownership check of each property's id; return the answers by property."""
+    checks: list[tuple[str, str, set[str], dict[str, Any]]] = [
         (RECORDS, folder.records, {folder.id}, {"is_folder": True}),
         (FIRST, folder.first, folder.places, {}),
         (EXPORT, folder.export, {folder.id}, {"name": EXPORT_NAME}),
     ]
     if folder.hint:
-        questions.append((HINT, folder.hint, {folder.records}, {}))
+        checks.append((HINT, folder.hint, {folder.records}, {}))
     return {
-        key: readers.submit(owned_entry, store, entry_id, parents, _what(key), **kind)
-        for key, entry_id, parents, kind in questions
+        key: readers.submit(owned_entry, store, entry_id, parents, _what(key), **expected)
+        for key, entry_id, parents, expected in checks
     }
 
 

@@ -1,6 +1,6 @@
 """Lookup of a search's folder by name: rule FOLDER, the only rule that needs a listing.
 
-Of several folders with one name, the one with the lowest (created, id) wins. A folder with the same
+If several folders have one name, the one with the lowest (created, id) wins. A folder with the same
 id of record 0 is a user's copy, not a duplicate. Folders that a user moved or renamed are looked
 for before a new one is created (moved_folders.py, creation.py).
 """
@@ -58,7 +58,7 @@ class SearchFolder:
 
     @property
     def places(self) -> set[str]:
-        """Ids of the folders in which its records may lie."""
+        """Ids of the folders that may contain its records."""
         return {self.records, self.id}
 
     @property
@@ -125,7 +125,7 @@ def originals(store: Store, entries: Iterable[Entry]) -> list[Entry]:
 
 
 def _original(store: Store, entries: Sequence[Entry]) -> Entry:
-    """Of folders with the same id of record 0, return the one that contains the records."""
+    """Return the folder with the records, out of those with the same id of record 0."""
     first, *copies = sorted(entries, key=lambda entry: (entry.created, entry.id))
     if copies:
         with contextlib.suppress(NotFoundError):  # records/ does not exist yet or is in the trash

@@ -46,10 +46,11 @@ def find_marked_folders(
     """
     marks = name_marks(store, name)
     del marks[HOME]
-    result, gone = MarkedFolders(), cache(lambda home: not exists(store, home))
+    result = MarkedFolders()
+    is_gone = cache(lambda home: not exists(store, home))
 
     def is_here(home: str, entry: Entry) -> bool:
-        return home == store.root or (entry.trashed and gone(home))
+        return home == store.root or (entry.trashed and is_gone(home))
 
     found = store.find_marked(marks, or_named=record_name(0))
     for entry in found:
@@ -60,8 +61,8 @@ def find_marked_folders(
     settled = {listed.records} if listed else set()
     for file in sorted(found, key=lambda entry: (entry.name, entry.created)):
         marked = marks.items() <= file.properties.items()
-        others = not marked and any(key.startswith(NAMED) for key in file.properties)
-        if file.is_folder or others or file.parent in settled:
+        marked_otherwise = not marked and any(key.startswith(NAMED) for key in file.properties)
+        if file.is_folder or marked_otherwise or file.parent in settled:
             continue
         written_for, home = _written_for(store, file, name if marked else "", notify)
         if written_for == name and is_here(home, file):

@@ -49,7 +49,7 @@ def find_moved_folder(
 
     `known` is where this machine last found the search, `listed` the empty folder that has the
     name. Raises `SearchFolderError` if the search's folder was renamed, moved, trashed or altered.
-    For one that was deleted permanently or lies in another store, only notify the user.
+    If it was deleted permanently or is in another store, only notify the user.
     """
     marked = find_marked_folders(store, name, listed, notify)
     if known is not None and known.id not in marked.folders:

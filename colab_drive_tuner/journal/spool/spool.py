@@ -96,7 +96,7 @@ class Spool:
         _locked[self.folder] = os.getpid()
         return True
 
-    def busy(self) -> SearchBusyError:
+    def busy_error(self) -> SearchBusyError:
         """Return the error naming the lock's holder: another process, or a thread of this one."""
         if _locked.get(self.folder) == os.getpid():
             return SearchBusyError(
@@ -201,7 +201,7 @@ class Spool:
         return owner in (read_owners(self.folder / OWNERS) or ())
 
     def note_folder(self, known: KnownFolder) -> None:
-        """Note permanently in which folder the search lies, if the disk accepts it."""
+        """Note permanently which folder holds the search, if the disk accepts it."""
         path = self.folder / SEARCH
         if self.known_folder() == known:
             return

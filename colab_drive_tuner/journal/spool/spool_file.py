@@ -25,9 +25,9 @@ _HEADER, _ATTACHMENT, _ITEM = b"h", b"b", b"i"
 """First byte of an entry, its type: header, attachment, item."""
 _NUMBERS = struct.Struct("<QI")
 """Prefix of an item: its number, and the number of preceding entries that are its attachments."""
-_BEFORE_ITEM = len(_ITEM) + _NUMBERS.size
-_TOGETHER = 8
-"""Entries per write call: few enough that joining them reuses freed memory."""
+_ITEM_START = len(_ITEM) + _NUMBERS.size
+_ENTRIES_PER_WRITE = 8
+"""Few enough that joining the entries reuses freed memory."""
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +96,9 @@ class SpoolFileWriter:
         end = self._file.tell()
         try:
             entries = list(self._entries(items))
-            for start in range(0, len(entries), _TOGETHER):
-                self._write(b"".join(chain.from_iterable(entries[start : start + _TOGETHER])))
+            for start in range(0, len(entries), _ENTRIES_PER_WRITE):
+                together = entries[start : start + _ENTRIES_PER_WRITE]
+                self._write(b"".join(chain.from_iterable(together)))
             os.fsync(self._file.fileno())
         except OSError:
             self._abandon(end)
@@ -128,7 +129,7 @@ class SpoolFileWriter:
         self._file.close()
 
     def acknowledge(self) -> None:
-        """Rename the file, whose items are in the chain; it still tells the last item's number."""
+        """Rename the file, whose items are in the chain; it keeps the last item's number."""
         self.close()
         try:
             if self._holds_items:
@@ -161,10 +162,10 @@ def read_spool_file(path: Path) -> SpoolFile:
         if content is not None and content.startswith(_ATTACHMENT):
             attachments.append(content[1:])
             continue
-        if content is not None and content.startswith(_ITEM) and len(content) > _BEFORE_ITEM:
+        if content is not None and content.startswith(_ITEM) and len(content) > _ITEM_START:
             number, values = _NUMBERS.unpack_from(content, 1)
             if values == len(attachments):  # otherwise one of them is damaged
-                numbered.append((number, (content[_BEFORE_ITEM:], tuple(attachments))))
+                numbered.append((number, (content[_ITEM_START:], tuple(attachments))))
         attachments = []
     damage = f"{damaged} of its entries are damaged" if damaged else ""
     return SpoolFile(path, session, epoch, tuple(numbered), damage)

@@ -137,7 +137,7 @@ def repair(store: Store, name: str) -> Repair:
         return Repair(name, "", notes=tuple(notes))
     spool = Spool(store.location, name)
     if not spool.acquire():
-        raise spool.busy()
+        raise spool.busy_error()
     try:
         return _rebuild(store, name, found, reason, spool)
     finally:
