@@ -1,4 +1,4 @@
-"""Warnings that are attributed to the user's line, whatever frames lie between."""
+"""Warnings that are attributed to the user's line, not to a frame of a library."""
 
 import sys
 import warnings

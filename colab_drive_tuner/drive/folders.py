@@ -107,7 +107,7 @@ class FolderClient(FileSearchClient):
             raise UsageError(f"folder={place!r} is the file {found.name!r}, not a folder.")
         if found.trashed:
             raise UsageError(
-                f"folder={place!r} lies in the trash: restore it, or choose another one."
+                f"folder={place!r} is in the trash: restore it, or choose another one."
             )
         return found
 

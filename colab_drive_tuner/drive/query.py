@@ -71,7 +71,7 @@ def parse_folder(text: str) -> FolderId | tuple[str, ...]:
         parts = parts[2:]
         if parts[:1] not in {("MyDrive",), ("My Drive",)}:
             raise UsageError(
-                f"folder={text!r} lies outside of My Drive: open the folder in the browser, and "
+                f"folder={text!r} is outside of My Drive: open the folder in the browser, and "
                 "paste its address."
             )
         parts = ("My Drive", *parts[1:])

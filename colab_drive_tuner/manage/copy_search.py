@@ -153,8 +153,7 @@ def _check_arguments(
         hidden = [store.local_path / name for name in (".store", ".trash")]
         if any(target.local_path.is_relative_to(path) for path in (inside, *hidden)):
             raise UsageError(
-                f"{target.local_path} lies inside the store that is copied from: name another "
-                f"folder."
+                f"{target.local_path} is inside the store that is copied from: name another folder."
             )
     return target, new_name, folder
 

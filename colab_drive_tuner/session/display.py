@@ -10,7 +10,7 @@ from colab_drive_tuner.search.html_helpers import escaped
 from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.text import visible
 
-_LIVE = ("held here", "running here")
+_HELD_HERE, _RUNNING_HERE = "held here", "running here"
 _MAX_SHOWN = 8
 """Number of searches that a session shows."""
 
@@ -34,7 +34,7 @@ def session_text(summary: SessionSummary) -> str:
     lines += [f"  {label:<8}  {visible(fact)}" for label, fact in summary.facts.items() if fact]
     searches = [
         str(search)
-        + (" (finished)" if search.finished and note not in _LIVE else "")
+        + (" (finished)" if search.finished and note not in (_HELD_HERE, _RUNNING_HERE) else "")
         + (f", {note}" if note else "")
         for search, note in summary.searches[:_MAX_SHOWN]
     ]
@@ -66,7 +66,8 @@ def annotated_searches(
     others = {search.name: (search, "") for search in searches}
     for held in sorted(searches_of_store(location), key=lambda search: search.name):
         if held.journal is not None:
-            live.append((held.report(), _LIVE[held.journal.running]))
+            note = _RUNNING_HERE if held.journal.running else _HELD_HERE
+            live.append((held.report(), note))
             others.pop(held.name, None)
         elif held.closed_at is not None and held.closed_at > read_at.get(held.name, listed_at):
             others[held.name] = held.report(), f"as of {_local_time(held.closed_at)}"

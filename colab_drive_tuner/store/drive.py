@@ -152,7 +152,7 @@ class DriveStore(Store):
             entry_id = self.root
         file = self.client.get(entry_id)
         if file.trashed:
-            raise NotFoundError(f"{file.name!r} ({entry_id}) lies in the trash of Google Drive.")
+            raise NotFoundError(f"{file.name!r} ({entry_id}) is in the trash of Google Drive.")
         return _entry(file)
 
     def list(self, parent: str, *, name: str | None = None) -> list[Entry]:

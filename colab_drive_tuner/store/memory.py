@@ -66,7 +66,7 @@ class MemoryStore(Store):
         held = content.read_bytes() if isinstance(content, Path) else content
         with self._files.lock:
             if not self.stat(parent).is_folder:
-                raise RefusedError(f"{self.url(parent)} is a file: nothing can lie in it.")
+                raise RefusedError(f"{self.url(parent)} is a file: it cannot contain files.")
             if entry_id in self._files.entries:
                 raise IdTakenError(f"The id {entry_id}, asked for {name!r}, was used in {self!r}.")
             made = Entry(

@@ -204,7 +204,7 @@ def test_a_description_cannot_point_outside(
     forged = seal(unseal((index / "ids" / record).read_bytes()) | harm)
     for path in (index / "ids" / record, index / "copies" / "ids" / record):
         path.write_bytes(forged)
-    with pytest.raises(ChecksumError, match=f"{record} cannot be understood"):
+    with pytest.raises(ChecksumError, match=f"{record} cannot be decoded"):
         store.read(record)
 
 

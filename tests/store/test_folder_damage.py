@@ -259,7 +259,7 @@ def test_a_folder_of_a_person_is_not_taken_for_a_search(root: Path) -> None:
     (root / "c").mkdir()
     (root / "c" / "my.txt").write_text("mine")
     assert [search.name for search in list_searches(open_store(root))] == ["a", "b"]
-    with pytest.raises(RefusedError, match="/c is there already"):
+    with pytest.raises(RefusedError, match="/c already exists"):
         run(root, "c", 1)
     assert (root / "c" / "my.txt").read_text() == "mine"
     (root / "c" / "my.txt").unlink()

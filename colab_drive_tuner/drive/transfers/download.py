@@ -79,7 +79,7 @@ class _Fetch:
         return ""
 
     def _attempt(self) -> bool:
-        """Return True when complete, False after an interruption with enough progress to go on."""
+        """Return True when complete, False after an interruption with enough progress to resume."""
         before = self._received
         if before and before == self._file.size:
             return True

@@ -111,7 +111,7 @@ def _report_unreadable(store: Store, file: Entry, notify: Callable[[str], None])
     if folder is not None and folder.parent == store.root and is_altered(folder):
         notify(
             f"The folder {store.url(folder.id)} holds a record that cannot be read and that no "
-            f"longer has a search's name. If the search lies there, restore its name and run "
+            f"longer has a search's name. If it is the search's folder, restore its name and run "
             f"`colab-drive-tuner repair`."
         )
 

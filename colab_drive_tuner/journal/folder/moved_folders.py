@@ -22,6 +22,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     search_folder,
 )
 from colab_drive_tuner.journal.folder.marked_folders import (
+    MarkedFolders,
     find_marked_folders,
     has_begun,
     holds_records,
@@ -54,6 +55,37 @@ def find_moved_folder(
     marked = find_marked_folders(store, name, listed, notify)
     if known is not None and known.id not in marked.folders:
         marked.folders |= {entry.id: entry for entry in _known(store, known)}
+    if (found := _usable_folder(store, name, known, listed, marked)) is not None:
+        return found
+    for record in marked.lost[:1]:
+        trash = "in the trash, in" if record.trashed else "in"
+        raise SearchFolderError(
+            f"Records of search {name!r} are {trash} {link(store, record.parent)}. To resume it, "
+            f"restore the folder that contained them and run {store.command('repair', name)}. "
+            f"{_RESTART}"
+        )
+    if listed is None and (unmarked := find_unmarked(store, name)) is not None:
+        raise SearchFolderError(f"{_where(store, name, unmarked, altered=True)} {_RESTART}")
+    for entry in marked.elsewhere[:1]:
+        notify(
+            f"Search {name!r} begins in {store.url(store.root)}. A search of that name exists in "
+            f"another folder: {store.url(entry.id)}. If you meant that one because the folder that "
+            f"holds all searches was renamed or moved, undo that, or name that folder when you "
+            f"open the store."
+        )
+    if known is not None and not marked.folders:
+        _report_deleted(store, name, known, notify)
+    return None
+
+
+def _usable_folder(
+    store: Store,
+    name: str,
+    known: KnownFolder | None,
+    listed: SearchFolder | None,
+    marked: MarkedFolders,
+) -> SearchFolder | None:
+    """Return the marked folder that holds the search, raising if it was moved or altered."""
     found = originals(store, marked.folders.values())
     # Folders that are still marked as searches come first.
     for entry in sorted(found, key=lambda e: (is_altered(e), e.created, e.id)):
@@ -71,24 +103,6 @@ def find_moved_folder(
         if usable:
             return search_folder(entry)  # and the one that is listed is empty
         raise SearchFolderError(f"{_where(store, name, entry, altered=altered)} {_RESTART}")
-    for record in marked.lost[:1]:
-        trash = "in the trash, in" if record.trashed else "in"
-        raise SearchFolderError(
-            f"Records of search {name!r} lie {trash} {link(store, record.parent)}. To resume it, "
-            f"restore the folder that contained them and run {store.command('repair', name)}. "
-            f"{_RESTART}"
-        )
-    if listed is None and (unmarked := find_unmarked(store, name)) is not None:
-        raise SearchFolderError(f"{_where(store, name, unmarked, altered=True)} {_RESTART}")
-    for entry in marked.elsewhere[:1]:
-        notify(
-            f"Search {name!r} begins in {store.url(store.root)}. A search of that name exists in "
-            f"another folder: {store.url(entry.id)}. If you meant that one because the folder that "
-            f"holds all searches was renamed or moved, undo that, or name that folder when you "
-            f"open the store."
-        )
-    if known is not None and not marked.folders:
-        _report_deleted(store, name, known, notify)
     return None
 
 
@@ -157,7 +171,7 @@ def _where(store: Store, name: str, entry: Entry, *, altered: bool) -> str:
         happened = (
             f"Search {name!r} was moved: it continues in {moved}. The old folder is in the trash."
         )
-        remedies.append("name the store in which it lies now")
+        remedies.append("name the store that contains it now")
     elif entry.trashed:
         happened = f"The folder of search {name!r} is in the trash: {place}."
         remedies.append("restore it there")

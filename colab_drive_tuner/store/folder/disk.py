@@ -31,8 +31,8 @@ _SAFE_FLAGS = sum(
     getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 )
 NO_HARD_LINKS = (
-    "lies on a file system without hard links, as Colab's Drive mount and FAT are, where nothing "
-    "can promise that a file is created only once; leave `store` out to use Drive itself, or name "
+    "is on a file system without hard links, such as Colab's Drive mount or FAT, which cannot "
+    "guarantee that a file is created only once; leave `store` out to use Drive itself, or name "
     "a folder on an ordinary disk"
 )
 
@@ -217,7 +217,7 @@ def translated_error(error: OSError, doing: str) -> StoreError:
 def damaged_error(*paths: Path) -> ChecksumError:
     """Return the error for index files whose content is invalid."""
     return ChecksumError(
-        f"{' and '.join(map(str, paths))} cannot be understood: damaged, or edited by hand. Put it "
-        "back from a copy of the folder, or let `colab-drive-tuner repair` rebuild it from the "
+        f"{' and '.join(map(str, paths))} cannot be decoded: damaged, or edited by hand. Restore "
+        "it from a copy of the folder, or let `colab-drive-tuner repair` rebuild it from the "
         "other files."
     )

@@ -133,7 +133,7 @@ class IdLookup:
         names = disk.file_names(name, folder.token)
         if not alone and name != names[0]:
             raise RefusedError(
-                f"{folder.index.base} cannot be called {name!r} while copies of it lie in "
+                f"{folder.index.base} cannot be called {name!r} while copies of it are in "
                 f"{self._root}: that is not a valid directory name, so choose a plainer one."
             )
         for file in names if alone else names[:1]:
@@ -192,7 +192,7 @@ class IdLookup:
                 raise NotFoundError(f"There is no file {entry_id} in {place}, or it was deleted.")
         if len(holders) > 1:
             places = ", ".join(str(folder.index.base) for folder in holders)
-            raise StoreError(f"The file {entry_id} lies in several copies of a folder: {places}.")
+            raise StoreError(f"The file {entry_id} is in several copies of a folder: {places}.")
         copies = [folder for folder in folders if folder.token == holders[0].token]
         self._note_search_folder(holders[0])
         if self._is_search_folder(holders[0]) or (self._search is None and len(copies) == 1):

@@ -175,7 +175,7 @@ class Index:
         if signature is None or known != signature:
             described, path = self.locate(key)
             if not described.is_folder:
-                raise RefusedError(f"{path} is a file: nothing can lie in it.")
+                raise RefusedError(f"{path} is a file: it cannot contain files.")
             self._folders[key] = (signature, path)
         elif not os.path.lexists(path):
             self.locate(key)  # raises the error that explains it

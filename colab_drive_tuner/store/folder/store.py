@@ -67,10 +67,10 @@ class FolderStore(Store):
         self._existed = self._root.is_dir()
         existing = next(path for path in (self._root, *self._root.parents) if os.path.lexists(path))
         if not existing.is_dir():
-            raise UsageError(f"{existing} is a file, so no store can lie in it: name a folder.")
+            raise UsageError(f"{existing} is a file, so it cannot contain a store: name a folder.")
         if os.path.lexists(self._root / NAME / "ids" / TOP):  # False without permission
             raise UsageError(
-                f"{self._root} is the folder of one search. Name the folder in which searches lie: "
+                f"{self._root} is the folder of one search. Name the folder that contains it: "
                 f"{self._root.parent}"
             )
 
@@ -311,8 +311,8 @@ class FolderStore(Store):
     def _missing_root(self) -> StoreError:
         if self._existed:
             return UnavailableError(
-                f"{self._root} is not there any more; was a disk unplugged, or the folder deleted? "
-                f"Bring it back and run the cell again."
+                f"{self._root} no longer exists; was a disk unplugged, or the folder deleted? "
+                f"Restore it and run the cell again."
             )
         return NotFoundError(
             f"There is no folder {self._root}: name the folder that searches are kept in, or begin "

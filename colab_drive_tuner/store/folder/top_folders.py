@@ -142,7 +142,7 @@ def require_free_name(place: Path, name: str, entry_id: str) -> None:
         and not _token_of(visible)
     ):
         raise RefusedError(
-            f"{visible} is there already, and no index in it says what it is. If it is a search, "
+            f"{visible} already exists, and no index in it describes it. If it is a search, "
             f"see `colab-drive-tuner doctor`; else move it away, or choose another name."
         )
 
@@ -226,7 +226,7 @@ def _token_of(base: Path) -> str | None:
 
 def _missing_index_error(base: Path) -> ChecksumError:
     return ChecksumError(
-        f"{base} has lost its index, {base / NAME}, which says what each file in it is: it was "
-        f"deleted, or left behind by a copy. Put it back from where the folder was copied, or let "
+        f"{base} has lost its index, {base / NAME}, which describes the files in it: it was "
+        f"deleted, or not copied with the folder. Restore it from the original folder, or let "
         f"`colab-drive-tuner repair` rebuild it from the files."
     )

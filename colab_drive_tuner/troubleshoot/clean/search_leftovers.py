@@ -41,7 +41,7 @@ _SNAPSHOT = re.compile(r"snapshot-\d{6,}\.cdt")
 _SEARCH_FILES = re.compile(
     rf"records|{EXPORT_NAME}|{BEST_MODELS}|{BACKUPS}|{RUNS}|record-\d{{6,}}\.cdt"
 )
-"""Names in a search's folder; a record lies there if `moved` ended a chain that had no records."""
+"""Names in a search's folder; a record is there if `moved` ended a chain that had no records."""
 
 
 def search_leftovers(store: Store) -> Iterator[Leftover]:

@@ -56,10 +56,10 @@ def examine(
     while pending:
         current = pending.pop()
         found = _run_probe(current.probe, context, seconds)
-        pending += reversed([one for one in found if isinstance(one, SubProbe)])
-        for one in found:
-            if isinstance(one, Finding):
-                yield replace(one, about=current.about)
+        pending += reversed([item for item in found if isinstance(item, SubProbe)])
+        for item in found:
+            if isinstance(item, Finding):
+                yield replace(item, about=current.about)
 
 
 def _run_probe(probe: Probe, context: CheckContext, seconds: float) -> list[Finding | SubProbe]:

@@ -202,30 +202,7 @@ def _rebuild(store: Store, name: str, found: _FoundFolder, reason: str, spool: S
     salvaged = salvage_folder(store, found.folder)
     salvaged.require_known_format()
     _require_unheld(store, name, salvaged, spool)
-    duplicates = [
-        _salvage_duplicate(store, name, found.folder, one) for one in found.folder.duplicates
-    ]
-    built = rebuild(salvaged)
-    pickles = read_pickles(store, salvaged.folder)
-    if not (built.records or built.covered or pickles):
-        raise _nothing_left(name, salvaged)
-    for duplicate in duplicates:
-        add_records(built, duplicate, f"the folder {store.url(duplicate.folder.id)}")
-    with former_spools(store, spool, salvaged.folder.first) as former:
-        for one in (spool, *former):
-            any_epoch = one is spool and not built.epochs
-            for leftover in one.leftovers():
-                if any_epoch or leftover.epoch in built.epochs:
-                    add_spooled(built, leftover.items)
-    for content in pickles:
-        add_pickled(built, content)
-    if not built.history.settings and not built.history.trials:
-        raise _nothing_left(name, salvaged)
-    if completed := complete_documents(built.history):
-        built.notes.append(f"{completed} trials now name the parameters that they did not use.")
-    for key, error in unusable_settings(built.history.settings).items():
-        del built.history.settings[key]
-        built.notes.append(str(error.__cause__))
+    built = _rebuild_history(store, name, found.folder, salvaged, spool)
     settings = {
         "generation": int(built.history.settings.get("generation", 1)) + 1,
         "from": found.folder.id,
@@ -257,6 +234,37 @@ def _rebuild(store: Store, name: str, found: _FoundFolder, reason: str, spool: S
     )
 
 
+def _rebuild_history(
+    store: Store, name: str, folder: SearchFolder, salvaged: SalvagedFolder, spool: Spool
+) -> RebuiltHistory:
+    """Rebuild the history from the folder, its duplicates, this machine's spools and trials.pkl."""
+    duplicates = [
+        _salvage_duplicate(store, name, folder, duplicate) for duplicate in folder.duplicates
+    ]
+    built = rebuild(salvaged)
+    pickles = read_pickles(store, salvaged.folder)
+    if not (built.records or built.covered or pickles):
+        raise _nothing_left(name, salvaged)
+    for duplicate in duplicates:
+        add_records(built, duplicate, f"the folder {store.url(duplicate.folder.id)}")
+    with former_spools(store, spool, salvaged.folder.first) as former:
+        for source in (spool, *former):
+            any_epoch = source is spool and not built.epochs
+            for leftover in source.leftovers():
+                if any_epoch or leftover.epoch in built.epochs:
+                    add_spooled(built, leftover.items)
+    for content in pickles:
+        add_pickled(built, content)
+    if not built.history.settings and not built.history.trials:
+        raise _nothing_left(name, salvaged)
+    if completed := complete_documents(built.history):
+        built.notes.append(f"{completed} trials now name the parameters that they did not use.")
+    for key, error in unusable_settings(built.history.settings).items():
+        del built.history.settings[key]
+        built.notes.append(str(error.__cause__))
+    return built
+
+
 def _salvage_duplicate(
     store: Store, name: str, folder: SearchFolder, duplicate: SearchFolder
 ) -> SalvagedFolder:
@@ -272,7 +280,7 @@ def _salvage_duplicate(
 def _nothing_left(name: str, salvaged: SalvagedFolder) -> SearchNotFoundError:
     why = " ".join(salvaged.unreadable)
     return SearchNotFoundError(
-        f"Nothing of search {name!r} is readable any more"
+        f"Nothing of search {name!r} is readable"
         f"{f' ({why}) Undo the change there' if why else ''}: "
         f"{'otherwise ' if why else ''}start it again under another name."
     )

@@ -80,7 +80,7 @@ class SalvagedFolder:
             raise NewerFormatError(self.newer[0])
 
     def owns(self, store: Store, entry_id: str) -> bool:
-        """Whether a file whose id was read from untrusted content lies in the search's folders."""
+        """Whether a file whose id was read from untrusted content is in the search's folders."""
         return is_owned(store, entry_id, self.folder_ids, self.listed)
 
     def count_records(self, entry_ids: set[str]) -> int:
@@ -186,7 +186,7 @@ def _without_absent_ids(owned: OwnedIds) -> SearchFolder:
 def _record_folders(store: Store, folder: SearchFolder) -> list[str]:
     """Return the records folders, found by name if no property names one, and the folder itself.
 
-    A `moved` record that ended a chain without records lies directly in the search's folder.
+    A `moved` record that ended a chain without records is directly in the search's folder.
     """
     found = dict.fromkeys(filter(None, (folder.records, folder.id)))
     if not folder.records:
@@ -235,7 +235,7 @@ def _add_file(
     if record.pos < 0:
         raise SearchDamagedError(f"{what} is a record without a position.")
     at_position = candidates.setdefault(record.pos, [])
-    if all(record.sha != one.record.sha for one in at_position):  # ignore identical copies
+    if all(record.sha != known.record.sha for known in at_position):  # ignore identical copies
         at_position.append(FoundRecord(record, entry_id))
     return set(record.more)
 
@@ -245,27 +245,27 @@ def _choose_records(
 ) -> None:
     """Fill `found.records` with linked records, preferring those that the chain's ids lead to.
 
-    Of two neighbours that are not linked, the one that the next record does not confirm is dropped.
+    If two neighbours are not linked, drop the one that the next record does not confirm.
     """
     sequences: list[list[FoundRecord]] = []
     last: dict[str, list[FoundRecord]] = {}
     for pos in sorted(candidates):
-        for one in candidates[pos]:
-            before = last.pop(one.record.prev, None)
+        for candidate in candidates[pos]:
+            before = last.pop(candidate.record.prev, None)
             sequence = before if before is not None and before[-1].record.pos == pos - 1 else []
             if not sequence:
                 sequences.append(sequence)
-            sequence.append(one)
-            last[one.record.sha] = sequence
-    sequences.sort(key=lambda sequence: (-sum(one.id in named for one in sequence), -len(sequence)))
+            sequence.append(candidate)
+            last[candidate.record.sha] = sequence
+    sequences.sort(key=lambda records: (-sum(each.id in named for each in records), -len(records)))
     for sequence in sequences:
-        free = all(one.record.pos not in found.records for one in sequence)
-        near = sequence[0].record.pos <= _MAX_GAP + max(found.records, default=0)
-        for one in sequence:
-            if free and near:
-                found.records[one.record.pos] = one
+        is_free = all(candidate.record.pos not in found.records for candidate in sequence)
+        is_near = sequence[0].record.pos <= _MAX_GAP + max(found.records, default=0)
+        for candidate in sequence:
+            if is_free and is_near:
+                found.records[candidate.record.pos] = candidate
             else:
-                _note_mismatch(found, one)
+                _note_mismatch(found, candidate)
     for pos in sorted(found.records):
         present, after = found.records.get(pos), found.records.get(pos + 1)
         if present is None or after is None or after.record.prev == present.record.sha:
@@ -275,9 +275,10 @@ def _choose_records(
         _note_mismatch(found, found.records.pop(pos if confirmed else pos + 1))
 
 
-def _note_mismatch(found: SalvagedFolder, one: FoundRecord) -> None:
+def _note_mismatch(found: SalvagedFolder, candidate: FoundRecord) -> None:
+    pos, entry_id = candidate.record.pos, candidate.id
     found.unreadable.append(
-        f"A file of record {one.record.pos} ({one.id}) does not fit the neighbouring records."
+        f"A file of record {pos} ({entry_id}) does not fit the neighbouring records."
     )
 
 
@@ -288,7 +289,7 @@ def _next_id(found: SalvagedFolder) -> str:
         if pos in heads:
             known = heads[pos].ids
         if pos in found.records:
-            one = found.records[pos]
-            behind = known[known.index(one.id) + 1 :] if one.id in known else ()
-            known = behind + one.record.more
+            entry_id = found.records[pos].id
+            later = known[known.index(entry_id) + 1 :] if entry_id in known else ()
+            known = later + found.records[pos].record.more
     return known[0] if known else ""

@@ -88,7 +88,8 @@ class SearchCheck:
             entries = self.store.list(self.folder.id) if self.folder is not None else []
         except SearchDamagedError:
             return 0
-        below = [one for entry in entries if entry.is_folder for one in self.store.list(entry.id)]
+        folders = [entry for entry in entries if entry.is_folder]
+        below = [file for folder in folders for file in self.store.list(folder.id)]
         return sum(entry.size for entry in [*entries, *below])
 
 
