@@ -37,7 +37,7 @@ class ApiError(Exception):
         self.rpc = rpc
 
     def body(self) -> dict[str, Any]:
-        """The JSON body: `error.code`, `error.message` and `error.errors[].reason`."""
+        """Return the JSON body: `error.code`, `error.message` and `error.errors[].reason`."""
         entry = {"message": self.message, "domain": self.domain, "reason": self.reason}
         if self.location is not None:
             entry |= {"location": self.location, "locationType": self.location_type}

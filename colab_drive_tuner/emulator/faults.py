@@ -118,11 +118,11 @@ class Rule:
         if value is None:
             return
         known = int if kind is int else int | float
-        for one in value if name == "nth" and isinstance(value, list) else [value]:
-            if not isinstance(one, known) or isinstance(one, bool) or not low <= one <= high:
+        for item in value if name == "nth" and isinstance(value, list) else [value]:
+            if not isinstance(item, known) or isinstance(item, bool) or not low <= item <= high:
                 what = "a whole number" if kind is int else "a number"
                 span = f"from {low:g}" + (f" to {high:g}" if high < inf else "")
-                raise ValueError(f"`{name}` must be {what} {span}, not {one!r}")
+                raise ValueError(f"`{name}` must be {what} {span}, not {item!r}")
 
     def matches(self, verb: str, path: str, query: str, api: str, account: str) -> bool:
         """Whether the rule selects this call."""
@@ -135,7 +135,7 @@ class Rule:
         )
 
     def refusal(self) -> ApiError:
-        """The error that the rule answers with."""
+        """Return the error that the rule answers with."""
         status = self.status or 503
         reason = self.reason or REASONS.get(status, "backendError")
         message = self.message or MESSAGES.get(reason, reason)
@@ -153,7 +153,7 @@ def parse_rule(text: str) -> dict[str, Any]:
             raise ValueError(f"{part!r} in the fault {text!r} is not a known NAME=VALUE")
         try:
             if name == "nth":
-                found[name] = [int(one) for one in value.split("+")]
+                found[name] = [int(number) for number in value.split("+")]
             else:
                 found[name] = NUMBERS[name][0](value) if name in NUMBERS else value
         except ValueError:
@@ -183,7 +183,7 @@ class Faults:
 
     def remove(self, rule_id: int | None = None) -> None:
         """Remove one rule, or all."""
-        self.rules = [one for one in self.rules if rule_id is not None and one.id != rule_id]
+        self.rules = [rule for rule in self.rules if rule_id is not None and rule.id != rule_id]
 
     def reseed(self, seed: int) -> None:
         """Restart the random streams from another seed."""
@@ -251,19 +251,21 @@ class Faults:
         rule.buckets[account] = (level - 1, now)
         return False
 
-    def lag(self, now: float) -> tuple[Rule, float] | None:
-        """Return the active list lag rule, if any, and a delay drawn for one change."""
+    def lag(self, now: float) -> float | None:
+        """Return a delay for one change, drawn by the active list lag rule; None without one."""
         for rule in self.rules:
             if rule.do == "list_lag" and not (
                 rule.until is not None and now > rule.started + rule.until
             ):
-                return rule, self.random(rule).uniform(0, rule.seconds)
+                return self.random(rule).uniform(0, rule.seconds)
         return None
 
     def describe(self) -> list[dict[str, Any]]:
         """Return the rules with their counts, for JSON."""
-        shown = (asdict(rule) for rule in self.rules)
-        return [{k: v for k, v in one.items() if k != "buckets" and v is not None} for one in shown]
+        rules = map(asdict, self.rules)
+        return [
+            {k: v for k, v in rule.items() if k != "buckets" and v is not None} for rule in rules
+        ]
 
 
 def refusal(rules: Iterable[Rule], *, service: bool) -> ApiError | None:

@@ -66,8 +66,8 @@ def listen(port: int) -> socket.socket:
         found.listen(512)
     except OSError as error:
         found.close()
-        why = f"port {port}: {error.strerror or error} (port 0 chooses a free port)"
-        raise OSError(error.errno, why) from None
+        reason = f"port {port}: {error.strerror or error} (port 0 chooses a free port)"
+        raise OSError(error.errno, reason) from None
     return found
 
 
@@ -285,7 +285,7 @@ class DriveEmulator:
     def call(self, verb: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Call the admin endpoint `path` and return its JSON; raise ValueError if it refuses."""
         data = None if body is None else json.dumps(body).encode()
-        asked = urllib.request.Request(  # noqa: S310 our own server on the loopback interface
+        request = urllib.request.Request(  # noqa: S310 our own server on the loopback interface
             f"{self.url}/_emulator/{path}",
             data=data,
             headers={"Content-Type": "application/json"},
@@ -293,7 +293,7 @@ class DriveEmulator:
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(asked, timeout=30) as answer:
+            with opener.open(request, timeout=30) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:

@@ -111,7 +111,7 @@ class Request:
     api: str = ""
 
     def token(self) -> str | None:
-        """The bearer token, from the header or from the query."""
+        """Return the bearer token, from the header or from the query."""
         kind, _, value = self.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return value.strip()
@@ -265,7 +265,7 @@ class Service:
                 continue
             known = self._lagging.get(node.id)
             if known is None or known[0] <= now:
-                self._lagging[node.id] = (now + lag[1], before)
+                self._lagging[node.id] = (now + lag, before)
 
     def apply_list_lag(self, nodes: Iterable[Node]) -> list[Node]:
         """Return the files as a listing shows them now."""

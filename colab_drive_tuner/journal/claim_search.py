@@ -223,8 +223,8 @@ class ClaimAttempt:
         """ATTEMPTS: return the seconds of training that the dead owner may have run unrecorded.
 
         It may have run without acknowledgement from its newest record until one lease after its
-        last sign of life; the same trials take about as long here. The seconds during which it
-        still had to go carefully itself are added.
+        last sign of life; the same trials take about as long here. The seconds of its own careful
+        start are added.
         """
         if reason not in DEATHS or holder is None:
             return 0.0
@@ -235,19 +235,18 @@ class ClaimAttempt:
     def _create(self, encoded: EncodedRecord) -> bool:
         """CREATE the claim, repeating the same bytes while the store does not answer."""
         reader, deadline = self.reader, time.monotonic() + CLAIM_TIMEOUT
-        head, folder = reader.head, reader.folder.records
+        entry_id, folder = reader.head.ids[0], reader.folder.records
         marks = name_marks(reader.store, reader.name)
         while True:
             try:
-                created = create(reader.store, encoded, head.ids[0], folder, marks)
+                created = create(reader.store, encoded, entry_id, folder, marks)
                 break
             except UnavailableError:
                 if time.monotonic() > deadline:
                     raise
                 self.sleep(2.0)
         if created:
-            reader.state.apply(encoded.record)
-            reader.head = head.after(encoded.record)
+            reader.advance(encoded.record)
         return created
 
 

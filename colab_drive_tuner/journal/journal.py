@@ -45,7 +45,7 @@ class Claim:
     running: int | None
     """The last trial that the dead owner can have run; None if that is not known for certain."""
     careful: float
-    """Seconds of training during which to go carefully if `running` is not known."""
+    """Seconds of training that the careful start lasts if `running` is not known."""
     recovered: int
     """Number of items spooled by earlier sessions on this machine that were replayed."""
 

@@ -90,6 +90,11 @@ class Reader:
     def head(self, head: Head) -> None:
         self._head = head
 
+    def advance(self, record: Record) -> None:
+        """Fold a record that this session has appended to the chain."""
+        self.state.apply(record)
+        self.head = self.head.after(record)
+
     def forget(self) -> None:
         """Look up the folder again: the known one is gone, or the search continues elsewhere."""
         self.found, self._head, self.state = self.fixed_folder, None, self.rules.empty()

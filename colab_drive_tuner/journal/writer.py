@@ -296,8 +296,7 @@ class Writer:
         )
         if done:
             with self.state_lock:
-                reader.state.apply(encoded.record)
-                reader.head = reader.head.after(encoded.record)
+                reader.advance(encoded.record)
                 self.acknowledged_at = time.monotonic()
         elif done is not None:
             self.lose("Another runtime took it over.")

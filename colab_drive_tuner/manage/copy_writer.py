@@ -8,7 +8,7 @@ call starts over, and `clean` lists the remains.
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -179,21 +179,11 @@ def _write_except_first_record(
         )
 
     first, *others = chain.records
-    with (
-        ThreadPoolExecutor(_PARALLEL_WRITES, "cdt-copy") as pool,
-        progress_bar(f"Copying {original.name}", " records") as progress,
-    ):
-        for count, _ in enumerate(pool.map(write, others), 1):
-            if progress is not None:
-                progress(count, len(others))
+    _write_in_parallel(write, others, f"Copying {original.name}")
     copier.models(lambda epoch: chain.epochs.get(epoch, epoch))
     unfinished = {e.tid for e in chain.history.unfinished if isinstance(e.tid, int)}
     copier.backups(unfinished, journal.epoch, chain.epochs[journal.epoch])
-    if source.runs:
-        home = copier.target_folder(RUNS)
-        with scratch_file() as path:
-            for entry in source.runs:
-                copier.file(entry, path, home, {}, keep=RUN_PROPERTIES)
+    _copy_runs(source.runs, copier)
     if chain.history.trials:  # an Optuna study has none
         exported = TrialsExport()(chain.history)
         copier.create(exported, name=EXPORT_NAME, parent=folder.id, entry_id=folder.export)
@@ -206,6 +196,26 @@ def _write_except_first_record(
         copier.verify()
 
     return write_first
+
+
+def _write_in_parallel(
+    write: Callable[[EncodedRecord], None], records: Sequence[EncodedRecord], what: str
+) -> None:
+    with (
+        ThreadPoolExecutor(_PARALLEL_WRITES, "cdt-copy") as pool,
+        progress_bar(what, " records") as progress,
+    ):
+        for count, _ in enumerate(pool.map(write, records), 1):
+            if progress is not None:
+                progress(count, len(records))
+
+
+def _copy_runs(runs: Sequence[Entry], copier: FileCopier) -> None:
+    if runs:
+        home = copier.target_folder(RUNS)
+        with scratch_file() as path:
+            for entry in runs:
+                copier.file(entry, path, home, {}, keep=RUN_PROPERTIES)
 
 
 def _copy_attachments(

@@ -242,8 +242,8 @@ class Transport:
             return self._session[1]
 
 
-def same_origin(url: str, asked: str) -> bool:
-    """Return whether `url`, received from a server, has the origin of the request to `asked`.
+def same_origin(url: str, requested: str) -> bool:
+    """Return whether `url`, received from a server, has the origin of the URL `requested`.
 
     Our token is sent to it. So scheme, host and port must be the same as urllib3 parses them, and
     the URL must not contain anything that other parsers read differently.
@@ -253,7 +253,7 @@ def same_origin(url: str, asked: str) -> bool:
     if "@" in re.split("[/?#]", url)[2]:  # urllib3 ignores a user without a name
         return False
     try:
-        return _origin(urllib3.util.parse_url(url)) == _origin(urllib3.util.parse_url(asked))
+        return _origin(urllib3.util.parse_url(url)) == _origin(urllib3.util.parse_url(requested))
     except urllib3.exceptions.LocationParseError:
         return False
 

@@ -125,7 +125,7 @@ def _accounts(service: Service, verb: str, body: dict[str, Any]) -> Any:
             database.set_account(replace(account, limit=limit))
     return {
         "accounts": [
-            {**asdict(one), "usage": database.usage.get(one.email, 0)}
-            for one in database.accounts.values()
+            {**asdict(account), "usage": database.usage.get(account.email, 0)}
+            for account in database.accounts.values()
         ]
     }

@@ -157,7 +157,7 @@ class App:
 
     async def _answer(self, request: Request, body: Body, struck: list[Rule]) -> Answer:
         await self._wait(struck)
-        await self._before(request, body, struck)
+        await self._inject_before(request, body, struck)
         error = self.service.refusal(request, struck)
         if error is not None:
             answer = Answer.refusal(error)
@@ -192,7 +192,7 @@ class App:
         if wait:
             await asyncio.sleep(wait)
 
-    async def _before(self, request: Request, body: Body, struck: list[Rule]) -> None:
+    async def _inject_before(self, request: Request, body: Body, struck: list[Rule]) -> None:
         """Inject the faults that act before the service sees the request."""
         for rule in struck:
             if rule.do == "outage" and rule.status is None:

@@ -38,14 +38,14 @@ def _split(content_type: str, raw: bytes) -> list[tuple[str | None, bytes]]:
     boundary = message.get_param("boundary")
     if message.get_content_type() != "multipart/mixed" or not isinstance(boundary, str):
         raise bad_request("Failed to parse batch request, error: no multipart/mixed body.")
-    line = rb"^--" + re.escape(boundary.encode()) + rb"(--)?[ \t]*\r?$"
-    lines = list(re.finditer(line, raw, re.MULTILINE))
+    pattern = rb"^--" + re.escape(boundary.encode()) + rb"(--)?[ \t]*\r?$"
+    lines = list(re.finditer(pattern, raw, re.MULTILINE))
     found: list[tuple[str | None, bytes]] = []
-    ends = [*(one.start() for one in lines), len(raw)][1:]
-    for this, end in zip(lines, ends, strict=True):
-        part = raw[this.end() : end].replace(b"\r\n", b"\n")
+    ends = [*(line.start() for line in lines), len(raw)][1:]
+    for line, end in zip(lines, ends, strict=True):
+        part = raw[line.end() : end].replace(b"\r\n", b"\n")
         head, blank, call = part.partition(b"\n\n")
-        if blank and not this[1]:
+        if blank and not line[1]:
             fields = _fields(head.decode("latin-1").split("\n"))
             found.append((fields.get("content-id"), call.removesuffix(b"\n")))
     if not found:
@@ -81,18 +81,18 @@ def _request(outer: Request, raw: bytes) -> Request:
 async def _answer(service: Service, call: Request) -> Answer:
     if "/upload/" in call.path:
         return Answer.refusal(bad_request("Media cannot be uploaded in a batch."))
-    answer_ = await service.answer_batched(call)
-    if isinstance(answer_.body, Slice):
+    result = await service.answer_batched(call)
+    if isinstance(result.body, Slice):
         # A batch cannot return contents: the live service redirects to the content instead.
         location = f"{call.base}/download{call.path}?{urlencode(call.query)}"
         return Answer(302, b"", {"Location": location, "Content-Type": "text/html; charset=UTF-8"})
-    return answer_
+    return result
 
 
-def _part(boundary: str, content_id: str | None, answer_: Answer) -> bytes:
-    body = b"" if isinstance(answer_.body, Slice) else answer_.body
-    status = f"HTTP/1.1 {answer_.status} {responses.get(answer_.status, 'Unknown')}\r\n"
-    headers = {**answer_.headers, "Content-Length": str(len(body))}
+def _part(boundary: str, content_id: str | None, result: Answer) -> bytes:
+    body = b"" if isinstance(result.body, Slice) else result.body
+    status = f"HTTP/1.1 {result.status} {responses.get(result.status, 'Unknown')}\r\n"
+    headers = {**result.headers, "Content-Length": str(len(body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = f"--{boundary}\r\nContent-Type: application/http\r\n"
     if content_id is not None:

@@ -82,7 +82,7 @@ def _issued(tokens: Tokens, grant: Grant, scopes: tuple[str, ...], refresh: str 
         {
             "access_token": tokens.issue(grant, scopes, refresh),
             "expires_in": LIFETIME,
-            "scope": " ".join(SCOPES + one for one in scopes),
+            "scope": " ".join(SCOPES + scope for scope in scopes),
             "token_type": "Bearer",
         }
     )
@@ -97,7 +97,7 @@ def _tokeninfo(tokens: Tokens, token: str, now: float) -> Answer:
         {
             "azp": grant.client,
             "aud": grant.client,
-            "scope": " ".join(SCOPES + one for one in grant.scopes),
+            "scope": " ".join(SCOPES + scope for scope in grant.scopes),
             "exp": str(int(now) + left),
             "expires_in": str(left),
             "email": grant.account,

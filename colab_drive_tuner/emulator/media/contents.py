@@ -55,8 +55,8 @@ class Sink:
         self._waiting = bytearray()
 
     def _hash(self, piece: bytes | bytearray) -> None:
-        for one in self._sums:
-            one.update(piece)
+        for checksum in self._sums:
+            checksum.update(piece)
         self.size += len(piece)
 
     def _write(self, piece: bytes | bytearray) -> None:
@@ -81,7 +81,7 @@ class Sink:
         """Close the file and return the received content."""
         await self.flush()
         self._file.close()
-        md5, sha1, sha256 = (one.hexdigest() for one in self._sums)
+        md5, sha1, sha256 = (checksum.hexdigest() for checksum in self._sums)
         return Received(self.path, self.size, md5, sha1, sha256)
 
     def close(self) -> None:

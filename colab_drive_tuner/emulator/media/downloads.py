@@ -53,7 +53,7 @@ def _sendable(mime_type: str) -> str:
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Return first and last byte of a Range header (RFC 9110); None if absent or not understood.
+    """Return first and last byte of a Range header (RFC 9110); None if absent or invalid.
 
     Multiple ranges return None: the whole content is sent then, as the RFC allows.
     """

@@ -172,9 +172,8 @@ class Sessions:
         last = end is None or (total is not None and end + 1 == total)
         try:
             at = await self._take(call, sink, start, last=last)
-        except BaseException:  # The connection broke or the request was cancelled:
-            # keep what arrived, in multiples of 256 KiB.
-            self._reopen(session)
+        except BaseException:  # also if the request is cancelled
+            self._reopen(session)  # keeps the bytes that arrived, in multiples of 256 KiB
             raise
         if not last and end is not None and (end + 1) % ALIGNMENT:
             # The complete multiples were kept, as a status query reports.

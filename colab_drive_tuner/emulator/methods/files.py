@@ -42,7 +42,7 @@ def has_content(mime_type: str) -> bool:
 
 
 def check_content(call: Call, mime_type: str) -> None:
-    """Refuse content for types without; 501 for Docs Editors formats, to which Drive converts."""
+    """Refuse content for types that have none; 501 for Docs Editors formats (Drive converts)."""
     if mime_type in {FOLDER, SHORTCUT}:
         raise bad_request("The requested conversion is not supported.")
     if not has_content(mime_type):

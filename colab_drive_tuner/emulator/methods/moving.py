@@ -64,7 +64,7 @@ def check_depth(database: Database, parent: Node) -> None:
     if sum(1 for _ in access.lineage(database, parent)) > DEEPEST:
         raise forbidden(
             "teamDriveHierarchyTooDeep" if parent.drive else "myDriveHierarchyDepthLimitExceeded",
-            f"A folder may lie below at most {DEEPEST} others.",
+            f"A folder may be nested in at most {DEEPEST} others.",
         )
 
 

@@ -33,7 +33,7 @@ def lineage(database: Database, node: Node) -> Iterator[Node]:
 
 def is_trashed(database: Database, node: Node) -> bool:
     """Whether the file or a folder above it is trashed."""
-    return any(one.trashed for one in lineage(database, node))
+    return any(item.trashed for item in lineage(database, node))
 
 
 def applies(permission: Mapping[str, Any], email: str) -> bool:

@@ -113,7 +113,7 @@ class Record:
     home: str = ""
     """Claims: id of the folder that held all searches at that time."""
     careful: Annotated[float, duration] = 0.0
-    """Claims: seconds of training during which the owner must go carefully."""
+    """Claims: seconds of training that the owner's careful start lasts, at most."""
     target: str = ""
     """Moved: the folder in which the search continues."""
     files: Annotated[Mapping[str, str], _files] = field(default_factory=dict)

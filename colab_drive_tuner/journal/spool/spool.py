@@ -173,7 +173,7 @@ class Spool:
     def note_running(self, tid: int) -> None:
         """Note the running trial; the note survives the death of the process, not of the machine.
 
-        If the disk refuses the note, the next session must go carefully for longer.
+        If the disk refuses the note, the next session's careful start lasts longer.
         """
         if self._running is None and not self._refuses_notes:
             self._refuses_notes = not self._write_note(RUNNING, bytes(TID.size))

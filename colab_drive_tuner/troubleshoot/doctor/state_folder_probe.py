@@ -70,7 +70,7 @@ def _spool_problems(folder: Path) -> Iterator[str]:
         yield f"{lock} cannot be locked, so that {search} cannot be run here: remove it."
     notes = {
         OWNERS: (read_owners, "the next run may have to wait for 90 s"),
-        RUNNING: (read_running, "after a kill the next run stays careful for longer"),
+        RUNNING: (read_running, "after a kill the careful start of the next run takes longer"),
         SEARCH: (read_known_folder, "a moved search is found by its properties only"),
     }
     for name, (read, consequence) in notes.items():
