@@ -30,7 +30,7 @@ def _resource(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any
     return shown
 
 
-def _sharable(call: Call, node: Node) -> None:
+def _require_sharing_role(call: Call, node: Node) -> None:
     needed = access.WRITER
     if node.drive:
         needed = access.ORGANIZER if node.id == node.drive else access.FILE_ORGANIZER
@@ -106,7 +106,7 @@ async def create(call: Call) -> Answer:
         raise bad_request("The permission type field is required.")
     if role not in ROLES:
         raise bad_request("The permission role field is required.")
-    _sharable(call, node)
+    _require_sharing_role(call, node)
     given = {"type": kind, "role": role, **_grantee(body, kind)}
     _check_role(node, kind, role)
     given |= _expiration(call, body)
@@ -187,7 +187,7 @@ async def update(call: Call) -> Answer:
     node = requested_file(call)
     found = _find(call, node)
     body = _read_body(call, await call.json())
-    _sharable(call, node)
+    _require_sharing_role(call, node)
     role = body.get("role", found["role"])
     if role not in ROLES:
         raise bad_request("The permission role field is invalid.")
@@ -208,7 +208,7 @@ async def delete(call: Call) -> Answer:
     node = requested_file(call)
     found = _find(call, node)
     if found["id"] != person_id(call.caller.email):
-        _sharable(call, node)
+        _require_sharing_role(call, node)
     if found["role"] == "owner":
         raise forbidden("insufficientFilePermissions", "The owner cannot be removed.")
     _require_direct(node, found)

@@ -64,14 +64,14 @@ async def get_parent(call: Call) -> Answer:
 async def insert_parent(call: Call) -> Answer:
     """parents.insert: moves the file, since it has exactly one parent."""
     body = await call.json()
-    node = _place(call, requested_file(call), body.get("id"))
+    node = _move_to_folder(call, requested_file(call), body.get("id"))
     return call.answer(_parents(call, node)[0])
 
 
 async def delete_parent(call: Call) -> Answer:
     """parents.delete: moves the file to its owner's root folder."""
     await get_parent(call)
-    _take_out(call, requested_file(call))
+    _move_to_root(call, requested_file(call))
     return Answer(204)
 
 
@@ -98,13 +98,13 @@ async def insert_child(call: Call) -> Answer:
     body = await call.json()
     folder = _folder(call)
     node = access.find(call.database, call.caller, str(body.get("id")))
-    return call.answer(_child(call, folder, _place(call, node, folder.id)))
+    return call.answer(_child(call, folder, _move_to_folder(call, node, folder.id)))
 
 
 async def delete_child(call: Call) -> Answer:
     """children.delete: moves the file to its owner's root folder."""
     await get_child(call)
-    _take_out(call, access.find(call.database, call.caller, call.path_value("childId")))
+    _move_to_root(call, access.find(call.database, call.caller, call.path_value("childId")))
     return Answer(204)
 
 
@@ -117,14 +117,14 @@ def _folder(call: Call) -> Node:
     return access.find(call.database, call.caller, call.path_value("folderId"))
 
 
-def _place(call: Call, node: Node, folder: Any) -> Node:
+def _move_to_folder(call: Call, node: Node, folder: Any) -> Node:
     if not isinstance(folder, str):
         raise invalid("parent.id")
     call.new_parents = [folder]
     return update_node(call, node, {}, None, None)
 
 
-def _take_out(call: Call, node: Node) -> None:
+def _move_to_root(call: Call, node: Node) -> None:
     access.require(call.database, call.caller, node, access.WRITER)
     call.database.save(node.with_(**to_root(call, node)))
 

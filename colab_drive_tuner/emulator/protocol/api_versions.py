@@ -27,12 +27,12 @@ class ApiVersion:
     """Converts a body to v3 names; the flag tells whether a file is created."""
 
 
-def _as_it_is(body: dict[str, Any], creating: bool) -> dict[str, Any]:
+def _checked_v3_body(body: dict[str, Any], creating: bool) -> dict[str, Any]:
     return writable_fields.check_body(body, creating=creating)
 
 
 API_VERSIONS: Mapping[str, ApiVersion] = {
-    "v3": ApiVersion(resources.DEFAULT, resources.file, _as_it_is),
+    "v3": ApiVersion(resources.DEFAULT, resources.file, _checked_v3_body),
     "v2": ApiVersion({}, resources_v2.file, resources_v2.body_in_v3),
 }
 
@@ -90,7 +90,11 @@ def keeps_time(call: Call, body: Mapping[str, Any]) -> bool:
 def answer(call: Call, node: Node, wanted: Selection) -> Answer:
     """Answer with a file; in v2 with a 304 if the client already has this version."""
     headers = {"ETag": etag(node)} if call.is_v2 else {}
-    if call.method.verb == "GET" and headers and _names(call.headers.get("if-none-match"), node):
+    if (
+        call.method.verb == "GET"
+        and headers
+        and _matches_etag(call.headers.get("if-none-match"), node)
+    ):
         return Answer(304, b"", headers)
     return Answer.json(api_version(call).show(call.view, node, wanted), 200, **headers)
 
@@ -102,9 +106,9 @@ def check_precondition(call: Call, node: Node) -> None:
     """
     if not call.is_v2:
         return
-    if call.headers.get("if-match") and not _names(call.headers["if-match"], node):
+    if call.headers.get("if-match") and not _matches_etag(call.headers["if-match"], node):
         raise condition_not_met("If-Match")
-    if _names(call.headers.get("if-none-match"), node):
+    if _matches_etag(call.headers.get("if-none-match"), node):
         raise condition_not_met("If-None-Match")
 
 
@@ -117,6 +121,6 @@ def check_insert_precondition(call: Call) -> None:
         raise condition_not_met("If-None-Match")
 
 
-def _names(header: str | None, node: Node) -> bool:
-    given = {one.strip().removeprefix("W/") for one in (header or "").split(",")}
+def _matches_etag(header: str | None, node: Node) -> bool:
+    given = {tag.strip().removeprefix("W/") for tag in (header or "").split(",")}
     return bool(given & {"*", etag(node)})

@@ -114,7 +114,7 @@ class Call:
         return self.match.path_values[name]
 
     def selection(self, default: Selection) -> Selection:
-        """The requested `fields` of the answer; raises a 400 for unknown fields."""
+        """Return the requested `fields` of the answer; raise a 400 for unknown fields."""
         wanted = self.parameters.text("fields")
         if not wanted:
             return default
@@ -161,10 +161,11 @@ def parse_json(raw: bytes) -> dict[str, Any]:
 
 
 def _is_deep(value: Any) -> bool:
+    """Whether containers are nested more than `DEEPEST_JSON` deep, without recursion."""
     level = [value]
     for _ in range(DEEPEST_JSON):
-        within = [list(one.values()) if isinstance(one, dict) else one for one in level]
-        level = [one for many in within for one in many if isinstance(one, dict | list)]
+        children = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [child for group in children for child in group if isinstance(child, dict | list)]
         if not level:
             return False
     return True

@@ -51,7 +51,7 @@ def active_permissions(database: Database, node: Node) -> Iterator[Mapping[str, 
             yield permission
 
 
-def _given(database: Database, email: str, node: Node, *, listed: bool) -> int:
+def _direct_rank(database: Database, email: str, node: Node, *, listed: bool) -> int:
     """Return the account's highest role from permissions on the file itself."""
     best = 0
     for permission in active_permissions(database, node):
@@ -82,36 +82,35 @@ class Inheritance:
         self._database = database
         self._email = email
         self._listed = listed
-        self._below: dict[str, tuple[int, bool]] = {"": (0, False)}
+        self._inherited_below: dict[str, tuple[int, bool]] = {"": (0, False)}
 
     def rank(self, node: Node) -> int:
         """Like the function `rank`."""
         if node.owner == self._email:
             return OWNER
-        here = self._here(node)
-        return max(here, self._passed_on(node.parent)[0])
+        return max(self._direct_rank(node), self._inherited(node.parent)[0])
 
     def is_trashed(self, node: Node) -> bool:
         """Like the function `is_trashed`."""
-        return node.trashed or self._passed_on(node.parent)[1]
+        return node.trashed or self._inherited(node.parent)[1]
 
-    def _here(self, node: Node) -> int:
+    def _direct_rank(self, node: Node) -> int:
         if not node.permissions:
             return 0
-        return _given(self._database, self._email, node, listed=self._listed)
+        return _direct_rank(self._database, self._email, node, listed=self._listed)
 
-    def _passed_on(self, folder_id: str) -> tuple[int, bool]:
+    def _inherited(self, folder_id: str) -> tuple[int, bool]:
         """Return the role and trash state that a folder passes on to its files."""
-        known = self._below.get(folder_id)
+        known = self._inherited_below.get(folder_id)
         if known is None:
             folder = self._database.nodes.get(folder_id)
             if folder is None:
                 return (0, False)
-            role, trashed = self._passed_on(folder.parent)
+            role, trashed = self._inherited(folder.parent)
             # A folder's owner may edit others' files in it, but does not own them.
             owned = WRITER if folder.owner == self._email else 0
-            known = (max(role, owned, self._here(folder)), trashed or folder.trashed)
-            self._below[folder_id] = known
+            known = (max(role, owned, self._direct_rank(folder)), trashed or folder.trashed)
+            self._inherited_below[folder_id] = known
         return known
 
 

@@ -27,11 +27,11 @@ class Clock:
         self.offset = 0.0
 
     def now(self) -> float:
-        """Seconds since 1970."""
+        """Return the time in seconds since 1970."""
         return time.time() + self.offset
 
     def ms(self) -> int:
-        """Milliseconds since 1970."""
+        """Return the time in milliseconds since 1970."""
         return int(self.now() * 1000)
 
 
@@ -72,7 +72,8 @@ class Database:
         self.names: dict[str, dict[str, None]] = {}
         self.usage: dict[str, int] = {}
         self.accounts: dict[str, Account] = {}
-        self._doomed: list[str] = []
+        self._unused_blobs: list[str] = []
+        """Contents of files removed in the current transaction, deleted after its commit."""
         self.changed: list[tuple[Node | None, Node | None]] = []
         """Changes of the current call as (before, after), for delayed listings."""
         for _, value in self.documents("account"):
@@ -82,7 +83,7 @@ class Database:
         numbers = [node.change for node in self.nodes.values()]
         numbers += [entry["change"] for _, entry in self.documents("removal")]
         self.change = max(numbers, default=0)
-        known = {one["blob"] for node in self.nodes.values() for one in node.revisions}
+        known = {revision["blob"] for node in self.nodes.values() for revision in node.revisions}
         for left in self.blobs.iterdir():
             # Contents without a file, left when the process was killed.
             if left.name not in known:
@@ -129,11 +130,11 @@ class Database:
             yield
         except BaseException:  # also roll back after an interrupt
             self._sql.execute("ROLLBACK")
-            self._doomed.clear()
+            self._unused_blobs.clear()
             raise
         self._sql.execute("COMMIT")
-        while self._doomed:
-            self.drop_blob(self._doomed.pop())
+        while self._unused_blobs:
+            self.drop_blob(self._unused_blobs.pop())
 
     # Files
 
@@ -143,7 +144,7 @@ class Database:
         self.change += 1
         node = replace(node, change=self.change, changed=self.clock.ms())
         if before is not None:
-            self._note_removal(node, before.people() - node.people())
+            self._note_removal(node, before.accounts() - node.accounts())
         self._write("node", node.id, node.to_json())
         if before is not None:
             self._forget(before)
@@ -160,18 +161,18 @@ class Database:
         self._sql.execute("DELETE FROM documents WHERE kind = 'node' AND key = ?", (node.id,))
         self.store("used", node.id, True)
         self.change += 1
-        people: set[str] = set()
+        emails: set[str] = set()
         above: Node | None = node
         while above is not None:
-            people |= above.people()
+            emails |= above.accounts()
             above = self.nodes.get(above.parent)
-        self._note_removal(node, people)
+        self._note_removal(node, emails)
         self._forget(node)
         self.changed.append((node, None))
         # A kill before the commit must leave the file intact.
-        self._doomed += [revision["blob"] for revision in node.revisions]
+        self._unused_blobs += [revision["blob"] for revision in node.revisions]
 
-    def _note_removal(self, node: Node, people: set[str]) -> None:
+    def _note_removal(self, node: Node, emails: set[str]) -> None:
         """Record for changes.list that these accounts lost the file."""
         entry = {
             "id": node.id,
@@ -181,7 +182,7 @@ class Database:
             "space": node.space,
             "owner": node.owner,
         }
-        for email in people:
+        for email in emails:
             self.store("removal", f"{email} {node.id}", entry)
 
     def removals(self, email: str) -> Iterator[dict[str, Any]]:
@@ -251,15 +252,15 @@ class Database:
         signature, so issued ids need not be stored.
         """
         body = "1" + random_text(24)
-        return body + self._seal(email, kind, body)
+        return body + self._signature(email, kind, body)
 
     def is_generated(self, email: str, kind: str, file_id: str) -> bool:
         """Whether `new_id` returned this id for this account and kind of file."""
         return len(file_id) == 33 and hmac.compare_digest(
-            self._seal(email, kind, file_id[:25]).encode(), file_id[25:].encode()
+            self._signature(email, kind, file_id[:25]).encode(), file_id[25:].encode()
         )
 
-    def _seal(self, email: str, kind: str, body: str) -> str:
+    def _signature(self, email: str, kind: str, body: str) -> str:
         message = f"{email.lower()} {kind} {body}".encode()
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()[:8]
 

@@ -102,11 +102,10 @@ class Node:
             found[name] = tuple(found[name])
         return cls(**found)
 
-    def people(self) -> set[str]:
+    def accounts(self) -> set[str]:
         """Return the accounts that own the file or are named in its permissions."""
-        named = {
-            str(one["emailAddress"]) for one in self.permissions.values() if "emailAddress" in one
-        }
+        permissions = self.permissions.values()
+        named = {str(p["emailAddress"]) for p in permissions if "emailAddress" in p}
         return named | {self.owner} if self.owner else named
 
     def with_(self, **changes: Any) -> "Node":
