@@ -212,7 +212,7 @@ def resume_search(
         workers=workers,
         pruner=pruner,
     )
-    stopped = spec.stopped(history.settings)
+    stopped = spec.stop_reason(history.settings)
     new_points = untried_points(trials._dynamic_trials, points)
     if restart or retry or (done < max_evals and (new_points or not stopped)):
         function, description = task.prepare()

@@ -4,7 +4,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.executors.dispatcher import Dispatcher
 
 STOP_PATIENCE = 10.0
-"""How long a stop by the user waits for the store, in seconds."""
+"""Time, in seconds, that a stop by the user waits for the store."""
 
 
 def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
@@ -56,11 +55,53 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     Returns:
         Why the search was stopped early, or "".
     """
-    why = "" if spec.restart else spec.stopped(trials.log.settings)
-    if why and not untried_points(trials._dynamic_trials, spec.points):
+    if not spec.restart and (why := _stop_reason(trials, spec)):
         return why
     domain = CompiledDomain(spec.fn, spec.space, pass_expr_memo_ctrl=spec.pass_expr_memo_ctrl)
-    settings = SearchSettings(
+    settings = _settings(trials, spec)
+    _check_recorded(trials, spec, settings)
+    dispatcher = _dispatcher(spec, domain)
+    stopped_before = None if spec.restart else trials.log.settings.get(STOPPED)
+    with (
+        trials.log.running(),
+        sigterm_exits() as arrived,
+        _releasing(trials, spec.max_evals, arrived),
+    ):
+        trials.own(settings, restart=spec.restart, retry_failed=spec.retry_failed)
+        if trials.log.settings.get(STOPPED):  # replayed from the spool of a dead session
+            if why := _stop_reason(trials, spec):
+                return why
+            stopped_before = trials.log.settings[STOPPED]
+            trials.log.set({STOPPED: None})
+        if spec.origin:
+            begin_from(trials, spec.origin)
+        _queue_points(trials, spec.points)
+        name_all_parameters(trials._dynamic_trials, domain.params)
+        counts = TrialCounts(trials._dynamic_trials)
+        rules = StoppingRules(spec, trials.log.settings | {STOPPED: stopped_before}, trials.notify)
+        loop = _make_loop(
+            *(trials, spec, domain, dispatcher),
+            rstate=settings.rstate,
+            stopping_rules=rules,
+            counts=counts,
+            on_stop=arrived.set,
+        )
+        # A trial that stopped before the deadline is unfinished; the next run resumes it.
+        with suppress(TrialInterrupted):
+            return loop.run(
+                display(trials, counts, spec.max_evals, spec.show_progress, spec.deadline)
+            )
+    return ""
+
+
+def _stop_reason(trials: StoredTrials, spec: SearchSpec) -> str:
+    """Return why the same rules stopped the search; "" if they did not, or new points must run."""
+    why = spec.stop_reason(trials.log.settings)
+    return "" if why and untried_points(trials._dynamic_trials, spec.points) else why
+
+
+def _settings(trials: StoredTrials, spec: SearchSpec) -> SearchSettings:
+    return SearchSettings(
         seed=trials.asked_seed,
         rstate=_initial_generator(spec.rstate) if trials.asked_seed is None else None,
         max_evals=spec.max_evals,
@@ -71,71 +112,59 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         pruner=_pruner_setting(spec.pruner, trials.log.settings),
         skipped=spec.origin.calls if spec.origin else 0,
     )
+
+
+def _check_recorded(trials: StoredTrials, spec: SearchSpec, settings: SearchSettings) -> None:
+    """Warn of changes since the last run; raise `UsageError` if a recorded trial cannot be used."""
     if spec.restart:
         _warn_of_second_restart(trials)
-    else:
-        settings.warn_of_changes(trials.name, trials.log.settings)
-        check_documents(
-            trials._dynamic_trials,
-            spec.space,
-            suggested=lambda tid: trials.log.k_of.get(tid) is not None,
-            search=trials.name,
-            learns=settings.algo != "rand",
-        )
-    dispatcher = _dispatcher(spec, domain)
-    stopped_before = None if spec.restart else trials.log.settings.get(STOPPED)
-    with (
-        trials.log.running(),
-        sigterm_exits() as arrived,
-        _releasing(trials, spec.max_evals, arrived),
-    ):
-        trials.own(settings, restart=spec.restart, retry_failed=spec.retry_failed)
-        if trials.log.settings.get(STOPPED):  # replayed from the spool of a dead session
-            why = spec.stopped(trials.log.settings)
-            if why and not untried_points(trials._dynamic_trials, spec.points):
-                return why
-            stopped_before = trials.log.settings[STOPPED]
-            trials.log.set({STOPPED: None})
-        if spec.origin:
-            begin_from(trials, spec.origin)
-        _queue_points(trials, spec.points)
-        name_all_parameters(trials._dynamic_trials, domain.params)
-        stored = stored_rstate(trials.name, trials.log.settings)
-        counts = TrialCounts(trials._dynamic_trials)
-        kind: Callable[..., Loop] = Loop
-        if dispatcher is not None:
-            from colab_drive_tuner.search.loop.parallel import ParallelLoop
+        return
+    settings.warn_of_changes(trials.name, trials.log.settings)
+    check_documents(
+        trials._dynamic_trials,
+        spec.space,
+        suggested=lambda tid: trials.log.k_of.get(tid) is not None,
+        search=trials.name,
+        learns=settings.algo != "rand",
+    )
 
-            kind = partial(
-                ParallelLoop,
-                dispatcher=dispatcher,
-                max_attempts=trials.max_attempts,
-                on_stop=arrived.set,
-            )
-        loop = kind(
-            trials,
-            fast_algorithm(spec.algo),
-            domain,
-            _seeds(stored, settings.rstate, trials.log.next_k),
-            spec=spec,
-            training=TrainingSettings(
-                seed=training_seed_of(stored),
-                seeded=trials.seed_training,
-                keras_wanted=spec.keras_wanted,
-                deadline=spec.deadline,
-                pruner=spec.pruner,
-            ),
-            stopping_rules=StoppingRules(
-                spec, trials.log.settings | {STOPPED: stopped_before}, trials.notify
-            ),
-            counts=counts,
-        )
-        # A trial that stopped before the deadline is unfinished; the next run resumes it.
-        with suppress(TrialInterrupted):
-            return loop.run(
-                display(trials, counts, spec.max_evals, spec.show_progress, spec.deadline)
-            )
-    return ""
+
+def _make_loop(
+    trials: StoredTrials,
+    spec: SearchSpec,
+    domain: CompiledDomain,
+    dispatcher: "Dispatcher | None",
+    *,
+    rstate: np.random.Generator | None,
+    on_stop: Callable[[], None],
+    **shared: Any,
+) -> Loop:
+    """Return the sequential loop, or the parallel one if there is a dispatcher.
+
+    `rstate` is the caller's generator, if any; `shared` are further arguments of both loops.
+    """
+    stored = stored_rstate(trials.name, trials.log.settings)
+    training = TrainingSettings(
+        seed=training_seed_of(stored),
+        seeded=trials.seed_training,
+        keras_wanted=spec.keras_wanted,
+        deadline=spec.deadline,
+        pruner=spec.pruner,
+    )
+    seeds = _seeds(stored, rstate, trials.log.next_k)
+    arguments = (trials, fast_algorithm(spec.algo), domain, seeds)
+    shared |= {"spec": spec, "training": training}
+    if dispatcher is None:
+        return Loop(*arguments, **shared)
+    from colab_drive_tuner.search.loop.parallel import ParallelLoop
+
+    return ParallelLoop(
+        *arguments,
+        **shared,
+        dispatcher=dispatcher,
+        max_attempts=trials.max_attempts,
+        on_stop=on_stop,
+    )
 
 
 def _pruner_setting(pruner: Pruner | None, stored: Mapping[str, Any]) -> str | None:

@@ -437,7 +437,7 @@ def test_a_start_asks_for_no_curve_again() -> None:
     pruning.thresholds(8)
     for tid in range(9, 12):
         documents.append(document(tid))
-        pruning.ended(documents[-1])
+        pruning.add_ended(documents[-1])
     asked.clear()
     assert pruning.thresholds(11) == {MEDIAN: dict.fromkeys(range(1, 5), 1.0)}
     assert set(asked) == {9, 11}, "those that do not count for it"
@@ -469,7 +469,7 @@ def test_thresholds_do_not_depend_on_who_ended_first() -> None:
         pruning = Pruning(MEDIAN, ran, calls, {}, lambda _: None)
         ran += [*others, new]
         for document in reversed(others):
-            pruning.ended(document)
+            pruning.add_ended(document)
         assert pruning.thresholds(15) == expected
         pruning = Pruning(MEDIAN, inserted, calls, {}, lambda _: None)
         inserted += [*others, new]

@@ -103,8 +103,8 @@ class LostTrials:
         self._unrecorded.add(tid)
         return self._deaths[tid] + inherited.get(tid, 0)
 
-    def to_record(self, tid: Tid) -> int:
-        """Return the number of deaths that the trial's next start must record; 0 if none is new."""
+    def take_new_deaths(self, tid: Tid) -> int:
+        """Return the number of deaths to record with the trial's next start; 0 if none is new."""
         if tid not in self._unrecorded:
             return 0
         self._unrecorded.discard(tid)

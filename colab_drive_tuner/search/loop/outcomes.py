@@ -60,7 +60,7 @@ class OutcomeLoop(Loop):
         self._to_rerun: deque[Started] = deque()
         """Lost trials, waiting to run again."""
         settings = self._trials.log.settings
-        self._losses = LostTrials(
+        self._lost = LostTrials(
             stored_suspects(settings), lambda tids: self._trials.log.set({SUSPECTS: tids})
         )
         if dispatcher.engine.dies_with_worker:
@@ -76,7 +76,7 @@ class OutcomeLoop(Loop):
         """Run trials on their last attempt alone, so that only the guilty one reaches the limit."""
         for tid, deaths in self._trials.log.inherited.items():
             if deaths and deaths >= self._max_attempts - 1:
-                self._losses.suspect(tid)
+                self._lost.suspect(tid)
 
     # -- ends
 
@@ -171,7 +171,7 @@ class OutcomeLoop(Loop):
         if (loss := countable_loss(document)) is not None:
             bisect.insort(self._best_losses, loss)
             del self._best_losses[max(1, self._trials.keep_models) :]
-        self._losses.end(document["tid"])
+        self._lost.end(document["tid"])
         self._save()
         if how != TrialEnd.RAISED and self._counts.next_queued is None and not self._stop_reason:
             self._stop_reason, settings = self._stopping.judge(
@@ -222,7 +222,7 @@ class OutcomeLoop(Loop):
     def _suspect(self, lost: list[Started]) -> None:
         """Rerun each of these trials alone: at most one of them killed the workers."""
         for started in lost:
-            self._losses.suspect(started.document["tid"])
+            self._lost.suspect(started.document["tid"])
             self._to_rerun.append(started)
         self._trials.notify(
             f"Workers died while {named(lost)} of search {self._trials.name!r} ran; they "
@@ -250,7 +250,7 @@ class OutcomeLoop(Loop):
             self._dispatcher.restart()
         elif pool:
             for started in broken:  # record known deaths before the run ends
-                if died := self._losses.to_record(started.document["tid"]):
+                if died := self._lost.take_new_deaths(started.document["tid"]):
                     self._start(started.document, died=died, durable=True)
             engine, name = self._dispatcher.engine, self._trials.name
             given_up = all(one.document["state"] == FINISHED for one in broken)
@@ -259,7 +259,7 @@ class OutcomeLoop(Loop):
     def _charge_death(self, started: Started) -> None:
         """Charge a worker's death to this trial alone; give the trial up, or rerun it alone."""
         tid, inherited = started.document["tid"], self._trials.log.inherited
-        attempts = self._losses.blame(tid, inherited, self._progress(started))
+        attempts = self._lost.blame(tid, inherited, self._progress(started))
         engine = self._dispatcher.engine
         continues = engine.restartable or not engine.death_breaks_pool
         if attempts >= self._max_attempts:
@@ -273,7 +273,7 @@ class OutcomeLoop(Loop):
                 f"A worker died while trial {tid} of search {self._trials.name!r} ran; it runs "
                 f"again, alone (attempt {attempts + 1} of {self._max_attempts})."
             )
-        self._losses.suspect(tid)
+        self._lost.suspect(tid)
         self._to_rerun.append(started)
 
     def _progress(self, started: Started) -> int:
@@ -290,7 +290,7 @@ class OutcomeLoop(Loop):
         tid, engine = started.document["tid"], self._dispatcher.engine
         self._cancelled = time.monotonic()
         self._to_rerun.append(started)
-        if self._losses.cancel(tid) >= MOST_LOST:
+        if self._lost.cancel(tid) >= MOST_LOST:
             self._fail(failures.cancelled_repeatedly(engine, self._trials.name, tid, MOST_LOST))
 
     def _notify_once(self, text: str) -> None:

@@ -28,7 +28,7 @@ from colab_drive_tuner.training.memory import PacedCollections
 TICK_SECONDS = 1.0
 """Pause between two checks of search and workers while no trial ends."""
 LEAVE_SECONDS = 10.0
-"""How long a stop waits for running trials."""
+"""Time that a stop waits for running trials."""
 ABSENT_SECONDS, GONE_SECONDS = 30.0, 600.0
 """Time without any worker after which the user is notified, and after which the run ends."""
 LISTEN_PAUSE = 0.1
@@ -96,15 +96,15 @@ class ParallelLoop(OutcomeLoop):
         in_flight = self._dispatcher.in_flight
         if self._is_ending or self._dispatcher.free_slots <= 0:
             return False
-        if self._losses.any_alone(one.task.attempt.tid for one in in_flight):
+        if self._lost.any_alone(one.task.attempt.tid for one in in_flight):
             return False
         if self._to_rerun:
-            if in_flight and self._losses.runs_alone(self._to_rerun[0].document["tid"]):
+            if in_flight and self._lost.runs_alone(self._to_rerun[0].document["tid"]):
                 return False
             self._submit_again(self._to_rerun.popleft())
             return True
         document = None if self._stop_reason else self._next(in_flight)
-        if document is None or (in_flight and self._losses.runs_alone(document["tid"])):
+        if document is None or (in_flight and self._lost.runs_alone(document["tid"])):
             return False
         self._submit(self._start(document, durable=True))
         return True
@@ -156,7 +156,7 @@ class ParallelLoop(OutcomeLoop):
 
     def _submit_again(self, lost: Started) -> None:
         """Run a lost trial again; if it killed a worker, record that with its start."""
-        died = self._losses.to_record(lost.document["tid"])
+        died = self._lost.take_new_deaths(lost.document["tid"])
         if died:
             self._trials.backups.forget(lost.artifacts)
             lost = self._start(lost.document, died=died, durable=True)

@@ -47,8 +47,8 @@ class Pruning:
         self._k_of, self._pending_of = k_of, pending_of
         self._ended: dict[Any, TrialDocument] = {}
         """The trials with a loss that counts, by number."""
-        self._of_call: dict[int | None, list[Any]] = {}
-        self._judged_by: dict[Pruner, list[Any]] = {}
+        self._tids_by_call: dict[int | None, list[Any]] = {}
+        self._tids_by_pruner: dict[Pruner, list[Any]] = {}
         """By pruner, the sorted numbers of its trials."""
         self._best_values: dict[Pruner, BestValues] = {}
         self._known: set[Pruner] = set()
@@ -56,11 +56,11 @@ class Pruning:
         """How many documents have been examined."""
         for document in documents:
             self._add(document)
-        for one in [*([pruner] if pruner else []), *self._judged_by][:MOST_PRUNERS]:
+        for one in [*([pruner] if pruner else []), *self._tids_by_pruner][:MOST_PRUNERS]:
             self._announce(one)
-        self._known.update(self._judged_by)
+        self._known.update(self._tids_by_pruner)
 
-    def ended(self, document: TrialDocument) -> None:
+    def add_ended(self, document: TrialDocument) -> None:
         """Add the curve and the pruner of a trial that ended."""
         self._add(document)
         pruner = pruner_of(document)
@@ -72,9 +72,9 @@ class Pruning:
         if tid in self._ended or countable_loss(document) is None:
             return  # diverged trials would raise every threshold
         self._ended[tid] = document
-        self._of_call.setdefault(self._k_of.get(tid), []).append(tid)
+        self._tids_by_call.setdefault(self._k_of.get(tid), []).append(tid)
         if (pruner := pruner_of(document)) is not None:
-            insort(self._judged_by.setdefault(pruner, []), tid, key=_number)
+            insort(self._tids_by_pruner.setdefault(pruner, []), tid, key=_number)
         for pruner, best_values in self._best_values.items():
             best_values.add(curve_of(document, pruner.monitor))
 
@@ -99,10 +99,10 @@ class Pruning:
         for document in self._documents[self._examined :]:  # inserted with a result, not run here
             self._add(document)
         self._examined = len(self._documents)
-        unseen = {*self._pending_of.get(tid, ()), *self._of_call.get(k, ()), *self._after(tid)}
+        unseen = {*self._pending_of.get(tid, ()), *self._tids_by_call.get(k, ()), *self._after(tid)}
         newest = {
             pruner: _number(last)
-            for pruner, tids in self._judged_by.items()
+            for pruner, tids in self._tids_by_pruner.items()
             if (last := next((t for t in reversed(tids) if t not in unseen), None)) is not None
         }
         pruners = dict.fromkeys([self._pruner] if self._pruner else [])

@@ -63,7 +63,7 @@ class SearchSpec:
         name = getattr(self.early_stop_fn, "__qualname__", type(self.early_stop_fn).__qualname__)
         return str(name).partition(".<locals>")[0]
 
-    def stopped(self, settings: Mapping[str, Any]) -> str:
+    def stop_reason(self, settings: Mapping[str, Any]) -> str:
         """Return why the search with these settings was stopped by the same rules, or "".
 
         A call with another rule, or for more trials, continues the search.
@@ -75,11 +75,16 @@ class SearchSpec:
         same = self._rules(self.early_stop_text) in (stop["rules"], stop["rules_after"])
         return str(stop["why"]) if same else ""
 
-    def setting(self, why: str) -> dict[str, Any]:
-        """Return the setting that records why these rules stopped the search."""
-        stop = {"why": why, "max_evals": self.max_evals}
-        stop |= {"rules": self._rules(self.early_stop_text)}
-        return {STOPPED: stop | {"rules_after": self._rules(self._early_stop_now)}}
+    def stopped_setting(self, why: str) -> dict[str, Any]:
+        """Return the setting `STOPPED`, which records why these rules stopped the search."""
+        return {
+            STOPPED: {
+                "why": why,
+                "max_evals": self.max_evals,
+                "rules": self._rules(self.early_stop_text),
+                "rules_after": self._rules(self._early_stop_now),
+            }
+        }
 
     @property
     def _early_stop_now(self) -> tuple[str, str]:

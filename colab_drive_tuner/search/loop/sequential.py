@@ -215,7 +215,7 @@ class Loop:
         model = isinstance(document["result"], ModelResult)
         trials.log.end(document, how, model=model, seconds=seconds, result=result)
         self._counts.update()
-        self._pruning.ended(document)
+        self._pruning.add_ended(document)
         if document["state"] == ERROR or self._domain.pass_expr_memo_ctrl:
             trials.refresh()  # hyperopt no longer lists it, nor what the objective cancelled
         trials.backups.ended(document["tid"], artifacts, trials.log.history)

@@ -30,12 +30,12 @@ class StoppingRules:
         self, spec: SearchSpec, settings: Mapping[str, Any], notify: Callable[[str], None]
     ) -> None:
         self._spec, self._notify = spec, notify
-        self._ends = None if spec.timeout is None else time.monotonic() + spec.timeout
+        self._timeout_at = None if spec.timeout is None else time.monotonic() + spec.timeout
         self._deadline, self._longest = spec.deadline, 0.0
-        self._continued = settings.get(STOPPED) is not None
-        self._by, _ = spec.early_stop_text  # not by its state, which calls may have changed
+        self._was_stopped = settings.get(STOPPED) is not None
+        self._rule, _ = spec.early_stop_text  # without its state, which calls may have changed
         state = stored_early_stop(settings)
-        known = state if state and state["by"] == self._by else None
+        known = state if state and state["by"] == self._rule else None
         self._arguments: Any = known["arguments"] if known else []
         self._judged: int | None = known["ended"] if known else None
         """How many trials had ended when the early-stop function was last called."""
@@ -46,7 +46,7 @@ class StoppingRules:
     @property
     def timed_out(self) -> bool:
         """Whether the timeout has passed, or another trial would end after the deadline."""
-        over = self._ends is not None and time.monotonic() >= self._ends
+        over = self._timeout_at is not None and time.monotonic() >= self._timeout_at
         return over or self.deadline_near
 
     @property
@@ -72,7 +72,7 @@ class StoppingRules:
             if stop:
                 why = f"early_stop_fn {self._spec.early_stop_name}"
             settings = self._state(counts)
-        return why, settings | (self._spec.setting(why) if why else {})
+        return why, settings | (self._spec.stopped_setting(why) if why else {})
 
     def judge_interrupted_round(
         self, trials: Any, counts: TrialCounts
@@ -82,10 +82,12 @@ class StoppingRules:
         if self._judged is None and not reached:
             # Shows a later session that this one ended before its first judgement, if it does.
             return "", self._state(counts) if self._spec.early_stop_fn is not None else {}
-        lost = self._judged is not None and self._judged < counts.ended
-        if self._continued or not (lost or reached):
+        unjudged = self._judged is not None and self._judged < counts.ended
+        if self._was_stopped or not (unjudged or reached):
             return "", {}
-        return self.judge(trials, counts) if lost else (reached, self._spec.setting(reached))
+        if unjudged:
+            return self.judge(trials, counts)
+        return reached, self._spec.stopped_setting(reached)
 
     def _reached(self, counts: TrialCounts) -> str:
         best, threshold = counts.best, self._spec.loss_threshold
@@ -104,4 +106,4 @@ class StoppingRules:
                 )
             self._recordable = False
             return {}
-        return {EARLY_STOP: {"by": self._by, "arguments": arguments, "ended": counts.ended}}
+        return {EARLY_STOP: {"by": self._rule, "arguments": arguments, "ended": counts.ended}}

@@ -32,7 +32,7 @@ from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 
 CLOSING_PATIENCE = 60.0
-"""How long the end of a run waits for the store, in seconds."""
+"""Time, in seconds, that the end of a run waits for the store."""
 
 
 class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
