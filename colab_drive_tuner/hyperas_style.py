@@ -230,12 +230,12 @@ def _search(
 
 
 def _drive_options(trials: Any, pruner: "Pruner | None", **workers: Any) -> dict[str, Any]:
-    """Return the given executor and pruner options; `UsageError` if `trials` is no DriveTrials."""
-    from colab_drive_tuner.search.executors.executor_arguments import find_engine
+    """Return the executor and pruner options; raise `UsageError` without a DriveTrials."""
+    from colab_drive_tuner.search.executors.executor_arguments import check_workers
     from colab_drive_tuner.search.loop.pruning import check_pruner
     from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 
-    given = {} if find_engine(**workers) is None else workers
+    given = {} if check_workers(**workers) is None else workers
     if check_pruner(pruner) is not None:
         given = given | {"pruner": pruner}
     if not given:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from colab_drive_tuner.errors import UsageError
 
 MAX_VALUES = 1000
-"""Of a longer curve, every second value is kept, then every fourth, and so on."""
+"""Maximum length of a curve: if there are more, every second value is kept, or every fourth, ..."""
 MAX_STEP = 2**53
 UNNAMED = "value"
 """Name of the metric if no pruner names it."""
@@ -73,7 +73,7 @@ class IntermediateValues:
     def add(self, step: int, value: float) -> None:
         """Add the value of a step after all earlier ones."""
         self.last_step, self._last, self.pruned_at = step, value, None
-        # NaN as the second argument changes neither.
+        # `min` and `max` ignore NaN as the second argument.
         self._low, self._high = min(self._low, value), max(self._high, value)
         self._count += 1
         if self._count % self._every:

@@ -199,7 +199,8 @@ def optuna_storage(
 def _retry_interrupted(storage: StudyStorage, study_id: int, most: int) -> None:
     """Fail trials whose runtime died, and queue their parameters up to `most` attempts.
 
-    If this is killed halfway, the next session finds the queued trials and queues none twice.
+    If the process is killed halfway, the next session finds the queued trials and does not queue
+    them twice.
     """
     trials = storage.get_all_trials(study_id, deepcopy=False)
     queued = {_int_or(-1, trial.system_attrs.get(RETRY_OF)): trial for trial in trials}

@@ -11,12 +11,12 @@ from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
 
 def consolidated_claim(history: History, settings: Mapping[str, Any]) -> bytes:
     """Return the payload of a claim with all trials of a history and how they ended."""
-    return claim_payload(history.settings | dict(settings), _trials(history))
+    return claim_payload(history.settings | dict(settings), _trial_items(history))
 
 
 def consolidated_reset(history: History) -> tuple[bytes, dict[str, str]]:
     """Return the payload of a reset with a whole history, and its files (`Record.files`)."""
-    items, files = _trials(history), dict[str, str]()
+    items, files = _trial_items(history), dict[str, str]()
     for name, value in history.attachments.items():
         attachment = partial(pack_item, ItemKind.ATTACHMENT, name=name, is_set=True)
         if isinstance(value, AttachmentFile):
@@ -27,7 +27,7 @@ def consolidated_reset(history: History) -> tuple[bytes, dict[str, str]]:
     return claim_payload(history.settings, items), files
 
 
-def _trials(history: History) -> list[bytes]:
+def _trial_items(history: History) -> list[bytes]:
     return [
         pack_item(
             ItemKind.QUEUED if entry.end is None else ItemKind.END,

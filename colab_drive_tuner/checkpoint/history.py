@@ -71,12 +71,12 @@ class History:
         self._note_session(record)
         if record.kind == RecordKind.CLAIM:
             if record.reason == ClaimReason.TAKEOVER:
-                self._excuse(self.owner)
+                self._discard_attempts(self.owner)
             self.sessions += 1
             self.deaths += record.reason in DEATHS
             self.owner = record.owner
         elif record.kind == RecordKind.RELEASE:
-            self._excuse(record.owner)
+            self._discard_attempts(record.owner)
         elif record.kind == RecordKind.RESET:
             self._reset()
             self.sessions, self.timeline = 1, self.timeline[-1:]
@@ -171,10 +171,13 @@ class History:
     def _note_attempt(self, entry: RecordedTrial, owner: str, start: Item) -> None:
         deaths = {f"{owner}/{number}": start.progress for number in range(1, start.deaths + 1)}
         # Attempts after which the trial has made progress do not count.
-        vain = {key: at for key, at in (deaths | entry.attempts).items() if at >= start.progress}
-        entry.attempts = vain | {owner: start.progress}
+        entry.attempts = {
+            key: progress
+            for key, progress in (deaths | entry.attempts).items()
+            if progress >= start.progress
+        } | {owner: start.progress}
 
-    def _excuse(self, owner: str) -> None:
+    def _discard_attempts(self, owner: str) -> None:
         """Remove the attempts of a session that did not die: it released, or was taken over."""
         for entry in self.trials.values():
             if entry.attempts:

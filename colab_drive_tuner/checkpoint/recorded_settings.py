@@ -35,7 +35,7 @@ _MAPS: dict[str, dict[str, type]] = {
     STOPPED: {"why": str, "rules": str, "rules_after": str, "max_evals": int},
     EARLY_STOP: {"by": str, "arguments": bytes, "ended": int},
 }
-"""Settings that are maps, with the types of their fields; a withdrawn one is None."""
+"""Settings that are maps, with the types of their fields; None if the setting was withdrawn."""
 
 
 def check_settings(value: Any) -> dict[str, Any]:
@@ -43,16 +43,16 @@ def check_settings(value: Any) -> dict[str, Any]:
     settings = typed(value, dict)
     for key, setting in settings.items():
         typed(key, str)
-        kind = _SETTINGS.get(key)
-        if kind is int:
+        setting_type = _SETTINGS.get(key)
+        if setting_type is int:
             whole(setting)
-        elif kind is not None:
-            typed(setting, kind)
+        elif setting_type is not None:
+            typed(setting, setting_type)
         if key == OUTAGE:
             check_outage(setting)
         if setting is not None:
-            for name, its_kind in _MAPS.get(key, {}).items():
-                typed(typed(setting, dict)[name], its_kind)
+            for name, field_type in _MAPS.get(key, {}).items():
+                typed(typed(setting, dict)[name], field_type)
     if not is_exact(settings):
         raise ValueError("the settings nest too deeply")
     return settings

@@ -27,7 +27,7 @@ class Origin:
     """The other search."""
     documents: tuple[TrialDocument, ...]
     calls: int
-    """How many seeds the other search has drawn; they are not drawn again."""
+    """Number of seeds that the other search has drawn; they are not drawn again."""
 
 
 def load_origin(
@@ -45,7 +45,7 @@ def load_origin(
             f"from_search={name!r} is the search itself: leave from_search= out to resume it, "
             "or give the new search another name."
         )
-    if not restart and _began(trials, name):
+    if not restart and _began_with(trials, name):
         return None
     log = Logbook(trials.store.for_search(name), name)
     if not log.journal.exists:
@@ -90,11 +90,11 @@ def load_origin(
 
 def begin_from(trials: StoredTrials, origin: Origin) -> None:
     """Copy the trials into a search that this process owns, unless another runtime has done so."""
-    if not _began(trials, origin.name):
+    if not _began_with(trials, origin.name):
         trials.begin_with(list(origin.documents), {FROM_SEARCH: origin.name})
 
 
-def _began(trials: StoredTrials, name: str) -> bool:
+def _began_with(trials: StoredTrials, name: str) -> bool:
     """Whether a search began with the trials of `name`; raise `UsageError` if with others."""
     settings: Mapping[str, Any] = trials.log.settings
     began = settings.get(FROM_SEARCH)

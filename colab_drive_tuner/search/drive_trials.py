@@ -10,7 +10,7 @@ from hyperopt.base import validate_loss_threshold, validate_timeout
 from hyperopt.exceptions import InvalidAnnotatedParameter
 from hyperopt.pyll import Apply
 
-from colab_drive_tuner.search.executors.executor_arguments import find_engine
+from colab_drive_tuner.search.executors.executor_arguments import check_workers
 from colab_drive_tuner.search.loop.pruning import check_pruner
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.run import run_search
@@ -52,10 +52,10 @@ class DriveTrials(StoredTrials):
     """
 
     def __repr__(self) -> str:
-        kept = f"DriveTrials {self.name!r} in {self.store.url(self.store.root)}"
+        place = f"DriveTrials {self.name!r} in {self.store.url(self.store.root)}"
         losses = [loss for loss in self.losses() if isinstance(loss, int | float)]
         best = f", best loss {min(losses):.6g}" if losses else ""
-        return visible(f"{kept}: {len(self)} trials{best}")
+        return visible(f"{place}: {len(self)} trials{best}")
 
     def fmin(
         self,
@@ -142,7 +142,7 @@ class DriveTrials(StoredTrials):
             source=source,
             data=data,
             keras_wanted=load_keras_for(fn),
-            workers=find_engine(executor, width, trial_timeout),
+            workers=check_workers(executor, width, trial_timeout),
             pruner=check_pruner(pruner),
         )
         run_search(self, spec)

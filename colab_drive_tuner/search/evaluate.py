@@ -31,7 +31,7 @@ class TrainingSettings:
     keras_wanted: bool = False
     """Whether Keras is seeded although nothing has imported it yet."""
     deadline: float | None = None
-    """`time.monotonic()` after which nothing is started."""
+    """`time.monotonic()` at which trials must have stopped; None: no limit."""
     pruner: Pruner | None = None
     """The pruner of trials that report their own values."""
 

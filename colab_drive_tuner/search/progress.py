@@ -99,10 +99,10 @@ class TerminalOutput:
         if not last and line.cell_len + 1 + cell_len(words) > width:
             line.truncate(max(width // 4, 8), overflow="ellipsis")
             words = " | ".join(state.brief or state.parts)
-        bar = min(width - line.cell_len - cell_len(words) - 2, _BAR_WIDTH)
-        if state.share is not None and bar >= _MIN_BAR_WIDTH:
-            done = round(state.share * bar)
-            line.append(" ").append("━" * done, "green").append("━" * (bar - done), "dim")
+        bar_width = min(width - line.cell_len - cell_len(words) - 2, _BAR_WIDTH)
+        if state.share is not None and bar_width >= _MIN_BAR_WIDTH:
+            done = round(state.share * bar_width)
+            line.append(" ").append("━" * done, "green").append("━" * (bar_width - done), "dim")
         line.append(" ").append(words, "yellow" if state.problem else "")
         if not last:
             line.truncate(width, overflow="ellipsis", pad=True)
@@ -277,14 +277,14 @@ def _hyperopt_callback(
     callback: Callable[..., AbstractContextManager[Any]], counts: TrialCounts, total: int
 ) -> Iterator[Callable[[str], None]]:
     shown = counts.finished
-    with callback(initial=shown, total=total) as bar:
+    with callback(initial=shown, total=total) as display_bar:
 
         def update(_stopped: str) -> None:
             nonlocal shown
             if counts.best is not None:
-                bar.postfix = "best loss: " + str(counts.best)
+                display_bar.postfix = "best loss: " + str(counts.best)
             if counts.finished > shown:
-                bar.update(counts.finished - shown)
+                display_bar.update(counts.finished - shown)
             shown = counts.finished
 
         yield update

@@ -12,7 +12,7 @@ from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import ObjectiveError, UsageError
 from colab_drive_tuner.journal.folder.lookup import check_name
-from colab_drive_tuner.search.executors.executor_arguments import find_engine
+from colab_drive_tuner.search.executors.executor_arguments import check_workers
 from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.spec.arguments import (
     check_space,
@@ -159,7 +159,7 @@ def resume_search(
         raise UsageError(f"early_stop_fn must be a function or None, got {early_stop_fn!r}.")
     seconds = _time_left(parse_duration(max_time))
     suggest = find_algorithm(algo)
-    workers = find_engine(executor, width, trial_timeout)
+    workers = check_workers(executor, width, trial_timeout)
     task = _task(objective, data, space, data_args, again=restart)
     from colab_drive_tuner.search.begin_from import load_origin
     from colab_drive_tuner.search.drive_trials import DriveTrials

@@ -2,7 +2,7 @@
 
 `fast_tpe`, `fast_anneal` and `fast_random` hold the suggest functions. `tpe_space` compiles a
 search space for TPE, `tpe_parameters` chooses the value of one parameter and `candidate_scores`
-compares its candidates. Whatever is not supported here is left to hyperopt's own function.
+compares its candidates. Anything not supported here is left to hyperopt's own function.
 """
 
 from collections.abc import Callable

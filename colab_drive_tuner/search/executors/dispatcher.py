@@ -222,7 +222,7 @@ def _outcome(answer: Any) -> Outcome:
     if isinstance(answer, Outcome):
         return answer
     try:
-        outcome: Outcome = pickle.loads(answer)  # noqa: S301 - of this search's own worker
+        outcome: Outcome = pickle.loads(answer)  # noqa: S301 - from this search's own worker
     except Exception as error:  # noqa: BLE001 - such as a class that only the worker can import
         problem = ExecutorError(f"What the objective returned cannot be read here: {error}")
         return Outcome(

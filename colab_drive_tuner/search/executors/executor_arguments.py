@@ -20,7 +20,7 @@ class Workers:
     trial_timeout: float | None = None
 
 
-def find_engine(executor: Any, width: Any, trial_timeout: Any) -> Workers | None:
+def check_workers(executor: Any, width: Any, trial_timeout: Any) -> Workers | None:
     """Check the arguments; return None if trials run in this process, one after another.
 
     Raises:

@@ -13,7 +13,7 @@ class InWorkerError(Exception):
 
 
 def pool_broke(engine: Engine, search: str, trials: str, *, given_up: bool) -> ExecutorError:
-    """The user's own pool broke while it ran `trials`, a text for the message."""
+    """Return the error for a broken pool of the user's, which was running `trials`."""
     first = "" if given_up else ", first with these, one at a time"
     return ExecutorError(
         f"executor={engine.name} is broken: a worker died while {trials} of search {search!r} "
@@ -24,7 +24,7 @@ def pool_broke(engine: Engine, search: str, trials: str, *, given_up: bool) -> E
 
 
 def cancelled_repeatedly(engine: Engine, search: str, tid: object, times: int) -> ExecutorError:
-    """The trial is cancelled from outside again and again."""
+    """Return the error for a trial that was cancelled from outside too often."""
     return ExecutorError(
         f"Trial {tid} of search {search!r} was cancelled by {engine.name} {times} times, so the "
         "run ends: look at its log."
@@ -32,7 +32,7 @@ def cancelled_repeatedly(engine: Engine, search: str, tid: object, times: int) -
 
 
 def submission_refused(engine: Engine, search: str, error: Exception | None) -> ExecutorError:
-    """The executor accepts no trials; without an error, because it was closed."""
+    """Return the error for an executor that accepts no trials; no `error` if it was closed."""
     why = "it was closed" if error is None else f"{type(error).__name__}: {error}"
     failure = ExecutorError(
         f"{engine.name} takes no more trials ({why.rstrip('.')}). What had ended in search "
@@ -45,7 +45,7 @@ def submission_refused(engine: Engine, search: str, error: Exception | None) -> 
 def engine_failed(
     engine: Engine, search: str, tid: object, error: BaseException | None
 ) -> BaseException:
-    """The engine raised for a reason other than a death: it could not run the task, or a stop."""
+    """Return the error for an engine that could not run a task; an interrupt is returned as is."""
     if error is not None and not isinstance(error, Exception):
         return error
     failure = ExecutorError(
@@ -57,7 +57,7 @@ def engine_failed(
 
 
 def objective_not_loaded(outcome: Outcome) -> ExecutorError:
-    """A worker lacks what the objective imports."""
+    """Return the error for a worker that lacks what the objective imports."""
     return ExecutorError(
         f"The objective, or its data, cannot be loaded in worker {outcome.worker}: "
         f"{outcome.error_text}. Install there what it imports.\n{outcome.traceback}"
@@ -65,7 +65,7 @@ def objective_not_loaded(outcome: Outcome) -> ExecutorError:
 
 
 def objective_raised(outcome: Outcome) -> Exception:
-    """The objective's exception, caused by its traceback in the worker."""
+    """Return the objective's exception, with its traceback in the worker as the cause."""
     error = outcome.error
     if not isinstance(error, Exception):
         error = ExecutorError(
@@ -78,7 +78,7 @@ def objective_raised(outcome: Outcome) -> Exception:
 
 
 def all_workers_hang(engine: Engine, search: str) -> ExecutorError:
-    """Every worker is occupied by a trial that hangs."""
+    """Return the error for an engine whose workers are all occupied by trials that hang."""
     return ExecutorError(
         f"All workers of {engine.name} are occupied by trials that hang: restart them and call "
         f"again to continue search {search!r}."
@@ -86,7 +86,7 @@ def all_workers_hang(engine: Engine, search: str) -> ExecutorError:
 
 
 def no_workers(engine: Engine, search: str, minutes: float) -> ExecutorError:
-    """The engine has had no workers for a long time."""
+    """Return the error for an engine that has had no workers for `minutes`."""
     return ExecutorError(
         f"{engine.name} has had no workers for {minutes:.0f} minutes. What had ended in search "
         f"{search!r} is recorded; start workers, and call again."

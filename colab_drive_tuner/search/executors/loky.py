@@ -133,14 +133,15 @@ def _pool(count: int) -> Any:
 
 
 def _initialize_worker(driver: int) -> None:
-    """Make a worker stay until its driver dies, and able to start processes.
+    """Keep a worker alive until its driver dies, and let it start processes.
 
     loky's workers exit once psutil reports 300 MB more than at their start, as happens when Keras
-    is imported, and trials that they leave to others are sometimes never run. Without psutil they
-    stay.
+    is imported, and the trials that they leave to others are sometimes never run. Without psutil
+    they do not exit.
 
-    In a worker, multiprocessing's default start method is loky's, which multiprocessing's own pools
-    cannot use: their processes exit at once and are restarted for ever. The platform's works.
+    In a worker, multiprocessing's default start method is loky's. multiprocessing's own pools
+    cannot use it: their processes exit at once and are restarted forever. The start method of the
+    platform works.
     """
     from joblib.externals.loky import process_executor
 
@@ -150,10 +151,10 @@ def _initialize_worker(driver: int) -> None:
 
 
 def _exit_with(driver: int, *, by_handle: bool = os.name == "nt") -> None:
-    """Exit once the driver has died, so as not to hold memory and the GPU's for ever.
+    """Exit once the driver has died, so that an orphan does not occupy memory and the GPU forever.
 
-    An orphan gets another parent, except on Windows: there each process has a handle of its parent
-    that can be waited for.
+    An orphan gets another parent, except on Windows, where a process has a handle of its parent to
+    wait for.
     """
     parent = multiprocessing.parent_process()
     if by_handle and parent is not None:

@@ -53,7 +53,7 @@ def sigterm_exits() -> Iterator[threading.Event]:
     """
     arrived = threading.Event()
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield arrived  # the program has a handler of its own
+        yield arrived  # the program has its own handler
         return
 
     def repeat() -> None:

@@ -236,19 +236,19 @@ class TrialWorkers:
         self._dispatcher, self._log, self._started = dispatcher, log, started
         self._since: dict[Submission, float] = {}
         """Trials whose worker is known but not recorded, and since when."""
-        self._heard = self._noted = -math.inf
+        self._last_read = self._last_record = -math.inf
 
     def update(self) -> None:
         """Read the workers' messages, and record workers that are due, at bounded rates."""
         now = time.monotonic()
-        if now - self._heard < LISTEN_PAUSE:
+        if now - self._last_read < LISTEN_PAUSE:
             return
-        self._heard = now
+        self._last_read = now
         for submission, worker in self._dispatcher.newly_located():
             document = self._started[submission].document
             document["owner"], document["book_time"] = worker, coarse_utcnow()
             self._since[submission] = now
-        if now - self._noted < NOTE_PAUSE:
+        if now - self._last_record < NOTE_PAUSE:
             return
         self._since = {one: since for one, since in self._since.items() if one in self._started}
         due = [one for one, since in self._since.items() if now - since >= NOTE_SECONDS]
@@ -257,4 +257,4 @@ class TrialWorkers:
             started = self._started[submission]
             self._log.note_worker(started.document, progress=started.progress)
         if due:
-            self._noted = now
+            self._last_record = now

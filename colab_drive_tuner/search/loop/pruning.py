@@ -53,7 +53,7 @@ class Pruning:
         self._best_values: dict[Pruner, BestValues] = {}
         self._known: set[Pruner] = set()
         self._examined = 0
-        """How many documents have been examined."""
+        """Number of documents examined so far."""
         for document in documents:
             self._add(document)
         for one in [*([pruner] if pruner else []), *self._tids_by_pruner][:MOST_PRUNERS]:
@@ -74,7 +74,7 @@ class Pruning:
         self._ended[tid] = document
         self._tids_by_call.setdefault(self._k_of.get(tid), []).append(tid)
         if (pruner := pruner_of(document)) is not None:
-            insort(self._tids_by_pruner.setdefault(pruner, []), tid, key=_number)
+            insort(self._tids_by_pruner.setdefault(pruner, []), tid, key=_sort_key)
         for pruner, best_values in self._best_values.items():
             best_values.add(curve_of(document, pruner.monitor))
 
@@ -101,7 +101,7 @@ class Pruning:
         self._examined = len(self._documents)
         unseen = {*self._pending_of.get(tid, ()), *self._tids_by_call.get(k, ()), *self._after(tid)}
         newest = {
-            pruner: _number(last)
+            pruner: _sort_key(last)
             for pruner, tids in self._tids_by_pruner.items()
             if (last := next((t for t in reversed(tids) if t not in unseen), None)) is not None
         }
@@ -134,7 +134,7 @@ class Pruning:
         return takewhile(lambda other: other != tid, named)
 
 
-def _number(tid: Any) -> int:
+def _sort_key(tid: Any) -> int:
     """Return a sort key for a trial id; inserted documents may have ids that are texts."""
     return tid if isinstance(tid, int) else -1
 

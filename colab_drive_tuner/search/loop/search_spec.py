@@ -54,7 +54,7 @@ class SearchSpec:
 
     @cached_property
     def early_stop_text(self) -> tuple[str, str]:
-        """Description of the early-stop function before its calls, which may change its state."""
+        """Identity of the early-stop function, and its state before calls, which may change it."""
         return self._early_stop_now
 
     @property

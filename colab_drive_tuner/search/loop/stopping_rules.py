@@ -38,7 +38,7 @@ class StoppingRules:
         known = state if state and state["by"] == self._rule else None
         self._arguments: Any = known["arguments"] if known else []
         self._judged: int | None = known["ended"] if known else None
-        """How many trials had ended when the early-stop function was last called."""
+        """Number of trials that had ended when the early-stop function was last called."""
         self._recordable = True
 
     # -- time

@@ -53,14 +53,14 @@ def report_page(
     )
     reload = "" if refresh is None else f'<meta http-equiv="refresh" content="{int(refresh)}">'
     written = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    some, curves = bool(data.with_finite_loss), any(trial.curves for trial in data.with_loss)
+    has_losses, curves = bool(data.with_finite_loss), any(trial.curves for trial in data.with_loss)
     runtimes = f"<p>{escaped(summary(data))}.</p>{_wide(timeline(data))}"
     sections = [
         ("Best trial", True, _best(data)),
-        ("Loss over trials", some, _wide(charts.history(data))),
+        ("Loss over trials", has_losses, _wide(charts.history(data))),
         ("Runtimes", bool(runtime_lanes(data)), runtimes),
-        ("Importance of parameters", some, _wide(charts.importance(data))),
-        ("Loss over each parameter", some, _wide(charts.slices(data))),
+        ("Importance of parameters", has_losses, _wide(charts.importance(data))),
+        ("Loss over each parameter", has_losses, _wide(charts.slices(data))),
         ("Learning curves of the best trials", curves, _wide(charts.learning_curves(data))),
         ("Trials", bool(data.trials), _trials(data)),
         ("How it was made", bool(facts), _wide(_pairs(facts))),
@@ -131,8 +131,8 @@ def _best(data: SearchData) -> str:
         return "<p>No trial has a loss yet.</p>"
     facts = {"trial": best[0].tid, "loss": loss_text(best[0]), "seconds": seconds_text(best[0])}
     facts |= {name: value_text(best[0], name, 400) for name in best[0].parameters}
-    rows, tall = list(facts.items()), max(_MIN_COLUMN_ROWS, math.ceil(len(facts) / 4))
-    columns = (_pairs(dict(rows[at : at + tall])) for at in range(0, len(rows), tall))
+    rows, height = list(facts.items()), max(_MIN_COLUMN_ROWS, math.ceil(len(facts) / 4))
+    columns = (_pairs(dict(rows[at : at + height])) for at in range(0, len(rows), height))
     return f"<div class='columns'>{''.join(map(_wide, columns))}</div>"
 
 

@@ -30,7 +30,7 @@ class Operation(IntEnum):
     SET_TRIAL_INTERMEDIATE_VALUE = 7
 
 
-_OF_A_TRIAL = (
+_TRIAL_UPDATES = (
     Operation.SET_TRIAL_PARAM,
     Operation.SET_TRIAL_STATE_VALUES,
     Operation.SET_TRIAL_INTERMEDIATE_VALUE,
@@ -84,60 +84,75 @@ class StudyTrial:
         return f"value {', '.join(map(str, self.values))}" if without else ""
 
 
-_INVALID_LINE = (
-    *(KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError),
+_INVALID_LINE_ERRORS = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
 )
 
 
 def read_study(lines: Iterable[bytes]) -> list[StudyTrial]:
     """Return the trials of all studies that are not deleted, in order of creation."""
-    names: list[tuple[str, bool]] = []
-    deleted: set[int] = set()
-    trials: list[tuple[int, StudyTrial]] = []
-    counts: dict[int, int] = defaultdict(int)
+    replay = _Replay()
     for line in lines:
         try:
-            _apply(json.loads(line), names, deleted, trials, counts)
-        except _INVALID_LINE:
+            replay.apply(json.loads(line))
+        except _INVALID_LINE_ERRORS:
             continue  # Optuna reports the fault; here the other trials are shown
-    return [trial for study, trial in trials if study not in deleted]
+    return [trial for study, trial in replay.trials if study not in replay.deleted]
 
 
-def _apply(
-    log: dict[str, Any],
-    names: list[tuple[str, bool]],
-    deleted: set[int],
-    trials: list[tuple[int, StudyTrial]],
-    counts: dict[int, int],
-) -> None:
-    """Apply one line of the log, as Optuna's replay does."""
-    operation = log["op_code"]
-    if operation == Operation.CREATE_STUDY:
-        name = str(log["study_name"])
-        if name not in [known for at, (known, _) in enumerate(names) if at not in deleted]:
-            names.append((name, log["directions"][0] != 2))
-    elif operation == Operation.DELETE_STUDY:
-        deleted.add(int(log["study_id"]))
-    elif operation == Operation.CREATE_TRIAL:
-        study = int(log["study_id"])
-        name, minimized = names[study]
-        trial = _created(log, StudyTrial(name, counts[study], minimized))
-        counts[study] += 1
-        trials.append((study, trial))
-    elif operation in _OF_A_TRIAL:
-        trial = trials[int(log["trial_id"])][1]
-        if trial.state.ended:
-            return
-        if operation == Operation.SET_TRIAL_PARAM:
-            value = _value(log["distribution"], log["param_value_internal"])
-            trial.parameters[str(log["param_name"])] = value
-        elif operation == Operation.SET_TRIAL_INTERMEDIATE_VALUE:
-            trial.steps[int(log["step"])] = float(log["intermediate_value"])
-        else:
-            trial.state = State(log["state"])
-            trial.values = [float(value) for value in log["values"] or []] or trial.values
-            trial.began = _seconds(log.get("datetime_start")) or trial.began
-            trial.ended = _seconds(log.get("datetime_complete"))
+class _Replay:
+    """Studies and trials of a log, numbered in the order of their creation."""
+
+    def __init__(self) -> None:
+        self.studies: list[tuple[str, bool]] = []
+        """Name of each study, and whether its first objective is minimized."""
+        self.deleted: set[int] = set()
+        """Numbers of deleted studies."""
+        self.trials: list[tuple[int, StudyTrial]] = []
+        """Each trial, with the number of its study."""
+        self._counts: dict[int, int] = defaultdict(int)
+        """Number of trials by study."""
+
+    def apply(self, log: dict[str, Any]) -> None:
+        """Apply one line of the log, as Optuna's replay does."""
+        operation = log["op_code"]
+        if operation == Operation.CREATE_STUDY:
+            self._create_study(str(log["study_name"]), minimized=log["directions"][0] != 2)
+        elif operation == Operation.DELETE_STUDY:
+            self.deleted.add(int(log["study_id"]))
+        elif operation == Operation.CREATE_TRIAL:
+            study = int(log["study_id"])
+            name, minimized = self.studies[study]
+            trial = _created(log, StudyTrial(name, self._counts[study], minimized))
+            self._counts[study] += 1
+            self.trials.append((study, trial))
+        elif operation in _TRIAL_UPDATES:
+            _, trial = self.trials[int(log["trial_id"])]
+            if not trial.state.ended:
+                _update(trial, log)
+
+    def _create_study(self, name: str, *, minimized: bool) -> None:
+        existing = [known for at, (known, _) in enumerate(self.studies) if at not in self.deleted]
+        if name not in existing:
+            self.studies.append((name, minimized))
+
+
+def _update(trial: StudyTrial, log: dict[str, Any]) -> None:
+    if log["op_code"] == Operation.SET_TRIAL_PARAM:
+        value = _value(log["distribution"], log["param_value_internal"])
+        trial.parameters[str(log["param_name"])] = value
+    elif log["op_code"] == Operation.SET_TRIAL_INTERMEDIATE_VALUE:
+        trial.steps[int(log["step"])] = float(log["intermediate_value"])
+    else:
+        trial.state = State(log["state"])
+        trial.values = [float(value) for value in log["values"] or []] or trial.values
+        trial.began = _seconds(log.get("datetime_start")) or trial.began
+        trial.ended = _seconds(log.get("datetime_complete"))
 
 
 def _created(log: dict[str, Any], trial: StudyTrial) -> StudyTrial:

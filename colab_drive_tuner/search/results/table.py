@@ -15,7 +15,7 @@ from colab_drive_tuner.text import text_of, visible
 
 FIXED = ("tid", "state", "status", "loss", "duration", "runtime", "error")
 _RETURNED_ELSEWHERE = {"status", "loss", "model", "history", "attachments"}
-_TARGETS = {bool: "boolean", int: "Int64", float: "Float64"}
+_PANDAS_TYPES = {bool: "boolean", int: "Int64", float: "Float64"}
 
 
 class Table:
@@ -191,7 +191,7 @@ def _column(pandas: Any, name: str, cells: list[Any], possible: set[type]) -> An
     if kinds == {int, float} and None not in map(float_of, present):
         kinds = {float}
     fits = kinds != {int} or all(-(2**63) <= cell < 2**63 for cell in present)
-    numbers = _TARGETS.get(next(iter(kinds))) if len(kinds) == 1 and fits else None
+    numbers = _PANDAS_TYPES.get(next(iter(kinds))) if len(kinds) == 1 and fits else None
     if numbers == "Float64":
         # Missing values must not become NaN: a NaN was returned.
         import numpy as np

@@ -22,7 +22,7 @@ def check_signature(objective: Callable[..., Any]) -> None:
         )
     try:
         signature = inspect.signature(objective)
-    except ValueError:  # written in C: only a call can tell
+    except ValueError:  # written in C: only a call can show it
         return
     try:
         signature.bind(None)

@@ -108,8 +108,8 @@ class SearchSettings:
             raise SpaceChangedError(
                 f"The space of search {name!r} has changed (- stored, + given):\n"
                 f"{space_difference(space, self.space)}\n"
-                f"Restore it; or give the search another name, and pass from_search={name!r} to go "
-                "on with these trials there; or pass restart=True to begin again."
+                f"Restore it; or give the search another name, and pass from_search={name!r} to "
+                "continue with these trials there; or pass restart=True to begin again."
             )
 
     def warn_of_changes(self, name: str, stored: Mapping[str, Any]) -> None:

@@ -54,8 +54,8 @@ def parameter_values(
         for key, part in members:
             yield from parameter_values(part, point, (*path, key))
         return
-    options = node.pos_args[1:] if _is(node, "switch") else ()
-    nested = [bool(_members(option)) or _is(option, "switch") for option in options]
+    options = node.pos_args[1:] if _is_node(node, "switch") else ()
+    nested = [bool(_members(option)) or _is_node(option, "switch") for option in options]
     if any(nested):
         label = path or (_label(node) or "value",)
         chosen = _chosen(node, point) if point is not None else None
@@ -100,13 +100,13 @@ def evaluate_space(node: Any, point: Mapping[str, Any]) -> Any:
     """Evaluate a part of a space; common kinds without hyperopt's graph, which is slow."""
     if node is None or isinstance(node, bool | int | float | str):
         return node
-    if _is(node, "hyperopt_param"):
+    if _is_node(node, "hyperopt_param"):
         return point[_label_of(node)]
     if getattr(node, "name", None) == "literal":
         return node.obj
-    if _is(node, "switch"):
+    if _is_node(node, "switch"):
         return evaluate_space(_chosen(node, point), point)
-    if (_is(node, "float") or _is(node, "int")) and len(node.inputs()) == 1:
+    if (_is_node(node, "float") or _is_node(node, "int")) and len(node.inputs()) == 1:
         made = evaluate_space(node.pos_args[0], point)
         return float(made) if node.name == "float" else int(made)
     from hyperopt import space_eval
@@ -118,10 +118,14 @@ def _members(node: Any) -> list[tuple[str, Any]]:
     """Return the parts of a dict, or of a list with parameters, by key or label."""
     if isinstance(node, dict):
         return [(str(key), part) for key, part in node.items()]
-    if _is(node, "dict") and not node.pos_args:
+    if _is_node(node, "dict") and not node.pos_args:
         return [(str(key), part) for key, part in node.named_args]
     parts = (
-        node if isinstance(node, list | tuple) else node.pos_args if _is(node, "pos_args") else ()
+        node
+        if isinstance(node, list | tuple)
+        else node.pos_args
+        if _is_node(node, "pos_args")
+        else ()
     )
     if not any(map(_has_parameters, parts)):
         return []
@@ -132,7 +136,7 @@ def _members(node: Any) -> list[tuple[str, Any]]:
     ]
 
 
-def _is(node: Any, name: str) -> bool:
+def _is_node(node: Any, name: str) -> bool:
     return getattr(node, "name", None) == name and hasattr(node, "pos_args")
 
 
@@ -149,11 +153,11 @@ def _label_of(parameter: Any) -> Any:
 
 def _label(node: Any) -> str | None:
     """Return the label of a parameter, a choice, or an expression of one parameter."""
-    if _is(node, "hyperopt_param"):
+    if _is_node(node, "hyperopt_param"):
         return str(_label_of(node))
-    if _is(node, "switch"):
+    if _is_node(node, "switch"):
         return _label(node.pos_args[0])
-    if not hasattr(node, "inputs") or _is(node, "dict") or _is(node, "pos_args"):
+    if not hasattr(node, "inputs") or _is_node(node, "dict") or _is_node(node, "pos_args"):
         return None
     labels = [label for label in map(_label, node.inputs()) if label is not None]
     return labels[0] if len(labels) == 1 else None

@@ -72,8 +72,9 @@ class SeedStream:
     """The seeds of the algorithm's calls: the k-th seed is the k-th draw of the generator.
 
     Args:
-        generator: A generator in the initial state. The caller's own one advances as in plain fmin.
-        k: How many draws earlier sessions have used; they are skipped.
+        generator: A generator in the initial state. It advances, as the caller's does in plain
+            fmin.
+        k: Number of draws that earlier sessions have used; they are skipped.
     """
 
     def __init__(self, generator: np.random.Generator, k: int = 0) -> None:

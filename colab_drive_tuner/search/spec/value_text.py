@@ -20,18 +20,18 @@ from colab_drive_tuner.errors import TemplateError
 from colab_drive_tuner.templates import read_source
 from colab_drive_tuner.text import visible
 
-_DEEPEST = 50
+_MAX_DEPTH = 50
 """Most levels of nesting that are described."""
-_LONGEST = 2000
+_MAX_TEXT = 2000
 """Most characters of a text; a longer one is replaced by its beginning and a digest."""
-_ROWS = 1 << 18
+_HASHED_AT_ONCE = 1 << 18
 """Elements of an array that are hashed at a time."""
-_DRAWN = 1 << 64
+_SYSTEM_ENTROPY = 1 << 64
 """A larger seed comes from the operating system rather than from the user."""
 _PLAIN = (type(None), bool, float, complex, range, type(...), type(NotImplemented))
 _FIXED = (*_PLAIN, int, str, bytes, tuple, frozenset, FunctionType, type)
 """Types of default and closure values that cannot change."""
-_USED = ("build_config", "build_input_shape", "compile_config", "shared_object_id")
+_KEYS_OF_USED_LAYERS = ("build_config", "build_input_shape", "compile_config", "shared_object_id")
 """Keys that Keras adds to a configuration when a layer is used."""
 
 
@@ -70,7 +70,7 @@ class _Describer:
             if outer is value:
                 self._cut += 1
                 return f"<the object {level} levels up>"
-        if len(self._path) == _DEEPEST:
+        if len(self._path) == _MAX_DEPTH:
             self._cut += 1
             return type_only(value)
         cut = self._cut
@@ -195,7 +195,7 @@ def quoted(text: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    if len(text) <= _LONGEST:
+    if len(text) <= _MAX_TEXT:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return f"{text[:100]}...<{len(text)} characters, {digest}>"
@@ -220,7 +220,7 @@ def _without_names(part: Any, names: dict[str, str], key: str = "") -> Any:
         return {
             name: _without_names(inner, names, name)
             for name, inner in part.items()
-            if inner is not None and name not in _USED
+            if inner is not None and name not in _KEYS_OF_USED_LAYERS
         }
     if isinstance(part, list | tuple):
         return [_without_names(inner, names) for inner in part]
@@ -240,7 +240,9 @@ def _array_text(value: Any, describe: Callable[[Any], str]) -> str | None:
     if isinstance(value, np.random.Generator | np.random.RandomState):
         seeds: Any = getattr(getattr(value, "bit_generator", None), "seed_seq", None)
         entropy = getattr(seeds, "entropy", None)
-        written = entropy is not None and not (isinstance(entropy, int) and entropy > _DRAWN)
+        written = entropy is not None and not (
+            isinstance(entropy, int) and entropy > _SYSTEM_ENTROPY
+        )
         return f"seed {describe(entropy)}" if written else "compared by type only"
     if isinstance(value, np.dtype):
         return repr(value)
@@ -270,6 +272,6 @@ def _array_content(array: Any, describe: Callable[[Any], str]) -> str:
     flat, digest = np.ravel(array), hashlib.sha256()
     if array.dtype.char in "gG":  # extended precision has padding bytes, too
         flat = flat.astype(str)
-    for start in range(0, flat.size, _ROWS):
-        digest.update(flat[start : start + _ROWS].tobytes())
+    for start in range(0, flat.size, _HASHED_AT_ONCE):
+        digest.update(flat[start : start + _HASHED_AT_ONCE].tobytes())
     return f"{array.dtype.str}, {digest.hexdigest()[:16]}"

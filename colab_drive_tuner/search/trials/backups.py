@@ -126,6 +126,9 @@ class Backups:
             self._running.remove(artifacts)
             if has_backups(artifacts):
                 self._ended[tid] = artifacts
+        self._drop_recorded(history)
+
+    def _drop_recorded(self, history: History) -> None:
         for done in [tid for tid in self._ended if _is_recorded(history, tid)]:
             drop_backups(self._ended[done])
             self._dropped = [a for a in self._dropped if not flush_backups([a], 0)]
@@ -146,7 +149,7 @@ class Backups:
 
     def close(self, timeout: float, history: History) -> None:
         """Wait until pending backups and deletions have reached the store."""
-        self.ended(-1, None, history)
+        self._drop_recorded(history)
         flush_backups([*self._running, *self._ended.values(), *self._dropped], timeout)
 
 
@@ -158,5 +161,5 @@ def _is_recorded(history: History, tid: int) -> bool:
 def _progress(name: str) -> int:
     """Return a number that grows with the `fit` and epoch in the backup's name."""
     digits = [int(part) for part in name[:100].replace(".", "-").split("-") if part.isdecimal()]
-    far = sum(number * 10 ** (6 * place) for place, number in enumerate(reversed(digits)))
-    return int(min(far, 2**53))  # the name is untrusted
+    progress = sum(number * 10 ** (6 * place) for place, number in enumerate(reversed(digits)))
+    return int(min(progress, 2**53))  # the name is untrusted

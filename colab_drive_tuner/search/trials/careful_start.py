@@ -22,8 +22,8 @@ class CarefulStart:
 
     def __init__(self, claim: Claim) -> None:
         self._crashed = claim.reason in DEATHS
-        self._running, self._seconds = claim.running, claim.careful
-        self._spent, self._begun, self._patience = 0.0, False, CAREFUL_START_PATIENCE
+        self._running, self._careful_seconds = claim.running, claim.careful
+        self._run_seconds, self._any_ran, self._patience = 0.0, False, CAREFUL_START_PATIENCE
 
     def needed(self, tid: Tid) -> bool:
         """Whether trial `tid` must be acknowledged before it runs."""
@@ -31,7 +31,7 @@ class CarefulStart:
             return False
         if self._running is not None and isinstance(tid, int):
             return tid <= self._running
-        return not self._begun or self._spent < self._seconds
+        return not self._any_ran or self._run_seconds < self._careful_seconds
 
     def wait(self, flush: Callable[[float], bool]) -> None:
         """Wait for the store, for as much of the total time as is left."""
@@ -41,5 +41,5 @@ class CarefulStart:
 
     def trial_took(self, seconds: float) -> None:
         """Count the seconds that a trial of this session ran."""
-        self._spent += seconds
-        self._begun = True
+        self._run_seconds += seconds
+        self._any_ran = True

@@ -11,18 +11,18 @@ from colab_drive_tuner.search.trial_documents import FINISHED, as_new
 
 
 def give_up_reason(deaths: int, *victims: str) -> str:
-    """The reason that is recorded and shown: "3 workers or runtimes died while ..."."""
+    """Return the reason to record and show: "3 workers or runtimes died while ..."."""
     died = " or ".join(victim if deaths == 1 else f"{victim}s" for victim in victims)
     return f"{deaths} {died} died while this trial was running"
 
 
 def given_up_result(reason: str) -> dict[str, Any]:
-    """The result of a trial that is given up."""
+    """Return the result of a trial that is given up."""
     return {"status": "fail", "reason": f"given up: {reason}", "given_up": True}
 
 
 def given_up_document(entry: RecordedTrial, reason: str, history: History) -> TrialDocument:
-    """The document of an unfinished trial that the current session of `history` gives up."""
+    """Return the document of a trial that the current session of `history` gives up."""
     session = history.timeline[-1]
     now = datetime.fromtimestamp(session.began, UTC).replace(tzinfo=None)
     ended = {"state": FINISHED, "owner": session.where, "book_time": now, "refresh_time": now}
@@ -31,7 +31,7 @@ def given_up_document(entry: RecordedTrial, reason: str, history: History) -> Tr
 
 
 def given_up_message(search: str, tid: Tid, reason: str) -> str:
-    """The message to the user when a trial is given up."""
+    """Return the message to the user about a trial that is given up."""
     return (
         f"Trial {tid} of search {search!r} is given up: {reason}. "
         "resume_search(..., retry_failed=True) runs it again."

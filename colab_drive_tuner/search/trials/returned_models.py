@@ -115,7 +115,7 @@ class ReturnedModels:
     def __init__(self, store: Store, journal: Journal, keep: int) -> None:
         self._store, self._journal, self._keep = store, journal, keep
         self._best: BestModels | None = None
-        self._best_of = ""
+        self._best_epoch = ""
         self._other: tuple[float, int, Any] | None = None
         """Loss, trial and the best model of another library, kept in this process only."""
 
@@ -124,7 +124,7 @@ class ReturnedModels:
         if not parts.had_model:
             return parts.result
         if parts.other is not None:
-            self._hold(parts.other, tid, parts.loss)
+            self._keep_in_process(parts.other, tid, parts.loss)
         elif parts.keras is not None and (best := self._models()) is not None:
             best.offer(parts.keras, tid=tid, loss=parts.loss)
         return self.wrap(parts.result, tid)
@@ -155,16 +155,16 @@ class ReturnedModels:
 
     def _models(self) -> "BestModels | None":
         folder, epoch = self._journal.folder, self._journal.epoch
-        if folder is not None and (self._best is None or self._best_of != epoch):
+        if folder is not None and (self._best is None or self._best_epoch != epoch):
             from colab_drive_tuner.training.models.best_models import BestModels
 
             self._best = BestModels(
                 self._store, folder, keep=self._keep, epoch=epoch, free_space=self._store.free_space
             )
-            self._best_of = epoch
+            self._best_epoch = epoch
         return self._best
 
-    def _hold(self, model: Any, tid: int, loss: float | None) -> None:
+    def _keep_in_process(self, model: Any, tid: int, loss: float | None) -> None:
         if self._other is None:
             warn_user(
                 f"result['model'] of trial {tid} is a {type(model).__name__}, no Keras model: the "
