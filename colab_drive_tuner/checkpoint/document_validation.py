@@ -112,7 +112,7 @@ def _check_result(result: Any, *, ended: bool) -> None:
 
 
 def same_parameters(one: bytes, other: bytes, tid: Tid) -> bool:
-    """Whether two encoded documents of a trial have the same parameters."""
+    """Return whether two encoded documents of a trial have the same parameters."""
     return parameters(read_document(one, tid)) == parameters(read_document(other, tid))
 
 
@@ -125,7 +125,7 @@ def parameters(document: TrialDocument) -> bytes:
 
 
 def _is_value(value: Any) -> bool:
-    """Whether it can be a parameter's value: a number that fits a float."""
+    """Return whether it can be a parameter's value: a number that fits a float."""
     if isinstance(value, float):  # the usual case, numpy's float64 included
         return True
     if not isinstance(value, numbers.Real | np.bool_):

@@ -33,7 +33,7 @@ class OptunaJournal:
         self.digest = hashlib.sha256(self.digest.encode() + item.document).hexdigest()
 
     def wants(self, item: Item) -> bool:
-        """Whether a spooled line follows the recorded ones."""
+        """Return whether a spooled line follows the recorded ones."""
         session, at, base = place_of_line(item)
         return at >= len(self.lines) and (session == self.session or base == self.digest)
 

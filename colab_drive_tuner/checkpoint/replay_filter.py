@@ -12,7 +12,7 @@ from colab_drive_tuner.journal.chain.fields import typed, whole
 
 
 def wanted(history: History, item: bytes) -> bool:
-    """Whether the chain lacks a spooled item.
+    """Return whether the chain lacks a spooled item.
 
     Wanted items are:
 
@@ -51,7 +51,7 @@ def wanted(history: History, item: bytes) -> bool:
 
 
 def _has_seen_more(spooled: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
-    """Whether spooled settings hold a later state of the early-stop function than is recorded."""
+    """Return whether the spooled early-stop state has seen more trials than the recorded one."""
     if not {EARLY_STOP} <= spooled.keys() <= {EARLY_STOP, STOPPED}:
         return False
     (by, ended), state = _early_stop(spooled[EARLY_STOP]), recorded.get(EARLY_STOP)

@@ -95,7 +95,7 @@ def begin_from(trials: StoredTrials, origin: Origin) -> None:
 
 
 def _began_with(trials: StoredTrials, name: str) -> bool:
-    """Whether a search began with the trials of `name`; raise `UsageError` if with others."""
+    """Return whether a search began with trials of `name`; raise `UsageError` if with others."""
     settings: Mapping[str, Any] = trials.log.settings
     began = settings.get(FROM_SEARCH)
     if began == name:

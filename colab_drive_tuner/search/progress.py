@@ -208,9 +208,9 @@ class Progress:
             yield _Part(0, f"{ended} trials", f"{ended} trials")
         else:
             yield _Part(0, f"{ended} of {self._total} trials", f"{ended}/{self._total}")
-        if running := [doc["owner"] for doc in self._counts.open if doc["state"] == RUNNING]:
-            if text := _running_text(running):
-                yield _Part(6, text, f"{len(running)} running")
+        running = [doc["owner"] for doc in self._counts.open if doc["state"] == RUNNING]
+        if running and (text := _running_text(running)):
+            yield _Part(6, text, f"{len(running)} running")
         for count, how in ((self._counts.pruned, "pruned"), (self._counts.failed, "failed")):
             if count:
                 yield _Part(7, f"{count} {how}", f"{count} {how}")

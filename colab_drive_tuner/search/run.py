@@ -80,7 +80,10 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         counts = TrialCounts(trials._dynamic_trials)
         rules = StoppingRules(spec, trials.log.settings | {STOPPED: stopped_before}, trials.notify)
         loop = _make_loop(
-            *(trials, spec, domain, dispatcher),
+            trials,
+            spec,
+            domain,
+            dispatcher,
             rstate=settings.rstate,
             stopping_rules=rules,
             counts=counts,

@@ -52,7 +52,7 @@ def imported_document(
 
 
 def has_ended(document: TrialDocument) -> bool:
-    """Whether the trial counts as done: with a result, or with an error that was caught."""
+    """Return whether the trial counts as done: with a result, or with an error that was caught."""
     return document["state"] in (FINISHED, ERROR)
 
 
@@ -122,7 +122,7 @@ def countable_loss(document: TrialDocument) -> float | None:
 
 
 def is_failed(document: TrialDocument) -> bool:
-    """Whether the trial ended without a countable loss, and was not pruned."""
+    """Return whether the trial ended without a countable loss, and was not pruned."""
     return has_ended(document) and not is_pruned(document) and countable_loss(document) is None
 
 
@@ -135,7 +135,7 @@ def float_of(value: Any) -> float | None:
 
 
 def is_pruned(document: TrialDocument) -> bool:
-    """Whether a pruner ended the trial early."""
+    """Return whether a pruner ended the trial early."""
     return document["result"].get("pruned") is True
 
 

@@ -225,7 +225,7 @@ def _own_modules(objective: Callable[..., Any]) -> list[ModuleType]:
 
 
 def _is_users(name: str) -> bool:
-    """Whether a module is the user's: a notebook, or a file outside of installed packages."""
+    """Return whether a module is the user's: a notebook, or a file that no package installed."""
     module = sys.modules.get(name)
     return name == "__main__" or is_users_file(getattr(module, "__file__", None))
 

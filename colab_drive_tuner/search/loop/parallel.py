@@ -79,7 +79,7 @@ class ParallelLoop(OutcomeLoop):
             show(self._stop_reason)
 
     def _is_stuck(self) -> bool:
-        """Whether trials wait to run while every worker is occupied by a hanging trial."""
+        """Return whether trials wait to run while every worker is occupied by a hanging trial."""
         if self._is_ending or not self._dispatcher.all_unresponsive:
             return False
         return bool(self._to_rerun) or (not self._stop_reason and self._has_work())
@@ -197,7 +197,7 @@ class ParallelLoop(OutcomeLoop):
     def _stop_trials(self, patience: float) -> None:
         """Record trials that end within `patience` seconds; notify the user of the others."""
         left = [*self._to_rerun, *(self._started.pop(one) for one in self._dispatcher.cancel())]
-        ended: list[Any] = []
+        ended: list[Started] = []
         # A second interrupt ends the wait; in a search that was taken over nothing can be recorded.
         with suppress(KeyboardInterrupt, SearchTakenOverError):
             for completion in self._completions_within(patience):
@@ -208,16 +208,22 @@ class ParallelLoop(OutcomeLoop):
                 self._handle_outcome(started, outcome)
                 running = started.document["state"] == RUNNING
                 (left if running else ended).append(started)
-        running = bool(self._started)
+        hanging = bool(self._started)
         left += self._started.values()
-        if running and self._dispatcher.engine.restartable:
+        restartable = self._dispatcher.engine.restartable
+        if hanging and restartable:
             self._dispatcher.restart()
-        if not left and not ended:
-            return
+        if left or ended:
+            self._notify_stopped(ended, left, unrecorded=hanging and not restartable)
+
+    def _notify_stopped(
+        self, ended: list[Started], left: list[Started], *, unrecorded: bool
+    ) -> None:
+        """Tell the user what became of the trials that were running."""
         parts = [f"{numbers_of(ended)} ended and recorded"] if ended else []
         if left:
             parts.append(f"{numbers_of(left)} stopped: run again when the search is resumed")
-        if running and not self._dispatcher.engine.restartable:
+        if unrecorded:
             parts.append("some may continue in their workers, unrecorded, until they end")
         self._trials.notify(
             f"Search {self._trials.name!r}, trials that were running: {'; '.join(parts)}."

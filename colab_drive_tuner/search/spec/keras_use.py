@@ -33,7 +33,7 @@ def load_keras_for(objective: Any) -> bool:
 
 
 def uses_keras(objective: Any) -> bool:
-    """Whether the objective, or a function that it may call, names Keras or TensorFlow."""
+    """Return whether the objective, or a function that it may call, names Keras or TensorFlow."""
     waiting, seen = [objective], set()
     while waiting:
         value = waiting.pop()
@@ -68,7 +68,7 @@ def _names_keras(name: str) -> bool:
 
 @cache
 def _file_names_keras(module: str) -> bool:
-    """Whether the module's file is the user's own and uses Keras."""
+    """Return whether the module's file is the user's own and uses Keras."""
     found = PathFinder.find_spec(module)
     if found is None or found.origin is None or not is_users_file(found.origin):
         return False
@@ -110,7 +110,7 @@ def _parts(value: Any) -> Iterator[Any]:
 
 @cache
 def is_users_file(file: str | None) -> bool:
-    """Whether a file belongs neither to Python, nor to an installed package, nor to this one."""
+    """Return whether a file is neither Python's, nor an installed package's, nor this package's."""
     if file is None:
         return False
     kinds = ("stdlib", "platstdlib", "purelib", "platlib")

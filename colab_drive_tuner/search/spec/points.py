@@ -160,7 +160,7 @@ def _evaluated(distribution: Any, values: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _is_truncated(parameter: Any, nodes: Sequence[Any]) -> bool:
-    """Whether the space uses only the integral part of a parameter, as in `uniformint`."""
+    """Return whether the space uses only the integral part of a parameter, as in `uniformint`."""
     users = [node for node in nodes if parameter in node.inputs()]
     return bool(users) and all(
         user.name == "int" or (user.name == "float" and _is_truncated(user, nodes))

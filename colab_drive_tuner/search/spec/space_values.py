@@ -54,26 +54,25 @@ def parameter_values(
         for key, part in members:
             yield from parameter_values(part, point, (*path, key))
         return
+    own_path = path or (_label(node) or "value",)
     options = node.pos_args[1:] if _is_node(node, "switch") else ()
     nested = [bool(_members(option)) or _is_node(option, "switch") for option in options]
     if any(nested):
-        label = path or (_label(node) or "value",)
         chosen = _chosen(node, point) if point is not None else None
         if all(nested) and (point is None or chosen is not None):
-            yield label, {int} if point is None else int(point[_label(node) or ""])
+            yield own_path, {int} if point is None else int(point[_label(node) or ""])
         for option, inner in zip(options, nested, strict=True):
             if point is None or option is chosen:
-                yield from parameter_values(option, point, path if inner else label)
+                yield from parameter_values(option, point, path if inner else own_path)
         return
-    leaf = path or (_label(node) or "value",)
     if point is None:
-        yield leaf, _types(node)
+        yield own_path, _types(node)
     elif not missing_labels(node, point):
         try:
             value = plain(evaluate_space(node, point))
         except Exception:  # noqa: BLE001 - a user's function in the space; the trial failed with it, too
             return
-        yield leaf, value
+        yield own_path, value
 
 
 def _types(node: Any) -> set[type]:
@@ -120,13 +119,12 @@ def _members(node: Any) -> list[tuple[str, Any]]:
         return [(str(key), part) for key, part in node.items()]
     if _is_node(node, "dict") and not node.pos_args:
         return [(str(key), part) for key, part in node.named_args]
-    parts = (
-        node
-        if isinstance(node, list | tuple)
-        else node.pos_args
-        if _is_node(node, "pos_args")
-        else ()
-    )
+    if isinstance(node, list | tuple):
+        parts = node
+    elif _is_node(node, "pos_args"):
+        parts = node.pos_args
+    else:
+        return []
     if not any(map(_has_parameters, parts)):
         return []
     labels = [_label(part) for part in parts]

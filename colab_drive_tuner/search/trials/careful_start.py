@@ -26,7 +26,7 @@ class CarefulStart:
         self._run_seconds, self._any_ran, self._patience = 0.0, False, CAREFUL_START_PATIENCE
 
     def needed(self, tid: Tid) -> bool:
-        """Whether trial `tid` must be acknowledged before it runs."""
+        """Return whether trial `tid` must be acknowledged before it runs."""
         if not self._crashed or self._patience <= 0:
             return False
         if self._running is not None and isinstance(tid, int):

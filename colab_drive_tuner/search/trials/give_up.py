@@ -39,5 +39,5 @@ def given_up_message(search: str, tid: Tid, reason: str) -> str:
 
 
 def is_given_up(document: TrialDocument) -> bool:
-    """Whether the trial was given up."""
+    """Return whether the trial was given up."""
     return document["result"].get("given_up") is True

@@ -83,7 +83,7 @@ class Logbook(Ownership):
         """The last appended item, if that was a start."""
 
     def is_current(self, entry: RecordedTrial) -> bool:
-        """Whether this process has already seen the entry's document; mark it as seen."""
+        """Return whether this process has already seen the entry's document; mark it as seen."""
         last = self._document_hashes.get(entry.tid)
         self._document_hashes[entry.tid] = hash(entry.document)
         return last == self._document_hashes[entry.tid]

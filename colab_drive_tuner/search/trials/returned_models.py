@@ -216,7 +216,7 @@ def best_returned_models(trials: Any, number: int) -> list[Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether `value` may stay in the record, such as a name stored under the key 'model'."""
+    """Return whether `value` may stay in the record, such as a name under the key 'model'."""
     try:
         encode(value)
     except NotPlainDataError:

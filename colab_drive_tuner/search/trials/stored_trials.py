@@ -75,7 +75,10 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         journal.report = self.status
         self.models = ReturnedModels(self.store, journal, keep_models)
         self.backups = Backups(self.store, journal)
-        self._listed, self._handed_out = 0, True
+        self._listed = 0
+        """Number of documents that `trials` has considered."""
+        self._handed_out = True
+        """Whether a caller may hold the current list, which must then not change."""
         self._dynamic_trials: list[TrialDocument] = []
         self._trials: list[TrialDocument] = []
         super().__init__(exp_key, refresh=False)
