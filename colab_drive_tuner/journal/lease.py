@@ -56,22 +56,22 @@ class Holder:
 
 
 def find_holder(
-    store: Store, head: Head, places: Collection[str], last: Entry | None = None
+    store: Store, head: Head, folder_ids: Collection[str], last: Entry | None = None
 ) -> Holder | None:
     """Return the owner of the search with this head, or None if it has none.
 
-    Its files must be in one of the folders `places`. `last` is the last record's file, if known.
+    Its files must be in one of the folders. `last` is the last record's file, if known.
     """
     if head.claim is None or head.claim.released:
         return None
     now, last_record, beat = store.now(), 0.0, 0.0
     if last is None or last.id != head.last_id:
         with contextlib.suppress(NotFoundError, ForeignFileError):  # deleted by hand or foreign
-            last = owned_entry(store, head.last_id, places, "The last record")
+            last = owned_entry(store, head.last_id, folder_ids, "The last record")
     if last is not None:
         last_record = last.created
     with contextlib.suppress(NotFoundError, ForeignFileError, ValueError):  # or never marked
-        claim = owned_entry(store, head.claim.id, places, "The last claim")
+        claim = owned_entry(store, head.claim.id, folder_ids, "The last claim")
         last_record = max(last_record, claim.created)
         beat = read_time(claim.properties, BEAT, now)
     return Holder(head.claim.owner, head.claim.claimant, last_record, max(last_record, beat), now)

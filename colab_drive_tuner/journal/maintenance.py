@@ -190,7 +190,7 @@ class Maintenance:
         """FOLDER: give up the search if an older folder of its name, unlisted so far, exists."""
         store, ours = self._reader.store, self._reader.folder
         found = find_folder(store, self._reader.name)
-        if found is None or found.first == ours.first or found.age > ours.age:
+        if found is None or found.first == ours.first or found.creation_order > ours.creation_order:
             return
         if not is_another_search(store, found, ours):
             self._writer.lose(

@@ -162,7 +162,7 @@ class Reader:
         """
         try:
             what = "The last record of a snapshot"
-            owned_entry(self.store, head.last_id, self.folder.places, what)
+            owned_entry(self.store, head.last_id, self.folder.record_folders, what)
             content = self.store.read_unverified(head.last_id)
         except ForeignFileError:
             return False
@@ -177,12 +177,12 @@ class Reader:
         """
         folder, what = self.folder, f"Record {head.pos - 1} of search {self.name!r}"
         try:
-            self._last = owned_entry(self.store, head.last_id, folder.places, what)
+            self._last = owned_entry(self.store, head.last_id, folder.record_folders, what)
         except NotFoundError:
             trashed = set[str]()
-            for place in folder.places:
+            for folder_id in folder.record_folders:
                 with suppress(NotFoundError):  # a withdrawn folder has no records/
-                    trashed |= {entry.id for entry in self.store.list_trash(place)}
+                    trashed |= {entry.id for entry in self.store.list_trash(folder_id)}
             if head.last_id not in trashed:  # Drive can still read files in the trash
                 raise ForeignFileError(f"{what} is not in its folder.") from None
             self._last = None
@@ -212,4 +212,4 @@ class Reader:
         """Return the owner by the last claim; None if released or never claimed."""
         if self.found is None:
             return None
-        return find_holder(self.store, self.head, self.folder.places, self._last)
+        return find_holder(self.store, self.head, self.folder.record_folders, self._last)

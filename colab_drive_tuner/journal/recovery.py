@@ -138,7 +138,7 @@ def _close_duplicate(reader: Reader, duplicate: SearchFolder) -> tuple[str, list
     def collect(record: Record) -> None:
         if record.kind == RecordKind.TRIALS:
             for entry_id in record.files.values():
-                owned_entry(store, entry_id, duplicate.places, "A record of it")
+                owned_entry(store, entry_id, duplicate.record_folders, "A record of it")
             attachments = tuple(map(store.read, record.files.values()))
             for item in split_items(record.payload):
                 items.append((item, attachments))
@@ -146,7 +146,7 @@ def _close_duplicate(reader: Reader, duplicate: SearchFolder) -> tuple[str, list
 
     head = read_on(store, Head(0, "", (duplicate.first,)), collect, reader.name)
     if head.last_id:  # each record names the one before it, so checking the last one suffices
-        owned_entry(store, head.last_id, duplicate.places, "Its last record")
+        owned_entry(store, head.last_id, duplicate.record_folders, "Its last record")
     while not head.moved_to:
         try:
             end_chain(store, head, duplicate.id, reader.folder.id)

@@ -20,10 +20,10 @@ def require_single(store: Store, name: str, folder: SearchFolder) -> None:
     """Raise `SearchFolderError` if another search has this name."""
     for duplicate in folder.duplicates:
         if is_another_search(store, folder, duplicate):
-            raise two_searches(store, name, folder, duplicate)
+            raise two_searches_error(store, name, folder, duplicate)
 
 
-def two_searches(
+def two_searches_error(
     store: Store, name: str, folder: SearchFolder, duplicate: SearchFolder
 ) -> SearchFolderError:
     """Return the error that names both folders and the remedy."""

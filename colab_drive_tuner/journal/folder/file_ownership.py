@@ -133,7 +133,7 @@ def _start_checks(
     """Start the ownership check of each property's id; return the answers by property."""
     checks: list[tuple[str, str, set[str], dict[str, Any]]] = [
         (RECORDS, folder.records, {folder.id}, {"is_folder": True}),
-        (FIRST, folder.first, folder.places, {}),
+        (FIRST, folder.first, folder.record_folders, {}),
         (EXPORT, folder.export, {folder.id}, {"name": EXPORT_NAME}),
     ]
     if folder.hint:

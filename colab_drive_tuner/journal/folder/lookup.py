@@ -57,12 +57,12 @@ class SearchFolder:
     """Whether its properties state that it has had this name in this store."""
 
     @property
-    def places(self) -> set[str]:
+    def record_folders(self) -> set[str]:
         """Ids of the folders that may contain its records."""
         return {self.records, self.id}
 
     @property
-    def age(self) -> tuple[float, str]:
+    def creation_order(self) -> tuple[float, str]:
         """Sort key of folders with one name: the lowest wins."""
         return self.created, self.id
 
@@ -111,7 +111,7 @@ def find_folder(store: Store, name: str) -> SearchFolder | None:
     if not entries:
         return None
     found = {search_folder(entry): entry for entry in originals(store, entries)}
-    winner, *duplicates = sorted(found, key=lambda folder: folder.age)
+    winner, *duplicates = sorted(found, key=lambda folder: folder.creation_order)
     marked = name_marks(store, name).items() <= found[winner].properties.items()
     return replace(winner, duplicates=tuple(duplicates), marked=marked)
 
@@ -147,7 +147,7 @@ def freed_mark(name: str) -> dict[str, str]:
 def free_name(store: Store, folder: "SearchFolder", name: str) -> None:
     """Replace the name's mark on the folder and on the claims in it by "freed"."""
     for entry in store.find_marked({_name_key(name): "1"}):
-        if entry.id == folder.id or entry.parent in folder.places:
+        if entry.id == folder.id or entry.parent in folder.record_folders:
             store.set_properties(entry.id, freed_mark(name))
     store.set_properties(folder.id, freed_mark(name))
 

@@ -18,7 +18,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search, two_searches
+from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search, two_searches_error
 from colab_drive_tuner.journal.folder.lookup import (
     KIND,
     SearchFolder,
@@ -273,7 +273,7 @@ def _salvage_duplicate(
     salvaged.require_known_format()
     moved = any(found.record.target == folder.id for found in salvaged.records.values())
     if not moved and is_another_search(store, folder, duplicate):
-        raise two_searches(store, name, folder, duplicate)
+        raise two_searches_error(store, name, folder, duplicate)
     return salvaged
 
 
