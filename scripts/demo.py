@@ -168,7 +168,7 @@ def play(stage, notebook, search, kills, numbers):
     Return how many trials were recorded at each kill.
     """
     recovered = []
-    endpoint = ROOT / "tests" / "standins" / "colab_sessions.py"
+    endpoint = ROOT / "tests" / "fakes" / "colab_sessions.py"
     notebook_id = stage.upload(notebook)
     with server(endpoint, "--name", notebook.name, "--id", notebook_id) as port:
         for done in (*kills, None):

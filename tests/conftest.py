@@ -17,13 +17,21 @@ import pytest
 from colab_drive_tuner import cli, store
 from colab_drive_tuner.search.executors.trial_locations import UNROUTED_ADDRESS
 
-OURS = ("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_")
+PACKAGE_VARIABLES = ("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_")
 """Variables that change what this package does."""
 
-THEIRS = ("COLAB_", "GOOGLE_", "CLOUDSDK_", "VERTEX_", "TBE_", "KMP_", "USE_AUTH_EPHEM")
+ENVIRONMENT_VARIABLES = (
+    "COLAB_",
+    "GOOGLE_",
+    "CLOUDSDK_",
+    "VERTEX_",
+    "TBE_",
+    "KMP_",
+    "USE_AUTH_EPHEM",
+)
 """Variables by which this package, or google-auth, recognizes a machine or a person."""
 
-TERMINALS = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE")
+TERMINAL_VARIABLES = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE")
 """Variables by which output is as wide and as colourful as somebody's terminal."""
 
 if importlib.util.find_spec("colab_drive_tuner.emulator.pytest_plugin"):
@@ -85,9 +93,9 @@ def fresh_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
     monkeypatch.setattr(tempfile, "tempdir", None)
     for variable in list(os.environ):
-        if variable.startswith((*OURS, *THEIRS)):
+        if variable.startswith((*PACKAGE_VARIABLES, *ENVIRONMENT_VARIABLES)):
             monkeypatch.delenv(variable)
-    for variable in (*TERMINALS, "CI", "GITHUB_ACTIONS"):
+    for variable in (*TERMINAL_VARIABLES, "CI", "GITHUB_ACTIONS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TERM", "xterm")  # a dumb one has 80 columns, for rich, whatever it says
     monkeypatch.setenv("NO_GCE_CHECK", "true")  # google-auth would look for a cloud's metadata
@@ -111,7 +119,7 @@ def run_command(
 
 
 @pytest.fixture(autouse=True)
-def the_same_luck(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def deterministic_seeds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search that is given no seed draws the same one each time that its test runs."""
     monkeypatch.setattr(secrets, "randbits", random.Random(request.node.nodeid).getrandbits)
 
@@ -131,7 +139,7 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     def check(address: Any) -> None:
         host = address[0] if isinstance(address, tuple) else None  # a Unix socket has a path
-        if not _is_here(host):
+        if not _is_loopback(host):
             attempts.append(str(host))
             raise OSError(f"Tests reach this machine only, not {host}.")
 
@@ -158,7 +166,7 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         pytest.fail(f"This test wanted to reach {', '.join(sorted(set(attempts)))}.")
 
 
-def _is_here(host: Any) -> bool:
+def _is_loopback(host: Any) -> bool:
     if isinstance(host, bytes):
         host = host.decode()
     if not host or host == "localhost":

@@ -25,7 +25,7 @@ def execute(name: str, folder: Path, emulator: Any) -> Any:
     from nbclient import NotebookClient
 
     from colab_drive_tuner import DriveClient
-    from tests.standins.colab_sessions import SessionsServer, entry
+    from tests.fakes.colab_sessions import SessionsServer, entry
 
     path = FOLDER / f"{name}.ipynb"
     content = folder / "content"

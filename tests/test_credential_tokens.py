@@ -15,8 +15,8 @@ from colab_drive_tuner.credentials.token import TokenRefusedError, get_token
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
-from tests.standins import google_colab
-from tests.standins.sign_in import SignInServer
+from tests.fakes import google_colab
+from tests.fakes.sign_in import SignInServer
 
 SECRET = "1//a-refresh-token-that-nobody-may-see"
 REVOKED = (400, {"error": "invalid_grant", "error_description": f"no longer: {SECRET}"})

@@ -20,8 +20,8 @@ from colab_drive_tuner.credentials.files import from_info
 from colab_drive_tuner.credentials.source_interface import CredentialRequest
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError
-from tests.standins import google_colab
-from tests.standins.sign_in import SignInServer
+from tests.fakes import google_colab
+from tests.fakes.sign_in import SignInServer
 
 SECRET = "1//a-refresh-token-that-nobody-may-see"
 USER = {

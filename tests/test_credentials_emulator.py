@@ -14,8 +14,8 @@ from colab_drive_tuner.credentials import (
     portable_file,
 )
 from colab_drive_tuner.errors import CredentialsError, UsageError
+from tests.fakes.sign_in import SignInServer
 from tests.rerun import programs
-from tests.standins.sign_in import SignInServer
 
 PLANTED = "planted-secret-of-a-real-person"
 WATCH = """\

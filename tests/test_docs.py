@@ -10,7 +10,7 @@ import pytest
 
 from colab_drive_tuner.hyperas import compat as hyperas_compat
 from colab_drive_tuner.store import set_default_store
-from tests.docs import ROOT, blocks, run_page
+from tests.markdown_runner import ROOT, blocks, run_page
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUNNING = [page for page in PAGES if any(block.mark == "run" for block in blocks(page))]

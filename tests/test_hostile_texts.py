@@ -22,9 +22,9 @@ from colab_drive_tuner.rerun.runs import Run, record_run
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.text import visible
-from tests.search.searching import stored
-from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
-from tests.troubleshoot.repairing import run_slowly
+from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
+from tests.search.sample_searches import run_in_store
+from tests.troubleshoot.damaged_searches import run_with_record_per_trial
 
 HOSTILE = (
     "x\x1b]0;title\x07\x1b[2J\x9b2J\x1b]52;c;aGk=\x1b\\\u202egpj\u2066\u200b\x08\r\x85"
@@ -57,12 +57,12 @@ def store(drive_emulator: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Driv
         return honest(HOSTILE, pid, HOSTILE, HOSTILE, HOSTILE)
 
     monkeypatch.setattr(claim_search, "Claimant", claimant)
-    run_slowly(store, 3, "mine")
-    run_slowly(store, 3, "held")
+    run_with_record_per_trial(store, 3, "mine")
+    run_with_record_per_trial(store, 3, "held")
     held = DriveTrials("held", store=store, notify=lambda _: None)
     held.delete_all()  # claim_search
-    run_slowly(store, 3, "damaged")
-    run_slowly(store, 3, "renamed")
+    run_with_record_per_trial(store, 3, "damaged")
+    run_with_record_per_trial(store, 3, "renamed")
     monkeypatch.setattr(claim_search, "Claimant", stranger)
     theirs = DriveTrials("theirs", store=store, notify=lambda _: None)
     theirs.delete_all()
@@ -164,7 +164,7 @@ def hostile_calls(store: DriveStore) -> Iterator[Any]:
     yield cdt.setup
     yield lambda: repr(cdt.setup(notebook=f"{HOSTILE}.ipynb"))
     yield lambda: cdt.find_notebook(f"{HOSTILE}.ipynb")
-    yield lambda: stored(store, "rand", 4)
+    yield lambda: run_in_store(store, "rand", 4)
     yield lambda: repr(cdt.setup().searches())
     yield lambda: "\n".join(map(str, cdt.setup().searches()))
     for name in ("theirs", "damaged", f"renamed {HOSTILE}", HOSTILE):

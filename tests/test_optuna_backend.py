@@ -24,7 +24,7 @@ from colab_drive_tuner.errors import (  # noqa: E402
 )
 from colab_drive_tuner.journal.journal import Journal  # noqa: E402
 from colab_drive_tuner.optuna_backend import ATTEMPTS, RETRY_OF, StudyStorage  # noqa: E402
-from tests.journal.weather import WeatheredStore  # noqa: E402
+from tests.journal.faulty_store import FaultyStore  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -162,7 +162,7 @@ def test_attributes_of_other_hands_do_no_harm(tmp_path: Path, odd: object) -> No
 
 def test_two_owners_are_fenced(tmp_path: Path) -> None:
     """The one that lost learns it at its next write, and nothing of it gets into the study."""
-    store = WeatheredStore(tmp_path)
+    store = FaultyStore(tmp_path)
     first = cdt.optuna_storage("study", store=store)
     study = optuna.create_study(storage=first, study_name="s")
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
@@ -202,7 +202,7 @@ def take_over(journal: Journal) -> None:
 
 def test_an_outage_is_waited_out(tmp_path: Path) -> None:
     """Trials go on while the store is away, and are recorded when it is back."""
-    store = WeatheredStore(tmp_path)
+    store = FaultyStore(tmp_path)
     storage = cdt.optuna_storage("study", store=store)
     study = optuna.create_study(storage=storage, study_name="s")
     store.away = True

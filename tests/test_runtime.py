@@ -11,8 +11,8 @@ import pytest
 
 from colab_drive_tuner import runtime
 from colab_drive_tuner.runtime import call_in_thread, detect
-from tests.standins import google_colab
-from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
+from tests.fakes import google_colab
+from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("bare_machine")
 

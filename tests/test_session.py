@@ -29,9 +29,9 @@ from colab_drive_tuner.journal import open_searches
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store import open_store
-from tests.standins import google_colab
-from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
-from tests.standins.colab_sessions import SessionsServer, entry
+from tests.fakes import google_colab
+from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
+from tests.fakes.colab_sessions import SessionsServer, entry
 
 COLAB = "application/vnd.google.colaboratory"
 ROOT = Path(__file__).parents[1]

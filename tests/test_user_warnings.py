@@ -20,7 +20,7 @@ from colab_drive_tuner.hyperas import compat as hyperas_compat
 from colab_drive_tuner.hyperas_style import minimize
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.user_warnings import warn_user
-from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
+from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
 
 PACKAGE = Path(cdt.__file__).parent
 OURS = tuple(

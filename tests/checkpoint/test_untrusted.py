@@ -41,7 +41,7 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
-from tests.troubleshoot.repairing import run_slowly
+from tests.troubleshoot.damaged_searches import run_with_record_per_trial
 
 DEEP = msgpack.packb(None)
 for _ in range(900):
@@ -56,8 +56,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("original")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(where / "state"))
-        run_slowly(where / "store", 2, "fine")
-        run_slowly(where / "store", 2)
+        run_with_record_per_trial(where / "store", 2, "fine")
+        run_with_record_per_trial(where / "store", 2)
         more = DriveTrials("search", store=where / "store", notify=lambda text: None)
         more.attachments["small"], more.attachments["large"] = 1, b"large" * 5000
         more.close()
@@ -230,7 +230,7 @@ def test_a_document_that_is_none_is_damage_of_a_trial_that_is_named(
     Path(store.url(store.root), "search", "trials.pkl").unlink()  # which knows it otherwise
     report = repair(store, "search")
     assert (report.done, report.again) == (1, ("0",))
-    run_slowly(store, 2)
+    run_with_record_per_trial(store, 2)
     assert read_status(store, "search").done == 2
 
 
@@ -306,7 +306,7 @@ def test_a_strange_random_state_is_damage(store: FolderStore, state: bytes) -> N
 
     put(store, 0, change)
     with pytest.raises(SearchDamagedError, match="random state"):
-        run_slowly(store, 4)
+        run_with_record_per_trial(store, 4)
 
 
 def test_what_a_newer_version_adds_is_passed_over(store: FolderStore) -> None:
@@ -322,7 +322,7 @@ def test_what_a_newer_version_adds_is_passed_over(store: FolderStore) -> None:
     put(store, 0, change)
     assert use(store) == ""
     assert read_history(store, "search").settings["newer"] == {"x": 1}
-    run_slowly(store, 4)
+    run_with_record_per_trial(store, 4)
     assert read_history(store, "search").settings["newer"] == {"x": 1}
 
 

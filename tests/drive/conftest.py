@@ -13,7 +13,7 @@ from colab_drive_tuner.drive.requests.endpoint import Endpoint, find_endpoint
 from colab_drive_tuner.drive.requests.retry_policy import RetryPolicy
 from colab_drive_tuner.drive.requests.signing import Authorizer, emulator_authorizer
 from colab_drive_tuner.emulator import DriveEmulator
-from tests.drive.answers import say
+from tests.drive.responses import respond
 
 _numbers = itertools.count(1)
 
@@ -106,7 +106,7 @@ def server():
     rig = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     rig.daemon_threads = True
     rig.seen, rig.authorizations = [], []
-    rig.answers = {("GET", "/drive/v3/files/generateIds"): say(200, {"ids": ["a-reserved-id"]})}
+    rig.answers = {("GET", "/drive/v3/files/generateIds"): respond(200, {"ids": ["a-reserved-id"]})}
     thread = threading.Thread(target=rig.serve_forever, args=(0.01,))
     thread.start()
     yield rig

@@ -13,13 +13,13 @@ from colab_drive_tuner.drive.requests.retry_policy import TryAgainError
 from colab_drive_tuner.drive.requests.signing import Authorizer
 from colab_drive_tuner.drive.requests.transport import Request, Transport
 from colab_drive_tuner.errors import CredentialsError, StoreError, UnavailableError
-from tests.drive.answers import in_turn, say
+from tests.drive.responses import respond, respond_in_turn
 
 
 def test_names_are_compared_exactly_here(server, connect):
     """Even where the server's `=` should fold case."""
     files = [{"id": "1", "name": "Search"}, {"id": "2", "name": "search"}]
-    server.answers["GET", "/drive/v3/files"] = say(200, {"files": files})
+    server.answers["GET", "/drive/v3/files"] = respond(200, {"files": files})
     assert [file.id for file in connect().find("search")] == ["2"]
 
 
@@ -30,13 +30,15 @@ def test_short_and_empty_pages_are_followed(server, connect):
         {"files": [{"id": "1", "name": "x"}], "nextPageToken": "p3"},
         {"files": [{"id": "2", "name": "x"}]},
     ]
-    server.answers["GET", "/drive/v3/files"] = in_turn(*(say(200, page) for page in pages))
+    server.answers["GET", "/drive/v3/files"] = respond_in_turn(
+        *(respond(200, page) for page in pages)
+    )
     assert [file.id for file in connect().find("x")] == ["1", "2"]
 
 
 def test_an_incomplete_search_is_no_answer(server, connect):
     """What was not searched must not count as absent."""
-    server.answers["GET", "/drive/v3/files"] = say(200, {"files": [], "incompleteSearch": True})
+    server.answers["GET", "/drive/v3/files"] = respond(200, {"files": [], "incompleteSearch": True})
     with pytest.raises(UnavailableError, match="search was incomplete"):
         connect().find("x")
 
@@ -48,7 +50,7 @@ def test_an_incomplete_search_is_no_answer(server, connect):
 )
 def test_answers_that_make_no_sense_are_asked_for_again(server, connect, raw):
     """A description that is torn, or no description, is never taken for one."""
-    server.answers["GET", "/drive/v3/files/x"] = say(200, raw=raw)
+    server.answers["GET", "/drive/v3/files/x"] = respond(200, raw=raw)
     with pytest.raises(UnavailableError, match="truncated or invalid"):
         connect().get("x")
 
@@ -77,7 +79,7 @@ def test_answers_may_be_compressed_and_chunked(server, connect, size):
 
 def test_a_slow_answer_costs_no_more_than_the_patience(server):
     """A caller who waits 5 seconds is not held for the minute that an answer may take."""
-    server.answers["GET", "/x"] = say(200, {"id": "x"})
+    server.answers["GET", "/x"] = respond(200, {"id": "x"})
     ten_seconds_a_look = map(float, range(0, 10_000, 10)).__next__
     signer = Authorizer(Identity(Credentials("x"), "a test"))
     transport = Transport(signer, local=True, patience=5, monotonic=ten_seconds_a_look)
@@ -88,7 +90,7 @@ def test_a_slow_answer_costs_no_more_than_the_patience(server):
 
 def test_a_redirect_is_not_followed(server, connect):
     """Wherever it leads, our token does not go there."""
-    server.answers["GET", "/drive/v3/files/x"] = say(
+    server.answers["GET", "/drive/v3/files/x"] = respond(
         302, raw=b"", Location=f"http://127.0.0.1:{server.server_port}/elsewhere"
     )
     with pytest.raises(StoreError, match="redirected"):
@@ -98,7 +100,7 @@ def test_a_redirect_is_not_followed(server, connect):
 
 def test_an_upload_session_elsewhere_is_not_trusted(server, connect):
     """The address of a session must be on the server that we asked."""
-    server.answers["POST", "/upload/drive/v3/files"] = say(
+    server.answers["POST", "/upload/drive/v3/files"] = respond(
         200, raw=b"", Location="http://localhost:9/upload?upload_id=1"
     )
     with pytest.raises(UnavailableError, match="no upload session"):
@@ -108,9 +110,9 @@ def test_an_upload_session_elsewhere_is_not_trusted(server, connect):
 def test_a_session_that_never_ends_does_not_go_on_for_ever(server, connect):
     """All bytes acknowledged, or none, again and again: given up by the policy."""
     here = f"http://127.0.0.1:{server.server_port}/session?upload_id=secret-session"
-    server.answers["POST", "/upload/drive/v3/files"] = say(200, raw=b"", Location=here)
+    server.answers["POST", "/upload/drive/v3/files"] = respond(200, raw=b"", Location=here)
     for headers in ({}, {"Range": "bytes=0-5999999"}):
-        server.answers["PUT", "/session"] = say(308, raw=b"", **headers)
+        server.answers["PUT", "/session"] = respond(308, raw=b"", **headers)
         with pytest.raises(UnavailableError, match="none of the sent bytes") as caught:
             connect().create_file("x", bytes(6_000_000), parent="root")
         assert "secret" not in str(caught.value)
@@ -120,9 +122,9 @@ def test_a_session_that_never_ends_does_not_go_on_for_ever(server, connect):
 def test_a_lost_session_is_begun_anew_under_the_same_id(server, connect, status):
     """A session that has ended is replaced; the file's id stays the one that was reserved."""
     here = f"http://127.0.0.1:{server.server_port}/session"
-    server.answers["POST", "/upload/drive/v3/files"] = say(200, raw=b"", Location=here)
-    over, done = say(status, {}), say(200, {"id": "a-reserved-id", "size": "6000000"})
-    server.answers["PUT", "/session"] = in_turn(over, over, done)
+    server.answers["POST", "/upload/drive/v3/files"] = respond(200, raw=b"", Location=here)
+    over, done = respond(status, {}), respond(200, {"id": "a-reserved-id", "size": "6000000"})
+    server.answers["PUT", "/session"] = respond_in_turn(over, over, done)
     assert connect().create_file("x", bytes(6_000_000), parent="root").id == "a-reserved-id"
     assert [path for method, path, _ in server.seen if method == "POST"] == [
         "/upload/drive/v3/files"
@@ -132,9 +134,9 @@ def test_a_lost_session_is_begun_anew_under_the_same_id(server, connect, status)
 def test_a_lost_session_of_a_stream_that_is_gone_is_told(server, connect):
     """What was acknowledged cannot be sent to another session; a file could be."""
     here = f"http://127.0.0.1:{server.server_port}/session"
-    server.answers["POST", "/upload/drive/v3/files"] = say(200, raw=b"", Location=here)
-    some = say(308, raw=b"", Range=f"bytes=0-{2**20 - 1}")
-    server.answers["PUT", "/session"] = in_turn(some, say(410, {}))
+    server.answers["POST", "/upload/drive/v3/files"] = respond(200, raw=b"", Location=here)
+    some = respond(308, raw=b"", Range=f"bytes=0-{2**20 - 1}")
+    server.answers["PUT", "/session"] = respond_in_turn(some, respond(410, {}))
     stream = io.BytesIO(bytes(9_000_000))
     one_way = type("OneWay", (io.RawIOBase,), {"read": lambda _, size=-1: stream.read(size)})
     with pytest.raises(StoreError, match=r"ended the upload of 'x' early \(410\).*from a file"):
@@ -160,14 +162,14 @@ def test_a_refused_token_is_renewed_once_and_the_call_repeated(server, connect):
 
     def judge(handler):
         fresh = handler.headers["Authorization"] == "Bearer new"
-        say(200 if fresh else 401, {"id": "x"} if fresh else {})(handler)
+        respond(200 if fresh else 401, {"id": "x"} if fresh else {})(handler)
 
     server.answers["GET", "/drive/v3/files/x"] = judge
     credentials = Renewable()
     client = connect(Authorizer(Identity(credentials, "a test")))
     assert client.get("x").id == "x"
     assert credentials.renewals == 1
-    server.answers["GET", "/drive/v3/files/x"] = say(401, {})
+    server.answers["GET", "/drive/v3/files/x"] = respond(401, {})
     with pytest.raises(CredentialsError, match="sign in again"):
         client.get("x")
     assert credentials.renewals == 2

@@ -18,7 +18,7 @@ from colab_drive_tuner.credentials.redact import redact
 from colab_drive_tuner.drive.requests.signing import Authorizer
 from colab_drive_tuner.drive.requests.transport import Request, same_origin
 from colab_drive_tuner.errors import ColabDriveTunerError, StoreError, UnavailableError
-from tests.drive.answers import in_turn, say
+from tests.drive.responses import respond, respond_in_turn
 
 TOKEN = "ya29.a0AcM612xR-planted_token_that/nobody+may=see-0123456789"
 LINK = "/upload/session?uploadType=resumable&upload_id=planted-upload-id-0123456789"
@@ -103,7 +103,7 @@ def test_no_token_leaves_for_another_address(server, connect, signer, elsewhere)
     """An upload session somewhere else: not one request more, there or here."""
     here = f"127.0.0.1:{server.server_port}"
     location = elsewhere.format(here=here, other=f"localhost:{server.server_port}")
-    server.answers["POST", "/upload/drive/v3/files"] = say(200, raw=b"", Location=location)
+    server.answers["POST", "/upload/drive/v3/files"] = respond(200, raw=b"", Location=location)
     with pytest.raises(UnavailableError, match="no upload session"):
         connect(signer).create_file("x", LARGE, parent="root")
     assert {path for _, path, _ in server.seen} == {
@@ -117,13 +117,13 @@ def test_no_token_leaves_for_another_address(server, connect, signer, elsewhere)
 def test_no_redirect_is_followed_by_any_call(server, connect, signer, status, call):
     """Reads, lists, downloads, both kinds of upload: the other address hears nothing."""
     here = f"http://127.0.0.1:{server.server_port}"
-    away = say(status, raw=b"", Location=f"http://localhost:{server.server_port}/elsewhere")
-    described = say(200, {"id": "x", "name": "x", "size": "3"})
-    begun = say(200, raw=b"", Location=here + LINK)
+    away = respond(status, raw=b"", Location=f"http://localhost:{server.server_port}/elsewhere")
+    described = respond(200, {"id": "x", "name": "x", "size": "3"})
+    begun = respond(200, raw=b"", Location=here + LINK)
     for key in [("GET", "/drive/v3/files"), ("PUT", "/upload/session")]:
         server.answers[key] = away
     server.answers["GET", "/drive/v3/files/x"] = (
-        in_turn(described, *[away] * 9) if call == "download" else away
+        respond_in_turn(described, *[away] * 9) if call == "download" else away
     )
     server.answers["POST", "/upload/drive/v3/files"] = begun if call == "piece" else away
     if call == "ids":
@@ -146,8 +146,8 @@ def test_no_redirect_is_followed_by_any_call(server, connect, signer, status, ca
 def test_the_next_page_is_a_word_and_no_address(server, connect, signer):
     """One that looks like an address goes back as a parameter, to the server that named it."""
     away = f"http://localhost:{server.server_port}/elsewhere?x=1&y=@evil/../.."
-    server.answers["GET", "/drive/v3/files"] = in_turn(
-        say(200, {"files": [], "nextPageToken": away}), say(200, {"files": []})
+    server.answers["GET", "/drive/v3/files"] = respond_in_turn(
+        respond(200, {"files": [], "nextPageToken": away}), respond(200, {"files": []})
     )
     assert connect(signer).find("x") == []
     assert [path for _, path, _ in server.seen] == ["/drive/v3/files"] * 2
@@ -199,7 +199,7 @@ def test_a_server_s_words_do_not_hold_our_token(server, connect, echo, status):
         echoed.append(word)
         error = {"code": status, "message": f"Bad header {word}, see the manual"}
         error["errors"] = [{"reason": word, "message": word}]
-        say(status, {"error": error})(handler)
+        respond(status, {"error": error})(handler)
 
     server.answers["GET", "/drive/v3/files/x"] = answer
     with pytest.raises(ColabDriveTunerError) as caught:
@@ -230,14 +230,14 @@ def test_what_holds_no_secret_stays_as_it_is():
 def uploading(server):
     """A server that takes a large upload at LINK, piece by piece, and repeats the address."""
     here = f"http://127.0.0.1:{server.server_port}"
-    server.answers["POST", "/upload/drive/v3/files"] = say(200, raw=b"", Location=here + LINK)
+    server.answers["POST", "/upload/drive/v3/files"] = respond(200, raw=b"", Location=here + LINK)
 
     def refuse(handler):
         error = {"code": 403, "message": f"No: {here}{LINK} {handler.headers['Authorization']}"}
-        say(403, {"error": error})(handler)
+        respond(403, {"error": error})(handler)
 
-    server.answers["PUT", "/upload/session"] = in_turn(
-        say(503, {}), say(308, raw=b""), refuse, refuse
+    server.answers["PUT", "/upload/session"] = respond_in_turn(
+        respond(503, {}), respond(308, raw=b""), refuse, refuse
     )
     return server
 
@@ -260,7 +260,7 @@ def test_an_upload_s_address_is_nowhere(uploading, connect, signer, caplog, caps
 def test_an_upload_s_address_is_in_no_broken_connection(server, connect, signer, caplog):
     """Refused, cut off, and with headers that urllib3 warns of: it names the address by itself."""
     here = f"http://127.0.0.1:{server.server_port}"
-    server.answers["POST", "/upload/drive/v3/files"] = say(200, raw=b"", Location=here + LINK)
+    server.answers["POST", "/upload/drive/v3/files"] = respond(200, raw=b"", Location=here + LINK)
 
     def garbage(handler):
         handler.wfile.write(b"HTTP/1.1 503 No\r\nbroken header\r\nContent-Length: 0\r\n\r\n")
@@ -269,7 +269,7 @@ def test_an_upload_s_address_is_in_no_broken_connection(server, connect, signer,
     def cut(handler):
         handler.close_connection = True
 
-    server.answers["PUT", "/upload/session"] = in_turn(*[garbage, cut] * 9)
+    server.answers["PUT", "/upload/session"] = respond_in_turn(*[garbage, cut] * 9)
     with caplog.at_level(0), pytest.raises(UnavailableError) as caught:
         connect(signer).create_file("x", LARGE, parent="root")
     assert "upload_id" not in caplog.text + shown(caught.value)
@@ -279,7 +279,7 @@ def test_a_proxy_is_used_and_prints_nothing(server, monkeypatch, capsys):
     """That of the environment, again and again; its connections are as silent as others."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
-    server.answers["GET", "http://drive.example/x"] = say(200, {})
+    server.answers["GET", "http://drive.example/x"] = respond(200, {})
     with new_session(local=False) as session:
         for _ in range(3):
             headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -317,7 +317,7 @@ def test_an_upload_within_an_upload_s_thread_only(uploading, connect, signer, ca
     with caplog.at_level(logging.DEBUG), pytest.raises(ColabDriveTunerError):
         connect(signer).create_file("x", LARGE, parent="root")
     caplog.clear()
-    uploading.answers["GET", "/drive/v3/files/x"] = say(200, {"id": "x"})
+    uploading.answers["GET", "/drive/v3/files/x"] = respond(200, {"id": "x"})
     with caplog.at_level(logging.DEBUG):
         connect(signer).get("x")
     assert "/drive/v3/files/x" in caplog.text

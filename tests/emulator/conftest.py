@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from colab_drive_tuner.emulator import DriveEmulator
-from tests.emulator.wire import Wire, fresh_account
+from tests.emulator.raw_client import RawClient, fresh_account
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +24,13 @@ def emulator(shared_emulator) -> Iterator[DriveEmulator]:
 @pytest.fixture
 def person(emulator):
     """A maker of accounts: each call opens a new one and returns a session of it."""
-    opened: list[Wire] = []
+    opened: list[RawClient] = []
 
-    def make(account: str = "", **grant) -> Wire:
+    def make(account: str = "", **grant) -> RawClient:
         account = account or fresh_account()
         token = f"token-{account}-{len(opened)}-{grant.get('client', '')}"
         emulator.allow(token, account, **grant)
-        wire = Wire(emulator.url, token, account)
+        wire = RawClient(emulator.url, token, account)
         opened.append(wire)
         return wire
 
@@ -40,5 +40,5 @@ def person(emulator):
 
 
 @pytest.fixture
-def me(person) -> Wire:
+def me(person) -> RawClient:
     return person()

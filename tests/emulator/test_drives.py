@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.emulator.wire import FOLDER
+from tests.emulator.raw_client import FOLDER
 
 ALL = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
 ALL_FILES = {"supportsAllDrives": "true"}

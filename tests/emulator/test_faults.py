@@ -11,7 +11,7 @@ import requests
 
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.emulator.faults import KINDS, NUMBERS, TEXTS, Faults, Rule, parse_rule
-from tests.emulator.wire import Wire
+from tests.emulator.raw_client import RawClient
 
 BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
@@ -325,7 +325,7 @@ def test_sixteen_threads_share_one_emulator(emulator, person):
 
     wires = [person("crowd@example.com") for _ in range(16)]
 
-    def work(wire: Wire) -> None:
+    def work(wire: RawClient) -> None:
         for number in range(10):
             wire.create(f"file {number}")
 
@@ -338,7 +338,7 @@ def test_the_fixture_is_public(pytester_free_environment, drive_emulator):
     """`drive_emulator` is a running emulator, and the environment points at it."""
     environment = drive_emulator.environment
     assert environment["DRIVE_EMULATOR_HOST"] == drive_emulator.url
-    wire = Wire(drive_emulator.url, environment["DRIVE_EMULATOR_TOKEN"])
+    wire = RawClient(drive_emulator.url, environment["DRIVE_EMULATOR_TOKEN"])
     assert wire.get("about", fields="user")["user"]["emailAddress"] == "owner@example.com"
     wire.session.close()
 

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from tests.emulator.wire import FOLDER, multipart
+from tests.emulator.raw_client import FOLDER, multipart
 
 EMPTY_MD5 = hashlib.md5(b"").hexdigest()
 

@@ -9,7 +9,7 @@ import pytest
 
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.emulator.state.database import Database
-from tests.emulator.wire import Wire, multipart
+from tests.emulator.raw_client import RawClient, multipart
 
 BOMB = gzip.compress(b"\0" * 70_000_000)
 PACKED = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
@@ -172,7 +172,7 @@ def test_the_type_of_uploaded_bytes_is_looked_at_too(me):
 def test_a_type_stored_long_ago_breaks_no_download(tmp_path, kind):
     """What was written before such types were refused comes down as unknown bytes."""
     with DriveEmulator(tmp_path) as emulator:
-        wire = Wire(emulator.url, emulator.token)
+        wire = RawClient(emulator.url, emulator.token)
         file = wire.upload(b"content")["id"]
         wire.session.close()
     database = Database(tmp_path)
@@ -183,7 +183,7 @@ def test_a_type_stored_long_ago_breaks_no_download(tmp_path, kind):
         database.put(changed)
     database.close()
     with DriveEmulator(tmp_path) as emulator:
-        wire = Wire(emulator.url, emulator.token)
+        wire = RawClient(emulator.url, emulator.token)
         answer = wire("GET", f"/drive/v3/files/{file}?alt=media")
         assert answer.content == b"content"
         assert answer.headers["Content-Type"] == "application/octet-stream"
@@ -261,7 +261,7 @@ def test_headers_beyond_all_measure_are_refused(emulator):
 def test_admin_numbers_make_sense(emulator, path, body):
     """A clock beyond all dates, or an infinite quota, is refused; the emulator goes on."""
     text = json.dumps(body).replace("Infinity", "1e999")
-    wire = Wire(emulator.url, "emulator")
+    wire = RawClient(emulator.url, "emulator")
     headers = {"Content-Type": "application/json"}
     assert wire("POST", f"/_emulator/{path}", data=text, headers=headers).status_code == 400
     assert wire("GET", "/drive/v3/files").status_code == 200

@@ -13,7 +13,7 @@ import requests
 
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.emulator.__main__ import main
-from tests.emulator.wire import Wire
+from tests.emulator.raw_client import RawClient
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def process(tmp_path):
 
 @pytest.fixture
 def wire(process):
-    wire = Wire(process.url, "emulator")
+    wire = RawClient(process.url, "emulator")
     yield wire
     wire.session.close()
 
@@ -50,7 +50,7 @@ def test_everything_answered_survives_sigkill(process, wire):
         "permissionIds": [one["id"] for one in wire_permissions(wire, file)],
     }
     assert wire("GET", f"/drive/v3/files/{file['id']}?alt=media").content == content
-    theirs = Wire(process.url, "theirs")
+    theirs = RawClient(process.url, "theirs")
     assert theirs.names("") == ["kept"]
     theirs.session.close()
     assert wire.refusal("POST", "/drive/v3/files", json={"id": used})[0] == 409
@@ -83,7 +83,7 @@ def test_what_was_answered_before_a_kill_in_mid_traffic_is_there(process):
     answered: list[str] = []
 
     def write() -> None:
-        wire = Wire(process.url, "emulator")
+        wire = RawClient(process.url, "emulator")
         try:
             while True:
                 answered.append(wire.upload(b"content", fields="id")["id"])
@@ -99,7 +99,7 @@ def test_what_was_answered_before_a_kill_in_mid_traffic_is_there(process):
     for thread in threads:
         thread.join()
     process.start()
-    wire = Wire(process.url, "emulator")
+    wire = RawClient(process.url, "emulator")
     for file_id in answered:
         assert wire("GET", f"/drive/v3/files/{file_id}?alt=media").content == b"content"
     listed = [one["id"] for one in wire.get("files", pageSize=1000)["files"]]
@@ -152,7 +152,7 @@ def test_the_command_line_takes_tokens_and_faults():
             "do=latency,seconds=0.001,probability=0.5"]  # fmt: skip
     with subprocess.Popen([*command, *more], stdout=subprocess.PIPE, text=True) as process:
         line = process.stdout.readline()
-        wire = Wire(line.strip().rpartition(" ")[2], "abc")
+        wire = RawClient(line.strip().rpartition(" ")[2], "abc")
         assert wire.names("") == []
         assert wire("GET", "/drive/v3/about?fields=user").status_code == 500
         assert wire.refusal("GET", "/drive/v3/files/root") == (404, "notFound")

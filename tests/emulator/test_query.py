@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from colab_drive_tuner.emulator.errors import ApiError
 from colab_drive_tuner.emulator.queries.query import Chain, Not, Term, parse
-from tests.emulator.wire import FOLDER
+from tests.emulator.raw_client import FOLDER
 
 MALFORMED = [
     "modifiedTime > '2012-W23-1'",

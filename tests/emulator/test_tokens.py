@@ -7,7 +7,7 @@ import time
 import pytest
 
 from colab_drive_tuner.emulator import DriveEmulator
-from tests.emulator.wire import Wire
+from tests.emulator.raw_client import RawClient
 
 
 @pytest.mark.parametrize("token", ["unknown", "", "ya29.expired"])
@@ -38,7 +38,7 @@ def test_a_token_expires(emulator, person):
 def test_the_token_it_was_started_with_renews_itself():
     """Clients that know one text alone can meet an expired token, too."""
     with DriveEmulator(tokens=["a=ann@example.com"]) as started:
-        wire = Wire(started.url, "a", "ann@example.com")
+        wire = RawClient(started.url, "a", "ann@example.com")
         started.faults.add("expire")
         assert wire("GET", "/drive/v3/files").status_code == 401
         form = {"grant_type": "refresh_token", "refresh_token": "a"}

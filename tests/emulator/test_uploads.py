@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tests.emulator.wire import multipart
+from tests.emulator.raw_client import multipart
 
 UPLOAD = "/upload/drive/v3/files"
 PIECE = 256 * 1024

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.emulator.wire import FOLDER, multipart
+from tests.emulator.raw_client import FOLDER, multipart
 
 
 @pytest.fixture

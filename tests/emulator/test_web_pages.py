@@ -6,7 +6,7 @@ import json
 import pytest
 
 from colab_drive_tuner.emulator import DriveEmulator
-from tests.emulator.wire import Wire
+from tests.emulator.raw_client import RawClient
 
 FOREIGN = [
     {"Origin": "https://evil.example"},
@@ -57,7 +57,7 @@ def test_a_page_of_another_site_changes_nothing(me, emulator):
     assert (
         me("POST", "/_emulator/faults", data='{"do": "outage"}', headers=headers).status_code == 403
     )
-    assert Wire(emulator.url, "stolen").refusal("GET", "/drive/v3/files") == (401, "authError")
+    assert RawClient(emulator.url, "stolen").refusal("GET", "/drive/v3/files") == (401, "authError")
     assert emulator.faults.rules == []
 
 
@@ -108,7 +108,7 @@ def test_a_page_of_this_machine_may_use_the_api(me, origin):
 def test_another_origin_can_be_allowed_for_the_api_alone():
     """`origins=["https://app.example"]`: its pages may call the API, not the admin endpoints."""
     with DriveEmulator(origins=["https://App.example/"]) as emulator:
-        wire = Wire(emulator.url, emulator.token)
+        wire = RawClient(emulator.url, emulator.token)
         page = {"Origin": "https://app.example"}
         listed = wire("GET", "/drive/v3/files", headers=page)
         assert listed.headers["Access-Control-Allow-Origin"] == "https://app.example"
@@ -129,7 +129,7 @@ def test_an_admin_body_is_json_and_says_so(me, emulator, kind):
     answer = me("POST", "/_emulator/tokens", data=body, headers={"Content-Type": kind})
     assert answer.status_code == 415
     assert "application/json" in answer.json()["error"]["message"]
-    assert Wire(emulator.url, token).refusal("GET", "/drive/v3/files") == (401, "authError")
+    assert RawClient(emulator.url, token).refusal("GET", "/drive/v3/files") == (401, "authError")
     for right in ("application/json", "application/json; charset=UTF-8"):
         answer = me("POST", "/_emulator/tokens", data=body, headers={"Content-Type": right})
         assert answer.status_code == 200

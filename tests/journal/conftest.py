@@ -7,14 +7,14 @@ import pytest
 
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.store.folder import FolderStore
-from tests.journal.listing import RULES
-from tests.journal.weather import WeatheredStore
+from tests.journal.faulty_store import FaultyStore
+from tests.journal.list_state import RULES
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> WeatheredStore:
+def store(tmp_path: Path) -> FaultyStore:
     """An empty store in which the sun shines."""
-    return WeatheredStore(tmp_path / "store")
+    return FaultyStore(tmp_path / "store")
 
 
 @pytest.fixture

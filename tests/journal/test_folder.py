@@ -23,11 +23,11 @@ from colab_drive_tuner.journal.folder.creation import (
 )
 from colab_drive_tuner.journal.folder.lookup import find_folder, search_folder
 from colab_drive_tuner.store.protocol import Entry
-from tests.journal.listing import RULES
-from tests.journal.weather import WeatheredStore, append
+from tests.journal.faulty_store import FaultyStore, append_acknowledged
+from tests.journal.list_state import RULES
 
 
-class LaggingStore(WeatheredStore):
+class LaggingStore(FaultyStore):
     """A store whose listings show nothing that was created since it began to lag."""
 
     lagging = True
@@ -36,7 +36,7 @@ class LaggingStore(WeatheredStore):
         return [] if self.lagging else super().list(parent, name=name)
 
 
-class WithdrawingStore(WeatheredStore):
+class WithdrawingStore(FaultyStore):
     """A store in which a folder loses while somebody writes the first record into it."""
 
     withdrawn: tuple[str, str] | None = None
@@ -85,7 +85,7 @@ def test_a_listing_that_never_catches_up_is_said(lagging):
 @pytest.mark.parametrize("rival_is", ["earlier", "later"])
 def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, rival_is):
     """The creator of the later one withdraws it, by a record with which its writers collide."""
-    rival = WeatheredStore(tmp_path / "store")
+    rival = FaultyStore(tmp_path / "store")
     rival.later = -60.0 if rival_is == "earlier" else 60.0
     made: list[str] = []
     sleep = waiting(lagging, 2, lambda: made.append(create_in(rival)))
@@ -102,7 +102,7 @@ def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, rival_is):
 
 def test_an_older_folder_goes_where_a_younger_one_has_begun(lagging, tmp_path):
     """Its creator was held up while nobody could see it: what is recorded elsewhere stays."""
-    rival = WeatheredStore(tmp_path / "store")
+    rival = FaultyStore(tmp_path / "store")
     rival.later = 60.0
     made: list[str] = []
     sleep = waiting(lagging, 2, lambda: made.append(create_in(rival, begun_as="s")))
@@ -114,7 +114,7 @@ def test_an_older_folder_goes_where_a_younger_one_has_begun(lagging, tmp_path):
     assert (moved.kind, moved.target) == ("moved", folder.id)
 
 
-class BeginningStore(WeatheredStore):
+class BeginningStore(FaultyStore):
     """A store in which another runtime begins a search while it is asked what was begun."""
 
     beginning = ""
@@ -175,11 +175,11 @@ def test_a_claim_in_a_folder_that_is_withdrawn_meanwhile_goes_to_the_winner(
     loser = create_folder(store, "a search")
     store.withdrawn = (loser.id, loser.first)
     journal = open_journal(store)
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     assert journal.folder == find_folder(store, "a search").id != loser.id
 
 
-class EventfulStore(WeatheredStore):
+class EventfulStore(FaultyStore):
     """A store in which something happens just before each look at an entry, in this order."""
 
     events: Iterator[Callable[[], object]]
@@ -202,7 +202,7 @@ class EventfulStore(WeatheredStore):
 @pytest.mark.parametrize("more", range(4))
 def test_a_folder_may_be_withdrawn_between_any_two_looks(looks, more, tmp_path, machine):
     """First its end is written, then it is put into the trash: the search is found elsewhere."""
-    other, store = WeatheredStore(tmp_path / "store"), EventfulStore(tmp_path / "store")
+    other, store = FaultyStore(tmp_path / "store"), EventfulStore(tmp_path / "store")
     older = search_folder(other.stat(create_in(other, "a search")))
     other.later = 60.0
 
@@ -241,7 +241,7 @@ def test_the_owner_of_a_young_search_looks_again(
     looks[:] = [0.0, 0.0]  # now that it is there; the second one begins once the first is over
     wait_until(lambda: not looks)
     if rival_is != "earlier":
-        append(ours, 1)
+        append_acknowledged(ours, 1)
         return
     wait_until(lambda: ours._own.writer.lost is not None)
     with pytest.raises(SearchTakenOverError, match="the other's folder was first"):
@@ -261,13 +261,13 @@ def test_a_chain_that_is_rebuilt_beside_its_search_is_no_rival_of_it(
     """It is written in the folder that is given, and looks for no winner; the search stays."""
     monkeypatch.setattr(maintenance, "DUPLICATE_CHECKS", (0.0,))
     first = open_journal(store)
-    append(first, 1)
+    append_acknowledged(first, 1)
     first.close()
     folder = make_search_folder(store, "a search", "repairing")
     rebuilt = Journal(store, "a search", RULES, folder=folder, spool_folder=tmp_path / "spool")
     rebuilt.claim(lambda state: b"", notify=lambda text: None)
     assert rebuilt._own.maintenance._duplicate_checks == []
-    append(rebuilt, 2, 3)
+    append_acknowledged(rebuilt, 2, 3)
     rebuilt.close()
     again = Journal(store, "a search", RULES, folder=folder)
     again.refresh()
@@ -283,7 +283,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def create_in(store: WeatheredStore, name: str = "s", begun_as: str = "", **claim: str) -> str:
+def create_in(store: FaultyStore, name: str = "s", begun_as: str = "", **claim: str) -> str:
     """Create a search's folder without looking whether there is one, and begin it; its id."""
     own, first, records, export = store.reserve(4)
     properties = {"cdt_kind": "search", "cdt_first": first, "cdt_records": records}
@@ -295,7 +295,7 @@ def create_in(store: WeatheredStore, name: str = "s", begun_as: str = "", **clai
     return own
 
 
-def begin_in(store: WeatheredStore, own: str, name: str, **claim: str) -> None:
+def begin_in(store: FaultyStore, own: str, name: str, **claim: str) -> None:
     """Write the first claim of a search into its folder, as another runtime."""
     folder = search_folder(store.stat(own))
     store.create(folder.records, None, name="records", parent=own)

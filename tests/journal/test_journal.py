@@ -21,13 +21,13 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.store.protocol import Entry
-from tests.journal.listing import RULES, item
-from tests.journal.weather import WeatheredStore, append, records_of
+from tests.journal.faulty_store import FaultyStore, append_acknowledged, record_files
+from tests.journal.list_state import RULES, item
 
 
 def test_what_was_acknowledged_is_read_by_a_fresh_reader(store, open_journal):
     """Items come back in the order in which they were appended."""
-    append(open_journal(store), *range(50))
+    append_acknowledged(open_journal(store), *range(50))
     assert open_journal(store, claim=False).state.items == list(range(50))
 
 
@@ -42,7 +42,7 @@ def test_opening_writes_nothing(store, open_journal):
 def test_a_released_search_is_claimed_at_once(store, open_journal):
     """After a clean end the next session finds a released search."""
     first = open_journal(store)
-    append(first, 1)
+    append_acknowledged(first, 1)
     first.close()
     second = open_journal(store, claim=False)
     assert second.holder() is None
@@ -50,7 +50,7 @@ def test_a_released_search_is_claimed_at_once(store, open_journal):
     second.close()
 
 
-class OvertakenStore(WeatheredStore):
+class OvertakenStore(FaultyStore):
     """A store in which another thread appends something while a record is created."""
 
     appends = None
@@ -83,17 +83,17 @@ def test_what_is_appended_while_it_ends_is_recorded(
         assert journal.state.items == (["late"] if record == "record-000002.cdt" else [])
         return
     journal.close()
-    append(open_journal(store), 2)
+    append_acknowledged(open_journal(store), 2)
     assert open_journal(store, claim=False).state.items == [1, "late", 2]
 
 
 def test_a_journal_that_made_the_search_claims_it_again(store, open_journal):
     """What was not there when it first looked is there by then."""
     journal = open_journal(store)
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     journal.close()
     assert journal.claim(lambda state: b"").reason == "released"
-    append(journal, 2)
+    append_acknowledged(journal, 2)
     journal.close()
     assert open_journal(store, claim=False).state.items == [1, 2]
 
@@ -101,7 +101,7 @@ def test_a_journal_that_made_the_search_claims_it_again(store, open_journal):
 def test_a_clean_end_writes_the_convenience_copy(store, open_journal):
     """`trials.pkl` holds the exported state after a close."""
     journal = open_journal(store)
-    append(journal, "a", "b")
+    append_acknowledged(journal, "a", "b")
     journal.close()
     assert (Path(store.url(store.root)) / "a search" / "trials.pkl").read_text() == '["a", "b"]'
 
@@ -109,9 +109,9 @@ def test_a_clean_end_writes_the_convenience_copy(store, open_journal):
 def test_the_same_kernel_takes_over_from_itself(store, open_journal):
     """A cell that is run again claims anew; the journal of its first run writes no more."""
     first = open_journal(store)
-    append(first, 1)
+    append_acknowledged(first, 1)
     second = open_journal(store)
-    append(second, 2)
+    append_acknowledged(second, 2)
     with pytest.raises(SearchError, match="not claimed"):
         first.append(item(3))
     assert second.state.items == [1, 2]
@@ -120,10 +120,10 @@ def test_the_same_kernel_takes_over_from_itself(store, open_journal):
 def test_a_rival_that_takes_over_is_noticed_at_the_next_write(store, open_journal, machine):
     """The loser stops with an error that names where its unrecorded items are."""
     loser = open_journal(store)
-    append(loser, 1)
+    append_acknowledged(loser, 1)
     machine("second")
     winner = open_journal(store, on_busy="takeover")
-    append(winner, 2)
+    append_acknowledged(winner, 2)
     machine("first")
     loser.append(item("unrecorded"), durable=True)
     assert not loser.flush(timeout=20)
@@ -144,19 +144,19 @@ def test_a_rival_that_took_over_a_search_with_nothing_pending_is_no_error(
 ):
     """All that the loser appended is in the chain: it may end as if nothing had happened."""
     loser = open_journal(store)
-    append(loser, 1)
+    append_acknowledged(loser, 1)
     machine("second")
     winner = open_journal(store, on_busy="takeover")
     machine("first")
     loser.close()
-    append(winner, 2)
+    append_acknowledged(winner, 2)
     winner.close()
     assert open_journal(store).state.items == [1, 2]
 
 
 def test_a_fresh_lease_is_respected(store, open_journal, machine):
     """Held elsewhere: refused where asked for, waited for otherwise, and then taken."""
-    append(open_journal(store), 1)
+    append_acknowledged(open_journal(store), 1)
     machine("second")
     with pytest.raises(SearchBusyError, match="last seen"):
         open_journal(store, on_busy="error")
@@ -173,7 +173,7 @@ def test_a_fresh_lease_is_respected(store, open_journal, machine):
 
 def test_waiting_ends_when_the_lease_does(store, open_journal, machine):
     """The watcher goes on by itself once the holder has been silent for long enough."""
-    append(open_journal(store), 1)
+    append_acknowledged(open_journal(store), 1)
     machine("second")
 
     def sleep(seconds: float) -> None:
@@ -189,11 +189,11 @@ def test_waiting_ends_when_the_lease_does(store, open_journal, machine):
 def test_another_account_is_refused_before_anything_is_written(store, open_journal, machine):
     """Reserved ids work for one account only, so a second one may not go on."""
     open_journal(store).close()
-    before = records_of(store)
+    before = record_files(store)
     store.owner = "someone@else"
     with pytest.raises(AccountMismatchError, match="someone@else"):
         open_journal(store)
-    assert records_of(store) == before
+    assert record_files(store) == before
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "a\nb", "x" * 121, "ü" * 61, "..", ".hidden"])
@@ -208,7 +208,7 @@ def test_unusual_names_are_fine(store, name, machine):
     """Quotes, emoji, backslashes and percent signs make a search's name."""
     journal = Journal.open(store, name, RULES)
     journal.claim(lambda state: b"")
-    append(journal, name)
+    append_acknowledged(journal, name)
     journal.close()
     assert Journal.open(store, name, RULES).state.items == [name]
 
@@ -222,10 +222,10 @@ def test_an_unknown_on_busy_is_refused(store, open_journal):
 def test_a_reset_begins_a_new_history(store, open_journal):
     """The items before it are archived in the chain, and spooled items of then stay out."""
     journal = open_journal(store)
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     journal.reset(b"")
     assert journal.state.items == []
-    append(journal, 2)
+    append_acknowledged(journal, 2)
     assert open_journal(store, claim=False).state.items == [2]
 
 
@@ -244,7 +244,7 @@ def in_a_fork(action) -> int:
 def test_a_fork_may_not_write(store, open_journal):
     """A child process that inherited the journal is refused, and the chain is untouched."""
     journal = open_journal(store)
-    append(journal, 1)
+    append_acknowledged(journal, 1)
 
     def write() -> int:
         with pytest.raises(SearchError, match="fork"):
@@ -252,7 +252,7 @@ def test_a_fork_may_not_write(store, open_journal):
         return 0
 
     assert in_a_fork(write) == 0
-    append(journal, 2)
+    append_acknowledged(journal, 2)
     assert open_journal(store, claim=False).state.items == [1, 2]
 
 
@@ -267,7 +267,7 @@ def test_a_fork_takes_nothing_from_its_parent(store, open_journal):
         return 0
 
     assert in_a_fork(claim) == 0
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     journal.close()
     assert open_journal(store, claim=False).holder() is None
 
@@ -275,7 +275,7 @@ def test_a_fork_takes_nothing_from_its_parent(store, open_journal):
 CHILD = textwrap.dedent("""
     import sys, time
     sys.path.insert(0, {root!r})
-    from tests.journal.listing import RULES, item
+    from tests.journal.list_state import RULES, item
     from colab_drive_tuner.journal import Journal
     from colab_drive_tuner.store.folder import FolderStore
     journal = Journal.open(FolderStore({store!r}), "a search", RULES)
@@ -333,7 +333,7 @@ def test_another_thread_of_this_process_is_told_from_another_process(store, open
     journal = open_journal(store, claim=False)
     journal.claim(second, notify=lambda text: None)
     assert "another thread of this process" in told[0]
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     journal.close()
 
 

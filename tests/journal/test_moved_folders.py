@@ -16,9 +16,9 @@ from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.folder.lookup import HOME, KIND, NAMED, find_folder
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
-from tests.journal.listing import RULES, item
+from tests.journal.list_state import RULES, item
 from tests.journal.test_folder import create_in
-from tests.search.searching import SPACE, bowl
+from tests.search.sample_searches import SPACE, sample_objective
 
 NAME = "a search"
 
@@ -468,7 +468,7 @@ def test_a_search_for_anybody_says_so_before_it_trains(drive, machine):
 
     def go_on(**options: Any) -> Any:
         return resume_search(
-            bowl, space=SPACE, name=NAME, max_evals=2, seed=1, progress=False, **options
+            sample_objective, space=SPACE, name=NAME, max_evals=2, seed=1, progress=False, **options
         )
 
     go_on()

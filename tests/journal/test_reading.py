@@ -12,16 +12,16 @@ from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.chain.record import decode_record
 from colab_drive_tuner.journal.snapshot import save_snapshot
-from tests.journal.listing import RULES, item
-from tests.journal.weather import append, records_of
-from tests.search.searching import in_child
+from tests.journal.faulty_store import append_acknowledged, record_files
+from tests.journal.list_state import RULES, item
+from tests.search.sample_searches import run_in_fork
 
 
 def test_long_chains_are_read_from_a_snapshot(store, open_journal):
     """A snapshot and the records behind it tell the same as all the records."""
     journal = open_journal(store)
     for value in range(110):
-        append(journal, value)
+        append_acknowledged(journal, value)
     journal.close()
     reader = open_journal(store, claim=False)
     assert store.list(store.root)[0].properties["cdt_hint"]
@@ -33,10 +33,10 @@ def test_long_chains_are_read_from_a_snapshot(store, open_journal):
 def test_a_snapshot_tells_all_that_the_records_tell(store, open_journal):
     """Where the chain goes on, who claimed it, and which history it is: nothing is lost of that."""
     journal = open_journal(store)
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     journal.reset(b"")
     for value in range(110):
-        append(journal, value)
+        append_acknowledged(journal, value)
     journal.close()
     short = open_journal(store, claim=False)
     assert short._reader.found.hint
@@ -44,7 +44,7 @@ def test_a_snapshot_tells_all_that_the_records_tell(store, open_journal):
     whole = open_journal(store, claim=False)
     assert short._reader.head == whole._reader.head
     assert (short.epoch, short.account) == (whole.epoch, whole.account)
-    records = [decode_record(path.read_bytes(), "it") for path in records_of(store)]
+    records = [decode_record(path.read_bytes(), "it") for path in record_files(store)]
     (reset,) = (one for one in records if one.kind == "reset")
     assert short.epoch == reset.sha
 
@@ -54,7 +54,7 @@ def test_what_was_pending_is_of_the_history_that_a_snapshot_tells_of(store, open
 
     def die() -> None:
         journal = open_journal(store)
-        append(journal, 1)
+        append_acknowledged(journal, 1)
         reader = journal._reader
         save_snapshot(store, reader.folder, reader.head, journal.state.dump())
         store.away = True
@@ -62,7 +62,7 @@ def test_what_was_pending_is_of_the_history_that_a_snapshot_tells_of(store, open
         assert journal.flush_to_disk(20)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert in_child(die) == -signal.SIGKILL
+    assert run_in_fork(die) == -signal.SIGKILL
     journal = open_journal(store)
     assert journal._reader.found.hint
     assert journal.state.items == [1, "pending"]
@@ -73,9 +73,9 @@ def test_a_gap_is_seen_wherever_a_reader_pauses(store, open_journal, monkeypatch
     monkeypatch.setattr(chain, "PARALLEL_READS", 4)
     journal = open_journal(store)
     for value in range(14):
-        append(journal, value)
+        append_acknowledged(journal, value)
     journal.close()
-    whole = {path: path.read_bytes() for path in records_of(store)}
+    whole = {path: path.read_bytes() for path in record_files(store)}
     for first, missing in itertools.product(range(1, 9), range(1, 5)):
         for path in list(whole)[first : first + missing]:
             path.unlink()
@@ -90,7 +90,7 @@ def test_a_damaged_snapshot_is_passed_over(store, open_journal, at):
     """The records are the truth: a snapshot that was altered changes nothing."""
     journal = open_journal(store)
     for value in range(40):
-        append(journal, value)
+        append_acknowledged(journal, value)
     journal.close()
     (snapshot,) = Path(store.url(store.root)).glob("a search/records/snapshot-*")
     content = bytearray(snapshot.read_bytes())
@@ -113,9 +113,9 @@ def test_damage_is_named_and_never_bridged(store, open_journal, damage, says):
     """A record that is not what was written stops the reader, which says which one it is."""
     journal = open_journal(store)
     for value in ("one", "two", "three", "four"):
-        append(journal, value)
+        append_acknowledged(journal, value)
     journal.close()
-    damage(records_of(store)[3])
+    damage(record_files(store)[3])
     with pytest.raises(SearchDamagedError, match=f"Record 3 of search 'a search'.*{says}") as error:
         open_journal(store, claim=False)
     assert "repair 'a search'" in str(error.value)
@@ -127,9 +127,9 @@ def test_a_last_record_that_was_deleted_is_missed_by_the_next_owner(
     """Nothing shows that it was there but its id, which is taken: nobody writes in its place."""
     monkeypatch.setattr("colab_drive_tuner.journal.chain.chain._SETTLE_SECONDS", (0.0, 0.0))
     journal = open_journal(store)
-    append(journal, 1, 2)
+    append_acknowledged(journal, 1, 2)
     journal.close()
-    records_of(store)[-1].unlink()
+    record_files(store)[-1].unlink()
     with pytest.raises(SearchDamagedError, match=r"is taken, but .* deleted permanently.*repair"):
         open_journal(store, on_busy="takeover")
 
@@ -139,7 +139,7 @@ def test_a_record_of_another_search_is_no_part_of_this_one(store, machine):
     for name in ("one", "other"):
         journal = Journal.open(store, name, RULES)
         journal.claim(lambda state: b"")
-        append(journal, 1, 2)
+        append_acknowledged(journal, 1, 2)
         journal.close()
     here, there = (
         Path(store.url(store.root), name, "records", "record-000001.cdt")
@@ -152,8 +152,8 @@ def test_a_record_of_another_search_is_no_part_of_this_one(store, machine):
 
 def test_what_a_later_version_wrote_is_not_called_damaged(store, open_journal):
     """Nobody is sent to repair it: the error says what to do instead."""
-    append(open_journal(store), 1)
-    path = records_of(store)[1]
+    append_acknowledged(open_journal(store), 1)
+    path = record_files(store)[1]
     path.write_bytes(b"CDT9" + path.read_bytes()[4:])
     with pytest.raises(SearchDamagedError, match="upgrade colab-drive-tuner") as error:
         open_journal(store, claim=False)
@@ -164,7 +164,7 @@ def test_a_search_may_be_named_after_an_upgrade(store, machine):
     """What is said of its damage is what is said of any other's."""
     journal = Journal.open(store, "upgrade", RULES)
     journal.claim(lambda state: b"", notify=lambda text: None)
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     journal.close()
     (path,) = Path(store.url(store.root)).glob("upgrade/records/record-000001*")
     path.write_bytes(b"")

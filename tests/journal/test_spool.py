@@ -15,8 +15,8 @@ from colab_drive_tuner.journal import Journal, writer
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.spool.spool_file import SpoolFileWriter
 from colab_drive_tuner.machine import state_folder
-from tests.journal.listing import RULES, Listing, item
-from tests.journal.weather import append
+from tests.journal.faulty_store import append_acknowledged
+from tests.journal.list_state import RULES, ListState, item
 
 
 def test_a_lost_answer_is_no_rival(store, open_journal):
@@ -25,8 +25,8 @@ def test_a_lost_answer_is_no_rival(store, open_journal):
     store.lose_answers = 1
     journal = open_journal(store)
     store.lose_answers = 1
-    append(journal, 1, 2)
-    append(journal, 3)
+    append_acknowledged(journal, 1, 2)
+    append_acknowledged(journal, 3)
     assert open_journal(store, claim=False).state.items == [1, 2, 3]
 
 
@@ -108,7 +108,7 @@ def test_values_beside_an_item_get_files_of_their_own(store, open_journal):
     journal.close(timeout=0.5)
     store.away = False
     seen = {}
-    rules = replace(RULES, empty=lambda: Listing(files=seen))
+    rules = replace(RULES, empty=lambda: ListState(files=seen))
     again = Journal.open(store, "a search", rules)
     assert again.claim(lambda state: b"").recovered == 1
     assert again.state.items == ["with values"]
@@ -128,7 +128,7 @@ def test_results_of_another_history_are_kept_and_named(store, open_journal):
     Spool(store.location, "a search").folder.rename(hidden)
     other = open_journal(store, on_busy="takeover")
     other.reset(b"")
-    append(other, "new")
+    append_acknowledged(other, "new")
     other.close()
     folder = Spool(store.location, "a search").folder
     (left,) = hidden.glob("*.spool")
@@ -153,9 +153,9 @@ def test_a_disk_that_is_full_keeps_nothing_from_the_store(store, open_journal, m
     journal.claim(lambda state: b"", notify=said.append)
     with monkeypatch.context() as patch:
         patch.setattr(SpoolFileWriter, "add", full)
-        append(journal, 1)
-        append(journal, 2)
-    append(journal, 3)
+        append_acknowledged(journal, 1)
+        append_acknowledged(journal, 2)
+    append_acknowledged(journal, 3)
     journal.close()
     assert open_journal(store, claim=False).state.items == [1, 2, 3]
     failed, works_again = said
@@ -196,7 +196,7 @@ def test_a_close_without_ids_and_without_a_store_ends(store, machine, monkeypatc
     monkeypatch.setattr("colab_drive_tuner.journal.writer.ID_RESERVE", 0)
     journal = Journal.open(store, "a search", replace(RULES, export=None))
     journal.claim(lambda state: b"")
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     store.away = True
     journal.close(timeout=0.5)
     store.away = False

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from colab_drive_tuner.journal import Journal, writer
 from colab_drive_tuner.journal.spool.spool import Gap, Spool
 from colab_drive_tuner.journal.spool.spool_file import SpoolFile, read_spool_file
-from tests.journal.disks import FailingDisk, VolatileDisk
-from tests.journal.listing import RULES, item
-from tests.journal.weather import WeatheredStore
-from tests.search.searching import in_child
+from tests.journal.faulty_store import FaultyStore
+from tests.journal.list_state import RULES, item
+from tests.journal.simulated_disks import FailingDisk, VolatileDisk
+from tests.search.sample_searches import run_in_fork
 
 VALUES = [f"value {number}" for number in range(6)]
 ACTS = 17
 """Opening, header, item and flush of the first file; four items and flushes; and some to spare."""
 
 
-def spool_and_die(store: WeatheredStore, *, wait: bool, fails) -> None:
+def spool_and_die(store: FaultyStore, *, wait: bool, fails) -> None:
     """Claim, let the store go away, spool the values one by one on a disk that fails, and die."""
     writer.SPOOL_AGAIN_SECONDS = 0.02
     writer.PAIR_SECONDS = 0.0
@@ -47,7 +47,7 @@ def spooled(spool: Spool) -> list[str]:
     return [value for value in VALUES if item(value) in found]
 
 
-def recovered(store: WeatheredStore) -> tuple[list[str], list[str]]:
+def recovered(store: FaultyStore) -> tuple[list[str], list[str]]:
     """What the next session records, and what it says."""
     said: list[str] = []
     journal = Journal.open(store, "a search", RULES)
@@ -67,7 +67,7 @@ def wait_until(holds) -> None:
 @pytest.mark.parametrize("act", range(1, ACTS))
 def test_a_disk_that_fails_once_loses_nothing(store, machine, act):
     """Whichever act it is: what it did not take is taken first, at the next chance."""
-    died = in_child(lambda: spool_and_die(store, wait=True, fails=lambda now: now == act))
+    died = run_in_fork(lambda: spool_and_die(store, wait=True, fails=lambda now: now == act))
     assert died == -signal.SIGKILL
     assert recovered(store) == (VALUES, [])
 
@@ -75,7 +75,7 @@ def test_a_disk_that_fails_once_loses_nothing(store, machine, act):
 @pytest.mark.parametrize("act", range(1, ACTS, 3))
 def test_a_disk_that_stays_full_leaves_no_hole(store, machine, act):
     """What the next session finds are the first results, up to some; it misses none of them."""
-    died = in_child(lambda: spool_and_die(store, wait=False, fails=lambda now: now >= act))
+    died = run_in_fork(lambda: spool_and_die(store, wait=False, fails=lambda now: now >= act))
     assert died == -signal.SIGKILL
     items, said = recovered(store)
     assert items == VALUES[: len(items)]
@@ -85,7 +85,7 @@ def test_a_disk_that_stays_full_leaves_no_hole(store, machine, act):
 @pytest.mark.parametrize("acts", [{3, 4}, {4, 5, 6}, {6, 7}, {3, 8, 9}, {1, 3, 5, 7, 9}])
 def test_a_disk_that_fails_while_it_recovers_loses_nothing(store, machine, acts):
     """Also where a file cannot even be cut to what was whole."""
-    died = in_child(lambda: spool_and_die(store, wait=True, fails=acts.__contains__))
+    died = run_in_fork(lambda: spool_and_die(store, wait=True, fails=acts.__contains__))
     assert died == -signal.SIGKILL
     assert recovered(store) == (VALUES, [])
 
@@ -108,7 +108,7 @@ def test_what_the_store_took_meanwhile_is_not_missed(store, machine, monkeypatch
         wait_until(lambda: spooled(journal._own.spool) == [VALUES[2]])
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert in_child(die) == -signal.SIGKILL
+    assert run_in_fork(die) == -signal.SIGKILL
     assert recovered(store) == (VALUES[:3], [])
 
 
@@ -120,7 +120,7 @@ def test_what_is_acknowledged_as_spooled_survives_a_power_cut(tmp_path, monkeypa
     disk = VolatileDisk(monkeypatch, state)
     cuts: list[int] = []
 
-    class WatchedStore(WeatheredStore):
+    class WatchedStore(FaultyStore):
         def create(self, entry_id, content, *, name, **options):
             if name.startswith("record") and len(cuts) <= 4 and journal._own is not None:
                 cuts.append(1)
@@ -148,7 +148,7 @@ def test_the_place_of_a_search_survives_a_power_cut(tmp_path, monkeypatch):
     state.mkdir()
     monkeypatch.setenv("XDG_STATE_HOME", str(state))
     disk = VolatileDisk(monkeypatch, state)
-    store = WeatheredStore(tmp_path / "store")
+    store = FaultyStore(tmp_path / "store")
     journal = Journal.open(store, "a search", RULES)
     journal.claim(lambda state: b"", notify=lambda text: None)
     known = Spool(store.location, "a search").known_folder()

@@ -18,9 +18,9 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import is_held
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import spools
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext
 from colab_drive_tuner.troubleshoot.doctor.state_folder_probe import check_state_folder
-from tests.journal.listing import RULES
-from tests.journal.weather import append
-from tests.search.searching import in_child
+from tests.journal.faulty_store import append_acknowledged
+from tests.journal.list_state import RULES
+from tests.search.sample_searches import run_in_fork
 
 NAME = "a search"
 
@@ -71,7 +71,7 @@ def left(store, machine) -> Path:
     """The spool of a search whose session was killed: its notes are there, its lock is free."""
     journal = Journal.open(store, NAME, RULES)
     journal.claim(lambda state: b"", notify=lambda text: None)
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     journal.note_running(7)
     own = journal._own
     own.writer.stop()
@@ -97,7 +97,7 @@ def test_a_damaged_note_is_named_and_the_search_goes_on(store, left, name, damag
     said: list[str] = []
     journal = Journal.open(store, NAME, RULES, sleep=lambda seconds: None)
     journal.claim(lambda state: b"", on_busy="takeover", notify=said.append)
-    append(journal, 2)
+    append_acknowledged(journal, 2)
     journal.note_running(8)
     assert Spool(store.location, NAME).last_running() == 8
     journal.close()
@@ -207,10 +207,10 @@ def test_a_full_disk_keeps_no_search_from_running(machine, drive_emulator):
             journal = Journal.open(store, NAME, RULES)
             journal.claim(lambda state: b"", notify=said.append)
             journal.note_running(value)
-            append(journal, value)
+            append_acknowledged(journal, value)
             journal.close()
         assert len(said) == 2
         assert all("is lost if this process dies" in text for text in said)
 
-    assert in_child(run_twice) == 0
+    assert run_in_fork(run_twice) == 0
     assert Journal.open(DriveStore(DriveClient.connect()), NAME, RULES).state.items == [1, 2]

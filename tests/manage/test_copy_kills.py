@@ -16,14 +16,14 @@ from colab_drive_tuner.store.folder.index import Index
 from colab_drive_tuner.store.folder.mirrored_files import MirroredFiles
 from colab_drive_tuner.troubleshoot.clean import remove
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
-from tests.search.searching import go, in_child, points
+from tests.search.sample_searches import resume_sample_search, run_in_fork, trial_values
 
 
 @pytest.fixture
 def searched(tmp_path: Path) -> Path:
     """A store with a search of five trials, restarted once, with a large attachment."""
-    go(tmp_path / "s", seed=8, max_evals=2)
-    trials = go(tmp_path / "s", restart=True, max_evals=5).trials
+    resume_sample_search(tmp_path / "s", seed=8, max_evals=2)
+    trials = resume_sample_search(tmp_path / "s", restart=True, max_evals=5).trials
     trials.attachments["large"] = b"x" * 40_000
     trials.close()
     return tmp_path / "s"
@@ -53,9 +53,9 @@ def dying(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 def told(store: Path, name: str) -> list[Any]:
     """The search, run on to nine trials."""
-    result = go(store, name=name, max_evals=9)
+    result = resume_sample_search(store, name=name, max_evals=9)
     assert result.trials.attachments["large"] == b"x" * 40_000
-    return points(result.trials)
+    return trial_values(result.trials)
 
 
 def at_each_step(
@@ -73,7 +73,7 @@ def at_each_step(
             dying(monkeypatch, step)
             act()
 
-        code = in_child(work)
+        code = run_in_fork(work)
         judge()
         if code != -signal.SIGKILL:
             assert code == 0
@@ -94,7 +94,7 @@ def test_a_copy_that_is_killed_is_no_search(
         names = list_names(FolderStore(other)) if other.exists() else []
         assert names in ([], ["s"])
         if names:
-            assert points(go(other, max_evals=5).trials)
+            assert trial_values(resume_sample_search(other, max_evals=5).trials)
             if act is copy_search:
                 with pytest.raises(UsageError, match="already"):
                     copy_search(store, "s", other)
@@ -118,7 +118,9 @@ def test_a_copy_that_is_killed_is_no_search(
     assert cut > 5
     if act is move_search:
         assert list_names(store) == []
-        assert told(other, "s") == points(go(tmp_path / "whole", max_evals=9).trials)
+        assert told(other, "s") == trial_values(
+            resume_sample_search(tmp_path / "whole", max_evals=9).trials
+        )
     else:
         assert told(searched, "s") == expected
 
@@ -132,10 +134,10 @@ def test_begun_again_a_killed_copy_leaves_nothing_of_the_first(
         dying(monkeypatch, 20)
         copy_search(FolderStore(searched), "s", tmp_path / "t")
 
-    assert in_child(work) == -signal.SIGKILL
+    assert run_in_fork(work) == -signal.SIGKILL
     (half,) = [path.name for path in (tmp_path / "t").iterdir() if path.name[0] != "."]
     assert half.startswith("s~copying-")
-    go(tmp_path / "t", name="s~", max_evals=1)  # what is left is in nobody's way
+    resume_sample_search(tmp_path / "t", name="s~", max_evals=1)  # what is left is in nobody's way
     copy_search(FolderStore(searched), "s", tmp_path / "t")
     assert list_names(FolderStore(tmp_path / "t")) == ["s", "s~"]
     assert [
@@ -156,7 +158,7 @@ def test_a_killed_rename_leaves_one_search_of_one_name(
             *names,
             "a_ b",
         )  # killed between the directory's name and what it stands for
-        assert len(go(searched, name=name, max_evals=5).trials) == 5
+        assert len(resume_sample_search(searched, name=name, max_evals=5).trials) == 5
         if name != "s":
             rename_search(FolderStore(searched), name, "s")
 

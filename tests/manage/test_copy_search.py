@@ -31,10 +31,16 @@ from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.file_copier import model_files
 from tests.manage.conftest import Opener
-from tests.search.searching import bowl, go, in_child, killing, points
+from tests.search.sample_searches import (
+    killing_objective,
+    resume_sample_search,
+    run_in_fork,
+    sample_objective,
+    trial_values,
+)
 from tests.search.test_models import run as run_with_models
 from tests.troubleshoot.conftest import folder as folder_with_many_records  # noqa: F401
-from tests.troubleshoot.repairing import records
+from tests.troubleshoot.damaged_searches import record_files
 
 WAYS = [
     (copy_search, "folder:s", "folder:t", "s"),
@@ -49,8 +55,8 @@ WAYS = [
 
 def begin(store: Store) -> None:
     """A search with a kept history, attachments, a run, and one trial that a kill cut off."""
-    go(store, seed=8, max_evals=2)
-    go(store, restart=True, max_evals=5, algo="tpe")
+    resume_sample_search(store, seed=8, max_evals=2)
+    resume_sample_search(store, restart=True, max_evals=5, algo="tpe")
     trials = DriveTrials("s", store=store)
     trials.attachments["large"], trials.attachments["small"] = b"x" * 40_000, 3
     trials.close()
@@ -59,7 +65,11 @@ def begin(store: Store) -> None:
 
 def unfinished(store: Store) -> None:
     """The search's sixth trial died with its process, and left a backup."""
-    in_child(lambda: go(store, killing(bowl, 1), max_evals=30, algo="tpe"))
+    run_in_fork(
+        lambda: resume_sample_search(
+            store, killing_objective(sample_objective, 1), max_evals=30, algo="tpe"
+        )
+    )
     journal = DriveTrials("s", store=store).log.journal
     assert journal.folder is not None
     path = Path("backup.part")
@@ -68,7 +78,7 @@ def unfinished(store: Store) -> None:
 
 
 def on(store: Store, name: str) -> list[Any]:
-    return points(go(store, name=name, max_evals=24, algo="tpe").trials)
+    return trial_values(resume_sample_search(store, name=name, max_evals=24, algo="tpe").trials)
 
 
 @pytest.mark.parametrize(("act", "here", "there", "name"), WAYS)
@@ -100,12 +110,12 @@ def test_a_copy_is_the_search(
         assert (tmp_path / "back").read_bytes() == b"epoch 3"
     assert [run.seconds for run in read_runs(target, name)] == [60.0]
     assert read_status(target, name).holder is None
-    go(opened("folder:whole"), name="whole", max_evals=24, algo="tpe")
+    resume_sample_search(opened("folder:whole"), name="whole", max_evals=24, algo="tpe")
     assert on(target, name) == on(opened("folder:whole"), "whole")
     if act is copy_search:
         assert on(source, "s") == on(target, name)
     restore_search(target, name)
-    assert len(go(target, name=name, seed=8, max_evals=3).trials) == 3
+    assert len(resume_sample_search(target, name=name, seed=8, max_evals=3).trials) == 3
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -125,17 +135,17 @@ def test_models_go_along(tmp_path: Path, opened: Opener) -> None:
 def test_a_moved_search_says_where_it_went(tmp_path: Path) -> None:
     """A cell that still names the old store begins nothing anew without a word."""
     source, target = FolderStore(tmp_path / "s"), FolderStore(tmp_path / "t")
-    go(source)
+    resume_sample_search(source)
     url = move_search(source, "s", target, new_name="new")
     with pytest.raises(SearchFolderError, match=f"was moved: it continues in {url}"):
-        go(source)
+        resume_sample_search(source)
 
 
 def test_what_is_taken_or_impossible_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     """The same name in the target, the search itself, a store inside of it, a name that is none."""
     source, target = FolderStore(tmp_path / "s"), FolderStore(tmp_path / "t")
-    go(source)
-    go(target, max_evals=2)
+    resume_sample_search(source)
+    resume_sample_search(target, max_evals=2)
     before = sorted(tmp_path.rglob("*"))
     for act in (copy_search, move_search):
         for to, name, error in (
@@ -162,9 +172,9 @@ def test_a_search_that_runs_is_not_copied(tmp_path: Path) -> None:
         for act in (copy_search, move_search):
             with pytest.raises(SearchBusyError):
                 act(source, "s", tmp_path / "t")
-        return bowl(point)
+        return sample_objective(point)
 
-    go(source, objective, max_evals=1)
+    resume_sample_search(source, objective, max_evals=1)
     assert list_names(source) == ["s"]
     assert not (tmp_path / "t" / "s").exists()
 
@@ -172,7 +182,7 @@ def test_a_search_that_runs_is_not_copied(tmp_path: Path) -> None:
 @pytest.mark.parametrize("harm", ["gap", "cut", "old gap"])
 def test_a_damaged_search_is_not_copied(harm: str, folder_with_many_records: Path) -> None:  # noqa: F811
     """A missing or altered record is named, and what helps; also where a snapshot bridges it."""
-    chain = records(folder_with_many_records)
+    chain = record_files(folder_with_many_records)
     if harm != "old gap":
         for path in (folder_with_many_records / "search" / "records").glob("snapshot*"):
             path.unlink()
@@ -234,28 +244,28 @@ class Refusing(FolderStore):
 
 def test_a_move_whose_original_cannot_be_trashed_says_that_both_are_there(tmp_path: Path) -> None:
     """The search goes on in either; the same call, once it may, puts the original away."""
-    go(tmp_path / "s")
+    resume_sample_search(tmp_path / "s")
     source = Refusing(tmp_path / "s", "trash", RefusedError("You may not."))
     with pytest.raises(StoreError, match=r"copied completely to .*You may not.*Both exist"):
         move_search(source, "s", tmp_path / "t")
     source = FolderStore(tmp_path / "s")
     assert read_status(source, "s").holder is None
-    go(tmp_path / "t", max_evals=8)
+    resume_sample_search(tmp_path / "t", max_evals=8)
     move_search(source, "s", tmp_path / "t")
     assert list_names(source) == []
-    assert len(go(tmp_path / "t", max_evals=8).trials) == 8
+    assert len(resume_sample_search(tmp_path / "t", max_evals=8).trials) == 8
 
 
 def test_a_move_does_not_take_for_its_copy_what_lacks_a_trial(tmp_path: Path) -> None:
     """After a first, cut-off move the original has gone on: it is not put away."""
-    go(tmp_path / "s")
+    resume_sample_search(tmp_path / "s")
     source = Refusing(tmp_path / "s", "trash", RefusedError("You may not."))
     with pytest.raises(StoreError):
         move_search(source, "s", tmp_path / "t")
-    go(tmp_path / "s", max_evals=8)
+    resume_sample_search(tmp_path / "s", max_evals=8)
     with pytest.raises(UsageError, match="newer results that the copy lacks"):
         move_search(FolderStore(tmp_path / "s"), "s", tmp_path / "t")
-    assert len(go(tmp_path / "s", max_evals=8).trials) == 8
+    assert len(resume_sample_search(tmp_path / "s", max_evals=8).trials) == 8
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 5])
@@ -274,19 +284,25 @@ def test_an_interrupted_copy_leaves_nothing_in_its_place(
     if (tmp_path / "t").exists():
         assert [path.name for path in (tmp_path / "t").iterdir() if path.name[0] != "."] == []
     move_search(FolderStore(tmp_path / "s"), "s", target)
-    go(tmp_path / "whole", max_evals=24, algo="tpe")
+    resume_sample_search(tmp_path / "whole", max_evals=24, algo="tpe")
     assert on(target, "s") == on(FolderStore(tmp_path / "whole"), "s")
 
 
 def test_results_that_wait_on_this_machine_go_along(tmp_path: Path) -> None:
     """What a killed process had spooled is recorded before the search is copied."""
     source = FolderStore(tmp_path / "s")
-    go(source, max_evals=2)
-    in_child(lambda: go(source, killing(bowl, 3, "once"), max_evals=9))
+    resume_sample_search(source, max_evals=2)
+    run_in_fork(
+        lambda: resume_sample_search(
+            source, killing_objective(sample_objective, 3, "once"), max_evals=9
+        )
+    )
     copy_search(source, "s", tmp_path / "t")
-    copied = points(DriveTrials("s", store=tmp_path / "t"))
-    assert copied == points(DriveTrials("s", store=source))
-    assert points(go(tmp_path / "t", max_evals=9).trials) == points(go(source, max_evals=9).trials)
+    copied = trial_values(DriveTrials("s", store=tmp_path / "t"))
+    assert copied == trial_values(DriveTrials("s", store=source))
+    assert trial_values(resume_sample_search(tmp_path / "t", max_evals=9).trials) == trial_values(
+        resume_sample_search(source, max_evals=9).trials
+    )
 
 
 def test_a_search_of_another_account_is_copied_once_it_is_released(
@@ -294,12 +310,14 @@ def test_a_search_of_another_account_is_copied_once_it_is_released(
 ) -> None:
     """It can be read there, and goes on here; it cannot be moved."""
     source = opened("ann:Searches")
-    go(source)
+    resume_sample_search(source)
     shared = source.root
     share(drive_emulator, shared, "bob@example.com")
     theirs, mine = opened(f"bob:{shared}"), opened("bob:Mine")
     copy_search(theirs, "s", mine)
-    assert points(go(mine, max_evals=9).trials)[:6] == points(go(source).trials)
+    assert trial_values(resume_sample_search(mine, max_evals=9).trials)[:6] == trial_values(
+        resume_sample_search(source).trials
+    )
     with pytest.raises(Exception, match=r"belongs to ann@example\.com"):
         move_search(theirs, "s", mine, new_name="other")
     assert list_names(mine) == ["s"]
@@ -322,7 +340,7 @@ def test_what_others_put_into_the_folder_is_named_and_not_copied(
 ) -> None:
     """Neither a person's notes, nor marks that somebody set on files."""
     source = FolderStore(tmp_path / "s")
-    go(source)
+    resume_sample_search(source)
     (tmp_path / "s" / "s" / "notes.md").write_text("mine")
     folder = find_folder(source, "s")
     assert folder is not None
@@ -338,7 +356,7 @@ def test_what_others_put_into_the_folder_is_named_and_not_copied(
 
 def test_the_command_line_copies_and_moves(tmp_path: Path, run_command: Any) -> None:
     """Each prints where the search is now; a store that would end at once is refused."""
-    go(tmp_path / "s")
+    resume_sample_search(tmp_path / "s")
     there = ("--store", tmp_path / "s")
     code, out, _ = run_command(*there, "copy", "s", "--to", tmp_path / "t", "--as", "b c")
     assert (code, str(tmp_path / "t" / "b c") in out) == (0, True)
@@ -356,7 +374,7 @@ def test_the_command_line_copies_and_moves(tmp_path: Path, run_command: Any) -> 
 def test_a_search_that_was_stopped_stays_stopped(tmp_path: Path) -> None:
     """Neither a copy nor another name makes it go on: it is not run."""
     source = FolderStore(tmp_path / "s")
-    go(source, max_evals=30, loss_threshold=5.0)
+    resume_sample_search(source, max_evals=30, loss_threshold=5.0)
     stopped = read_status(source, "s").stopped
     assert stopped
     copy_search(source, "s", tmp_path / "t")
@@ -364,16 +382,16 @@ def test_a_search_that_was_stopped_stays_stopped(tmp_path: Path) -> None:
     for store, name in ((FolderStore(tmp_path / "t"), "s"), (source, "r")):
         assert read_status(store, name).stopped == stopped
         before = read_status(store, name).sessions
-        go(store, name=name, max_evals=30, loss_threshold=5.0)
+        resume_sample_search(store, name=name, max_evals=30, loss_threshold=5.0)
         assert read_status(store, name).sessions == before
 
 
 def test_marks_that_lead_to_another_search_are_not_followed(tmp_path: Path) -> None:
     """Whoever may edit the folder can set them: nothing of the other one is copied or restored."""
     source = FolderStore(tmp_path / "s")
-    go(source, name="secret", max_evals=3)
-    go(source, name="secret", max_evals=2, restart=True)
-    go(source, max_evals=20)
+    resume_sample_search(source, name="secret", max_evals=3)
+    resume_sample_search(source, name="secret", max_evals=2, restart=True)
+    resume_sample_search(source, max_evals=20)
     secret, mine = find_folder(source, "secret"), find_folder(source, "s")
     assert secret is not None
     assert mine is not None

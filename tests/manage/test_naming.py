@@ -21,7 +21,7 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store.folder import FolderStore
 from tests.manage.conftest import Opener
-from tests.store.searches import expected, points, run
+from tests.store.searches import expected_points, run_search, trial_points
 
 KINDS = ["folder:s", "memory:s", "ann:s"]
 
@@ -32,16 +32,16 @@ def test_a_removed_search_lies_in_the_trash_and_its_name_is_free(
 ) -> None:
     """A run of the same name begins a new search, as if there had never been one."""
     store = opened(kind)
-    run(store, "a", 3)
-    run(store, "b", 1)
+    run_search(store, "a", 3)
+    run_search(store, "b", 1)
     folder = find_folder(store, "a")
     assert folder is not None
     assert remove_search(store, "a") == store.trash_location
     assert list_names(store) == ["b"]
     assert "a" in [entry.name for entry in store.list_trash(store.root)]
     assert store.read_trashed(folder.first)
-    run(store, "a", 2)
-    assert points(store, "a") == expected(tmp_path, 2)
+    run_search(store, "a", 2)
+    assert trial_points(store, "a") == expected_points(tmp_path, 2)
     with pytest.raises(SearchNotFoundError, match=r"colab-drive-tuner (--store \S+ )?list"):
         remove_search(store, "c")
 
@@ -53,45 +53,45 @@ def test_a_renamed_search_goes_on_under_its_new_name(
 ) -> None:
     """With all that it had; the old name is free, and is not mistaken for it."""
     store = opened(kind)
-    run(store, "a", 3)
+    run_search(store, "a", 3)
     rename_search(store, "a", new)
     assert list_names(store) == [new]
-    run(store, new, 6)
-    assert points(store, new) == expected(tmp_path, 6)
-    run(store, "a", 1)
+    run_search(store, new, 6)
+    assert trial_points(store, new) == expected_points(tmp_path, 6)
+    run_search(store, "a", 1)
     assert [one.progress for one in list_searches(store)] == ["1 of 1", "6 of 6"]
     with pytest.raises(UsageError, match="already"):
         rename_search(store, "a", new)
     rename_search(store, new, "again")
     rename_search(store, "a", new)
-    assert len(points(store, "again")) == 6
+    assert len(trial_points(store, "again")) == 6
 
 
 def test_what_cannot_be_renamed_stays_as_it_was(tmp_path: Path) -> None:
     """An impossible name, the name that it has, and a folder of a person's own."""
     store = FolderStore(tmp_path / "s")
-    run(store, "a", 1)
+    run_search(store, "a", 1)
     (tmp_path / "s" / "mine").mkdir()
     (tmp_path / "s" / "mine" / "notes").touch()
     for new, error in (("x/y", SearchNameError), ("a", UsageError), ("mine", RefusedError)):
         with pytest.raises(error):
             rename_search(store, "a", new)
         assert list_names(store) == ["a"]
-        assert points(store, "a") == expected(tmp_path, 1)
+        assert trial_points(store, "a") == expected_points(tmp_path, 1)
 
 
 def test_one_of_two_copies_in_a_store_is_renamed_or_removed(tmp_path: Path) -> None:
     """Copies that people made share their ids, and are still told apart."""
     store = FolderStore(tmp_path / "s")
-    run(store, "a", 2)
+    run_search(store, "a", 2)
     shutil.copytree(tmp_path / "s" / "a", tmp_path / "s" / "b")
     rename_search(store, "b", "c")
     with pytest.raises(RefusedError, match="plainer"):
         rename_search(store, "c", "d:")
-    run(store, "c", 4)
-    assert [len(points(store, name)) for name in list_names(store)] == [2, 4]
+    run_search(store, "c", 4)
+    assert [len(trial_points(store, name)) for name in list_names(store)] == [2, 4]
     remove_search(store, "a")
-    assert points(store, "c") == expected(tmp_path, 4)
+    assert trial_points(store, "c") == expected_points(tmp_path, 4)
 
 
 @pytest.mark.parametrize("kind", ["folder:s", "ann:s"])
@@ -126,7 +126,7 @@ def test_a_search_that_is_held_is_left_alone(kind: str, opened: Opener) -> None:
 def test_a_damaged_search_can_be_removed(tmp_path: Path) -> None:
     """A person who gives it up need not repair it first; renaming says what is wrong."""
     store = FolderStore(tmp_path / "s")
-    run(store, "a", 3)
+    run_search(store, "a", 3)
     (tmp_path / "s" / "a" / "records" / "record-000000.cdt").unlink()
     for path in (tmp_path / "s" / "a" / "records").glob("snapshot*"):
         path.unlink()
@@ -139,15 +139,15 @@ def test_a_damaged_search_can_be_removed(tmp_path: Path) -> None:
 def test_a_search_brought_back_from_the_trash_by_hand_is_what_it_was(tmp_path: Path) -> None:
     """It is found under its name, and keeps it against a search that is begun anew elsewhere."""
     store = FolderStore(tmp_path / "s")
-    run(store, "a", 3)
+    run_search(store, "a", 3)
     remove_search(store, "a")
     (gone,) = (tmp_path / "s" / ".trash").iterdir()
     gone.rename(tmp_path / "s" / "a")
-    run(store, "a", 5)
-    assert points(store, "a") == expected(tmp_path, 5)
+    run_search(store, "a", 5)
+    assert trial_points(store, "a") == expected_points(tmp_path, 5)
     (tmp_path / "s" / "a").rename(tmp_path / "s" / "b")
     with pytest.raises(SearchFolderError, match="renamed to 'b'"):
-        run(store, "a", 1)
+        run_search(store, "a", 1)
 
 
 def test_a_store_may_be_named_by_its_folder(
@@ -155,7 +155,7 @@ def test_a_store_may_be_named_by_its_folder(
 ) -> None:
     """Wherever a function of the package takes a store, as `resume_search` does."""
     monkeypatch.chdir(tmp_path)
-    run("s", "a", 2)
+    run_search("s", "a", 2)
     cdt.rename_search("s", "a", "b")
     cdt.copy_search(tmp_path / "s", "b", "t")
     cdt.move_search("s", "b", "t", new_name="c")
@@ -176,8 +176,8 @@ def test_a_session_does_it_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(tmp_path / "s"))
     session = cdt.setup()
     assert session.list() == []
-    run(tmp_path / "s", "a", 2)
-    run(tmp_path / "s", "b", 2)
+    run_search(tmp_path / "s", "a", 2)
+    run_search(tmp_path / "s", "b", 2)
     session.rename("a", "c")
     session.copy("c", tmp_path / "s", new_name="d")
     session.move("b", tmp_path / "t")
@@ -186,4 +186,4 @@ def test_a_session_does_it_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [one.present for one in session.histories("d")] == [True]
     with pytest.raises(UsageError, match="never restarted"):
         session.restore("d")
-    assert points(tmp_path / "t", "b") == expected(tmp_path, 2)
+    assert trial_points(tmp_path / "t", "b") == expected_points(tmp_path, 2)

@@ -14,11 +14,11 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Store
 from tests.manage.conftest import Opener
-from tests.search.searching import go, points
+from tests.search.sample_searches import resume_sample_search, trial_values
 
 
 def told(result: Any) -> list[Any]:
-    return points(result.trials)
+    return trial_values(result.trials)
 
 
 def test_a_restart_that_was_left_in_a_cell_is_told_the_second_time(
@@ -27,58 +27,60 @@ def test_a_restart_that_was_left_in_a_cell_is_told_the_second_time(
     """The warning names what is kept and the way back; after a run without it there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        go(tmp_path, restart=True)  # begins the search
-        go(tmp_path, max_evals=7)
-        go(tmp_path, restart=True)
+        resume_sample_search(tmp_path, restart=True)  # begins the search
+        resume_sample_search(tmp_path, max_evals=7)
+        resume_sample_search(tmp_path, restart=True)
     with pytest.warns(SearchRestartedWarning) as caught:
-        go(tmp_path, restart=True, seed=4)
+        resume_sample_search(tmp_path, restart=True, seed=4)
     (kept,) = [one for one in list_histories(FolderStore(tmp_path), "s") if not one.present][1:]
     text = str(caught[0].message)
     assert "It had 6 trials (best loss " in text
     assert f"history {kept.id} in" in text
     assert str(tmp_path / "s") in text
-    assert caught[0].filename.endswith("searching.py")  # the caller's line, not the package's
+    assert caught[0].filename.endswith("sample_searches.py")  # the caller's line, not the package's
     with pytest.warns(SearchRestartedWarning):  # also where it is left in from the beginning
-        go(tmp_path, restart=True)
+        resume_sample_search(tmp_path, restart=True)
     command = text.partition("`colab-drive-tuner ")[2].partition("`")[0]
     assert run_command(*shlex.split(command))[0] == 0  # as it is copied
-    assert len(go(tmp_path).trials) == 6
+    assert len(resume_sample_search(tmp_path).trials) == 6
 
 
 @pytest.mark.parametrize("kind", ["folder:s", "ann:s"])
 def test_a_kept_history_is_the_search_again(kind: str, opened: Opener) -> None:
     """With its seed, suggestions and attachments; and the one in its place is kept, too."""
     store: Store = opened(kind)
-    first = go(store)
+    first = resume_sample_search(store)
     trials = DriveTrials("s", store=store)
     trials.attachments["large"], trials.attachments["small"] = b"x" * 40_000, 3
     trials.close()
-    second = go(store, restart=True, seed=5, max_evals=4)
+    second = resume_sample_search(store, restart=True, seed=5, max_evals=4)
     kept, present = list_histories(store, "s")
     assert (kept.trials, kept.present, present.trials, present.present) == (6, False, 4, True)
     assert kept.best_loss == first.best_loss
     assert kept.begun <= present.begun
     assert restore_search(store, "s", kept.id[:5]) == kept
-    assert told(go(store, max_evals=9))[:6] == told(first)
+    assert told(resume_sample_search(store, max_evals=9))[:6] == told(first)
     again = DriveTrials("s", store=store)
     assert (again.attachments["large"], again.attachments["small"]) == (b"x" * 40_000, 3)
-    assert told(go(store, max_evals=9)) == told(go(store, name="whole", max_evals=9))
+    assert told(resume_sample_search(store, max_evals=9)) == told(
+        resume_sample_search(store, name="whole", max_evals=9)
+    )
     assert restore_search(store, "s").id == present.id
-    assert told(go(store, seed=5, max_evals=4)) == told(second)
+    assert told(resume_sample_search(store, seed=5, max_evals=4)) == told(second)
     assert [one.trials for one in list_histories(store, "s")] == [6, 4, 9, 4]
 
 
 def test_models_come_back_with_their_history(tmp_path: Path) -> None:
     """Each history has its own, whose trials have the same numbers."""
     store = FolderStore(tmp_path)
-    go(store)
+    resume_sample_search(store)
     trials = DriveTrials("s", store=store)
     folder, home = trials.log.journal.folder, store.reserve(1)[0]
     store.create(home, None, name="best", parent=str(folder))
     marks = {"cdt_kind": "model", "cdt_tid": "2", "cdt_loss": "0.5"}
     marks |= {"cdt_epoch": trials.log.journal.epoch}
     store.create(store.reserve(1)[0], b"m", name="m.keras", parent=home, properties=marks)
-    go(store, restart=True)
+    resume_sample_search(store, restart=True)
     assert find_model(store) == []
     restore_search(store, "s")
     assert find_model(store) == [2]
@@ -95,10 +97,10 @@ def find_model(store: Store) -> list[int]:
 def test_what_cannot_be_restored_is_told_before_anything_is_written(tmp_path: Path) -> None:
     """A search that was never restarted, an id that is none, and the present one's."""
     store = FolderStore(tmp_path)
-    go(store)
+    resume_sample_search(store)
     with pytest.raises(UsageError, match="never restarted"):
         restore_search(store, "s")
-    go(store, restart=True)
+    resume_sample_search(store, restart=True)
     records = sorted((tmp_path / "s" / "records").iterdir())
     present = list_histories(store, "s")[-1]
     for wanted in ("", " ", "zz", present.id):
@@ -111,8 +113,8 @@ def test_the_command_line_shows_histories_and_brings_one_back(
     tmp_path: Path, run_command: Any
 ) -> None:
     """`status NAME --histories` says what `restore` takes."""
-    go(tmp_path)
-    go(tmp_path, restart=True, seed=5, max_evals=2)
+    resume_sample_search(tmp_path)
+    resume_sample_search(tmp_path, restart=True, seed=5, max_evals=2)
     _, out, _ = run_command("--store", tmp_path, "status", "s", "--histories", "--json")
     kept, present = json.loads(out)
     assert (kept["trials"], kept["present"], present["present"]) == (6, False, True)
@@ -120,5 +122,5 @@ def test_the_command_line_shows_histories_and_brings_one_back(
     assert f"{kept['id']} " in out
     assert f"colab-drive-tuner --store {tmp_path} restore s HISTORY" in out
     assert run_command("--store", tmp_path, "restore", "s", kept["id"])[0] == 0
-    assert len(go(tmp_path).trials) == 6
+    assert len(resume_sample_search(tmp_path).trials) == 6
     assert run_command("--store", tmp_path, "status", "--histories")[0] == 2

@@ -14,9 +14,9 @@ from colab_drive_tuner.errors import (
     NotebookWarning,
 )
 from colab_drive_tuner.notebook import download_notebook, find_notebook
-from tests.standins import google_colab
-from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
-from tests.standins.colab_sessions import SessionsServer, entry
+from tests.fakes import google_colab
+from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
+from tests.fakes.colab_sessions import SessionsServer, entry
 
 pytestmark = pytest.mark.usefixtures("bare_machine")
 COLAB = "application/vnd.google.colaboratory"

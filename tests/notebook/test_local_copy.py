@@ -16,7 +16,7 @@ from colab_drive_tuner.notebook.local_copy import (
     is_ours,
     write_copy,
 )
-from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
+from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("bare_machine")
 

@@ -135,7 +135,7 @@ def test_a_run_acts_as_its_owner_and_leaves_neither_runtime_nor_secret(
 
 def as_a_person(*arguments: object) -> list[str]:
     """The command of a rerun with the person's credentials; run in the tests' own folder."""
-    program = Path(__file__).with_name("as_a_person.py")
+    program = Path(__file__).with_name("signed_in_rerun.py")
     return [sys.executable, str(program), *map(str, arguments)]
 
 

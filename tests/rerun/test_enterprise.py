@@ -23,7 +23,7 @@ from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.schedulers.plan import Plan
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
-from tests.rerun.vertex_document import check_body
+from tests.rerun.vertex_schema import check_body
 
 JOB = "projects/p/locations/us-central1/notebookExecutionJobs/17"
 

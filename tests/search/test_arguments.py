@@ -19,7 +19,14 @@ from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.arguments import parse_duration
 from colab_drive_tuner.store import open_store
-from tests.search.searching import bowl, data, go, model, plain, points
+from tests.search.sample_searches import (
+    data,
+    model,
+    resume_sample_search,
+    run_hyperopt,
+    sample_objective,
+    trial_values,
+)
 
 STATUS_OK = "ok"
 
@@ -64,7 +71,7 @@ async def waiting(_point: Any) -> float:
             "loss_threshold must be a number or None, got 'low'",
         ),
         ({"early_stop_fn": 5}, UsageError, "early_stop_fn must be a function or None, got 5"),
-        ({"space": None}, TemplateError, "bowl"),
+        ({"space": None}, TemplateError, "sample_objective"),
         ({"space": {}}, UsageError, "nothing in it to choose"),
         ({"space": 5}, UsageError, "nothing in it to choose"),
         ({"space": hp.uniform("x", 1, 0)}, UsageError, "at 'x'"),
@@ -88,7 +95,7 @@ def test_bad_input_is_refused_before_anything_is_written(
 ) -> None:
     """By name, by one kind of error for each, and nothing else is printed."""
     with pytest.raises(error, match=words):
-        go(tmp_path, **options)
+        resume_sample_search(tmp_path, **options)
     assert list_searches(open_store(tmp_path)) == []
     assert capsys.readouterr() == ("", "")
 
@@ -107,14 +114,14 @@ def test_bad_input_is_refused_before_anything_is_written(
 )
 def test_unusual_names_are_fine(name: str, tmp_path: Path) -> None:
     """Quotes, backslashes, emoji (joined ones, and those newer than this Python), wide spaces."""
-    assert go(tmp_path, name=name, max_evals=1).finished
+    assert resume_sample_search(tmp_path, name=name, max_evals=1).finished
     assert [status.name for status in list_searches(open_store(tmp_path))] == [name]
 
 
 def test_numpy_integers_are_integers(tmp_path: Path) -> None:
     """`max_evals` and `seed` that were computed with numpy."""
-    result = go(tmp_path, max_evals=np.int64(4), seed=np.uint8(3))
-    assert points(result.trials) == points(plain("rand", 4))
+    result = resume_sample_search(tmp_path, max_evals=np.int64(4), seed=np.uint8(3))
+    assert trial_values(result.trials) == trial_values(run_hyperopt("rand", 4))
     assert result.finished
 
 
@@ -136,7 +143,7 @@ def test_numpy_integers_are_integers(tmp_path: Path) -> None:
 def test_a_result_without_loss_or_status_says_so(result: Any, words: str, tmp_path: Path) -> None:
     """In the words of the function that returned it."""
     with pytest.raises(ObjectiveError, match=words):
-        go(tmp_path, lambda _point: result)
+        resume_sample_search(tmp_path, lambda _point: result)
 
 
 def returns_nothing(x: Any, y: Any) -> Any:
@@ -175,7 +182,7 @@ def test_a_model_that_can_return_no_result_is_refused(
     with pytest.raises(ObjectiveError, match=rf"{function.__name__}\(\), line \d+ of .*{words}"):
         resume_search(function, data, name="t", max_evals=2, store=tmp_path)
     with pytest.raises(ObjectiveError, match="returns a tuple"):
-        go(tmp_path, lambda point: (point, 1))
+        resume_sample_search(tmp_path, lambda point: (point, 1))
     assert list_searches(open_store(tmp_path)) == []
 
 
@@ -192,9 +199,11 @@ def test_a_model_that_may_return_a_result_is_tried(tmp_path: Path) -> None:
     def may(point: Any) -> Any:
         if point["x"] > 9:
             return None
-        return bowl(point)
+        return sample_objective(point)
 
-    assert [go(tmp_path, f, name=f.__name__).done for f in (fails, adds, may)] == [6, 6, 6]
+    assert [
+        resume_sample_search(tmp_path, f, name=f.__name__).done for f in (fails, adds, may)
+    ] == [6, 6, 6]
 
 
 def test_data_that_does_not_fit_is_refused(tmp_path: Path) -> None:

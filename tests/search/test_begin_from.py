@@ -17,7 +17,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
-from tests.search.searching import in_child, killing, points
+from tests.search.sample_searches import killing_objective, run_in_fork, trial_values
 
 OLD = {"x": hp.uniform("x", -2, 2), "kind": hp.choice("kind", ["a", "b"])}
 WIDER = {
@@ -64,33 +64,33 @@ def test_a_search_begins_with_the_trials_of_another(old: Path, algo: str) -> Non
 
 def test_killed_it_ends_as_if_it_had_not_been(old: Path, tmp_path_factory: Any) -> None:
     """Bit for bit; the later calls name the same search, or none, and do not need it any more."""
-    whole = points(wider(old).trials)
+    whole = trial_values(wider(old).trials)
     again = tmp_path_factory.mktemp("again")
     run(again, "old", OLD, 22)
-    in_child(lambda: wider(again, objective=killing(loss, 1)))
-    in_child(lambda: wider(again, objective=killing(loss, 4)))
+    run_in_fork(lambda: wider(again, objective=killing_objective(loss, 1)))
+    run_in_fork(lambda: wider(again, objective=killing_objective(loss, 4)))
     shutil.rmtree(again / "old")
-    assert points(run(again, "new", WIDER, 30).trials) == whole
-    assert points(wider(again).trials) == whole
+    assert trial_values(run(again, "new", WIDER, 30).trials) == whole
+    assert trial_values(wider(again).trials) == whole
 
 
 def test_the_algorithm_learns_from_them(old: Path) -> None:
     """With 22 trials TPE suggests no random points: a new search's first ones are others."""
-    began = points(wider(old, seed=7, space=OLD, max_evals=24).trials)[22:]
-    fresh = points(run(old, "fresh", OLD, 2, seed=7).trials)
+    began = trial_values(wider(old, seed=7, space=OLD, max_evals=24).trials)[22:]
+    fresh = trial_values(run(old, "fresh", OLD, 2, seed=7).trials)
     assert [values for _, values, _ in began] != [values for _, values, _ in fresh]
 
 
 def test_seeds_that_the_other_search_used_are_not_used_again(old: Path) -> None:
     """With its space, algorithm and seed the new search suggests what the other one would have."""
-    went_on = points(wider(old, space=OLD, max_evals=26, algo="rand").trials)[22:]
-    longer = points(run(old, "long", OLD, 26, algo="rand").trials)[22:]
+    went_on = trial_values(wider(old, space=OLD, max_evals=26, algo="rand").trials)[22:]
+    longer = trial_values(run(old, "long", OLD, 26, algo="rand").trials)[22:]
     assert [values for _, values, _ in went_on] == [values for _, values, _ in longer]
 
 
 def test_a_trial_that_had_not_ended_stays_behind(tmp_path: Path) -> None:
     """The number of one that a kill cut off is not given to another trial's values."""
-    in_child(lambda: run(tmp_path, "old", OLD, 22, killing(loss, 5)))
+    run_in_fork(lambda: run(tmp_path, "old", OLD, 22, killing_objective(loss, 5)))
     result = wider(tmp_path, max_evals=8)
     inherited = [doc["tid"] for doc in result.trials.trials if "from_search" in doc["misc"]]
     assert inherited == [0, 1, 2, 3]
@@ -123,7 +123,7 @@ def test_what_cannot_be_begun_with_is_refused_before_anything_is_written(
 
 def test_a_search_without_ended_trials_is_refused(tmp_path: Path) -> None:
     """There is nothing to begin with."""
-    in_child(lambda: run(tmp_path, "old", OLD, 22, killing(loss, 1)))
+    run_in_fork(lambda: run(tmp_path, "old", OLD, 22, killing_objective(loss, 1)))
     with pytest.raises(UsageError, match="No trial of search 'old' has ended"):
         wider(tmp_path)
     assert names(tmp_path) == ["old"]

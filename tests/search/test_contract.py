@@ -14,7 +14,16 @@ from hyperopt.early_stop import no_progress_loss
 
 from colab_drive_tuner.errors import SeedChangedError, UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from tests.search.searching import SPACE, bowl, in_child, killing, plain, points, reopened, stored
+from tests.search.sample_searches import (
+    SPACE,
+    killing_objective,
+    open_read_only,
+    run_hyperopt,
+    run_in_fork,
+    run_in_store,
+    sample_objective,
+    trial_values,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,16 +38,18 @@ from tests.search.searching import SPACE, bowl, in_child, killing, plain, points
 )
 def test_ways_to_stop(options: dict[str, Any], tmp_path: Path) -> None:
     """A run stops where plain hyperopt stops."""
-    expected = points(plain("rand", 25, **options))
-    assert points(stored(tmp_path, "rand", 25, **options)) == expected
+    expected = trial_values(run_hyperopt("rand", 25, **options))
+    assert trial_values(run_in_store(tmp_path, "rand", 25, **options)) == expected
 
 
 def test_a_threshold_reached_by_an_inherited_trial_stops(tmp_path: Path) -> None:
     """What a session inherits is judged as what it starts: no trial too many is run."""
-    expected = plain("rand", 25, loss_threshold=1.2)
-    deadly = killing(bowl, len(expected))
-    in_child(lambda: stored(tmp_path, "rand", 25, deadly, loss_threshold=1.2))
-    assert points(stored(tmp_path, "rand", 25, loss_threshold=1.2)) == points(expected)
+    expected = run_hyperopt("rand", 25, loss_threshold=1.2)
+    deadly = killing_objective(sample_objective, len(expected))
+    run_in_fork(lambda: run_in_store(tmp_path, "rand", 25, deadly, loss_threshold=1.2))
+    assert trial_values(run_in_store(tmp_path, "rand", 25, loss_threshold=1.2)) == trial_values(
+        expected
+    )
 
 
 def test_timeout_is_of_one_call(tmp_path: Path) -> None:
@@ -46,7 +57,7 @@ def test_timeout_is_of_one_call(tmp_path: Path) -> None:
     for most in (1, 2):
         trials = DriveTrials("search", store=tmp_path)
         hyperopt.fmin(
-            bowl,
+            sample_objective,
             SPACE,
             algo=hyperopt.rand.suggest,
             max_evals=5,
@@ -65,7 +76,7 @@ def test_argmin_and_space_eval_are_returned(tmp_path: Path) -> None:
         for trials in (DriveTrials(name, store=tmp_path), hyperopt.Trials()):
             results.append(  # noqa: PERF401
                 hyperopt.fmin(
-                    bowl,
+                    sample_objective,
                     SPACE,
                     algo=hyperopt.rand.suggest,
                     max_evals=4,
@@ -80,7 +91,7 @@ def test_argmin_and_space_eval_are_returned(tmp_path: Path) -> None:
 
 def scattered(point: Any) -> dict[str, Any]:
     """A result with what hyperopt's averages ask for."""
-    loss = bowl(point)
+    loss = sample_objective(point)
     return {"status": "ok", "loss": loss, "loss_variance": 0.1, "true_loss": loss + 1}
 
 
@@ -101,14 +112,14 @@ READINGS: dict[str, Callable[[hyperopt.Trials], Any]] = {
     "counts": lambda trials: [trials.count_by_state_synced(state) for state in range(4)],
     "unsynced counts": lambda trials: trials.count_by_state_unsynced([0, 2]),
     "new ids": lambda trials: trials.new_trial_ids(2),
-    "trials_from_docs": lambda trials: points(hyperopt.trials_from_docs(trials.trials)),
+    "trials_from_docs": lambda trials: trial_values(hyperopt.trials_from_docs(trials.trials)),
 }
 
 
 def test_what_is_read_from_trials(tmp_path: Path) -> None:
     """Everything that plain Trials can be asked, here and by another reader."""
-    ours, theirs = stored(tmp_path, "rand", 9, scattered), plain("rand", 9, scattered)
-    for trials in (ours, reopened(tmp_path)):
+    ours, theirs = run_in_store(tmp_path, "rand", 9, scattered), run_hyperopt("rand", 9, scattered)
+    for trials in (ours, open_read_only(tmp_path)):
         for what, reading in READINGS.items():
             assert repr(reading(trials)) == repr(reading(copy.deepcopy(theirs))), what
 
@@ -117,7 +128,7 @@ def test_plots_are_drawn(tmp_path: Path) -> None:
     """`hyperopt.plotting` takes them for what they are."""
     pytest.importorskip("matplotlib").use("Agg")
     plotting = pytest.importorskip("hyperopt.plotting")
-    trials = stored(tmp_path, "rand", 6)
+    trials = run_in_store(tmp_path, "rand", 6)
     for plot in ("main_plot_history", "main_plot_histogram", "main_plot_vars"):
         getattr(plotting, plot)(trials, do_show=False)
 
@@ -128,7 +139,7 @@ def test_atpe_goes_on(tmp_path: Path) -> None:
     pytest.importorskip("lightgbm")
     for max_evals in (5, 12):
         trials = DriveTrials("a", store=tmp_path)
-        trials.fmin(bowl, SPACE, algo=hyperopt.atpe.suggest, max_evals=max_evals)
+        trials.fmin(sample_objective, SPACE, algo=hyperopt.atpe.suggest, max_evals=max_evals)
     assert trials.tids == DriveTrials("a", store=tmp_path).tids == list(range(12))
 
 
@@ -150,8 +161,8 @@ def test_attachments_come_back(tmp_path: Path) -> None:
     def objective(point: Any) -> dict[str, Any]:
         return {"status": "ok", "loss": 1.0, "attachments": {"notes": b"abc", "plain": [1, (2,)]}}
 
-    trials = stored(tmp_path, "rand", 2, objective)
-    again = reopened(tmp_path)
+    trials = run_in_store(tmp_path, "rand", 2, objective)
+    again = open_read_only(tmp_path)
     for found in (trials, again, pickle.loads(pickle.dumps(again))):
         attached = found.trial_attachments(found.trials[1])
         assert attached["notes"] == b"abc"
@@ -194,12 +205,17 @@ def _misc(ctrl: Any, tid: int) -> dict[str, Any]:
 
 def test_edited_documents_count(tmp_path: Path) -> None:
     """Who edits a loss in memory sees it in losses, best_trial and argmin, also after more runs."""
-    trials = stored(tmp_path, "rand", 5)
+    trials = run_in_store(tmp_path, "rand", 5)
     trials.trials[2]["result"]["loss"] = -9.0
     assert trials.losses()[2] == -9.0
     assert trials.best_trial["tid"] == 2
     hyperopt.fmin(
-        bowl, SPACE, algo=hyperopt.rand.suggest, max_evals=7, trials=trials, verbose=False
+        sample_objective,
+        SPACE,
+        algo=hyperopt.rand.suggest,
+        max_evals=7,
+        trials=trials,
+        verbose=False,
     )
     assert len(trials) == 7
     assert trials.best_trial["tid"] == 2
@@ -207,16 +223,16 @@ def test_edited_documents_count(tmp_path: Path) -> None:
 
 def test_copies_are_plain_trials(tmp_path: Path) -> None:
     """Pickled, copied or viewed, it is an ordinary Trials, which writes nowhere."""
-    trials = stored(tmp_path, "rand", 3)
+    trials = run_in_store(tmp_path, "rand", 3)
     for plain_ones in (pickle.loads(pickle.dumps(trials)), copy.deepcopy(trials), trials.view()):
         assert type(plain_ones) is hyperopt.Trials
-        assert points(plain_ones) == points(trials)
+        assert trial_values(plain_ones) == trial_values(trials)
         assert plain_ones.argmin == trials.argmin
 
 
 def test_inserted_documents_are_kept_and_run(tmp_path: Path) -> None:
     """The first insertion claims; documents that are new are run by the next fmin."""
-    domain = hyperopt.base.Domain(bowl, SPACE)
+    domain = hyperopt.base.Domain(sample_objective, SPACE)
     trials = DriveTrials("a", store=tmp_path)
     docs = hyperopt.rand.suggest(trials.new_trial_ids(2), domain, trials, 5)
     trials.insert_trial_docs(docs)
@@ -224,26 +240,26 @@ def test_inserted_documents_are_kept_and_run(tmp_path: Path) -> None:
     trials.close()
     again = DriveTrials("a", store=tmp_path)
     assert [doc["state"] for doc in again.trials] == [0, 0]
-    again.fmin(bowl, SPACE, algo=hyperopt.rand.suggest, max_evals=3)
+    again.fmin(sample_objective, SPACE, algo=hyperopt.rand.suggest, max_evals=3)
     assert [doc["state"] for doc in again.trials] == [2, 2, 2]
     assert again.vals["x"][:2] == [doc["misc"]["vals"]["x"][0] for doc in docs]
 
 
 def test_delete_all_begins_a_new_history(tmp_path: Path) -> None:
     """Afterwards the search is empty, for other sessions too, and can be run again."""
-    trials = stored(tmp_path, "rand", 3)
+    trials = run_in_store(tmp_path, "rand", 3)
     trials.delete_all()
     assert len(trials) == 0
     trials.close()
-    assert len(reopened(tmp_path)) == 0
-    assert points(stored(tmp_path, "rand", 4)) == points(plain("rand", 4))
+    assert len(open_read_only(tmp_path)) == 0
+    assert trial_values(run_in_store(tmp_path, "rand", 4)) == trial_values(run_hyperopt("rand", 4))
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # hyperopt's file
 def test_the_save_file_holds_plain_trials(tmp_path: Path) -> None:
     """`trials_save_file` still works, for who wants it."""
     path = tmp_path / "saved.pkl"
-    stored(tmp_path, "rand", 3, trials_save_file=str(path))
+    run_in_store(tmp_path, "rand", 3, trials_save_file=str(path))
     with path.open("rb") as file:
         assert type(pickle.load(file)) is hyperopt.Trials
 
@@ -251,8 +267,8 @@ def test_the_save_file_holds_plain_trials(tmp_path: Path) -> None:
 def test_another_seed_is_refused(tmp_path: Path) -> None:
     """The seed a search was created with holds; asking for it again is fine."""
     trials = DriveTrials("a", store=tmp_path, seed=3)
-    trials.fmin(bowl, SPACE, algo=hyperopt.rand.suggest, max_evals=2)
-    assert points(trials) == points(plain("rand", 2))
+    trials.fmin(sample_objective, SPACE, algo=hyperopt.rand.suggest, max_evals=2)
+    assert trial_values(trials) == trial_values(run_hyperopt("rand", 2))
     assert DriveTrials("a", store=tmp_path, seed=3).seed == 3
     with pytest.raises(SeedChangedError, match="seed=3, not seed=4"):
         DriveTrials("a", store=tmp_path, seed=4)

@@ -14,13 +14,21 @@ from colab_drive_tuner.search.results.read_search import list_searches, read_sta
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import SPACE, bowl, plain, points, stored
+from tests.search.sample_searches import (
+    SPACE,
+    run_hyperopt,
+    run_in_store,
+    sample_objective,
+    trial_values,
+)
 
 
 @pytest.mark.parametrize("max_evals", [np.int64(4), np.uint8(4), 4.0])
 def test_max_evals_may_be_any_whole_number(max_evals: Any, tmp_path: Path) -> None:
     """As plain hyperopt has it; what is stored is an integer."""
-    assert points(stored(tmp_path, "rand", max_evals)) == points(plain("rand", 4))
+    assert trial_values(run_in_store(tmp_path, "rand", max_evals)) == trial_values(
+        run_hyperopt("rand", 4)
+    )
     status = read_status(open_store(tmp_path), "search")
     assert (status.max_evals, status.finished) == (4, True)
 
@@ -34,10 +42,10 @@ def test_a_search_without_an_end_has_no_target(
     def objective(point: Any) -> float:
         if running_trial().tid == 3:  # type: ignore[union-attr]
             raise KeyboardInterrupt
-        return bowl(point)
+        return sample_objective(point)
 
     with pytest.raises(KeyboardInterrupt, match="stopped after 3 trials"):
-        stored(tmp_path, "rand", max_evals, objective)
+        run_in_store(tmp_path, "rand", max_evals, objective)
     status = read_status(open_store(tmp_path), "search")
     assert (status.max_evals, status.finished) == (None, False)
     assert str(status).startswith("search: 3 trials, best loss ")
@@ -49,7 +57,7 @@ def test_a_search_without_an_end_has_no_target(
 def test_no_other_max_evals_is_taken(max_evals: Any, tmp_path: Path) -> None:
     """By name, before the search is created."""
     with pytest.raises(UsageError, match="max_evals must be"):
-        stored(tmp_path, "rand", max_evals)
+        run_in_store(tmp_path, "rand", max_evals)
     assert list_searches(open_store(tmp_path)) == []
 
 
@@ -61,25 +69,27 @@ def test_an_algorithm_that_is_none_is_refused(tmp_path: Path) -> None:
             hyperopt.hp.uniform("x", 0, 1),
             algo=5,
             max_evals=1,
-            trials=stored(tmp_path / "other", "rand", 1),
+            trials=run_in_store(tmp_path / "other", "rand", 1),
         )
     with pytest.raises(UsageError, match=r"algo must be .* got 'grid'"):
-        stored(tmp_path / "other", "rand", 2).fmin(abs, hyperopt.hp.uniform("x", 0, 1), "grid", 3)
+        run_in_store(tmp_path / "other", "rand", 2).fmin(
+            abs, hyperopt.hp.uniform("x", 0, 1), "grid", 3
+        )
 
 
 def test_a_changed_objective_is_a_warning(tmp_path: Path) -> None:
     """By its lines, once, as `resume_search` warns; the same text in another process is none."""
 
     def shifted(point: Any) -> float:
-        return bowl(point) + 1.0
+        return sample_objective(point) + 1.0
 
-    stored(tmp_path, "rand", 2)
-    stored(tmp_path, "rand", 3)
+    run_in_store(tmp_path, "rand", 2)
+    run_in_store(tmp_path, "rand", 3)
     with pytest.warns(SearchChangedWarning, match="source of the model") as told:
-        stored(tmp_path, "rand", 4, shifted)
+        run_in_store(tmp_path, "rand", 4, shifted)
     assert "+ def shifted(point" in str(told[0].message)
-    assert told[0].filename.endswith("searching.py")
-    stored(tmp_path, "rand", 5, shifted)
+    assert told[0].filename.endswith("sample_searches.py")
+    run_in_store(tmp_path, "rand", 5, shifted)
     resume_search(
         shifted,
         space=SPACE,
@@ -107,7 +117,7 @@ def test_the_repr_says_which_search_and_how_it_stands(tmp_path: Path) -> None:
     """Name, store, number of trials, best loss; nothing is asked of the store."""
     trials = DriveTrials("search", store=tmp_path)
     assert repr(trials) == f"DriveTrials 'search' in {tmp_path}: 0 trials"
-    trials = stored(tmp_path, "rand", 3)
+    trials = run_in_store(tmp_path, "rand", 3)
     best = min(trials.losses())
     assert repr(trials) == f"DriveTrials 'search' in {tmp_path}: 3 trials, best loss {best:.6g}"
 

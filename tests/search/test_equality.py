@@ -12,18 +12,18 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.protocol import Entry
-from tests.journal.weather import WeatheredStore
-from tests.search.searching import (
+from tests.journal.faulty_store import FaultyStore
+from tests.search.sample_searches import (
     ALGORITHMS,
     SPACE,
-    bowl,
-    in_child,
-    killing,
-    killing_in_an_outage,
-    plain,
-    points,
-    reopened,
-    stored,
+    killing_objective,
+    killing_objective_in_outage,
+    open_read_only,
+    run_hyperopt,
+    run_in_fork,
+    run_in_store,
+    sample_objective,
+    trial_values,
 )
 
 
@@ -31,41 +31,48 @@ from tests.search.searching import (
 def test_sessions_one_after_the_other_equal_one_plain_run(algo: str, tmp_path: Path) -> None:
     """Five sessions, past TPE's 20 random trials, draw what one run of plain fmin draws."""
     for max_evals in (1, 9, 21, 22, 28):
-        trials = stored(tmp_path, algo, max_evals)
-    assert points(trials) == points(plain(algo, 28))
-    assert points(reopened(tmp_path)) == points(trials)
+        trials = run_in_store(tmp_path, algo, max_evals)
+    assert trial_values(trials) == trial_values(run_hyperopt(algo, 28))
+    assert trial_values(open_read_only(tmp_path)) == trial_values(trials)
 
 
 @pytest.mark.parametrize("cut", range(1, 13))
 def test_a_kill_in_any_trial_changes_nothing(cut: int, tmp_path: Path) -> None:
     """With all before it acknowledged, or nothing of it, and then resumed."""
-    deadly = killing(bowl, cut, "end" if cut % 3 else "once")
-    assert in_child(lambda: stored(tmp_path, "rand", 12, deadly)) == -signal.SIGKILL
-    assert points(stored(tmp_path, "rand", 12)) == points(plain("rand", 12))
+    deadly = killing_objective(sample_objective, cut, "end" if cut % 3 else "once")
+    assert run_in_fork(lambda: run_in_store(tmp_path, "rand", 12, deadly)) == -signal.SIGKILL
+    assert trial_values(run_in_store(tmp_path, "rand", 12)) == trial_values(
+        run_hyperopt("rand", 12)
+    )
 
 
 @pytest.mark.parametrize("algo", ["tpe", "anneal"])
 def test_killed_again_and_again_it_still_ends_the_same(algo: str, tmp_path: Path) -> None:
     """A session that dies in its 7th trial, and so on, until all are done."""
     deaths = 0
-    while in_child(lambda: stored(tmp_path, algo, 26, killing(bowl, 7))) == -signal.SIGKILL:
+    while (
+        run_in_fork(
+            lambda: run_in_store(tmp_path, algo, 26, killing_objective(sample_objective, 7))
+        )
+        == -signal.SIGKILL
+    ):
         deaths += 1
     assert deaths >= 3
-    assert points(reopened(tmp_path)) == points(plain(algo, 26))
+    assert trial_values(open_read_only(tmp_path)) == trial_values(run_hyperopt(algo, 26))
 
 
 def test_losses_that_are_nan_or_failed_resume_too(tmp_path: Path) -> None:
     """NaN losses and trials with status fail reach the algorithm as they would have."""
 
     def objective(point: dict) -> dict:
-        loss = bowl(point)
+        loss = sample_objective(point)
         if loss > 6:
             return {"status": "fail", "why": "too high"}
         return {"status": "ok", "loss": float("nan") if loss > 4 else loss}
 
     for max_evals in (3, 11, 24, 27):
-        trials = stored(tmp_path, "tpe", max_evals, objective)
-    assert points(trials) == points(plain("tpe", 27, objective))
+        trials = run_in_store(tmp_path, "tpe", max_evals, objective)
+    assert trial_values(trials) == trial_values(run_hyperopt("tpe", 27, objective))
 
 
 @pytest.mark.parametrize(("algo", "queue"), [("rand", 3), ("tpe", 2)])
@@ -74,10 +81,12 @@ def test_a_queued_batch_survives_whole(algo: str, queue: int, cut: int, tmp_path
     """With `max_queue_len` a batch shares a draw, or leaves gaps in the ids; no kill splits it."""
 
     def search(objective: object) -> DriveTrials:
-        return stored(tmp_path, algo, 12, objective, max_queue_len=queue)
+        return run_in_store(tmp_path, algo, 12, objective, max_queue_len=queue)
 
-    assert in_child(lambda: search(killing(bowl, cut))) == -signal.SIGKILL
-    assert points(search(bowl)) == points(plain(algo, 12, max_queue_len=queue))
+    assert run_in_fork(lambda: search(killing_objective(sample_objective, cut))) == -signal.SIGKILL
+    assert trial_values(search(sample_objective)) == trial_values(
+        run_hyperopt(algo, 12, max_queue_len=queue)
+    )
 
 
 @pytest.mark.parametrize(("away", "calls"), [(4, 5), (4, 6), (4, 8), (6, 9), (1, 2)])
@@ -85,14 +94,18 @@ def test_a_batch_that_the_store_never_heard_of_survives_whole(
     away: int, calls: int, tmp_path: Path
 ) -> None:
     """Of a batch that began in an outage, the trials that had not run are run with their points."""
-    store = WeatheredStore(tmp_path)
-    deadly = killing_in_an_outage(store, away, calls)
+    store = FaultyStore(tmp_path)
+    deadly = killing_objective_in_outage(store, away, calls)
     options = {"max_queue_len": 4}
-    assert in_child(lambda: stored(store, "rand", 12, deadly, **options)) == -signal.SIGKILL
-    assert points(stored(store, "rand", 12, **options)) == points(plain("rand", 12, **options))
+    assert (
+        run_in_fork(lambda: run_in_store(store, "rand", 12, deadly, **options)) == -signal.SIGKILL
+    )
+    assert trial_values(run_in_store(store, "rand", 12, **options)) == trial_values(
+        run_hyperopt("rand", 12, **options)
+    )
 
 
-class ClaimsOnly(WeatheredStore):
+class ClaimsOnly(FaultyStore):
     """A store that goes away as soon as the search is claimed."""
 
     def create(self, *args: Any, **options: Any) -> Entry:
@@ -104,7 +117,7 @@ def test_points_that_the_store_never_heard_of_are_all_run(tmp_path: Path) -> Non
     """The spooled ends of the first of them do not hide that the others are still to run."""
     given = [{"x": x / 10, "kind": 0, "q": 1.0} for x in range(4)]
 
-    def search(store: Path | WeatheredStore, objective: Any = bowl) -> Any:
+    def search(store: Path | FaultyStore, objective: Any = sample_objective) -> Any:
         return resume_search(
             objective,
             name="search",
@@ -118,9 +131,9 @@ def test_points_that_the_store_never_heard_of_are_all_run(tmp_path: Path) -> Non
         ).trials
 
     store = ClaimsOnly(tmp_path / "killed")
-    deadly = killing_in_an_outage(store, 0, 3)
-    assert in_child(lambda: search(store, deadly)) == -signal.SIGKILL
-    assert points(search(tmp_path / "killed")) == points(search(tmp_path / "whole"))
+    deadly = killing_objective_in_outage(store, 0, 3)
+    assert run_in_fork(lambda: search(store, deadly)) == -signal.SIGKILL
+    assert trial_values(search(tmp_path / "killed")) == trial_values(search(tmp_path / "whole"))
 
 
 def test_a_shared_generator_moves_on_as_with_plain_trials(tmp_path: Path) -> None:
@@ -131,7 +144,7 @@ def test_a_shared_generator_moves_on_as_with_plain_trials(tmp_path: Path) -> Non
         (theirs, hyperopt.Trials()),
     ):
         hyperopt.fmin(
-            bowl,
+            sample_objective,
             SPACE,
             algo=hyperopt.rand.suggest,
             max_evals=4,
@@ -149,32 +162,38 @@ def test_the_seed_may_come_from_hyperopts_variable(
     monkeypatch.setenv("HYPEROPT_FMIN_SEED", "7")
     ours, theirs = DriveTrials("a", store=tmp_path), hyperopt.Trials()
     for trials in (ours, theirs):
-        trials.fmin(bowl, SPACE, algo=hyperopt.rand.suggest, max_evals=4, show_progressbar=False)
-    assert points(ours) == points(theirs)
+        trials.fmin(
+            sample_objective, SPACE, algo=hyperopt.rand.suggest, max_evals=4, show_progressbar=False
+        )
+    assert trial_values(ours) == trial_values(theirs)
     monkeypatch.setenv("HYPEROPT_FMIN_SEED", "seven")
     with pytest.raises(UsageError, match="HYPEROPT_FMIN_SEED must be a number"):
-        DriveTrials("b", store=tmp_path).fmin(bowl, SPACE, algo=hyperopt.rand.suggest, max_evals=4)
+        DriveTrials("b", store=tmp_path).fmin(
+            sample_objective, SPACE, algo=hyperopt.rand.suggest, max_evals=4
+        )
 
 
 def test_what_is_edited_by_hand_is_not_recorded(tmp_path: Path) -> None:
     """It counts in this process; one that is deleted comes back with the next call."""
-    trials = stored(tmp_path, "rand", 3)
+    trials = run_in_store(tmp_path, "rand", 3)
     whole = trials.losses()
     trials._dynamic_trials[0]["result"]["loss"] = -5.0
     del trials._dynamic_trials[1]
     trials.refresh()
     assert trials.losses() == [-5.0, whole[2]]
-    trials.fmin(bowl, SPACE, algo=hyperopt.rand.suggest, max_evals=4, show_progressbar=False)
+    trials.fmin(
+        sample_objective, SPACE, algo=hyperopt.rand.suggest, max_evals=4, show_progressbar=False
+    )
     assert trials.losses()[:3] == [-5.0, *whole[1:]]
     assert DriveTrials("search", store=tmp_path).losses()[:3] == whole
 
 
 def test_the_stored_seed_wins(tmp_path: Path) -> None:
     """The rstate passed on a later session is ignored: the stored one goes on."""
-    stored(tmp_path, "rand", 4)
+    run_in_store(tmp_path, "rand", 4)
     trials = DriveTrials("search", store=tmp_path)
     hyperopt.fmin(
-        bowl,
+        sample_objective,
         SPACE,
         algo=hyperopt.rand.suggest,
         max_evals=9,
@@ -182,7 +201,7 @@ def test_the_stored_seed_wins(tmp_path: Path) -> None:
         rstate=np.random.default_rng(99),
         verbose=False,
     )
-    assert points(trials) == points(plain("rand", 9))
+    assert trial_values(trials) == trial_values(run_hyperopt("rand", 9))
 
 
 def test_a_randomstate_is_taken_as_hyperas_passes_it(tmp_path: Path) -> None:
@@ -191,7 +210,7 @@ def test_a_randomstate_is_taken_as_hyperas_passes_it(tmp_path: Path) -> None:
     for name in ("a", "b"):
         trials = DriveTrials(name, store=tmp_path)
         hyperopt.fmin(
-            bowl,
+            sample_objective,
             SPACE,
             algo=hyperopt.rand.suggest,
             max_evals=3,
@@ -199,5 +218,5 @@ def test_a_randomstate_is_taken_as_hyperas_passes_it(tmp_path: Path) -> None:
             rstate=np.random.RandomState(1337),
             verbose=False,
         )
-        found.append(points(trials))
+        found.append(trial_values(trials))
     assert found[0] == found[1]

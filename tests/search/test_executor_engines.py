@@ -20,8 +20,8 @@ import pytest
 from colab_drive_tuner.errors import MissingExtraError
 from colab_drive_tuner.search.executors.loky import loky_executor
 from colab_drive_tuner.search.executors.ray import ray_executor
-from tests.docs import is_here
-from tests.search.engines import every_form
+from tests.markdown_runner import is_installed
+from tests.search.executor_searches import check_every_kind_of_search
 from tests.search.test_executors import spawned
 
 NO_CLUSTER = 77
@@ -31,14 +31,14 @@ NO_CLUSTER = 77
 def test_every_form_on_threads(tmp_path: Path) -> None:
     """Each is the search without an executor; its status says where trials run."""
     with ThreadPoolExecutor(2) as pool:
-        every_form(tmp_path, pool, in_process=True)
+        check_every_kind_of_search(tmp_path, pool, in_process=True)
 
 
 @pytest.mark.parametrize("kind", ["spawn", "loky"])
 def test_every_form_on_processes(kind: str, tmp_path: Path) -> None:
     """Those of the standard library, and loky's."""
     with spawned() if kind == "spawn" else loky_executor(2) as pool:
-        every_form(tmp_path, pool)
+        check_every_kind_of_search(tmp_path, pool)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_without_its_package_an_executor_names_the_extra(
 DASK = """
     import logging, sys, dask, distributed
     from pathlib import Path
-    from tests.search.engines import every_form
+    from tests.search.executor_searches import check_every_kind_of_search
     from tests.search.test_executors import deadly, run, statuses
 
     folder = Path(sys.argv[1])
@@ -89,8 +89,8 @@ def test_every_form_on_dask_and_a_worker_that_is_killed(tmp_path: Path) -> None:
                 dask_scheduler.allowed_failures = 0
 
             client.run_on_scheduler(never_again)
-            every_form(folder / "client", client)
-            every_form(folder / "executor", client.get_executor())
+            check_every_kind_of_search(folder / "client", client)
+            check_every_kind_of_search(folder / "executor", client.get_executor())
             once = deadly(folder / "marks", 3, times=1)
             result = run(folder, once, executor=client, max_attempts=3)
             assert statuses(result) == ["ok"] * 8
@@ -179,7 +179,7 @@ def test_every_form_on_ray_and_a_worker_that_is_killed(tmp_path: Path) -> None:
     from colab_drive_tuner.errors import ExecutorError
     from colab_drive_tuner.search.executors.ray import ray_executor
     from colab_drive_tuner.search.loop import parallel
-    from tests.search.engines import every_form
+    from tests.search.executor_searches import check_every_kind_of_search
     from tests.search.test_executors import deadly, run, statuses
 
     marks = Path(sys.argv[1]) / "marks"
@@ -190,7 +190,7 @@ def test_every_form_on_ray_and_a_worker_that_is_killed(tmp_path: Path) -> None:
     except Exception as error:
         print(error)
         sys.exit({NO_CLUSTER})
-    every_form(Path(sys.argv[1]) / "forms", ray_executor())
+    check_every_kind_of_search(Path(sys.argv[1]) / "forms", ray_executor())
     once = deadly(marks, 3, times=1)
     result = run(sys.argv[1], once, executor=ray_executor())
     assert statuses(result) == ["ok"] * 8
@@ -213,7 +213,7 @@ def test_every_form_on_ray_and_a_worker_that_is_killed(tmp_path: Path) -> None:
 
 def test_every_form_on_mpi_and_a_worker_that_is_killed(tmp_path: Path) -> None:
     """`MPIPoolExecutor` under mpiexec, which ends all where one dies: the same call goes on."""
-    if not is_here("mpi4py.MPI"):
+    if not is_installed("mpi4py.MPI"):
         pytest.skip("no mpi4py here, or no library of MPI")
     mpiexec = Path(sys.executable).with_name("mpiexec")
     program = str(mpiexec) if mpiexec.exists() else shutil.which("mpiexec")
@@ -223,7 +223,7 @@ def test_every_form_on_mpi_and_a_worker_that_is_killed(tmp_path: Path) -> None:
     import sys
     from pathlib import Path
     from mpi4py.futures import MPIPoolExecutor
-    from tests.search.engines import every_form
+    from tests.search.executor_searches import check_every_kind_of_search
     from tests.search.test_executors import deadly, run, statuses
 
     folder = Path(sys.argv[1])
@@ -233,7 +233,7 @@ def test_every_form_on_mpi_and_a_worker_that_is_killed(tmp_path: Path) -> None:
         once = deadly(folder / "marks", 3, times=1)
         with MPIPoolExecutor() as pool:
             if not (folder / "forms").exists():
-                every_form(folder / "forms", pool)
+                check_every_kind_of_search(folder / "forms", pool)
             result = run(folder, once, executor=pool)
         assert statuses(result) == ["ok"] * 8
         assert len({doc["owner"] for doc in result.trials.trials}) >= 2

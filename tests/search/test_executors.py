@@ -31,7 +31,7 @@ from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.trial import TrialInterrupted, running_trial
-from tests.search.searching import data, model, points
+from tests.search.sample_searches import data, model, trial_values
 
 SPACE = hp.uniform("x", -10, 10)
 
@@ -141,7 +141,7 @@ def test_data_is_loaded_once_in_each_worker(workers: LokyExecutor, tmp_path: Pat
     options: dict[str, Any] = {"space": None, "max_evals": 10}
     here = run(tmp_path, model, name="here", data=data, **options)
     there = run(tmp_path, model, name="there", data=loud, executor=workers, **options)
-    assert points(there.trials) == points(here.trials)
+    assert trial_values(there.trials) == trial_values(here.trials)
     loads = [path.name.partition("-")[0] for path in marks.iterdir()]
     assert len(loads) == len(set(loads)) <= 3
 
@@ -514,7 +514,7 @@ def test_a_killed_driver_leaves_its_trials_to_be_run(tmp_path: Path) -> None:
         import os, signal, sys, time
         from concurrent.futures import ThreadPoolExecutor
         from pathlib import Path
-        from tests.search.searching import SPACE, bowl, held_journals
+        from tests.search.sample_searches import SPACE, sample_objective, held_journals
         from colab_drive_tuner.search.drive_trials import DriveTrials
         from colab_drive_tuner.trial import running_trial
         import hyperopt, numpy as np
@@ -527,26 +527,26 @@ def test_a_killed_driver_leaves_its_trials_to_be_run(tmp_path: Path) -> None:
                     assert all(journal.flush_to_disk(30) for journal in held_journals())
                     os.kill(os.getpid(), signal.SIGKILL)
                 time.sleep(60)
-            return bowl(point)
+            return sample_objective(point)
         trials = DriveTrials("s", store={str(tmp_path / "store")!r})
         trials.fmin(objective, SPACE, algo=hyperopt.rand.suggest, max_evals=8,
                     rstate=np.random.default_rng(3), executor=ThreadPoolExecutor(3))
         """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
     assert done.returncode == -signal.SIGKILL
-    from tests.search.searching import SPACE as SPACE_OF_BOWL
-    from tests.search.searching import bowl, plain
+    from tests.search.sample_searches import SPACE as SPACE_OF_BOWL
+    from tests.search.sample_searches import run_hyperopt, sample_objective
 
     attempts: dict[int, int] = {}
 
     def objective(point: Any) -> float:
         trial = running_trial()
         attempts[trial.tid] = trial.attempt  # type: ignore[union-attr]
-        return bowl(point)
+        return sample_objective(point)
 
     with pytest.warns(SearchChangedWarning, match="source"):
         result = run(tmp_path / "store", objective, space=SPACE_OF_BOWL)
-    assert points(result.trials) == points(plain("rand", 8))
+    assert trial_values(result.trials) == trial_values(run_hyperopt("rand", 8))
     assert attempts == {3: 2, 4: 2, 5: 2, 6: 1, 7: 1}
 
 
@@ -597,7 +597,7 @@ def test_what_outlives_a_killed_driver_is_taken_by_nobody(tmp_path: Path) -> Non
         textwrap.dedent(f"""
         import os, signal, threading, time
         from pathlib import Path
-        from tests.search.searching import SPACE, bowl
+        from tests.search.sample_searches import SPACE, sample_objective
         from tests.search.test_executors import run, spawned
         from colab_drive_tuner.search.drive_trials import DriveTrials
         from colab_drive_tuner.trial import running_trial
@@ -620,7 +620,7 @@ def test_what_outlives_a_killed_driver_is_taken_by_nobody(tmp_path: Path) -> Non
                 (folder / f"ended-{{tid}}").touch()
                 threading.Timer(3, os._exit, (0,)).start()  # it would wait for work for ever
                 return 1e9
-            return bowl(point)
+            return sample_objective(point)
 
         if __name__ == "__main__":
             driver = os.getpid()
@@ -631,17 +631,17 @@ def test_what_outlives_a_killed_driver_is_taken_by_nobody(tmp_path: Path) -> Non
     with (tmp_path / "said.txt").open("wb") as said:  # orphans would keep a pipe open
         driver = subprocess.run([sys.executable, script], stdout=said, stderr=said, check=False)
     assert driver.returncode == -signal.SIGKILL, (tmp_path / "said.txt").read_text()
-    from tests.search.searching import SPACE as SPACE_OF_BOWL
-    from tests.search.searching import bowl, plain
+    from tests.search.sample_searches import SPACE as SPACE_OF_BOWL
+    from tests.search.sample_searches import run_hyperopt, sample_objective
 
     attempts: dict[int, int] = {}
 
     def objective(point: Any) -> float:
         trial = running_trial()
         attempts[trial.tid] = trial.attempt  # type: ignore[union-attr]
-        return bowl(point)
+        return sample_objective(point)
 
-    expected, before = points(plain("rand", 8)), set(tmp_path.glob("ended-*"))
+    expected, before = trial_values(run_hyperopt("rand", 8)), set(tmp_path.glob("ended-*"))
     with pytest.warns(SearchChangedWarning):
         result = run(tmp_path / "store", objective, space=SPACE_OF_BOWL)
     (tmp_path / "done").touch()
@@ -650,8 +650,8 @@ def test_what_outlives_a_killed_driver_is_taken_by_nobody(tmp_path: Path) -> Non
         time.sleep(0.01)
     assert (before, len(list(tmp_path.glob("ended-*")))) == (set(), 2), "none outlived the driver"
     assert attempts == {2: 2, 3: 2, 4: 1, 5: 1, 6: 1, 7: 1}
-    assert points(result.trials) == expected
-    assert points(DriveTrials("s", store=tmp_path / "store")) == expected
+    assert trial_values(result.trials) == expected
+    assert trial_values(DriveTrials("s", store=tmp_path / "store")) == expected
 
 
 def test_an_interrupt_in_a_terminal_ends_in_one_line(tmp_path: Path) -> None:

@@ -36,9 +36,9 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import remove
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
-from tests.journal.weather import WeatheredStore
-from tests.search.searching import bowl, stored
-from tests.troubleshoot.repairing import run_slowly
+from tests.journal.faulty_store import FaultyStore
+from tests.search.sample_searches import run_in_store, sample_objective
+from tests.troubleshoot.damaged_searches import run_with_record_per_trial
 
 SHARED, PRIVATE = "search", "private"
 GARBAGE = [
@@ -66,7 +66,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fill(store: Store, name: str, trials: int = 3) -> None:
     """A search with records, snapshots, trials.pkl, a large attachment, a model and backups."""
-    run_slowly(store, trials, name)
+    run_with_record_per_trial(store, trials, name)
     more = DriveTrials(name, store=store, notify=lambda text: None)
     more.attachments["large"] = name.encode() * 5000
     more.close()
@@ -188,12 +188,12 @@ def use(store: Store) -> None:
     attempt(lambda: list(examine(store)))
     attempt(lambda: export_trials(store, SHARED, "out.pkl"))
     attempt(lambda: _clean(store))
-    attempt(lambda: run_slowly(store, 7, SHARED))
-    attempt(lambda: stored(store, "rand", 8))
+    attempt(lambda: run_with_record_per_trial(store, 7, SHARED))
+    attempt(lambda: run_in_store(store, "rand", 8))
     attempt(lambda: _restart(store))
     attempt(lambda: _clean(store))
     attempt(lambda: repair(store, SHARED))
-    attempt(lambda: run_slowly(store, 3, SHARED))
+    attempt(lambda: run_with_record_per_trial(store, 3, SHARED))
 
 
 def _clean(store: Store) -> None:
@@ -203,10 +203,10 @@ def _clean(store: Store) -> None:
 
 
 def _restart(store: Store) -> None:
-    from tests.search.searching import SPACE, resume_search
+    from tests.search.sample_searches import SPACE, resume_search
 
     resume_search(
-        bowl, name=SHARED, store=store, space=SPACE, max_evals=2, seed=3, restart=True,
+        sample_objective, name=SHARED, store=store, space=SPACE, max_evals=2, seed=3, restart=True,
         progress=False, algo="rand", on_busy="takeover",
     )  # fmt: skip
 
@@ -295,7 +295,7 @@ def test_what_can_be_made_anew_is_made_anew(in_folder: FolderStore, key: str) ->
     point(in_folder, key, wrong)
     (told,) = (one for one in examine(in_folder) if one.about == f"search {SHARED!r}")
     assert (told.level, key in told.text) == (Level.WARNING, True)
-    run_slowly(in_folder, 6, SHARED)
+    run_with_record_per_trial(in_folder, 6, SHARED)
     folder = find_folder(in_folder, SHARED)
     assert folder is not None
     named = {EXPORT: folder.export, HINT: folder.hint}[key]
@@ -327,7 +327,7 @@ def test_a_first_id_that_was_never_used_begins_no_second_history(in_folder: Fold
     without_hint(in_folder)
     point(in_folder, FIRST, targets(in_folder)["never used"])
     with pytest.raises(SearchDamagedError, match=r"Record 0 .* is missing although later ones"):
-        run_slowly(in_folder, 6, SHARED)
+        run_with_record_per_trial(in_folder, 6, SHARED)
     assert [s.problem != "" for s in list_searches(in_folder)] == [False, True]
     assert repair(in_folder, SHARED).done == 3
 
@@ -361,7 +361,7 @@ def test_a_second_folder_of_the_name_does_not_end_another_search(
         own, None, name=SHARED, parent=in_folder.root, properties=marks | {key: wanted[wrong]}
     )
     before = outside(in_folder)
-    run_slowly(in_folder, 6, SHARED)
+    run_with_record_per_trial(in_folder, 6, SHARED)
     assert outside(in_folder) == before
     assert read_status(in_folder, SHARED).done == 6
 
@@ -410,7 +410,7 @@ def test_a_search_that_is_marked_as_half_a_repair_is_not_put_away(in_folder: Fol
     folder = find_folder(in_folder, SHARED)
     assert folder is not None
     in_folder.set_properties(folder.id, {KIND: FolderKind.REPAIRING, "cdt_from": folder.id})
-    later = WeatheredStore(Path(in_folder.location.removeprefix("folder:")))
+    later = FaultyStore(Path(in_folder.location.removeprefix("folder:")))
     later.later = 86_400.0
     (found,) = (one for one in search_leftovers(later) if one.kind == "unfinished repair")
     assert not found.ours

@@ -18,7 +18,7 @@ from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.search.spec.settings import SearchSettings
-from tests.journal.weather import WeatheredStore
+from tests.journal.faulty_store import FaultyStore
 
 
 def suggested() -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_what_comes_between_keeps_its_place(trials: DriveTrials) -> None:
 
 def test_outages_are_recorded_for_the_timeline(tmp_path: Path) -> None:
     """From when to when the store did not answer, with the session that waited for it."""
-    store = WeatheredStore(tmp_path)
+    store = FaultyStore(tmp_path)
     trials = DriveTrials("s", store=store, seed=1)
 
     def objective(x: float) -> float:

@@ -19,7 +19,15 @@ from colab_drive_tuner.search.loop import sequential as module
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.store import open_store
-from tests.search.searching import SPACE, bowl, held_journals, plain, points, reopened, stored
+from tests.search.sample_searches import (
+    SPACE,
+    held_journals,
+    open_read_only,
+    run_hyperopt,
+    run_in_store,
+    sample_objective,
+    trial_values,
+)
 
 Suggest = Callable[..., Any]
 
@@ -39,7 +47,12 @@ def run(trials: Any, algo: Suggest, **options: Any) -> Any:
     options = {"max_evals": 10, "verbose": False} | options
     rstate = np.random.default_rng(3)
     hyperopt.fmin(
-        options.pop("fn", bowl), SPACE, algo=algo, trials=trials, rstate=rstate, **options
+        options.pop("fn", sample_objective),
+        SPACE,
+        algo=algo,
+        trials=trials,
+        rstate=rstate,
+        **options,
     )
     return trials
 
@@ -50,8 +63,8 @@ def test_an_algorithm_of_ones_own(algo: Suggest, queue: int, tmp_path: Path) -> 
     """It may suggest fewer than it is asked for, and ends the run by suggesting nothing."""
     expected = run(hyperopt.Trials(), algo, max_queue_len=queue)
     found = run(DriveTrials("search", store=tmp_path), algo, max_queue_len=queue)
-    assert points(found) == points(expected)
-    assert points(reopened(tmp_path)) == points(expected)
+    assert trial_values(found) == trial_values(expected)
+    assert trial_values(open_read_only(tmp_path)) == trial_values(expected)
 
 
 def test_too_many_suggestions_are_refused(tmp_path: Path) -> None:
@@ -62,7 +75,7 @@ def test_too_many_suggestions_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="suggested 3 trials when asked for 1"):
         run(DriveTrials("search", store=tmp_path), greedy)
-    assert len(reopened(tmp_path)) == 0
+    assert len(open_read_only(tmp_path)) == 0
 
 
 class Interrupts:
@@ -106,13 +119,15 @@ def test_an_interrupt_at_any_point_loses_nothing(
         run(
             DriveTrials("search", store=tmp_path),
             interrupts.wrap("algo", hyperopt.rand.suggest),
-            fn=interrupts.wrap("objective", bowl),
+            fn=interrupts.wrap("objective", sample_objective),
             early_stop_fn=interrupts.wrap("early stop", lambda _trials: (False, [])),
             show_progressbar=progress,
             verbose=True,
         )
     assert read_status(open_store(tmp_path), "search").holder is None
-    assert points(stored(tmp_path, "rand", 10)) == points(plain("rand", 10))
+    assert trial_values(run_in_store(tmp_path, "rand", 10)) == trial_values(
+        run_hyperopt("rand", 10)
+    )
 
 
 def test_a_progress_callback_hears_what_hyperopts_would(tmp_path: Path) -> None:
@@ -148,7 +163,7 @@ def test_what_a_trial_needs_can_travel(tmp_path: Path, monkeypatch: pytest.Monke
         return evaluate(attempt, *more)
 
     monkeypatch.setattr(module, "evaluate", looking)
-    trials = stored(tmp_path, "rand", 3)
+    trials = run_in_store(tmp_path, "rand", 3)
     assert [attempt.tid for attempt in attempts] == [0, 1, 2]
     assert [attempt.number for attempt in attempts] == [1, 1, 1]
     for attempt, document in zip(attempts, trials.trials, strict=True):
@@ -200,10 +215,10 @@ def test_an_enum_is_a_status(tmp_path: Path) -> None:
     """What equals one of hyperopt's statuses is recorded as that text."""
 
     def objective(point: Any) -> dict[str, Any]:
-        return {"loss": bowl(point), "status": Status.FINE}
+        return {"loss": sample_objective(point), "status": Status.FINE}
 
-    assert stored(tmp_path, "rand", 4, objective).losses() == plain("rand", 4).losses()
-    assert [type(result["status"]) for result in reopened(tmp_path).results] == [str] * 4
+    assert run_in_store(tmp_path, "rand", 4, objective).losses() == run_hyperopt("rand", 4).losses()
+    assert [type(result["status"]) for result in open_read_only(tmp_path).results] == [str] * 4
 
 
 def test_a_callback_gets_the_best_loss_as_hyperopt_writes_it(tmp_path: Path) -> None:
@@ -243,7 +258,7 @@ def test_states_that_an_objective_sets_count_as_with_hyperopt(state: int, tmp_pa
             seen.append(list(ctrl.trials.tids))
             if len(seen) == 3:
                 ctrl.trials.trials[0]["state"] = state
-            return bowl(hyperopt.pyll.rec_eval(expr, memo=memo))
+            return sample_objective(hyperopt.pyll.rec_eval(expr, memo=memo))
 
         run(trials, hyperopt.rand.suggest, fn=objective, max_evals=5)
         return [*seen, trials.tids]
@@ -257,18 +272,18 @@ def test_a_search_within_itself_is_refused(own: bool, tmp_path: Path) -> None:
     trials = DriveTrials("search", store=tmp_path, notify=lambda _: None)
     refusals: list[SearchBusyError] = []
 
-    @functools.wraps(bowl)
+    @functools.wraps(sample_objective)
     def objective(point: Any) -> float:
         inner = trials if own else DriveTrials("search", store=tmp_path)
         try:
             run(inner, hyperopt.rand.suggest, max_evals=3)
         except SearchBusyError as error:
             refusals.append(error)
-        return bowl(point)
+        return sample_objective(point)
 
     run(trials, hyperopt.rand.suggest, fn=objective)
     assert len(refusals) == 10
-    assert points(reopened(tmp_path)) == points(plain("rand", 10))
+    assert trial_values(open_read_only(tmp_path)) == trial_values(run_hyperopt("rand", 10))
 
 
 @pytest.mark.parametrize("how", ["return", "raise", "exit"])
@@ -288,14 +303,14 @@ def test_a_fork_of_the_objective_that_comes_back_records_nothing(how: str, tmp_p
             if pid == 0:
                 return -99.0
             statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-        return bowl(point)
+        return sample_objective(point)
 
-    expected, statuses, parent = plain("rand", 6), [], os.getpid()
+    expected, statuses, parent = run_hyperopt("rand", 6), [], os.getpid()
     try:
-        trials = stored(tmp_path, "rand", 6, forking)
+        trials = run_in_store(tmp_path, "rand", 6, forking)
     except BaseException as error:
         if os.getpid() == parent:
             raise
         os._exit(5 if isinstance(error, SearchError | SystemExit) else 1)
     assert statuses == [5]
-    assert points(trials) == points(reopened(tmp_path)) == points(expected)
+    assert trial_values(trials) == trial_values(open_read_only(tmp_path)) == trial_values(expected)

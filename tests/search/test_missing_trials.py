@@ -17,9 +17,16 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.loop.missing_trials import MissingCall, missing_calls, missing_points
 from colab_drive_tuner.search.spec.points import point_document
 from colab_drive_tuner.store.folder import FolderStore
-from tests.journal.disks import FailingDisk
-from tests.journal.weather import WeatheredStore
-from tests.search.searching import in_child, killing_in_an_outage, plain, points, search, stored
+from tests.journal.faulty_store import FaultyStore
+from tests.journal.simulated_disks import FailingDisk
+from tests.search.sample_searches import (
+    killing_objective_in_outage,
+    run_fmin,
+    run_hyperopt,
+    run_in_fork,
+    run_in_store,
+    trial_values,
+)
 
 AWAY, KILLED, MOST = 4, 9, 12
 """The call of the objective in which the store goes away, the one that dies, and `max_evals`."""
@@ -66,9 +73,11 @@ def died(request, tmp_path_factory) -> tuple[str, Path, list[SpoolFile]]:
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
-        store = WeatheredStore(folder / "store")
-        deadly = killing_in_an_outage(store, away=AWAY, calls=KILLED)
-        assert in_child(lambda: stored(store, request.param, MOST, deadly)) == -signal.SIGKILL
+        store = FaultyStore(folder / "store")
+        deadly = killing_objective_in_outage(store, away=AWAY, calls=KILLED)
+        assert (
+            run_in_fork(lambda: run_in_store(store, request.param, MOST, deadly)) == -signal.SIGKILL
+        )
         left = Spool(store.location, "search").leftovers()
     assert len([item for file in left for item in file.items]) >= KILLED - AWAY - 1
     return request.param, folder, left
@@ -139,9 +148,9 @@ def test_a_hole_in_the_spool_is_filled(died, tmp_path, monkeypatch, damage, whic
     damage(files[which])
     said: list[str] = []
     trials = DriveTrials("search", store=store, max_attempts=100, notify=said.append)
-    search(trials, algo, MOST)
-    assert points(trials) == points(plain(algo, MOST))
-    assert points(DriveTrials("search", store=store)) == points(trials)
+    run_fmin(trials, algo, MOST)
+    assert trial_values(trials) == trial_values(run_hyperopt(algo, MOST))
+    assert trial_values(DriveTrials("search", store=store)) == trial_values(trials)
     if which < len(files) - 1:  # what comes after the last is run as if it had never been
         assert any("are missing" in text for text in said)
         assert any(f"Trial {AWAY - 1 + which} " in text for text in said) or which == 0
@@ -155,7 +164,7 @@ def test_several_holes_are_filled_in_order(died, tmp_path, monkeypatch):
     algo, store, files = spool_of(died, tmp_path, monkeypatch)
     for path in files[::2]:
         path.unlink()
-    assert points(stored(store, algo, MOST)) == points(plain(algo, MOST))
+    assert trial_values(run_in_store(store, algo, MOST)) == trial_values(run_hyperopt(algo, MOST))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -169,19 +178,21 @@ def test_neither_names_nor_times_of_files_say_their_order(died, tmp_path, monkey
         path.write_bytes(content)
         os.utime(path, (order.random() * 1e9, order.random() * 1e9))
     ran: list[int] = []
-    assert points(stored(store, algo, MOST, counting(ran))) == points(plain(algo, MOST))
+    assert trial_values(run_in_store(store, algo, MOST, counting(ran))) == trial_values(
+        run_hyperopt(algo, MOST)
+    )
     assert len(ran) == MOST - KILLED + 1, "nothing that was spooled ran again"
     assert [doc["tid"] for doc in DriveTrials("search", store=store)] == list(range(MOST))
 
 
 def counting(ran: list[int]) -> Callable[[object], float]:
-    """`bowl`, which notes each call."""
-    from tests.search.searching import bowl
+    """`sample_objective`, which notes each call."""
+    from tests.search.sample_searches import sample_objective
 
-    @functools.wraps(bowl)  # so that it counts as the same objective
+    @functools.wraps(sample_objective)  # so that it counts as the same objective
     def counted(point):
         ran.append(1)
-        return bowl(point)
+        return sample_objective(point)
 
     return counted
 
@@ -190,13 +201,13 @@ def counting(ran: list[int]) -> Callable[[object], float]:
 def test_a_disk_that_is_full_for_a_moment_in_an_outage_costs_no_trial(tmp_path, monkeypatch, act):
     """With the store away and then a kill: what was not kept at first was kept right after."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    store = WeatheredStore(tmp_path / "store")
-    deadly = killing_in_an_outage(store, away=AWAY, calls=KILLED)
+    store = FaultyStore(tmp_path / "store")
+    deadly = killing_objective_in_outage(store, away=AWAY, calls=KILLED)
 
     def die() -> None:
         monkeypatch.setattr(writer, "SPOOL_AGAIN_SECONDS", 0.05)
         FailingDisk(monkeypatch, lambda now: store.away and now_away(now) == act)
-        stored(store, "anneal", MOST, deadly)
+        run_in_store(store, "anneal", MOST, deadly)
 
     first: list[int] = []
 
@@ -204,8 +215,8 @@ def test_a_disk_that_is_full_for_a_moment_in_an_outage_costs_no_trial(tmp_path, 
         first.append(now)
         return now - first[0] + 1
 
-    assert in_child(die) == -signal.SIGKILL
+    assert run_in_fork(die) == -signal.SIGKILL
     ran: list[int] = []
-    trials = stored(store, "anneal", MOST, counting(ran))
-    assert points(trials) == points(plain("anneal", MOST))
+    trials = run_in_store(store, "anneal", MOST, counting(ran))
+    assert trial_values(trials) == trial_values(run_hyperopt("anneal", MOST))
     assert len(ran) == MOST - KILLED + 1, "nothing that had ended ran again"

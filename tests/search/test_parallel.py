@@ -31,17 +31,17 @@ from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream, decode_generator
 from colab_drive_tuner.search.trial_documents import as_new
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import (
+from tests.search.sample_searches import (
     ALGORITHMS,
     SPACE,
-    bowl,
     data,
-    go,
-    in_child,
     model,
-    plain,
-    points,
-    reopened,
+    open_read_only,
+    resume_sample_search,
+    run_hyperopt,
+    run_in_fork,
+    sample_objective,
+    trial_values,
 )
 
 
@@ -69,30 +69,30 @@ def wide(store: Path, algo: str, max_evals: int, objective: Any, **options: Any)
 
 
 def uneven(point: dict[str, Any]) -> float:
-    """`bowl`, which takes longer for some points than for others."""
+    """`sample_objective`, which takes longer for some points than for others."""
     time.sleep(0.002 + 0.01 * (point["x"] > 0.5))
-    return bowl(point)
+    return sample_objective(point)
 
 
 @pytest.mark.parametrize("algo", ["rand", "tpe", "anneal"])
 def test_one_at_a_time_is_the_inline_search(algo: str, tmp_path: Path, threads: Executor) -> None:
     """Bit for bit, points and losses, also where each half is a session of its own."""
     for most in (11, 30):
-        trials = wide(tmp_path, algo, most, bowl, executor=threads, width=1)
-    assert points(trials) == points(plain(algo, 30))
-    assert points(reopened(tmp_path)) == points(trials)
+        trials = wide(tmp_path, algo, most, sample_objective, executor=threads, width=1)
+    assert trial_values(trials) == trial_values(run_hyperopt(algo, 30))
+    assert trial_values(open_read_only(tmp_path)) == trial_values(trials)
     assert not trials.log.pending_of, "nothing was pending when it was asked"
 
 
 def test_a_batch_is_the_same_batch(tmp_path: Path, threads: Executor) -> None:
     """With `max_queue_len`, too."""
-    trials = wide(tmp_path, "tpe", 26, bowl, executor=threads, width=1, max_queue_len=3)
-    assert points(trials) == points(plain("tpe", 26, max_queue_len=3))
+    trials = wide(tmp_path, "tpe", 26, sample_objective, executor=threads, width=1, max_queue_len=3)
+    assert trial_values(trials) == trial_values(run_hyperopt("tpe", 26, max_queue_len=3))
 
 
 def replayed(history: History, algo: str) -> dict[Any, Any]:
     """The points that the algorithm gives for what the record says it had seen."""
-    domain = Domain(bowl, SPACE)
+    domain = Domain(sample_objective, SPACE)
     documents = {tid: entry.decoded() for tid, entry in history.trials.items()}
     found = {}
     for tid, entry in history.trials.items():
@@ -113,7 +113,7 @@ def test_points_are_a_function_of_the_record(algo: str, tmp_path: Path, threads:
     """Each suggestion is what the algorithm says to the ends that it had seen by the record."""
     for most in (13, 40):
         trials = wide(tmp_path, algo, most, uneven, executor=threads)
-    history = reopened(tmp_path).log.history
+    history = open_read_only(tmp_path).log.history
     assert [doc["tid"] for doc in trials.trials] == list(range(40))
     assert max(len(entry.pending) for entry in history.trials.values()) == 3
     recorded = {doc["tid"]: doc["misc"]["vals"] for doc in trials.trials}
@@ -130,7 +130,7 @@ def test_starts_are_recorded_before_and_ends_as_they_come(
         tid = running_trial().tid  # type: ignore[union-attr]
         assert tid in log._named
         assert tid > 0 or free.wait(60)
-        return bowl(point)
+        return sample_objective(point)
 
     def record(doc: Any, *args: Any, **options: Any) -> None:
         appended.append(doc["tid"])
@@ -152,7 +152,7 @@ def test_hundreds_of_workers_stay_below_drives_quota(drive_emulator: DriveEmulat
     drive_emulator.faults.add("rate_limit", per_second=325_000 / 50 / 60)  # what edits may cost
     with ThreadPoolExecutor(300) as pool:
         result = resume_search(
-            lambda point: (time.sleep(0.2), bowl(point))[1],
+            lambda point: (time.sleep(0.2), sample_objective(point))[1],
             space=SPACE,
             algo=ALGORITHMS["rand"],
             name="hundreds",
@@ -170,23 +170,25 @@ def test_a_model_with_templates_and_its_data(tmp_path: Path, threads: Executor) 
     options: dict[str, Any] = {"max_evals": 8, "seed": 3, "progress": False, "algo": "rand"}
     inline = resume_search(model, data, name="one", store=tmp_path, **options)
     several = resume_search(model, data, name="four", store=tmp_path, executor=threads, **options)
-    assert points(several.trials) == points(inline.trials)
+    assert trial_values(several.trials) == trial_values(inline.trials)
 
 
 def test_what_an_objective_raises_is_recorded_and_raised(tmp_path: Path, threads: Executor) -> None:
     """As inline: the trial runs again next time, and the others that ran are not lost."""
 
-    @functools.wraps(bowl)  # so that it counts as the same objective
+    @functools.wraps(sample_objective)  # so that it counts as the same objective
     def failing(point: Any) -> float:
         if running_trial().tid == 2:  # type: ignore[union-attr]
             raise ValueError("out of tune")
-        return bowl(point)
+        return sample_objective(point)
 
     with pytest.raises(ValueError, match="out of tune"):
         wide(tmp_path, "rand", 8, failing, executor=threads)
-    (error,) = [doc for doc in reopened(tmp_path)._dynamic_trials if doc["state"] == 3]
+    (error,) = [doc for doc in open_read_only(tmp_path)._dynamic_trials if doc["state"] == 3]
     assert "in failing" in error["misc"]["traceback"]
-    assert points(wide(tmp_path, "rand", 8, bowl, executor=threads)) == points(plain("rand", 8))
+    assert trial_values(
+        wide(tmp_path, "rand", 8, sample_objective, executor=threads)
+    ) == trial_values(run_hyperopt("rand", 8))
 
 
 def test_a_full_garbage_collection_delays_the_next_one(tmp_path: Path, threads: Executor) -> None:
@@ -196,7 +198,7 @@ def test_a_full_garbage_collection_delays_the_next_one(tmp_path: Path, threads: 
     def objective(point: Any) -> float:
         gc.collect()
         during.append(gc.get_threshold())
-        return bowl(point)
+        return sample_objective(point)
 
     wide(tmp_path, "rand", 1, objective, executor=threads)
     assert during[0][:2] == before[:2]
@@ -210,9 +212,13 @@ def test_caught_errors_count(tmp_path: Path, threads: Executor) -> None:
     def failing(point: Any) -> Any:
         if point["q"] > 6:
             raise ValueError("out of tune")
-        return {"status": "ok", "loss": 1.0, "odd": object()} if point["q"] < 3 else bowl(point)
+        return (
+            {"status": "ok", "loss": 1.0, "odd": object()}
+            if point["q"] < 3
+            else sample_objective(point)
+        )
 
-    expected = plain("rand", 12, bowl)
+    expected = run_hyperopt("rand", 12, sample_objective)
     trials = wide(tmp_path, "rand", 12, failing, executor=threads, catch_eval_exceptions=True)
     ok = [doc["tid"] for doc in expected.trials if 3 <= doc["misc"]["vals"]["q"][0] <= 6]
     assert [doc["tid"] for doc in trials.trials] == ok
@@ -223,10 +229,14 @@ def test_attachments_come_back(tmp_path: Path, threads: Executor) -> None:
     """Of the result, and set through ctrl, under the trial that they belong to."""
 
     def objective(point: Any) -> Any:
-        return {"status": "ok", "loss": bowl(point), "attachments": {"x": str(point["x"])}}
+        return {
+            "status": "ok",
+            "loss": sample_objective(point),
+            "attachments": {"x": str(point["x"])},
+        }
 
     trials = wide(tmp_path, "rand", 6, objective, executor=threads)
-    again = reopened(tmp_path)
+    again = open_read_only(tmp_path)
     for doc in again.trials:
         assert again.trial_attachments(doc)["x"] == str(doc["misc"]["vals"]["x"][0])
     assert len(trials.attachments) == 6
@@ -261,10 +271,10 @@ def test_no_trial_is_started_that_would_end_too_late(
 
     def objective(point: Any) -> float:
         hours.append(1)
-        return bowl(point)
+        return sample_objective(point)
 
     options: dict[str, Any] = {"max_evals": 100, "executor": threads, "width": 1}
-    result = go(tmp_path, objective, max_time=10.5 * 3600, **options)
+    result = resume_sample_search(tmp_path, objective, max_time=10.5 * 3600, **options)
     assert [doc["state"] for doc in result.trials._dynamic_trials] == [2] * 10
 
 
@@ -275,7 +285,7 @@ def test_a_trial_that_takes_too_long_ends_as_failed(tmp_path: Path, threads: Exe
         if running_trial().tid == 1:  # type: ignore[union-attr]
             while True:
                 time.sleep(0.01)
-        return bowl(point)
+        return sample_objective(point)
 
     trials = wide(tmp_path, "rand", 8, objective, executor=threads, trial_timeout=3.0)
     (failed,) = [doc for doc in trials.trials if doc["result"]["status"] == "fail"]
@@ -387,7 +397,9 @@ def test_only_what_dies_alone_is_to_blame(
 ) -> None:
     """Suspects run again one at a time; the innocent end, and none of their attempts rises."""
     pool = OwnBreaking(4)
-    result = go(tmp_path, bowl, max_evals=9, executor=pool, max_attempts=2)
+    result = resume_sample_search(
+        tmp_path, sample_objective, max_evals=9, executor=pool, max_attempts=2
+    )
     assert [doc["tid"] for doc in result.trials.trials if doc["result"]["status"] == "fail"] == [4]
     assert pool.ran[:2] == [[0, 1, 2], [3, 4, 5]]
     assert sorted(pool.ran[2:6]) == [[3], [4], [4], [5]]
@@ -401,14 +413,20 @@ def test_only_what_dies_alone_is_to_blame(
 def test_the_users_own_pool_ends_the_run(tmp_path: Path) -> None:
     """With an error that says what to do; later runs find out who it is, and count his deaths."""
     with pytest.raises(ExecutorError, match=r"died while trials 3, 4, 5 .* first with these"):
-        go(tmp_path, bowl, max_evals=9, executor=Breaking(4), width=3, max_attempts=2)
+        resume_sample_search(
+            tmp_path, sample_objective, max_evals=9, executor=Breaking(4), width=3, max_attempts=2
+        )
     assert len(DriveTrials("s", store=tmp_path).trials) == 6
     assert DriveTrials("s", store=tmp_path).log.settings["suspects"] == [3, 4, 5]
     options: dict[str, Any] = {"max_evals": 9, "width": 3, "max_attempts": 2}
     for then in ("ran. .* first with these", "for the last time: it is given up"):
         with pytest.raises(ExecutorError, match=f"while trial 4 of .* {then}"):
-            go(tmp_path, bowl, executor=Breaking(4, suspects=(3, 4, 5)), **options)
-    result = go(tmp_path, bowl, executor=Breaking(4, suspects=(3, 4, 5)), **options)
+            resume_sample_search(
+                tmp_path, sample_objective, executor=Breaking(4, suspects=(3, 4, 5)), **options
+            )
+    result = resume_sample_search(
+        tmp_path, sample_objective, executor=Breaking(4, suspects=(3, 4, 5)), **options
+    )
     assert [doc["tid"] for doc in result.trials.trials if doc["result"]["status"] == "fail"] == [4]
     assert result.done == 9
 
@@ -433,7 +451,9 @@ def test_a_cluster_without_workers_is_said(tmp_path: Path, monkeypatch: pytest.M
     said: list[str] = []
     trials = DriveTrials("s", store=tmp_path, notify=said.append)
     with pytest.raises(ExecutorError, match="no workers for"):
-        trials.fmin(bowl, SPACE, max_evals=4, show_progressbar=False, executor=Deserted())
+        trials.fmin(
+            sample_objective, SPACE, max_evals=4, show_progressbar=False, executor=Deserted()
+        )
     assert "has no workers: 3 trials of search 's' wait" in said[0]
 
 
@@ -463,7 +483,7 @@ def test_a_stop_says_what_becomes_of_what_runs(
                 raise KeyboardInterrupt
             (stopping if trial.tid == 1 else hold).wait(60)
         attempts.append(trial.attempt)
-        return bowl(point)
+        return sample_objective(point)
 
     def session(pool: Executor) -> DriveTrials:
         trials = DriveTrials("search", store=tmp_path, notify=said.append, seed=3)
@@ -485,9 +505,9 @@ def test_a_stop_says_what_becomes_of_what_runs(
     (line,) = said
     assert "1 ended and recorded" in line
     assert "2 stopped: run again" in line
-    assert reopened(tmp_path).log.history.done == 1
+    assert open_read_only(tmp_path).log.history.done == 1
     with ThreadPoolExecutor(3) as pool:
-        assert points(session(pool)) == points(plain("rand", 5))
+        assert trial_values(session(pool)) == trial_values(run_hyperopt("rand", 5))
     assert set(attempts) == {1}
 
 
@@ -514,7 +534,7 @@ def test_bad_arguments_are_refused_before_anything_is_written(
 ) -> None:
     """Each by its name, with what to pass in its place."""
     with pytest.raises(UsageError, match=named):
-        go(tmp_path / "store", bowl, **options)
+        resume_sample_search(tmp_path / "store", sample_objective, **options)
     assert not (tmp_path / "store").exists()
 
 
@@ -531,7 +551,7 @@ def test_an_executor_that_was_shut_down_is_refused(
     pool = make()
     pool.shutdown()
     with pytest.raises(UsageError, match="was shut down"):
-        go(tmp_path / "store", bowl, executor=pool)
+        resume_sample_search(tmp_path / "store", sample_objective, executor=pool)
     assert not (tmp_path / "store").exists()
 
 
@@ -543,8 +563,8 @@ def test_what_submit_returns_must_be_a_future(tmp_path: Path) -> None:
             return 3  # type: ignore[return-value]  # as of an API that is only alike
 
     with pytest.raises(ExecutorError, match=r"Ticket takes no more trials .*'int' object has no"):
-        go(tmp_path, bowl, executor=Ticket(), width=2)
-    assert go(tmp_path, bowl).done == 6
+        resume_sample_search(tmp_path, sample_objective, executor=Ticket(), width=2)
+    assert resume_sample_search(tmp_path, sample_objective).done == 6
 
 
 def test_a_search_whose_workers_all_hang_ends_with_an_error(
@@ -558,26 +578,28 @@ def test_a_search_whose_workers_all_hang_ends_with_an_error(
         wide(tmp_path, "rand", 3, uneven, executor=Mute(), width=1, trial_timeout=0.1)
     with pytest.raises(hyperopt.exceptions.AllTrialsFailed):
         wide(tmp_path, "rand", 2, uneven, executor=Mute(), width=1, trial_timeout=0.1)
-    assert reopened(tmp_path).log.history.done == 2
+    assert open_read_only(tmp_path).log.history.done == 2
 
 
 def test_an_executor_that_is_closed_meanwhile_ends_the_run(tmp_path: Path) -> None:
     """With an error, and with everything recorded; the same call with a new one goes on."""
     pool, closed = ThreadPoolExecutor(2), threading.Event()
 
-    @functools.wraps(bowl)
+    @functools.wraps(sample_objective)
     def closing(point: Any) -> float:
         tid = running_trial().tid  # type: ignore[union-attr]
         if tid == 2:
             pool.shutdown(wait=False)
             closed.set()
         assert tid < 2 or closed.wait(60)  # else all others could end before
-        return bowl(point)
+        return sample_objective(point)
 
     with pytest.raises(ExecutorError, match="takes no more trials"):
         wide(tmp_path, "rand", 8, closing, executor=pool)
     with ThreadPoolExecutor(2) as fresh:
-        assert points(wide(tmp_path, "rand", 8, bowl, executor=fresh)) == points(plain("rand", 8))
+        assert trial_values(
+            wide(tmp_path, "rand", 8, sample_objective, executor=fresh)
+        ) == trial_values(run_hyperopt("rand", 8))
 
 
 class OfMPI(Executor):
@@ -610,17 +632,17 @@ def test_a_poison_trial_that_takes_the_driver_with_it_is_given_up_alone(tmp_path
                 time.sleep(0.01)
             os.kill(pid, signal.SIGKILL)
         time.sleep(1.0 * (tid < 3))  # so that it is in flight at each death
-        return bowl(point)
+        return sample_objective(point)
 
     deaths = 0
 
     def run() -> None:
-        go(tmp_path, objective, name="search", max_evals=5, executor=OfMPI())
+        resume_sample_search(tmp_path, objective, name="search", max_evals=5, executor=OfMPI())
 
-    while in_child(run) == -signal.SIGKILL:
+    while run_in_fork(run) == -signal.SIGKILL:
         deaths += 1
         assert deaths <= 4, "the poison trial is never given up"
-    results = [doc["result"] for doc in reopened(tmp_path).trials]
+    results = [doc["result"] for doc in open_read_only(tmp_path).trials]
     assert [one["status"] for one in results] == ["ok", "fail", "ok", "ok", "ok"]
 
 
@@ -636,6 +658,8 @@ def test_workers_that_go_together_are_no_trials_fault(
             self._deadly = ()
 
     pool = Restarting(1, error=cause)
-    result = go(tmp_path, bowl, max_evals=6, executor=pool, width=3, max_attempts=1)
+    result = resume_sample_search(
+        tmp_path, sample_objective, max_evals=6, executor=pool, width=3, max_attempts=1
+    )
     assert sorted(tid for tids in pool.ran for tid in tids) == [0, 0, 1, 1, 2, 2, 3, 4, 5]
     assert {doc["result"]["status"] for doc in result.trials.trials} == {"ok"}

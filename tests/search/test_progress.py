@@ -22,7 +22,7 @@ from colab_drive_tuner.search.progress import (
 )
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.trials.counts import TrialCounts
-from tests.search.searching import SPACE, bowl, in_child, killing
+from tests.search.sample_searches import SPACE, killing_objective, run_in_fork, sample_objective
 
 
 class Screen(io.StringIO):
@@ -70,7 +70,7 @@ class Kept:
         self.drawn.append(state)
 
 
-def search(store: Path, max_evals: int, objective: Any = bowl, **options: Any) -> None:
+def search(store: Path, max_evals: int, objective: Any = sample_objective, **options: Any) -> None:
     """Run the search "s", quietly."""
     options = {"progress": False, "seed": 3, "algo": "rand"} | options
     resume_search(objective, name="s", max_evals=max_evals, space=SPACE, store=store, **options)
@@ -94,14 +94,14 @@ def test_a_resumed_search_tells_at_once_what_it_recovered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The line is there while the trial runs in which the last runtime died, and counts it once."""
-    in_child(lambda: search(tmp_path, 6, killing(bowl, 4)))
+    run_in_fork(lambda: search(tmp_path, 6, killing_objective(sample_objective, 4)))
     out, shown = io.StringIO(), []
     monkeypatch.setattr(sys, "stdout", out)
 
-    @functools.wraps(bowl)
+    @functools.wraps(sample_objective)
     def looking(point: Any) -> float:
         shown.append(out.getvalue())
-        return bowl(point)
+        return sample_objective(point)
 
     search(tmp_path, 6, looking, progress=True)
     assert shown[0].startswith("s: 3 of 6 trials | 3 recovered | best loss ")
@@ -125,7 +125,13 @@ def test_errors_that_are_caught_count_as_done(
 def test_silence_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`progress=False` prints nothing at all."""
     resume_search(
-        bowl, name="s", max_evals=2, space=SPACE, algo="rand", store=tmp_path, progress=False
+        sample_objective,
+        name="s",
+        max_evals=2,
+        space=SPACE,
+        algo="rand",
+        store=tmp_path,
+        progress=False,
     )
     assert capsys.readouterr() == ("", "")
 

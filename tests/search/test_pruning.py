@@ -36,7 +36,7 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.memory import MemoryStore
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import in_child
+from tests.search.sample_searches import run_in_fork
 
 SPACE = {"x": hp.uniform("x", 0, 1)}
 MEDIAN = Pruner(warmup_steps=0, min_trials=2)
@@ -176,7 +176,7 @@ def test_a_killed_search_prunes_as_the_uninterrupted_one(tmp_path: Path, call: i
             return loss
 
         deadly.__qualname__ = curve.__qualname__
-        assert in_child(lambda run=deadly, at=store: search(at, run)) == -signal.SIGKILL  # type: ignore[misc]
+        assert run_in_fork(lambda run=deadly, at=store: search(at, run)) == -signal.SIGKILL  # type: ignore[misc]
         with pytest.warns(SearchChangedWarning, match="source"):
             resumed = search(store)
         assert told(resumed.trials) == told(whole.trials)

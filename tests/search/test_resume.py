@@ -22,17 +22,27 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.fingerprints import describe_space, space_difference
 from colab_drive_tuner.search.trial_documents import name_all_parameters
-from tests.search.searching import SPACE, bowl, data, go, in_child, killing, model, plain, points
+from tests.search.sample_searches import (
+    SPACE,
+    data,
+    killing_objective,
+    model,
+    resume_sample_search,
+    run_hyperopt,
+    run_in_fork,
+    sample_objective,
+    trial_values,
+)
 
 STATUS_OK = "ok"
 
 
 def test_a_search_goes_on_and_ends_as_plain_fmin(tmp_path: Path) -> None:
     """Killed in its third trial, run again, run again: finished, and equal to plain hyperopt."""
-    in_child(lambda: go(tmp_path, killing(bowl, 3)))
-    result = go(tmp_path)
-    expected = plain("rand", 6)
-    assert points(result.trials) == points(expected)
+    run_in_fork(lambda: resume_sample_search(tmp_path, killing_objective(sample_objective, 3)))
+    result = resume_sample_search(tmp_path)
+    expected = run_hyperopt("rand", 6)
+    assert trial_values(result.trials) == trial_values(expected)
     assert result.finished
     assert result.exit_code == 0
     assert result.best_run == expected.argmin
@@ -44,14 +54,14 @@ def test_a_search_goes_on_and_ends_as_plain_fmin(tmp_path: Path) -> None:
 
 def test_a_finished_search_returns_at_once(tmp_path: Path) -> None:
     """Neither objective nor data function is called, nothing is written."""
-    go(tmp_path)
+    resume_sample_search(tmp_path)
     before = sorted(tmp_path.rglob("*"))
 
     def untouchable(_point: Any) -> float:
         raise AssertionError
 
-    assert go(tmp_path, untouchable).finished
-    assert go(tmp_path, max_evals=4).finished
+    assert resume_sample_search(tmp_path, untouchable).finished
+    assert resume_sample_search(tmp_path, max_evals=4).finished
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -75,8 +85,8 @@ def test_templates_with_a_data_function(tmp_path: Path) -> None:
 
 def test_an_unfinished_result_warns_with_counts(tmp_path: Path) -> None:
     """Unpacked, or asked for its best, before all trials are done."""
-    go(tmp_path, max_evals=3)
-    result = go(tmp_path, max_time=1e-9)
+    resume_sample_search(tmp_path, max_evals=3)
+    result = resume_sample_search(tmp_path, max_time=1e-9)
     assert not result.finished
     assert result.exit_code == 75
     with pytest.warns(UnfinishedSearchWarning, match="3 of 6 trials have ended"):
@@ -84,12 +94,14 @@ def test_an_unfinished_result_warns_with_counts(tmp_path: Path) -> None:
     for name in ("best_run", "best_params", "best_loss", "best_model", "best_trial"):
         with pytest.warns(UnfinishedSearchWarning):
             getattr(result, name)
-    assert go(tmp_path).finished
+    assert resume_sample_search(tmp_path).finished
 
 
 def test_nothing_is_started_after_max_time(tmp_path: Path) -> None:
     """Not even inherited trials; a first session that has no time makes a search without trials."""
-    result = go(tmp_path, max_time=1e-9, points_to_evaluate=[{"x": 0.5, "kind": 0, "q": 3.0}])
+    result = resume_sample_search(
+        tmp_path, max_time=1e-9, points_to_evaluate=[{"x": 0.5, "kind": 0, "q": 3.0}]
+    )
     assert result.done == 0
     with pytest.raises(SearchError, match="No trial"), pytest.warns(UnfinishedSearchWarning):
         _ = result.best_loss
@@ -100,7 +112,7 @@ def test_points_to_evaluate_come_first(tmp_path: Path) -> None:
     given = [{"x": 0.5, "kind": 0, "q": 3.0}, {"x": 0.1, "kind": 0, "q": 1.0}]
     expected = hyperopt.fmin.__globals__["generate_trials_to_calculate"](given)
     hyperopt.fmin(
-        bowl,
+        sample_objective,
         SPACE,
         algo=hyperopt.rand.suggest,
         max_evals=6,
@@ -109,54 +121,70 @@ def test_points_to_evaluate_come_first(tmp_path: Path) -> None:
         verbose=False,
     )
     for call in (1, 3):
-        in_child(lambda call=call: go(tmp_path, killing(bowl, call), points_to_evaluate=given))
-    result = go(tmp_path, points_to_evaluate=given)
+        run_in_fork(
+            lambda call=call: resume_sample_search(
+                tmp_path, killing_objective(sample_objective, call), points_to_evaluate=given
+            )
+        )
+    result = resume_sample_search(tmp_path, points_to_evaluate=given)
     name_all_parameters(expected.trials, ["n", "y"])  # of the option that was not chosen
-    assert points(result.trials) == points(expected)[:6]  # max_evals is the total, points included
+    assert (
+        trial_values(result.trials) == trial_values(expected)[:6]
+    )  # max_evals is the total, points included
 
 
 def test_restart_begins_again_and_keeps_the_old_history(tmp_path: Path) -> None:
     """With another seed and another space, if so wished; no record is deleted."""
-    go(tmp_path, max_evals=3)
+    resume_sample_search(tmp_path, max_evals=3)
     records = {path: path.read_bytes() for path in tmp_path.rglob("record-*")}
     space = {"z": hp.uniform("z", 0, 1)}
-    result = go(tmp_path, lambda p: p["z"], space=space, seed=9, restart=True, max_evals=4)
+    result = resume_sample_search(
+        tmp_path, lambda p: p["z"], space=space, seed=9, restart=True, max_evals=4
+    )
     assert [doc["tid"] for doc in result.trials.trials] == [0, 1, 2, 3]
     assert result.seed == 9
     assert all(path.read_bytes() == content for path, content in records.items())
-    assert go(tmp_path, lambda p: p["z"], space=space, seed=9, max_evals=4).done == 4
+    assert (
+        resume_sample_search(tmp_path, lambda p: p["z"], space=space, seed=9, max_evals=4).done == 4
+    )
 
 
 def test_restart_of_a_search_that_has_no_trials_yet_is_a_beginning(tmp_path: Path) -> None:
     """A cell that always says `restart=True` works the first time, too."""
-    result = go(tmp_path, restart=True)
+    result = resume_sample_search(tmp_path, restart=True)
     assert result.seed == 3
-    assert points(result.trials) == points(plain("rand", 6))
+    assert trial_values(result.trials) == trial_values(run_hyperopt("rand", 6))
 
 
 def test_a_given_up_trial_is_said_once_and_tried_again_on_request(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the session that gives it up, with the argument that gives it another chance."""
-    in_child(lambda: go(tmp_path, killing(bowl, 3), max_attempts=1))
+    run_in_fork(
+        lambda: resume_sample_search(
+            tmp_path, killing_objective(sample_objective, 3), max_attempts=1
+        )
+    )
     capsys.readouterr()
-    assert go(tmp_path, max_attempts=1, max_evals=5).trials.statuses()[2] == "fail"
+    assert (
+        resume_sample_search(tmp_path, max_attempts=1, max_evals=5).trials.statuses()[2] == "fail"
+    )
     assert capsys.readouterr().out == (
         "Trial 2 of search 's' is given up: 1 runtime died while this trial was running. "
         "resume_search(..., retry_failed=True) runs it again.\n"
     )
-    assert go(tmp_path, max_attempts=1).done == 6
+    assert resume_sample_search(tmp_path, max_attempts=1).done == 6
     assert capsys.readouterr().out == ""
-    result = go(tmp_path, retry_failed=True)
-    assert points(result.trials) == points(plain("rand", 6))
+    result = resume_sample_search(tmp_path, retry_failed=True)
+    assert trial_values(result.trials) == trial_values(run_hyperopt("rand", 6))
 
 
 def test_a_changed_space_is_an_error_that_shows_how(tmp_path: Path) -> None:
     """Line by line, before anything runs."""
-    go(tmp_path, max_evals=2)
+    resume_sample_search(tmp_path, max_evals=2)
     changed = SPACE | {"x": hp.uniform("x", -2, 3)}
     with pytest.raises(SpaceChangedError) as caught:
-        go(tmp_path, space=changed)
+        resume_sample_search(tmp_path, space=changed)
     assert "- x: uniform(-2, 2)" in str(caught.value)
     assert "+ x: uniform(-2, 3)" in str(caught.value)
     assert "quniform" not in str(caught.value)
@@ -223,15 +251,15 @@ def test_the_function_in_a_partial_counts(tmp_path: Path) -> None:
     """The usual way to hand data to an objective."""
 
     def one(shift: float, point: Any) -> float:
-        return bowl(point) + shift
+        return sample_objective(point) + shift
 
     def two(shift: float, point: Any) -> float:
-        return bowl(point) - shift
+        return sample_objective(point) - shift
 
-    go(tmp_path, functools.partial(one, 1.0), max_evals=2)
-    go(tmp_path, functools.partial(one, 1.0), max_evals=3)
+    resume_sample_search(tmp_path, functools.partial(one, 1.0), max_evals=2)
+    resume_sample_search(tmp_path, functools.partial(one, 1.0), max_evals=3)
     with pytest.warns(SearchChangedWarning, match="source of the model"):
-        go(tmp_path, functools.partial(two, 1.0), max_evals=4)
+        resume_sample_search(tmp_path, functools.partial(two, 1.0), max_evals=4)
 
 
 def test_a_changed_model_or_data_is_a_warning(tmp_path: Path) -> None:
@@ -242,21 +270,21 @@ def test_a_changed_model_or_data_is_a_warning(tmp_path: Path) -> None:
         resume_search(model, (np.zeros(9), np.zeros(9)), max_evals=3, **options)
 
     def another(point: Any) -> float:
-        return bowl(point)
+        return sample_objective(point)
 
-    go(tmp_path, max_evals=2)
+    resume_sample_search(tmp_path, max_evals=2)
     with pytest.warns(SearchChangedWarning, match="source of the model"):
-        go(tmp_path, another, max_evals=3)
+        resume_sample_search(tmp_path, another, max_evals=3)
     with pytest.warns(SearchChangedWarning, match="algorithm.*rand before, tpe now"):
-        go(tmp_path, another, max_evals=4, algo="tpe")
+        resume_sample_search(tmp_path, another, max_evals=4, algo="tpe")
 
 
 def test_another_seed_is_an_error(tmp_path: Path) -> None:
     """It could not be honoured: the trials so far came from the stored one."""
-    go(tmp_path, max_evals=2)
+    resume_sample_search(tmp_path, max_evals=2)
     with pytest.raises(SeedChangedError):
-        go(tmp_path, seed=4)
-    assert go(tmp_path, seed=None).finished
+        resume_sample_search(tmp_path, seed=4)
+    assert resume_sample_search(tmp_path, seed=None).finished
 
 
 def test_training_is_seeded_by_seed_and_trial_alone(tmp_path: Path) -> None:
@@ -264,13 +292,15 @@ def test_training_is_seeded_by_seed_and_trial_alone(tmp_path: Path) -> None:
     import random
 
     def noisy(point: Any) -> float:
-        return bowl(point) + random.random() + float(np.random.random())
+        return sample_objective(point) + random.random() + float(np.random.random())
 
-    first = go(tmp_path, noisy, name="a")
-    in_child(lambda: go(tmp_path, killing(noisy, 4), name="b"))
-    assert points(go(tmp_path, noisy, name="b").trials) == points(first.trials)
-    untouched = go(tmp_path, noisy, name="c", seed_training=False)
-    assert points(untouched.trials) != points(first.trials)
+    first = resume_sample_search(tmp_path, noisy, name="a")
+    run_in_fork(lambda: resume_sample_search(tmp_path, killing_objective(noisy, 4), name="b"))
+    assert trial_values(resume_sample_search(tmp_path, noisy, name="b").trials) == trial_values(
+        first.trials
+    )
+    untouched = resume_sample_search(tmp_path, noisy, name="c", seed_training=False)
+    assert trial_values(untouched.trials) != trial_values(first.trials)
 
 
 def test_a_scheduled_run_ends_by_its_deadline(tmp_path: Path, monkeypatch) -> None:

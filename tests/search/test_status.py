@@ -12,27 +12,34 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.results.exchange.import_export import export_trials, import_trials
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store import open_store
-from tests.search.searching import bowl, go, in_child, killing, plain, points
+from tests.search.sample_searches import (
+    killing_objective,
+    resume_sample_search,
+    run_hyperopt,
+    run_in_fork,
+    sample_objective,
+    trial_values,
+)
 
 
 def test_status_tells_how_far(tmp_path: Path) -> None:
     """From the store alone, also after a death."""
-    in_child(lambda: go(tmp_path, killing(bowl, 4)))
+    run_in_fork(lambda: resume_sample_search(tmp_path, killing_objective(sample_objective, 4)))
     store = open_store(tmp_path)
     status = read_status(store, "s")
     assert status.max_evals == 6
     assert status.dead_here
     assert not status.finished
-    go(tmp_path)
+    resume_sample_search(tmp_path)
     status = read_status(store, "s")
     assert (status.done, status.finished, status.holder, status.recovered) == (6, True, None, 1)
-    assert status.best_loss == min(plain("rand", 6).losses())
+    assert status.best_loss == min(run_hyperopt("rand", 6).losses())
     assert str(status).startswith("s: 6 of 6 trials, best loss ")
 
 
 def test_reading_a_status_needs_no_hyperopt(tmp_path: Path) -> None:
     """So that `status` answers in a moment."""
-    go(tmp_path, max_evals=1)
+    resume_sample_search(tmp_path, max_evals=1)
     script = """
 import sys; sys.path.insert(0, sys.argv[1])
 from colab_drive_tuner.search.results.read_search import list_searches
@@ -45,16 +52,16 @@ assert "hyperopt" not in sys.modules and "scipy" not in sys.modules
 
 def test_export_and_import(tmp_path: Path) -> None:
     """A plain pickle of plain Trials, and back into a search that goes on."""
-    result = go(tmp_path / "one", max_evals=4)
+    result = resume_sample_search(tmp_path / "one", max_evals=4)
     one, two = open_store(tmp_path / "one"), open_store(tmp_path / "two")
     assert export_trials(one, "s", tmp_path / "out.pkl") == 4
     for path in (tmp_path / "out.pkl", tmp_path / "one" / "s" / "trials.pkl"):
         with path.open("rb") as file:
             trials = pickle.load(file)
         assert type(trials) is hyperopt.Trials
-        assert points(trials) == points(result.trials)
+        assert trial_values(trials) == trial_values(result.trials)
     assert import_trials(two, "s", tmp_path / "out.pkl") == 4
     assert read_status(two, "s").done == 4
-    assert go(tmp_path / "two", seed=None, max_evals=6).finished
+    assert resume_sample_search(tmp_path / "two", seed=None, max_evals=6).finished
     with pytest.raises(UsageError, match="already"):
         import_trials(two, "s", tmp_path / "out.pkl")

@@ -25,20 +25,20 @@ from colab_drive_tuner.search.loop import sequential as loop
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.search.spec.fingerprints import describe_rule
 from colab_drive_tuner.store import open_store
-from tests.journal.weather import WeatheredStore
-from tests.search.searching import (
+from tests.journal.faulty_store import FaultyStore
+from tests.search.sample_searches import (
     SPACE,
-    bowl,
-    go,
-    in_child,
-    killing_in_an_outage,
-    plain,
-    points,
-    search,
+    killing_objective_in_outage,
+    resume_sample_search,
+    run_fmin,
+    run_hyperopt,
+    run_in_fork,
+    sample_objective,
+    trial_values,
 )
 
 
-@functools.wraps(bowl)  # so that it counts as the same objective
+@functools.wraps(sample_objective)  # so that it counts as the same objective
 def never(_point: Any) -> float:
     """An objective that must not run."""
     raise AssertionError("a trial was run")
@@ -46,9 +46,9 @@ def never(_point: Any) -> float:
 
 def test_a_threshold_ends_the_search(tmp_path: Path) -> None:
     """The same call returns at once, everybody shows why, and the exit code says finished."""
-    result = go(tmp_path, max_evals=200, loss_threshold=1.2)
-    expected = plain("rand", 200, loss_threshold=1.2)
-    assert points(result.trials) == points(expected)
+    result = resume_sample_search(tmp_path, max_evals=200, loss_threshold=1.2)
+    expected = run_hyperopt("rand", 200, loss_threshold=1.2)
+    assert trial_values(result.trials) == trial_values(expected)
     why = f"loss {expected.best_trial['result']['loss']:.6g} < 1.2"
     assert (result.stopped, result.finished, result.exit_code) == (why, True, 0)
     assert f"stopped: {why}" in repr(result)
@@ -58,7 +58,7 @@ def test_a_threshold_ends_the_search(tmp_path: Path) -> None:
     verdict = read_rerun_status(open_store(tmp_path), "s")
     assert verdict.exit_code is ExitCode.FINISHED
     assert why in verdict.message
-    again = go(tmp_path, never, max_evals=200, loss_threshold=1.2)
+    again = resume_sample_search(tmp_path, never, max_evals=200, loss_threshold=1.2)
     assert (again.done, again.stopped) == (result.done, why)
 
 
@@ -74,21 +74,21 @@ def test_a_threshold_ends_the_search(tmp_path: Path) -> None:
 )
 def test_another_rule_or_more_trials_go_on(options: dict[str, Any], tmp_path: Path) -> None:
     """And where the loss is below the threshold still, one more trial shows it, as in hyperopt."""
-    first = go(tmp_path, max_evals=200, loss_threshold=1.2).done
-    result = go(tmp_path, **{"max_evals": first + 3} | options)
+    first = resume_sample_search(tmp_path, max_evals=200, loss_threshold=1.2).done
+    result = resume_sample_search(tmp_path, **{"max_evals": first + 3} | options)
     assert result.done > first
     assert read_status(open_store(tmp_path), "s").done == result.done
 
 
 def test_an_early_stop_function_ends_the_search(tmp_path: Path) -> None:
     """Where plain hyperopt stops, for good; another one goes on."""
-    expected = plain("rand", 100, early_stop_fn=no_progress_loss(5))
+    expected = run_hyperopt("rand", 100, early_stop_fn=no_progress_loss(5))
     options: dict[str, Any] = {"max_evals": 100, "early_stop_fn": no_progress_loss(5)}
-    result = go(tmp_path, **options)
-    assert points(result.trials) == points(expected)
+    result = resume_sample_search(tmp_path, **options)
+    assert trial_values(result.trials) == trial_values(expected)
     assert "no_progress_loss" in result.stopped
-    assert go(tmp_path, never, **options).done == result.done
-    more = go(tmp_path, max_evals=100, early_stop_fn=no_progress_loss(30))
+    assert resume_sample_search(tmp_path, never, **options).done == result.done
+    more = resume_sample_search(tmp_path, max_evals=100, early_stop_fn=no_progress_loss(30))
     assert more.done > result.done
 
 
@@ -124,10 +124,15 @@ class AtMost:
 def test_a_rule_that_remembers_ends_the_search(tmp_path: Path) -> None:
     """A fresh one and the very same one; each later run would else do some trials more."""
     rule = Patience(3)
-    result = go(tmp_path, max_evals=100, early_stop_fn=rule)
+    result = resume_sample_search(tmp_path, max_evals=100, early_stop_fn=rule)
     for same in (Patience(3), rule):
-        assert go(tmp_path, never, max_evals=100, early_stop_fn=same).done == result.done
-    assert go(tmp_path, max_evals=100, early_stop_fn=Patience(5)).done > result.done
+        assert (
+            resume_sample_search(tmp_path, never, max_evals=100, early_stop_fn=same).done
+            == result.done
+        )
+    assert (
+        resume_sample_search(tmp_path, max_evals=100, early_stop_fn=Patience(5)).done > result.done
+    )
 
 
 MOST = 4
@@ -145,11 +150,11 @@ def test_another_number_is_another_rule(tmp_path: Path, monkeypatch: pytest.Monk
     for name, rules in {"text": by_text, "attribute": [AtMost(4), AtMost(6)]}.items():
         for rule, done in zip(rules, (4, 6), strict=True):
             for _ in range(2):
-                result = go(tmp_path / name, max_evals=100, early_stop_fn=rule)
+                result = resume_sample_search(tmp_path / name, max_evals=100, early_stop_fn=rule)
                 assert (result.done, bool(result.stopped)) == (done, True)
-    assert go(tmp_path / "name", max_evals=100, early_stop_fn=most).done == 4
+    assert resume_sample_search(tmp_path / "name", max_evals=100, early_stop_fn=most).done == 4
     monkeypatch.setattr(f"{__name__}.MOST", 6)
-    assert go(tmp_path / "name", max_evals=100, early_stop_fn=most).done == 6
+    assert resume_sample_search(tmp_path / "name", max_evals=100, early_stop_fn=most).done == 6
 
 
 def test_a_rule_whose_text_was_edited_is_another(tmp_path: Path) -> None:
@@ -159,7 +164,10 @@ def test_a_rule_whose_text_was_edited_is_another(tmp_path: Path) -> None:
         path.write_text(f"def stop(trials, *_):\n    return len(trials.trials) >= {number}, []\n")
         cell: dict[str, Any] = {"__name__": "__main__"}
         exec(compile(path.read_text(), path, "exec"), cell)
-        assert go(tmp_path / "s", max_evals=100, early_stop_fn=cell["stop"]).done == number
+        assert (
+            resume_sample_search(tmp_path / "s", max_evals=100, early_stop_fn=cell["stop"]).done
+            == number
+        )
 
 
 def test_a_method_of_a_class_is_the_same_rule_wherever_it_stands(tmp_path: Path) -> None:
@@ -202,10 +210,12 @@ def test_the_state_of_an_early_stop_function_comes_back(
 ) -> None:
     """A search that is interrupted stops where the uninterrupted one does."""
     stop = {"early_stop_fn": rule}
-    expected = plain("rand", 100, **stop)
+    expected = run_hyperopt("rand", 100, **stop)
     assert len(expected) > 9
-    go(tmp_path, max_evals=cut, **stop)
-    assert points(go(tmp_path, max_evals=100, **stop).trials) == points(expected)
+    resume_sample_search(tmp_path, max_evals=cut, **stop)
+    assert trial_values(
+        resume_sample_search(tmp_path, max_evals=100, **stop).trials
+    ) == trial_values(expected)
 
 
 @pytest.mark.parametrize("stop", [{"loss_threshold": 1.2}, {"early_stop_fn": no_progress_loss(8)}])
@@ -213,7 +223,7 @@ def test_a_kill_before_the_stop_is_recorded(
     stop: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last trial is recorded and the session dies: no trial more is run."""
-    expected = plain("rand", 100, **stop)
+    expected = run_hyperopt("rand", 100, **stop)
 
     def killed() -> None:
         tell = loop.Loop._tell
@@ -225,11 +235,11 @@ def test_a_kill_before_the_stop_is_recorded(
                 os.kill(os.getpid(), signal.SIGKILL)
 
         loop.Loop._tell = then_die  # type: ignore[method-assign]
-        go(tmp_path, max_evals=100, **stop)
+        resume_sample_search(tmp_path, max_evals=100, **stop)
 
-    assert in_child(killed) == -signal.SIGKILL
-    result = go(tmp_path, never, max_evals=100, **stop)
-    assert points(result.trials) == points(expected)
+    assert run_in_fork(killed) == -signal.SIGKILL
+    result = resume_sample_search(tmp_path, never, max_evals=100, **stop)
+    assert trial_values(result.trials) == trial_values(expected)
     assert result.stopped
 
 
@@ -237,7 +247,12 @@ def test_a_state_that_is_no_plain_data_is_named(tmp_path: Path) -> None:
     """It begins afresh when the search is resumed, which is said once."""
     said: list[str] = []
     trials = DriveTrials("s", store=tmp_path, notify=said.append)
-    trials.fmin(bowl, SPACE, max_evals=3, early_stop_fn=lambda _trials, *args: (False, [object()]))
+    trials.fmin(
+        sample_objective,
+        SPACE,
+        max_evals=3,
+        early_stop_fn=lambda _trials, *args: (False, [object()]),
+    )
     (message,) = [one for one in said if "early_stop_fn" in one]
     assert "starts from scratch" in message
 
@@ -245,18 +260,18 @@ def test_a_state_that_is_no_plain_data_is_named(tmp_path: Path) -> None:
 def test_points_that_were_never_tried_are_run_next(tmp_path: Path) -> None:
     """Given to a search that has begun; those tried before are not run again, and draws stay."""
     given = [{"x": 0.5, "kind": 0, "q": 3.0}, {"x": -1.0, "kind": 0, "q": 5.0}]
-    go(tmp_path, max_evals=3, points_to_evaluate=given[:1])
-    result = go(tmp_path, max_evals=6, points_to_evaluate=given)
+    resume_sample_search(tmp_path, max_evals=3, points_to_evaluate=given[:1])
+    result = resume_sample_search(tmp_path, max_evals=6, points_to_evaluate=given)
     values = [doc["misc"]["vals"] for doc in result.trials.trials]
     assert [vals["x"][0] for vals in (values[0], values[3])] == [0.5, -1.0]
     drawn = [vals for tid, vals in enumerate(values) if tid not in (0, 3)]
-    assert drawn == [doc["misc"]["vals"] for doc in plain("rand", 4).trials]
-    assert go(tmp_path, never, max_evals=6, points_to_evaluate=given).done == 6
+    assert drawn == [doc["misc"]["vals"] for doc in run_hyperopt("rand", 4).trials]
+    assert resume_sample_search(tmp_path, never, max_evals=6, points_to_evaluate=given).done == 6
 
 
 def test_delete_all_leaves_nobody_holding_the_search(tmp_path: Path) -> None:
     """Another runtime may go on at once."""
-    trials = go(tmp_path, max_evals=3).trials
+    trials = resume_sample_search(tmp_path, max_evals=3).trials
     trials.delete_all()
     assert read_status(open_store(tmp_path), "s").holder is None
 
@@ -264,12 +279,12 @@ def test_delete_all_leaves_nobody_holding_the_search(tmp_path: Path) -> None:
 def test_new_points_go_on_with_a_search_that_was_stopped(tmp_path: Path) -> None:
     """They are run, and the same rule ends the search again; the same call then returns at once."""
     stop: dict[str, Any] = {"max_evals": 50, "loss_threshold": 1.2}
-    ended = go(tmp_path, **stop).done
+    ended = resume_sample_search(tmp_path, **stop).done
     given = {"points_to_evaluate": [{"x": 1.5, "kind": 0, "q": 3.0}]}
-    result = go(tmp_path, **stop, **given)
+    result = resume_sample_search(tmp_path, **stop, **given)
     assert (result.done, result.trials.vals["x"][-1]) == (ended + 1, 1.5)
     assert "< 1.2" in result.stopped
-    assert go(tmp_path, never, **stop, **given).done == ended + 1
+    assert resume_sample_search(tmp_path, never, **stop, **given).done == ended + 1
 
 
 @pytest.mark.parametrize("stop_at", [3, 7])
@@ -294,10 +309,10 @@ def test_kills_between_a_trial_and_its_judgement(
                 os.kill(os.getpid(), signal.SIGKILL)
 
         loop.Loop._tell = then_die  # type: ignore[method-assign]
-        go(tmp_path, max_evals=20, early_stop_fn=counting)
+        resume_sample_search(tmp_path, max_evals=20, early_stop_fn=counting)
 
-    assert in_child(killed) == -signal.SIGKILL
-    assert go(tmp_path, max_evals=20, early_stop_fn=counting).done == stop_at
+    assert run_in_fork(killed) == -signal.SIGKILL
+    assert resume_sample_search(tmp_path, max_evals=20, early_stop_fn=counting).done == stop_at
 
 
 @pytest.mark.parametrize(("away", "calls"), [(1, 2), (1, 4), (3, 7)])
@@ -307,11 +322,11 @@ def test_the_state_survives_a_kill_in_an_outage(away: int, calls: int, tmp_path:
     def counting(_trials: Any, calls: int = 0) -> tuple[bool, list[int]]:
         return calls + 1 == 9, [calls + 1]
 
-    store = WeatheredStore(tmp_path)
-    deadly = killing_in_an_outage(store, away, calls)
+    store = FaultyStore(tmp_path)
+    deadly = killing_objective_in_outage(store, away, calls)
     options: dict[str, Any] = {"max_evals": 20, "early_stop_fn": counting}
-    assert in_child(lambda: go(store, deadly, **options)) == -signal.SIGKILL
-    assert go(store, **options).done == 9
+    assert run_in_fork(lambda: resume_sample_search(store, deadly, **options)) == -signal.SIGKILL
+    assert resume_sample_search(store, **options).done == 9
 
 
 @pytest.mark.parametrize("more", [0, 2])
@@ -321,7 +336,7 @@ def test_a_stop_survives_a_kill_in_an_outage(more: int, tmp_path: Path) -> None:
     def counting(_trials: Any, calls: int = 0) -> tuple[bool, list[int]]:
         return calls + 1 >= 5, [calls + 1]
 
-    store = WeatheredStore(tmp_path)
+    store = FaultyStore(tmp_path)
 
     def killed() -> None:
         stopped = loop.Loop._stopped
@@ -335,14 +350,17 @@ def test_a_stop_survives_a_kill_in_an_outage(more: int, tmp_path: Path) -> None:
             return why
 
         loop.Loop._stopped = then_die  # type: ignore[method-assign]
-        go(store, max_evals=20, early_stop_fn=counting)
+        resume_sample_search(store, max_evals=20, early_stop_fn=counting)
 
-    assert in_child(killed) == -signal.SIGKILL
-    objective = bowl if more else never
-    result = go(store, objective, max_evals=20 + more, early_stop_fn=counting)
+    assert run_in_fork(killed) == -signal.SIGKILL
+    objective = sample_objective if more else never
+    result = resume_sample_search(store, objective, max_evals=20 + more, early_stop_fn=counting)
     assert result.done == (6 if more else 5)
     assert result.stopped.startswith("early_stop_fn")
-    assert go(store, never, max_evals=20 + more, early_stop_fn=counting).done == result.done
+    assert (
+        resume_sample_search(store, never, max_evals=20 + more, early_stop_fn=counting).done
+        == result.done
+    )
 
 
 def _spooled_stop(journal: Any) -> Any:
@@ -356,8 +374,10 @@ def _spooled_stop(journal: Any) -> Any:
 def test_limits_are_any_real_number(number: Any, tmp_path: Path) -> None:
     """They stop the search where the float does."""
     trials = DriveTrials("s", store=tmp_path)
-    search(trials, "rand", 50, loss_threshold=number, timeout=Fraction(1000))
-    assert points(trials) == points(plain("rand", 50, loss_threshold=float(number)))
+    run_fmin(trials, "rand", 50, loss_threshold=number, timeout=Fraction(1000))
+    assert trial_values(trials) == trial_values(
+        run_hyperopt("rand", 50, loss_threshold=float(number))
+    )
 
 
 @pytest.mark.parametrize(
@@ -366,7 +386,7 @@ def test_limits_are_any_real_number(number: Any, tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_no_limit(limit: dict[str, Any], tmp_path: Path) -> None:
     """It is refused by name, before anything is written."""
     with pytest.raises(UsageError, match=next(iter(limit))):
-        search(DriveTrials("s", store=tmp_path), "rand", 5, **limit)
+        run_fmin(DriveTrials("s", store=tmp_path), "rand", 5, **limit)
     assert not list(tmp_path.iterdir())
 
 
@@ -377,10 +397,10 @@ ODD_LOSSES = ["x", 1j, [1], np.array([1.0, 2.0])]
 def test_the_loss_of_a_failed_trial_may_be_anything(odd: Any, tmp_path: Path) -> None:
     """It counts for nothing and does not end the run, in which plain hyperopt would fail."""
 
-    @functools.wraps(bowl)
+    @functools.wraps(sample_objective)
     def failing(point: Any) -> Any:
-        return {"status": "fail", "loss": odd} if point["x"] > 0 else bowl(point)
+        return {"status": "fail", "loss": odd} if point["x"] > 0 else sample_objective(point)
 
-    result = go(tmp_path, failing, max_evals=6, loss_threshold=-1)
+    result = resume_sample_search(tmp_path, failing, max_evals=6, loss_threshold=-1)
     assert (result.done, result.finished) == (6, True)
-    assert go(tmp_path, failing, max_evals=9).done == 9
+    assert resume_sample_search(tmp_path, failing, max_evals=9).done == 9

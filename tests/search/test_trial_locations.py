@@ -24,7 +24,7 @@ from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, ti
 from colab_drive_tuner.search.results.read_search import read_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import SPACE, bowl
+from tests.search.sample_searches import SPACE, sample_objective
 
 
 @pytest.mark.parametrize("anywhere", [False, True])
@@ -80,7 +80,7 @@ def test_whoever_reads_a_search_sees_which_worker_runs_what(
         if tid in (1, 2):
             where[tid] = worker_name()
             assert free.wait(60)
-        return bowl(point)
+        return sample_objective(point)
 
     def search() -> None:
         with ThreadPoolExecutor(2, thread_name_prefix="pool") as pool:
@@ -126,9 +126,9 @@ def test_whoever_reads_a_search_sees_which_worker_runs_what(
 
 def test_what_ran_when_its_runtime_died_is_not_running(tmp_path: Path) -> None:
     """A dead runtime's trials have no worker; they are drawn until its last sign of life."""
-    from tests.search.searching import in_child, killing, stored
+    from tests.search.sample_searches import killing_objective, run_in_fork, run_in_store
 
-    in_child(lambda: stored(tmp_path, "rand", 5, killing(bowl, 3)))
+    run_in_fork(lambda: run_in_store(tmp_path, "rand", 5, killing_objective(sample_objective, 3)))
     read = read_search(open_store(tmp_path), "search")
     assert read.status.dead_here
     assert read.status.running == ()

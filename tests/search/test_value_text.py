@@ -16,7 +16,7 @@ from hyperopt import hp
 from colab_drive_tuner.errors import SpaceChangedError
 from colab_drive_tuner.search.spec.value_text import describe_value
 from colab_drive_tuner.text import visible
-from tests.search.searching import go
+from tests.search.sample_searches import resume_sample_search
 
 DEFINITIONS = """
 import array, collections, dataclasses, datetime, decimal, enum, fractions, functools, itertools
@@ -401,10 +401,16 @@ def test_layers_are_the_same_when_their_cell_is_run_again(tmp_path: Path) -> Non
         cells[0]["options"][index](np.zeros((2, 3), "float32"))
         assert describe_value(cells[0]["options"][index]) == texts[0][index]
     compiled(KERAS_CELL.replace("UNITS", "4"), "<keras 9>", cells[1])
-    go(tmp_path, lambda point: 1.0, space=hp.choice("o", cells[0]["options"]), max_evals=1)
-    go(tmp_path, lambda point: 1.0, space=hp.choice("o", cells[1]["options"]), max_evals=2)
+    resume_sample_search(
+        tmp_path, lambda point: 1.0, space=hp.choice("o", cells[0]["options"]), max_evals=1
+    )
+    resume_sample_search(
+        tmp_path, lambda point: 1.0, space=hp.choice("o", cells[1]["options"]), max_evals=2
+    )
     with pytest.raises(SpaceChangedError):
-        go(tmp_path, lambda point: 1.0, space=hp.choice("o", cells[3]["options"]), max_evals=3)
+        resume_sample_search(
+            tmp_path, lambda point: 1.0, space=hp.choice("o", cells[3]["options"]), max_evals=3
+        )
 
 
 def test_every_listed_expression_is_one() -> None:

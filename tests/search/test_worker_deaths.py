@@ -18,7 +18,14 @@ from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, ti
 from colab_drive_tuner.search.results.read_search import read_search, read_status
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import SPACE, bowl, in_child, plain, points, reopened
+from tests.search.sample_searches import (
+    SPACE,
+    open_read_only,
+    run_hyperopt,
+    run_in_fork,
+    sample_objective,
+    trial_values,
+)
 
 
 def search(store: Path, objective: Any, max_evals: int = 8, **options: Any) -> DriveTrials:
@@ -45,7 +52,7 @@ def deadly(*poisoned: int) -> Any:
         assert trial is not None
         if trial.tid in poisoned:
             os.kill(os.getpid(), signal.SIGKILL)
-        return bowl(point)
+        return sample_objective(point)
 
     return objective
 
@@ -56,11 +63,11 @@ def test_a_poison_trial_is_given_up_and_the_search_goes_on(tmp_path: Path) -> No
     The timeline marks it in the lane of the runtime that gave it up.
     """
     deaths = 0
-    while in_child(lambda: search(tmp_path, deadly(2, 5))) == -signal.SIGKILL:
+    while run_in_fork(lambda: search(tmp_path, deadly(2, 5))) == -signal.SIGKILL:
         deaths += 1
         assert deaths <= 6
     assert deaths >= 4
-    trials = reopened(tmp_path)
+    trials = open_read_only(tmp_path)
     failed = [doc for doc in trials.trials if doc["result"]["status"] == "fail"]
     assert [doc["tid"] for doc in failed] == [2, 5]
     assert "given up: 2 runtimes died" in failed[0]["result"]["reason"]
@@ -73,7 +80,7 @@ def test_a_poison_trial_is_given_up_and_the_search_goes_on(tmp_path: Path) -> No
     assert all(lanes[index - 1].end == "dead" for index in marked.values())
     assert timeline(data).count(">given up<") == 1
     assert [doc["misc"]["vals"] for doc in trials.trials] == [
-        doc["misc"]["vals"] for doc in plain("rand", 8).trials
+        doc["misc"]["vals"] for doc in run_hyperopt("rand", 8).trials
     ]
     status = read_status(open_store(tmp_path), "search")
     assert (status.done, status.finished, status.failed) == (8, True, 2)
@@ -86,47 +93,47 @@ def test_a_trial_that_was_stopped_is_never_given_up(tmp_path: Path) -> None:
         if len(attempts) < 4:
             attempts.append(running_trial().attempt)  # type: ignore[union-attr]
             raise KeyboardInterrupt
-        return bowl(point)
+        return sample_objective(point)
 
     attempts: list[int] = []
     for _ in range(4):
         with pytest.raises(KeyboardInterrupt, match="stopped after 0 of 8 trials"):
             search(tmp_path, stopping)
         assert read_status(open_store(tmp_path), "search").holder is None
-    assert points(search(tmp_path, stopping)) == points(plain("rand", 8))
+    assert trial_values(search(tmp_path, stopping)) == trial_values(run_hyperopt("rand", 8))
     assert attempts == [1, 1, 1, 1]
 
 
 def test_an_error_that_ended_the_run_is_tried_again(tmp_path: Path) -> None:
     """The same trial, with the same parameters; until then its traceback is there to read."""
 
-    @functools.wraps(bowl)  # so that it counts as the same objective
+    @functools.wraps(sample_objective)  # so that it counts as the same objective
     def failing(point: Any) -> float:
         if running_trial().tid == 3:  # type: ignore[union-attr]
             raise ValueError("out of tune")
-        return bowl(point)
+        return sample_objective(point)
 
     for _ in range(2):
         with pytest.raises(ValueError, match="out of tune"):
             search(tmp_path, failing)
-        (error,) = [doc for doc in reopened(tmp_path)._dynamic_trials if doc["state"] == 3]
+        (error,) = [doc for doc in open_read_only(tmp_path)._dynamic_trials if doc["state"] == 3]
         assert error["tid"] == 3
         assert 'raise ValueError("out of tune")' in error["misc"]["traceback"]
         assert read_status(open_store(tmp_path), "search").done == 3
-    assert points(search(tmp_path, bowl)) == points(plain("rand", 8))
+    assert trial_values(search(tmp_path, sample_objective)) == trial_values(run_hyperopt("rand", 8))
 
 
 def test_an_error_in_the_last_trial_is_tried_again(tmp_path: Path) -> None:
     """Where nothing else is left to run, the failed trial still is."""
 
-    @functools.wraps(bowl)
+    @functools.wraps(sample_objective)
     def failing(_point: Any) -> float:
         raise ValueError("out of tune")
 
-    search(tmp_path, bowl, 7)
+    search(tmp_path, sample_objective, 7)
     with pytest.raises(ValueError, match="out of tune"):
         search(tmp_path, failing)
-    assert points(search(tmp_path, bowl)) == points(plain("rand", 8))
+    assert trial_values(search(tmp_path, sample_objective)) == trial_values(run_hyperopt("rand", 8))
 
 
 @pytest.mark.parametrize("cut", [2, 3, 4, 6])
@@ -136,13 +143,13 @@ def test_a_caught_error_counts_in_every_session(cut: int, tmp_path: Path) -> Non
     def failing(point: Any) -> float:
         if point["q"] > 6:
             raise ValueError("out of tune")
-        return bowl(point)
+        return sample_objective(point)
 
-    expected = plain("rand", 8, failing, catch_eval_exceptions=True)
+    expected = run_hyperopt("rand", 8, failing, catch_eval_exceptions=True)
     assert any(doc["state"] == 3 for doc in expected._dynamic_trials)
     search(tmp_path, failing, cut, catch_eval_exceptions=True, return_argmin=False)
     trials = search(tmp_path, failing, 8, catch_eval_exceptions=True)
-    assert points(trials) == points(expected)
+    assert trial_values(trials) == trial_values(expected)
     assert len(trials._dynamic_trials) == 8
 
 
@@ -150,11 +157,11 @@ def test_what_is_not_plain_data_is_an_error_of_the_objective(tmp_path: Path) -> 
     """Nothing is dropped silently: the error names what cannot be kept, and the trial with it."""
 
     def objective(point: Any) -> dict[str, Any]:
-        return {"status": "ok", "loss": bowl(point), "history": {"why": object()}}
+        return {"status": "ok", "loss": sample_objective(point), "history": {"why": object()}}
 
     with pytest.raises(TypeError, match="why"):
         search(tmp_path, objective)
-    assert reopened(tmp_path)._dynamic_trials[0]["state"] == 3
+    assert open_read_only(tmp_path)._dynamic_trials[0]["state"] == 3
 
 
 def test_sigterm_flushes_and_releases(tmp_path: Path) -> None:
@@ -215,8 +222,8 @@ def test_a_fork_may_not_write(tmp_path: Path) -> None:
 
     def objective(point: Any) -> float:
         if len(trials._dynamic_trials) == 2:
-            assert in_child(insert_there) == 0
-        return bowl(point)
+            assert run_in_fork(insert_there) == 0
+        return sample_objective(point)
 
     def insert_there() -> None:
         with pytest.raises(SearchError, match="fork"):
@@ -224,7 +231,7 @@ def test_a_fork_may_not_write(tmp_path: Path) -> None:
 
     trials = DriveTrials("search", store=tmp_path)
     trials.fmin(objective, SPACE, algo=hyperopt.rand.suggest, max_evals=4)
-    assert len(reopened(tmp_path)) == 4
+    assert len(open_read_only(tmp_path)) == 4
 
 
 def test_a_late_session_of_two_is_refused_by_the_living(tmp_path: Path) -> None:
@@ -233,7 +240,7 @@ def test_a_late_session_of_two_is_refused_by_the_living(tmp_path: Path) -> None:
 import sys
 sys.path.insert(0, {str(Path.cwd())!r})
 from pathlib import Path
-from tests.search.searching import stored
+from tests.search.sample_searches import stored
 stored(Path({str(tmp_path)!r}), "rand", 3)
 """
 
@@ -242,10 +249,10 @@ stored(Path({str(tmp_path)!r}), "rand", 3)
             [sys.executable, "-c", script], capture_output=True, text=True, check=False
         )
         complaints.append(late.stderr.splitlines()[-1])
-        return bowl(point)
+        return sample_objective(point)
 
     complaints: list[str] = []
     search(tmp_path, objective, 1)
     assert "SearchBusyError" in complaints[0]
     assert "another live process of this machine" in complaints[0]
-    assert len(reopened(tmp_path)) == 1
+    assert len(open_read_only(tmp_path)) == 1

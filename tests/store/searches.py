@@ -12,7 +12,7 @@ from colab_drive_tuner.store import open_store
 SPACE = {"x": hyperopt.hp.uniform("x", -1, 1)}
 
 
-def run(root: Path | str, name: str, max_evals: int) -> DriveTrials:
+def run_search(root: Path | str, name: str, max_evals: int) -> DriveTrials:
     """Run the search up to so many trials, in a store object of its own."""
     trials = DriveTrials(name, store=open_store(root), notify=lambda text: None)
     hyperopt.fmin(
@@ -30,7 +30,7 @@ def run(root: Path | str, name: str, max_evals: int) -> DriveTrials:
     return trials
 
 
-def points(root: Path | str, name: str) -> list[Any]:
+def trial_points(root: Path | str, name: str) -> list[Any]:
     """What the search has tried, read anew."""
     trials = DriveTrials(name, store=open_store(root), notify=lambda text: None)
     if trials.trials:
@@ -38,7 +38,7 @@ def points(root: Path | str, name: str) -> list[Any]:
     return [(doc["tid"], doc["misc"]["vals"]["x"], doc["result"].get("loss")) for doc in trials]
 
 
-def expected(tmp_path: Path, count: int) -> list[Any]:
+def expected_points(tmp_path: Path, count: int) -> list[Any]:
     """What a search that nobody touched has tried."""
-    run(tmp_path / "expected", "untouched", count)
-    return points(tmp_path / "expected", "untouched")[:count]
+    run_search(tmp_path / "expected", "untouched", count)
+    return trial_points(tmp_path / "expected", "untouched")[:count]

@@ -12,8 +12,8 @@ from colab_drive_tuner.drive.requests.endpoint import Endpoint
 from colab_drive_tuner.drive.requests.signing import Authorizer
 from colab_drive_tuner.journal import Journal, outage_retry
 from colab_drive_tuner.store.drive import DriveStore
-from tests.journal.listing import RULES, item
-from tests.journal.weather import append
+from tests.journal.faulty_store import append_acknowledged
+from tests.journal.list_state import RULES, item
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def names(drive_emulator, begin):
     drive_emulator.faults.add("reset", when="after", verb="POST", every=2, after=-1)
     journal = begin(store)
     for value in range(8):
-        append(journal, value)
+        append_acknowledged(journal, value)
     journal.close()
     lost = drive_emulator.faults.rules[0]["struck"]
     drive_emulator.faults.clear()
@@ -95,9 +95,9 @@ def test_an_expired_token_is_renewed_unseen(drive_emulator, sign_in, begin):
     """A search that lasts longer than a token goes on, and nothing is said."""
     said = []
     journal = begin(sign_in("refresh"), said)
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     drive_emulator.expire()
-    append(journal, 2)
+    append_acknowledged(journal, 2)
     assert journal.state.items == [1, 2]
     assert said == []
 
@@ -106,7 +106,7 @@ def test_a_revoked_sign_in_loses_nothing(drive_emulator, begin, sign_in):
     """Training goes on, it is said once, and the next sign-in records what had been kept."""
     said = []
     journal = begin(sign_in("first"), said)
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     drive_emulator.call("DELETE", "tokens", {"token": "first"})
     drive_emulator.expire()
     for value in (2, 3):
@@ -125,7 +125,7 @@ def test_records_are_read_by_one_call_each_and_altered_ones_again(drive_emulator
     """What arrives altered shows it by its own checksum, and is asked for once more."""
     journal = begin(sign_in("one"))
     for value in range(6):
-        append(journal, value)
+        append_acknowledged(journal, value)
     journal.close()
     drive_emulator.faults.add("corrupt", verb="GET", query="alt=media", nth=[2])
     drive_emulator.clear_log()

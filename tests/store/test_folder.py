@@ -22,7 +22,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import FolderStore, index, top_folders
 from colab_drive_tuner.store.folder.description import seal, unseal
-from tests.journal.disks import VolatileDisk
+from tests.journal.simulated_disks import VolatileDisk
 from tests.store.contract import Reopen, StoreContract
 
 

@@ -21,7 +21,7 @@ from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.repair.repair import repair
-from tests.store.searches import expected, points, run
+from tests.store.searches import expected_points, run_search, trial_points
 
 Harm = Callable[[Path], object]
 
@@ -87,8 +87,8 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A store with a search `a` of three trials, and a search `b` that is well."""
-    run(tmp_path / "store", "a", 3)
-    run(tmp_path / "store", "b", 1)
+    run_search(tmp_path / "store", "a", 3)
+    run_search(tmp_path / "store", "b", 1)
     return tmp_path / "store"
 
 
@@ -103,14 +103,14 @@ def test_one_damaged_file_of_an_index_changes_nothing(
     harm: Harm, root: Path, tmp_path: Path
 ) -> None:
     """Whichever it is: the search is read whole, goes on, and is whole on the disk again."""
-    whole, last = points(root, "a"), expected(tmp_path, 4)
+    whole, last = trial_points(root, "a"), expected_points(tmp_path, 4)
     for number, path in enumerate(files(root, "a/index", ".store")):
         copy = tmp_path / f"copy{number}"
         shutil.copytree(root, copy)
         harm(copy / path)
-        assert points(copy, "a") == whole, path
-        run(copy, "a", 4)
-        assert points(copy, "a") == last, path
+        assert trial_points(copy, "a") == whole, path
+        run_search(copy, "a", 4)
+        assert trial_points(copy, "a") == last, path
         assert [search.problem for search in list_searches(open_store(copy))] == ["", ""], path
         shutil.rmtree(copy)
 
@@ -127,18 +127,18 @@ def test_a_file_in_place_of_a_folder_hides_no_search(place: str, root: Path) -> 
     (root / place).write_text("mine")
     b = list_searches(open_store(root))[-1]
     assert (b.name, b.done, b.problem) == ("b", 1, "")
-    _, trouble = outcome(run, root, "a", 4)
+    _, trouble = outcome(run_search, root, "a", 4)
     assert not trouble or str(root / place) in trouble
     if trouble:
         (root / place).unlink(missing_ok=True)
         repair(open_store(root), "a")
-        run(root, "a", 4)
-    assert len(points(root, "a")) == 4
+        run_search(root, "a", 4)
+    assert len(trial_points(root, "a")) == 4
 
 
 def test_swapped_files_of_an_index_change_nothing_or_are_named(root: Path, tmp_path: Path) -> None:
     """Each speaks of one id, so none is taken for another; nor for one of another search."""
-    whole = points(root, "a")
+    whole = trial_points(root, "a")
     for kind in ("ids", "copies/ids", "names/folder", "properties"):
         for one, other in itertools.pairwise(files(root, f"a/index/{kind}", f"b/index/{kind}")):
             copy = tmp_path / "copy"
@@ -146,7 +146,7 @@ def test_swapped_files_of_an_index_change_nothing_or_are_named(root: Path, tmp_p
             (copy / one).rename(copy / "x")
             (copy / other).rename(copy / one)
             (copy / "x").rename(copy / other)
-            found, trouble = outcome(points, copy, "a")
+            found, trouble = outcome(trial_points, copy, "a")
             assert found == whole or str(copy / one) in trouble or str(copy / other) in trouble
             assert sorted(path.name for path in copy.iterdir()) == [".store", "a", "b"]
             shutil.rmtree(copy)
@@ -159,16 +159,16 @@ def test_a_damaged_file_of_the_search_is_damage_to_it_alone(
     """No record is passed over, no search begins anew, and the others are as they were."""
     for module in (lease, claim_search):  # where the release is lost, the lease is waited for
         monkeypatch.setattr(module, "STALE_SECONDS", 1.0)
-    whole = points(root, "a")
+    whole = trial_points(root, "a")
     for number, path in enumerate(files(root, "a/records")):
         copy = tmp_path / f"copy{number}"
         shutil.copytree(root, copy)
         harm(copy / path)
-        _, trouble = outcome(run, copy, "a", 3)
+        _, trouble = outcome(run_search, copy, "a", 3)
         # A snapshot is made anew; each other file is needed.
-        assert "repair" in trouble or points(copy, "a") == whole, path
+        assert "repair" in trouble or trial_points(copy, "a") == whole, path
         assert [entry.name for entry in list_searches(open_store(copy))] == ["a", "b"]
-        assert len(points(copy, "b")) == 1
+        assert len(trial_points(copy, "b")) == 1
         shutil.rmtree(copy)
 
 
@@ -179,7 +179,7 @@ def test_what_both_copies_have_lost_is_named(harm: Harm, root: Path) -> None:
     for path in both:
         harm(path)
     with pytest.raises(SearchDamagedError, match="repair") as caught:
-        run(root, "a", 4)
+        run_search(root, "a", 4)
     assert str(both[0]) in str(caught.value) or str(root / "a" / "index") in str(caught.value)
     a, b = list_searches(open_store(root))
     assert (a.name, bool(a.problem), b.name, b.done) == ("a", True, "b", 1)
@@ -201,11 +201,11 @@ def test_repair_brings_back_a_search_without_its_index(
     else:
         shutil.rmtree(index)
     with pytest.raises(SearchDamagedError, match="repair"):
-        run(root, "a", 4)
+        run_search(root, "a", 4)
     assert "its index was rebuilt" in str(repair(open_store(root), "a"))
-    assert points(root, "a") == expected(tmp_path, 3)
-    run(root, "a", 6)
-    assert points(root, "a") == expected(tmp_path, 6)
+    assert trial_points(root, "a") == expected_points(tmp_path, 3)
+    run_search(root, "a", 6)
+    assert trial_points(root, "a") == expected_points(tmp_path, 6)
     assert sorted(path.name for path in root.iterdir()) == [".store", "a", "b"]
 
 
@@ -217,8 +217,8 @@ def test_repair_of_a_copy_without_its_index_leaves_the_original_alone(
     shutil.rmtree(root / "copy" / "index")
     repair(open_store(root), "copy")
     for name, count in (("copy", 6), ("a", 5), ("copy", 8), ("a", 9)):
-        run(root, name, count)
-        assert points(root, name) == expected(tmp_path, count)
+        run_search(root, name, count)
+        assert trial_points(root, name) == expected_points(tmp_path, count)
     assert [search.problem for search in list_searches(open_store(root))] == ["", "", ""]
 
 
@@ -235,7 +235,7 @@ def test_repair_keeps_what_an_index_still_says(root: Path, tmp_path: Path) -> No
         before.records,
         before.export,
     )
-    assert points(root, "a") == expected(tmp_path, 3)
+    assert trial_points(root, "a") == expected_points(tmp_path, 3)
 
 
 def test_what_people_leave_in_the_folders_is_theirs(root: Path, tmp_path: Path) -> None:
@@ -247,8 +247,8 @@ def test_what_people_leave_in_the_folders_is_theirs(root: Path, tmp_path: Path) 
             (root / place / name).write_bytes(b"\xff litter")
     (root / "my folder").mkdir()
     assert [search.problem for search in list_searches(open_store(root))] == ["", ""]
-    run(root, "a", 5)
-    assert points(root, "a") == expected(tmp_path, 5)
+    run_search(root, "a", 5)
+    assert trial_points(root, "a") == expected_points(tmp_path, 5)
     store = open_store(root).for_search("a")
     names = [entry.name for entry in store.list(find_folder(store, "a").id)]
     assert not set(names) & set(litter)
@@ -260,11 +260,11 @@ def test_a_folder_of_a_person_is_not_taken_for_a_search(root: Path) -> None:
     (root / "c" / "my.txt").write_text("mine")
     assert [search.name for search in list_searches(open_store(root))] == ["a", "b"]
     with pytest.raises(RefusedError, match="/c already exists"):
-        run(root, "c", 1)
+        run_search(root, "c", 1)
     assert (root / "c" / "my.txt").read_text() == "mine"
     (root / "c" / "my.txt").unlink()
-    run(root, "c", 1)
-    assert len(points(root, "c")) == 1
+    run_search(root, "c", 1)
+    assert len(trial_points(root, "c")) == 1
 
 
 def test_a_pipe_in_a_store_is_not_waited_for(root: Path) -> None:

@@ -16,9 +16,9 @@ HERE = Path(__file__).parents[2]
 
 
 def start(root: Path, word: str, *more: str) -> subprocess.Popen[str]:
-    """A `tests.store.creating` that is ready."""
+    """A `tests.store.create_entries` that is ready."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.store.creating", str(root), word, *more],
+        [sys.executable, "-m", "tests.store.create_entries", str(root), word, *more],
         cwd=HERE,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -26,7 +26,7 @@ from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
-from tests.store.searches import expected, points, run
+from tests.store.searches import expected_points, run_search, trial_points
 
 Bring = Callable[[Path, Path], object]
 """Brings the folder at the first path to the second one, which does not exist yet."""
@@ -92,7 +92,7 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A store with a search `a` of three trials."""
-    run(tmp_path / "store", "a", 3)
+    run_search(tmp_path / "store", "a", 3)
     return tmp_path / "store"
 
 
@@ -100,20 +100,20 @@ def test_a_renamed_folder_is_the_search_by_another_name(root: Path, tmp_path: Pa
     """With all its trials, and it goes on from where it was; the old name is free again."""
     (root / "a").rename(root / "b")
     assert [search.name for search in list_searches(open_store(root))] == ["b"]
-    run(root, "b", 6)
-    assert points(root, "b") == expected(tmp_path, 6)
+    run_search(root, "b", 6)
+    assert trial_points(root, "b") == expected_points(tmp_path, 6)
     assert sorted(path.name for path in root.iterdir() if path.name[0] != ".") == ["b"]
 
 
 def test_two_renamed_folders_swap_their_names(root: Path, tmp_path: Path) -> None:
     """Neither takes the other's records for its own."""
-    run(root, "b", 5)
+    run_search(root, "b", 5)
     for old, new in (("a", "c"), ("b", "a"), ("c", "b")):
         (root / old).rename(root / new)
-    assert (len(points(root, "a")), len(points(root, "b"))) == (5, 3)
-    run(root, "b", 7)
-    assert points(root, "b") == expected(tmp_path, 7)
-    assert len(points(root, "a")) == 5
+    assert (len(trial_points(root, "a")), len(trial_points(root, "b"))) == (5, 3)
+    run_search(root, "b", 7)
+    assert trial_points(root, "b") == expected_points(tmp_path, 7)
+    assert len(trial_points(root, "a")) == 5
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -121,24 +121,24 @@ def test_a_copy_in_another_store_is_the_search(way: Bring, root: Path, tmp_path:
     """It opens there under its folder's name and goes on, and the original is as it was."""
     (tmp_path / "other").mkdir()
     way(root / "a", tmp_path / "other" / "mine")
-    assert points(tmp_path / "other", "mine") == points(root, "a")
-    run(tmp_path / "other", "mine", 6)
-    assert points(tmp_path / "other", "mine") == expected(tmp_path, 6)
-    assert len(points(root, "a")) == 3
+    assert trial_points(tmp_path / "other", "mine") == trial_points(root, "a")
+    run_search(tmp_path / "other", "mine", 6)
+    assert trial_points(tmp_path / "other", "mine") == expected_points(tmp_path, 6)
+    assert len(trial_points(root, "a")) == 3
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_copy_of_all_searches_is_a_store(way: Bring, root: Path, tmp_path: Path) -> None:
     """Whether the hidden files of the root came along or not."""
-    run(root, "b", 2)
+    run_search(root, "b", 2)
     way(root, tmp_path / "backup")
     copies = list_searches(open_store(tmp_path / "backup"))
     assert [(search.name, search.done, search.problem) for search in copies] == [
         ("a", 3, ""),
         ("b", 2, ""),
     ]
-    run(tmp_path / "backup", "a", 6)
-    assert points(tmp_path / "backup", "a") == expected(tmp_path, 6)
+    run_search(tmp_path / "backup", "a", 6)
+    assert trial_points(tmp_path / "backup", "a") == expected_points(tmp_path, 6)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -147,12 +147,12 @@ def test_a_copy_in_the_same_store_is_a_search_of_its_own(
 ) -> None:
     """Both go on, each by itself, also where they make records under the same ids."""
     way(root / "a", root / "b")
-    run(root, "a", 5)
-    assert (len(points(root, "a")), len(points(root, "b"))) == (5, 3)
-    run(root, "b", 7)
-    assert points(root, "b") == expected(tmp_path, 7)
-    run(root, "a", 6)
-    assert points(root, "a") == expected(tmp_path, 6)
+    run_search(root, "a", 5)
+    assert (len(trial_points(root, "a")), len(trial_points(root, "b"))) == (5, 3)
+    run_search(root, "b", 7)
+    assert trial_points(root, "b") == expected_points(tmp_path, 7)
+    run_search(root, "a", 6)
+    assert trial_points(root, "a") == expected_points(tmp_path, 6)
     assert [search.problem for search in list_searches(open_store(root))] == ["", ""]
     store = open_store(root)
     folders = [find_folder(store, name) for name in ("a", "b")]
@@ -169,11 +169,11 @@ def test_the_folder_of_a_search_is_no_store(root: Path) -> None:
 def test_a_copy_that_was_deleted_frees_its_name(root: Path, tmp_path: Path) -> None:
     """It was not renamed to its original, which has the same records."""
     shutil.copytree(root / "a", root / "b")
-    run(root, "b", 5)
+    run_search(root, "b", 5)
     shutil.rmtree(root / "b")
-    run(root, "b", 2)
-    assert points(root, "b") == expected(tmp_path, 2)
-    assert len(points(root, "a")) == 3
+    run_search(root, "b", 2)
+    assert trial_points(root, "b") == expected_points(tmp_path, 2)
+    assert len(trial_points(root, "a")) == 3
 
 
 def test_a_copy_does_not_take_the_place_of_its_original(root: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_copy_does_not_take_the_place_of_its_original(root: Path) -> None:
             ask(record.id)
     with pytest.raises(NotFoundError):
         store.create(store.reserve(1)[0], b"", name="x", parent=folder.records)
-    assert len(points(root, "b")) == 3
+    assert len(trial_points(root, "b")) == 3
 
 
 @pytest.mark.parametrize("copy", ["none", "before", "in its place"])
@@ -229,9 +229,9 @@ def test_an_id_of_two_copies_is_never_guessed(root: Path) -> None:
 def test_a_deleted_folder_leaves_nothing(root: Path, tmp_path: Path) -> None:
     """A new search of the name is a new search, in a folder of exactly that name."""
     shutil.rmtree(root / "a")
-    assert points(root, "a") == []
-    run(root, "a", 4)
-    assert points(root, "a") == expected(tmp_path, 4)
+    assert trial_points(root, "a") == []
+    run_search(root, "a", 4)
+    assert trial_points(root, "a") == expected_points(tmp_path, 4)
     assert sorted(path.name for path in root.iterdir() if path.name[0] != ".") == ["a"]
 
 
@@ -239,7 +239,7 @@ def test_a_deleted_folder_leaves_nothing(root: Path, tmp_path: Path) -> None:
 def test_a_deleted_store_is_told_of_once(root: Path, what: str) -> None:
     """One line names all searches that were in it; of one among others its own name is said."""
     for name in ("b", "c"):
-        run(root, name, 1)
+        run_search(root, name, 1)
     for path in {"store": [root], "searches": root.glob("[abc]"), "one search": [root / "a"]}[what]:
         shutil.rmtree(path)
     said: list[str] = []
@@ -263,11 +263,11 @@ def test_a_trashed_folder_comes_back_by_hand(root: Path, tmp_path: Path) -> None
     assert store.list(store.root) == []
     assert [entry.name for entry in store.list_trash(store.root)] == ["a"]
     with pytest.raises(SearchFolderError, match="is in the trash"):
-        run(root, "a", 1)
+        run_search(root, "a", 1)
     (kept,) = (root / ".trash").iterdir()
     kept.rename(root / "back")
-    run(root, "back", 6)
-    assert points(root, "back") == expected(tmp_path, 6)
+    run_search(root, "back", 6)
+    assert trial_points(root, "back") == expected_points(tmp_path, 6)
 
 
 def test_a_trashed_file_comes_back_by_hand(root: Path) -> None:
@@ -289,11 +289,11 @@ def test_a_trashed_file_comes_back_by_hand(root: Path) -> None:
 def test_names_of_folders_are_names_of_searches(tmp_path: Path, names: tuple[str, str]) -> None:
     """Whatever a disk can bear, with points, spaces and tildes."""
     root = tmp_path / "store"
-    run(root, names[0], 2)
+    run_search(root, names[0], 2)
     (root / names[0]).rename(root / names[1])
     assert [search.name for search in list_searches(open_store(root))] == [names[1]]
-    run(root, names[1], 3)
-    assert points(root, names[1]) == expected(tmp_path, 3)
+    run_search(root, names[1], 3)
+    assert trial_points(root, names[1]) == expected_points(tmp_path, 3)
 
 
 class TestLinks:
@@ -308,9 +308,9 @@ class TestLinks:
         """By name; nothing behind the link is read, written, or put into the trash."""
         (root / "a").symlink_to(outside)
         before = sorted((path, path.stat().st_mtime_ns) for path in outside.rglob("*"))
-        run(root, "b", 2)
+        run_search(root, "b", 2)
         with pytest.raises(SearchDamagedError, match=r"/a is a symbolic link"):
-            run(root, "a", 5)
+            run_search(root, "a", 5)
         (a, b) = list_searches(open_store(root))
         assert ("symbolic link" in a.problem, b.done) == (True, 2)
         store = open_store(root)
@@ -330,7 +330,7 @@ class TestLinks:
         (root / "a" / inner).symlink_to(tmp_path / "moved")
         before = sorted(path for path in tmp_path.joinpath("moved").rglob("*"))
         with pytest.raises((SearchDamagedError, RefusedError), match="symbolic link"):
-            run(root, "a", 5)
+            run_search(root, "a", 5)
         assert sorted(path for path in tmp_path.joinpath("moved").rglob("*")) == before
 
     def test_a_file_that_is_a_link_is_not_read_replaced_or_trashed(
@@ -368,5 +368,5 @@ class TestLinks:
     def test_the_root_may_be_one(self, root: Path, tmp_path: Path) -> None:
         """It is the user's own way to the folder."""
         (tmp_path / "link").symlink_to(root)
-        run(tmp_path / "link", "a", 4)
-        assert len(points(root, "a")) == 4
+        run_search(tmp_path / "link", "a", 4)
+        assert len(trial_points(root, "a")) == 4

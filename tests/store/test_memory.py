@@ -12,9 +12,9 @@ from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.memory import MemoryStore
 from colab_drive_tuner.troubleshoot.clean import find_leftovers
 from colab_drive_tuner.troubleshoot.doctor import examine
-from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
+from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
 from tests.store.contract import Reopen, StoreContract
-from tests.store.searches import points, run
+from tests.store.searches import run_search, trial_points
 
 
 class TestContract(StoreContract):
@@ -38,9 +38,9 @@ def test_a_search_in_memory_goes_on_and_is_looked_at(
 ) -> None:
     """Doctor says that it ends with its process, clean that nothing is stale."""
     spec = f"memory:{uuid.uuid4().hex}"
-    run(spec, "a", 3)
-    run(spec, "a", 5)
-    assert len(points(spec, "a")) == 5
+    run_search(spec, "a", 3)
+    run_search(spec, "a", 5)
+    assert len(trial_points(spec, "a")) == 5
     found = {finding.about: finding for finding in examine(spec)}
     assert "ends with its process" in found["store"].text
     assert "kept in memory" in found["credentials"].text

@@ -30,10 +30,10 @@ from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.spool.spool import Gap, Spool
 from colab_drive_tuner.journal.spool.spool_file import read_spool_file
 from colab_drive_tuner.store.folder import FolderStore
-from tests.journal.disks import FailingDisk, VolatileDisk
-from tests.journal.listing import RULES, item
-from tests.journal.weather import WeatheredStore, append
-from tests.search.searching import in_child
+from tests.journal.faulty_store import FaultyStore, append_acknowledged
+from tests.journal.list_state import RULES, item
+from tests.journal.simulated_disks import FailingDisk, VolatileDisk
+from tests.search.sample_searches import run_in_fork
 
 CHECKS: dict[str, Callable[[Path], None]] = {}
 
@@ -79,22 +79,22 @@ def settle(journal: Journal, until: Callable[[], object] = lambda: True) -> None
 @check
 def a_lost_answer_is_no_rival(folder: Path) -> None:
     """The same bytes under the id are one's own."""
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
     journal = claimed(store)
     for value in range(3):
         store.lose_answers = 1
-        append(journal, value)
+        append_acknowledged(journal, value)
     assert read(store) == [0, 1, 2]
 
 
 @check
 def a_rival_is_noticed(folder: Path) -> None:
     """The loser counts nothing as acknowledged, and keeps what it had."""
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
     loser = claimed(store)
-    append(loser, 1)
+    append_acknowledged(loser, 1)
     go_to(folder, "second")
-    append(claimed(store, on_busy="takeover"), 2)
+    append_acknowledged(claimed(store, on_busy="takeover"), 2)
     go_to(folder, "first")
     loser.append(item(3), durable=True)
     assert not loser.flush(20)
@@ -139,7 +139,7 @@ def one_record_is_in_flight(folder: Path) -> None:
     most: list[int] = []
     lock, company = threading.Lock(), threading.Event()
 
-    class SlowStore(WeatheredStore):
+    class SlowStore(FaultyStore):
         def create(self, *args: Any, **options: Any) -> Any:
             with lock:
                 flying.append(1)
@@ -166,7 +166,7 @@ def one_record_is_in_flight(folder: Path) -> None:
 @check
 def nothing_is_acknowledged_without_an_answer(folder: Path) -> None:
     """With the store away, everything is pending."""
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
     journal = claimed(store)
     store.away = True
     journal.append(item(1), durable=True)
@@ -191,10 +191,10 @@ def an_altered_record_is_never_read(folder: Path) -> None:
 
 
 def _damage(folder: Path, damage: Callable[[Path], object]) -> None:
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
     journal = claimed(store)
     for value in ("one", "two", "three"):
-        append(journal, value)
+        append_acknowledged(journal, value)
     damage(sorted((folder / "store" / "s" / "records").iterdir())[2])
     with pytest.raises(SearchDamagedError):
         read(store)
@@ -203,18 +203,18 @@ def _damage(folder: Path, damage: Callable[[Path], object]) -> None:
 @check
 def what_was_pending_survives_a_kill(folder: Path) -> None:
     """Ends that the store had not answered are in the next session's chain."""
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
 
     def die() -> None:
         journal = claimed(store)
-        append(journal, "acknowledged")
+        append_acknowledged(journal, "acknowledged")
         store.away = True
         for value in ("pending", "and more"):
             journal.append(item(value), durable=True)
         settle(journal)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert in_child(die) == -signal.SIGKILL
+    assert run_in_fork(die) == -signal.SIGKILL
     claimed(store)
     assert sorted(read(store)) == ["acknowledged", "and more", "pending"]
 
@@ -225,7 +225,7 @@ def what_was_spooled_survives_a_power_cut(folder: Path) -> None:
     (folder / "machines" / "first").mkdir(parents=True)
     values, cuts = ["one", "two"], []
 
-    class WatchedStore(WeatheredStore):
+    class WatchedStore(FaultyStore):
         def create(self, entry_id: str, content: Any, **options: Any) -> Any:
             sent = [value for value in values if content and item(value) in content]
             if sent:
@@ -240,7 +240,7 @@ def what_was_spooled_survives_a_power_cut(folder: Path) -> None:
         disk = VolatileDisk(patch, folder / "machines" / "first")
         journal = claimed(WatchedStore(folder / "store"))
         for value in values:
-            append(journal, value)
+            append_acknowledged(journal, value)
     assert len(cuts) == 2
     assert lost == []
 
@@ -248,7 +248,7 @@ def what_was_spooled_survives_a_power_cut(folder: Path) -> None:
 @check
 def a_spool_has_no_holes(folder: Path) -> None:
     """A disk that is full for a moment takes what it missed before anything else."""
-    store, values = WeatheredStore(folder / "store"), ["one", "two", "three"]
+    store, values = FaultyStore(folder / "store"), ["one", "two", "three"]
 
     def die() -> None:
         journal = claimed(store)
@@ -262,7 +262,7 @@ def a_spool_has_no_holes(folder: Path) -> None:
             settle(journal, lambda: sum(len(left.items) for left in spool.leftovers()) == 3)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert in_child(die) == -signal.SIGKILL
+    assert run_in_fork(die) == -signal.SIGKILL
     claimed(store)
     assert read(store) == values
 
@@ -285,26 +285,26 @@ def spooled_items_keep_their_order(folder: Path) -> None:
 @check
 def a_search_outlives_its_copies(folder: Path) -> None:
     """A folder with the same properties is left alone, and ends nothing."""
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
     journal = claimed(store)
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     journal.close()
     assert journal.folder is not None
     properties = dict(store.stat(journal.folder).properties)
     store.create(*store.reserve(1), None, name="s", parent=store.root, properties=properties)
     again = claimed(store)
-    append(again, 2)
+    append_acknowledged(again, 2)
     again.close()
-    append(claimed(store), 3)
+    append_acknowledged(claimed(store), 3)
     assert read(store) == [1, 2, 3]
 
 
 @check
 def a_search_in_the_trash_is_missed(folder: Path) -> None:
     """No other one is begun under its name."""
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
     journal = claimed(store)
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     journal.close()
     assert journal.folder is not None
     store.trash(journal.folder)
@@ -317,7 +317,7 @@ def snapshots_hold_acknowledged_records(folder: Path) -> None:
     """What is on its way when a snapshot is taken is not in it."""
     refused: list[str] = []  # shared by what `for_search` makes of the store
 
-    class RecordsAway(WeatheredStore):
+    class RecordsAway(FaultyStore):
         def create(self, *args: Any, **options: Any) -> Any:
             if refused and options["name"].startswith("record"):
                 raise UnavailableError("Records are not taken.")
@@ -325,7 +325,7 @@ def snapshots_hold_acknowledged_records(folder: Path) -> None:
 
     store = RecordsAway(folder / "store")
     journal = claimed(store)
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     refused.append("records")
     journal.append(item("on its way"), durable=True)
     settle(journal)
@@ -341,31 +341,31 @@ def ids_never_run_out(folder: Path) -> None:
         module.ID_BLOCK = 2  # type: ignore[attr-defined]
     writer.ID_RESERVE = 1
     maintenance.SNAPSHOT_RECORDS = 1000
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
     journal = claimed(store)
-    append(journal, *range(10))
+    append_acknowledged(journal, *range(10))
     for value in range(10, 20):
-        append(journal, value)
+        append_acknowledged(journal, value)
     assert read(store) == list(range(20))
 
 
 @check
 def a_fork_may_not_write(folder: Path) -> None:
     """Neither to the journal nor to the trials."""
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
     journal = claimed(store)
 
     def write() -> None:
         with pytest.raises(SearchError):
             journal.append(item(1))
 
-    assert in_child(write) == 0
+    assert run_in_fork(write) == 0
 
 
-def _with_a_snapshot(store: WeatheredStore, value: str) -> Journal:
+def _with_a_snapshot(store: FaultyStore, value: str) -> Journal:
     """A journal whose records all stand in a snapshot."""
     journal = claimed(store)
-    append(journal, value)
+    append_acknowledged(journal, value)
     reader = journal._reader
     save_snapshot(store, reader.folder, reader.head, journal.state.dump())
     return journal
@@ -374,7 +374,7 @@ def _with_a_snapshot(store: WeatheredStore, value: str) -> Journal:
 @check
 def what_was_pending_is_of_the_history_of_a_snapshot(folder: Path) -> None:
     """A session that opens through a snapshot records what the dead one had spooled."""
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
 
     def die() -> None:
         journal = _with_a_snapshot(store, "in the snapshot")
@@ -383,7 +383,7 @@ def what_was_pending_is_of_the_history_of_a_snapshot(folder: Path) -> None:
         settle(journal)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert in_child(die) == -signal.SIGKILL
+    assert run_in_fork(die) == -signal.SIGKILL
     claimed(store)
     assert read(store) == ["in the snapshot", "pending"]
 
@@ -391,7 +391,7 @@ def what_was_pending_is_of_the_history_of_a_snapshot(folder: Path) -> None:
 @check
 def who_holds_a_search_is_known_from_its_snapshot(folder: Path) -> None:
     """Another machine does not take it for free."""
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
     _with_a_snapshot(store, "held")
     go_to(folder, "second")
     with pytest.raises(SearchBusyError):
@@ -403,10 +403,10 @@ def gaps_are_seen_where_a_reader_pauses(folder: Path) -> None:
     """At the end of what is read together, one record or two."""
     chain.PARALLEL_READS = 4
     for missing in (1, 2):
-        store = WeatheredStore(folder / f"store {missing}")
+        store = FaultyStore(folder / f"store {missing}")
         journal = claimed(store)
         for value in range(10):
-            append(journal, value)
+            append_acknowledged(journal, value)
         journal.close()
         for path in sorted(Path(store.url(store.root), "s", "records").iterdir())[3 : 3 + missing]:
             path.unlink()
@@ -417,12 +417,12 @@ def gaps_are_seen_where_a_reader_pauses(folder: Path) -> None:
 @check
 def no_snapshot_leads_into_another_chain(folder: Path) -> None:
     """One of another search, copied into this one's folder, is not gone on from."""
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
     _with_a_snapshot(store, "ours").close()
     mine = find_folder(store, "s")
     other = Journal.open(store, "other", RULES)
     other.claim(lambda state: b"", notify=lambda text: None)
-    append(other, "another's")
+    append_acknowledged(other, "another's")
     theirs = other._reader
     assert mine is not None
     save_snapshot(store, mine, theirs.head, other.state.dump())
@@ -432,7 +432,7 @@ def no_snapshot_leads_into_another_chain(folder: Path) -> None:
 @check
 def a_property_never_leads_outside(folder: Path) -> None:
     """trials.pkl is not written over another file."""
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
     claimed(store).close()
     mine = find_folder(store, "s")
     assert mine is not None
@@ -440,6 +440,6 @@ def a_property_never_leads_outside(folder: Path) -> None:
     store.create(thesis, b"a thesis", name="thesis", parent=store.root)
     store.set_properties(mine.id, {"cdt_export": thesis})
     journal = claimed(store)
-    append(journal, 1)
+    append_acknowledged(journal, 1)
     journal.close()
     assert store.read(thesis) == b"a thesis"

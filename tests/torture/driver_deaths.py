@@ -18,7 +18,13 @@ from colab_drive_tuner.search.loop.parallel import ParallelLoop
 from colab_drive_tuner.search.loop.sequential import Loop
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import ALGORITHMS, SPACE, bowl, held_journals, in_child
+from tests.search.sample_searches import (
+    ALGORITHMS,
+    SPACE,
+    held_journals,
+    run_in_fork,
+    sample_objective,
+)
 from tests.search.test_parallel import replayed
 
 MOST, WIDTH = 12, 3
@@ -47,7 +53,7 @@ def session(
 
     log = trials.log
 
-    @functools.wraps(bowl)
+    @functools.wraps(sample_objective)
     def objective(point: Any) -> float:
         trial = running_trial()
         assert trial is not None
@@ -55,7 +61,7 @@ def session(
         (marks / f"{trial.tid}-{trial.attempt}-{os.getpid()}").touch()
         deadly(trial.tid)
         time.sleep(0.002 + 0.01 * (point["x"] > 0.5))
-        return bowl(point)
+        return sample_objective(point)
 
     with ThreadPoolExecutor(WIDTH) as pool:
         trials.fmin(
@@ -122,7 +128,7 @@ def die_in(folder: Path, phase: str, doomed: int, most: int = MOST) -> None:
             wrap(Logbook, "end", lambda document: document["tid"], before=False)
         session(folder, most, die if phase == "running" else lambda tid: None)
 
-    assert in_child(work) == -signal.SIGKILL
+    assert run_in_fork(work) == -signal.SIGKILL
 
 
 def judge(folder: Path, most: int = MOST) -> dict[int, list[int]]:

@@ -15,16 +15,16 @@ from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.trials.logbook import rules
 from tests.checkpoint.test_history import document
-from tests.journal.weather import WeatheredStore
-from tests.search.searching import (
+from tests.journal.faulty_store import FaultyStore
+from tests.search.sample_searches import (
     SPACE,
-    bowl,
-    in_child,
-    killing,
-    killing_in_an_outage,
-    plain,
-    points,
-    stored,
+    killing_objective,
+    killing_objective_in_outage,
+    run_hyperopt,
+    run_in_fork,
+    run_in_store,
+    sample_objective,
+    trial_values,
 )
 from tests.torture.checks import check
 
@@ -32,8 +32,11 @@ from tests.torture.checks import check
 @check
 def resumed_equals_plain(folder: Path) -> None:
     """Killed in its fifth trial and resumed: the points of plain fmin."""
-    assert in_child(lambda: stored(folder, "rand", 9, killing(bowl, 5))) == -signal.SIGKILL
-    assert points(stored(folder, "rand", 9)) == points(plain("rand", 9))
+    assert (
+        run_in_fork(lambda: run_in_store(folder, "rand", 9, killing_objective(sample_objective, 5)))
+        == -signal.SIGKILL
+    )
+    assert trial_values(run_in_store(folder, "rand", 9)) == trial_values(run_hyperopt("rand", 9))
 
 
 @check
@@ -41,14 +44,16 @@ def a_hole_in_the_spool_is_filled(folder: Path) -> None:
     """Results in the middle of what was spooled are gone: the points are those of plain fmin."""
     store = with_hole(folder, 1)
     for most in (10, 13):  # the second time by what the first one recorded
-        assert points(stored(store, "anneal", most)) == points(plain("anneal", most))
+        assert trial_values(run_in_store(store, "anneal", most)) == trial_values(
+            run_hyperopt("anneal", most)
+        )
 
 
-def with_hole(folder: Path, *lost: int) -> WeatheredStore:
+def with_hole(folder: Path, *lost: int) -> FaultyStore:
     """The store of a search of anneal, killed in its ninth trial; of its spool items are lost."""
-    store = WeatheredStore(folder / "store")
-    deadly = killing_in_an_outage(store, away=4, calls=9)
-    assert in_child(lambda: stored(store, "anneal", 10, deadly)) == -signal.SIGKILL
+    store = FaultyStore(folder / "store")
+    deadly = killing_objective_in_outage(store, away=4, calls=9)
+    assert run_in_fork(lambda: run_in_store(store, "anneal", 10, deadly)) == -signal.SIGKILL
     spool = Spool(store.location, "search")
     left = spool.leftovers()
     items = [item for leftover in left for item in leftover.items]
@@ -64,8 +69,17 @@ def with_hole(folder: Path, *lost: int) -> WeatheredStore:
 def a_batch_is_inherited_whole(folder: Path) -> None:
     """Killed in the second of three trials of one suggestion."""
     options = {"max_queue_len": 3}
-    assert in_child(lambda: stored(folder, "rand", 9, killing(bowl, 2), **options)) < 0
-    assert points(stored(folder, "rand", 9, **options)) == points(plain("rand", 9, **options))
+    assert (
+        run_in_fork(
+            lambda: run_in_store(
+                folder, "rand", 9, killing_objective(sample_objective, 2), **options
+            )
+        )
+        < 0
+    )
+    assert trial_values(run_in_store(folder, "rand", 9, **options)) == trial_values(
+        run_hyperopt("rand", 9, **options)
+    )
 
 
 @check
@@ -106,7 +120,7 @@ def a_poison_trial_is_given_up(folder: Path) -> None:
     def poison(point: Any) -> float:
         if len(trials[-1]._dynamic_trials) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
-        return bowl(point)
+        return sample_objective(point)
 
     trials: list[DriveTrials] = []
 
@@ -115,7 +129,7 @@ def a_poison_trial_is_given_up(folder: Path) -> None:
         trials[-1].fmin(poison, SPACE, max_evals=5, **_FMIN)
 
     deaths = 0
-    while in_child(session) == -signal.SIGKILL:
+    while run_in_fork(session) == -signal.SIGKILL:
         deaths += 1
         assert deaths <= 3
     entries = _trials(folder, 2).log.history.trials
@@ -132,7 +146,7 @@ def a_poison_trial_is_given_up(folder: Path) -> None:
 def a_stop_is_no_death(folder: Path) -> None:
     """Stopped four times in the same trial, with two attempts: it still gets its turn."""
 
-    @functools.wraps(bowl)  # so that it counts as the same objective
+    @functools.wraps(sample_objective)  # so that it counts as the same objective
     def stopped(point: Any) -> float:
         raise KeyboardInterrupt
 
@@ -140,7 +154,7 @@ def a_stop_is_no_death(folder: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             _trials(folder, 2).fmin(stopped, SPACE, max_evals=4, **_FMIN)
     trials = _trials(folder, 2)
-    trials.fmin(bowl, SPACE, max_evals=4, **_FMIN)
+    trials.fmin(sample_objective, SPACE, max_evals=4, **_FMIN)
     assert [entry.end for entry in trials.log.history.trials.values()] == [TrialEnd.DONE] * 4
 
 

@@ -31,7 +31,7 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import ALGORITHMS, SPACE, bowl, points
+from tests.search.sample_searches import ALGORITHMS, SPACE, sample_objective, trial_values
 from tests.torture.phases import PhaseLog, instrument
 
 CONSTANTS = {
@@ -116,7 +116,7 @@ def check(session: Session) -> None:
     read = DriveTrials(session.name)
     entries = read.log.history.trials
     found = {
-        "points": points(read),
+        "points": trial_values(read),
         "tids": [doc["tid"] for doc in read._dynamic_trials],
         "results": [doc["result"] for doc in read._dynamic_trials],
         "ends": {tid: entry.end for tid, entry in entries.items()},
@@ -137,7 +137,7 @@ def plain(algo: str, max_evals: int, seed: int) -> list[Any]:
     """The points of plain `hyperopt.fmin`."""
     found = hyperopt.Trials()
     hyperopt.fmin(
-        bowl,
+        sample_objective,
         SPACE,
         algo=ALGORITHMS[algo],
         max_evals=max_evals,
@@ -146,7 +146,7 @@ def plain(algo: str, max_evals: int, seed: int) -> list[Any]:
         verbose=False,
         return_argmin=False,
     )
-    return points(found)
+    return trial_values(found)
 
 
 def _settle_in(session: Session) -> None:
@@ -168,7 +168,7 @@ def _settle_in(session: Session) -> None:
 
 
 def _objective(session: Session, log: PhaseLog) -> Any:
-    @functools.wraps(bowl)  # so that it counts as the same objective everywhere
+    @functools.wraps(sample_objective)  # so that it counts as the same objective everywhere
     def objective(point: Any) -> float:
         with log.within("train"):
             trial = running_trial()
@@ -176,7 +176,7 @@ def _objective(session: Session, log: PhaseLog) -> Any:
             if trial.tid in session.poison:
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(session.nap)
-            return bowl(point)
+            return sample_objective(point)
 
     return objective
 
@@ -227,7 +227,7 @@ def _visible(store: Any, folder: str) -> list[str]:
 def _copy(store: Any, folder: Any) -> Any:
     """What plain pickle makes of `trials.pkl`; the search is our own."""
     with contextlib.suppress(ColabDriveTunerError, AttributeError):
-        return points(pickle.loads(store.read(folder.export)))
+        return trial_values(pickle.loads(store.read(folder.export)))
     return None
 
 

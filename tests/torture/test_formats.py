@@ -18,8 +18,15 @@ from colab_drive_tuner.journal import maintenance
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.store.folder import FolderStore
-from tests.journal.weather import WeatheredStore
-from tests.search.searching import SPACE, bowl, held_journals, in_child, plain, points
+from tests.journal.faulty_store import FaultyStore
+from tests.search.sample_searches import (
+    SPACE,
+    held_journals,
+    run_hyperopt,
+    run_in_fork,
+    sample_objective,
+    trial_values,
+)
 
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
 VERSIONS = sorted(path.name for path in FORMATS.iterdir() if path.is_dir())
@@ -27,7 +34,7 @@ VERSIONS = sorted(path.name for path in FORMATS.iterdir() if path.is_dir())
 
 def rich(point: dict[str, Any]) -> dict[str, Any]:
     """A result with one of each kind of plain data; a function of the point alone."""
-    loss = bowl(point)
+    loss = sample_objective(point)
     return {
         "status": "ok",
         "loss": loss,
@@ -61,7 +68,7 @@ def write_fixture(folder: Path) -> None:
     os.environ["XDG_STATE_HOME"] = str(folder / "state")
     maintenance.SNAPSHOT_RECORDS = 1
     socket.gethostname = lambda: "a-machine"
-    store = WeatheredStore(folder / "store")
+    store = FaultyStore(folder / "store")
     go_on(store, 3).attachments["notes"] = b"small"
     trials = DriveTrials("a search", store=store, notify=lambda text: None)
     trials.attachments["large"] = bytes(range(256)) * 512
@@ -80,7 +87,7 @@ def write_fixture(folder: Path) -> None:
         return rich(point)
 
     calls: list[int] = []
-    assert in_child(lambda: go_on(store, 12, dying)) == -signal.SIGKILL
+    assert run_in_fork(lambda: go_on(store, 12, dying)) == -signal.SIGKILL
 
 
 @pytest.fixture(params=VERSIONS)
@@ -102,8 +109,8 @@ def test_records_of_every_version_load(store: FolderStore) -> None:
     trials = DriveTrials("a search", store=store)
     ended = [doc for doc in trials.trials if doc["state"] == 2]
     assert len(ended) >= 3
-    expected = plain("rand", 12, rich)
-    assert points(trials)[: len(ended)] == points(expected)[: len(ended)]
+    expected = run_hyperopt("rand", 12, rich)
+    assert trial_values(trials)[: len(ended)] == trial_values(expected)[: len(ended)]
     assert trials.attachments["notes"] == b"small"
     assert trials.attachments["large"] == bytes(range(256)) * 512
 
@@ -117,7 +124,7 @@ def test_a_search_of_every_version_goes_on(store: FolderStore) -> None:
         return rich(point)
 
     before = len([doc for doc in DriveTrials("a search", store=store).trials if doc["state"] == 2])
-    assert points(go_on(store, 12, counting)) == points(plain("rand", 12, rich))
+    assert trial_values(go_on(store, 12, counting)) == trial_values(run_hyperopt("rand", 12, rich))
     assert len(ran) < 12 - before, "some ends came from the spool"
 
 
@@ -125,16 +132,16 @@ def test_the_copy_of_every_version_loads(store: FolderStore) -> None:
     """trials.pkl, by hyperopt alone and by our own careful reader."""
     path = Path(store.url(store.root)) / "a search" / "trials.pkl"
     copy = pickle.loads(path.read_bytes())
-    assert points(copy) == points(plain("rand", 3, rich))
+    assert trial_values(copy) == trial_values(run_hyperopt("rand", 3, rich))
     documents, _attachments = read_trials(path)
     assert [doc["tid"] for doc in documents] == [0, 1, 2]
 
 
 def test_a_snapshot_of_every_version_says_what_the_records_say(store: FolderStore) -> None:
     """With it, and with its bytes gone, the same search is read."""
-    with_it = points(DriveTrials("a search", store=store))
+    with_it = trial_values(DriveTrials("a search", store=store))
     snapshots = list(Path(store.url(store.root)).rglob("snapshot-*"))
     assert snapshots
     for path in snapshots:
         path.unlink()
-    assert points(DriveTrials("a search", store=store)) == with_it
+    assert trial_values(DriveTrials("a search", store=store)) == with_it

@@ -8,14 +8,14 @@ import pytest
 
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from tests.search.searching import in_child
+from tests.search.sample_searches import run_in_fork
 from tests.torture import driver_deaths
 
 
 def test_a_poison_trial_on_threads_is_given_up_alone(tmp_path: Path) -> None:
     """It kills the process of all threads; what ran beside it ends."""
     deaths = 0
-    while in_child(lambda: driver_deaths.poisoned(tmp_path, 4)) == -signal.SIGKILL:
+    while run_in_fork(lambda: driver_deaths.poisoned(tmp_path, 4)) == -signal.SIGKILL:
         deaths += 1
         assert deaths <= 4, "the poison trial is never given up"
     entries = DriveTrials("search", store=tmp_path / "store").log.history.trials

@@ -22,7 +22,15 @@ from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import ALGORITHMS, SPACE, bowl, go, held_journals, in_child, plain
+from tests.search.sample_searches import (
+    ALGORITHMS,
+    SPACE,
+    held_journals,
+    resume_sample_search,
+    run_hyperopt,
+    run_in_fork,
+    sample_objective,
+)
 from tests.search.test_parallel import (
     Breaking,
     OwnBreaking,
@@ -44,7 +52,9 @@ def only_what_dies_alone_is_given_up(folder: Path) -> None:
     for _ in range(8):
         pool = Breaking(4, suspects={tid for tids in ran for tid in tids if len(tids) > 1})
         try:
-            result = go(folder, bowl, max_evals=9, executor=pool, width=3, max_attempts=2)
+            result = resume_sample_search(
+                folder, sample_objective, max_evals=9, executor=pool, width=3, max_attempts=2
+            )
         except ExecutorError:
             ran += pool.ran
             continue
@@ -92,7 +102,7 @@ def an_end_is_recorded_when_it_comes(folder: Path) -> None:
             assert all(journal.flush_to_disk(30) for journal in held_journals())
             os.kill(os.getpid(), signal.SIGKILL)
 
-    dead = in_child(lambda: driver_deaths.session(folder, driver_deaths.MOST, deadly))
+    dead = run_in_fork(lambda: driver_deaths.session(folder, driver_deaths.MOST, deadly))
     assert dead == -signal.SIGKILL
     driver_deaths.session(folder, driver_deaths.MOST)
     attempts = driver_deaths.judge(folder)
@@ -111,7 +121,7 @@ def what_ends_during_a_stop_is_recorded(folder: Path) -> None:
             raise KeyboardInterrupt
         begun.set()
         assert stopping.wait(20)
-        return bowl(point)
+        return sample_objective(point)
 
     def leaving(self: Any, patience: Any) -> None:
         stopping.set()
@@ -129,7 +139,9 @@ def our_own_pool_finds_the_guilty_one(folder: Path) -> None:
     executor_arguments.LokyExecutor = OwnBreaking  # type: ignore[misc, assignment]
     pool = OwnBreaking(4)
     try:
-        result = go(folder, bowl, max_evals=9, executor=pool, max_attempts=2)
+        result = resume_sample_search(
+            folder, sample_objective, max_evals=9, executor=pool, max_attempts=2
+        )
     finally:
         assert pool.ran[:2] == [[0, 1, 2], [3, 4, 5]]
         assert sorted(pool.ran[2:6]) == [[3], [4], [4], [5]]
@@ -149,7 +161,9 @@ def a_cluster_that_goes_costs_no_attempt(folder: Path) -> None:
     for number, cause in enumerate((CancelledError, WorkerCrashedError)):
         pool = Restarting(1, error=cause)
         where = folder / str(number)
-        result = go(where, bowl, max_evals=6, executor=pool, width=3, max_attempts=1)
+        result = resume_sample_search(
+            where, sample_objective, max_evals=6, executor=pool, width=3, max_attempts=1
+        )
         assert {result["status"] for result in result.trials.results} == {"ok"}
 
 
@@ -170,7 +184,7 @@ def a_missing_trial_waits_for_those_before_it(folder: Path) -> None:
             executor=pool,
         )
     assert [doc["misc"]["vals"] for doc in trials.trials[:8]] == [
-        doc["misc"]["vals"] for doc in plain("anneal", 8).trials
+        doc["misc"]["vals"] for doc in run_hyperopt("anneal", 8).trials
     ]
     recorded = {doc["tid"]: doc["misc"]["vals"] for doc in trials.trials}
     assert replayed(DriveTrials("search", store=store).log.history, "anneal") == recorded

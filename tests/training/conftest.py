@@ -4,28 +4,28 @@ import pytest
 
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training import upload_queue
-from tests.training.keeping import TroubledStore, search_folder
-from tests.training.trials import KillAt, Killed, run, simple
+from tests.training.flaky_store import FlakyStore, create_search_folder
+from tests.training.small_trainings import KillAt, Killed, run_trial, train_once
 
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """A store that a test can give troubles; retries come quickly, and no epoch is known yet."""
     monkeypatch.setattr(upload_queue, "PAUSES", (0.01, 0.02))
-    return TroubledStore(tmp_path / "store")
+    return FlakyStore(tmp_path / "store")
 
 
 @pytest.fixture(scope="package")
 def uninterrupted(tmp_path_factory):
     """What `simple` gives when nothing stops it."""
     store = FolderStore(tmp_path_factory.mktemp("whole"))
-    return run(store, search_folder(store), simple)
+    return run_trial(store, create_search_folder(store), train_once)
 
 
 @pytest.fixture
 def killed(store):
     """The folder of a trial that was killed after its third epoch."""
-    folder = search_folder(store, "killed")
+    folder = create_search_folder(store, "killed")
     with pytest.raises(Killed):
-        run(store, folder, lambda: simple(KillAt(3)))
+        run_trial(store, folder, lambda: train_once(KillAt(3)))
     return folder

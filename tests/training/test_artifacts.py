@@ -4,19 +4,19 @@ import pytest
 
 from colab_drive_tuner.errors import UnavailableError
 from colab_drive_tuner.training.artifacts import StoreArtifacts, obsolete_backups
-from tests.training.keeping import TroubledStore, search_folder, shown
+from tests.training.flaky_store import FlakyStore, create_search_folder, entry_names
 
 
 @pytest.fixture
 def store(tmp_path):
     """A store that a test can give troubles."""
-    return TroubledStore(tmp_path / "store")
+    return FlakyStore(tmp_path / "store")
 
 
 @pytest.fixture
 def folder(store):
     """The folder of a search."""
-    return search_folder(store)
+    return create_search_folder(store)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def read(artifacts, name, tmp_path):
 
 def home(store, folder):
     """The folder of backups."""
-    (found,) = [e.id for e in TroubledStore.__base__.list(store, folder, name="backups")]
+    (found,) = [e.id for e in FlakyStore.__base__.list(store, folder, name="backups")]
     return found
 
 
@@ -54,7 +54,7 @@ def test_files_come_back_in_another_process(store, folder, file, tmp_path):
     assert later.names() == ["a", "b"]
     assert read(later, "a", tmp_path) == b"two"
     assert StoreArtifacts(store, folder, 4).names() == []
-    assert len(shown(store, home(store, folder))) == 2
+    assert len(entry_names(store, home(store, folder))) == 2
     later.drop("a")
     later.drop("never there")
     assert StoreArtifacts(store, folder, 3).names() == ["b"]
@@ -74,7 +74,7 @@ def test_the_two_newest_are_found_although_no_listing_shows_them(store, folder, 
     for name in ("a", "b", "c"):
         early.put(name, file(name.encode()))
     inside = home(store, folder)
-    entries = TroubledStore.__base__.list(store, inside)
+    entries = FlakyStore.__base__.list(store, inside)
     store.unlisted = {inside, *(entry.id for entry in entries)}
     later = StoreArtifacts(store, folder, 3)
     assert later.names() == ["b", "c"]
@@ -87,7 +87,7 @@ def test_a_lost_answer_makes_no_second_file(store, folder, file):
     """The same id is asked for again, and taken means stored."""
     store.lose_answers = 2
     StoreArtifacts(store, folder, 3).put("a", file(b"one"))
-    assert len(shown(store, home(store, folder))) == 1
+    assert len(entry_names(store, home(store, folder))) == 1
 
 
 def test_an_outage_is_told(store, folder, file):
@@ -121,4 +121,4 @@ def test_backups_of_finished_trials_and_older_histories_are_old(store, folder, f
     old = [names[one] for one in obsolete_backups(store, folder, unfinished={2})]
     assert sorted(old) == ["trial-00001-a", "trial-00003-a"]
     assert len(obsolete_backups(store, folder, unfinished={2}, epoch="another")) == 3
-    assert obsolete_backups(store, search_folder(store, "none"), unfinished=()) == []
+    assert obsolete_backups(store, create_search_folder(store, "none"), unfinished=()) == []

@@ -16,23 +16,23 @@ from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.backup.writer import drop_backups
 from colab_drive_tuner.training.seeding import training_seed
 from colab_drive_tuner.trial import RunningTrial, TrialInterrupted, run_as, running_trial
-from tests.training.keeping import NUMPY_2, TroubledStore, search_folder
-from tests.training.trials import (
+from tests.training.flaky_store import NUMPY_2, FlakyStore, create_search_folder
+from tests.training.small_trainings import (
     SEED,
-    Counting,
+    EpochCounter,
     KillAt,
     Killed,
-    Notebook,
+    StatefulCallback,
     X,
     Y,
-    backups,
-    compare,
-    convolutional,
-    fit,
-    flush_all,
-    outcome,
-    run,
-    simple,
+    assert_resumed_equals_whole,
+    backup_names,
+    convolutional_model,
+    fit_with_backup,
+    flush_all_backups,
+    run_trial,
+    train_once,
+    training_outcome,
 )
 
 pytestmark = NUMPY_2
@@ -40,11 +40,11 @@ pytestmark = NUMPY_2
 
 def test_a_killed_trial_ends_as_if_it_had_not_been(store, uninterrupted):
     """Killed twice in the middle of epochs, with Dropout, augmentation, shuffling, validation."""
-    folder = search_folder(store)
+    folder = create_search_folder(store)
     for kill in KillAt(1), KillAt(3):
         with pytest.raises(Killed):
-            run(store, folder, lambda kill=kill: simple(kill))
-    assert run(store, folder, simple) == uninterrupted
+            run_trial(store, folder, lambda kill=kill: train_once(kill))
+    assert run_trial(store, folder, train_once) == uninterrupted
     ((epochs, history),) = uninterrupted["histories"]
     assert epochs == [0, 1, 2, 3]
     assert len(history["val_mae"]) == 4
@@ -52,25 +52,25 @@ def test_a_killed_trial_ends_as_if_it_had_not_been(store, uninterrupted):
 
 def test_only_the_epochs_left_are_trained(store):
     """Resuming skips what is done; nothing is repeated from the first epoch."""
-    folder = search_folder(store)
+    folder = create_search_folder(store)
     with pytest.raises(Killed):
-        run(store, folder, lambda: simple(KillAt(2)))
-    seen = Notebook()
-    run(store, folder, lambda: fit(convolutional(), 4, before=[seen]))
+        run_trial(store, folder, lambda: train_once(KillAt(2)))
+    seen = StatefulCallback()
+    run_trial(store, folder, lambda: fit_with_backup(convolutional_model(), 4, before=[seen]))
     assert len(seen.drawn) == 2
 
 
 def test_a_trial_that_is_done_but_not_recorded_trains_nothing_again(store):
     """Killed between the end of `fit` and the result's record: all epochs are skipped."""
-    folder = search_folder(store)
-    first = run(store, folder, simple)
-    assert flush_all(20)
-    assert run(store, folder, lambda: simple(KillAt(0))) == first
+    folder = create_search_folder(store)
+    first = run_trial(store, folder, train_once)
+    assert flush_all_backups(20)
+    assert run_trial(store, folder, lambda: train_once(KillAt(0))) == first
 
 
 def process(store, folder, result, kill_in, backend="tensorflow"):
     """Run `simple` in a process of its own, killed in an epoch (-1: in none); its exit code."""
-    command = [sys.executable, "-m", "tests.training.trials", store._root, folder, result]
+    command = [sys.executable, "-m", "tests.training.small_trainings", store._root, folder, result]
     environment = os.environ | {"KERAS_BACKEND": backend}
     return subprocess.run([*command, str(kill_in)], env=environment, check=False).returncode
 
@@ -78,7 +78,7 @@ def process(store, folder, result, kill_in, backend="tensorflow"):
 def test_killed_by_the_kernel_for_real(tmp_path, uninterrupted):
     """SIGKILL in the middle of an epoch, then another process goes on."""
     store, out = FolderStore(tmp_path / "store"), tmp_path / "out"
-    folder = search_folder(store)
+    folder = create_search_folder(store)
     assert process(store, folder, out, 2) == -9
     assert not out.exists()
     assert process(store, folder, out, -1) == 0
@@ -91,8 +91,8 @@ def test_killed_many_times_at_any_moment(tmp_path, backend):
     """SIGKILL in every epoch, twice each, whatever the background was doing just then."""
     pytest.importorskip(backend)
     store, whole, out = FolderStore(tmp_path / "store"), tmp_path / "whole", tmp_path / "out"
-    assert process(store, search_folder(store, "whole"), whole, -1, backend) == 0
-    folder = search_folder(store, "killed")
+    assert process(store, create_search_folder(store, "whole"), whole, -1, backend) == 0
+    folder = create_search_folder(store, "killed")
     for kill_in in (0, 0, 1, 1, 2, 2, 3, 3):
         # Where an epoch was backed up before its first kill, there is no second one.
         assert process(store, folder, out, f"{kill_in}!", backend) in (-9, 0)
@@ -104,14 +104,14 @@ def test_two_fits_in_one_model_function(store):
     """The first is skipped and the second resumed, also where the code between them draws."""
 
     def training(kill):
-        model = convolutional()
-        first = fit(model, 2, *([kill] if kill and kill.epoch < 2 else []))
+        model = convolutional_model()
+        first = fit_with_backup(model, 2, *([kill] if kill and kill.epoch < 2 else []))
         model.layers[1].trainable = False
         model.compile(keras.optimizers.SGD(float(np.random.rand()) / 100), "mse")
-        second = fit(model, 5, *([kill] if kill and kill.epoch >= 2 else []))
-        return outcome(model, first, second)
+        second = fit_with_backup(model, 5, *([kill] if kill and kill.epoch >= 2 else []))
+        return training_outcome(model, first, second)
 
-    whole = compare(store, training, KillAt(1), KillAt(4))
+    whole = assert_resumed_equals_whole(store, training, KillAt(1), KillAt(4))
     assert whole["histories"][1][0] == [0, 1, 2, 3, 4]
 
 
@@ -124,41 +124,43 @@ class Unfreezing(keras.callbacks.Callback):
 
 
 def unfreezing(kill):
-    model = convolutional()
+    model = convolutional_model()
     model.layers[1].trainable = False
-    return outcome(model, fit(model, 4, before=[Unfreezing(), *([kill] if kill else [])]))
+    return training_outcome(
+        model, fit_with_backup(model, 4, before=[Unfreezing(), *([kill] if kill else [])])
+    )
 
 
 def test_a_fit_that_unfreezes_layers_begins_anew(store):
     """Not at the backup from before the change either, which would train what was not trained."""
     with pytest.warns(TrainingWarning, match="differs.*It starts from its first epoch"):
-        compare(store, unfreezing, KillAt(2))
+        assert_resumed_equals_whole(store, unfreezing, KillAt(2))
 
 
 def test_a_fit_that_goes_on_to_unfreeze_layers_is_interrupted(store):
     """Killed in the epoch of the change it has only a backup from before, which is put away."""
-    whole = run(store, search_folder(store, "whole"), lambda: unfreezing(None))
-    folder = search_folder(store, "killed")
+    whole = run_trial(store, create_search_folder(store, "whole"), lambda: unfreezing(None))
+    folder = create_search_folder(store, "killed")
     with pytest.raises(Killed):
-        run(store, folder, lambda: unfreezing(KillAt(1)))
+        run_trial(store, folder, lambda: unfreezing(KillAt(1)))
     with (
         pytest.warns(TrainingWarning, match="a callback changes `trainable`"),
         pytest.raises(TrialInterrupted),
     ):
-        run(store, folder, lambda: unfreezing(None))
-    assert run(store, folder, lambda: unfreezing(None)) == whole
+        run_trial(store, folder, lambda: unfreezing(None))
+    assert run_trial(store, folder, lambda: unfreezing(None)) == whole
 
 
 def test_callbacks_remember(store):
     """Patience, cooldown, best weights, the learning rate, and what a user's callback collects."""
 
     def training(kill):
-        model = convolutional()
-        own = Notebook()
+        model = convolutional_model()
+        own = StatefulCallback()
         early = keras.callbacks.EarlyStopping(
             "loss", patience=3, min_delta=5.0, restore_best_weights=True
         )
-        history = fit(
+        history = fit_with_backup(
             model,
             12,
             keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=2.0, cooldown=1),
@@ -167,9 +169,9 @@ def test_callbacks_remember(store):
             before=[own, early],
         )
         state = (early.best, early.wait, early.best_epoch, early.stopped_epoch)
-        return outcome(model, history), state, own.best, own.lines, own.drawn[-1:]
+        return training_outcome(model, history), state, own.best, own.lines, own.drawn[-1:]
 
-    whole = compare(store, training, KillAt(1), KillAt(3))
+    whole = assert_resumed_equals_whole(store, training, KillAt(1), KillAt(3))
     ((epochs, history),) = whole[0]["histories"]
     assert 3 < len(epochs) < 12, "EarlyStopping must have stopped it"
     assert "learning_rate" in history
@@ -183,31 +185,34 @@ def test_a_fit_after_one_that_raised_begins_at_its_own_first_epoch(store):
             raise ArithmeticError
 
     def training():
-        model = convolutional()
+        model = convolutional_model()
         with pytest.raises(ArithmeticError):
-            fit(model, 4, Raising())
+            fit_with_backup(model, 4, Raising())
         return model.fit(X, Y, epochs=2, verbose=0).epoch
 
-    folder = search_folder(store)
+    folder = create_search_folder(store)
     with pytest.raises(Killed):
-        run(store, folder, lambda: simple(KillAt(1)))
-    assert run(store, folder, training) == [0, 1]
+        run_trial(store, folder, lambda: train_once(KillAt(1)))
+    assert run_trial(store, folder, training) == [0, 1]
 
 
 def test_a_stop_is_remembered(store):
     """Killed after EarlyStopping had ended `fit`: not one epoch more is trained."""
 
     def training():
-        model = convolutional()
-        return outcome(
-            model, fit(model, 9, keras.callbacks.EarlyStopping("loss", patience=0, min_delta=99))
+        model = convolutional_model()
+        return training_outcome(
+            model,
+            fit_with_backup(
+                model, 9, keras.callbacks.EarlyStopping("loss", patience=0, min_delta=99)
+            ),
         )
 
-    folder = search_folder(store)
-    first = run(store, folder, training)
+    folder = create_search_folder(store)
+    first = run_trial(store, folder, training)
     assert first["histories"][0][0] == [0, 1]
-    assert flush_all(20)
-    assert run(store, folder, training) == first
+    assert flush_all_backups(20)
+    assert run_trial(store, folder, training) == first
 
 
 @pytest.mark.long
@@ -233,11 +238,11 @@ def test_a_model_that_fit_builds(store):
         def training(kill, make=make):
             model = make()
             model.compile("adam", "mse")
-            return outcome(model, fit(model, 3, *([kill] if kill else [])))
+            return training_outcome(model, fit_with_backup(model, 3, *([kill] if kill else [])))
 
-        inner = TroubledStore(store._root / str(number))
-        seen = Notebook()
-        compare(inner, training, KillAt(2), resumed=Counting(seen))
+        inner = FlakyStore(store._root / str(number))
+        seen = StatefulCallback()
+        assert_resumed_equals_whole(inner, training, KillAt(2), resumed=EpochCounter(seen))
         assert len(seen.drawn) == 1
 
 
@@ -294,12 +299,12 @@ def test_optimizers_that_a_training_step_builds(store, hold, called):
         two[:] = keras.optimizers.Adam(0.01), keras.optimizers.RMSprop()
         model = Halves()
         model.compile()
-        history = fit(model, 3, *([kill] if kill else []))
+        history = fit_with_backup(model, 3, *([kill] if kill else []))
         moments = [np.asarray(v.value).tobytes() for one in two for v in one.variables]
-        return outcome(model, history), moments
+        return training_outcome(model, history), moments
 
-    seen = Notebook()
-    compare(store, training, KillAt(2), resumed=Counting(seen))
+    seen = StatefulCallback()
+    assert_resumed_equals_whole(store, training, KillAt(2), resumed=EpochCounter(seen))
     assert len(seen.drawn) == 1
 
 
@@ -310,28 +315,28 @@ def test_tf_data_with_a_fixed_order(store):
     def training(kill):
         data = tf.data.Dataset.from_tensor_slices((X, Y))
         data = data.shuffle(48, seed=5, reshuffle_each_iteration=False).batch(16)
-        model = convolutional()
+        model = convolutional_model()
         callbacks = [TrialBackup(), *([kill] if kill else [])]
-        return outcome(
+        return training_outcome(
             model, model.fit(data, epochs=4, shuffle=False, verbose=0, callbacks=callbacks)
         )
 
-    compare(store, training, KillAt(2))
+    assert_resumed_equals_whole(store, training, KillAt(2))
 
 
 def test_backups_go_when_the_result_is_acknowledged(store):
     """All of the trial's, none of another's; a trial without backups costs no question."""
-    folder = search_folder(store)
+    folder = create_search_folder(store)
     kept = []
 
     def training():
         kept.append(running_trial().artifacts)
-        return simple()
+        return train_once()
 
-    run(store, folder, simple, tid=4)
-    run(store, folder, training)
+    run_trial(store, folder, train_once, tid=4)
+    run_trial(store, folder, training)
     drop_backups(kept[0])
-    left = backups(store, folder)
+    left = backup_names(store, folder)
     assert len(left) == 2
     assert all(name.startswith("trial-00004") for name in left)
     store.calls.clear()
@@ -342,10 +347,10 @@ def test_backups_go_when_the_result_is_acknowledged(store):
 def test_outside_of_a_search_it_does_nothing_and_says_so():
     """A model function can be tried out by hand; so can a search that keeps no backups."""
     keras.utils.set_random_seed(1)
-    plain = convolutional()
+    plain = convolutional_model()
     plain.fit(X, Y, epochs=2, verbose=0)
     keras.utils.set_random_seed(1)
-    tried = convolutional()
+    tried = convolutional_model()
     with pytest.warns(TrainingWarning, match="no search is running") as told:
         tried.fit(X, Y, epochs=2, verbose=0, callbacks=[TrialBackup()])
     assert told[0].filename == __file__, "a line of Keras's says nothing to the user"
@@ -358,8 +363,8 @@ def test_outside_of_a_search_it_does_nothing_and_says_so():
 @pytest.mark.parametrize("known", [{}, {"model": 1}, {"model": 1, "epochs": 3}])
 def test_in_a_loop_of_ones_own_it_says_that_it_keeps_nothing(store, known):
     """No such loop can be told where to begin; it is not disturbed, by hand or in a list."""
-    backup, folder = TrialBackup(), search_folder(store)
-    options = known | ({"model": convolutional()} if known else {})
+    backup, folder = TrialBackup(), create_search_folder(store)
+    options = known | ({"model": convolutional_model()} if known else {})
 
     def training():
         for callbacks in CallbackList([backup], **options), backup:
@@ -370,21 +375,21 @@ def test_in_a_loop_of_ones_own_it_says_that_it_keeps_nothing(store, known):
                 callbacks.on_epoch_end(epoch, {"loss": 1.0})
             callbacks.on_train_end()
 
-    run(store, folder, training)
-    assert backups(store, folder) == []
+    run_trial(store, folder, training)
+    assert backup_names(store, folder) == []
 
 
 def test_a_list_of_callbacks_that_knows_nothing_is_backed_up_in_fit(store):
     """`fit` takes a CallbackList that has neither its model nor its epochs."""
 
     def training(kill):
-        model, history = convolutional(), keras.callbacks.History()
+        model, history = convolutional_model(), keras.callbacks.History()
         given = [history, TrialBackup(), *([kill] if kill else [])]
         history.set_model(model)
         options = {"epochs": 4, "batch_size": 16, "verbose": 0}
-        return outcome(model, model.fit(X, Y, callbacks=CallbackList(given), **options))
+        return training_outcome(model, model.fit(X, Y, callbacks=CallbackList(given), **options))
 
-    compare(store, training, KillAt(2))
+    assert_resumed_equals_whole(store, training, KillAt(2))
 
 
 def test_given_twice_it_works_once(store, uninterrupted):
@@ -392,28 +397,30 @@ def test_given_twice_it_works_once(store, uninterrupted):
 
     def training():
         backup = TrialBackup()
-        model = convolutional()
+        model = convolutional_model()
         options = {"batch_size": 16, "verbose": 0, "validation_split": 0.25}
         first = model.fit(X, Y, epochs=4, callbacks=[backup, TrialBackup()], **options)
-        ended = outcome(model, first)
+        ended = training_outcome(model, first)
         model.fit(X, Y, epochs=1, callbacks=[backup], **options)
         return ended
 
-    assert run(store, search_folder(store), training) == uninterrupted
+    assert run_trial(store, create_search_folder(store), training) == uninterrupted
 
 
 def test_seeds_do_not_depend_on_the_search_or_the_attempt(store, uninterrupted):
     """The next number after a fit is the one that the seed, the tid and the fit give."""
     np.random.seed(training_seed(SEED, 3, fit=1))
     assert uninterrupted["drawn"] == np.random.rand()
-    assert run(store, search_folder(store), simple, tid=6) != uninterrupted
+    assert run_trial(store, create_search_folder(store), train_once, tid=6) != uninterrupted
 
 
 def test_it_tells_where_it_goes_on(store, capsys):
     """With progress shown, one line; silent with `verbose=0`."""
-    folder = search_folder(store)
+    folder = create_search_folder(store)
     with pytest.raises(Killed):
-        run(store, folder, lambda: simple(KillAt(1)))
+        run_trial(store, folder, lambda: train_once(KillAt(1)))
     assert "goes on" not in capsys.readouterr().out
-    run(store, folder, lambda: fit(convolutional(), 2, KillAt(9), verbose=2))
+    run_trial(
+        store, folder, lambda: fit_with_backup(convolutional_model(), 2, KillAt(9), verbose=2)
+    )
     assert "Trial 3 resumes after epoch 1 of 2." in capsys.readouterr().out

@@ -10,7 +10,7 @@ from colab_drive_tuner.errors import ModelError, TrainingWarning, UsageError
 from colab_drive_tuner.training import upload_queue
 from colab_drive_tuner.training.models import best_models
 from colab_drive_tuner.training.models.best_models import BestModels
-from tests.training.keeping import NUMPY_2, TroubledStore, search_folder, shown
+from tests.training.flaky_store import NUMPY_2, FlakyStore, create_search_folder, entry_names
 
 pytestmark = NUMPY_2
 
@@ -19,13 +19,13 @@ pytestmark = NUMPY_2
 def store(tmp_path, monkeypatch):
     """A store that a test can give troubles; retries come quickly."""
     monkeypatch.setattr(upload_queue, "PAUSES", (0.01, 0.02))
-    return TroubledStore(tmp_path / "store")
+    return FlakyStore(tmp_path / "store")
 
 
 @pytest.fixture
 def folder(store):
     """The folder of a search."""
-    return search_folder(store)
+    return create_search_folder(store)
 
 
 def model(value=1.0):
@@ -48,7 +48,7 @@ def keep(store, folder, offers, keep=1):
         assert kept._uploads.wait(20)
     assert kept.close(20) == []
     (home,) = [e.id for e in store.list(folder, name="best")] or [None]
-    return shown(store, home) if home else []
+    return entry_names(store, home) if home else []
 
 
 def test_only_the_best_stays_in_the_folder(store, folder):
@@ -72,7 +72,7 @@ def test_the_best_model_comes_back_in_a_later_run(store, folder):
     assert weight(later.load()) == 7.0
     assert weight(later.load(4)) == 4.0
     assert later.load(5) is None
-    assert BestModels(store, search_folder(store, "empty")).load() is None
+    assert BestModels(store, create_search_folder(store, "empty")).load() is None
 
 
 def test_a_model_can_be_loaded_before_it_has_arrived(store, folder):
@@ -110,7 +110,7 @@ def test_what_a_lagging_listing_hides_is_never_trashed_for_something_worse(store
     keep_late = BestModels(store, folder)
     keep_late.offer(model(), tid=1, loss=0.5)
     keep_late.close(20)
-    assert shown(store, home) == ["trial-00000-loss-0.1.keras", "trial-00001-loss-0.5.keras"]
+    assert entry_names(store, home) == ["trial-00000-loss-0.1.keras", "trial-00001-loss-0.5.keras"]
     store.unlisted = set()
     assert keep(store, folder, [(2, 0.3)]) == [
         "trial-00000-loss-0.1.keras",
@@ -217,7 +217,7 @@ def test_a_lambda_needs_the_users_word(store, folder):
 def test_an_unknown_class_is_named_with_the_decorator(store, folder):
     """Registered or passed in it loads; else the error says what to write."""
     assert stored(store, folder, Known()).load() is not None
-    kept = stored(store, search_folder(store, "other"), Unknown())
+    kept = stored(store, create_search_folder(store, "other"), Unknown())
     with pytest.raises(ModelError, match=r"class 'Unknown'.*register_keras_serializable"):
         kept.load()
     assert kept.load(custom_objects={"Unknown": Unknown}) is not None

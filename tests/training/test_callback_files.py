@@ -12,18 +12,18 @@ from colab_drive_tuner.training.backup.callback_files import CallbackFiles, prep
 from colab_drive_tuner.training.backup.callback_state import key_callbacks
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.backup.variables import IncompatibleBackupError
-from tests.training.keeping import NUMPY_2, search_folder
-from tests.training.trials import (
-    Counting,
+from tests.training.flaky_store import NUMPY_2, create_search_folder
+from tests.training.small_trainings import (
+    EpochCounter,
     KillAt,
     Killed,
-    Notebook,
-    backups,
-    convolutional,
-    fit,
-    outcome,
-    run,
-    simple,
+    StatefulCallback,
+    backup_names,
+    convolutional_model,
+    fit_with_backup,
+    run_trial,
+    train_once,
+    training_outcome,
 )
 
 pytestmark = NUMPY_2
@@ -44,13 +44,13 @@ def checkpoint(path, **options):
 
 def first_is_best(folder, kill=None, seen=None):
     """A training whose first epoch is the best, which loads the best weights in the end."""
-    model = convolutional()
+    model = convolutional_model()
     best = checkpoint(folder / "best.weights.h5", mode="max", initial_value_threshold=0.0)
     model.compile(keras.optimizers.SGD(1e-4), "mse")
     others = [c for c in (kill, seen) if c]
-    history = fit(model, 4, *others, before=[best])
+    history = fit_with_backup(model, 4, *others, before=[best])
     model.load_weights(folder / "best.weights.h5")
-    return outcome(model, history), best.best
+    return training_outcome(model, history), best.best
 
 
 def test_a_large_file_is_sent_once_and_goes_with_the_backups(store, tmp_path, all_are_large):
@@ -58,15 +58,17 @@ def test_a_large_file_is_sent_once_and_goes_with_the_backups(store, tmp_path, al
     disks = [tmp_path / name for name in ("whole", "killed", "resumed")]
     for disk in disks:
         disk.mkdir()
-    whole = run(store, search_folder(store, "whole"), lambda: first_is_best(disks[0]))
-    folder = search_folder(store)
+    whole = run_trial(store, create_search_folder(store, "whole"), lambda: first_is_best(disks[0]))
+    folder = create_search_folder(store)
     with pytest.raises(Killed):
-        run(store, folder, lambda: first_is_best(disks[1], KillAt(3)))
-    names = [name.removeprefix("trial-00003-") for name in backups(store, folder)]
+        run_trial(store, folder, lambda: first_is_best(disks[1], KillAt(3)))
+    names = [name.removeprefix("trial-00003-") for name in backup_names(store, folder)]
     (file,) = [name for name in names if name.startswith("file-")]
     assert names == [file, "fit-000-epoch-00002.backup", "fit-000-epoch-00003.backup"]
-    seen = Notebook()
-    assert run(store, folder, lambda: first_is_best(disks[2], None, Counting(seen))) == whole
+    seen = StatefulCallback()
+    assert (
+        run_trial(store, folder, lambda: first_is_best(disks[2], None, EpochCounter(seen))) == whole
+    )
     assert seen.drawn == [3]
 
 
@@ -75,27 +77,30 @@ def test_a_file_that_no_backup_needs_is_dropped(store, tmp_path, all_are_large):
 
     def training(kill):
         newest = keras.callbacks.ModelCheckpoint(tmp_path / "newest.weights.h5", **options)
-        return fit(convolutional(), 4, kill, before=[newest])
+        return fit_with_backup(convolutional_model(), 4, kill, before=[newest])
 
     options = {"save_weights_only": True}
-    folder = search_folder(store)
+    folder = create_search_folder(store)
     with pytest.raises(Killed):
-        run(store, folder, lambda: training(KillAt(3)))
-    assert len([name for name in backups(store, folder) if "file-" in name]) == 2
+        run_trial(store, folder, lambda: training(KillAt(3)))
+    assert len([name for name in backup_names(store, folder) if "file-" in name]) == 2
 
 
 def test_a_damaged_file_is_as_a_damaged_backup(store, tmp_path, all_are_large):
     """The trial begins anew and ends the same; nothing of the backup is used."""
-    whole = run(store, search_folder(store, "whole"), lambda: first_is_best(tmp_path))
-    folder = search_folder(store)
+    whole = run_trial(store, create_search_folder(store, "whole"), lambda: first_is_best(tmp_path))
+    folder = create_search_folder(store)
     with pytest.raises(Killed):
-        run(store, folder, lambda: first_is_best(tmp_path, KillAt(2)))
+        run_trial(store, folder, lambda: first_is_best(tmp_path, KillAt(2)))
     (home,) = [e.id for e in store.list(folder, name="backups")]
     (file,) = [e.id for e in store.list(home) if "file-" in e.name]
     store.replace(file, b"damaged")
-    seen = Notebook()
+    seen = StatefulCallback()
     with pytest.warns(TrainingWarning, match=r"is damaged.* starts from its first epoch"):
-        assert run(store, folder, lambda: first_is_best(tmp_path, None, Counting(seen))) == whole
+        assert (
+            run_trial(store, folder, lambda: first_is_best(tmp_path, None, EpochCounter(seen)))
+            == whole
+        )
     assert seen.drawn == [0, 1, 2, 3]
 
 
@@ -145,9 +150,9 @@ def test_keras_own_backup_beside_ours_is_refused(store, tmp_path):
     theirs = keras.callbacks.BackupAndRestore(tmp_path / "theirs")
     for before in ([theirs], []):
         after = [] if before else [theirs]
-        training = partial(fit, convolutional(), 2, *after, before=before)
+        training = partial(fit_with_backup, convolutional_model(), 2, *after, before=before)
         with pytest.raises(UsageError, match="Remove BackupAndRestore"):
-            run(store, search_folder(store), training)
+            run_trial(store, create_search_folder(store), training)
     with pytest.raises(UsageError, match="give a list"):
         TrialBackup(ignore="Callback.value")
 
@@ -160,26 +165,32 @@ def test_a_trial_that_cannot_be_saved_says_so_once(store, uninterrupted):
             super().__init__()
             self.lines = iter(range(99))
 
-    folder = search_folder(store)
+    folder = create_search_folder(store)
     with (
         pytest.warns(
             TrainingWarning, match=r"Reading\.lines \(.*ignore=\['Reading\.lines'\]"
         ) as told,
         pytest.raises(Killed),
     ):
-        run(store, folder, lambda: fit(convolutional(), 4, KillAt(3), before=[Reading()]))
+        run_trial(
+            store,
+            folder,
+            lambda: fit_with_backup(convolutional_model(), 4, KillAt(3), before=[Reading()]),
+        )
     assert [one.category for one in told].count(TrainingWarning) == 1
-    assert backups(store, folder) == []
+    assert backup_names(store, folder) == []
 
     def training(*callbacks):
-        model = convolutional()
+        model = convolutional_model()
         ignore = ["Reading.lines"]
-        return outcome(model, fit(model, 4, *callbacks, before=[Reading()], ignore=ignore))
+        return training_outcome(
+            model, fit_with_backup(model, 4, *callbacks, before=[Reading()], ignore=ignore)
+        )
 
     with pytest.raises(Killed):
-        run(store, folder, lambda: training(KillAt(3)))
-    seen = Notebook()
-    assert run(store, folder, lambda: training(Counting(seen))) == uninterrupted
+        run_trial(store, folder, lambda: training(KillAt(3)))
+    seen = StatefulCallback()
+    assert run_trial(store, folder, lambda: training(EpochCounter(seen))) == uninterrupted
     assert seen.drawn == [3]
 
 
@@ -191,21 +202,27 @@ def test_a_model_that_freezes_layers_in_mid_fit_begins_anew(store):
             self.model.layers[1].trainable = False
 
     def training(*callbacks):
-        model = convolutional()
-        return outcome(model, fit(model, 3, *callbacks, before=[Freezing()]))
+        model = convolutional_model()
+        return training_outcome(model, fit_with_backup(model, 3, *callbacks, before=[Freezing()]))
 
-    whole = run(store, search_folder(store, "whole"), training)
-    folder = search_folder(store)
+    whole = run_trial(store, create_search_folder(store, "whole"), training)
+    folder = create_search_folder(store)
     with pytest.raises(Killed):
-        run(store, folder, lambda: training(KillAt(2)))
+        run_trial(store, folder, lambda: training(KillAt(2)))
     with pytest.warns(TrainingWarning, match="trainable"):
-        assert run(store, folder, training) == whole
+        assert run_trial(store, folder, training) == whole
 
 
 def test_a_callback_that_is_gone_begins_the_trial_anew(store, uninterrupted):
     """Its state has no place: nothing of the backup is used."""
-    folder = search_folder(store)
+    folder = create_search_folder(store)
     with pytest.raises(Killed):
-        run(store, folder, lambda: fit(convolutional(), 4, KillAt(2), before=[Notebook()]))
+        run_trial(
+            store,
+            folder,
+            lambda: fit_with_backup(
+                convolutional_model(), 4, KillAt(2), before=[StatefulCallback()]
+            ),
+        )
     with pytest.warns(TrainingWarning, match="fit lacks callbacks that had a state"):
-        assert run(store, folder, simple) == uninterrupted
+        assert run_trial(store, folder, train_once) == uninterrupted

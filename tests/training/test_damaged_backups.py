@@ -6,17 +6,17 @@ import pytest
 
 from colab_drive_tuner.errors import TrainingWarning
 from colab_drive_tuner.training.backup.writer import read_backup, write_backup
-from tests.training.keeping import NUMPY_2, search_folder
-from tests.training.trials import (
-    Counting,
+from tests.training.flaky_store import NUMPY_2, create_search_folder
+from tests.training.small_trainings import (
+    EpochCounter,
     KillAt,
     Killed,
-    Notebook,
-    backups,
-    fit,
-    flush_all,
-    run,
-    simple,
+    StatefulCallback,
+    backup_names,
+    fit_with_backup,
+    flush_all_backups,
+    run_trial,
+    train_once,
 )
 
 pytestmark = NUMPY_2
@@ -57,14 +57,14 @@ def stored_backup(store, folder, epoch):
 @pytest.mark.parametrize("how", [altered, emptied, cut])
 def test_a_damaged_backup_falls_back_to_the_one_before(store, killed, uninterrupted, how):
     """Two generations are kept; the result is the same, and the user is told."""
-    assert [n[-23:] for n in backups(store, killed)] == [
+    assert [n[-23:] for n in backup_names(store, killed)] == [
         "fit-000-epoch-00002.backup"[-23:],
         "fit-000-epoch-00003.backup"[-23:],
     ]
     damage(store, killed, 3, how)
-    seen = Notebook()
+    seen = StatefulCallback()
     with pytest.warns(TrainingWarning, match="after epoch 3 cannot be used"):
-        assert run(store, killed, lambda: simple(Counting(seen))) == uninterrupted
+        assert run_trial(store, killed, lambda: train_once(EpochCounter(seen))) == uninterrupted
     assert seen.drawn == [2, 3]
 
 
@@ -75,7 +75,7 @@ def test_a_backup_under_the_name_of_another_is_not_used(store, killed, uninterru
     damage(store, killed, 3, lambda _: contents[2])
     told = "after epoch 3 .* belongs to another.* after epoch 2 .* belongs to another"
     with pytest.warns(TrainingWarning, match=told):
-        assert run(store, killed, simple) == uninterrupted
+        assert run_trial(store, killed, train_once) == uninterrupted
 
 
 @pytest.mark.parametrize("fields", [{"longest_epoch": "5"}, {"longest_epoch": np.inf}, {}])
@@ -94,14 +94,14 @@ def test_a_backup_of_other_hands_is_not_used(store, killed, uninterrupted, tmp_p
 
     damage(store, killed, 3, forged)
     with pytest.warns(TrainingWarning, match="after epoch 3 .* is not a readable backup"):
-        assert run(store, killed, simple) == uninterrupted
+        assert run_trial(store, killed, train_once) == uninterrupted
 
 
 def test_a_missing_backup_leaves_the_one_before(store, killed, uninterrupted):
     """Somebody trashed the newest one: the trial goes on from the other."""
     damage(store, killed, 3, missing)
-    seen = Notebook()
-    assert run(store, killed, lambda: simple(Counting(seen))) == uninterrupted
+    seen = StatefulCallback()
+    assert run_trial(store, killed, lambda: train_once(EpochCounter(seen))) == uninterrupted
     assert seen.drawn == [2, 3]
 
 
@@ -112,32 +112,32 @@ def test_two_damaged_backups_fall_back_to_the_first_epoch(store, killed, uninter
     damage(store, killed, 3)
     told = "after epoch 3 cannot be used.* after epoch 2 cannot be used.* starts from its first"
     with pytest.warns(TrainingWarning, match=told):
-        assert run(store, killed, simple) == uninterrupted
-    assert len(backups(store, killed)) == 2
+        assert run_trial(store, killed, train_once) == uninterrupted
+    assert len(backup_names(store, killed)) == 2
 
 
 def test_a_backup_of_another_model_is_not_used(store):
     """The code was changed between two runs: said, and begun anew."""
-    folder = search_folder(store)
+    folder = create_search_folder(store)
     with pytest.raises(Killed):
-        run(store, folder, lambda: simple(KillAt(1)))
+        run_trial(store, folder, lambda: train_once(KillAt(1)))
 
     def other():
         model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
         model.add(keras.layers.Dense(1))
         model.compile("sgd", "mse")
-        return fit(model, 2).epoch
+        return fit_with_backup(model, 2).epoch
 
     with pytest.warns(TrainingWarning, match=r"the variable _layers.* was float32\(2,.*\) and is"):
-        assert run(store, folder, other) == [0, 1]
+        assert run_trial(store, folder, other) == [0, 1]
 
 
 def test_an_outage_costs_backups_never_the_training(store, uninterrupted):
     """With the store away the trial starts, trains and ends; the user is told."""
-    folder = search_folder(store)
+    folder = create_search_folder(store)
     store.away = True
     with pytest.warns(TrainingWarning, match="could not be listed"):
-        assert run(store, folder, simple) == uninterrupted
-    assert not flush_all(0)
+        assert run_trial(store, folder, train_once) == uninterrupted
+    assert not flush_all_backups(0)
     store.away = False
-    assert backups(store, folder) == ["trial-00003-fit-000-epoch-00004.backup"]
+    assert backup_names(store, folder) == ["trial-00003-fit-000-epoch-00004.backup"]

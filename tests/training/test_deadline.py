@@ -7,8 +7,16 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.backup.writer import drop_backups
 from colab_drive_tuner.trial import Pace, TrialInterrupted, running_trial
-from tests.training.keeping import NUMPY_2, search_folder
-from tests.training.trials import backups, convolutional, fit, flush_all, outcome, run, simple
+from tests.training.flaky_store import NUMPY_2, create_search_folder
+from tests.training.small_trainings import (
+    backup_names,
+    convolutional_model,
+    fit_with_backup,
+    flush_all_backups,
+    run_trial,
+    train_once,
+    training_outcome,
+)
 
 pytestmark = NUMPY_2
 
@@ -16,9 +24,13 @@ pytestmark = NUMPY_2
 def test_seldom_backups(store):
     """`every_seconds`: at the first epoch's end after so much time, and at the last one's."""
     clock = iter(range(0, 1000, 10))
-    folder = search_folder(store)
-    run(store, folder, lambda: fit(convolutional(), 5, every_seconds=1e6, clock=clock.__next__))
-    assert [name[-12:] for name in backups(store, folder)] == ["00005.backup"]
+    folder = create_search_folder(store)
+    run_trial(
+        store,
+        folder,
+        lambda: fit_with_backup(convolutional_model(), 5, every_seconds=1e6, clock=clock.__next__),
+    )
+    assert [name[-12:] for name in backup_names(store, folder)] == ["00005.backup"]
     with pytest.raises(UsageError, match=r"every_seconds must be .* got -1"):
         TrialBackup(-1)
 
@@ -46,46 +58,48 @@ class Ticking(keras.callbacks.Callback):
 
 def test_a_deadline_stops_at_an_epochs_end_with_everything_flushed(store):
     """Stopped by what one epoch takes, resumed by the next run, with an equal result."""
-    whole = run(store, search_folder(store, "whole"), lambda: simple(epochs=6))
-    folder = search_folder(store, "stopped")
+    whole = run_trial(store, create_search_folder(store, "whole"), lambda: train_once(epochs=6))
+    folder = create_search_folder(store, "stopped")
 
     def training(start):
         clock = Clock()
         clock.now = start
-        model = convolutional()
-        return outcome(model, fit(model, 6, Ticking(clock), clock=clock, every_seconds=1000))
+        model = convolutional_model()
+        return training_outcome(
+            model, fit_with_backup(model, 6, Ticking(clock), clock=clock, every_seconds=1000)
+        )
 
     with pytest.raises(TrialInterrupted) as stopped:
-        run(store, folder, lambda: training(0), deadline=35)
+        run_trial(store, folder, lambda: training(0), deadline=35)
     assert (stopped.value.tid, stopped.value.epoch, stopped.value.stored) == (3, 3, True)
     assert not isinstance(stopped.value, Exception)
     with pytest.raises(TrialInterrupted) as stopped:
-        run(store, folder, lambda: training(30), deadline=35)
+        run_trial(store, folder, lambda: training(30), deadline=35)
     assert (stopped.value.epoch, stopped.value.stored) == (3, True)
-    assert run(store, folder, lambda: training(0), deadline=1000) == whole
+    assert run_trial(store, folder, lambda: training(0), deadline=1000) == whole
 
 
 def test_a_trial_knows_how_long_epochs_of_the_trial_before_took(store):
     """Its first epoch is not begun where one of them would end after the deadline."""
-    folder = search_folder(store)
+    folder = create_search_folder(store)
     clock = Clock()
     artifacts = []
 
     def training():
         artifacts.append(running_trial().artifacts)
-        return fit(convolutional(), 2, Ticking(clock), clock=clock)
+        return fit_with_backup(convolutional_model(), 2, Ticking(clock), clock=clock)
 
     pace = Pace()
-    run(store, folder, training, deadline=35, pace=pace)
+    run_trial(store, folder, training, deadline=35, pace=pace)
     drop_backups(artifacts[0])
     with pytest.raises(TrialInterrupted) as stopped:
-        run(store, folder, training, tid=4, deadline=28, pace=pace)
+        run_trial(store, folder, training, tid=4, deadline=28, pace=pace)
     assert (clock.now, stopped.value.epoch, stopped.value.stored) == (20, 0, True)
 
 
 def test_a_stop_without_a_backup_says_so(store):
     """The store was away: the deadline is kept and the error tells."""
-    folder = search_folder(store)
+    folder = create_search_folder(store)
     clock = Clock()
 
     class Away(keras.callbacks.Callback):
@@ -93,7 +107,12 @@ def test_a_stop_without_a_backup_says_so(store):
             store.away, clock.now = True, clock.now + 10
 
     with pytest.raises(TrialInterrupted, match="did not reach the store in time") as stopped:
-        run(store, folder, lambda: fit(convolutional(), 6, Away(), clock=clock), deadline=10.5)
+        run_trial(
+            store,
+            folder,
+            lambda: fit_with_backup(convolutional_model(), 6, Away(), clock=clock),
+            deadline=10.5,
+        )
     assert not stopped.value.stored
     store.away = False
-    assert flush_all(20)
+    assert flush_all_backups(20)

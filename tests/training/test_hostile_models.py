@@ -14,7 +14,7 @@ import pytest
 
 from colab_drive_tuner.errors import ModelError
 from colab_drive_tuner.training.models.safe_loading import SAFE_KERAS, load_keras_file
-from tests.training.keeping import NUMPY_2
+from tests.training.flaky_store import NUMPY_2
 
 pytestmark = NUMPY_2
 

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from tests.training.cases import CASES, EPOCHS, TENSORFLOW
+from tests.training.keras_features import CASES, EPOCHS, TENSORFLOW
 
 ANEW = {"cannot_be_saved"}
 """Cases that begin again at their first epoch, and say so."""
@@ -28,7 +28,14 @@ def children(root, backend, names, kills):
     def start(store, out, disk, *how):
         (root / out).mkdir(exist_ok=True)
         paths = [str(root / part) for part in (store, out, disk)]
-        command = [sys.executable, "-m", "tests.training.cases", *paths, *map(str, how), *names]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.training.keras_features",
+            *paths,
+            *map(str, how),
+            *names,
+        ]
         return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
     def end(process, code):

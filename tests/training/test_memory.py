@@ -19,7 +19,7 @@ from colab_drive_tuner.training.memory import (
     split_result,
 )
 from colab_drive_tuner.training.seeding import seed_trial
-from tests.training.keeping import NUMPY_2
+from tests.training.flaky_store import NUMPY_2
 
 pytestmark = NUMPY_2
 
@@ -158,7 +158,13 @@ def test_a_model_that_the_user_holds_goes_on_working():
 @pytest.mark.parametrize("free", [True, False])
 def test_memory_stays_flat_over_a_hundred_trials(tmp_path, free):
     """A search of small convolutional models, each fitted twice and returned; and the switch."""
-    command = [sys.executable, "-m", "tests.training.hundred", tmp_path / "store", str(int(free))]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.training.hundred_trials",
+        tmp_path / "store",
+        str(int(free)),
+    ]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
     megabytes = [float(word) for word in ended.stdout.split()]
     grown = megabytes[-1] - megabytes[0]

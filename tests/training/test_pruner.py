@@ -15,8 +15,16 @@ from colab_drive_tuner.errors import TrainingWarning, UsageError
 from colab_drive_tuner.intermediate_values import IntermediateValues
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import RunningTrial, run_as
-from tests.training.pruned import EPOCHS, PRUNER, Objective, X, Y, search, small
-from tests.training.trials import Killed
+from tests.training.pruned_search import (
+    EPOCHS,
+    PRUNER,
+    Objective,
+    X,
+    Y,
+    run_pruned_search,
+    small_model,
+)
+from tests.training.small_trainings import Killed
 
 # TensorFlow's tensors, under numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -30,7 +38,7 @@ def told(result: Any) -> list[Any]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: Any) -> Any:
     """The search that nothing interrupts."""
-    return search(tmp_path_factory.mktemp("whole"), Objective())
+    return run_pruned_search(tmp_path_factory.mktemp("whole"), Objective())
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +64,18 @@ def test_a_killed_search_prunes_as_the_uninterrupted_one(
     """SIGKILL in the epoch after which the trial is pruned: it goes on, and is pruned there."""
     tid, result = pruned
     last = result["pruned_at"] - 1
-    command = [sys.executable, "-m", "tests.training.pruned", str(tmp_path), str(tid), str(last)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.training.pruned_search",
+        str(tmp_path),
+        str(tid),
+        str(last),
+    ]
     ended = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
     objective = Objective()
-    resumed = search(tmp_path, objective)
+    resumed = run_pruned_search(tmp_path, objective)
     assert told(resumed) == told(whole)
     assert objective.trained[0] == (tid, last), "it went on in the middle"
 
@@ -74,9 +89,9 @@ def test_the_order_of_the_callbacks_does_not_matter(
     last = result["pruned_at"] - 1
     most = tid + 1
     with pytest.raises(Killed):
-        search(tmp_path, Objective(order, kill=(tid, last, False)), max_evals=most)
+        run_pruned_search(tmp_path, Objective(order, kill=(tid, last, False)), max_evals=most)
     objective = Objective(order)
-    assert told(search(tmp_path, objective, max_evals=most)) == told(whole)[:most]
+    assert told(run_pruned_search(tmp_path, objective, max_evals=most)) == told(whole)[:most]
     assert objective.trained[0] == (tid, last)
 
 
@@ -84,7 +99,7 @@ def fit(pruner: Any, *, trial: RunningTrial | None, model: Any = None, **options
     """A `fit` in a trial."""
     given = {"epochs": 3, "verbose": 0, "validation_split": 0.25, "callbacks": [pruner]} | options
     with run_as(trial):  # type: ignore[arg-type]  # None: outside of a search
-        return (model or small(0.01)).fit(X, Y, **given)
+        return (model or small_model(0.01)).fit(X, Y, **given)
 
 
 def running(pruner: Any = None, limits: Any = None) -> RunningTrial:
@@ -110,7 +125,7 @@ def test_epochs_that_are_not_validated_are_left_out() -> None:
 
 def test_fits_of_one_trial_count_on_and_end_together() -> None:
     """A second `fit` counts on; after one that was pruned the next trains no more than a batch."""
-    trial, model = running(limits={5: -1.0}), small(0.01)
+    trial, model = running(limits={5: -1.0}), small_model(0.01)
     fit(PRUNER, trial=trial, model=model)
     assert not trial.reports.result()["pruned"]
     fitted = fit(PRUNER, trial=trial, model=model, epochs=9)
@@ -124,7 +139,7 @@ def test_fits_of_one_trial_count_on_and_end_together() -> None:
 @pytest.mark.parametrize("by_number", [False, True])
 def test_fits_of_one_epoch_each_are_judged(by_number: bool) -> None:
     """The last epoch of a `fit` is not the trial's last one where another `fit` follows."""
-    trial, model = running(limits={3: -1.0}), small(0.01)
+    trial, model = running(limits={3: -1.0}), small_model(0.01)
     for epoch in range(6):
         options = {"initial_epoch": epoch, "epochs": epoch + 1} if by_number else {"epochs": 1}
         fit(PRUNER, trial=trial, model=model, **options)
@@ -134,7 +149,7 @@ def test_fits_of_one_epoch_each_are_judged(by_number: bool) -> None:
 
 def test_a_fit_that_goes_on_by_initial_epoch_is_one_curve() -> None:
     """Its epochs keep their numbers."""
-    trial, model = running(), small(0.01)
+    trial, model = running(), small_model(0.01)
     fit(PRUNER, trial=trial, model=model)
     fit(PRUNER, trial=trial, model=model, initial_epoch=3, epochs=5)
     assert trial.reports.last_step == 5
@@ -157,14 +172,14 @@ def test_a_trial_without_epochs_reports_nothing() -> None:
 def test_a_loss_that_is_nan_is_worse_than_any_other() -> None:
     """The training has diverged: it is pruned at the first epoch that is judged."""
     trial = running(limits={2: 100.0})
-    fitted = fit(PRUNER, trial=trial, model=small(float("nan")), epochs=5)
+    fitted = fit(PRUNER, trial=trial, model=small_model(float("nan")), epochs=5)
     assert len(fitted.history["loss"]) == 2
 
 
 @pytest.mark.parametrize("bad", ["low", [0.5, 0.4]])
 def test_a_metric_that_is_no_number_is_an_error(bad: Any) -> None:
     """A training loop may log anything; the error names metric and value."""
-    callbacks = keras.callbacks.CallbackList([PRUNER], model=small(0.01), epochs=3)
+    callbacks = keras.callbacks.CallbackList([PRUNER], model=small_model(0.01), epochs=3)
     with run_as(running()), pytest.raises(UsageError, match="'val_loss' of the epoch must be"):
         callbacks.on_epoch_end(0, {"val_loss": bad})
 
@@ -184,7 +199,7 @@ def in_a_loop(callbacks: Any, epochs: int = 4, model: Any = None) -> int:
 @pytest.mark.parametrize("limits", [{2: 0.5}, {4: 0.5}])
 def test_a_loop_of_ones_own_without_epochs_is_judged(limits: Any) -> None:
     """It is ended by its model; an epoch without the metric is left out, and that is said."""
-    trial, model = running(limits=limits), small(0.01)
+    trial, model = running(limits=limits), small_model(0.01)
     callbacks = keras.callbacks.CallbackList([PRUNER], model=model)
     with run_as(trial), warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -210,7 +225,7 @@ def test_a_loop_that_it_cannot_end_is_told_so(in_list: bool) -> None:
 def test_a_loop_that_does_not_end_was_not_pruned() -> None:
     """One that does not look at `stop_training` goes on, and its result does not say otherwise."""
     trial = running(limits={2: 0.5})
-    callbacks = keras.callbacks.CallbackList([PRUNER], model=small(0.01), epochs=2)
+    callbacks = keras.callbacks.CallbackList([PRUNER], model=small_model(0.01), epochs=2)
     with run_as(trial), pytest.warns(TrainingWarning, match="not judged"):
         assert in_a_loop(callbacks) == 4
     assert trial.reports.result()["pruned"] is False
@@ -220,7 +235,7 @@ def test_a_list_of_callbacks_that_knows_nothing_is_judged_in_fit() -> None:
     """`fit` takes a CallbackList that has neither its model nor its epochs."""
     trial = running(limits={2: -1.0, 3: -1.0})
     given = keras.callbacks.CallbackList([PRUNER])
-    model = small(0.01)
+    model = small_model(0.01)
     model.history = keras.callbacks.History()
     fit(None, trial=trial, model=model, callbacks=given)
     assert trial.reports.result()["pruned_at"] == 2

@@ -24,7 +24,7 @@ from colab_drive_tuner.training.backup.callback_state import CallbackStates, pre
 from colab_drive_tuner.training.backup.pack import CannotSaveError
 from colab_drive_tuner.training.backup.variables import IncompatibleBackupError
 from colab_drive_tuner.training.backup.writer import read_backup, write_backup
-from tests.training.keeping import NUMPY_2
+from tests.training.flaky_store import NUMPY_2
 
 pytestmark = NUMPY_2
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.journal.chain import chain
-from tests.troubleshoot.repairing import run_slowly
+from tests.troubleshoot.damaged_searches import run_with_record_per_trial
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def folder(tmp_path, tmp_path_factory) -> Path:
     """A store with the search "search": 12 of 30 trials, in two sessions, at a record a trial."""
     if not _made:
         original = tmp_path_factory.mktemp("made") / "store"
-        run_slowly(original, 7)
-        run_slowly(original, 12)
+        run_with_record_per_trial(original, 7)
+        run_with_record_per_trial(original, 12)
         _made.append(original)
     return Path(shutil.copytree(_made[0], tmp_path / "store"))

@@ -20,7 +20,7 @@ from colab_drive_tuner.troubleshoot.clean import (
     remove,
 )
 from colab_drive_tuner.troubleshoot.doctor import context
-from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
+from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("bare_machine")
 

@@ -27,19 +27,24 @@ from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.troubleshoot.clean import find_leftovers, leftovers, remove
 from colab_drive_tuner.troubleshoot.clean import search_leftovers as module
-from tests.journal.weather import WeatheredStore
-from tests.search.searching import bowl, in_child, killing, stored
-from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
+from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
+from tests.journal.faulty_store import FaultyStore
+from tests.search.sample_searches import (
+    killing_objective,
+    run_in_fork,
+    run_in_store,
+    sample_objective,
+)
 from tests.troubleshoot.test_clean import copy_of_an_older_run, ended_process, written_by_hyperas
 
 pytestmark = pytest.mark.usefixtures("bare_machine")
 
 
 @pytest.fixture
-def store(tmp_path) -> WeatheredStore:
+def store(tmp_path) -> FaultyStore:
     """A store with a search of 4 trials, a day later."""
-    stored(tmp_path / "store", "rand", 4)
-    made = WeatheredStore(tmp_path / "store")
+    run_in_store(tmp_path / "store", "rand", 4)
+    made = FaultyStore(tmp_path / "store")
     made.later = 86_400.0
     return made
 
@@ -49,7 +54,7 @@ def kinds(store) -> list[str]:
     return [leftover.kind for leftover in find_leftovers(store=store)]
 
 
-def make_rival(store: WeatheredStore, tid: int, x: float, after: float = 1.0) -> str:
+def make_rival(store: FaultyStore, tid: int, x: float, after: float = 1.0) -> str:
     """A second folder of the search, with a result of its own, as a lost race leaves it."""
     own, first, records, export = store.reserve(4)
     marks = {KIND: FolderKind.SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
@@ -178,8 +183,11 @@ def test_old_snapshots_and_backups_of_ended_trials_go(store, tmp_path):
 def test_the_backup_of_a_trial_that_was_cut_off_stays(tmp_path):
     """It is what the trial goes on from; so does a copy that somebody made of one that goes."""
     folder = tmp_path / "store"
-    assert in_child(lambda: stored(folder, "rand", 9, killing(bowl, 4))) == -signal.SIGKILL
-    store = WeatheredStore(folder)
+    assert (
+        run_in_fork(lambda: run_in_store(folder, "rand", 9, killing_objective(sample_objective, 4)))
+        == -signal.SIGKILL
+    )
+    store = FaultyStore(folder)
     store.later = 86_400.0
     home, epoch = find_folder(store, "search").id, open_journal(store, "search").epoch
     backup = tmp_path / "x"
@@ -293,7 +301,7 @@ def test_no_bystander_is_touched_by_setup_and_clean(drive_emulator, monkeypatch)
             parent=client.folder(place).id,
             mime_type=colab if "ipynb" in name else "application/octet-stream",
         )
-    stored(DriveStore.connect(), "rand", 3)  # type: ignore[arg-type]
+    run_in_store(DriveStore.connect(), "rand", 3)  # type: ignore[arg-type]
     theirs = {
         "quickstart (2).ipynb": b'{"cells": ["edited"]}',
         "Copy of quickstart.ipynb": b"{}",
@@ -341,7 +349,7 @@ def test_an_empty_folder_beside_the_one_of_searches_must_be_named(drive_emulator
         client.create_folder("Colab Drive Tuner", parent="root")
     used, empty, _ = (folder.id for folder in client.folders("Colab Drive Tuner"))
     client.create_file("mine", b"", parent=client.folders("Colab Drive Tuner")[2].id)
-    stored(DriveStore.connect(), "rand", 1)  # type: ignore[arg-type]
+    run_in_store(DriveStore.connect(), "rand", 1)  # type: ignore[arg-type]
     assert find_leftovers() == []  # they may be made at this moment
     monkeypatch.setattr(module, "SETTLED_SECONDS", -1.0)
     (leftover,) = find_leftovers()

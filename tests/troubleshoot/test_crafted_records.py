@@ -23,8 +23,8 @@ from colab_drive_tuner.troubleshoot.clean import find_leftovers
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from colab_drive_tuner.troubleshoot.repair.salvage import salvage_folder
-from tests.search.searching import SPACE, bowl, resume_search
-from tests.troubleshoot.repairing import records, run_slowly
+from tests.search.sample_searches import SPACE, resume_search, sample_objective
+from tests.troubleshoot.damaged_searches import record_files, run_with_record_per_trial
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -157,7 +157,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a search for each crafted record, and one that is whole."""
     folder = tmp_path_factory.mktemp("crafted") / "store"
     for name in [*CRAFTED, "whole"]:
-        run_slowly(folder, 2, name)
+        run_with_record_per_trial(folder, 2, name)
     for name, payload in CRAFTED.items():
         craft(folder, name, payload)
     return folder
@@ -177,7 +177,7 @@ def test_status_shows_the_others_and_names_the_record(made: Path) -> None:
 def test_repair_goes_on_before_a_last_record_that_is_none(tmp_path: Path, damage: str) -> None:
     """What was there before the repair is not somebody who writes at this moment."""
     folder = tmp_path / "store"
-    run_slowly(folder, 3, "search")
+    run_with_record_per_trial(folder, 3, "search")
     *_, before, last = sorted((folder / "search" / "records").glob("record-*"))
     content = {"junk": bytes(300), "another": before.read_bytes(), "empty": b""}[damage]
     last.write_bytes(content)
@@ -198,7 +198,7 @@ def test_doctor_names_each_and_looks_at_the_others(made: Path) -> None:
 
 def test_clean_goes_on_with_the_others(made: Path) -> None:
     """It offers nothing of a search that cannot be read."""
-    run_slowly(made, 2, "twice")
+    run_with_record_per_trial(made, 2, "twice")
     offered = find_leftovers(store=FolderStore(made))
     assert not [leftover for leftover in offered if any(name in leftover.id for name in CRAFTED)]
 
@@ -215,7 +215,7 @@ def test_repair_keeps_what_makes_sense(made: Path, name: str) -> None:
 @pytest.mark.parametrize("name", NO_TRIALS)
 def test_a_document_that_nothing_can_use_is_damage(tmp_path: Path, name: str) -> None:
     """Whoever opens the search is told which trial it is; the others are brought back."""
-    run_slowly(tmp_path / "store", 2)
+    run_with_record_per_trial(tmp_path / "store", 2)
     craft(tmp_path / "store", "search", entry("end", {"how": "done"}, NO_TRIALS[name], 3, 3))
     with pytest.raises(SearchDamagedError, match="trial 3"):
         DriveTrials("search", store=LaterStore(tmp_path / "store"))
@@ -229,13 +229,13 @@ def test_a_strange_trial_ends_a_run_by_an_error_of_ours_at_most(
     tmp_path: Path, name: str, algo: str
 ) -> None:
     """Whatever a record says of a trial, and of who suggested it, hyperopt never meets it."""
-    run_slowly(tmp_path / "store", 2)
+    run_with_record_per_trial(tmp_path / "store", 2)
     craft(tmp_path / "store", "search", STRANGE[name])
     store = LaterStore(tmp_path / "store")
     with contextlib.suppress(ColabDriveTunerError):
         result = resume_search(
-            bowl, name="search", store=store, space=SPACE, max_evals=25, algo=algo, progress=False,
-            max_attempts=100,
+            sample_objective, name="search", store=store, space=SPACE, max_evals=25, algo=algo,
+            progress=False, max_attempts=100,
         )  # fmt: skip
         assert result.finished
         assert len(result.rows) == 25
@@ -246,7 +246,7 @@ def test_a_strange_trial_ends_a_run_by_an_error_of_ours_at_most(
 def test_a_setting_that_no_run_can_use_is_left_out_by_repair(tmp_path: Path, key: str) -> None:
     """Doctor names it, and a run; repair keeps all trials, and says what it left out."""
     folder, junk = tmp_path / "store", encode([1])[:-1]
-    run_slowly(folder, 2)
+    run_with_record_per_trial(folder, 2)
     setting = junk if key == "rstate" else {"by": "x", "arguments": junk, "ended": 2}
     begin = next((folder / "search" / "records").glob("*-000000.cdt"))
     body = msgpack.unpackb(begin.read_bytes()[36:])
@@ -254,7 +254,7 @@ def test_a_setting_that_no_run_can_use_is_left_out_by_repair(tmp_path: Path, key
     claim["settings"][key] = setting
     begin.write_bytes(frame(body | {"payload": msgpack.packb(claim)}))
     prev = hashlib.sha256(begin.read_bytes()).hexdigest()
-    for record in records(folder)[1:]:
+    for record in record_files(folder)[1:]:
         body = msgpack.unpackb(record.read_bytes()[36:]) | {"prev": prev}
         record.write_bytes(frame(body))
         prev = hashlib.sha256(record.read_bytes()).hexdigest()
@@ -264,10 +264,10 @@ def test_a_setting_that_no_run_can_use_is_left_out_by_repair(tmp_path: Path, key
     assert " repair search`" in found.advice
     with pytest.raises(SearchDamagedError, match="restart=True"):
         resume_search(
-            bowl, name="search", store=folder, space=SPACE, max_evals=3, progress=False,
+            sample_objective, name="search", store=folder, space=SPACE, max_evals=3, progress=False,
             early_stop_fn=lambda trials: (False, []),
         )  # fmt: skip
     report = repair(LaterStore(folder), "search")
     assert report.done == 2
     assert any("cannot be used" in note for note in report.notes)
-    run_slowly(folder, 4)
+    run_with_record_per_trial(folder, 4)

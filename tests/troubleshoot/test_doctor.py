@@ -20,9 +20,9 @@ from colab_drive_tuner.troubleshoot.doctor import (
     examine,
     machine_probes,
 )
-from tests.search.searching import stored
-from tests.standins import google_colab
-from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
+from tests.fakes import google_colab
+from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
+from tests.search.sample_searches import run_in_store
 
 pytestmark = pytest.mark.usefixtures("bare_machine")
 
@@ -61,7 +61,7 @@ def run(monkeypatch, capsys):
 
 def test_a_healthy_folder_store_is_all_ok(tmp_path, run):
     """In the order of the house, a line each, exit 0; without credentials, which it says."""
-    stored(tmp_path / "store", "rand", 3)
+    run_in_store(tmp_path / "store", "rand", 3)
     code, out = run("--store", tmp_path / "store", "doctor")
     assert code == 0, out
     lines = out.splitlines()
@@ -73,7 +73,7 @@ def test_a_healthy_folder_store_is_all_ok(tmp_path, run):
 
 def test_json_says_the_same(tmp_path, run):
     """For programs: about, level, text, advice."""
-    stored(tmp_path / "store", "rand", 2)
+    run_in_store(tmp_path / "store", "rand", 2)
     code, out = run("--store", tmp_path / "store", "doctor", "--json")
     findings = json.loads(out)
     assert code == 0
@@ -84,7 +84,7 @@ def test_json_says_the_same(tmp_path, run):
 @pytest.mark.parametrize("damaged", [0, 1])
 def test_a_damaged_search_is_a_problem_that_names_repair(tmp_path, run, damaged):
     """The exit code says so, too, and what it says is true."""
-    stored(tmp_path / "store", "rand", 8)
+    run_in_store(tmp_path / "store", "rand", 8)
     records = sorted((tmp_path / "store").rglob("record-*.cdt"))
     records[damaged].unlink()
     code, out = run("--store", tmp_path / "store", "doctor")
@@ -157,7 +157,7 @@ def test_a_command_on_colab_does_not_call_for_a_restart(run, monkeypatch):
 
 def test_a_working_directory_that_is_gone_is_named(run, tmp_path, monkeypatch):
     """Somebody removed it, or unmounted what it lay on: neither doctor nor clean fall over."""
-    stored(tmp_path / "store", "rand", 2)
+    run_in_store(tmp_path / "store", "rand", 2)
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -181,7 +181,7 @@ def test_drive_is_asked_and_nothing_is_made_there(drive_emulator):
     assert found["searches"].text == "none yet: there is no store at drive:Colab Drive Tuner."
     assert len(DriveClient.connect().list_folder("root")) == before
     store = DriveStore.connect()
-    stored(store, "rand", 2)  # type: ignore[arg-type]
+    run_in_store(store, "rand", 2)  # type: ignore[arg-type]
     assert levels()["search 'search'"] == Level.OK
     assert levels()["quota"] == Level.OK
 
@@ -204,7 +204,7 @@ def test_results_that_wait_in_the_spool_are_told(tmp_path):
     from colab_drive_tuner.checkpoint.record_items import ItemKind, pack_item
     from colab_drive_tuner.journal.spool.spool import Spool
 
-    trials = stored(tmp_path / "store", "rand", 2)
+    trials = run_in_store(tmp_path / "store", "rand", 2)
     document = trials.trials[-1] | {"tid": 7}
     store = FolderStore(tmp_path / "store")
     segment = Spool(store.location, "search").new_file(hashlib.sha256(b"").hexdigest())

@@ -5,20 +5,20 @@ import pytest
 from colab_drive_tuner.journal.folder.lookup import KIND
 from colab_drive_tuner.troubleshoot.doctor.context import Finding, Level
 from colab_drive_tuner.troubleshoot.doctor.examination import examine
+from tests.journal.faulty_store import FaultyStore
 from tests.journal.test_folder import create_in
-from tests.journal.weather import WeatheredStore
-from tests.troubleshoot.repairing import run_slowly
+from tests.troubleshoot.damaged_searches import run_with_record_per_trial
 
 
 @pytest.fixture
 def store(tmp_path):
     """A store with a search in it."""
-    store = WeatheredStore(tmp_path)
-    run_slowly(store, 2)
+    store = FaultyStore(tmp_path)
+    run_with_record_per_trial(store, 2)
     return store
 
 
-def findings(store: WeatheredStore, about: str) -> list[Finding]:
+def findings(store: FaultyStore, about: str) -> list[Finding]:
     return [one for one in examine(store) if one.about == about and one.level != "ok"]
 
 

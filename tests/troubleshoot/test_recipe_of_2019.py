@@ -11,9 +11,9 @@ import colab_drive_tuner as cdt
 from colab_drive_tuner import session, store
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.hyperas import compat as hyperas_compat
-from tests.standins import google_colab
-from tests.standins.bare import bare_machine  # noqa: F401 - a fixture
-from tests.standins.colab_sessions import SessionsServer, entry
+from tests.fakes import google_colab
+from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
+from tests.fakes.colab_sessions import SessionsServer, entry
 from tests.test_session import notebook, put
 
 

@@ -20,8 +20,19 @@ from colab_drive_tuner.search.results.read_search import list_searches, read_his
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.repair import chain_writer
 from colab_drive_tuner.troubleshoot.repair.repair import repair
-from tests.search.searching import bowl, in_child, killing, plain, points, stored
-from tests.troubleshoot.repairing import goes_on_as_it_would, records, run_slowly
+from tests.search.sample_searches import (
+    killing_objective,
+    run_hyperopt,
+    run_in_fork,
+    run_in_store,
+    sample_objective,
+    trial_values,
+)
+from tests.troubleshoot.damaged_searches import (
+    assert_resumes_as_uninterrupted,
+    record_files,
+    run_with_record_per_trial,
+)
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -37,7 +48,7 @@ def sums(folder: Path) -> dict[str, str]:
 
 def test_a_missing_record_is_bridged_by_what_else_there_is(folder):
     """A record is deleted for good; trials.pkl has what it said, and the search is the same."""
-    records(folder)[8].unlink()
+    record_files(folder)[8].unlink()
     with pytest.raises(SearchDamagedError):
         read_status(FolderStore(folder), "search")
     report = repair(FolderStore(folder), "search")
@@ -45,27 +56,27 @@ def test_a_missing_record_is_bridged_by_what_else_there_is(folder):
     assert "the records 8" in report.lost
     assert any(source.startswith("trials.pkl: ") for source in report.sources)
     assert read_status(FolderStore(folder), "search").done == 12
-    goes_on_as_it_would(folder)
+    assert_resumes_as_uninterrupted(folder)
 
 
 def test_without_trials_pkl_the_lost_result_is_computed_again(folder):
     """The trial's parameters stand in another record: it runs again with them, no other does."""
     (folder / "search" / "trials.pkl").unlink()
-    (path,) = [path for path in records(folder) if holds_end_of(path, 4)]
+    (path,) = [path for path in record_files(folder) if holds_end_of(path, 4)]
     path.unlink()
     report = repair(FolderStore(folder), "search")
     assert report.again == ("4",)
     ran = []
 
-    @functools.wraps(bowl)
+    @functools.wraps(sample_objective)
     def counted(point):
         ran.append(point)
-        return bowl(point)
+        return sample_objective(point)
 
-    trials = stored(folder, "tpe", 12, counted)
+    trials = run_in_store(folder, "tpe", 12, counted)
     assert len(ran) == 1
-    assert points(trials) == points(plain("tpe", 12))
-    goes_on_as_it_would(folder)
+    assert trial_values(trials) == trial_values(run_hyperopt("tpe", 12))
+    assert_resumes_as_uninterrupted(folder)
 
 
 def holds_end_of(path: Path, tid: int) -> bool:
@@ -81,7 +92,7 @@ def holds_end_of(path: Path, tid: int) -> bool:
 @pytest.mark.parametrize("damage", ["cut", "altered", "swapped", "first", "all", "trashed"])
 def test_any_damage_leaves_what_was_recorded(folder, damage):
     """Cut, altered or swapped files, no first record, no record at all, records in the trash."""
-    store, paths = FolderStore(folder), records(folder)
+    store, paths = FolderStore(folder), record_files(folder)
     if damage == "cut":
         paths[5].write_bytes(paths[5].read_bytes()[:50])
     elif damage == "altered":
@@ -110,12 +121,12 @@ def test_any_damage_leaves_what_was_recorded(folder, damage):
         assert any("random state" in loss for loss in report.lost)
         assert "pass the seed=" in str(report)
     # Where the random state was lost, what the caller passes again is what it was.
-    goes_on_as_it_would(folder)
+    assert_resumes_as_uninterrupted(folder)
 
 
 def test_the_old_folder_is_untouched(folder):
     """Every file of it is there, byte for byte; one is added, which ends its chain."""
-    records(folder)[8].unlink()
+    record_files(folder)[8].unlink()
     store = FolderStore(folder)
     old = find_folder(store, "search")
     before = sums(folder / "search")
@@ -123,7 +134,7 @@ def test_the_old_folder_is_untouched(folder):
     after = sums(folder / "search")
     assert before.items() <= after.items()
     assert {Path(name).name for name in after.keys() - before.keys()} <= {
-        f"record-{len(records(folder)):06d}.cdt"
+        f"record-{len(record_files(folder)):06d}.cdt"
     }
     assert report.old == str(folder / "search")
     assert store.stat(old.id).properties[KIND] == "archived"
@@ -151,7 +162,7 @@ def test_a_search_in_the_trash_comes_back(folder):
     store.trash(find_folder(store, "search").id)
     report = repair(store, "search")
     assert (report.done, report.lost, report.old) == (12, (), "")
-    goes_on_as_it_would(folder)
+    assert_resumes_as_uninterrupted(folder)
 
 
 def test_what_this_machine_spooled_is_taken_along(folder):
@@ -159,14 +170,14 @@ def test_what_this_machine_spooled_is_taken_along(folder):
     store = folder
 
     def run():
-        stored(store, "tpe", 20, killing(bowl, 4, "once"))
+        run_in_store(store, "tpe", 20, killing_objective(sample_objective, 4, "once"))
 
-    assert in_child(run) < 0
+    assert run_in_fork(run) < 0
     spooled = list(Path(os.environ["XDG_STATE_HOME"]).rglob("*.spool"))
-    records(folder)[8].unlink()
+    record_files(folder)[8].unlink()
     report = repair(FolderStore(folder), "search")
     assert report.done >= 12 + (1 if spooled else 0)
-    goes_on_as_it_would(folder)
+    assert_resumes_as_uninterrupted(folder)
 
 
 class RefusingStore(FolderStore):
@@ -187,7 +198,7 @@ def test_a_refused_id_is_gone_around(folder):
     report = repair(store, "search")
     assert report.reason == "The id is not for you."
     assert (report.done, report.lost) == (12, ())
-    goes_on_as_it_would(folder)
+    assert_resumes_as_uninterrupted(folder)
 
 
 def test_attachments_come_along_and_a_lost_file_of_one_is_named(folder):
@@ -206,7 +217,7 @@ def test_attachments_come_along_and_a_lost_file_of_one_is_named(folder):
     gone.unlink()
     for path in (folder / "search").glob("trials.pkl"):
         path.unlink()
-    records(folder)[8].unlink()
+    record_files(folder)[8].unlink()
     report = repair(store, "search")
     assert any("'lost'" in note for note in report.notes)
     kept = DriveTrials("search", store=store).attachments
@@ -216,7 +227,7 @@ def test_attachments_come_along_and_a_lost_file_of_one_is_named(folder):
 
 def test_a_repair_that_is_cut_off_changes_nothing(folder, monkeypatch):
     """Killed before the last step: the old folder still bears the name; a second repair works."""
-    records(folder)[8].unlink()
+    record_files(folder)[8].unlink()
     old = find_folder(FolderStore(folder), "search").id
 
     def cut(*arguments):
@@ -229,7 +240,7 @@ def test_a_repair_that_is_cut_off_changes_nothing(folder, monkeypatch):
     assert find_folder(FolderStore(folder), "search").id == old
     assert find_folder(FolderStore(folder), "search").duplicates == ()
     assert repair(FolderStore(folder), "search").done == 12
-    goes_on_as_it_would(folder)
+    assert_resumes_as_uninterrupted(folder)
 
 
 class TakingNoAttachments(FolderStore):
@@ -250,7 +261,7 @@ def test_a_store_that_does_not_take_the_new_chain_changes_nothing(folder, monkey
     trials = DriveTrials("search", store=store)
     trials.attachments["large"] = b"L" * 50_000
     trials.close()
-    records(folder)[8].unlink()
+    record_files(folder)[8].unlink()
     old = find_folder(store, "search").id
     with monkeypatch.context() as patched:
         patched.setattr(TakingNoAttachments, "says", says)
@@ -264,13 +275,13 @@ def test_a_store_that_does_not_take_the_new_chain_changes_nothing(folder, monkey
 
 def test_records_of_another_search_in_its_folder_are_not_mixed_in(folder):
     """Somebody copied files together; ids and sums tell which chain is the search's."""
-    run_slowly(folder, 3, name="other")
+    run_with_record_per_trial(folder, 3, name="other")
     store = FolderStore(folder)
     home = find_folder(store, "search").records
-    for path in records(folder, "other"):
+    for path in record_files(folder, "other"):
         store.create(store.reserve(1)[0], path.read_bytes(), name=path.name, parent=home)
-    records(folder)[8].unlink()
+    record_files(folder)[8].unlink()
     report = repair(store, "search")
     assert report.done == 12
     assert any("does not fit the neighbouring records" in note for note in report.notes)
-    goes_on_as_it_would(folder)
+    assert_resumes_as_uninterrupted(folder)

@@ -8,8 +8,8 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.repair.repair import repair
-from tests.journal.weather import WeatheredStore
-from tests.troubleshoot.repairing import records, run_slowly
+from tests.journal.faulty_store import FaultyStore
+from tests.troubleshoot.damaged_searches import record_files, run_with_record_per_trial
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -22,7 +22,7 @@ def test_a_search_that_runs_elsewhere_is_refused(folder, monkeypatch, tmp_path):
     trials.new_trial_ids(1)
     trials.attachments["held"] = 1
     trials.log.journal.flush(20)
-    records(folder)[8].unlink()
+    record_files(folder)[8].unlink()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
     with pytest.raises(SearchBusyError, match="is held by"):
         repair(store, "search")
@@ -32,8 +32,8 @@ def test_a_search_that_runs_elsewhere_is_refused(folder, monkeypatch, tmp_path):
 
 def test_a_damaged_release_of_this_machine_is_not_waited_for(tmp_path):
     """Its session is known to have ended: whoever repairs has the lock that it would hold."""
-    run_slowly(tmp_path, 2)
-    records(tmp_path)[-1].write_bytes(b"damaged")
+    run_with_record_per_trial(tmp_path, 2)
+    record_files(tmp_path)[-1].write_bytes(b"damaged")
     report = repair(FolderStore(tmp_path), "search")
     assert (report.done, report.lost) == (2, ())
 
@@ -42,12 +42,12 @@ def test_an_owner_who_wakes_up_after_a_repair_learns_it(folder, monkeypatch, tmp
     """It paused for longer than its lease: its next record collides, and it stops."""
     from colab_drive_tuner.errors import SearchTakenOverError
 
-    store = WeatheredStore(folder)
+    store = FaultyStore(folder)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     sleeper = DriveTrials("search", store=folder)
     sleeper.attachments["held"] = 1
     sleeper.log.journal.flush(20)
-    records(folder)[8].unlink()
+    record_files(folder)[8].unlink()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
     store.later = 200.0
     assert repair(store, "search").done == 12
@@ -62,7 +62,7 @@ def test_an_owner_who_wakes_up_after_a_repair_learns_it(folder, monkeypatch, tmp
 
 def test_another_account_goes_on_after_a_release(folder):
     """The ids of the first one are not its own: it gets a chain of its own, which names the old."""
-    store = WeatheredStore(folder)
+    store = FaultyStore(folder)
     store.owner = "other@example.com"
     with pytest.raises(AccountMismatchError, match="repair"):
         DriveTrials("search", store=store).attachments["x"] = 1
@@ -83,7 +83,7 @@ def test_another_account_waits_for_the_release(folder, monkeypatch, tmp_path):
     trials.attachments["held"] = 1
     trials.log.journal.flush(20)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
-    store = WeatheredStore(folder)
+    store = FaultyStore(folder)
     store.owner, store.later = "other@example.com", 1000.0
     with pytest.raises(AccountMismatchError, match="was not released"):
         repair(store, "search")

@@ -13,8 +13,8 @@ from colab_drive_tuner.journal.folder.lookup import EXPORT, FIRST, HOME, KIND, R
 from colab_drive_tuner.search.results.read_search import list_searches, read_status
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
-from tests.search.searching import plain, points, stored
-from tests.troubleshoot.repairing import run_slowly
+from tests.search.sample_searches import run_hyperopt, run_in_store, trial_values
+from tests.troubleshoot.damaged_searches import run_with_record_per_trial
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -24,7 +24,7 @@ def test_in_drive_the_trash_is_read_too(drive_emulator):
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
-    run_slowly(store, 6)
+    run_with_record_per_trial(store, 6)
     found = find_folder(store, "search")
     assert found is not None
     store.trash(found.id)
@@ -41,7 +41,7 @@ def test_records_in_drives_trash_are_told_and_brought_out_of_it(drive_emulator, 
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
-    run_slowly(store, 6)
+    run_with_record_per_trial(store, 6)
     folder = find_folder(store, "search")
     records = [e for e in store.list(folder.records) if e.name.startswith("record-")]
     thrown = records[2:4] if what == "records" else [store.stat(folder.records)]
@@ -75,14 +75,14 @@ def test_a_folder_that_lost_its_mark_comes_back(drive_emulator, altered):
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
-    run_slowly(store, 6)
+    run_with_record_per_trial(store, 6)
     change(drive_emulator, find_folder(store, "search").id, {"properties": altered})
     with pytest.raises(SearchFolderError, match="`colab-drive-tuner repair search`"):
-        stored(store, "tpe", 9)
+        run_in_store(store, "tpe", 9)
     report = repair(store, "search")
     assert (report.done, report.lost) == (6, ())
     assert "marks it as a search" in report.reason
-    assert points(stored(store, "tpe", 9)) == points(plain("tpe", 9))
+    assert trial_values(run_in_store(store, "tpe", 9)) == trial_values(run_hyperopt("tpe", 9))
     assert repair(store, "search").reason == ""
 
 
@@ -91,14 +91,14 @@ def test_a_search_whose_ids_were_altered_comes_back(drive_emulator):
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
-    run_slowly(store, 6)
+    run_with_record_per_trial(store, 6)
     fresh = dict(zip((FIRST, RECORDS, EXPORT), store.reserve(3), strict=True))
     change(drive_emulator, find_folder(store, "search").id, {"properties": fresh})
     with pytest.raises(SearchFolderError, match="`colab-drive-tuner repair search`"):
-        stored(store, "tpe", 9)
+        run_in_store(store, "tpe", 9)
     report = repair(store, "search")
     assert (report.done, report.lost) == (6, ())
-    assert points(stored(store, "tpe", 9)) == points(plain("tpe", 9))
+    assert trial_values(run_in_store(store, "tpe", 9)) == trial_values(run_hyperopt("tpe", 9))
 
 
 def test_a_folder_of_records_that_was_moved_away_is_not_called_lost(drive_emulator):
@@ -106,14 +106,14 @@ def test_a_folder_of_records_that_was_moved_away_is_not_called_lost(drive_emulat
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
-    run_slowly(store, 6)
+    run_with_record_per_trial(store, 6)
     folder = find_folder(store, "search")
     delete(drive_emulator, folder.export)
     move(drive_emulator, folder.records, folder.id, store.root)
     with pytest.raises(SearchNotFoundError, match=f"{folder.records}.*moved.*Undo"):
         repair(store, "search")
     move(drive_emulator, folder.records, store.root, folder.id)
-    assert points(stored(store, "tpe", 9)) == points(plain("tpe", 9))
+    assert trial_values(run_in_store(store, "tpe", 9)) == trial_values(run_hyperopt("tpe", 9))
 
 
 def test_a_search_whose_records_are_gone_is_listed(drive_emulator, monkeypatch):
@@ -121,8 +121,8 @@ def test_a_search_whose_records_are_gone_is_listed(drive_emulator, monkeypatch):
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
-    run_slowly(store, 2)
-    run_slowly(store, 2, "another")
+    run_with_record_per_trial(store, 2)
+    run_with_record_per_trial(store, 2, "another")
     delete(drive_emulator, find_folder(store, "search").records)
     assert [status.name for status in list_searches(store)] == ["another"]
     now = store.now()
@@ -139,8 +139,8 @@ def test_a_folder_of_records_that_was_deleted_for_good_hides_no_other_search(dri
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
-    run_slowly(store, 6)
-    run_slowly(store, 2, "another")
+    run_with_record_per_trial(store, 6)
+    run_with_record_per_trial(store, 2, "another")
     folder = find_folder(store, "search")
     delete(drive_emulator, folder.records)
     if left == "nothing":
@@ -152,13 +152,13 @@ def test_a_folder_of_records_that_was_deleted_for_good_hides_no_other_search(dri
             repair(store, "search")
         return
     with pytest.raises(SearchDamagedError, match=r"are gone: .*`colab-drive-tuner repair search`"):
-        run_slowly(store, 8)
+        run_with_record_per_trial(store, 8)
     assert found["search 'search'"].level == Level.PROBLEM
     assert "colab-drive-tuner repair" in found["search 'search'"].advice
     report = repair(store, "search")
     assert (report.done, report.again) == (6, ())
     assert any("random state" in loss for loss in report.lost)
-    assert points(stored(store, "tpe", 12)) == points(plain("tpe", 12))
+    assert trial_values(run_in_store(store, "tpe", 12)) == trial_values(run_hyperopt("tpe", 12))
 
 
 def delete(drive_emulator, entry_id: str) -> None:

@@ -9,9 +9,9 @@ from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.repair.repair import repair
+from tests.journal.faulty_store import FaultyStore
 from tests.journal.test_folder import create_in
-from tests.journal.weather import WeatheredStore
-from tests.troubleshoot.repairing import records, run_slowly
+from tests.troubleshoot.damaged_searches import record_files, run_with_record_per_trial
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -25,7 +25,7 @@ def make_newer(path: Path) -> None:
 def test_what_a_newer_version_wrote_is_left_to_it(folder, which):
     """Nothing is rebuilt from an older snapshot or trials.pkl: the error says to upgrade."""
     first = {"all": 0, "from the third on": 2, "the last": -1}[which]
-    for path in records(folder)[first:]:
+    for path in record_files(folder)[first:]:
         make_newer(path)
     before = sorted(folder.rglob("*"))
     with pytest.raises(NewerFormatError, match=r"newer version.*upgrade colab-drive-tuner"):
@@ -35,7 +35,7 @@ def test_what_a_newer_version_wrote_is_left_to_it(folder, which):
 
 def test_one_record_that_seems_newer_among_others_is_damaged(folder):
     """Those behind it are readable, so that no newer version went on there."""
-    make_newer(records(folder)[8])
+    make_newer(record_files(folder)[8])
     report = repair(FolderStore(folder), "search")
     assert (report.trials, report.done) == (12, 12)
     assert read_status(FolderStore(folder), "search").done == 12
@@ -45,14 +45,14 @@ def test_one_record_that_seems_newer_among_others_is_damaged(folder):
 @pytest.mark.parametrize("damaged", [False, True])
 def test_two_searches_of_one_name_are_not_made_one(tmp_path, begun_as, damaged):
     """Whether or not one of them is damaged: neither gets the other's name or results."""
-    store = WeatheredStore(tmp_path)
-    run_slowly(store, 3)
+    store = FaultyStore(tmp_path)
+    run_with_record_per_trial(store, 3)
     store.later = 5.0
     other = create_in(store, "search", begun_as, reason="anew")
     store.later = 0.0
     found = find_folder(store, "search")
     if damaged:
-        records(tmp_path)[2].unlink()
+        record_files(tmp_path)[2].unlink()
     with pytest.raises(SearchFolderError, match="Two searches are called") as told:
         repair(store, "search")
     assert store.url(other) in str(told.value)
@@ -63,12 +63,12 @@ def test_two_searches_of_one_name_are_not_made_one(tmp_path, begun_as, damaged):
 
 def test_two_folders_of_which_the_older_is_damaged_are_named(tmp_path):
     """Whose records cannot be read may be anybody's."""
-    store = WeatheredStore(tmp_path)
-    run_slowly(store, 3)
+    store = FaultyStore(tmp_path)
+    run_with_record_per_trial(store, 3)
     store.later = 5.0
     create_in(store, "search", "search")
     store.later = 0.0
-    records(tmp_path)[0].write_bytes(b"")
+    record_files(tmp_path)[0].write_bytes(b"")
     with pytest.raises(SearchDamagedError):
         read_status(store, "search")
     with pytest.raises(SearchFolderError, match="Two searches are called"):

@@ -11,8 +11,12 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.doctor import Finding, Level, examine, search_probes
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
-from tests.search.searching import go
-from tests.troubleshoot.repairing import goes_on_as_it_would, records, run_slowly
+from tests.search.sample_searches import resume_sample_search
+from tests.troubleshoot.damaged_searches import (
+    assert_resumes_as_uninterrupted,
+    record_files,
+    run_with_record_per_trial,
+)
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -32,13 +36,13 @@ def about(store: Path | FolderStore, name: str = "search") -> list[Finding]:
 
 def lose(folder: Path, *, newest: int) -> None:
     """Delete the newest records for good."""
-    for path in records(folder)[-newest:]:
+    for path in record_files(folder)[-newest:]:
         path.unlink()
 
 
 def test_trials_pkl_knows_of_records_that_are_gone(tmp_path: Path) -> None:
     """The doctor counts what there was; repair brings it back."""
-    run_slowly(tmp_path, 6)
+    run_with_record_per_trial(tmp_path, 6)
     assert [finding.level for finding in about(tmp_path)] == [Level.OK]
     lose(tmp_path, newest=3)
     assert read_status(FolderStore(tmp_path), "search").done == 4
@@ -52,12 +56,12 @@ def test_trials_pkl_knows_of_records_that_are_gone(tmp_path: Path) -> None:
     assert "6 trials are known to have existed" in report.reason
     assert report.done == 6
     assert [finding.level for finding in about(tmp_path)] == [Level.OK]
-    goes_on_as_it_would(tmp_path)
+    assert_resumes_as_uninterrupted(tmp_path)
 
 
 def test_a_snapshot_knows_of_records_that_are_gone(tmp_path: Path) -> None:
     """Also one that the folder does not name any more."""
-    run_slowly(tmp_path, 21)
+    run_with_record_per_trial(tmp_path, 21)
     lose(tmp_path, newest=3)
     store = FolderStore(tmp_path)
     folder = find_folder(store, "search")
@@ -73,9 +77,9 @@ def test_a_snapshot_knows_of_records_that_are_gone(tmp_path: Path) -> None:
 
 def test_an_older_trials_pkl_is_no_evidence(tmp_path: Path) -> None:
     """Of trials before a restart nothing is missing."""
-    go(tmp_path, name="search", max_evals=6)
+    resume_sample_search(tmp_path, name="search", max_evals=6)
     before = (tmp_path / "search" / "trials.pkl").read_bytes()
-    go(tmp_path, name="search", max_evals=2, restart=True)
+    resume_sample_search(tmp_path, name="search", max_evals=2, restart=True)
     (tmp_path / "search" / "trials.pkl").write_bytes(before)
     assert [finding.level for finding in about(tmp_path)] == [Level.OK]
     assert repair(FolderStore(tmp_path), "search").reason == ""
@@ -86,8 +90,8 @@ def test_each_search_has_a_time_limit_of_its_own(
 ) -> None:
     """One that takes too long is named, and hides no damage of another."""
     for name in ("a", "b", "search"):
-        run_slowly(tmp_path, 2, name)
-    records(tmp_path)[1].write_bytes(b"")
+        run_with_record_per_trial(tmp_path, 2, name)
+    record_files(tmp_path)[1].write_bytes(b"")
     look = search_probes._check_chain
 
     def slow(search: SearchCheck) -> Finding:

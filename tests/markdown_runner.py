@@ -1,10 +1,13 @@
 """Runner for the code blocks of Markdown pages, controlled by the comment before each block.
 
-`<!-- run -->`: Python, in one namespace for the page, or bash, on a machine without an account.
-`<!-- run in Drive -->`: the same, signed in; so are the blocks after it. `<!-- run with NAMES -->`:
-where these packages and programs are installed, and these modules (`mpi4py.MPI`) load.
-`<!-- prints -->`: what the block that ran before must have printed. `<!-- file: NAME -->`: a file
-beside them. And `not run: WHY`.
+- `<!-- run -->`: run it: Python, in one namespace per page, or bash, on a machine without an
+  account.
+- `<!-- run in Drive -->`: the same, signed in; later blocks of the page stay signed in.
+- `<!-- run with NAMES -->`: run it where these packages and programs are installed, and these
+  modules (`mpi4py.MPI`) can be imported.
+- `<!-- prints -->`: the expected output of the block that ran before.
+- `<!-- file: NAME -->`: a file to write into the working directory.
+- `<!-- not run: WHY -->`: an example that is not run.
 """
 
 import contextlib
@@ -27,17 +30,17 @@ _PATH = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page."""
+    """A fenced code block of a page."""
 
     mark: str
     language: str
     text: str
     line: int
-    """Its first line in the page."""
+    """Line number of the block's first line in the page."""
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page, marked or not."""
+    """Return the fenced code blocks of a page, with or without a comment before them."""
     text = page.read_text("utf-8")
     return [
         Block(m[1] or "", m[2], m[3], text[: m.start(3)].count("\n") + 1)
@@ -48,9 +51,8 @@ def blocks(page: Path) -> list[Block]:
 def run_page(page: Path, sign_in: Callable[[], object] | None = None) -> int:
     """Run a page's blocks in the working directory, in order; return how many ran.
 
-    `sign_in` is called before the first block that needs Drive.
-    Each Python block is a file of its own, as a cell is: templates find their source, and an error
-    shows the page's line.
+    `sign_in` is called before each block marked `run in Drive`. Each Python block is written to a
+    file, as a cell is: templates find their source, and tracebacks show the page's line numbers.
     """
     names: dict[str, object] = {"__name__": "__main__"}
     printed: str | None = ""
@@ -78,13 +80,13 @@ def run_page(page: Path, sign_in: Callable[[], object] | None = None) -> int:
 
 
 def _missing(block: Block) -> str:
-    """What the block runs with that is not installed here."""
+    """Return the packages and programs that the block needs and that are not installed."""
     names = block.mark.removeprefix("run with ").split() if "run with " in block.mark else []
-    return ", ".join(one for one in names if not is_here(one))
+    return ", ".join(one for one in names if not is_installed(one))
 
 
-def is_here(name: str) -> bool:
-    """Whether a package or program is installed, or a module within a package loads."""
+def is_installed(name: str) -> bool:
+    """Return whether a package or program is installed, or a submodule can be imported."""
     if "." in name:  # an installed mpi4py, say, may find no library of MPI: its import tells
         command = [sys.executable, "-c", f"import {name}"]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0

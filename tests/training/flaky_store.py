@@ -13,7 +13,7 @@ NUMPY_2 = pytest.mark.filterwarnings(
 """TensorFlow 2.20 and numpy 2.4 disagree about this one; users never see it."""
 
 
-class TroubledStore(FolderStore):
+class FlakyStore(FolderStore):
     """A real folder store with the troubles of Drive, switched on by a test."""
 
     def __init__(self, root: Path) -> None:
@@ -51,12 +51,12 @@ class TroubledStore(FolderStore):
             raise UnavailableError("the store is away")
 
 
-def search_folder(store, name="search"):
+def create_search_folder(store, name="search"):
     """A folder such as a search has."""
     return store.create(store.reserve(1)[0], None, name=name, parent=store.root).id
 
 
-def shown(store, folder):
+def entry_names(store, folder):
     """Names of what really lies in a folder of the search, for good."""
     entries = FolderStore.list(store, folder)
     return sorted(entry.name for entry in entries)

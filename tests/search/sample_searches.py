@@ -21,7 +21,7 @@ from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.folder import FolderStore
-from tests.journal.weather import WeatheredStore
+from tests.journal.faulty_store import FaultyStore
 
 SPACE = {
     "x": hp.uniform("x", -2, 2),
@@ -35,14 +35,16 @@ ALGORITHMS = {
 }
 
 
-def bowl(point: dict[str, Any]) -> float:
+def sample_objective(point: dict[str, Any]) -> float:
     """A loss for a point of SPACE."""
     kind = point["kind"]
     extra = kind if isinstance(kind, float) else kind["y"] ** 2 + kind["n"]
     return float(point["x"] ** 2 + extra + point["q"] / 10)
 
 
-def search(trials: Any, algo: str, max_evals: int, objective: Any = bowl, **options: Any) -> Any:
+def run_fmin(
+    trials: Any, algo: str, max_evals: int, objective: Any = sample_objective, **options: Any
+) -> Any:
     """Search SPACE with seed 3, and return `trials`."""
     hyperopt.fmin(
         objective,
@@ -58,25 +60,31 @@ def search(trials: Any, algo: str, max_evals: int, objective: Any = bowl, **opti
     return trials
 
 
-def plain(algo: str, max_evals: int, objective: Any = bowl, **options: Any) -> hyperopt.Trials:
+def run_hyperopt(
+    algo: str, max_evals: int, objective: Any = sample_objective, **options: Any
+) -> hyperopt.Trials:
     """The trials of plain hyperopt.fmin with seed 3."""
-    return search(hyperopt.Trials(), algo, max_evals, objective, **options)
+    return run_fmin(hyperopt.Trials(), algo, max_evals, objective, **options)
 
 
-def stored(
-    store: Path | FolderStore, algo: str, max_evals: int, objective: Any = bowl, **options: Any
+def run_in_store(
+    store: Path | FolderStore,
+    algo: str,
+    max_evals: int,
+    objective: Any = sample_objective,
+    **options: Any,
 ) -> DriveTrials:
     """One session: run the search in `store` up to `max_evals` trials, with seed 3."""
     trials = DriveTrials("search", store=store, max_attempts=100, notify=lambda _: None)
-    return search(trials, algo, max_evals, objective, **options)
+    return run_fmin(trials, algo, max_evals, objective, **options)
 
 
-def reopened(store: Path) -> DriveTrials:
+def open_read_only(store: Path) -> DriveTrials:
     """The search as a reader sees it."""
     return DriveTrials("search", store=store)
 
 
-def points(trials: hyperopt.Trials) -> list[tuple[Any, Any, Any]]:
+def trial_values(trials: hyperopt.Trials) -> list[tuple[Any, Any, Any]]:
     """What must be equal, bit for bit, in equal searches."""
     return [(doc["tid"], doc["misc"]["vals"], repr(doc["result"])) for doc in trials.trials]
 
@@ -86,7 +94,7 @@ def held_journals() -> list[Journal]:
     return [one.journal for one in open_searches._searches.values() if one.journal is not None]
 
 
-def killing(objective: Callable[[Any], Any], calls: int, when: str = "end") -> Any:
+def killing_objective(objective: Callable[[Any], Any], calls: int, when: str = "end") -> Any:
     """The objective, which kills its process in its n-th call.
 
     That is at its "end", when everything before it is acknowledged; or at "once", when what came
@@ -108,14 +116,14 @@ def killing(objective: Callable[[Any], Any], calls: int, when: str = "end") -> A
     return deadly
 
 
-def killing_in_an_outage(store: WeatheredStore, away: int, calls: int) -> Any:
-    """`bowl`; its n-th call begins an outage, and a later one kills its process.
+def killing_objective_in_outage(store: FaultyStore, away: int, calls: int) -> Any:
+    """`sample_objective`; its n-th call begins an outage, and a later one kills its process.
 
     By then the store has everything before the outage, and the spool the end of the trial before.
     """
     count = 0
 
-    @functools.wraps(bowl)
+    @functools.wraps(sample_objective)
     def deadly(point: Any) -> float:
         nonlocal count
         count += 1
@@ -127,7 +135,7 @@ def killing_in_an_outage(store: WeatheredStore, away: int, calls: int) -> Any:
             while journal.counts().offline_since is None or calls - 2 not in _spooled(journal):
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
-        return bowl(point)
+        return sample_objective(point)
 
     return deadly
 
@@ -139,7 +147,7 @@ def _spooled(journal: Journal) -> set[Any]:
     return {one.tid for item in items for one in read_items(item, "a spooled item")}
 
 
-def in_child(work: Callable[[], Any]) -> int:
+def run_in_fork(work: Callable[[], Any]) -> int:
     """Run `work` in a forked process; return its exit status, negative for a signal."""
     pid = os.fork()
     if pid == 0:
@@ -155,7 +163,7 @@ def in_child(work: Callable[[], Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def go(store: Path, objective: Any = bowl, **options: Any) -> Any:
+def resume_sample_search(store: Path, objective: Any = sample_objective, **options: Any) -> Any:
     """One call, as a cell has it."""
     options = {"name": "s", "max_evals": 6, "space": SPACE, "seed": 3, "progress": False} | options
     return resume_search(objective, store=store, **{"algo": "rand"} | options)

@@ -7,7 +7,7 @@ from colab_drive_tuner.errors import UnavailableError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry
-from tests.journal.listing import item
+from tests.journal.list_state import item
 
 
 def _shared(name: str) -> tuple[Any, Any]:
@@ -15,7 +15,7 @@ def _shared(name: str) -> tuple[Any, Any]:
     return lambda store: store._state[name], lambda store, value: store._state.update({name: value})
 
 
-class WeatheredStore(FolderStore):
+class FaultyStore(FolderStore):
     """A real folder store that can be away, lose the answers of creates, or tell another time."""
 
     def __init__(self, root: Path | str) -> None:
@@ -56,13 +56,13 @@ class WeatheredStore(FolderStore):
             raise UnavailableError("The store is away.")
 
 
-def append(journal: Journal, *values: object) -> None:
+def append_acknowledged(journal: Journal, *values: object) -> None:
     """Append values as ends and wait for their acknowledgement."""
     for value in values:
         journal.append(item(value), durable=True)
     assert journal.flush(timeout=20)
 
 
-def records_of(store: WeatheredStore) -> list[Path]:
+def record_files(store: FaultyStore) -> list[Path]:
     """The files of the chain, in order."""
     return sorted(Path(store.url(store.root)).glob("a search/records/record-*"))

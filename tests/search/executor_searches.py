@@ -16,10 +16,10 @@ from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
-from tests.search.searching import SPACE, bowl, data, model, points
+from tests.search.sample_searches import SPACE, data, model, sample_objective, trial_values
 
 
-def every_form(folder: Path, executor: Any, *, in_process: bool = False) -> None:
+def check_every_kind_of_search(folder: Path, executor: Any, *, in_process: bool = False) -> None:
     """Plain objective, templates, hyperas's call and fmin: each is the search without workers."""
     _same(folder / "plain", _plain_objective, executor)
     _same(folder / "templates", _templates, executor)
@@ -32,12 +32,12 @@ def every_form(folder: Path, executor: Any, *, in_process: bool = False) -> None
 def _same(folder: Path, search: Callable[..., Any], executor: Any) -> None:
     here = search(folder, "here", {})
     there = search(folder, "there", {"executor": executor})
-    assert points(there) == points(here), search.__name__
+    assert trial_values(there) == trial_values(here), search.__name__
     assert [doc["tid"] for doc in there.trials] == list(range(4))
 
 
 def _plain_objective(folder: Path, name: str, where: dict[str, Any]) -> Any:
-    objective = seen_by_status(folder, name) if where else bowl
+    objective = objective_waiting_for_status(folder, name) if where else sample_objective
     result = resume_search(
         objective,
         space=SPACE,
@@ -52,8 +52,8 @@ def _plain_objective(folder: Path, name: str, where: dict[str, Any]) -> Any:
     return result.trials
 
 
-def seen_by_status(folder: Path, name: str) -> Callable[[Any], float]:
-    """`bowl`, whose first trial goes on until the status of its search says where it runs."""
+def objective_waiting_for_status(folder: Path, name: str) -> Callable[[Any], float]:
+    """`sample_objective`; its first trial waits until the status names the worker that runs it."""
 
     def objective(point: Any) -> float:
         here, deadline = (0, worker_name(), 1), time.monotonic() + 60
@@ -61,7 +61,7 @@ def seen_by_status(folder: Path, name: str) -> Callable[[Any], float]:
         while first and here not in _running(folder, name):
             assert time.monotonic() < deadline, "the status never tells the worker"
             time.sleep(0.05)
-        return bowl(point)
+        return sample_objective(point)
 
     return objective
 
@@ -94,7 +94,7 @@ def _hyperas(folder: Path, name: str, where: dict[str, Any]) -> Any:
 def _fmin(folder: Path, name: str, where: dict[str, Any]) -> Any:
     trials = DriveTrials(name, store=folder)
     trials.fmin(
-        bowl,
+        sample_objective,
         SPACE,
         algo=hyperopt.rand.suggest,
         max_evals=4,

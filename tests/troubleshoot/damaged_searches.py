@@ -5,27 +5,35 @@ from pathlib import Path
 
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.store.protocol import Store
-from tests.search.searching import bowl, plain, points, search, stored
+from tests.search.sample_searches import (
+    run_fmin,
+    run_hyperopt,
+    run_in_store,
+    sample_objective,
+    trial_values,
+)
 
 
-def run_slowly(folder: Store | Path, max_evals: int, name: str = "search") -> DriveTrials:
+def run_with_record_per_trial(
+    folder: Store | Path, max_evals: int, name: str = "search"
+) -> DriveTrials:
     """Run a search so that each trial gets records of its own."""
     trials = DriveTrials(name, store=folder, notify=lambda _: None)
 
-    @functools.wraps(bowl)  # so that it counts as the same objective
+    @functools.wraps(sample_objective)  # so that it counts as the same objective
     def objective(point):
         trials.log.journal.flush(20)
-        return bowl(point)
+        return sample_objective(point)
 
-    search(trials, "tpe", max_evals, objective)
+    run_fmin(trials, "tpe", max_evals, objective)
     return trials
 
 
-def records(folder: Path, name: str = "search") -> list[Path]:
+def record_files(folder: Path, name: str = "search") -> list[Path]:
     """The records of a search, in order."""
     return sorted((folder / name / "records").glob("record-*.cdt"))
 
 
-def goes_on_as_it_would(folder: Path) -> None:
+def assert_resumes_as_uninterrupted(folder: Path) -> None:
     """Whether the search, run on to 30 trials, is the uninterrupted one."""
-    assert points(stored(folder, "tpe", 30)) == points(plain("tpe", 30))
+    assert trial_values(run_in_store(folder, "tpe", 30)) == trial_values(run_hyperopt("tpe", 30))

@@ -1,8 +1,8 @@
 """Trainings with unusual Keras features, to be killed in mid-epoch.
 
-`python -m tests.training.cases STORE OUT DISK (whole|killed|resumed) EPOCH NAME...` runs them in a
-process of its own. To be killed, each training starts the next one from the middle of its epoch, so
-that one SIGKILL finds all of them there.
+`python -m tests.training.keras_features STORE OUT DISK (whole|killed|resumed) EPOCH NAME...` runs
+them in a separate process. With `killed`, each training starts the next one in the middle of its
+epoch, so that one SIGKILL interrupts all of them.
 """
 
 import collections
@@ -21,8 +21,8 @@ from keras import layers, ops
 
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
-from tests.training.keeping import search_folder
-from tests.training.trials import flush_all, run
+from tests.training.flaky_store import create_search_folder
+from tests.training.small_trainings import flush_all_backups, run_trial
 
 X = np.random.default_rng(0).normal(size=(24, 6)).astype("float32")
 Y = X.sum(axis=1, keepdims=True)
@@ -82,7 +82,7 @@ class Watch(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         stage = self.stage()
         if batch >= 1 and stage.trained and stage.trained[-1] == self.stop_in and stage.then:
-            assert flush_all(60)
+            assert flush_all_backups(60)
             then, stage.then = stage.then, None
             then()
 
@@ -587,8 +587,8 @@ def main(root, out, disk, how, epoch, *names):
         stop = int(epoch) if how == "killed" else None
         stage = Stage(folder, stop, lambda: one(number + 1))
         found = store.list(store.root, name=name)
-        home = found[0].id if found else search_folder(store, name)
-        ended = run(store, home, lambda: CASES[name](stage))
+        home = found[0].id if found else create_search_folder(store, name)
+        ended = run_trial(store, home, lambda: CASES[name](stage))
         assert how != "killed", f"{name} was not stopped in epoch {epoch}"
         (out / f"{name}.ended").write_text(repr(ended))
         (out / f"{name}.trained").write_text(repr(stage.trained))

@@ -1,6 +1,6 @@
-"""Program that runs a hundred small Keras trials and prints its memory use after each.
+"""Program that runs a hundred small Keras trials and prints its memory use.
 
-Run as a process of its own; prints the resident megabytes after each trial from the tenth on.
+Prints the resident megabytes after each trial from the tenth on.
 """
 
 import sys

@@ -10,7 +10,7 @@ FOLDER = "application/vnd.google-apps.folder"
 _numbers = itertools.count(1)
 
 
-class Wire:
+class RawClient:
     """A session of one account, with the paths of the API for short."""
 
     def __init__(self, url: str, token: str, account: str = "owner@example.com") -> None:

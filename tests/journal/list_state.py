@@ -9,7 +9,7 @@ from colab_drive_tuner.journal import PayloadRules, Record
 from colab_drive_tuner.journal.chain.record import split_items
 
 
-class Listing:
+class ListState:
     """All items of a chain since its last reset, and its claims' owners."""
 
     def __init__(self, items: list[Any] | None = None, files: dict[str, str] | None = None) -> None:
@@ -33,8 +33,8 @@ def item(value: object) -> bytes:
 
 
 RULES = PayloadRules(
-    empty=Listing,
-    load=lambda content: Listing(json.loads(content)),
+    empty=ListState,
+    load=lambda content: ListState(json.loads(content)),
     wanted=lambda state, content: msgpack.unpackb(content) not in state.items,
     export=lambda state: json.dumps(state.items).encode(),
 )

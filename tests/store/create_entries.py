@@ -1,6 +1,6 @@
 """Program for the kill tests: create entries as its input says, and print each acknowledgement.
 
-    python -m tests.store.creating ROOT WORD [DEADLY [PARENT]]
+    python -m tests.store.create_entries ROOT WORD [DEADLY [PARENT]]
 
 Each line of its input is an id (or `folder ID`). WORD is the content; the answer is `made ID` or
 `taken ID`. PARENT is the id of a folder in the store, without it the root. With DEADLY the process

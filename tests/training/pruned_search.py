@@ -1,6 +1,6 @@
-"""Search of small Keras models with a Pruner: `python -m tests.training.pruned STORE TID EPOCH`.
+"""Search of small Keras models with a Pruner, as a function and as a program.
 
-Run so it kills itself in the middle of an epoch of a trial.
+`python -m tests.training.pruned_search STORE TID EPOCH` kills itself in mid-epoch of trial TID.
 """
 
 import sys
@@ -14,7 +14,7 @@ from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import running_trial
-from tests.training.trials import KillAt
+from tests.training.small_trainings import KillAt
 
 X = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
 Y = X.sum(axis=1)[:, None]
@@ -23,7 +23,7 @@ PRUNER = Pruner(min_trials=2)
 EPOCHS = 6
 
 
-def small(rate: float) -> Any:
+def small_model(rate: float) -> Any:
     """A model with Dropout, so that each epoch draws numbers."""
     layers = [keras.Input((4,)), keras.layers.Dropout(0.2), keras.layers.Dense(1)]
     model = keras.Sequential(layers)
@@ -48,7 +48,7 @@ class Objective:
             on_epoch_begin=lambda epoch, _logs: self.trained.append((trial.tid, epoch))
         )
         named = [made[name] for name in self.order.split(", ")]
-        model = small(point["rate"])
+        model = small_model(point["rate"])
         fitted = model.fit(
             X,
             Y,
@@ -62,11 +62,11 @@ class Objective:
         return {"loss": loss, "status": "ok", "epochs": len(fitted.history["loss"])}
 
 
-def search(store: Any, objective: Any, **options: Any) -> Any:
+def run_pruned_search(store: Any, objective: Any, **options: Any) -> Any:
     """Eight trials, of which some are pruned."""
     defaults = {"name": "search", "max_evals": 8, "seed": 5, "algo": "rand", "progress": False}
     return resume_search(objective, space=SPACE, store=store, **defaults | options)
 
 
 if __name__ == "__main__":
-    search(sys.argv[1], Objective(kill=(int(sys.argv[2]), int(sys.argv[3]), True)))
+    run_pruned_search(sys.argv[1], Objective(kill=(int(sys.argv[2]), int(sys.argv[3]), True)))

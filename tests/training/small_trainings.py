@@ -16,7 +16,7 @@ from colab_drive_tuner.training.backup.writer import flush_backups
 from colab_drive_tuner.training.memory import free_memory
 from colab_drive_tuner.training.seeding import seed_trial
 from colab_drive_tuner.trial import RunningTrial, run_as, running_trial
-from tests.training.keeping import search_folder, shown
+from tests.training.flaky_store import create_search_folder, entry_names
 
 SEED = 11
 RUN = []
@@ -51,7 +51,7 @@ class KillAt(keras.callbacks.Callback):
             raise Killed
 
 
-class Notebook(keras.callbacks.Callback):
+class StatefulCallback(keras.callbacks.Callback):
     """A user's own callback that remembers things."""
 
     def __init__(self):
@@ -66,7 +66,7 @@ class Notebook(keras.callbacks.Callback):
         self.lines.append({"epoch": epoch, "loss": logs["loss"]})
 
 
-class Counting(keras.callbacks.Callback):
+class EpochCounter(keras.callbacks.Callback):
     """Counts the epochs that are really trained."""
 
     epoch = -1
@@ -79,7 +79,7 @@ class Counting(keras.callbacks.Callback):
         self.seen.drawn.append(epoch)
 
 
-def convolutional():
+def convolutional_model():
     """Augmentation, convolution, batch statistics and Dropout."""
     model = keras.Sequential(
         [
@@ -96,7 +96,7 @@ def convolutional():
     return model
 
 
-def fit(model, epochs, *others, before=(), verbose=0, **options):
+def fit_with_backup(model, epochs, *others, before=(), verbose=0, **options):
     """One `fit` of the model with a TrialBackup among its callbacks."""
     backup = TrialBackup(**options)
     return model.fit(
@@ -110,7 +110,7 @@ def fit(model, epochs, *others, before=(), verbose=0, **options):
     )
 
 
-def outcome(model, *histories):
+def training_outcome(model, *histories):
     """All that must not differ: histories, weights, optimizer, and what is drawn next."""
     return {
         "histories": [(h.epoch, h.history) for h in histories],
@@ -120,12 +120,12 @@ def outcome(model, *histories):
     }
 
 
-def flush_all(timeout):
+def flush_all_backups(timeout):
     """Wait for the backups of all trials that ran in this process."""
     return flush_backups(RUN, timeout)
 
 
-def run(store, folder, training, *, tid=3, deadline=None, pace=None):
+def run_trial(store, folder, training, *, tid=3, deadline=None, pace=None):
     """Run `training()` as the trial of a search, as in a process of its own."""
     free_memory()
     seed_trial(SEED, tid)
@@ -136,27 +136,27 @@ def run(store, folder, training, *, tid=3, deadline=None, pace=None):
         return training()
 
 
-def simple(kill=None, epochs=4):
+def train_once(kill=None, epochs=4):
     """One fit of `epochs` epochs, killed in one of them if so wished."""
-    model = convolutional()
-    return outcome(model, fit(model, epochs, *([kill] if kill else [])))
+    model = convolutional_model()
+    return training_outcome(model, fit_with_backup(model, epochs, *([kill] if kill else [])))
 
 
-def backups(store, folder):
+def backup_names(store, folder):
     """The names of the backups that lie in the store."""
-    assert flush_all(20)
+    assert flush_all_backups(20)
     homes = [e.id for e in FolderStore.list(store, folder, name="backups")]
-    return [name for home in homes for name in shown(store, home)]
+    return [name for home in homes for name in entry_names(store, home)]
 
 
-def compare(store, training, *kills, resumed=None):
+def assert_resumed_equals_whole(store, training, *kills, resumed=None):
     """Run a training uninterrupted, and killed as often as there are `kills`; both must agree."""
-    whole = run(store, search_folder(store, "whole"), lambda: training(None))
-    folder = search_folder(store, "killed")
+    whole = run_trial(store, create_search_folder(store, "whole"), lambda: training(None))
+    folder = create_search_folder(store, "killed")
     for kill in kills:
         with pytest.raises(Killed):
-            run(store, folder, lambda kill=kill: training(kill))
-    again = run(store, folder, lambda: training(resumed))
+            run_trial(store, folder, lambda kill=kill: training(kill))
+    again = run_trial(store, folder, lambda: training(resumed))
     assert again == whole
     return whole
 
@@ -166,6 +166,6 @@ if __name__ == "__main__":  # a process that is really killed, or finishes what 
     kept, kill_in = FolderStore(root), int(number.rstrip("!"))
     at_once = number.endswith("!")
     kill = KillAt(kill_in, really=True, flush=not at_once) if kill_in >= 0 else None
-    ended = run(kept, search, lambda: simple(kill))
+    ended = run_trial(kept, search, lambda: train_once(kill))
     with open(result, "w") as file:  # noqa: PTH123
         file.write(repr(ended))

@@ -3,7 +3,7 @@
 import json
 
 
-def say(status, value=None, *, raw=None, **headers):
+def respond(status, value=None, *, raw=None, **headers):
     body = json.dumps(value).encode() if raw is None else raw
 
     def answer(handler):
@@ -17,7 +17,7 @@ def say(status, value=None, *, raw=None, **headers):
     return answer
 
 
-def in_turn(*answers):
+def respond_in_turn(*answers):
     left = list(answers)
 
     def answer(handler):

@@ -4,7 +4,7 @@ Shape of the answer: docs/facts.md ("Google Colab"), and listings that public no
 as `[{"name": "X.ipynb", "path": "fileId=<id>", "notebook": {"name", "path"}, "kernel": {...},
 "type": "notebook"}]`. Names are URL-quoted. As a script:
 
-    python tests/standins/colab_sessions.py --name "quickstart.ipynb" --id DRIVE_ID [--port PORT]
+    python tests/fakes/colab_sessions.py --name "quickstart.ipynb" --id DRIVE_ID [--port PORT]
 
 prints `listening on PORT` and serves until it is killed; point COLAB_JUPYTER_IP (127.0.0.1) and
 KMP_TARGET_PORT at it.
