@@ -18,7 +18,7 @@ from colab_drive_tuner import cli, store
 from colab_drive_tuner.search.executors.trial_locations import UNROUTED_ADDRESS
 
 PACKAGE_VARIABLES = ("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_")
-"""Variables that change what this package does."""
+"""Prefixes of the variables that configure this package."""
 
 ENVIRONMENT_VARIABLES = (
     "COLAB_",
@@ -29,10 +29,10 @@ ENVIRONMENT_VARIABLES = (
     "KMP_",
     "USE_AUTH_EPHEM",
 )
-"""Variables by which this package, or google-auth, recognizes a machine or a person."""
+"""Prefixes of the variables by which this package, or google-auth, detects machine and user."""
 
 TERMINAL_VARIABLES = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE")
-"""Variables by which output is as wide and as colourful as somebody's terminal."""
+"""Variables that set the width and colours of output."""
 
 if importlib.util.find_spec("colab_drive_tuner.emulator.pytest_plugin"):
     pytest_plugins = ["colab_drive_tuner.emulator.pytest_plugin"]
@@ -44,9 +44,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker that goes with `--long`, and the one warning that is none of ours.
+    """Register the marker `long`, the hypothesis profile, and filters for other packages' warnings.
 
-    A shell that starts something in the background has it ignore Ctrl-C, and so all that it starts.
+    Also restore Ctrl-C, which a shell makes its background processes and their children ignore.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if importlib.util.find_spec("hypothesis"):
         from hypothesis import settings
 
-        # The same examples each time, but for long runs; how long one takes is up to the machine.
+        # The same examples each time, except in long runs; no deadline, as machines differ.
         same = not config.getoption("--long")
         settings.register_profile("here", deadline=None, derandomize=same)
         settings.load_profile("here")
@@ -68,12 +68,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Bytes by their argument's name: a zip file has the time in it, and workers compare names."""
+    """Name bytes by their argument: a zip file contains the time, and xdist compares test ids."""
     return argname if isinstance(val, bytes) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """List long tests as skipped, unless they are asked for."""
+    """Skip long tests without `--long`."""
     if not config.getoption("--long"):
         for item in items:
             if item.get_closest_marker("long"):
@@ -82,14 +82,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def fresh_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty home, and none of the variables that would tell this package something."""
+    """An empty home directory, and no variables that influence this package."""
     if os.environ.get("LIVE_DRIVE"):
-        return  # the person who asked for a real Drive is the one to sign in
+        return  # the real Drive needs the user's own credentials
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     for name in ("STATE", "CONFIG", "CACHE", "DATA"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
-    # What a test's killed process leaves must not be another test's find.
+    # Leftovers of a test's killed process must not be found by another test.
     monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
     monkeypatch.setattr(tempfile, "tempdir", None)
     for variable in list(os.environ):
@@ -99,14 +99,14 @@ def fresh_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TERM", "xterm")  # a dumb one has 80 columns, for rich, whatever it says
     monkeypatch.setenv("NO_GCE_CHECK", "true")  # google-auth would look for a cloud's metadata
-    monkeypatch.setattr(store, "_default", None)  # that of an earlier test's `setup()`
+    monkeypatch.setattr(store, "_default", None)  # set by an earlier test's `setup()`
 
 
 @pytest.fixture
 def run_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in this process; returns its exit code and what it printed."""
+    """A function that runs the command line in this process: exit code, stdout, stderr."""
 
     def run_one(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", *map(str, arguments)])
@@ -120,13 +120,13 @@ def run_command(
 
 @pytest.fixture(autouse=True)
 def deterministic_seeds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search that is given no seed draws the same one each time that its test runs."""
+    """A search without a seed draws the same seed each time that its test runs."""
     monkeypatch.setattr(secrets, "randbits", random.Random(request.node.nodeid).getrandbits)
 
 
 @pytest.fixture(autouse=True)
 def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Whatever leaves this machine finds no network, and fails the test at its end."""
+    """Refuse connections to other machines, and fail the test that attempted one."""
     attempts: list[str] = []
     if os.environ.get("LIVE_DRIVE"):
         yield attempts

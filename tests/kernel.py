@@ -12,15 +12,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class KernelDiedError(Exception):
-    """The kernel died in a cell, as a runtime does."""
+    """The kernel died while it ran a cell."""
 
 
 def run_cells(
     cells: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
 ) -> list[str]:
-    """What each cell showed, one text each, tracebacks included and colours left out.
+    """Run the cells and return the output of each as text: tracebacks included, colours removed.
 
-    The kernel starts in `folder`, finds this checkout and what `environment` adds.
+    The kernel starts in `folder`, with this checkout on its path and `environment` added to this
+    process's environment.
     """
     import nbformat
     from nbclient import NotebookClient
@@ -38,7 +39,7 @@ def run_cells(
         allow_errors=True,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the client's own, about event loops and ports
+        warnings.simplefilter("ignore")  # nbclient's own, about event loops and ports
         try:
             asyncio.run(client.async_execute(env=kernel))
         except DeadKernelError as error:

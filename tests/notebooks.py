@@ -1,6 +1,6 @@
 """Runner for the notebooks in notebooks/: a real kernel, an emulated Drive, Colab's environment.
 
-As a script it keeps what the notebook shows: `python -m tests.notebooks hyperopt half_trial`.
+As a script it saves the notebooks with their outputs: `python -m tests.notebooks half_trial`.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ COLAB_NOTEBOOK = "application/vnd.google.colaboratory"
 
 
 def execute(name: str, folder: Path, emulator: Any) -> Any:
-    """The notebook as it stands after all its cells ran; an error in a cell ends it.
+    """Run all cells of a notebook and return it with its outputs; stop at the first error.
 
-    It runs in `folder`, which its outputs call /content; other places, too, are named as on Colab.
+    The cells run in `folder`/content; paths in the outputs are replaced by those of Colab.
     """
     import nbformat
     from nbclient import NotebookClient
@@ -75,7 +75,7 @@ def execute(name: str, folder: Path, emulator: Any) -> Any:
 
 
 def keep(name: str) -> None:
-    """Run a notebook and keep its outputs in the repository."""
+    """Run a notebook and save it with its outputs in the repository."""
     import nbformat
 
     from colab_drive_tuner.emulator import DriveEmulator

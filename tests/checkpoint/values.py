@@ -13,7 +13,7 @@ from colab_drive_tuner.checkpoint.pickles.writer import TrialsPickle
 
 
 def assert_same(one, other):
-    """Both are of the same types, with the same bits, in the same order, down to the leaves."""
+    """Assert that both have the same types, bits and order, down to the leaves."""
     assert type(one) is type(other), (one, other)
     if isinstance(one, dict):
         assert len(one) == len(other)
@@ -57,7 +57,7 @@ def _assert_same_arrays(one, other):
 
 
 def _in_order(key):
-    """A text that is equal for hashable values that differ in the order of sets alone."""
+    """Return a text that is equal for hashable values that differ only in the order of sets."""
     if isinstance(key, set | frozenset | tuple):
         parts = [_in_order(part) for part in key]
         return f"{type(key)}{parts if isinstance(key, tuple) else sorted(parts)}"
@@ -65,7 +65,7 @@ def _in_order(key):
 
 
 def document(tid, state=2, exp_key=None, **result):
-    """A trial document as hyperopt writes it, with one parameter."""
+    """Return a trial document as hyperopt writes it, with one parameter."""
     moment = datetime(2026, 11, 23, 1, 2, 3, 456000)
     return {
         "state": state,
@@ -232,7 +232,7 @@ plain_values = st.recursive(
 
 
 def dump_trials(documents, attachments=None):
-    """The pickle of a plain Trials that holds these documents, put together by `TrialsPickle`."""
+    """Return the pickle of a plain Trials with these documents, assembled by `TrialsPickle`."""
     trials = TrialsPickle()
     for document in documents:
         trials.replace(document)

@@ -19,7 +19,7 @@ _numbers = itertools.count(1)
 
 
 class Clock(threading.local):
-    """A monotonic clock that only pauses move; each thread has one, as pauses pass side by side."""
+    """A monotonic clock advanced only by pauses; one per thread, as threads pause in parallel."""
 
     def __init__(self):
         self.time = 0.0
@@ -41,7 +41,7 @@ def running_emulator():
 
 @pytest.fixture
 def account():
-    """The account of this test alone: its Drive is empty."""
+    """A new account for this test, with an empty Drive."""
     return f"user{next(_numbers)}@example.com"
 
 
@@ -64,7 +64,7 @@ def clock():
 
 @pytest.fixture
 def patience():
-    """How long a client tries one call, in seconds of its clock."""
+    """Seconds, by its clock, for which a client retries a call."""
     return 60.0
 
 

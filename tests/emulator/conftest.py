@@ -23,7 +23,7 @@ def emulator(shared_emulator) -> Iterator[DriveEmulator]:
 
 @pytest.fixture
 def person(emulator):
-    """A maker of accounts: each call opens a new one and returns a session of it."""
+    """A function that creates an account and returns an HTTP session of it."""
     opened: list[RawClient] = []
 
     def make(account: str = "", **grant) -> RawClient:

@@ -11,7 +11,7 @@ _numbers = itertools.count(1)
 
 
 class RawClient:
-    """A session of one account, with the paths of the API for short."""
+    """HTTP session of one account, with short methods for the API's paths."""
 
     def __init__(self, url: str, token: str, account: str = "owner@example.com") -> None:
         self.url = url
@@ -56,7 +56,7 @@ class RawClient:
         return [one["name"] for one in found["files"]]
 
     def refusal(self, verb: str, path: str, **more: Any) -> tuple[int, str]:
-        """The status and the reason of an answer that is an error."""
+        """Send a request that must fail; return its status and reason."""
         answer = self(verb, path, **more)
         assert answer.status_code >= 400, answer.text
         error = answer.json()["error"]
@@ -68,7 +68,7 @@ class RawClient:
 def multipart(
     metadata: Any, content: bytes, kind: str, newline: bytes = b"\r\n", boundary: bytes = b"xyz"
 ) -> bytes:
-    """A multipart/related body with the given line ends."""
+    """Return a multipart/related body with the given line ends."""
     return newline.join(
         [
             b"--" + boundary,

@@ -9,7 +9,7 @@ _TELLING = ("COLAB", "KAGGLE", "VERTEX", "KMP_", "JPY_", "JUPYTER", "TBE_", "DRI
 
 @pytest.fixture
 def bare_machine(monkeypatch, tmp_path):
-    """An empty working directory on a machine on which nothing has ever run; its path."""
+    """Simulate a machine on which nothing has ever run; return its empty working directory."""
     for name in list(os.environ):
         if name.startswith(_TELLING) or name in ("CI", "USE_AUTH_EPHEM"):
             monkeypatch.delenv(name)

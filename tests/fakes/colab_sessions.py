@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 
 def entry(name, path, *, kernel="6fd9c8b4-6573-4ffa-a7d6-f56803a0092c"):
-    """One session as Colab lists it; `path` is `fileId=<id>` for a notebook opened from Drive."""
+    """Return a session as Colab lists it; `path` is `fileId=<id>` for a notebook from Drive."""
     quoted = quote(name, safe="")
     return {
         "id": "0d7b3b6e-2f0a-4c57-9a43-1f6f4a2a7c11",
@@ -50,7 +50,7 @@ class SessionsServer(ThreadingHTTPServer):
 
     @property
     def port(self):
-        """Where it listens, on 127.0.0.1."""
+        """Port on 127.0.0.1."""
         return self.server_address[1]
 
     def __enter__(self):
@@ -94,11 +94,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *arguments):
-        """Say nothing: a test's output is its own."""
+        """Print nothing: the output belongs to the test."""
 
 
 def main():
-    """Serve one notebook until killed."""
+    """Serve one notebook's session until killed."""
     parser = argparse.ArgumentParser(description="Colab's sessions endpoint, for tests and demo")
     parser.add_argument("--name", required=True, help="the notebook's name, with .ipynb")
     parser.add_argument("--id", required=True, help="its id in Drive")

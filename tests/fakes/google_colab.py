@@ -2,7 +2,7 @@
 
 Shapes are taken from github.com/googlecolab/colabtools (`google/colab/_message.py`, `auth.py`,
 `errors.py`) and from docs/facts.md, "Google Colab".
-Every function also comes in a variant that blocks for ever, as a runtime does that nobody watches.
+Every function has a variant that blocks for ever, as on a runtime whose page is closed.
 """
 
 import sys
@@ -11,12 +11,12 @@ from types import ModuleType
 
 
 def _for_ever(*args, **kwargs):
-    """Wait as a call into a page that is gone does: with no end."""
+    """Wait for ever, as a call into a closed page does."""
     threading.Event().wait()
 
 
 class Page:
-    """What a tab with a notebook does for the kernel; `calls` is what it was asked."""
+    """A browser tab that answers the kernel's requests; `calls` is their log."""
 
     def __init__(self, notebook=None, *, attached=True, blocks=False):
         self.notebook, self.attached, self.blocks = notebook, attached, blocks
@@ -74,7 +74,7 @@ def secret_not_found():
 
 
 def install(monkeypatch, page):
-    """Put the stand-in in the place of `google.colab`, with the environment of its runtime."""
+    """Install the fake as `google.colab`, with the environment variables of a Colab runtime."""
     import google
 
     colab, message, auth, errors = (

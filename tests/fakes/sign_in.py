@@ -14,7 +14,7 @@ TOKEN = {"access_token": "a-fresh-token-of-the-stand-in", "expires_in": 3600}
 
 
 class SignInServer(ThreadingHTTPServer):
-    """Both servers at one address; a context manager.
+    """Both servers at one address, as a context manager.
 
     `asked` are the requests as "METHOD path", with the body of a POST behind it. `answer` is what
     the token endpoint says, `busy` a status with which the metadata server answers all but its
@@ -33,17 +33,17 @@ class SignInServer(ThreadingHTTPServer):
 
     @property
     def host(self):
-        """For GCE_METADATA_HOST and GCE_METADATA_IP."""
+        """Value for GCE_METADATA_HOST and GCE_METADATA_IP."""
         return f"127.0.0.1:{self.server_port}"
 
     @property
     def token_uri(self):
-        """The token endpoint, that also exchanges federated tokens."""
+        """URL of the token endpoint, which also exchanges federated tokens."""
         return f"http://{self.host}/token"
 
     @property
     def environment(self):
-        """What tells google-auth in a new process that this is a machine at Google."""
+        """Environment in which google-auth, in a new process, detects a machine at Google."""
         return {
             "GCE_METADATA_HOST": self.host,
             "GCE_METADATA_IP": self.host,
@@ -51,7 +51,7 @@ class SignInServer(ThreadingHTTPServer):
         }
 
     def be_this_machine(self, monkeypatch):
-        """The same for google-auth in this process, which read its environment when imported."""
+        """Patch google-auth in this process, which read its environment when imported."""
         from google.auth.compute_engine import _metadata
 
         monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", self.host)
@@ -59,7 +59,7 @@ class SignInServer(ThreadingHTTPServer):
         monkeypatch.setenv("GCE_METADATA_IP", self.host)
 
     def tokens_asked(self):
-        """How many tokens were asked for, of either server."""
+        """Number of token requests to either server."""
         return sum("/token" in one for one in self.asked)
 
     def __enter__(self):
@@ -112,4 +112,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args):
-        """Say nothing: a test's output is its own."""
+        """Print nothing: the output belongs to the test."""

@@ -13,13 +13,13 @@ from tests.journal.list_state import RULES
 
 @pytest.fixture
 def store(tmp_path: Path) -> FaultyStore:
-    """An empty store in which the sun shines."""
+    """An empty store, without faults until a test sets them."""
     return FaultyStore(tmp_path / "store")
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Call it with a name to go on as another machine: its own state folder and machine id."""
+    """Switch to the machine of a given name: another state folder and machine id."""
 
     def go_to(name: str) -> None:
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "machines" / name))
@@ -30,7 +30,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 @pytest.fixture
 def open_journal(machine: Callable[[str], None]) -> Iterator[Callable[..., Journal]]:
-    """Open (and, unless told otherwise, claim) a journal; all of them are closed at the end."""
+    """Open and, by default, claim a journal; claimed journals are closed at the end."""
     opened: list[Journal] = []
 
     def open_one(store: FolderStore, *, claim: bool = True, **options: str) -> Journal:

@@ -11,16 +11,16 @@ from tests.journal.list_state import item
 
 
 def _shared(name: str) -> tuple[Any, Any]:
-    """How to get and set what all views of one store share."""
+    """Return getter and setter of a fault that all objects for one store share."""
     return lambda store: store._state[name], lambda store, value: store._state.update({name: value})
 
 
 class FaultyStore(FolderStore):
-    """A real folder store that can be away, lose the answers of creates, or tell another time."""
+    """A folder store that can be unavailable, lose the answers of creates, or shift its clock."""
 
     def __init__(self, root: Path | str) -> None:
         super().__init__(root)
-        # One for this store and what `for_search` makes of it.
+        # Shared by this store and the copies that `for_search` makes.
         self._state = {"away": False, "lose_answers": 0, "later": 0.0, "owner": "local"}
 
     away = property(*_shared("away"))
@@ -36,7 +36,7 @@ class FaultyStore(FolderStore):
         return super().now() + self.later
 
     def create(self, *args, **options) -> Entry:
-        self._weather()
+        self._fail_if_away()
         entry = super().create(*args, **options)
         if self.lose_answers:
             self.lose_answers -= 1
@@ -44,25 +44,25 @@ class FaultyStore(FolderStore):
         return entry
 
     def reserve(self, count: int) -> list[str]:
-        self._weather()
+        self._fail_if_away()
         return super().reserve(count)
 
     def set_properties(self, *args) -> None:
-        self._weather()
+        self._fail_if_away()
         return super().set_properties(*args)
 
-    def _weather(self) -> None:
+    def _fail_if_away(self) -> None:
         if self.away:
             raise UnavailableError("The store is away.")
 
 
 def append_acknowledged(journal: Journal, *values: object) -> None:
-    """Append values as ends and wait for their acknowledgement."""
+    """Append values as durable items and wait for their acknowledgement."""
     for value in values:
         journal.append(item(value), durable=True)
     assert journal.flush(timeout=20)
 
 
 def record_files(store: FaultyStore) -> list[Path]:
-    """The files of the chain, in order."""
+    """Return the record files of the chain, in order."""
     return sorted(Path(store.url(store.root)).glob("a search/records/record-*"))

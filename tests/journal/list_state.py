@@ -10,7 +10,7 @@ from colab_drive_tuner.journal.chain.record import split_items
 
 
 class ListState:
-    """All items of a chain since its last reset, and its claims' owners."""
+    """The items of a chain since its last reset, and the files that its records name."""
 
     def __init__(self, items: list[Any] | None = None, files: dict[str, str] | None = None) -> None:
         self.items = items or []
@@ -28,7 +28,7 @@ class ListState:
 
 
 def item(value: object) -> bytes:
-    """An item as the layer above would make one."""
+    """Encode a value as an item."""
     return msgpack.packb(value)
 
 

@@ -11,14 +11,14 @@ import pytest
 
 
 class FailingDisk:
-    """A disk that is full, for spool files, whenever `fails` says so of the number of an act.
+    """A disk that is full for spool files at each operation whose number satisfies `fails`.
 
-    Acts are what a spool file needs of it: to be opened, written to, flushed, cut. A write that
-    fails has written its first half.
+    The operations on a spool file are open, write, fsync and truncate. A failing write has written
+    its first half.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> None:
-        self.acts = 0
+        self.operations = 0
         self._fails = fails
         self._files: set[int] = set()
         opening, flushing, disk = Path.open, os.fsync, self
@@ -53,21 +53,21 @@ class FailingDisk:
         patch.setattr(os, "fsync", flush)
 
     def is_full(self) -> bool:
-        """Count an act, and say whether it fails."""
-        self.acts += 1
-        return self._fails(self.acts)
+        """Count an operation and return whether it fails."""
+        self.operations += 1
+        return self._fails(self.operations)
 
 
 def full() -> OSError:
-    """What the operating system says of a full disk."""
+    """Return the operating system's error for a full disk."""
     return OSError(errno.ENOSPC, "No space left on device")
 
 
 class VolatileDisk:
-    """A folder of which a power cut leaves what was flushed: `fsync` is all that it believes.
+    """A folder of which only flushed (`fsync`) content and names survive a power cut.
 
-    Of a file that is its content at its last `fsync`, of a folder the names that it had then, and
-    whatever they stood for.
+    A file keeps its content at its last `fsync`; a folder keeps the names, and the files they
+    referred to, at its last `fsync`.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -88,13 +88,13 @@ class VolatileDisk:
         patch.setattr(os, "fsync", flush)
 
     def after_power_cut(self, where: Path) -> Path:
-        """Put into a new folder `where` what a power cut at this moment would leave."""
+        """Create the folder `where` with the state that a power cut now would leave."""
         where.mkdir()
         self._restore(self._folder.stat().st_ino, where)
         return where
 
     def unflushed(self) -> set[str]:
-        """The names and files that a power cut at this moment would lose, cut or bring back."""
+        """Return the names and files that a power cut now would lose, truncate or bring back."""
         found = set()
         for path in (self._folder, *self._folder.rglob("*")):
             inode, place = path.lstat().st_ino, path.relative_to(self._folder)
@@ -109,7 +109,7 @@ class VolatileDisk:
     def _restore(self, inode: int, where: Path) -> None:
         for name, below in self._names.get(inode, {}).items():
             if below in self._names or below not in self._contents:
-                # A folder, or something that was never flushed: an empty file looks like neither.
+                # A folder, or a file that was never flushed: a folder stands for both.
                 (where / name).mkdir()
                 self._restore(below, where / name)
             else:

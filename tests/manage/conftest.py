@@ -19,13 +19,13 @@ Opener = Callable[[str], Store]
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Power does not fail in these tests."""
+    """Make `fsync` do nothing: these tests simulate no power cuts."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    """Opens a store by its kind, and a word that tells it from others of the kind."""
+    """A function that opens a store by kind and a word: `folder:a`, `memory:b`, `account:c`."""
 
     def open_one(place: str) -> Store:
         kind, _, word = place.partition(":")

@@ -37,7 +37,7 @@ def unassign():
 
 
 class Backend:
-    """Which runtimes are taken, and whatever was asked."""
+    """The assigned runtimes, and a log of the requests."""
 
     def __init__(self, folder: Path, jupyter: str) -> None:
         self.folder, self.jupyter = folder, jupyter
@@ -47,16 +47,16 @@ class Backend:
         self.slow = 0.0
         """Seconds before a runtime is handed out."""
         self.refuse_release = 0
-        """How many requests to release are answered with 503."""
+        """Number of release requests to answer with 503."""
         self.refuse_assign = 0
-        """How many requests for a runtime are answered with 412: too many, or a limit reached."""
+        """Number of runtime requests to answer with 412: too many runtimes, or a limit reached."""
         self._make_certificate()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
     def environment(self) -> dict[str, str]:
-        """What sends the command line here."""
+        """Environment variables that direct the command line to this backend."""
         proxy = f"http://127.0.0.1:{self._server.server_port}"
         return {
             "HTTPS_PROXY": proxy,
@@ -160,7 +160,7 @@ def _handler(backend: Backend) -> type[BaseHTTPRequestHandler]:
 
 @contextlib.contextmanager
 def jupyter_server(folder: Path, environ: dict[str, str]) -> Iterator[str]:
-    """A Jupyter server whose root is the disk's, as on Colab; its kernels have our package."""
+    """Run a Jupyter server with root `/`, as on Colab; its kernels import this checkout."""
     package = folder / "site" / "google" / "colab"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")

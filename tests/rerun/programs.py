@@ -28,7 +28,7 @@ result = cdt.resume_search(
 
 
 def source(name: str = "parabola", max_evals: int = 4, before: str = "", in_trial: str = "") -> str:
-    """Python that runs the search."""
+    """Return Python source that runs the search."""
     return SEARCH.format(name=name, max_evals=max_evals, before=before, in_trial=in_trial or "pass")
 
 
@@ -43,18 +43,18 @@ def notebook(path: Path, *cells: str) -> Path:
 
 
 def tool(name: str) -> str | None:
-    """Where a program is, here beside Python or on the PATH."""
+    """Return the path of a program, next to Python or on the PATH."""
     beside = Path(sys.executable).parent
     return shutil.which(name, path=os.pathsep.join([str(beside), os.environ["PATH"]]))
 
 
 def command(*arguments: object) -> list[str]:
-    """The command line, as a process of its own."""
+    """Return the command that runs this package's command line as a process."""
     return [sys.executable, "-m", "colab_drive_tuner", *map(str, arguments)]
 
 
 def run(*arguments: object, **environ: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command line to its end."""
+    """Run the command line and wait for its end."""
     return subprocess.run(
         command(*arguments),
         env=os.environ | environ,
@@ -66,6 +66,6 @@ def run(*arguments: object, **environ: str) -> "subprocess.CompletedProcess[str]
 
 
 def printed(path: Path, cell: int) -> str:
-    """What a cell of an executed notebook printed."""
+    """Return the printed output of a cell of an executed notebook."""
     outputs: list[dict[str, Any]] = json.loads(path.read_bytes())["cells"][cell]["outputs"]
     return "".join("".join(output.get("text", "")) for output in outputs)

@@ -1,7 +1,7 @@
 """Program: rerun a notebook on Colab as a signed-in user, with the store on an emulator.
 
-With DRIVE_EMULATOR_HOST set no credentials go to a runtime, so it is taken away once the store is
-open; the runtime itself keeps it. As a script: `python signed_in_rerun.py NOTEBOOK [GPU]`.
+No credentials are sent to a runtime while DRIVE_EMULATOR_HOST is set, so the variable is removed
+once the store is open; the runtime keeps it. Usage: `python signed_in_rerun.py NOTEBOOK [GPU]`.
 """
 
 import os

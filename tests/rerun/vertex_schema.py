@@ -9,7 +9,7 @@ _PREFIX = "GoogleCloudAiplatformV1"
 
 
 def check_body(body: Mapping[str, Any], schema: str) -> None:
-    """Fail unless the discovery document lets a client set every field."""
+    """Raise AssertionError unless a client may set every field, by the discovery document."""
     _check(body, {"$ref": f"{_PREFIX}{schema}"}, schema)
 
 

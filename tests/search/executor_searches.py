@@ -20,7 +20,7 @@ from tests.search.sample_searches import SPACE, data, model, sample_objective, t
 
 
 def check_every_kind_of_search(folder: Path, executor: Any, *, in_process: bool = False) -> None:
-    """Plain objective, templates, hyperas's call and fmin: each is the search without workers."""
+    """Check that each kind of search on the executor equals the same search without workers."""
     _same(folder / "plain", _plain_objective, executor)
     _same(folder / "templates", _templates, executor)
     _same(folder / "hyperas", _hyperas, executor)

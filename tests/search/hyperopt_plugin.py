@@ -16,7 +16,7 @@ _fmin, _trials = hyperopt.fmin, hyperopt.Trials
 
 
 class StoredTrials(DriveTrials):
-    """Takes what `hyperopt.Trials` takes, and is a search of its own in a folder."""
+    """DriveTrials with the arguments of `hyperopt.Trials`; each instance is a new search."""
 
     def __init__(self, exp_key: str | None = None, refresh: bool = True) -> None:
         name = f"search-{next(_numbers)}"
@@ -25,7 +25,7 @@ class StoredTrials(DriveTrials):
 
 @functools.wraps(_fmin)
 def fmin(*args: Any, **options: Any) -> Any:
-    """hyperopt's, with `StoredTrials` where it would make Trials of its own."""
+    """`hyperopt.fmin`, with `StoredTrials` where it would create `Trials` itself."""
     made_by_fmin = {"points_to_evaluate", "trials_save_file", "trials"} & options.keys()
     if len(args) < 7 and not made_by_fmin:
         options["trials"] = StoredTrials()
@@ -33,7 +33,7 @@ def fmin(*args: Any, **options: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """Exchange both names in every module of hyperopt's tests."""
+    """Replace `Trials` and `fmin` in every module of hyperopt's tests."""
     for module in {item.module for item in items}:
         for name, value in list(vars(module).items()):
             if value is _trials:
@@ -43,6 +43,6 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Say how many searches the tests made, so that one that made none is noticed."""
+    """Print the number of searches created, so that a run without any is noticed."""
     sys.stdout.write(f"\nsearches: {next(_numbers)}\n")
     _folder.cleanup()

@@ -36,7 +36,7 @@ ALGORITHMS = {
 
 
 def sample_objective(point: dict[str, Any]) -> float:
-    """A loss for a point of SPACE."""
+    """Return the loss of a point of SPACE."""
     kind = point["kind"]
     extra = kind if isinstance(kind, float) else kind["y"] ** 2 + kind["n"]
     return float(point["x"] ** 2 + extra + point["q"] / 10)
@@ -45,7 +45,7 @@ def sample_objective(point: dict[str, Any]) -> float:
 def run_fmin(
     trials: Any, algo: str, max_evals: int, objective: Any = sample_objective, **options: Any
 ) -> Any:
-    """Search SPACE with seed 3, and return `trials`."""
+    """Run `hyperopt.fmin` over SPACE with seed 3 and return `trials`."""
     hyperopt.fmin(
         objective,
         SPACE,
@@ -63,7 +63,7 @@ def run_fmin(
 def run_hyperopt(
     algo: str, max_evals: int, objective: Any = sample_objective, **options: Any
 ) -> hyperopt.Trials:
-    """The trials of plain hyperopt.fmin with seed 3."""
+    """Return the trials of plain `hyperopt.fmin` with seed 3."""
     return run_fmin(hyperopt.Trials(), algo, max_evals, objective, **options)
 
 
@@ -74,35 +74,35 @@ def run_in_store(
     objective: Any = sample_objective,
     **options: Any,
 ) -> DriveTrials:
-    """One session: run the search in `store` up to `max_evals` trials, with seed 3."""
+    """Run or resume the search in `store` up to `max_evals` trials, with seed 3: one session."""
     trials = DriveTrials("search", store=store, max_attempts=100, notify=lambda _: None)
     return run_fmin(trials, algo, max_evals, objective, **options)
 
 
 def open_read_only(store: Path) -> DriveTrials:
-    """The search as a reader sees it."""
+    """Open the search for reading."""
     return DriveTrials("search", store=store)
 
 
 def trial_values(trials: hyperopt.Trials) -> list[tuple[Any, Any, Any]]:
-    """What must be equal, bit for bit, in equal searches."""
+    """Return number, parameters and result of each trial: equal, bit for bit, in equal searches."""
     return [(doc["tid"], doc["misc"]["vals"], repr(doc["result"])) for doc in trials.trials]
 
 
 def held_journals() -> list[Journal]:
-    """The journals by which this process holds searches."""
+    """Return the journals of the searches that this process holds."""
     return [one.journal for one in open_searches._searches.values() if one.journal is not None]
 
 
 def killing_objective(objective: Callable[[Any], Any], calls: int, when: str = "end") -> Any:
-    """The objective, which kills its process in its n-th call.
+    """Return `objective` wrapped so that its call number `calls` kills the process.
 
-    That is at its "end", when everything before it is acknowledged; or at "once", when what came
-    before in the same moment was not even sent.
+    With "end", after everything before that call is acknowledged; with "once", immediately, so that
+    the last records may not even have been sent.
     """
     count = 0
 
-    @functools.wraps(objective)  # so that it counts as the same objective
+    @functools.wraps(objective)  # the wrapper must count as the same objective
     def deadly(point: Any) -> Any:
         nonlocal count
         count += 1
@@ -117,9 +117,9 @@ def killing_objective(objective: Callable[[Any], Any], calls: int, when: str = "
 
 
 def killing_objective_in_outage(store: FaultyStore, away: int, calls: int) -> Any:
-    """`sample_objective`; its n-th call begins an outage, and a later one kills its process.
+    """`sample_objective`, wrapped: call `away` begins an outage, call `calls` kills the process.
 
-    By then the store has everything before the outage, and the spool the end of the trial before.
+    By then the store has all records before the outage, and the spool the end of the trial before.
     """
     count = 0
 
@@ -141,7 +141,7 @@ def killing_objective_in_outage(store: FaultyStore, away: int, calls: int) -> An
 
 
 def _spooled(journal: Journal) -> set[Any]:
-    """The trials of which the spool has something."""
+    """Return the numbers of the trials that have items in the spool."""
     leftovers = Spool(journal.store.location, journal.name).leftovers()
     items = [item for leftover in leftovers for item, _beside in leftover.items]
     return {one.tid for item in items for one in read_items(item, "a spooled item")}
@@ -152,7 +152,7 @@ def run_in_fork(work: Callable[[], Any]) -> int:
     pid = os.fork()
     if pid == 0:
         status = 1
-        # TensorFlow does not survive a fork: the child goes on as if nobody had loaded it.
+        # TensorFlow does not survive a fork: the child imports it again.
         for name in ("keras", "tensorflow"):
             sys.modules.pop(name, None)
         try:
@@ -164,7 +164,7 @@ def run_in_fork(work: Callable[[], Any]) -> int:
 
 
 def resume_sample_search(store: Path, objective: Any = sample_objective, **options: Any) -> Any:
-    """One call, as a cell has it."""
+    """Call `resume_search` for a search of SPACE, as a notebook cell does."""
     options = {"name": "s", "max_evals": 6, "space": SPACE, "seed": 3, "progress": False} | options
     return resume_search(objective, store=store, **{"algo": "rand"} | options)
 

@@ -61,7 +61,7 @@ _GROUPS = ["choice", "pchoice", "switch", "list", "tuple", "dict", "arithmetic",
 
 
 class _Maker:
-    """Makes up a space of up to a dozen parameters, with choices in choices."""
+    """Generator of a random space of up to a dozen parameters, with nested choices."""
 
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw
@@ -124,7 +124,7 @@ class _Maker:
 
 @st.composite
 def spaces(draw: st.DrawFn, depth: int = 4) -> Any:
-    """A random space."""
+    """Draw a random space."""
     maker = _Maker(draw)
     more = draw(st.integers(0, 3))
     return {"top": maker.node(depth), "more": [maker.node(depth - 1) for _ in range(more)]}
@@ -134,7 +134,7 @@ _LOSSES = [0.0, 1.0, 1.0, 2.5, -3.0, math.inf, -math.inf]
 
 
 def history(domain: Domain, count: int, seed: int = 0, *, odd: frozenset[str] = frozenset()) -> Any:
-    """Trials with random points and losses; `odd` names what else happens among them."""
+    """Return trials with random points and losses; `odd` names the irregularities among them."""
     rng, trials = np.random.default_rng(seed), Trials()
     documents: list[dict[str, Any]] = []
     tid = 0
@@ -166,7 +166,7 @@ def _loss(rng: np.random.Generator, odd: frozenset[str]) -> Any:
 
 
 def _end(document: dict[str, Any], rng: np.random.Generator, odd: frozenset[str]) -> None:
-    """Let it end in another way, or not at all."""
+    """Change how a trial ends, or remove its end."""
     kind = rng.random()
     if "fail" in odd and kind < 0.2:
         document["result"] = {"status": "fail"} if kind < 0.1 else {"status": "ok", "loss": None}
@@ -180,7 +180,7 @@ def _end(document: dict[str, Any], rng: np.random.Generator, odd: frozenset[str]
 def _repeat(
     document: dict[str, Any], other: dict[str, Any], rng: np.random.Generator, odd: frozenset[str]
 ) -> dict[str, Any]:
-    """Let it have something of an earlier one."""
+    """Copy a part of an earlier trial into a trial."""
     if "plain" in odd:
         vals = document["misc"]["vals"]
         vals.update({label: [one.item() for one in some] for label, some in vals.items()})

@@ -1,7 +1,7 @@
 """Contract tests for every store: a class that each store's tests inherit.
 
-A subclass provides the fixture `reopen`: called, it returns a new object for the same store, as
-another process would make it.
+A subclass provides the fixture `reopen`: a function that returns a new object for the same store,
+as another process would create it.
 """
 
 import threading
@@ -17,7 +17,7 @@ Reopen = Callable[[], Store]
 
 
 class StoreContract:
-    """The promises of `store/protocol.py`, one a test."""
+    """The guarantees of `store/protocol.py`, one per test."""
 
     @pytest.fixture
     def store(self, reopen: Reopen) -> Store:
@@ -26,7 +26,7 @@ class StoreContract:
     def test_what_is_created_can_be_read_at_once_by_others(
         self, store: Store, reopen: Reopen
     ) -> None:
-        """A finished create is seen by every other client, with all that was said of it."""
+        """Other clients see a finished create at once, with its name, properties and size."""
         (entry_id,) = store.reserve(1)
         made = store.create(
             entry_id,
@@ -71,12 +71,12 @@ class StoreContract:
         assert reopen().read(inner) == b"1"
 
     def test_reserved_ids_differ(self, store: Store, reopen: Reopen) -> None:
-        """Nobody else gets the same id."""
+        """No id is reserved twice."""
         ids = [*store.reserve(50), *reopen().reserve(50)]
         assert len(set(ids)) == 100
 
     def test_an_unused_id_is_not_found(self, store: Store) -> None:
-        """Whatever is asked of a file that was never created raises `NotFoundError`."""
+        """Each method raises `NotFoundError` for an id that was never created."""
         (entry_id,) = store.reserve(1)
         for ask in (store.read, store.read_unverified, store.stat):
             with pytest.raises(NotFoundError):
@@ -94,7 +94,7 @@ class StoreContract:
 
     @pytest.mark.parametrize("name", ["it's", "a\\b", "ü, 日本", ".hidden", "a/b", " ", "x" * 300])
     def test_names_are_kept_exactly(self, store: Store, name: str) -> None:
-        """A name comes back as it was given, whatever a disk or a query would make of it."""
+        """Names are returned unchanged, including characters special to a disk or a query."""
         folder, entry_id = store.reserve(2)
         store.create(folder, None, name=name, parent=store.root)
         store.create(entry_id, b"1", name=name, parent=folder)
@@ -102,7 +102,7 @@ class StoreContract:
         assert [entry.id for entry in store.list(folder, name=name)] == [entry_id]
 
     def test_a_list_shows_what_lies_directly_in_a_folder(self, store: Store) -> None:
-        """Neither what lies deeper, nor what lies elsewhere, nor what is in the trash."""
+        """Entries in subfolders, in other folders or in the trash are not listed."""
         folder, inner, deep, one, two, gone = store.reserve(6)
         store.create(folder, None, name="f", parent=store.root)
         store.create(inner, None, name="inner", parent=folder)
@@ -116,7 +116,7 @@ class StoreContract:
         assert [entry.id for entry in store.list(store.root, name="f")] == [folder]
 
     def test_properties_are_seen_by_others(self, store: Store, reopen: Reopen) -> None:
-        """What is set adds to the properties and replaces those of the same key; content stays."""
+        """New properties are merged with the existing ones by key; the content is unchanged."""
         (entry_id,) = store.reserve(1)
         store.create(entry_id, b"1", name="a", parent=store.root, properties={"cdt_a": "1"})
         store.set_properties(entry_id, {"cdt_a": "2", "cdt_b": "3"})
@@ -126,7 +126,7 @@ class StoreContract:
         assert reopen().read(entry_id) == b"1"
 
     def test_what_is_marked_is_found_wherever_it_lies(self, store: Store, reopen: Reopen) -> None:
-        """By all of the given properties, also in another folder and in the trash."""
+        """Entries are found by all given properties, also in other folders and in the trash."""
         ids = store.reserve(4)
         marks = {"cdt_kind": "search", "cdt_name": 'o\'clock \\ and "more"'}
         store.create(ids[0], None, name="here", parent=store.root, properties=marks)
@@ -147,13 +147,13 @@ class StoreContract:
         assert {entry.id for entry in both} == {ids[1], ids[3]}
 
     def test_creates_bear_the_time_of_the_store(self, store: Store) -> None:
-        """The times of creates and `now()` are those of one clock, in seconds."""
+        """Creation times and `now()` come from the same clock, in seconds."""
         (entry_id,) = store.reserve(1)
         created = store.create(entry_id, b"", name="a", parent=store.root).created
         assert -2 <= store.now() - created < 60
 
     def test_properties_too_long_are_refused(self, store: Store) -> None:
-        """Key and value have 124 bytes together, in UTF-8."""
+        """Key and value together have at most 124 bytes in UTF-8."""
         (entry_id,) = store.reserve(1)
         store.create(entry_id, b"", name="a", parent=store.root, properties={"k": "ü" * 61 + "x"})
         with pytest.raises(ColabDriveTunerError):
@@ -172,7 +172,7 @@ class StoreContract:
     def test_a_renamed_folder_keeps_all_but_its_name(
         self, store: Store, reopen: Reopen, name: str
     ) -> None:
-        """The files in it keep their ids, others see the new name at once, the old one is free."""
+        """Its files keep their ids, other clients see the new name, and the old name is free."""
         folder, inner, second = store.reserve(3)
         marks = {"cdt_a": "1", "cdt_b": "2"}
         store.create(folder, None, name="old: 1", parent=store.root, properties=marks)
@@ -200,7 +200,7 @@ class StoreContract:
             reopen().create(entry_id, b"1", name="a", parent=store.root)
 
     def test_files_go_in_and_out_by_path(self, store: Store, tmp_path: Path) -> None:
-        """Content may come from a file, and go into one, replacing what was there."""
+        """Content is uploaded from a file and fetched into one, replacing its content."""
         (entry_id,) = store.reserve(1)
         content = bytes(range(256)) * 5000
         source, target = tmp_path / "in.keras", tmp_path / "out.keras"
@@ -212,13 +212,13 @@ class StoreContract:
         assert sorted(path.name for path in tmp_path.glob("*out*")) == ["out.keras"]
 
     def test_an_empty_file_is_a_file(self, store: Store) -> None:
-        """No bytes are content too."""
+        """An entry with empty content is a file, not a folder."""
         (entry_id,) = store.reserve(1)
         assert not store.create(entry_id, b"", name="empty", parent=store.root).is_folder
         assert store.read(entry_id) == b""
 
     def test_only_one_of_many_threads_creates(self, store: Store, reopen: Reopen) -> None:
-        """Of rivals at the same instant exactly one wins each id, and its content is what lasts."""
+        """Of concurrent creates, exactly one wins each id, and its content is stored."""
         ids = store.reserve(5)
         wins: dict[str, list[bytes]] = {entry_id: [] for entry_id in ids}
         gate = threading.Barrier(3)
@@ -245,7 +245,7 @@ class StoreContract:
     def test_another_process_finds_it_or_it_ends_with_this_one(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """By the variables that the store names; those of one that has none there is nothing of."""
+        """Its environment variables lead to the store; without them it ends with the process."""
         if store.environment is None:
             assert store.local_path is None
             assert not store.is_shared
@@ -256,7 +256,7 @@ class StoreContract:
             assert open_store().location == store.location
 
     def test_the_location_names_the_store(self, store: Store, reopen: Reopen) -> None:
-        """Two objects for one store have one location; a person can look at each entry."""
+        """Objects for one store have the same location, and each entry has a URL."""
         assert reopen().location == store.location
         assert reopen().account == store.account
         assert reopen().root == store.root

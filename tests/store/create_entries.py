@@ -22,7 +22,7 @@ CHANGES = ("open", "fsync", "link", "rename", "replace", "unlink", "mkdir", "rmd
 
 
 def die_at(deadly: int) -> None:
-    """Kill this process at a call that is counted from here on."""
+    """Kill this process at the disk operation that `deadly` names, counted from here."""
     calls = 0
 
     def wrap(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,7 +45,7 @@ def die_at(deadly: int) -> None:
 
 
 def main(root: str, word: str, deadly: str = "0", parent: str = "root") -> None:
-    """Create until the input ends."""
+    """Create an entry per input line until the input ends."""
     store = FolderStore(Path(root))
     print("ready", flush=True)
     for line in sys.stdin:

@@ -13,7 +13,7 @@ SPACE = {"x": hyperopt.hp.uniform("x", -1, 1)}
 
 
 def run_search(root: Path | str, name: str, max_evals: int) -> DriveTrials:
-    """Run the search up to so many trials, in a store object of its own."""
+    """Run or resume the search up to `max_evals` trials, with a new store object."""
     trials = DriveTrials(name, store=open_store(root), notify=lambda text: None)
     hyperopt.fmin(
         lambda point: point["x"] ** 2,
@@ -31,7 +31,7 @@ def run_search(root: Path | str, name: str, max_evals: int) -> DriveTrials:
 
 
 def trial_points(root: Path | str, name: str) -> list[Any]:
-    """What the search has tried, read anew."""
+    """Read the search again and return its points."""
     trials = DriveTrials(name, store=open_store(root), notify=lambda text: None)
     if trials.trials:
         assert trials.attachments["large"] == bytes(range(256)) * 512
@@ -39,6 +39,6 @@ def trial_points(root: Path | str, name: str) -> list[Any]:
 
 
 def expected_points(tmp_path: Path, count: int) -> list[Any]:
-    """What a search that nobody touched has tried."""
+    """Return the points of a search whose folder nobody changed."""
     run_search(tmp_path / "expected", "untouched", count)
     return trial_points(tmp_path / "expected", "untouched")[:count]

@@ -13,7 +13,7 @@ from tests.torture.places import drive_place, folder_place
 
 
 def main() -> None:
-    """Kill a search again and again; print how many kills fell into each phase."""
+    """Kill a search repeatedly; print the number of kills in each phase."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--algo", choices=["rand", "tpe", "anneal"], default="tpe")

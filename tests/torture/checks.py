@@ -39,31 +39,31 @@ CHECKS: dict[str, Callable[[Path], None]] = {}
 
 
 def check(demand: Callable[[Path], None]) -> Callable[[Path], None]:
-    """Note a check under its function's name."""
+    """Register a check under its function's name."""
     CHECKS[demand.__name__] = demand
     return demand
 
 
 def go_to(folder: Path, machine: str) -> None:
-    """From here on this process is on another machine."""
+    """Switch this process to another simulated machine."""
     os.environ["XDG_STATE_HOME"] = str(folder / "machines" / machine)
 
 
 def claimed(store: FolderStore, **options: Any) -> Journal:
-    """The journal of a search, claimed."""
+    """Open and claim the journal of a search."""
     journal = Journal.open(store, "s", RULES, sleep=lambda seconds: None)
     journal.claim(lambda state: b"", notify=lambda text: None, **options)
     return journal
 
 
 def read(store: FolderStore) -> list[Any]:
-    """The items that a stranger reads."""
+    """Return the items that another process reads."""
     items: list[Any] = Journal.open(store, "s", RULES).state.items
     return items
 
 
 def settle(journal: Journal, until: Callable[[], object] = lambda: True) -> None:
-    """Wait for the disk, and until the store has everything or was asked for it in vain.
+    """Wait for the disk, and until the store has everything or cannot be reached.
 
     Builds with a rule removed may never come to that: they are judged by what there is by then.
     """
@@ -363,7 +363,7 @@ def a_fork_may_not_write(folder: Path) -> None:
 
 
 def _with_a_snapshot(store: FaultyStore, value: str) -> Journal:
-    """A journal whose records all stand in a snapshot."""
+    """Return a journal whose records are all in a snapshot."""
     journal = claimed(store)
     append_acknowledged(journal, value)
     reader = journal._reader

@@ -19,7 +19,7 @@ def folder_lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture
 def drive_lab(tmp_path: Path) -> Iterator[Lab]:
-    """A lab whose store is a Drive that behaves, until `place.misbehave()`."""
+    """A lab whose store is a Drive without faults, until `place.misbehave()`."""
     with drive_place(faults=True, seed=11) as place:
         place.behave()
         lab = Lab(place, tmp_path)
@@ -29,6 +29,6 @@ def drive_lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture(params=["folder", "drive"])
 def lab(request: pytest.FixtureRequest) -> Lab:
-    """Each of the two."""
+    """Both labs, one after the other."""
     found: Lab = request.getfixturevalue(f"{request.param}_lab")
     return found

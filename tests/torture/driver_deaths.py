@@ -36,7 +36,7 @@ PHASES: dict[str, int] = {
     "its result has arrived": 2,
     "its end is recorded": 0,
 }
-"""In which a driver dies of a trial, and as which attempt that runs again; 0: it does not."""
+"""Phases of a trial in which the driver dies, and the attempt number of its rerun; 0: none."""
 
 
 def session(
@@ -45,7 +45,7 @@ def session(
     deadly: Callable[[int], None] = lambda tid: None,
     max_attempts: int = 99,
 ) -> None:
-    """Run the search up to `most` trials, three at once; each run of a trial leaves a mark."""
+    """Run the search up to `most` trials, three at once; each run of a trial is recorded."""
     marks = folder / "marks"
     marks.mkdir(exist_ok=True)
     store = folder / "store"
@@ -77,7 +77,7 @@ def session(
 
 
 def poisoned(folder: Path, poison: int) -> None:
-    """A session that one trial kills whenever it runs, all before it spooled."""
+    """Run a session that trial `poison` kills whenever it runs, after all before is spooled."""
 
     def deadly(tid: int) -> None:
         if tid == poison:
@@ -90,7 +90,7 @@ def poisoned(folder: Path, poison: int) -> None:
 
 
 def die_in(folder: Path, phase: str, doomed: int, most: int = MOST) -> None:
-    """In a process of its own: the driver dies in a phase of one trial, all before it spooled."""
+    """Run a session in a fork whose driver dies in a phase of one trial, all before it spooled."""
 
     def die(tid: int) -> None:
         if tid == doomed:
@@ -132,7 +132,7 @@ def die_in(folder: Path, phase: str, doomed: int, most: int = MOST) -> None:
 
 
 def judge(folder: Path, most: int = MOST) -> dict[int, list[int]]:
-    """What holds of a search that was killed and resumed: as which attempts each trial ran."""
+    """Assert the invariants of a resumed search; return the attempt numbers of each trial."""
     history = DriveTrials("search", store=folder / "store").log.history
     entries = history.trials
     assert sorted(entries) == list(entries) == list(range(most))

@@ -24,11 +24,11 @@ LEASE = {"STALE_SECONDS": 0.8, "BEAT_SECONDS": 0.2, "SENDER_SHARE": 0.05}
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tests.torture.session", "tests.torture.run_check"])
 _PATIENCE = 120.0
-"""Seconds after which a session that should have ended is taken for hanging."""
+"""Seconds after which a session that should have ended counts as hanging."""
 
 
 class Running:
-    """A session in a process of its own."""
+    """A session in a separate process."""
 
     def __init__(self, work: Callable[[Session], None], session: Session) -> None:
         self.session = session
@@ -44,40 +44,40 @@ class Running:
 
     @property
     def said(self) -> str:
-        """What it printed."""
+        """The session's printed output."""
         path = self.log / "said"
         return path.read_text() if path.exists() else ""
 
     @property
     def outcome(self) -> dict[str, Any]:
-        """How it ended, by its own word: {"error": class name or None, "says": message}."""
+        """The session's own report: {"error": class name or None, "says": message}."""
         outcome: dict[str, Any] = json.loads((self.log / "outcome.json").read_text())
         return outcome
 
     @property
     def alive(self) -> bool:
-        """Whether it runs, or is stopped by a signal."""
+        """Whether the process exists, running or stopped by a signal."""
         return self._process.is_alive()
 
     @property
     def under_way(self) -> list[str]:
-        """The phases it is in, or was in when it died."""
+        """The phases that the session is in, or was in when it died."""
         return phases_under_way(self.log / "phases")
 
     def signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send the session a signal."""
         pid = self._process.pid
         assert pid is not None
         if self.alive:
             os.kill(pid, number)
 
     def wait(self, seconds: float = _PATIENCE) -> int | None:
-        """Its exit status, negative for a signal; None if it has not ended by then."""
+        """Return the exit status, negative for a signal; None if the session still runs."""
         self._process.join(max(0.0, seconds))
         return self._process.exitcode
 
     def end(self) -> int:
-        """Wait for the exit status; one that hangs is killed and fails the test."""
+        """Wait for the exit status; kill a session that hangs, and fail the test."""
         status = self.wait()
         if status is None:
             self.kill()
@@ -85,7 +85,7 @@ class Running:
         return status
 
     def kill(self) -> int:
-        """SIGKILL it; its exit status."""
+        """Send SIGKILL and return the exit status."""
         self.signal(signal.SIGKILL)
         self._process.join()
         status = self._process.exitcode
@@ -93,7 +93,7 @@ class Running:
         return status
 
     def wait_for(self, done: Callable[[], object], what: str, seconds: float = 60.0) -> None:
-        """Wait until `done`; the session must not end before."""
+        """Wait until `done()`; the session must not end before."""
         deadline = time.monotonic() + seconds
         while not done():
             assert self.alive, f"it ended before {what}; it said: {self.said}"
@@ -101,12 +101,12 @@ class Running:
             time.sleep(0.005)
 
     def acknowledged(self) -> list[tuple[int, str]]:
-        """Position and sha256 of the records acknowledged to it so far."""
+        """Position and sha256 of the records acknowledged so far."""
         return acknowledged_in(self.log / "acknowledged")
 
 
 class Lab:
-    """A place, machines, and the sessions that run there."""
+    """A store, simulated machines, and the sessions that run on them."""
 
     def __init__(self, place: Place, folder: Path) -> None:
         self.place, self.folder = place, folder
@@ -114,7 +114,7 @@ class Lab:
         self._sessions: list[Running] = []
 
     def session(self, name: str, machine: str = "first", **values: Any) -> Session:
-        """A session on one of the machines; unless told otherwise, with short leases."""
+        """Return a session on one of the machines, by default with short leases."""
         values.setdefault("constants", dict(LEASE))
         home = self.folder / "machines" / machine
         home.mkdir(parents=True, exist_ok=True)
@@ -130,14 +130,14 @@ class Lab:
         return running
 
     def finish(self, session: Session) -> Running:
-        """Run a session to its good end."""
+        """Run a session and assert that it succeeds."""
         running = self.start(session)
         status = running.end()
         assert status == 0, f"exit status {status}: {_complaint(running)}"
         return running
 
     def found(self, session: Session) -> dict[str, Any]:
-        """What a stranger reads, when the store behaves again."""
+        """Remove the store's faults and return what another process reads."""
         self.place.behave()
         stranger = changed(session, machine=str(self.folder / "stranger"))
         reader = self.start(stranger, check)
@@ -146,7 +146,7 @@ class Lab:
         return found
 
     def judge(self, session: Session, *, taken_over: bool = False) -> dict[str, Any]:
-        """Demand of a finished search what the promises say; return what was found."""
+        """Assert the guarantees for a finished search; return what was read."""
         found = self.found(session)
         expected = plain(session.algo, session.max_evals, session.seed)
         assert found["tids"] == list(range(session.max_evals)), "each trial once, in order"
@@ -169,16 +169,16 @@ class Lab:
         return found
 
     def sessions_of(self, name: str) -> list[Running]:
-        """All sessions of a search so far."""
+        """Return all sessions of a search so far."""
         return [running for running in self._sessions if running.session.name == name]
 
     def complaints(self, name: str) -> list[str]:
-        """Tracebacks that sessions printed."""
+        """Return the tracebacks that sessions printed."""
         said = [_complaint(running) for running in self.sessions_of(name)]
         return [text for text in said if "Traceback" in text]
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """Kill the sessions that still run."""
         for running in self._sessions:
             if running.alive:
                 running.kill()
@@ -191,20 +191,20 @@ def _complaint(running: Running) -> str:
 
 @dataclass
 class Report:
-    """What the kills hit."""
+    """Statistics of the phases in which kills fell."""
 
     kills: int = 0
     searches: int = 0
     sessions: int = 0
     hits: Counter[str] = field(default_factory=Counter)
-    """By phase: kills while it was under way."""
+    """Number of kills in each phase."""
     between: int = 0
-    """Kills outside of all phases."""
+    """Number of kills outside all phases."""
     seconds: float = 0.0
 
     @property
     def missed(self) -> list[str]:
-        """The phases in which no kill fell."""
+        """Return the phases without a kill."""
         return [phase for phase in PHASES if not self.hits[phase]]
 
     def __str__(self) -> str:
@@ -278,7 +278,7 @@ def _count(report: Report, under_way: list[str]) -> None:
 
 
 def _drawn(search: Session, rng: random.Random, lab: Lab, machines: int) -> Session:
-    """One session of the search: where, by which call, with which block sizes."""
+    """Draw a session of the search: machine, public function and block sizes."""
     machine = rng.choice(["m0", "m0", "m0", *(f"m{n}" for n in range(machines))])
     home = lab.folder / "machines" / machine
     home.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ MUTANTS: dict[str, Callable[[], None]] = {}
 
 
 def mutant(patch: Callable[[], None]) -> Callable[[], None]:
-    """Note a mutant under its function's name."""
+    """Register a mutant under its function's name."""
     MUTANTS[patch.__name__] = patch
     return patch
 

@@ -32,21 +32,21 @@ _SLOT = struct.Struct("<II")
 
 
 def phases_under_way(path: Path) -> list[str]:
-    """The phases in which the process was that wrote `path` and is no more."""
+    """Return the phases that a dead process was in, from its log at `path`."""
     content = path.read_bytes() if path.exists() else b""
     depths = [depth for depth, _entered in _SLOT.iter_unpack(content)]
     return [phase for phase, depth in zip(PHASES, depths, strict=False) if depth]
 
 
 def acknowledged_in(path: Path) -> list[tuple[int, str]]:
-    """Position and sha256 of the records that were acknowledged; torn lines aside."""
+    """Return position and sha256 of the acknowledged records; skip torn lines."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     whole = (line.split() for line in lines if line.endswith("\n"))
     return [(int(pos), sha) for pos, sha in whole]
 
 
 class PhaseLog:
-    """The file of one session; kills the session itself where `plan` says so.
+    """The phase log of one session; kills the session where `plan` says so.
 
     A plan is (phase, "enter" | "leave" | "inside", which entry of it, seconds of delay inside).
     """
@@ -61,18 +61,18 @@ class PhaseLog:
         self._plan = plan
 
     def enter(self, phase: str) -> None:
-        """The phase begins."""
+        """Record that the phase begins."""
         self._write(phase, 1)
         self._strike(phase, "enter")
 
     def leave(self, phase: str) -> None:
-        """The phase ends."""
+        """Record that the phase ends."""
         self._strike(phase, "leave")
         self._write(phase, -1)
 
     @contextmanager
     def within(self, phase: str) -> Iterator[None]:
-        """The block is the phase."""
+        """Record the phase around a block."""
         self.enter(phase)
         try:
             yield
@@ -80,7 +80,7 @@ class PhaseLog:
             self.leave(phase)
 
     def wrap(self, owner: Any, name: str, phase: str) -> None:
-        """Let `phase` be what happens within `owner.name`."""
+        """Record `phase` around each call of `owner.name`."""
         inner = getattr(owner, name)
 
         @functools.wraps(inner)
@@ -91,7 +91,7 @@ class PhaseLog:
         setattr(owner, name, within)
 
     def acknowledge(self, pos: int, sha: str) -> None:
-        """A record was acknowledged."""
+        """Record the acknowledgement of a record."""
         os.write(self._acknowledged, f"{pos} {sha}\n".encode())
 
     def _write(self, phase: str, step: int) -> None:
@@ -116,7 +116,7 @@ def _kill_after(seconds: float) -> None:
 
 
 def instrument(log: PhaseLog) -> None:
-    """Wrap the package's functions in this process."""
+    """Wrap the package's functions in this process, so that they log their phases."""
     from colab_drive_tuner.journal import claim_search, journal, maintenance, reader, writer
     from colab_drive_tuner.journal.spool import spool
     from colab_drive_tuner.search.loop.sequential import Loop
@@ -138,7 +138,7 @@ def instrument(log: PhaseLog) -> None:
 
 
 def _wrap_sending(log: PhaseLog, claim_search: Any, writer: Any) -> None:
-    """Sending ends with the answer; acknowledging is what the answer leads to."""
+    """Wrap two phases: sending ends with the answer, acknowledging begins with it."""
     create, advance, claim = writer.create, writer.Writer._create, claim_search.ClaimAttempt._create
     acknowledging = threading.local()
 

@@ -8,20 +8,20 @@ from pathlib import Path
 from colab_drive_tuner.emulator import DriveEmulator
 
 LIST_LAG = 0.6
-"""Seconds by which listings may lag; a search's creation waits for longer than that."""
+"""Maximum lag of listings in seconds; the creation of a search waits longer."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A store for sessions in other processes."""
+    """A store that sessions in other processes use."""
 
     variables: dict[str, str]
-    """What names it in the environment."""
+    """Environment variables that name the store."""
     emulator: DriveEmulator | None = None
     faulty: bool = False
 
     def misbehave(self) -> None:
-        """Let the faults stand again that `behave` took away."""
+        """Restore the faults that `behave` removed."""
         if self.emulator is None or not self.faulty:
             return
         fault = self.emulator.faults.add
@@ -36,24 +36,24 @@ class Place:
         fault("late", api="drive.files.create", seconds=0.4, probability=0.03)
 
     def behave(self) -> None:
-        """Take all faults away."""
+        """Remove all faults."""
         if self.emulator is not None:
             self.emulator.faults.clear()
 
     def outage(self, seconds: float | None = None) -> None:
-        """From now on no call is answered, for some seconds or until `behave`."""
+        """Answer no calls, for `seconds` or until `behave`."""
         assert self.emulator is not None
         self.emulator.faults.add("outage", **({} if seconds is None else {"until": seconds}))
 
 
 def folder_place(path: Path) -> Place:
-    """A folder on this machine."""
+    """Return a folder on this machine as the store."""
     return Place({"COLAB_DRIVE_TUNER_STORE": str(path)})
 
 
 @contextlib.contextmanager
 def drive_place(*, faults: bool, seed: int = 0) -> Iterator[Place]:
-    """A Drive in a process of its own."""
+    """Run an emulated Drive in a separate process as the store."""
     with DriveEmulator(process=True, seed=seed) as emulator:
         place = Place(emulator.environment, emulator, faults)
         place.misbehave()

@@ -12,11 +12,11 @@ from tests.torture.checks import CHECKS, go_to
 from tests.torture.mutants import MUTANTS
 
 CAUGHT = 9
-"""The exit status of a check that found its rule broken."""
+"""Exit status of a check that found its rule broken."""
 
 
 def run_check(mutant: str | None, name: str, folder: str) -> None:
-    """Run one check, in a build with one rule removed where a mutant is named."""
+    """Run one check, in a build with one rule removed if a mutant is named."""
     output = os.open(Path(folder, "said"), os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)

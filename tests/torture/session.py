@@ -45,7 +45,7 @@ CONSTANTS = {
     "SENDER_SHARE": (writer,),
     "CLAIM_TIMEOUT": (claim_search, journal),
 }
-"""Which of the package's constants a session may set, and where they are known."""
+"""The package's constants that a session may set, and the modules that hold them."""
 VISIBLE = re.compile(
     r"records|best|runs|trials\.pkl|(record|snapshot)-\d{6}\.cdt|Colab Drive Tuner"
 )
@@ -53,33 +53,33 @@ VISIBLE = re.compile(
 
 @dataclass(frozen=True)
 class Session:
-    """What one process is to do, and where it leaves word of it."""
+    """The task of one process, and the folder for its report."""
 
     name: str
     place: dict[str, str]
     """Environment variables that name the store."""
     machine: str
-    """The state folder: processes that share one are on one machine."""
+    """The state folder; processes that share it simulate one machine."""
     log: str
     """An existing folder for the session's files."""
     algo: str = "rand"
     max_evals: int = 8
     seed: int = 3
     by: str = "resume_search"
-    """Or "fmin": which public function runs it."""
+    """The public function that runs the search; or "fmin"."""
     nap: float = 0.0
-    """Seconds that a trial takes."""
+    """Duration of a trial in seconds."""
     constants: dict[str, Any] = field(default_factory=dict)
     closing_patience: float | None = None
     plan: tuple[str, str, int, float] | None = None
-    """Where the session kills itself; see PhaseLog."""
+    """The point where the session kills itself; see PhaseLog."""
     poison: tuple[int, ...] = ()
-    """Trials that kill their runtime at once."""
+    """Trials that kill their runtime immediately."""
     options: dict[str, Any] = field(default_factory=dict)
 
 
 def run(session: Session) -> None:
-    """Run the session in this process; leave `outcome.json`, and what it said in `said`."""
+    """Run the session in this process; write `outcome.json`, and its messages to `said`."""
     _settle_in(session)
     log = PhaseLog(Path(session.log), session.plan)
     instrument(log)
@@ -97,7 +97,7 @@ def run(session: Session) -> None:
 
 
 def check(session: Session) -> None:
-    """Read the search as a stranger does; leave what was found in `found.pkl`."""
+    """Read the search as another process does; write the result to `found.pkl`."""
     _settle_in(session)
     store = open_store()
     records: set[tuple[int, str]] = set()
@@ -134,7 +134,7 @@ def check(session: Session) -> None:
 
 
 def plain(algo: str, max_evals: int, seed: int) -> list[Any]:
-    """The points of plain `hyperopt.fmin`."""
+    """Return the points of plain `hyperopt.fmin`."""
     found = hyperopt.Trials()
     hyperopt.fmin(
         sample_objective,
@@ -225,12 +225,12 @@ def _visible(store: Any, folder: str) -> list[str]:
 
 
 def _copy(store: Any, folder: Any) -> Any:
-    """What plain pickle makes of `trials.pkl`; the search is our own."""
+    """Load `trials.pkl` with plain pickle; the search is our own."""
     with contextlib.suppress(ColabDriveTunerError, AttributeError):
         return trial_values(pickle.loads(store.read(folder.export)))
     return None
 
 
 def changed(session: Session, **values: Any) -> Session:
-    """The session with some of its values changed."""
+    """Return a copy of the session with some values changed."""
     return dataclasses.replace(session, **values)

@@ -10,14 +10,14 @@ from tests.training.small_trainings import KillAt, Killed, run_trial, train_once
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """A store that a test can give troubles; retries come quickly, and no epoch is known yet."""
+    """A store whose faults a test switches on; uploads are retried after short pauses."""
     monkeypatch.setattr(upload_queue, "PAUSES", (0.01, 0.02))
     return FlakyStore(tmp_path / "store")
 
 
 @pytest.fixture(scope="package")
 def uninterrupted(tmp_path_factory):
-    """What `simple` gives when nothing stops it."""
+    """The outcome of `train_once` without interruption."""
     store = FolderStore(tmp_path_factory.mktemp("whole"))
     return run_trial(store, create_search_folder(store), train_once)
 

@@ -10,17 +10,17 @@ from colab_drive_tuner.store.folder import FolderStore
 NUMPY_2 = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
-"""TensorFlow 2.20 and numpy 2.4 disagree about this one; users never see it."""
+"""A deprecation between TensorFlow 2.20 and NumPy 2.4, which users never see."""
 
 
 class FlakyStore(FolderStore):
-    """A real folder store with the troubles of Drive, switched on by a test."""
+    """A folder store with the faults of Drive, switched on by a test."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.away = False
         self.lose_answers = 0
-        """So many creates of files arrive, but their answer does not."""
+        """Number of file creates that succeed but whose answer is lost."""
         self.unlisted: set[str] = set()
         """Ids that listings do not show yet."""
         self.calls: list[str] = []
@@ -52,11 +52,11 @@ class FlakyStore(FolderStore):
 
 
 def create_search_folder(store, name="search"):
-    """A folder such as a search has."""
+    """Create the folder of a search and return its id."""
     return store.create(store.reserve(1)[0], None, name=name, parent=store.root).id
 
 
 def entry_names(store, folder):
-    """Names of what really lies in a folder of the search, for good."""
+    """Return the sorted names of all entries in a folder, listed or not."""
     entries = FolderStore.list(store, folder)
     return sorted(entry.name for entry in entries)

@@ -18,7 +18,7 @@ SEEN: list[float] = []
 
 
 def resident() -> float:
-    """The process's memory, in megabytes."""
+    """Return the resident memory of this process in megabytes."""
     line = next(
         line for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line
     )
@@ -26,7 +26,7 @@ def resident() -> float:
 
 
 def objective(filters):
-    """Two fits of a convolutional model, which goes into the result."""
+    """Fit a convolutional model twice and return it in the result."""
     SEEN.append(resident())
     model = keras.Sequential(
         [

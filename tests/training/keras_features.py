@@ -30,7 +30,7 @@ SERIES = np.random.default_rng(1).normal(size=(12, 3, 2)).astype("float32")
 EPOCHS = 5
 CASES = {}
 TENSORFLOW = set()
-"""The cases that need TensorFlow's backend."""
+"""Names of the trainings that need TensorFlow's backend."""
 
 
 def case(function):
@@ -46,14 +46,14 @@ def tensorflow(function):
 
 
 class Stage:
-    """Where a training is run: its files, and the epoch in whose middle it is stopped."""
+    """The files of a training, and the epoch in whose middle it is stopped."""
 
     def __init__(self, disk, epoch=None, then=None):
         self.disk, self.epoch, self.then = disk, epoch, then
         self.fits, self.trained = 0, []
 
     def fit(self, model, x, y=None, *, callbacks=(), kill_in_fit=0, epochs=EPOCHS, **options):
-        """One `fit` with a TrialBackup; stopped if it is the one to be stopped in."""
+        """Call `fit` with a TrialBackup; stop it if it is the `fit` to be killed."""
         stop = self.epoch if self.fits == kill_in_fit else None
         self.fits += 1
         with warnings.catch_warnings(record=True) as told:
@@ -70,7 +70,7 @@ class Stage:
 
 
 class Watch(keras.callbacks.Callback):
-    """Notes which epochs are trained, and stops in the middle of one."""
+    """Records the trained epochs, and stops in the middle of one."""
 
     def __init__(self, stage, epoch):
         super().__init__()
@@ -88,7 +88,7 @@ class Watch(keras.callbacks.Callback):
 
 
 def outcome(model, history):
-    """What must not differ."""
+    """Return all that must be equal."""
     optimizers = [model.optimizer] if model.optimizer else []
     return {
         "history": (history.epoch, history.history),
@@ -103,7 +103,7 @@ def outcome(model, history):
 
 
 def dense(*more, optimizer=None, loss="mse", metrics=(), **options):
-    """A small model with Dropout."""
+    """Return a small model with Dropout."""
     model = keras.Sequential(
         [keras.Input((6,)), layers.Dense(4), *more, layers.Dropout(0.3), layers.Dense(1)]
     )
@@ -112,14 +112,14 @@ def dense(*more, optimizer=None, loss="mse", metrics=(), **options):
 
 
 def recurrent(layer):
-    """A model whose layer remembers between batches."""
+    """Return a model with a stateful recurrent layer."""
     model = keras.Sequential([keras.Input(batch_shape=(4, 3, 2)), layer, layers.Dense(1)])
     model.compile("adam", "mse")
     return model
 
 
 def states(layer):
-    """What a recurrent layer remembers."""
+    """Return the states of a recurrent layer."""
     flat = keras.tree.flatten(layer.states)
     return [np.asarray(ops.convert_to_numpy(v)).tobytes().hex() for v in flat]
 
@@ -491,7 +491,7 @@ class Remembering(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def told(self):
-        """All of it as text."""
+        """Return the whole state as text."""
         grouped = {key: list(value) for key, value in self.grouped.items()}
         parts = (self.window, sorted(self.seen), sorted(self.frozen), self.sums, grouped)
         more = (self.counted, self.mood, self.best, self.pair, self.counts.count, self.matrix)

@@ -24,7 +24,7 @@ EPOCHS = 6
 
 
 def small_model(rate: float) -> Any:
-    """A model with Dropout, so that each epoch draws numbers."""
+    """Return a model with Dropout, so that each epoch draws random numbers."""
     layers = [keras.Input((4,)), keras.layers.Dropout(0.2), keras.layers.Dense(1)]
     model = keras.Sequential(layers)
     model.compile(keras.optimizers.SGD(rate), "mse", metrics=["mae"], run_eagerly=True)
@@ -32,7 +32,7 @@ def small_model(rate: float) -> Any:
 
 
 class Objective:
-    """Trains a small model; the callbacks in this order; perhaps killed in an epoch of a trial."""
+    """Trains a small model with the callbacks in `order`, optionally killed in an epoch."""
 
     def __init__(self, order: str = "backup, pruner", kill: Any = None) -> None:
         self.order, self.kill = order, kill
@@ -63,7 +63,7 @@ class Objective:
 
 
 def run_pruned_search(store: Any, objective: Any, **options: Any) -> Any:
-    """Eight trials, of which some are pruned."""
+    """Run a search of eight trials, some of which are pruned."""
     defaults = {"name": "search", "max_evals": 8, "seed": 5, "algo": "rand", "progress": False}
     return resume_search(objective, space=SPACE, store=store, **defaults | options)
 

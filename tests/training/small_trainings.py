@@ -20,22 +20,22 @@ from tests.training.flaky_store import create_search_folder, entry_names
 
 SEED = 11
 RUN = []
-"""Where the backups went of the trials that ran in this process."""
+"""The artifacts of the trials that ran in this process."""
 X = np.random.default_rng(0).normal(size=(48, 4, 4, 1)).astype("float32")
 Y = X.sum(axis=(1, 2, 3))[:, None]
 
 
 class Killed(BaseException):
-    """The end of a process, but for the process."""
+    """Simulates the death of the process."""
 
 
 class KillAt(keras.callbacks.Callback):
-    """Ends everything in the middle of an epoch of the n-th `fit`."""
+    """Raise Killed, or really kill the process, in the middle of an epoch."""
 
     def __init__(self, epoch, *, really=False, flush=True):
         super().__init__()
         self.epoch, self.really, self.flush = epoch, really, flush
-        # What is in a local function is no state, so that no backup asks for it in the end.
+        # Kept in a closure, so that backups do not treat it as the callback's state.
         here = SimpleNamespace(epoch=None)
         self.place = lambda: here
 
@@ -52,7 +52,7 @@ class KillAt(keras.callbacks.Callback):
 
 
 class StatefulCallback(keras.callbacks.Callback):
-    """A user's own callback that remembers things."""
+    """A user's own callback with state."""
 
     def __init__(self):
         super().__init__()
@@ -67,7 +67,7 @@ class StatefulCallback(keras.callbacks.Callback):
 
 
 class EpochCounter(keras.callbacks.Callback):
-    """Counts the epochs that are really trained."""
+    """Records the epochs that are really trained."""
 
     epoch = -1
 
@@ -80,7 +80,7 @@ class EpochCounter(keras.callbacks.Callback):
 
 
 def convolutional_model():
-    """Augmentation, convolution, batch statistics and Dropout."""
+    """Return a model with augmentation, convolution, batch normalization and Dropout."""
     model = keras.Sequential(
         [
             keras.Input((4, 4, 1)),
@@ -97,7 +97,7 @@ def convolutional_model():
 
 
 def fit_with_backup(model, epochs, *others, before=(), verbose=0, **options):
-    """One `fit` of the model with a TrialBackup among its callbacks."""
+    """Call `model.fit` with a TrialBackup among its callbacks."""
     backup = TrialBackup(**options)
     return model.fit(
         X,
@@ -111,7 +111,7 @@ def fit_with_backup(model, epochs, *others, before=(), verbose=0, **options):
 
 
 def training_outcome(model, *histories):
-    """All that must not differ: histories, weights, optimizer, and what is drawn next."""
+    """Return all that must be equal: histories, weights, optimizer, the next random number."""
     return {
         "histories": [(h.epoch, h.history) for h in histories],
         "weights": [w.tobytes() for w in model.get_weights()],
@@ -126,7 +126,7 @@ def flush_all_backups(timeout):
 
 
 def run_trial(store, folder, training, *, tid=3, deadline=None, pace=None):
-    """Run `training()` as the trial of a search, as in a process of its own."""
+    """Run `training()` as a trial of a search, as if in a new process."""
     free_memory()
     seed_trial(SEED, tid)
     artifacts = StoreArtifacts(store, folder, tid, pace=pace)
@@ -137,20 +137,20 @@ def run_trial(store, folder, training, *, tid=3, deadline=None, pace=None):
 
 
 def train_once(kill=None, epochs=4):
-    """One fit of `epochs` epochs, killed in one of them if so wished."""
+    """Train for `epochs` epochs, optionally killed in one of them; return the outcome."""
     model = convolutional_model()
     return training_outcome(model, fit_with_backup(model, epochs, *([kill] if kill else [])))
 
 
 def backup_names(store, folder):
-    """The names of the backups that lie in the store."""
+    """Return the names of the backups in the store."""
     assert flush_all_backups(20)
     homes = [e.id for e in FolderStore.list(store, folder, name="backups")]
     return [name for home in homes for name in entry_names(store, home)]
 
 
 def assert_resumed_equals_whole(store, training, *kills, resumed=None):
-    """Run a training uninterrupted, and killed as often as there are `kills`; both must agree."""
+    """Run a training uninterrupted, and killed once per item of `kills`: equal outcomes."""
     whole = run_trial(store, create_search_folder(store, "whole"), lambda: training(None))
     folder = create_search_folder(store, "killed")
     for kill in kills:
@@ -161,7 +161,7 @@ def assert_resumed_equals_whole(store, training, *kills, resumed=None):
     return whole
 
 
-if __name__ == "__main__":  # a process that is really killed, or finishes what one had begun
+if __name__ == "__main__":  # a process that is really killed, or resumes a killed one's trial
     root, search, result, number = sys.argv[1:]
     kept, kill_in = FolderStore(root), int(number.rstrip("!"))
     at_once = number.endswith("!")

@@ -11,12 +11,12 @@ from tests.troubleshoot.damaged_searches import run_with_record_per_trial
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    """What lies under an id that is taken is looked at once."""
+    """Read an entry whose id is taken without waiting for it to settle."""
     monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
 
 
 _made: list[Path] = []
-"""The store of the first test that wanted one; a copy of it is a store as well."""
+"""The store created for the first test; later tests get copies of it."""
 
 
 @pytest.fixture

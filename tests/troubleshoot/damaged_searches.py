@@ -17,10 +17,10 @@ from tests.search.sample_searches import (
 def run_with_record_per_trial(
     folder: Store | Path, max_evals: int, name: str = "search"
 ) -> DriveTrials:
-    """Run a search so that each trial gets records of its own."""
+    """Run a search that writes at least one record per trial."""
     trials = DriveTrials(name, store=folder, notify=lambda _: None)
 
-    @functools.wraps(sample_objective)  # so that it counts as the same objective
+    @functools.wraps(sample_objective)  # the wrapper must count as the same objective
     def objective(point):
         trials.log.journal.flush(20)
         return sample_objective(point)
@@ -30,10 +30,10 @@ def run_with_record_per_trial(
 
 
 def record_files(folder: Path, name: str = "search") -> list[Path]:
-    """The records of a search, in order."""
+    """Return the record files of a search, in order."""
     return sorted((folder / name / "records").glob("record-*.cdt"))
 
 
 def assert_resumes_as_uninterrupted(folder: Path) -> None:
-    """Whether the search, run on to 30 trials, is the uninterrupted one."""
+    """Resume the search up to 30 trials and compare it with the uninterrupted one."""
     assert trial_values(run_in_store(folder, "tpe", 30)) == trial_values(run_hyperopt("tpe", 30))
