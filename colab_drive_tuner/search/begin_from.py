@@ -102,7 +102,7 @@ def _began_with(trials: StoredTrials, name: str) -> bool:
         return True
     if began is None and not trials._dynamic_trials:
         return False
-    how = "with trials of its own" if began is None else f"with those of search {began!r}"
+    how = "with its own trials" if began is None else f"with those of search {began!r}"
     raise UsageError(
         f"Search {trials.name!r} has begun {how}, so it cannot begin with those of search "
         f"{name!r}: leave from_search= as it was to resume it, or choose another name=."

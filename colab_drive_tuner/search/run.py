@@ -235,7 +235,7 @@ def untried_points(
 
 
 def _comparable(values: Mapping[str, Sequence[Any]]) -> frozenset[tuple[str, float]]:
-    """Return the active parameters with their values as floats, whatever their types."""
+    """Return the active parameters and their values; numbers of any type become floats."""
     return frozenset((label, float(given[0])) for label, given in values.items() if len(given))
 
 

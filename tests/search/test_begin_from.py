@@ -132,7 +132,7 @@ def test_a_search_without_ended_trials_is_refused(tmp_path: Path) -> None:
 def test_a_search_that_began_otherwise_is_left_as_it_is(old: Path) -> None:
     """With trials of its own, or with those of a third search; `restart` begins anew."""
     run(old, "new", OLD, 3)
-    with pytest.raises(UsageError, match="has begun with trials of its own"):
+    with pytest.raises(UsageError, match="has begun with its own trials"):
         wider(old, space=OLD)
     with pytest.raises(SpaceChangedError, match="from_search='new'"):
         run(old, "new", WIDER, 4)

@@ -185,7 +185,7 @@ _MARKERS = {
 
 
 class _ManyKeysError(Exception):
-    """There are so many values with possibly equal hashes that keys must be checked."""
+    """Many values may have equal hashes, so keys must be checked."""
 
 
 class _Hooks:

@@ -51,7 +51,7 @@ def read_array(head: bytes, chunks: list[Any]) -> np.ndarray[Any, Any]:
 
 
 def write_scalar(scalar: np.generic, *, foreign: bool) -> ExtType:
-    """Write a numpy scalar that has no extension code of its own."""
+    """Write a numpy scalar that has no extension code."""
     spec = describe_dtype(scalar.dtype, foreign=foreign)
     return ExtType(_SCALAR, msgpack.packb([spec, scalar.tobytes()]))
 

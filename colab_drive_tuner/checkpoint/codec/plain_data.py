@@ -46,7 +46,7 @@ Reason = Callable[[Any], str | None]
 
 
 def keys_collide(keys: Iterable[Any]) -> bool:
-    """Whether many keys have equal hashes, which happens only in an attack.
+    """Return whether many keys have equal hashes, which happens only in an attack.
 
     Python randomizes only the hashes of str and bytes; numbers and tuples can be crafted to
     collide. Raises TypeError for an unhashable key.
@@ -56,7 +56,7 @@ def keys_collide(keys: Iterable[Any]) -> bool:
 
 
 def is_exact(value: Any, impostors: frozenset[type] = frozenset(), levels: int = MAX_DEPTH) -> bool:
-    """Whether `value` has no object of an impostor type and is nested at most `levels` deep.
+    """Return whether `value` has no object of an impostor type and is nested at most `levels` deep.
 
     Walks level by level, at the speed of C if all members of a container are atoms.
     """

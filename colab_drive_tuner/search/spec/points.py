@@ -144,7 +144,7 @@ class ParameterSpace:
             )
         if whole and not number.is_integer():
             raise UsageError(
-                f"{what} gives {plain(value)!r:.40} for {label}, which is a whole number."
+                f"{what} gives {plain(value)!r:.40} for {label}, which must be a whole number."
             )
         # hyperopt does not accept a float as the index of an option, not even a whole one.
         return int(number) if index and isinstance(value, float | np.floating) else value
@@ -201,10 +201,10 @@ def _bounds(name: str, arguments: Mapping[str, Any]) -> tuple[float, float]:
 
 def _range_text(name: str, least: float, most: float) -> str:
     if name in _INDICES:
-        return f"which is an integer from {least} to {most}"
+        return f"which must be an integer from {least} to {most}"
     if "lognormal" in name:
-        return "which is a positive number"
-    return f"which lies between {least:.6g} and {most:.6g}"
+        return "which must be a positive number"
+    return f"which must be between {least:.6g} and {most:.6g}"
 
 
 def check_points(points: Any, space: Any) -> list[dict[str, list[Any]]]:

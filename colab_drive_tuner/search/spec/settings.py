@@ -61,7 +61,7 @@ class SearchSettings:
     pruner: str | None = None
     """The pruner of trials that report their own values."""
     skipped: int = 0
-    """How many seeds were drawn by the search whose trials this one begins with."""
+    """Number of seeds drawn by the search whose trials this one begins with."""
     seeded: bool = True
     """Whether seeds are needed now; a search may begin with inserted documents."""
     runs: bool = True

@@ -49,7 +49,7 @@ class TrialCounts:
         self.update()
 
     def __len__(self) -> int:
-        """Return how many trials count towards `max_evals`: all except cancelled ones."""
+        """Return the number of trials that count towards `max_evals`: all except cancelled ones."""
         return self._seen - self._cancelled
 
     @property

@@ -46,7 +46,7 @@ class Ownership:
         self.settings: dict[str, Any] = {}
         """The settings in the chain, updated with those set by this process since."""
         self.inherited: dict[Tid, int] = {}
-        """The unfinished trials of earlier sessions, and how many runtimes died in each."""
+        """The unfinished trials of earlier sessions; number of runtimes that died in each."""
         self.replayed: frozenset[Tid] = frozenset()
         """The trials whose start the dead session had only spooled; this session appended it."""
         self._named: set[Tid] = set()
