@@ -16,7 +16,7 @@ from colab_drive_tuner import session
 from colab_drive_tuner.cli import main
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 from colab_drive_tuner.hyperas import compat as hyperas_compat
-from colab_drive_tuner.journal import claim_search
+from colab_drive_tuner.journal import claim_and_takeover
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.rerun.runs import Run, record_run
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -48,7 +48,7 @@ def own_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def store(drive_emulator: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[DriveStore]:
     """A Drive in which a co-editor wrote whatever can be written."""
     store = DriveStore.connect()
-    honest = claim_search.Claimant
+    honest = claim_and_takeover.Claimant
 
     def claimant(machine: str, pid: int, _host: str, account: str, _runtime: str) -> Any:
         return honest(machine, pid, HOSTILE, account, HOSTILE)
@@ -56,17 +56,17 @@ def store(drive_emulator: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Driv
     def stranger(_machine: str, pid: int, _host: str, _account: str, _runtime: str) -> Any:
         return honest(HOSTILE, pid, HOSTILE, HOSTILE, HOSTILE)
 
-    monkeypatch.setattr(claim_search, "Claimant", claimant)
+    monkeypatch.setattr(claim_and_takeover, "Claimant", claimant)
     run_with_record_per_trial(store, 3, "mine")
     run_with_record_per_trial(store, 3, "held")
     held = DriveTrials("held", store=store, notify=lambda _: None)
-    held.delete_all()  # claim_search
+    held.delete_all()  # claims
     run_with_record_per_trial(store, 3, "damaged")
     run_with_record_per_trial(store, 3, "renamed")
-    monkeypatch.setattr(claim_search, "Claimant", stranger)
+    monkeypatch.setattr(claim_and_takeover, "Claimant", stranger)
     theirs = DriveTrials("theirs", store=store, notify=lambda _: None)
     theirs.delete_all()
-    monkeypatch.setattr(claim_search, "Claimant", honest)
+    monkeypatch.setattr(claim_and_takeover, "Claimant", honest)
     for name in ("mine", "damaged"):
         record_run(store, dataclasses.replace(RUN, search=name), None, HOSTILE)
     damaged = find_folder(store, "damaged")

@@ -17,7 +17,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.batch import Item
 from colab_drive_tuner.journal.chain.record import ClaimReason, RecordKind
-from colab_drive_tuner.journal.claim_search import (
+from colab_drive_tuner.journal.claim_and_takeover import (
     CLAIM_TIMEOUT,
     ClaimAttempt,
     OnBusy,

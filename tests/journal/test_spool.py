@@ -191,7 +191,7 @@ def test_what_fits_on_a_full_disk_can_be_read(store, machine):
 @pytest.mark.timeout(60)
 def test_a_close_without_ids_and_without_a_store_ends(store, machine, monkeypatch):
     """Where the release itself needs ids that nobody can reserve, its deadline holds."""
-    for module in ("writer", "claim_search"):
+    for module in ("writer", "claim_and_takeover"):
         monkeypatch.setattr(f"colab_drive_tuner.journal.{module}.ID_BLOCK", 1)
     monkeypatch.setattr("colab_drive_tuner.journal.writer.ID_RESERVE", 0)
     journal = Journal.open(store, "a search", replace(RULES, export=None))

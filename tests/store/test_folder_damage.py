@@ -14,7 +14,7 @@ from colab_drive_tuner.errors import (
     RefusedError,
     SearchDamagedError,
 )
-from colab_drive_tuner.journal import claim_search, lease
+from colab_drive_tuner.journal import claim_and_takeover, lease
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.results.read_search import list_searches
@@ -81,7 +81,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Power does not fail in these tests, and what is damaged stays so."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
-    monkeypatch.setattr(claim_search, "_SETTLE_SECONDS", ())
+    monkeypatch.setattr(claim_and_takeover, "_SETTLE_SECONDS", ())
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_a_damaged_file_of_the_search_is_damage_to_it_alone(
     harm: Harm, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No record is passed over, no search begins anew, and the others are as they were."""
-    for module in (lease, claim_search):  # where the release is lost, the lease is waited for
+    for module in (lease, claim_and_takeover):  # where the release is lost, the lease is waited for
         monkeypatch.setattr(module, "STALE_SECONDS", 1.0)
     whole = trial_points(root, "a")
     for number, path in enumerate(files(root, "a/records")):
@@ -296,9 +296,9 @@ def test_a_lost_claim_on_a_name_is_made_again(root: Path) -> None:
     folder = find_folder(store, "a")
     places = (folder.id, folder.records)
     before = [store.list(place) for place in places]
-    claim_search = list((root / "a" / "index" / "names").rglob("*.id"))
-    for claim in claim_search:
+    claims = list((root / "a" / "index" / "names").rglob("*.id"))
+    for claim in claims:
         claim.unlink()
     again = FolderStore(root).for_search("a")
     assert [again.list(place) for place in places] == before
-    assert all(claim.exists() for claim in claim_search)
+    assert all(claim.exists() for claim in claims)

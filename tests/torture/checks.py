@@ -337,7 +337,7 @@ def snapshots_hold_acknowledged_records(folder: Path) -> None:
 @check
 def ids_never_run_out(folder: Path) -> None:
     """With blocks of two ids, ten records find their place."""
-    for module in (writer, sys.modules["colab_drive_tuner.journal.claim_search"]):
+    for module in (writer, sys.modules["colab_drive_tuner.journal.claim_and_takeover"]):
         module.ID_BLOCK = 2  # type: ignore[attr-defined]
     writer.ID_RESERVE = 1
     maintenance.SNAPSHOT_RECORDS = 1000

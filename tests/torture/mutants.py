@@ -15,7 +15,7 @@ from colab_drive_tuner import local_files
 from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal import (
     batch,
-    claim_search,
+    claim_and_takeover,
     maintenance,
     outage_retry,
     reader,
@@ -38,7 +38,7 @@ def mutant(patch: Callable[[], None]) -> Callable[[], None]:
 
 
 def _everywhere(create: Callable[..., bool]) -> None:
-    chain.create = writer.create = claim_search.create = recovery.create = create
+    chain.create = writer.create = claim_and_takeover.create = recovery.create = create
 
 
 @mutant
@@ -283,7 +283,7 @@ def a_copy_is_a_rival() -> None:
 @mutant
 def a_moved_search_is_begun_anew() -> None:
     """FOLDER: what was done to a search's folder by hand is not looked for."""
-    claim_search.find_moved_folder = lambda *args: None
+    claim_and_takeover.find_moved_folder = lambda *args: None
 
 
 @mutant

@@ -117,7 +117,7 @@ def _kill_after(seconds: float) -> None:
 
 def instrument(log: PhaseLog) -> None:
     """Wrap the package's functions in this process, so that they log their phases."""
-    from colab_drive_tuner.journal import claim_search, journal, maintenance, reader, writer
+    from colab_drive_tuner.journal import claim_and_takeover, journal, maintenance, reader, writer
     from colab_drive_tuner.journal.spool import spool
     from colab_drive_tuner.search.loop.sequential import Loop
     from colab_drive_tuner.search.trials import stored_trials as trials
@@ -132,14 +132,18 @@ def instrument(log: PhaseLog) -> None:
     log.wrap(maintenance, "save_snapshot", "snapshot")
     log.wrap(maintenance.Maintenance, "_export", "export")
     log.wrap(journal.Journal, "close", "close")
-    _wrap_sending(log, claim_search, writer)
+    _wrap_sending(log, claim_and_takeover, writer)
     for store in (FolderStore, DriveStore):
         store.set_properties = _hinting(log, store.set_properties)  # type: ignore[attr-defined]
 
 
-def _wrap_sending(log: PhaseLog, claim_search: Any, writer: Any) -> None:
+def _wrap_sending(log: PhaseLog, claim_and_takeover: Any, writer: Any) -> None:
     """Wrap two phases: sending ends with the answer, acknowledging begins with it."""
-    create, advance, claim = writer.create, writer.Writer._create, claim_search.ClaimAttempt._create
+    create, advance, claim = (
+        writer.create,
+        writer.Writer._create,
+        claim_and_takeover.ClaimAttempt._create,
+    )
     acknowledging = threading.local()
 
     def sending(*args: Any) -> bool:
@@ -166,7 +170,7 @@ def _wrap_sending(log: PhaseLog, claim_search: Any, writer: Any) -> None:
         return done
 
     writer.create, writer.Writer._create = sending, advancing
-    claim_search.ClaimAttempt._create = claiming
+    claim_and_takeover.ClaimAttempt._create = claiming
 
 
 def _hinting(log: PhaseLog, mark: Callable[..., float]) -> Callable[..., float]:

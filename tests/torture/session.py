@@ -24,7 +24,7 @@ import hyperopt
 import numpy as np
 
 from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError, SearchChangedWarning
-from colab_drive_tuner.journal import claim_search, journal, lease, maintenance, writer
+from colab_drive_tuner.journal import claim_and_takeover, journal, lease, maintenance, writer
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -35,15 +35,15 @@ from tests.search.sample_searches import ALGORITHMS, SPACE, sample_objective, tr
 from tests.torture.phases import PhaseLog, instrument
 
 CONSTANTS = {
-    "STALE_SECONDS": (lease, claim_search),
+    "STALE_SECONDS": (lease, claim_and_takeover),
     "BEAT_SECONDS": (lease,),
     "SNAPSHOT_RECORDS": (maintenance,),
     "EXPORT_SECONDS": (maintenance,),
-    "ID_BLOCK": (writer, claim_search),
+    "ID_BLOCK": (writer, claim_and_takeover),
     "ID_RESERVE": (writer,),
     "DUPLICATE_CHECKS": (maintenance,),
     "SENDER_SHARE": (writer,),
-    "CLAIM_TIMEOUT": (claim_search, journal),
+    "CLAIM_TIMEOUT": (claim_and_takeover, journal),
 }
 """The package's constants that a session may set, and the modules that hold them."""
 VISIBLE = re.compile(

@@ -11,7 +11,7 @@ from colab_drive_tuner.training.backup import callback_files
 from colab_drive_tuner.training.backup.callback_files import CallbackFiles, prepare_file_restore
 from colab_drive_tuner.training.backup.callback_state import key_callbacks
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
-from colab_drive_tuner.training.backup.variables import IncompatibleBackupError
+from colab_drive_tuner.training.backup.variable_paths import IncompatibleBackupError
 from tests.training.flaky_store import NUMPY_2, create_search_folder
 from tests.training.small_trainings import (
     EpochCounter,

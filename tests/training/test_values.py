@@ -22,7 +22,7 @@ import pytest
 
 from colab_drive_tuner.training.backup.callback_state import CallbackStates, prepare_restore
 from colab_drive_tuner.training.backup.pack import CannotSaveError
-from colab_drive_tuner.training.backup.variables import IncompatibleBackupError
+from colab_drive_tuner.training.backup.variable_paths import IncompatibleBackupError
 from colab_drive_tuner.training.backup.writer import read_backup, write_backup
 from tests.training.flaky_store import NUMPY_2
 

@@ -64,7 +64,9 @@ def make_rival(store: FaultyStore, tid: int, x: float, after: float = 1.0) -> st
     store.create(own, None, name="search", parent=store.root, properties=marks)
     store.later = later
     history = Journal.open(store, "search", rules())
-    with patch("colab_drive_tuner.journal.claim_search.find_moved_folder", lambda *args: None):
+    with patch(
+        "colab_drive_tuner.journal.claim_and_takeover.find_moved_folder", lambda *args: None
+    ):
         history.claim(lambda state: b"", notify=lambda text: None)
     document = {
         "state": 2,

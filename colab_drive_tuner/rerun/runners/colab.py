@@ -3,7 +3,7 @@
 Steps of a run: allocate, prepare (install, create a folder), upload the credentials, run, collect
 the notebook, release. The runtime is always released: by the `finally` here after an error or a
 stop; by the next run or the scheduler's stop hook if this process was killed (see
-`allocated_runtimes`); and by the runtime itself when it is idle (see `agent`). Colab's command line
+`runtime_records`); and by the runtime itself when it is idle (see `agent`). Colab's command line
 detects neither a dead kernel nor a runtime that vanished during a cell; the heartbeat of `agent`
 reveals both.
 """
@@ -33,12 +33,12 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.rerun.program import CellError, find_error, with_first_cells
 from colab_drive_tuner.rerun.runners.agent import GRACE_SECONDS, IDLE_SECONDS
-from colab_drive_tuner.rerun.runners.allocated_runtimes import (
+from colab_drive_tuner.rerun.runners.runner import RunTask
+from colab_drive_tuner.rerun.runners.runtime_records import (
     abandoned_runtimes,
     allocation_lock,
     runtime_record,
 )
-from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.rerun.stopping import run_command
 from colab_drive_tuner.version import __version__
 

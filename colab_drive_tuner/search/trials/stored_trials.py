@@ -16,7 +16,7 @@ from hyperopt.base import JOB_VALID_STATES, SONify
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.record_items import MAX_TID, TrialEnd
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
-from colab_drive_tuner.journal.claim_search import on_busy_of
+from colab_drive_tuner.journal.claim_and_takeover import on_busy_of
 from colab_drive_tuner.journal.folder.lookup import check_name
 from colab_drive_tuner.progress_line import countdown, progress_bar
 from colab_drive_tuner.search.spec.arguments import whole_number

@@ -23,7 +23,7 @@ import keras
 from colab_drive_tuner.errors import ChecksumError
 from colab_drive_tuner.local_files import scratch_folder, sha256_of
 from colab_drive_tuner.training.backup.callback_state import key_callbacks
-from colab_drive_tuner.training.backup.variables import IncompatibleBackupError
+from colab_drive_tuner.training.backup.variable_paths import IncompatibleBackupError
 
 MAX_EMBEDDED_BYTES = 1 << 20
 """Files up to this size are embedded in the backup; larger ones are stored separately, once."""

@@ -23,7 +23,7 @@ from colab_drive_tuner.training.backup.pack import (
     is_process_resource,
 )
 from colab_drive_tuner.training.backup.unpack import Unpacker, set_attributes
-from colab_drive_tuner.training.backup.variables import (
+from colab_drive_tuner.training.backup.variable_paths import (
     VARIABLE_HOLDERS,
     IncompatibleBackupError,
     attributes_of,

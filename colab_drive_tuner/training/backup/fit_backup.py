@@ -15,7 +15,7 @@ from colab_drive_tuner.training.backup.model_state import (
     trainable_paths,
 )
 from colab_drive_tuner.training.backup.pack import CannotSaveError
-from colab_drive_tuner.training.backup.variables import walk
+from colab_drive_tuner.training.backup.variable_paths import walk
 from colab_drive_tuner.training.backup.writer import BackupWriter
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.seeding import seed_epoch, training_seed

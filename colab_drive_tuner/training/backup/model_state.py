@@ -8,7 +8,7 @@ import keras
 
 from colab_drive_tuner.training.backup.pack import pack_or_none
 from colab_drive_tuner.training.backup.unpack import Unpacker
-from colab_drive_tuner.training.backup.variables import (
+from colab_drive_tuner.training.backup.variable_paths import (
     IncompatibleBackupError,
     TrainableChangedError,
     Variables,

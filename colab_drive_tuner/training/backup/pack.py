@@ -33,7 +33,7 @@ from colab_drive_tuner.training.backup.user_classes import (
     is_user_defined,
     qualified_name,
 )
-from colab_drive_tuner.training.backup.variables import (
+from colab_drive_tuner.training.backup.variable_paths import (
     VARIABLE_HOLDERS,
     attributes_of,
     is_variable,

@@ -10,7 +10,7 @@ from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.training.backup import callback_state
 from colab_drive_tuner.training.backup.callback_files import prepare_file_restore
 from colab_drive_tuner.training.backup.model_state import prepare_restore
-from colab_drive_tuner.training.backup.variables import (
+from colab_drive_tuner.training.backup.variable_paths import (
     IncompatibleBackupError,
     TrainableChangedError,
 )

@@ -22,7 +22,7 @@ from colab_drive_tuner.training.backup.user_classes import (
     qualified_name,
     without_module,
 )
-from colab_drive_tuner.training.backup.variables import (
+from colab_drive_tuner.training.backup.variable_paths import (
     IncompatibleBackupError,
     attributes_of,
     check_compatible,
