@@ -11,18 +11,25 @@ from typing import Self, TypeVar
 from colab_drive_tuner.errors import UsageError
 
 Number = TypeVar("Number", int, float)
+_SECRET = True
+"""Marks a variable as one whose value is a secret, such as a token, and not only names one."""
 
 
 class Variable(StrEnum):
-    """An environment variable: its name, with a meaning in a sentence of Markdown."""
+    """An environment variable: its name, with a meaning in a sentence of Markdown.
+
+    `is_secret` says that the value itself is a secret: it is never shown or written to a file.
+    """
 
     meaning: str
+    is_secret: bool
 
-    def __new__(cls, name: str, meaning: str) -> Self:
+    def __new__(cls, name: str, meaning: str, is_secret: bool = False) -> Self:
         """Create a member that is equal to its name."""
         variable = str.__new__(cls, name)
         variable._value_ = name
         variable.meaning = meaning
+        variable.is_secret = is_secret
         return variable
 
     def get(self) -> str:
@@ -68,7 +75,11 @@ class Variable(StrEnum):
         "DRIVE_EMULATOR_HOST",
         "The address of a [Drive emulator](emulator.md) to use in place of Google Drive.",
     )
-    EMULATOR_TOKEN = "DRIVE_EMULATOR_TOKEN", "The emulator's access token. Default: `emulator`."
+    EMULATOR_TOKEN = (
+        "DRIVE_EMULATOR_TOKEN",
+        "The emulator's access token. Default: `emulator`.",
+        _SECRET,
+    )
     STATE_HOME = (
         "XDG_STATE_HOME",
         "The folder for locks, logs and results on their way to Drive. Default: `~/.local/state`.",
@@ -90,10 +101,18 @@ class Variable(StrEnum):
     COLAB_RELEASE = "COLAB_RELEASE_TAG", "Set on Colab runtimes, by which they are known."
     COLAB_ADDRESS = "COLAB_JUPYTER_IP", "The address of the notebook server on a Colab runtime."
     COLAB_PORT = "KMP_TARGET_PORT", "The port of the notebook server on a Colab runtime."
-    COLAB_TOKEN = "COLAB_JUPYTER_TOKEN", "The token of the notebook server on a Colab runtime."
+    COLAB_TOKEN = (
+        "COLAB_JUPYTER_TOKEN",
+        "The token of the notebook server on a Colab runtime.",
+        _SECRET,
+    )
     VERTEX_PRODUCT = "VERTEX_PRODUCT", "Set on Colab Enterprise, by which it is known."
     KAGGLE_RUN = "KAGGLE_KERNEL_RUN_TYPE", "Set on Kaggle. Says whether a person is there."
     JUPYTER_SESSION = "JPY_SESSION_NAME", "The path of the notebook that Jupyter runs."
     JUPYTER_PARENT = "JPY_PARENT_PID", "The process of the Jupyter server that runs this kernel."
     JUPYTER_RUNTIME = "JUPYTER_RUNTIME_DIR", "The folder in which Jupyter servers are listed."
-    JUPYTERHUB_TOKEN = "JUPYTERHUB_API_TOKEN", "The token of a Jupyter server behind JupyterHub."
+    JUPYTERHUB_TOKEN = (
+        "JUPYTERHUB_API_TOKEN",
+        "The token of a Jupyter server behind JupyterHub.",
+        _SECRET,
+    )

@@ -10,11 +10,21 @@ import pytest
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner import credentials as ours
-from colab_drive_tuner.credentials import cloud_credentials, colab, find_credentials
+from colab_drive_tuner.credentials import (
+    cloud_credentials,
+    colab,
+    find_credentials,
+    lookup,
+    sources,
+)
+from colab_drive_tuner.credentials.files import from_info
+from colab_drive_tuner.credentials.source_interface import CredentialSource
 from colab_drive_tuner.credentials.token import TokenRefusedError, get_token
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
+from colab_drive_tuner.runtime import Kind, Runtime
+from colab_drive_tuner.session.setup_arguments import SetupArguments, connect
 from tests.fakes import google_colab
 from tests.fakes.sign_in import SignInServer
 
@@ -92,23 +102,41 @@ def keep_login(google):
     write(ours.login_file().parent, {**login, "token_uri": google.token_uri}, "login.json")
 
 
-@pytest.fixture(params=["argument", "object", "variable", "login", "secret"])
-def chosen(request, monkeypatch, tmp_path, google):
-    """Sources that somebody chose by name: what is passed, and what the error must name."""
-    if request.param == "argument":
-        return {"explicit": write(tmp_path, USER)}, "credentials="
-    if request.param == "object":
-        client = {name: USER[name] for name in ("client_id", "client_secret", "refresh_token")}
-        return {"explicit": Credentials(None, token_uri=google.token_uri, **client)}, "credentials="
-    if request.param == "variable":
-        monkeypatch.setenv(Variable.CREDENTIALS, str(write(tmp_path, USER)))
-        return {}, Variable.CREDENTIALS
-    if request.param == "login":
-        keep_login(google)
-        return {}, "colab-drive-tuner login"
+def set_variable(google, monkeypatch, folder):
+    monkeypatch.setenv(Variable.CREDENTIALS, str(write(folder, USER)))
+
+
+def store_login(google, monkeypatch, folder):
+    keep_login(google)
+
+
+def store_secret(google, monkeypatch, folder):
     google_colab.install(monkeypatch, google_colab.Page())
     google_colab.install_userdata(monkeypatch, json.dumps(USER))
-    return {"browser_attached": lambda: True}, "Colab's secrets"
+    return {"browser_attached": lambda: True}
+
+
+SET_UP = {
+    "credentials=": lambda google, monkeypatch, folder: {"explicit": write(folder, USER)},
+    Variable.CREDENTIALS: set_variable,
+    "colab-drive-tuner login": store_login,
+    "Colab's secrets": store_secret,
+}
+"""Functions that set up each chosen source with `USER` and return options of `find`, if needed.
+
+None for a source whose credentials hold a token from the start, so that none is requested.
+"""
+
+
+@pytest.fixture(params=["object", *(source.name for source in ours.SOURCES if source.chosen)])
+def chosen(request, monkeypatch, tmp_path, google):
+    """Each chosen source of the list: what is passed, and what the error must name."""
+    if request.param == "object":
+        return {"explicit": user_at(google)}, "credentials="
+    assert request.param in SET_UP, f"add a function that sets up {request.param} to SET_UP"
+    if SET_UP[request.param] is None:
+        pytest.skip("its credentials hold a token, so none is requested")
+    return SET_UP[request.param](google, monkeypatch, tmp_path) or {}, request.param
 
 
 def test_a_chosen_source_is_proven_by_one_token(google, chosen):
@@ -185,6 +213,22 @@ def test_a_token_that_is_still_good_is_proof_enough(google):
     with pytest.raises(CredentialsError, match="sign-in of credentials="):
         find(old)
     assert google.asked == []
+
+
+def test_a_chosen_variable_decides_the_scopes_on_colab(robot, monkeypatch):
+    """As of any chosen source: a service account gets its own scopes, not those of the sign-in."""
+    source = CredentialSource(
+        "made up",
+        lambda request: from_info(robot, "It", request),
+        variables=(Variable.COLAB_TOKEN,),
+        chosen=True,
+    )
+    monkeypatch.setattr(sources, "SOURCES", (source,))
+    monkeypatch.setattr(lookup, "SOURCES", (source,))
+    monkeypatch.setenv(Variable.COLAB_TOKEN, "set")
+    here = Runtime(Kind("colab"), browser_attached=False, can_prompt=False, gpu=None)
+    client = connect(SetupArguments(None, None, None, {}, os.getpid()), here)
+    assert client.signer.credentials.scopes == [ours.SCOPE_ALL]
 
 
 def test_a_redirect_does_not_get_the_refresh_token(google):

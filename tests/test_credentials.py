@@ -17,12 +17,13 @@ from google.oauth2.credentials import Credentials
 from colab_drive_tuner import credentials as ours
 from colab_drive_tuner.credentials import colab, find_credentials
 from colab_drive_tuner.credentials.files import from_info
-from colab_drive_tuner.credentials.source_interface import CredentialRequest
+from colab_drive_tuner.credentials.source_interface import CredentialRequest, CredentialSource
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError
 from tests.fakes import google_colab
 from tests.fakes.sign_in import SignInServer
 
+DEFAULT_FILE = CredentialSource("", lambda _: None).file
 SECRET = "1//a-refresh-token-that-nobody-may-see"
 USER = {
     "type": "authorized_user",
@@ -235,16 +236,11 @@ def test_nobody_lists_every_way():
     with pytest.raises(CredentialsError) as caught:
         find()
     text = str(caught.value)
-    places = [
-        text.index(word)
-        for word in (
-            "credentials=: none",
-            f"{Variable.CREDENTIALS}: not set",
-            "no browser",
-            "application default credentials: none",
-        )
-    ]
-    assert places == sorted(places)
+    tried = text.partition("What was tried:\n")[2].splitlines()
+    names = [f"{number}. {source.name}: " for number, source in enumerate(ours.SOURCES, 1)]
+    assert all(map(str.startswith, map(str.strip, tried), names))
+    assert len(tried) == len(names)
+    assert f"{Variable.CREDENTIALS}: not set" in text
     assert "gcloud auth application-default login" in text
 
 
@@ -257,13 +253,16 @@ def test_application_default_credentials(tmp_path, monkeypatch):
 
 
 def test_the_docs_have_a_row_for_each_source():
-    """In the order of the list, with the variables that each reads."""
+    """In the order of the list: variables, whether it is chosen, whether it has a file."""
     page = (Path(__file__).parents[1] / "docs" / "permissions.md").read_text(encoding="utf-8")
     rows = [line for line in page.partition("| source |")[2].splitlines() if line.startswith("| ")]
     assert len(rows) == len(ours.SOURCES)
     for row, source in zip(rows, ours.SOURCES, strict=True):
-        assert source.name in row.split("|")[1]
-        assert all(variable in row for variable in source.variables)
+        name, reads, chosen, file = (cell.strip() for cell in row.strip("|").split("|"))
+        assert source.name in name
+        assert all(variable in name + reads for variable in source.variables)
+        assert chosen == ("yes" if source.chosen else "no")
+        assert file.startswith("yes") == (source.file is not DEFAULT_FILE)
 
 
 class TestColab:

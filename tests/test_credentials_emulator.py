@@ -6,13 +6,19 @@ import stat
 from pathlib import Path
 
 import pytest
+from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import (
     SOURCES,
+    account_variables,
     cloud_credentials,
     find_credentials,
     portable_file,
+    sources,
 )
+from colab_drive_tuner.credentials import lookup as lookup_module
+from colab_drive_tuner.credentials.source_interface import CredentialSource
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError, UsageError
 from tests.fakes.sign_in import SignInServer
 from tests.rerun import programs
@@ -180,6 +186,12 @@ def test_the_list_is_closed(person, metadata, monkeypatch):
 class TestThePortableFile:
     """The file with which a runtime elsewhere acts as whoever acts here."""
 
+    @pytest.fixture(autouse=True)
+    def user_key(self, person, monkeypatch):
+        """Credentials that can be loaded; their keys are made up."""
+        (person / "key.json").write_bytes((person / "adc.json").read_bytes())
+        monkeypatch.delenv("COLAB_RELEASE_TAG")
+
     def test_it_is_that_of_the_first_source(self, person):
         """In the order of the list, so that both act as the same account."""
         order = ["key.json", "login.json", "adc.json"]
@@ -198,24 +210,60 @@ class TestThePortableFile:
     def test_what_works_only_here_is_refused(self, tmp_path, monkeypatch):
         """Federated files, and none at all; nothing of the file's content is told."""
         file = tmp_path / "key.json"
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
         monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
         monkeypatch.setenv("COLAB_DRIVE_TUNER_CREDENTIALS", str(file))
         monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
-        for content in ('{"type": "external_account", "x": "planted"}', "planted", "[]"):
+        federated = {
+            "type": "external_account", "audience": "planted", "token_url": "https://planted",
+            "subject_token_type": "jwt", "credential_source": {"file": "planted"},
+        }  # fmt: skip
+        for content, words in (
+            (json.dumps(federated), "another machine"),
+            ('{"type": "external_account", "x": "planted"}', "incomplete"),
+            ("planted", "holds no credentials"),
+        ):
             file.write_text(content)
-            with pytest.raises(CredentialsError, match="another machine") as refused:
+            with pytest.raises(CredentialsError, match=words) as refused:
                 portable_file()
             assert "planted" not in str(refused.value)
         monkeypatch.delenv("COLAB_DRIVE_TUNER_CREDENTIALS")
-        with pytest.raises(CredentialsError, match="there is none here"):
+        with pytest.raises(CredentialsError, match=r"(?s)there is none here.*login: nobody has"):
             portable_file()
 
-    def test_its_variables_are_passed_on_and_watched(self):
-        """Schedules hand them on and `setup()` sees them change, for every source of the list."""
-        from colab_drive_tuner.rerun.schedulers import plan
-        from colab_drive_tuner.session.setup_arguments import ENVIRONMENT
+    @pytest.mark.parametrize("chosen", [True, False])
+    def test_a_source_without_a_file_is_named(self, person, monkeypatch, chosen):
+        """A later source has a file, but may be another account."""
+        token = CredentialSource("a token", lambda _: Credentials(PLANTED), chosen=chosen)
+        monkeypatch.setattr(lookup_module, "SOURCES", (token, *SOURCES))
+        with pytest.raises(CredentialsError, match="has none: a token") as refused:
+            portable_file()
+        assert PLANTED not in str(refused.value)
 
-        variables = {name for source in SOURCES for name in source.variables}
-        assert variables
-        assert variables <= set(plan._PASSED_VARIABLES)
-        assert variables <= set(ENVIRONMENT)
+    def test_the_account_of_a_machine_at_google_has_no_file(self, metadata, monkeypatch, tmp_path):
+        """The metadata server is named as the source, by which nothing can be uploaded."""
+        for name in ("COLAB_DRIVE_TUNER_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS"):
+            monkeypatch.delenv(name)
+        for name in ("XDG_CONFIG_HOME", "CLOUDSDK_CONFIG"):
+            monkeypatch.setenv(name, str(tmp_path / "empty"))
+        metadata.be_this_machine(monkeypatch)
+        with pytest.raises(CredentialsError, match="has none: application default credentials"):
+            portable_file()
+
+    def test_its_variables_are_passed_on_and_watched(self, monkeypatch):
+        """Schedules contain all but secret ones, and `setup()` sees each of them change."""
+        from colab_drive_tuner.rerun.schedulers.plan import Plan
+        from colab_drive_tuner.session.setup_arguments import read_environment
+
+        secrets = tuple(variable for variable in Variable if variable.is_secret)
+        made_up = CredentialSource("a token", lambda _: None, variables=secrets, chosen=True)
+        monkeypatch.setattr(sources, "SOURCES", (*SOURCES, made_up))
+        variables = account_variables()
+        assert set(secrets) < set(account_variables(chosen=True)) < set(variables)
+        for variable in variables:
+            monkeypatch.setenv(variable, f"value of {variable}")
+        read = read_environment()
+        assert all(read[variable] == f"value of {variable}" for variable in variables)
+        passed = Plan("search", "nb.ipynb", "* * * * *").environment()
+        assert set(variables) - set(passed) == set(secrets)

@@ -77,6 +77,13 @@ def test_every_variable_is_read_and_explained(variable):
         assert any(f"Variable.{variable.name}" in path.read_text("utf-8") for path in sources())
 
 
+@pytest.mark.parametrize("variable", Variable)
+def test_a_variable_named_like_a_secret_is_marked_as_one(variable):
+    """Otherwise a schedule could contain a token in plain text."""
+    named_like_a_secret = {"TOKEN", "KEY", "SECRET", "PASSWORD"} & set(variable.split("_"))
+    assert variable.is_secret or not named_like_a_secret, "add _SECRET to it in Variable"
+
+
 def test_a_variable_is_its_name(monkeypatch):
     """It stands for the name as a key and in messages; one that is not set has an empty value."""
     monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", "folder")

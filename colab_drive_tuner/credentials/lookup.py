@@ -1,4 +1,7 @@
-"""Lookup of credentials: the first source in the list whose credentials produce a token.
+"""Lookup of credentials: the first source in the list whose credentials have or get a token.
+
+Credentials that already contain an unexpired token are accepted without a request; whether it is
+valid shows in Drive's first answer. All others are verified by getting a token.
 
 If a chosen source (an argument, the environment variable, a login) does not work, the lookup ends
 with an error: another source could act as a user that was not meant. Messages, reprs and logs
@@ -9,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from colab_drive_tuner.credentials.files import check_portable
 from colab_drive_tuner.credentials.source_interface import (
     CLOUD_SCOPE,
     SCOPE_FILE,
@@ -39,7 +43,9 @@ def find_credentials(
     notify: Callable[[str], None] = print,
     retry: Retry = _once,
 ) -> Identity:
-    """Return the credentials of the first source that produces a token.
+    """Return the credentials of the first source that has, or gets, an unexpired token.
+
+    A token that the credentials already contain is not verified: Drive may still refuse it.
 
     Args:
         explicit: Credentials of google-auth, a `GoogleAuth` of PyDrive2, the path of a credentials
@@ -61,7 +67,7 @@ def find_credentials(
         return explicit
     wanted = None if scopes is None else list(scopes)
     request = CredentialRequest(explicit, wanted, allow_prompt, browser_attached, notify)
-    identity, tried = _look_up(SOURCES, request, retry)
+    identity, tried = _look_up(SOURCES, request, lambda found: ensure_token(found, retry))
     if identity is None:
         raise CredentialsError(
             "Nobody is signed in to Google Drive. In Colab, run the cell while the notebook is open"
@@ -83,7 +89,9 @@ def cloud_credentials() -> Identity:
         UsageError: DRIVE_EMULATOR_HOST is set.
     """
     request = CredentialRequest(scopes=[CLOUD_SCOPE])
-    identity, tried = _look_up((APPLICATION_DEFAULT,), request, _once)
+    identity, tried = _look_up(
+        (APPLICATION_DEFAULT,), request, lambda found: ensure_token(found, _once)
+    )
     if identity is None:
         raise CredentialsError(
             "Google Cloud needs application default credentials: run `gcloud auth "
@@ -92,10 +100,44 @@ def cloud_credentials() -> Identity:
     return identity
 
 
+def portable_file() -> Path | None:
+    """Return the credentials file with which another machine can act as this account.
+
+    Returns:
+        The file of the first source that has credentials, without verifying them by a token; None
+        with an emulator, which needs no sign-in.
+
+    Raises:
+        CredentialsError: No source has credentials, or the first that does has no file that works
+            on another machine. A later source is not used, because it may be another account.
+    """
+    if emulator_host():
+        return None
+    identity, tried = _look_up(SOURCES, CredentialRequest(), lambda _: None)
+    needs = "A runtime elsewhere needs a credentials file to act as you, and"
+    advice = (
+        f"Set {Variable.CREDENTIALS} to one, or run `colab-drive-tuner login` or `gcloud auth "
+        "application-default login`."
+    )
+    if identity is None:
+        raise CredentialsError(f"{needs} there is none here. {advice} What was tried:\n{tried}")
+    if identity.file is None:
+        raise CredentialsError(
+            f"{needs} the source that is used here has none: {identity.source}. Later sources may "
+            f"be another account: to use one of them, remove the sign-in of this one. {advice}"
+        )
+    return check_portable(identity.file)
+
+
 def _look_up(
-    sources: tuple[CredentialSource, ...], request: CredentialRequest, retry: Retry
+    sources: tuple[CredentialSource, ...],
+    request: CredentialRequest,
+    verify: Callable[[Any], None],
 ) -> tuple[Identity | None, str]:
-    """Return the identity of the first source that has one; otherwise why each of them has none."""
+    """Return the identity of the first source that has one; otherwise why each of them has none.
+
+    `verify` raises `TokenRefusedError` for credentials that are refused.
+    """
     has_object = request.argument is not None and not isinstance(request.argument, str | Path)
     if emulator_host() and not has_object:
         raise UsageError(
@@ -106,8 +148,8 @@ def _look_up(
     for number, source in enumerate(sources, 1):
         try:
             credentials = source.load(request)
-            ensure_token(credentials, retry)
-            return Identity(credentials, source.name), ""
+            verify(credentials)
+            return Identity(credentials, source.name, source.file()), ""
         except SourceError as reason:
             failures.append(f"  {number}. {source.name}: {reason}")
         except TokenRefusedError as reason:

@@ -23,15 +23,17 @@ def emulator_host() -> str:
 
 @dataclass(frozen=True)
 class Identity:
-    """Credentials that have produced a token.
+    """Credentials, with the source that they came from.
 
     Attributes:
         credentials: The credentials, of google-auth; they renew their token.
-        source: The name of the source that they came from.
+        source: The source's name.
+        file: Path of the source's credentials file; None if it has no file for other machines.
     """
 
     credentials: Any = field(repr=False)
     source: str
+    file: Path | None = None
 
 
 class SourceError(Exception):
@@ -65,8 +67,10 @@ class CredentialSource:
         name: Its name in messages and in `whoami`.
         load: Returns credentials of google-auth. Raises `SourceError` if the source has none, and
             `CredentialsError` if the user chose the source and it cannot be used.
-        variables: The environment variables that it reads.
-        chosen: Whether its presence is an explicit choice, so that a refusal ends the lookup.
+        variables: The environment variables that it reads. If one changes, `setup()` opens a new
+            session; schedules contain the values of those that are not `is_secret`.
+        chosen: Whether users set it up for this package. If Google refuses a chosen source, the
+            lookup ends with an error instead of acting as another account.
         file: Returns the path of its credentials file, if it could be used on another machine;
             None if there is no such file.
     """

@@ -3,13 +3,10 @@
 A new source is added to `SOURCES`; `source_interface` defines what it receives and returns.
 """
 
-from pathlib import Path
-
 from colab_drive_tuner.credentials import colab, files
 from colab_drive_tuner.credentials.argument import from_argument
-from colab_drive_tuner.credentials.source_interface import CredentialSource, emulator_host
+from colab_drive_tuner.credentials.source_interface import CredentialSource
 from colab_drive_tuner.environment_variables import Variable
-from colab_drive_tuner.errors import CredentialsError
 
 APPLICATION_DEFAULT = CredentialSource(
     "application default credentials",
@@ -35,27 +32,12 @@ SOURCES = (
     APPLICATION_DEFAULT,
 )
 
-ENVIRONMENT = tuple(name for source in SOURCES for name in source.variables)
-"""Environment variables that select an account. They name files and users, and hold no secret."""
 
+def account_variables(*, chosen: bool = False) -> list[Variable]:
+    """Return the environment variables that select an account: paths, users and secrets.
 
-def portable_file() -> Path | None:
-    """Return the credentials file with which another machine can act as this account.
-
-    Returns:
-        The file of the first source that has one; None with an emulator, which needs no sign-in.
-
-    Raises:
-        CredentialsError: There is no such file, or it works on this machine only.
+    Args:
+        chosen: Only those of sources that users set up for this package.
     """
-    if emulator_host():
-        return None
-    for source in SOURCES:
-        path = source.file()
-        if path is not None:
-            return files.check_portable(path)
-    raise CredentialsError(
-        "A runtime elsewhere needs a credentials file to act as you, and there is none here: set "
-        f"{Variable.CREDENTIALS} to one, or run `colab-drive-tuner login` or `gcloud auth "
-        "application-default login`."
-    )
+    sources = [source for source in SOURCES if source.chosen or not chosen]
+    return [variable for source in sources for variable in source.variables]

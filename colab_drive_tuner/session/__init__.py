@@ -14,7 +14,7 @@ from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 from colab_drive_tuner.runtime import Runtime, detect
 from colab_drive_tuner.search.spec.keyword_advice import SETUP_ADVICE, explain_keywords
 from colab_drive_tuner.session.session import Session as Session
-from colab_drive_tuner.session.setup_arguments import ENVIRONMENT, SetupArguments, connect
+from colab_drive_tuner.session.setup_arguments import SetupArguments, connect, read_environment
 from colab_drive_tuner.store import open_store, set_default_store
 from colab_drive_tuner.text import visible
 
@@ -60,7 +60,7 @@ def setup(
             raise UsageError(
                 f"{name}={value!r} is neither a name nor a link; leave it out, or give one."
             )
-    environment = {variable: variable.get() for variable in ENVIRONMENT}
+    environment = read_environment()
     if environment[Variable.STORE]:  # a relative path depends on the working directory
         environment[Variable.STORE] += f" in {Path.cwd()}"
     arguments = SetupArguments(notebook, folder, credentials, environment, os.getpid())

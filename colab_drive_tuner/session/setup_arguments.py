@@ -10,11 +10,14 @@ from colab_drive_tuner.runtime import Runtime
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
 
-ENVIRONMENT = (
-    *(Variable.STORE, Variable.EMULATOR_HOST, Variable.EMULATOR_TOKEN),
-    *sources.ENVIRONMENT,
-)
-"""Variables that select the account or the folder; if one changes, `setup` opens a new session."""
+
+def read_environment() -> dict[Variable, str]:
+    """Return the values of the variables that select the account or the store.
+
+    If one of them changes, `setup` opens a new session.
+    """
+    store_variables = (Variable.STORE, Variable.EMULATOR_HOST, Variable.EMULATOR_TOKEN)
+    return {item: item.get() for item in (*store_variables, *sources.account_variables())}
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ def connect(arguments: SetupArguments, runtime: Runtime) -> "DriveClient":
     from colab_drive_tuner.drive import DriveClient
 
     scopes = None
-    if runtime.is_colab and arguments.credentials is None and not Variable.CREDENTIALS.get():
+    chosen = arguments.credentials is not None or any(
+        variable.get() for variable in sources.account_variables(chosen=True)
+    )
+    if runtime.is_colab and not chosen:
         # `drive.file` covers only files that this package created: not the notebook, which Colab
         # created, and not a folder that the user names.
         scopes = (

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 import yaml  # papermill brings it
 
+from colab_drive_tuner.credentials import SOURCES, sources
+from colab_drive_tuner.credentials.source_interface import CredentialSource
+from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.runs import read_runs
 from colab_drive_tuner.rerun.schedulers import cron, github, systemd
@@ -26,12 +29,19 @@ NASTY = 'my "search" ü 100% $HOME\\'
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    """Awkward names for search, folder and credentials file, and a planted secret."""
+    """Awkward names for search, folder and credentials file, and planted secrets.
+
+    Every variable that is secret belongs to a credential source.
+    """
+    secrets = tuple(variable for variable in Variable if variable.is_secret)
+    for variable in secrets:
+        monkeypatch.setenv(variable, "planted-7c1d")
+    made_up = CredentialSource("made up", lambda _: None, variables=secrets, chosen=True)
+    monkeypatch.setattr(sources, "SOURCES", (made_up, *SOURCES))
     secret = tmp_path / "key of 50% for $5.json"
     secret.write_text('{"type": "authorized_user", "refresh_token": "planted-7c1d"}')
     monkeypatch.setenv("COLAB_DRIVE_TUNER_CREDENTIALS", str(secret))
     monkeypatch.setenv("COLAB_DRIVE_TUNER_ACT_AS", "me@example.com")
-    monkeypatch.setenv("DRIVE_EMULATOR_TOKEN", "planted-7c1d")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "a folder's 100%"
@@ -45,6 +55,7 @@ def test_no_secret_is_in_anything_that_is_generated(plan: Plan) -> None:
     for way in (cron, systemd, github):
         content = way.text(plan)
         assert "planted" not in content
+        assert "TOKEN" not in content
         assert "me@example.com" in content  # whom a service account acts for is no secret
     assert "secrets.COLAB_DRIVE_TUNER_CREDENTIALS" in github.text(plan)
 

@@ -16,15 +16,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from colab_drive_tuner.credentials import ENVIRONMENT
+from colab_drive_tuner.credentials import account_variables
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import MissingExtraError, UsageError
 
 SCHEDULERS = ("cron", "systemd", "github")
 _COMMENT = "# colab-drive-tuner schedule "
 _EVERY = re.compile(r"(\d+)(m|h|d)")
-_PASSED_VARIABLES = (*ENVIRONMENT, Variable.COLAB_COMMAND, Variable.EMULATOR_HOST)
-"""Environment variables that are copied into a schedule: paths and addresses, no secrets."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,12 @@ class Plan:
         return [sys.executable, "-m", "colab_drive_tuner", *self.arguments(program)]
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables that the command needs: paths, never a secret."""
-        passed = {item.value: item.get() for item in _PASSED_VARIABLES if item.get()}
+        """Return the environment variables that the command needs, without secret ones.
+
+        A schedule is stored and shown as plain text.
+        """
+        variables = (*account_variables(), Variable.COLAB_COMMAND, Variable.EMULATOR_HOST)
+        passed = {item.value: item.get() for item in variables if item.get() and not item.is_secret}
         folders = [str(Path(sys.executable).parent)]
         folders += [str(Path(tool).parent) for tool in map(shutil.which, ("colab", "uvx")) if tool]
         folders += ["/usr/local/bin", "/usr/bin", "/bin"]
