@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.torture.harness import Lab, kill_anywhere
-from tests.torture.places import drive_place, folder_place
+from tests.torture.places import PLACES
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--algo", choices=["rand", "tpe", "anneal"], default="tpe")
-    parser.add_argument("--store", choices=["folder", "drive"], default="folder")
+    parser.add_argument("--store", choices=PLACES, default="folder")
     parser.add_argument("--faults", action="store_true", help="Drive: lag, latency, lost answers")
     parser.add_argument("--max-evals", type=int, default=26, help="trials of each search")
     parser.add_argument("--machines", type=int, default=2)
@@ -26,9 +26,7 @@ def main() -> None:
     print(f"seed {asked.seed}", flush=True)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="torture-")))
-        place = folder_place(folder / "store")
-        if asked.store == "drive":
-            place = stack.enter_context(drive_place(faults=asked.faults, seed=asked.seed))
+        place = stack.enter_context(PLACES[asked.store](folder, asked.faults, asked.seed))
         lab = Lab(place, folder)
         stack.callback(lab.close)
         report = kill_anywhere(

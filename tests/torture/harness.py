@@ -207,6 +207,12 @@ class Report:
         """Return the phases without a kill."""
         return [phase for phase in PHASES if not self.hits[phase]]
 
+    def check_progress(self, kills: int) -> None:
+        """Fail after so many kills or searches that the missed phases will never be hit."""
+        assert max(self.kills - kills, self.searches) < kills + 60, (
+            f"no kill fell in {self.missed} in {self.kills} kills and {self.searches} searches"
+        )
+
     def __str__(self) -> str:
         lines = [
             (
@@ -241,7 +247,7 @@ def kill_anywhere(
     whole = time.monotonic() - started
     uninterrupted = lab.judge(calm)
     while report.kills < kills or report.missed:
-        assert report.kills < 2 * kills + 60, f"no kill fell in {report.missed}"
+        report.check_progress(kills)
         report.searches += 1
         lab.place.misbehave()
         search = changed(calm, name=f"{algo}-{report.searches}")

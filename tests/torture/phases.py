@@ -121,10 +121,8 @@ def instrument(log: PhaseLog) -> None:
     from colab_drive_tuner.journal.spool import spool
     from colab_drive_tuner.search.loop.sequential import Loop
     from colab_drive_tuner.search.trials import stored_trials as trials
-    from colab_drive_tuner.store.drive import DriveStore
-    from colab_drive_tuner.store.folder import FolderStore
 
-    log.wrap(trials, "open_store", "open")
+    _wrap_opening(log, trials)
     log.wrap(reader.Reader, "refresh", "open")
     log.wrap(journal.Journal, "claim", "claim")
     log.wrap(Loop, "_ask", "suggest")
@@ -133,8 +131,25 @@ def instrument(log: PhaseLog) -> None:
     log.wrap(maintenance.Maintenance, "_export", "export")
     log.wrap(journal.Journal, "close", "close")
     _wrap_sending(log, claim_and_takeover, writer)
-    for store in (FolderStore, DriveStore):
-        store.set_properties = _hinting(log, store.set_properties)  # type: ignore[attr-defined]
+
+
+def _wrap_opening(log: PhaseLog, trials: Any) -> None:
+    """Opening is a phase; the class of the opened store is wrapped, whatever kind of store it is.
+
+    It is wrapped as soon as it is known, and once.
+    """
+    inner, wrapped = trials.open_store, set()
+
+    def opening(*args: Any) -> Any:
+        with log.within("open"):
+            store = inner(*args)
+        kind = type(store)
+        if kind not in wrapped:
+            wrapped.add(kind)
+            kind.set_properties = _hinting(log, kind.set_properties)
+        return store
+
+    trials.open_store = opening
 
 
 def _wrap_sending(log: PhaseLog, claim_and_takeover: Any, writer: Any) -> None:

@@ -1,7 +1,7 @@
 """Stores for the torture tests: a local folder, or a Drive with faults."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,3 +58,10 @@ def drive_place(*, faults: bool, seed: int = 0) -> Iterator[Place]:
         place = Place(emulator.environment, emulator, faults)
         place.misbehave()
         yield place
+
+
+PLACES: dict[str, Callable[[Path, bool, int], contextlib.AbstractContextManager[Place]]] = {
+    "folder": lambda folder, _faults, _seed: contextlib.nullcontext(folder_place(folder / "store")),
+    "drive": lambda _folder, faults, seed: drive_place(faults=faults, seed=seed),
+}
+"""By kind of store: opens one for a test, given a folder, whether it has faults, and a seed."""

@@ -5,15 +5,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture.harness import Lab, kill_anywhere
-from tests.torture.places import drive_place, folder_place
+from tests.torture.harness import Lab, Report, kill_anywhere
+from tests.torture.phases import PHASES
+from tests.torture.places import PLACES, drive_place
 
 
 @pytest.mark.parametrize("algo", ["tpe", "anneal"])
-def test_kills_on_a_folder(algo: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in PLACES if kind != "drive"])
+def test_kills_without_faults(kind: str, algo: str, tmp_path: Path) -> None:
     """In every phase, on two machines; all trials are there, each once, as plain hyperopt's."""
-    lab = Lab(folder_place(tmp_path / "store"), tmp_path)
-    kill_anywhere(lab, algo, kills=12, max_evals=24, rng=random.Random(f"{algo} 1"))
+    with PLACES[kind](tmp_path, False, 0) as place:
+        lab = Lab(place, tmp_path)
+        kill_anywhere(lab, algo, kills=12, max_evals=24, rng=random.Random(f"{algo} 1"))
+
+
+@pytest.mark.parametrize("counts", [{"kills": 132}, {"kills": 12, "searches": 72}])
+def test_kills_that_miss_a_phase_end(counts: dict[str, int]) -> None:
+    """A phase that no session enters fails the test, by its name, even if no more kills happen."""
+    report = Report(**counts)
+    report.hits.update(set(PHASES) - {"hint"})
+    with pytest.raises(AssertionError, match=r"no kill fell in \['hint'\]"):
+        report.check_progress(12)
+    Report(kills=12, searches=20).check_progress(12)
 
 
 def test_kills_on_a_faulty_drive(tmp_path: Path) -> None:
@@ -38,7 +51,9 @@ def test_hundreds_of_kills_on_drive(algo: str, faults: bool, tmp_path: Path) -> 
 @pytest.mark.long
 @pytest.mark.parametrize("algo", ["rand", "tpe", "anneal"])
 @pytest.mark.timeout(1800)
-def test_hundreds_of_kills_on_a_folder(algo: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in PLACES if kind != "drive"])
+def test_hundreds_of_kills_without_faults(kind: str, algo: str, tmp_path: Path) -> None:
     """Past TPE's 20 random trials."""
-    lab = Lab(folder_place(tmp_path / "store"), tmp_path)
-    kill_anywhere(lab, algo, kills=150, max_evals=26, rng=random.Random(algo), machines=3)
+    with PLACES[kind](tmp_path, False, 0) as place:
+        lab = Lab(place, tmp_path)
+        kill_anywhere(lab, algo, kills=150, max_evals=26, rng=random.Random(algo), machines=3)
