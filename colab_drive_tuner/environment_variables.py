@@ -53,7 +53,7 @@ class Variable(StrEnum):
 
     STORE = (
         "COLAB_DRIVE_TUNER_STORE",
-        "The local folder for searches, in place of Google Drive. No account is needed then.",
+        "The store for searches, as for `--store`: usually a local folder. Default: Google Drive.",
     )
     CREDENTIALS = (
         "COLAB_DRIVE_TUNER_CREDENTIALS",

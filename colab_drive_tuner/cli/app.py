@@ -19,6 +19,7 @@ from colab_drive_tuner.cli import (
 from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, selected_store
 from colab_drive_tuner.cli.output import address_printer, echo, echo_json, echo_result
 from colab_drive_tuner.environment_variables import Variable
+from colab_drive_tuner.store import list_forms
 from colab_drive_tuner.version import __version__
 
 
@@ -44,7 +45,7 @@ app = typer.Typer(
     cls=_SharedOptions,
     help="""Hyperparameter searches that outlive Google Colab runtimes.
 
-    Searches are kept in Google Drive, or in a local folder given by --store.
+    Searches are kept in Google Drive, or in a store given by --store, such as a local folder.
 
     Example:
         colab-drive-tuner --store searches status
@@ -76,7 +77,7 @@ def _options(
     store: Annotated[
         str | None,
         typer.Option(
-            help="Local folder that holds the searches. Default: Google Drive.",
+            help=f"Store that holds the searches: {list_forms()}. Default: Google Drive.",
             envvar=Variable.STORE.value,
         ),
     ] = None,

@@ -8,6 +8,7 @@ import typer
 from colab_drive_tuner.cli.arguments import AsJson, Name, selected_store
 from colab_drive_tuner.cli.output import echo, echo_json, echo_result, message_printer
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.store import list_forms
 
 if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
@@ -17,7 +18,7 @@ To = Annotated[
     typer.Option(
         "--to",
         metavar="STORE",
-        help="Target store: a local folder, or drive: or drive:FOLDER for Google Drive.",
+        help=f"Target store: {list_forms()}.",
     ),
 ]
 As = Annotated[

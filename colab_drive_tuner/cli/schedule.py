@@ -1,7 +1,6 @@
 """Commands that manage scheduled reruns: schedule add, list, remove, release."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -59,10 +58,11 @@ def add(
     from colab_drive_tuner.rerun.program import load_program
     from colab_drive_tuner.rerun.schedulers.plan import Plan, find_scheduler, parse_interval
     from colab_drive_tuner.search.spec.arguments import parse_duration
+    from colab_drive_tuner.store import absolute_spec
 
     check_name(search)
     max_seconds = parse_duration(options.max_time)
-    store = str(Path(context.obj).resolve()) if context.obj else None
+    store = absolute_spec(context.obj) if context.obj else None
     plan = Plan(search, program, parse_interval(every), options.arguments(), store)
 
     def show_and_install(text: str, install: Callable[[], str]) -> None:

@@ -148,13 +148,11 @@ def _check_arguments(
         raise UsageError(
             f"Search {name!r} would be copied onto itself: give the copy another name or store."
         )
-    if store.local_path is not None and target.local_path is not None:
-        inside = Path(store.url(folder.id))
-        hidden = [store.local_path / name for name in (".store", ".trash")]
-        if any(target.local_path.is_relative_to(path) for path in (inside, *hidden)):
-            raise UsageError(
-                f"{target.local_path} is inside the store that is copied from: name another folder."
-            )
+    if store.encloses(target, folder.id):
+        raise UsageError(
+            f"{target.url(target.root)} is inside the store that is copied from: name another "
+            f"folder."
+        )
     return target, new_name, folder
 
 

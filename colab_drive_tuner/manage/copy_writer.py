@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
@@ -274,10 +273,8 @@ def _require_unique(target: Store, name: str, first: str) -> None:
 def _notify_of_other_files(original: HeldSearch, notify: Notify) -> None:
     """Name the files in the search's folder that are not part of the search."""
     store, folder = original.search_store, original.folder
-    names = {entry.name for entry in store.list(folder.id)}
-    if store.local_path is not None:
-        names = {path.name for path in Path(store.url(folder.id)).iterdir()}
-    if others := sorted(name for name in names - _SEARCH_FILES if not name.startswith(".")):
+    names = store.names_in(folder.id) - _SEARCH_FILES
+    if others := sorted(name for name in names if not name.startswith(".")):
         notify(
             f"Not copied, since it is not part of search {original.name!r}: {', '.join(others)}."
         )

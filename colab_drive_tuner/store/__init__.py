@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from colab_drive_tuner.environment_variables import Variable
@@ -54,20 +55,61 @@ def open_store(spec: Store | Path | str | None = None) -> Store:
             raise UsageError(
                 f"The store is an empty text; name a folder, or unset {Variable.STORE}."
             )
-        scheme = _SCHEME.match(spec)
-        if scheme is None or Path(spec).exists():
-            return _folder(spec)
-        if scheme[1] not in _OPENERS:
-            known = ", ".join(f"{name}:" for name in sorted(_OPENERS))
-            raise UsageError(
-                f"The store {spec!r} begins with {scheme[1]!r}, which is not a kind of store. "
-                f"Known are {known} and the path of a folder (one with a colon is written "
-                f"./{spec}); Google Drive is used where no store is named."
-            )
-        return _OPENERS[scheme[1]](spec[scheme.end() :])
+        scheme, rest = split_scheme(spec)
+        return scheme.open(rest)
     if not hasattr(spec, "reserve"):
         raise UsageError(f"store={spec!r} is neither a store nor the path of a folder.")
     return spec
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A kind of store, which is named `SCHEME:REST`."""
+
+    open: Callable[[str], Store]
+    """Opens the store, given REST; raises what `open_store` raises."""
+    help: str = ""
+    """The form and its meaning, for help texts; empty if the store ends with its process."""
+    is_path: bool = False
+    """Whether REST is a path of this machine."""
+    needs_google_account: bool = False
+    """As the attribute of the store, for stores that cannot be opened yet."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether no other machine can find the store."""
+        return self.is_path or not self.help
+
+
+def split_scheme(spec: str) -> tuple[Scheme, str]:
+    """Return the kind of store that a text names, and the rest of the text.
+
+    Raises `UsageError` for an unknown scheme.
+    """
+    prefix = _PREFIX.match(spec)
+    if prefix is None or Path(spec).exists():
+        return SCHEMES["folder"], spec
+    if prefix[1] not in SCHEMES:
+        known = ", ".join(f"{name}:" for name in sorted(SCHEMES))
+        raise UsageError(
+            f"The store {spec!r} begins with {prefix[1]!r}, which is not a kind of store. "
+            f"Known are {known} and the path of a folder (one with a colon is written "
+            f"./{spec}); Google Drive is used where no store is named."
+        )
+    return SCHEMES[prefix[1]], spec[prefix.end() :]
+
+
+def list_forms() -> str:
+    """Return the forms of a store's name, for the help of options."""
+    return ", or ".join(scheme.help for scheme in SCHEMES.values() if scheme.help)
+
+
+def absolute_spec(spec: str) -> str:
+    """Return a text that names the same store in every working directory."""
+    scheme, rest = split_scheme(spec)
+    if not scheme.is_path:
+        return spec
+    return spec.removesuffix(rest) + str(Path(rest).expanduser().resolve())
 
 
 def _folder(path: str) -> Store:
@@ -88,11 +130,11 @@ def _memory(name: str) -> Store:
     return MemoryStore(name)
 
 
-_OPENERS: dict[str, Callable[[str], Store]] = {
-    "drive": _drive,
-    "folder": _folder,
-    "memory": _memory,
+SCHEMES = {
+    "folder": Scheme(_folder, "a local folder", is_path=True),
+    "drive": Scheme(_drive, "drive: or drive:FOLDER for Google Drive", needs_google_account=True),
+    "memory": Scheme(_memory),
 }
-"""Functions that open the store `SCHEME:REST`, given the rest. Add new kinds of store here."""
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+"""The kinds of store. Add new ones here."""
+_PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 """At least two letters, because `C:\\searches` is a path."""

@@ -30,7 +30,7 @@ class DriveStore(Store):
     found in all of them.
     """
 
-    is_shared = True
+    is_shared = needs_google_account = True
     environment: Mapping[str, str] = MappingProxyType({})
     """No variables are needed: the program itself names the folder and the account."""
     trash_location = "the trash of Drive, for 30 days"

@@ -50,25 +50,57 @@ class Store(Protocol):
     """A tree of files in which an id can be used only once.
 
     Two guarantees: `create` succeeds only once for an id, whoever calls it, and `read` sees every
-    finished create. Nothing else is guaranteed: a `list` may lag by minutes, and of two concurrent
-    calls of `set_properties` or `replace` the last one wins. Any method raises `UnavailableError`
-    if the store does not answer, and another `StoreError` if it refuses.
+    finished create. Consistency ends there: a `list` may lag by minutes, and of two concurrent
+    calls of `set_properties` or `replace` the last one wins.
+
+    - Several threads call one object at the same time, and a process that has one may fork: parent
+      and child can both use it.
+    - `create` returns when the file would survive a power cut, unless the store ends with its
+      process.
+    - Nothing is written before `ensure_root`, the first `create` or properties of the root. Until
+      then, `list` of the root is empty or raises `NotFoundError`.
+    - Errors of the medium become `UnavailableError` if waiting may help, `QuotaError` if space is
+      missing, else `RefusedError` or another `StoreError`.
     """
 
     location: str
     """Identity of the store: equal for two objects if and only if they show the same files."""
     is_shared: bool
-    """Whether other machines may use the store at the same time."""
+    """Whether other machines may use the store at the same time; False for one of this machine."""
+    needs_google_account: bool = False
+    """Whether the store is used with the sign-in to Google; `doctor` then checks that first."""
     local_path: Path | None = None
-    """The local folder that contains the store; None if there is none."""
+    """The folder of a folder store: `open_store(local_path)` opens this same store, and `url` of an
+    entry is its path in it. None for any other store, also one that is a single local file.
+    """
     environment: Mapping[str, str] | None = None
-    """Environment variables by which another process finds it; None if only this process can."""
+    """Variables (name and value) with which `open_store()` in another process opens this store.
+
+    None if no other process can find it: the store ends with its process.
+    """
     trash_location: str
     """Description of where users find trashed files."""
     account: str
-    """The acting account: reserved ids are valid only for the account that reserved them."""
+    """The acting account: reserved ids are valid only for the account that reserved them.
+
+    "local" if only this machine uses the store, where no ids are reserved for anybody.
+    """
     root: str
     """The id of the folder that contains the searches; `NO_ROOT` until that exists in Drive."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether the store has been created, with the first search in it at the latest."""
+        return self.root != NO_ROOT
+
+    def check_usable(self) -> str:
+        """Return an observation for `doctor`, as a sentence; writes nothing.
+
+        Raises `StoreError` if the store cannot be read or is known to refuse new searches.
+        """
+        if self.exists:
+            self.list(self.root)
+        return f"searches are kept in {self.url(self.root)}, which can be read."
 
     @property
     def option(self) -> str:
@@ -86,8 +118,8 @@ class Store(Protocol):
     def for_search(self, name: str) -> Self:
         """Return this store for use within one search.
 
-        Copies of a search's folder may contain the same ids. The returned store resolves such ids
-        in the folder with this name.
+        Only folder stores override this. Copies of a search's folder may contain the same ids; the
+        returned store resolves such ids in the folder with this name.
         """
         del name  # in other stores the files of a copy have new ids
         return self
@@ -176,6 +208,15 @@ class Store(Protocol):
         """
         del ids
         raise UsageError(f"{entry_id} is not a folder of this machine: it has no index to rebuild.")
+
+    def names_in(self, folder: str) -> set[str]:
+        """Return the names of everything in a folder, including files added by other programs."""
+        return {entry.name for entry in self.list(folder)}
+
+    def encloses(self, other: "Store", folder: str) -> bool:
+        """Whether `other` is inside that folder of this store, or among this store's own files."""
+        del other, folder
+        return False
 
     def duplicates(self) -> builtins.list[Entry]:
         """List younger folders at the same path as the root; searches are found in all of them."""

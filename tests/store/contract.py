@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.errors import ColabDriveTunerError, IdTakenError, NotFoundError
-from colab_drive_tuner.store import Store, open_store
+from colab_drive_tuner.errors import (
+    ColabDriveTunerError,
+    IdTakenError,
+    NotFoundError,
+    StoreError,
+)
+from colab_drive_tuner.store import Store, open_store, split_scheme
 
 Reopen = Callable[[], Store]
 
@@ -245,7 +250,7 @@ class StoreContract:
     def test_another_process_finds_it_or_it_ends_with_this_one(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Its environment variables lead to the store; without them it ends with the process."""
+        """By the store's variables. A store without such variables ends with its process."""
         if store.environment is None:
             assert store.local_path is None
             assert not store.is_shared
@@ -254,6 +259,63 @@ class StoreContract:
             monkeypatch.setenv(name, value)
         if not store.is_shared:
             assert open_store().location == store.location
+
+    def test_a_local_path_opens_the_store(self, store: Store) -> None:
+        """Workers open the store by this path, and files of other programs are found in it."""
+        if store.local_path is None:
+            return
+        (folder,) = store.reserve(1)
+        store.create(folder, None, name="s", parent=store.root)
+        opened = open_store(store.local_path)
+        assert (opened.location, opened.stat(folder)) == (store.location, store.stat(folder))
+        assert Path(store.url(folder)) == store.local_path / "s"
+
+    def test_a_name_opens_the_store(self, store: Store) -> None:
+        """Commands in messages open this store; nothing is said to be usable that is not."""
+        if store.option and not store.needs_google_account:
+            assert open_store(store.option).location == store.location
+            assert not split_scheme(store.option)[0].needs_google_account
+        assert store.check_usable().endswith(".")
+        store.create(*store.reserve(1), None, name="s", parent=store.root)
+        assert store.exists
+        assert store.check_usable().endswith(".")
+        assert "s" in store.names_in(store.root)
+
+    def test_what_is_in_a_trashed_folder_is_in_the_trash(
+        self, store: Store, reopen: Reopen
+    ) -> None:
+        """Files trashed with their folder or on their own: listed, readable, counted as trashed."""
+        folder, inner, with_it, alone, loose = store.reserve(5)
+        marks = {"cdt_kind": "record"}
+        store.create(folder, None, name="s", parent=store.root)
+        store.create(inner, None, name="records", parent=folder)
+        for entry_id, parent in ((with_it, inner), (alone, inner), (loose, store.root)):
+            content = entry_id.encode()
+            store.create(entry_id, content, name=entry_id, parent=parent, properties=marks)
+        for entry_id in (alone, folder, loose):
+            store.trash(entry_id)
+        other = reopen()
+        assert {folder, loose} <= {entry.id for entry in other.list_trash(store.root)}
+        assert [entry.id for entry in other.list_trash(folder)] == [inner]
+        assert {entry.id for entry in other.list_trash(inner)} == {with_it, alone}
+        assert all(entry.trashed for entry in other.list_trash(inner))
+        for entry_id in (with_it, alone, loose):
+            assert other.read_trashed(entry_id) == entry_id.encode()
+            with pytest.raises(NotFoundError):
+                other.stat(entry_id)
+        found = other.find_marked(marks)
+        assert {entry.id: entry.trashed for entry in found} == dict.fromkeys(
+            (with_it, alone, loose), True
+        )
+
+    def test_only_a_folder_is_a_parent(self, store: Store) -> None:
+        """A create in a file is refused, and takes no id."""
+        file, entry_id = store.reserve(2)
+        store.create(file, b"1", name="file", parent=store.root)
+        for content in (b"2", None):
+            with pytest.raises(StoreError):
+                store.create(entry_id, content, name="a", parent=file)
+        assert store.create(entry_id, b"2", name="a", parent=store.root).id == entry_id
 
     def test_the_location_names_the_store(self, store: Store, reopen: Reopen) -> None:
         """Objects for one store have the same location, and each entry has a URL."""

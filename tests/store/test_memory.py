@@ -43,8 +43,8 @@ def test_a_search_in_memory_goes_on_and_is_looked_at(
     assert len(trial_points(spec, "a")) == 5
     found = {finding.about: finding for finding in examine(spec)}
     assert "ends with its process" in found["store"].text
-    assert "kept in memory" in found["credentials"].text
-    assert "without a limit" in found["quota"].text
+    assert "not kept in Google Drive" in found["credentials"].text
+    assert "no limit is known" in found["quota"].text
     assert found["search 'a'"].level == "ok"
     assert find_leftovers(store=spec) == []
     store = open_store(spec)

@@ -67,7 +67,7 @@ def test_a_healthy_folder_store_is_all_ok(tmp_path, run):
     lines = out.splitlines()
     expected = [about if about != "searches" else "search 'search'" for about in ORDER]
     assert [line.split(":")[0].split(maxsplit=1)[1] for line in lines] == expected
-    assert "not needed: searches are kept in a local folder" in out
+    assert "not needed: searches are not kept in Google Drive" in out
     assert "3 of 3 trials in 1 session, intact" in out
 
 
@@ -143,7 +143,7 @@ def test_a_folder_in_which_no_search_can_be_kept_is_a_problem(tmp_path):
     for place in (file, file / "store"):
         (found,) = (finding for finding in examine(place) if finding.about == "store")
         assert (found.level, place.name in found.text) == (Level.PROBLEM, True)
-        assert found.advice.startswith("Name another folder")
+        assert found.advice.startswith("Name another store")
 
 
 def test_a_command_on_colab_does_not_call_for_a_restart(run, monkeypatch):

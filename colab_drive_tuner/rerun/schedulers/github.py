@@ -11,6 +11,7 @@ from colab_drive_tuner.rerun.schedulers.plan import (
     schedules_in_files,
     search_comment,
 )
+from colab_drive_tuner.store import split_scheme
 from colab_drive_tuner.version import __version__
 
 SECRET = Variable.CREDENTIALS
@@ -33,10 +34,10 @@ def path(plan: Plan) -> Path:
 
 def text(plan: Plan) -> str:
     """Return the workflow's content."""
-    if plan.store is not None:
+    if plan.store is not None and split_scheme(plan.store)[0].is_local:
         raise UsageError(
-            "A local folder does not outlive a workflow: leave out --store to keep the search in "
-            "Drive."
+            f"A workflow cannot reach {plan.store}, which is on this machine: leave out --store to "
+            f"keep the search in Drive."
         )
     program = plan.program
     if not program.startswith("drive://"):

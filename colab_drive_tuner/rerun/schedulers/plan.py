@@ -34,7 +34,7 @@ class Plan:
         program: A path, or `drive://...`.
         cron: The times, as cron's five fields.
         options: Further options of `rerun`.
-        store: The local folder that holds the search; None: Drive.
+        store: The store that holds the search, as for `open_store`; None: Drive.
     """
 
     search: str

@@ -15,17 +15,7 @@ from colab_drive_tuner.search.spec.keras_use import is_users_file
 from colab_drive_tuner.templates.free_names import cell_content, global_names
 
 _REFUSED: dict[str, frozenset[str]] = {
-    "colab_drive_tuner": frozenset(
-        {
-            "DriveClient",
-            "DriveStore",
-            "FolderStore",
-            "Journal",
-            "MemoryStore",
-            "Session",
-            "StoredTrials",
-        }
-    ),
+    "colab_drive_tuner": frozenset({"DriveClient", "Journal", "Session", "StoredTrials"}),
     "google": frozenset({"Credentials", "AuthorizedSession"}),
     "google_auth_httplib2": frozenset({"AuthorizedHttp"}),
     "googleapiclient": frozenset({"Resource", "HttpRequest"}),
@@ -131,7 +121,7 @@ def _add_names_in_classes(function: FunctionType, state: tuple[Any, dict[str, An
 
 def _is_refused(value: Any) -> bool:
     kind = type(value)
-    # Stores of third parties are recognised by their methods.
+    # Any store, also one of a third party, is recognised by its methods.
     return all(hasattr(kind, name) for name in ("reserve", "set_properties", "for_search")) or any(
         one.__name__ in _REFUSED.get(one.__module__.partition(".")[0], ()) for one in kind.__mro__
     )

@@ -33,7 +33,7 @@ _START_PATIENCE = 10.0
 
 @dataclass(frozen=True)
 class BackupFolder:
-    """Location of a trial's backups, for a worker that can access the store as a local folder."""
+    """Location of a trial's backups, for a worker that has the same folder store at that path."""
 
     store: str
     search: str
@@ -106,7 +106,7 @@ class Backups:
             self._running.remove(artifacts)
 
     def worker_folder(self, search: str, artifacts: StoreArtifacts | None) -> BackupFolder | None:
-        """Return the location of a trial's backups for a worker; None if the store has no path."""
+        """Return the location of a trial's backups for a worker; None unless in a folder store."""
         folder, epoch, path = self._journal.folder, self._journal.epoch, self._store.local_path
         if artifacts is None or folder is None or path is None:
             return None

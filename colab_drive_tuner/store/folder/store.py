@@ -78,6 +78,19 @@ class FolderStore(Store):
         return f"FolderStore({str(self._root)!r})"
 
     @property
+    def exists(self) -> bool:
+        return self._root.is_dir()
+
+    def check_usable(self) -> str:
+        """Return whether files can be created in the folder, or in the one that will contain it."""
+        existing = self._existing_ancestor()
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise RefusedError(
+                f"{self._root} cannot hold searches: {existing} cannot be written to."
+            )
+        return f"{self._root} can be written to."
+
+    @property
     def option(self) -> str:
         """The path, unless the environment names it."""
         given = Variable.STORE.get()
@@ -86,8 +99,7 @@ class FolderStore(Store):
 
     def free_space(self) -> int | None:
         """Return the free space of the disk that contains, or will contain, the folder."""
-        existing = next(path for path in (self._root, *self._root.parents) if path.exists())
-        return shutil.disk_usage(existing).free
+        return shutil.disk_usage(self._existing_ancestor()).free
 
     def for_search(self, name: str) -> Self:
         """Return this store, resolving ids that several copies of a search share in folder `name`.
@@ -288,10 +300,24 @@ class FolderStore(Store):
             self._ids.folders.forget()
             return top_entry(open_folder(base, self._trash))
 
+    def names_in(self, folder: str) -> set[str]:
+        with self._translated_errors(f"list folder {folder}"):
+            return {path.name for path in Path(self.url(folder)).iterdir()}
+
+    def encloses(self, other: Store, folder: str) -> bool:
+        """Whether `other` is a folder inside that folder, the trash or the root's index."""
+        path = other.local_path
+        own = (Path(self.url(folder)), self._trash, self._ids.index.home)
+        return path is not None and any(path.is_relative_to(one) for one in own)
+
     def abandoned(self, before: float) -> builtins.list[Path]:
         indexes = [self._ids.index, *(folder.index for folder in self._ids.folders.usable())]
         with self._translated_errors("look for abandoned files"):
             return [path for index in indexes for path in index.abandoned(before)]
+
+    def _existing_ancestor(self) -> Path:
+        """Return the root, or the nearest folder above it that exists."""
+        return next(path for path in (self._root, *self._root.parents) if path.exists())
 
     def _ensure_root_exists(self) -> None:
         """Create the store's own folders, unless the root existed and has disappeared."""

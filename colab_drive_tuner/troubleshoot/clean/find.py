@@ -56,7 +56,7 @@ def find_leftovers(
     """
     context = CheckContext(store)
     if context.store_spec is not None and context.existing_store is None:
-        context.store.stat(context.store.root)  # raises if the named store does not exist
+        context.store.list(context.store.root)  # raises if the named store does not exist
     folder = (directory or working_directory()).resolve()
     found = [*notebook_copies(folder, notebook), *abandoned_copies(folder)]
     found += [*hyperas_modules(folder), *temporary_folders()]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_drive_tuner.environment_variables import Variable
-from colab_drive_tuner.errors import CredentialsError, NotFoundError, UnavailableError, UsageError
+from colab_drive_tuner.errors import NotFoundError, UsageError
 from colab_drive_tuner.runtime import Runtime, detect
 from colab_drive_tuner.text import visible
 
@@ -85,14 +85,17 @@ class CheckContext:
     @cached_property
     def needs_account(self) -> bool:
         """Whether the store needs a signed-in account."""
-        if self.store_spec is None:
+        from colab_drive_tuner.store import split_scheme
+
+        spec = self.store_spec
+        if spec is None:
             return True
+        if not isinstance(spec, str):
+            return not isinstance(spec, Path) and spec.needs_google_account
         try:
-            return self.store.is_shared
-        except (CredentialsError, UnavailableError):
-            return True
-        except (NotFoundError, UsageError):
-            return False  # a folder of this machine
+            return split_scheme(spec)[0].needs_google_account
+        except UsageError:
+            return False  # an unknown scheme, which the store's probe reports
 
     @cached_property
     def client(self) -> "DriveClient":
@@ -113,17 +116,11 @@ class CheckContext:
 
     @cached_property
     def store(self) -> "Store":
-        """The store that holds the searches; raises `NotFoundError` if its folder is missing."""
+        """The store that holds the searches; it need not exist yet."""
         from colab_drive_tuner.store import open_store
 
         if self.store_spec is not None:
-            found = open_store(self.store_spec)
-            if found.local_path is not None and not found.local_path.is_dir():
-                raise NotFoundError(
-                    f"There is no folder {found.local_path}: name the folder that holds the "
-                    f"searches, or start a search there."
-                )
-            return found
+            return open_store(self.store_spec)
         from colab_drive_tuner.store.drive import DriveStore
 
         return DriveStore(self.client, create=False)
@@ -135,11 +132,9 @@ class CheckContext:
 
     @property
     def existing_store(self) -> "Store | None":
-        """The store; None if it does not exist yet or its folder cannot hold a store."""
-        from colab_drive_tuner.store.protocol import NO_ROOT
-
+        """The store; None if it does not exist yet or cannot be opened as named."""
         try:
-            return self.store if self.store.root != NO_ROOT else None
+            return self.store if self.store.exists else None
         except (NotFoundError, UsageError):
             return None
 

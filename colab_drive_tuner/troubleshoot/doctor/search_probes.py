@@ -96,7 +96,7 @@ def _check_chain(search: SearchCheck) -> Finding:
     except SearchNotFoundError:
         return _check_without_records(search)
     except SearchNameError:
-        return Finding(Level.PROBLEM, f"{MISNAMED}.", "Rename it on Drive's website.")
+        return Finding(Level.PROBLEM, f"{MISNAMED}.")
     except ColabDriveTunerError as error:
         return Finding(Level.PROBLEM, f"its chain cannot be read: {error}")
     sessions = "1 session" if status.sessions == 1 else f"{status.sessions} sessions"
@@ -106,7 +106,7 @@ def _check_chain(search: SearchCheck) -> Finding:
     elif status.holder is not None:
         text += f", interrupted: last held by {status.holder}"
     if trashed := search.trashed:
-        text += f"; {trashed} of its records are in the trash, which Drive empties after 30 days."
+        text += f"; {trashed} of its records are in the trash ({search.store.trash_location})."
         return Finding(Level.WARNING, text, f"Restore them there, or run {repair}.")
     if search.folder is not None and (foreign := owned_ids(search.store, search.folder).foreign):
         text += f"; {next(iter(foreign.values()))}"

@@ -1,10 +1,7 @@
 """Probes of what a search needs beyond this machine: sign-in, store, quota and notebook."""
 
-import os
-import shutil
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import (
@@ -12,6 +9,7 @@ from colab_drive_tuner.errors import (
     CredentialsError,
     NotebookError,
     NotFoundError,
+    RefusedError,
     UnavailableError,
     UsageError,
 )
@@ -19,15 +17,13 @@ from colab_drive_tuner.runtime import Kind
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level
 
 _MEGABYTE = 1e6
-_NAME_ANOTHER = f"Name another folder with --store or {Variable.STORE}."
+_NAME_ANOTHER = f"Name another store with --store or {Variable.STORE}."
 
 
 def credentials(context: CheckContext) -> Iterator[Finding]:
     """Report the account that owns the searches; prompt for nothing."""
     if not context.needs_account:
-        store = context.accessible_store
-        where = "in memory" if store and store.environment is None else "in a local folder"
-        yield Finding(Level.OK, f"not needed: searches are kept {where}.")
+        yield Finding(Level.OK, "not needed: searches are not kept in Google Drive.")
         return
     try:
         client = context.client
@@ -58,9 +54,9 @@ def _short(scope: str) -> str:
 
 
 def reachable(context: CheckContext) -> Iterator[Finding]:
-    """Report Drive's latency and clock difference, or whether the local folder is usable."""
+    """Report Drive's latency and clock difference, or whether another store is usable."""
     if not context.needs_account:
-        yield _check_folder(context)
+        yield _check_store(context)
         return
     context.require_account()
     began = time.monotonic()
@@ -79,39 +75,31 @@ def reachable(context: CheckContext) -> Iterator[Finding]:
         yield Finding(Level.OK, text)
 
 
-def _check_folder(context: CheckContext) -> Finding:
+def _check_store(context: CheckContext) -> Finding:
     try:
         store = context.store
-    except NotFoundError:
-        store = None
-    except UsageError as error:
+        observation = store.check_usable()
+    except (RefusedError, UsageError) as error:
         return Finding(Level.PROBLEM, str(error), _NAME_ANOTHER)
-    if store is not None and store.environment is None:
+    if store.environment is None:
         text = f"searches are kept in {store.location}, which ends with its process."
         return Finding(Level.WARNING, text, "Name a folder to keep searches longer.")
-    place, existing = _folder_and_ancestor(context)
-    if existing.is_dir() and os.access(existing, os.W_OK):
-        if store is not None:
-            return Finding(Level.OK, f"{place} can be written to.")
-        advice = f"If you already have searches, name their folder: --store or {Variable.STORE}."
-        return Finding(
-            Level.WARNING, f"{place} does not exist: the first search creates it.", advice
-        )
-    why = "is not a folder" if not existing.is_dir() else "cannot be written to"
-    return Finding(Level.PROBLEM, f"{place} cannot hold searches: {existing} {why}.", _NAME_ANOTHER)
-
-
-def _folder_and_ancestor(context: CheckContext) -> tuple[Path, Path]:
-    """Return the folder for searches, and its nearest existing ancestor (or the folder itself)."""
-    store = context.accessible_store
-    spec = str(context.store_spec) if store is None else store.url(store.root)
-    place = Path(spec).expanduser().absolute()
-    return place, next(folder for folder in (place, *place.parents) if folder.exists())
+    if not store.exists:
+        text = f"{store.url(store.root)} does not exist: the first search creates it."
+        advice = f"If you already have searches, name their store: --store or {Variable.STORE}."
+        return Finding(Level.WARNING, text, advice)
+    return Finding(Level.OK, observation)
 
 
 def quota(context: CheckContext) -> Iterator[Finding]:
     """Compare free space with an estimate of what all unfinished searches still need."""
-    store, needed = context.accessible_store, 0.0
+    context.require_account()
+    try:
+        free = context.store.free_space()
+    except (NotFoundError, UsageError):
+        yield Finding(Level.WARNING, "not checked, because there is no such store.")
+        return
+    needed = 0.0
     for search in context.searches:
         try:
             status = search.status
@@ -120,17 +108,10 @@ def quota(context: CheckContext) -> Iterator[Finding]:
         left = (status.max_evals or 0) - status.done
         if status.done and 0 < left < 2**31:
             needed += search.size / status.done * left
-    if store is not None:
-        free: float | None = store.free_space()
-    elif context.needs_account:
-        usage = context.client.quota()
-        free = None if usage.limit is None else max(0, usage.limit - usage.used)
-    else:
-        free = shutil.disk_usage(_folder_and_ancestor(context)[1]).free
     text = f"about {needed / _MEGABYTE:.1f} MB are needed to finish all searches, "
-    text += "without a limit." if free is None else f"{free / _MEGABYTE:.1f} MB are free."
+    text += "and no limit is known." if free is None else f"{free / _MEGABYTE:.1f} MB are free."
     if free is not None and free < max(needed, 10 * _MEGABYTE):
-        advice = "Free some space, or keep searches in another folder or account."
+        advice = "Free some space, or keep searches in another store or account."
         yield Finding(Level.PROBLEM, text, advice)
     else:
         yield Finding(Level.OK, text)

@@ -68,7 +68,7 @@ class SearchCheck:
 
     @property
     def trashed(self) -> int:
-        """Number of records in the trash; Drive can still read them, for 30 days."""
+        """Number of records in the trash, which can still be read there."""
         trashed = set() if self.folder is None else trashed_files(self.store, self.folder)
         return self.salvaged.count_records(trashed) if trashed else 0
 
