@@ -58,7 +58,7 @@ class Store(Protocol):
     - `create` returns when the file would survive a power cut, unless the store ends with its
       process.
     - Nothing is written before `ensure_root`, the first `create` or properties of the root. Until
-      then, `list` of the root is empty or raises `NotFoundError`.
+      then, `list` of the root is empty or raises `NotFoundError`, and `find_marked` finds nothing.
     - Errors of the medium become `UnavailableError` if waiting may help, `QuotaError` if space is
       missing, else `RefusedError` or another `StoreError`.
     """

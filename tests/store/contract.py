@@ -4,6 +4,7 @@ A subclass provides the fixture `reopen`: a function that returns a new object f
 as another process would create it.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -259,6 +260,16 @@ class StoreContract:
             monkeypatch.setenv(name, value)
         if not store.is_shared:
             assert open_store().location == store.location
+
+    def test_a_store_without_files_is_empty(self, store: Store) -> None:
+        """Also before it exists: it has a name, and looking for a search creates nothing."""
+        existed = store.exists
+        assert store.find_marked({"cdt_kind": "search"}, or_named="s") == []
+        with contextlib.suppress(NotFoundError):
+            assert store.list(store.root) == []
+        assert store.url(store.root)
+        assert store.free_space() != 0
+        assert store.exists == existed
 
     def test_a_local_path_opens_the_store(self, store: Store) -> None:
         """Workers open the store by this path, and files of other programs are found in it."""
