@@ -240,8 +240,8 @@ def test_a_late_session_of_two_is_refused_by_the_living(tmp_path: Path) -> None:
 import sys
 sys.path.insert(0, {str(Path.cwd())!r})
 from pathlib import Path
-from tests.search.sample_searches import stored
-stored(Path({str(tmp_path)!r}), "rand", 3)
+from tests.search.sample_searches import run_in_store
+run_in_store(Path({str(tmp_path)!r}), "rand", 3)
 """
 
     def objective(point: Any) -> float:
