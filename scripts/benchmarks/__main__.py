@@ -12,7 +12,8 @@ from rows import ROWS, measured
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "performance.md"
-HEADING = "| what | goal | result | met |\n|---|---|---|---|"
+HEADING = "| what | goal | result | met |"
+RULE = "|---|---|---|---|"
 BEGIN, END = "<!-- measured by scripts/bench --write -->", "<!-- end of what was measured -->"
 
 
@@ -24,12 +25,12 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the table into docs")
     given = parser.parse_args()
     effort = Effort(quick=given.quick)
-    sys.stdout.write(f"{HEADING}\n")
+    sys.stdout.write(f"{HEADING} details |\n{RULE}---|\n")
     rows: list[Row] = []
     for name in given.only or ROWS:
         for row in measured(name, effort):
             rows.append(row)
-            sys.stdout.write(f"{row.full}\n")
+            sys.stdout.write(f"{row} {row.details} |\n")
             sys.stdout.flush()
     if given.write:
         machine = (
@@ -37,7 +38,14 @@ def main() -> None:
             f"Drive is the emulator in a separate process, {LATENCY * 1e3:.0f} ms before each "
             f"answer; medians."
         )
-        put(PAGE, [machine, "", HEADING, *(row.full for row in rows)])
+        put(PAGE, [machine, "", *numbered(rows)])
+
+
+def numbered(rows: list[Row]) -> list[str]:
+    """Return a table of the rows, and below it the details of each, by its number."""
+    table = [f"| {n} {row}" for n, row in enumerate(rows, 1)]
+    details = [f"- Row {n}: {row.details}" for n, row in enumerate(rows, 1) if row.details]
+    return [f"| row {HEADING}", f"|---{RULE}", *table, "", "Details:", "", *details]
 
 
 def put(page: Path, lines: list[str]) -> None:

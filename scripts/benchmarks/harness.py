@@ -36,12 +36,6 @@ class Row:
         mark = {True: "yes", False: "**no**", None: ""}[self.holds]
         return f"| {self.what} | {self.goal} | {self.result} | {mark} |"
 
-    @property
-    def full(self) -> str:
-        """The row including its details."""
-        what = f"{self.what} ({self.details})" if self.details else self.what
-        return str(replace(self, what=what))
-
 
 @dataclass(frozen=True)
 class Effort:

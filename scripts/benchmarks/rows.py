@@ -45,25 +45,24 @@ def bookkeeping(effort: Effort) -> Iterator[Row]:
         ratio = found["first_end"] / found["plain"]
         growth = found["last_end"] / found["first_end"]
         yield Row(
-            f"bookkeeping of a trial in the training thread, at {few:,} trials, against plain "
-            f"hyperopt's ({where})",
+            f"bookkeeping per trial at {few:,} trials, against plain hyperopt ({where})",
             "≤ 0.33",
             f"{ratio:.2f}",
             ratio <= 1 / 3,
-            "without objective and algorithm; results of 8 kB; medians "
-            f"{found['first_end'] * 1e3:.2f} / {found['plain'] * 1e3:.2f} ms, p99 of ours "
-            f"{found['first_p99'] * 1e3:.2f} ms, not counting waits for a core; counting them "
+            "in the training thread, without objective and algorithm; results of 8 kB; medians "
+            f"{found['first_end'] * 1e3:.2f} / {found['plain'] * 1e3:.2f} ms; our 99th percentile "
+            f"{found['first_p99'] * 1e3:.2f} ms, with waits for a core "
             f"{found['first_with_waits'] * 1e3:.2f} ms",
         )
         yield Row(
-            f"the same at {many:,} trials, against {few:,} ({where})",
+            f"bookkeeping per trial at {many:,} trials, against {few:,} ({where})",
             "≤ 2",
             f"{growth:.2f}",
             growth <= 2,
         )
         share = found["writer_share"]
         yield Row(
-            f"share of one core that all background threads use, trials of 1 ms ({where})",
+            f"CPU of all background threads, as a share of one core, trials of 1 ms ({where})",
             "≤ 3 %",
             f"{100 * share:.1f} %",
             share <= 0.03,
@@ -95,9 +94,9 @@ def stall(effort: Effort) -> Iterator[Row]:
         "< 20 ms",
         f"{found['ours'] * 1e3:.1f} ms",
         found["ours"] < 0.020,
-        "of a training that only computes, a snapshot every 16 records and trials.pkl every 3 s, "
-        f"not counting waits for a core; counting them {found['waits'] * 1e3:.0f} ms; plain "
-        f"Trials, 1,000: {found['plain'] * 1e3:.1f} and {found['plain_waits'] * 1e3:.0f} ms",
+        "training that only computes; a snapshot every 16 records, trials.pkl every 3 s; with "
+        f"waits for a core {found['waits'] * 1e3:.0f} ms; plain Trials with 1,000 trials: "
+        f"{found['plain'] * 1e3:.1f} ms, with waits {found['plain_waits'] * 1e3:.0f} ms",
     )
 
 
@@ -113,7 +112,7 @@ def loop(effort: Effort) -> Iterator[Row]:
             found = _race(effort, where, repeats, shown, algo)
             same = "the same points" if found["same_points"] else "OTHER POINTS"
             yield Row(
-                f"loop, {algo}, {shown:,} trials, against plain hyperopt ({where})",
+                f"time of the loop, {algo}, {shown:,} trials, against plain hyperopt ({where})",
                 f"≤ {goal}",
                 f"{found['ratio']:.2f}, {same}",
                 found["ratio"] <= goal and bool(found["same_points"]),
@@ -139,7 +138,7 @@ def suggest(effort: Effort) -> Iterator[Row]:
             found[size] = child("suggestions", algo=algo, name=name, count=count, repeats=repeats)
         same = all(one["same"] for one in found.values())
         yield Row(
-            f"suggestion, {algo}, {name} space, at 300 / 1,000 / 3,000 / 10,000 trials, CPU",
+            f"CPU of a suggestion, {algo}, {name} space, at 300 / 1,000 / 3,000 / 10,000 trials",
             f"≤ 1/{goal} of hyperopt's at {' and '.join(f'{size:,}' for size in judged_sizes)}",
             " / ".join(f"1/{one['faster']:.1f}" for one in found.values())
             + (", the same points" if same else ", OTHER POINTS"),
@@ -156,12 +155,12 @@ def save_file(effort: Effort) -> Iterator[Row]:
     count = effort.trials(1000, 30)
     found = _race(effort, "Drive", 1, count, "rand", saving=True)
     yield Row(
-        f"loop, rand, {count:,} trials, against `trials_save_file` on local disk (Drive)",
+        f"time of the loop, rand, {count:,} trials, against `trials_save_file` (Drive)",
         "≥ 20 times faster",
         f"{1 / found['ratio']:.0f} times",
         found["ratio"] <= 1 / 20,
-        f"{found['ours']:.2f} s / {found['plain']:.1f} s; opening and closing take "
-        f"{found['opening_closing']:.1f} s more",
+        f"`trials_save_file` on local disk; {found['ours']:.2f} s / {found['plain']:.1f} s; "
+        f"opening and closing take {found['opening_closing']:.1f} s more",
     )
 
 
@@ -174,17 +173,17 @@ def drive_use(effort: Effort) -> Iterator[Row]:
     minutes = found["loop"] * LAPSE / 60
     calls = len(log) - minutes
     yield Row(
-        f"Drive calls a trial, {count:,} trials of 1 s",
+        f"Drive calls per trial, {count:,} trials of 1 s",
         "≤ 1.1",
         f"{calls / count:.2f}",
         calls / count <= 1.1,
-        f"in a time-lapse of 1 : {LAPSE:.0f}; all counted but a heartbeat a minute",
+        f"in a time-lapse of 1 : {LAPSE:.0f}; without the heartbeat of each minute",
     )
     with drive(0.0) as emulator:
         child("upload_all", client="google-api-python-client", url=emulator.url, count=count)
         whole = traffic(emulator.log)
     yield Row(
-        "bytes a trial of the same, against uploading all Trials each time",
+        "bytes per trial of that search, against uploading all Trials after each trial",
         "≤ 1/25",
         f"1/{whole / traffic(log):.0f}",
         traffic(log) * 25 <= whole,
@@ -193,12 +192,11 @@ def drive_use(effort: Effort) -> Iterator[Row]:
     count = effort.trials(3000, 1500)
     found, log = search(effort, "Drive", count=count, seconds=0.001)
     yield Row(
-        f"Drive calls a trial, {count:,} trials of 1 ms",
+        f"Drive calls per trial, {count:,} trials of 1 ms",
         "≤ 0.05",
         f"{len(log) / count:.3f}",
         len(log) / count <= 0.05,
-        f"opening and closing included; {1e3 * found['loop'] / count:.1f} ms with all that goes "
-        "with a trial",
+        f"opening and closing included; {1e3 * found['loop'] / count:.1f} ms of loop per trial",
     )
 
 
@@ -223,12 +221,13 @@ def resume(effort: Effort) -> Iterator[Row]:
         log = [entry for entry in emulator.log if entry["time"] <= answer["first_at"]]
         reading = [entry for entry in log if entry["time"] <= answer["read_at"]]
     yield Row(
-        f"resume at {count:,} trials: round trips until all is read",
-        "≤ 8 deep",
+        f"consecutive requests to read a search of {count:,} trials at a resume",
+        "≤ 8",
         f"{depth(reading)}",
         depth(reading) <= 8,
-        f"{found['records']:,.0f} records behind the snapshot included; {len(reading)} requests, "
-        f"{answer['read']:.1f} s; until the next trial runs: {depth(log)}, {answer['first']:.1f} s",
+        f"with {found['records']:,.0f} records after the snapshot; {len(reading)} requests in all, "
+        f"{answer['read']:.1f} s; until the next trial runs: {depth(log)} consecutive, "
+        f"{answer['first']:.1f} s",
     )
 
 

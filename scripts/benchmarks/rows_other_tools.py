@@ -28,7 +28,7 @@ def others(effort: Effort) -> Iterator[Row]:
     )
     loop_alone, with_ends = 1e3 * found["loop"] / count, 1e3 * whole / count
     yield Row(
-        "a trial of a random search: ours on Drive; all Trials uploaded after each; Optuna",
+        "time per trial of a random search, with different ways to store trials",
         "side by side",
         f"colab_drive_tuner {loop_alone:.1f} ms ({with_ends:.0f} ms with opening and closing); "
         f"{google}; {pydrive}; {journal}; {sqlite}",
@@ -49,11 +49,11 @@ def imports(effort: Effort) -> Iterator[Row]:
     more = medians(effort.repeats(15), measure)["more"]
     loaded = python_seconds(code)[1].strip("[]\n") or "none"
     yield Row(
-        "`import colab_drive_tuner`, above bare Python",
+        "time of `import colab_drive_tuner`",
         "< 0.15 s",
         f"{more:.3f} s",
         more < 0.15 and loaded == "none",
-        f"loaded of {', '.join(heavy)}: {loaded}",
+        f"without Python's own start; loaded of {', '.join(heavy)}: {loaded}",
     )
 
 
@@ -96,7 +96,7 @@ def transfer(effort: Effort) -> Iterator[Row]:
         )
         fastest = max(speed[way] for speed in found.values())
         yield Row(
-            f"{word} of {size} MB: throughput, and memory above the baseline",
+            f"{word} of {size} MB: throughput and additional memory",
             "at least as fast, < 32 MB",
             f"{ours[way]:.0f} MB/s, {ours[f'memory_{way}']:.0f} MB",
             ours[way] >= 0.97 * fastest and ours[f"memory_{way}"] < 32,
@@ -121,12 +121,12 @@ def backup(effort: Effort) -> Iterator[Row]:
         for name in ("TrialBackup", "BackupAndRestore", "none")
     )
     yield Row(
-        f"thread time of an epoch with TrialBackup, {found['none megabytes']:.0f} MB model",
+        f"time of an epoch with TrialBackup, {found['none megabytes']:.0f} MB model",
         "less than with Keras's BackupAndRestore",
         f"{ours[0]:.0f} ms / {theirs[0]:.0f} ms",
         ours[0] < theirs[0] and ours[1] < theirs[1],
-        f"BackupAndRestore on local disk; without either {none[0]:.0f} ms; CPU of it "
-        f"{ours[1]:.0f} / {theirs[1]:.0f} / {none[1]:.0f} ms",
+        f"in the training thread; BackupAndRestore on local disk; without either {none[0]:.0f} ms; "
+        f"CPU: {ours[1]:.0f} / {theirs[1]:.0f} / {none[1]:.0f} ms",
     )
 
 

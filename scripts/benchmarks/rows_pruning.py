@@ -32,7 +32,7 @@ def pruning(effort: Effort) -> Iterator[Row]:
             if way not in ("unpruned", MAIN)
         )
         yield Row(
-            f"epochs until the best loss of the unpruned search, {what}, {MAIN}",
+            f"epochs to reach the best loss of the unpruned search, {what}, {MAIN}",
             "≤ 50 % at the median seed",
             f"{_percent(share)}{_missed(found[MAIN])}",
             None if effort.quick else share <= 0.5,

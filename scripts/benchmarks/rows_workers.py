@@ -57,17 +57,17 @@ def _share(
         return rates | shares | {"requests": requests}
 
     found = medians(effort.repeats(repeats), measure)
-    what = f"trials a second on {width} {pool}, trials of {1e3 * seconds:.0f} ms, {algo}"
-    behind = f" behind {recorded:,} recorded trials" if recorded else ""
+    what = f"trials per second on {width} {pool}, trials of {1e3 * seconds:.0f} ms, {algo}"
+    behind = f" after {recorded:,} recorded trials" if recorded else ""
     return Row(
         f"{what}{behind}, Drive",
-        ">= 95 % of the bare executor",
+        "≥ 95 % of the bare executor",
         f"{found['share']:.0%}: {found['ours']:.0f} of {found['bare']:.0f}",
         found["share"] >= 0.95,
         f"{count:,} trials, from the first to the last; with opening and closing "
-        f"{found['whole']:.0%}; the executor that gets a random point when a trial has ended, and "
-        f"records nothing, does {found['asked']:.0f}, of which ours is {found['of_asked']:.0%}; "
-        f"{found['requests']:.0f} requests",
+        f"{found['whole']:.0%}; an executor that gets a random point when a trial has ended, and "
+        f"records nothing: {found['asked']:.0f} per second, of which ours is "
+        f"{found['of_asked']:.0%}; {found['requests']:.0f} requests",
     )
 
 
@@ -85,12 +85,12 @@ def _requests(effort: Effort) -> Row:
     refused = sum(entry["status"] in (403, 429) for entry in log)
     most = max(minutes.values())
     return Row(
-        f"Drive's quota used by {width} workers, trials of {seconds:.0f} s, at most in a minute",
+        f"Drive quota units in the busiest minute, {width} workers, trials of {seconds:.0f} s",
         f"< {UNITS_A_MINUTE:,} units, no request refused",
         f"{most:,} units, {refused} of {len(log)} requests refused",
         most < UNITS_A_MINUTE and not refused,
-        f"{count:,} trials, {rate:.0f} a second; {count / len(log):.0f} trials a request, opening "
-        "and closing included",
+        f"{count:,} trials, {rate:.0f} per second; {count / len(log):.0f} trials per request, "
+        "opening and closing included",
     )
 
 
@@ -126,7 +126,7 @@ def _others(effort: Effort) -> Row:
 
     rates = medians(effort.repeats(1), measure)  # other tools take minutes
     return Row(
-        f"trials a second on {width} workers, trials of {1e3 * seconds:.0f} ms, TPE",
+        f"trials per second on {width} workers, trials of {1e3 * seconds:.0f} ms, TPE",
         "side by side",
         "; ".join(f"{name} {rate:.1f}" if rate else name for name, rate in rates.items()),
         details=f"{count:,} trials, from the first to the last",
