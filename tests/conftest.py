@@ -54,16 +54,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if importlib.util.find_spec("hypothesis"):
         from hypothesis import settings
 
-        # The same examples each time, except in long runs; no deadline, as machines differ.
+        # Use the same examples in every run, except with `--long`. No deadline, because machines
+        # differ.
         same = not config.getoption("--long")
         settings.register_profile("here", deadline=None, derandomize=same)
         settings.load_profile("here")
-    # hyperopt 0.3.0 on NumPy 2.5, each time that it draws from a choice.
+    # hyperopt 0.3.0 on NumPy 2.5 warns each time it draws from a choice.
     config.addinivalue_line(
         "filterwarnings",
         "ignore:Setting the shape on a NumPy array has been deprecated:DeprecationWarning:hyperopt",
     )
-    # JAX, once an earlier test of this process has loaded it, at each fork that a test makes.
+    # JAX, once an earlier test of this process has loaded it, warns at each fork of a test.
     config.addinivalue_line("filterwarnings", r"ignore:os\.fork\(\) was called:RuntimeWarning")
 
 
@@ -89,7 +90,7 @@ def fresh_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", str(home))
     for name in ("STATE", "CONFIG", "CACHE", "DATA"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
-    # Leftovers of a test's killed process must not be found by another test.
+    # Another test must not find the files of a process that a test killed.
     monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
     monkeypatch.setattr(tempfile, "tempdir", None)
     for variable in list(os.environ):
@@ -97,8 +98,8 @@ def fresh_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
             monkeypatch.delenv(variable)
     for variable in (*TERMINAL_VARIABLES, "CI", "GITHUB_ACTIONS"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("TERM", "xterm")  # a dumb one has 80 columns, for rich, whatever it says
-    monkeypatch.setenv("NO_GCE_CHECK", "true")  # google-auth would look for a cloud's metadata
+    monkeypatch.setenv("TERM", "xterm")  # rich gives a dumb terminal 80 columns and ignores COLUMNS
+    monkeypatch.setenv("NO_GCE_CHECK", "true")  # google-auth would look for a metadata server
     monkeypatch.setattr(store, "_default", None)  # set by an earlier test's `setup()`
 
 

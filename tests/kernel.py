@@ -39,7 +39,7 @@ def run_cells(
         allow_errors=True,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # nbclient's own, about event loops and ports
+        warnings.simplefilter("ignore")  # nbclient warns about event loops and ports
         try:
             asyncio.run(client.async_execute(env=kernel))
         except DeadKernelError as error:

@@ -87,7 +87,7 @@ def _missing(block: Block) -> str:
 
 def is_installed(name: str) -> bool:
     """Return whether a package or program is installed, or a submodule can be imported."""
-    if "." in name:  # an installed mpi4py, say, may find no library of MPI: its import tells
+    if "." in name:  # for example, mpi4py may be installed without an MPI library
         command = [sys.executable, "-c", f"import {name}"]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     return bool(find_spec(name) or shutil.which(name, path=_PATH))

@@ -54,10 +54,10 @@ def execute(name: str, folder: Path, emulator: Any) -> Any:
             kernel_name="python3",
             resources={"metadata": {"path": str(content)}},
             record_timing=False,
-            coalesce_streams=True,  # and the line of progress as it was in the end
+            coalesce_streams=True,  # keep only the last state of a progress line
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the client's own, about event loops and ports
+            warnings.simplefilter("ignore")  # nbclient warns about event loops and ports
             asyncio.run(kernel.async_execute(env=environment))
     names = {
         str(content): "/content",

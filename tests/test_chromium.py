@@ -18,7 +18,8 @@ CHROMIUM = next(
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed")
 
-# Presses the title of the column of losses twice, as a reader would, and notes what is first then.
+# Clicks the header of the loss column twice and puts the first row's loss after each click into the
+# title.
 SORTED = """
 <script>addEventListener("load", () => {
   const table = document.querySelector("table.sortable");
@@ -31,19 +32,19 @@ SORTED = """
 
 
 class Asked(socketserver.BaseRequestHandler):
-    """A proxy that notes that it was asked for something, and gives nothing."""
+    """A proxy that records each request and answers nothing."""
 
     def handle(self) -> None:
         self.server.asked.append(self.request.recv(200))  # type: ignore[attr-defined]
 
 
 def opened(page: Path, home: Path, *action: str) -> tuple[str, str, list[bytes]]:
-    """The page's elements as the browser has them, its log, and what it asked the network for.
+    """Return the page's DOM, its console log, and the requests that reached the proxy.
 
     Args:
         page: The page.
         home: A folder for the browser's profile.
-        *action: What it does instead of giving the elements.
+        *action: Options of the browser in place of `--dump-dom`.
     """
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Asked) as proxy:
         proxy.asked = []  # type: ignore[attr-defined]
@@ -75,7 +76,7 @@ def opened(page: Path, home: Path, *action: str) -> tuple[str, str, list[bytes]]
 
 
 def test_a_hostile_search_runs_nothing_and_fetches_nothing(tmp_path: Path) -> None:
-    """Names, parameters and errors that are HTML: no console message, no request, plain text."""
+    """HTML in names, parameters and errors is shown as text: nothing runs, nothing is requested."""
     page = tmp_path / "report.html"
     page.write_text(report_page(SEARCHES["hostile"], HOSTILE[0], {HOSTILE[1]: HOSTILE[2]}))
     shown, log, asked = opened(page, tmp_path / "profile")
@@ -86,7 +87,10 @@ def test_a_hostile_search_runs_nothing_and_fetches_nothing(tmp_path: Path) -> No
 
 
 def test_the_table_sorts_by_numbers(tmp_path: Path) -> None:
-    """By the loss, the least first, then the largest; a trial without one is last."""
+    """Clicks on the loss column sort it by number, up and then down.
+
+    A trial without a loss is last.
+    """
     content = report_page(search(10.0, 9.0, None, 100.0), "", {})
     policy_off = content.replace('http-equiv="Content-Security-Policy"', 'name="none"')
     page = tmp_path / "report.html"
@@ -99,7 +103,10 @@ def test_the_table_sorts_by_numbers(tmp_path: Path) -> None:
 def test_a_large_report_prints_on_a_few_pages(
     tmp_path: Path, trials: int, parameters: int, pages: int
 ) -> None:
-    """The best trials with the first parameters; the whole table would take dozens of sheets."""
+    """A large report prints the best trials with the first parameters.
+
+    The whole table would take dozens of sheets.
+    """
     point = {f"parameter_{n}": n * 0.123456789 for n in range(parameters)}
     losses = [1 + n % 97 / 7 for n in range(trials)]
     page, paper = tmp_path / "report.html", tmp_path / "report.pdf"

@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def search(store: Path, *, stop_at: int | None = None) -> cdt.SearchResult:
-    """Run the search, in the way of a notebook; stop after so many trials."""
+    """Run or resume the search "parabola"; stop after `stop_at` trials."""
 
     @functools.wraps(hyperopt.rand.suggest)  # so that it counts as the same algorithm
     def suggest(ids, domain, trials, seed):
@@ -59,7 +59,7 @@ def test_version(run_command):
 
 
 def test_status_shows_every_search(run_command, folder):
-    """A line a search: how far it is, and its best loss."""
+    """`status` prints a search's name, its number of trials and its state."""
     code, out, _ = run_command("--store", folder, "status")
     assert code == 0
     assert "parabola" in out
@@ -68,7 +68,10 @@ def test_status_shows_every_search(run_command, folder):
 
 
 def test_status_as_json(run_command, folder, tmp_path):
-    """All searches as a list, or one as an object with its runs; whatever the names and losses."""
+    """`status --json` prints a list of searches, or one search as an object with its runs.
+
+    Odd names and infinite losses are valid JSON.
+    """
     odd = 'a "b" é' + "x" * 90
     cdt.resume_search(
         lambda x: float("inf"), space=hp.uniform("x", 0, 1), name=odd, max_evals=1, store=folder,
@@ -92,7 +95,7 @@ def test_status_as_json(run_command, folder, tmp_path):
 
 
 def test_status_shows_failed_trials_and_whole_names_in_a_pipe(run_command, tmp_path, monkeypatch):
-    """A line a search, however narrow the terminal is said to be: names differ at their ends."""
+    """In a pipe, `status` counts failed trials and never cuts a name, however small COLUMNS is."""
     monkeypatch.setenv("COLUMNS", "40")
 
     def failing(x):
@@ -110,7 +113,7 @@ def test_status_shows_failed_trials_and_whole_names_in_a_pipe(run_command, tmp_p
 
 
 def test_status_on_a_narrow_terminal_is_a_block_for_each_search(run_command, folder, monkeypatch):
-    """Where a row would not fit: the name, and each value on a line of its own."""
+    """On a terminal too narrow for a row, `status` prints each value on a line of its own."""
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("FORCE_COLOR", "1")
     name, *values = run_command("--store", folder, "status")[1].splitlines()
@@ -121,20 +124,20 @@ def test_status_on_a_narrow_terminal_is_a_block_for_each_search(run_command, fol
 
 
 def test_status_of_an_empty_store(run_command, tmp_path):
-    """No searches is said, not an empty table."""
+    """`status` of an empty store prints "No searches yet." instead of an empty table."""
     assert run_command("--store", tmp_path, "status") == (0, "No searches yet.\n", "")
 
 
 @pytest.mark.parametrize(("state", "expected"), [("unfinished", 75), ("finished", 0)])
 def test_exit_code_of_status(run_command, folder, state, expected):
-    """75 while trials are left, 0 when all are done."""
+    """`status --exit-code` exits 75 while trials are left and 0 when all are done."""
     if state == "finished":
         search(folder)
     assert run_command("--store", folder, "status", "--exit-code", "parabola")[0] == expected
 
 
-def test_exit_code_of_a_search_that_another_holds(run_command, folder, tmp_path, monkeypatch):
-    """69 while a runtime that may be alive holds the search."""
+def test_exit_code_of_a_search_held_elsewhere(run_command, folder, tmp_path, monkeypatch):
+    """`status --exit-code` exits 69 while a session on another machine holds the search."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     trials = cdt.DriveTrials("parabola", store=folder)
     trials.own(SearchSettings(seeded=False))
@@ -147,15 +150,15 @@ def test_exit_code_of_a_search_that_another_holds(run_command, folder, tmp_path,
 
 
 def test_a_search_that_does_not_exist(run_command, folder):
-    """An error in a sentence, without a traceback, exits 1."""
+    """`status` of an unknown search exits 1 with an error in one sentence and no traceback."""
     code, out, err = run_command("--store", folder, "status", "nothing")
     assert (code, out) == (1, "")
     assert err.startswith("colab-drive-tuner: There is no search 'nothing'")
     assert "Traceback" not in err
 
 
-def test_clean_lists_for_programs(run_command, tmp_path, monkeypatch):
-    """What it found as JSON, and with `--yes` where that was moved."""
+def test_clean_as_json(run_command, tmp_path, monkeypatch):
+    """`clean --json` prints what it found, and with `--yes` where each file was moved."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "store").mkdir()
     path = copy_of_an_older_run()
@@ -172,7 +175,7 @@ def test_clean_lists_for_programs(run_command, tmp_path, monkeypatch):
     "command", [["clean"], ["clean", "--yes"], ["status"], ["status", "x"], ["repair", "x"]]
 )
 def test_a_store_that_does_not_exist_is_an_error(run_command, tmp_path, command):
-    """Whatever only looks, or tidies up, says so: it may be a slip of the pen."""
+    """`clean`, `status` and `repair` name a store that does not exist and do not create it."""
     missing = tmp_path / "missing"
     code, out, err = run_command("--store", missing, *command)
     assert (code, out) == (1, "")
@@ -182,7 +185,7 @@ def test_a_store_that_does_not_exist_is_an_error(run_command, tmp_path, command)
 
 @pytest.mark.parametrize("place", [("--store", "{}"), ("--store={}",)])
 def test_the_store_may_be_named_after_the_command(run_command, folder, place):
-    """`status --store DIR` and `--store DIR status` are the same; what follows `--` is a name."""
+    """`--store` works before and after the command; after `--` it is a search's name."""
     options = [part.format(folder) for part in place]
     assert run_command("status", "parabola", *options) == run_command(
         *options, "status", "parabola"
@@ -194,8 +197,8 @@ def test_the_store_may_be_named_after_the_command(run_command, folder, place):
     )
 
 
-def test_what_nobody_expected_is_told_in_a_sentence(run_command, folder, monkeypatch):
-    """A traceback is for `--debug`, which may stand after the command, too."""
+def test_an_unexpected_error_is_printed_in_one_sentence(run_command, folder, monkeypatch):
+    """An unexpected error is printed in one sentence; `--debug` raises it with its traceback."""
 
     def fail(store):
         raise ZeroDivisionError("by nothing")
@@ -213,7 +216,7 @@ def test_what_nobody_expected_is_told_in_a_sentence(run_command, folder, monkeyp
 
 
 def test_debug_shows_the_traceback(monkeypatch, folder):
-    """With `--debug` the error itself is raised."""
+    """With `--debug` before the command, the package's own errors are raised as well."""
     arguments = ["colab-drive-tuner", "--debug", "--store", str(folder), "status", "nothing"]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(cdt.errors.SearchNotFoundError):
@@ -226,12 +229,12 @@ def test_debug_shows_the_traceback(monkeypatch, folder):
     ids=["bad name", "no name", "no such command", "missing argument"],
 )
 def test_wrong_usage_exits_with_2(run_command, folder, arguments):
-    """Wrong usage is told from failure by its exit code."""
+    """A wrong name, command or argument exits with 2, unlike a failure, which exits with 1."""
     assert run_command("--store", folder, *arguments)[0] == 2
 
 
 def test_export_and_import_are_a_round_trip(run_command, folder, tmp_path):
-    """The file is a plain Trials pickle, and makes an equal search."""
+    """`export` writes a pickle of plain Trials; `import` makes an equal search from it."""
     file = tmp_path / "trials.pkl"
     assert run_command("--store", folder, "export", "parabola", file)[0] == 0
     exported = pickle.loads(file.read_bytes())
@@ -245,7 +248,7 @@ def test_export_and_import_are_a_round_trip(run_command, folder, tmp_path):
 
 
 def test_import_runs_no_code_and_overwrites_no_search(run_command, folder, tmp_path):
-    """A pickle that would run something, and a name that is taken, are refused."""
+    """`import` refuses a pickle that would run code, and a name that is taken."""
     file, proof = tmp_path / "hostile.pkl", tmp_path / "proof"
 
     class Hostile:
@@ -263,14 +266,14 @@ def test_import_runs_no_code_and_overwrites_no_search(run_command, folder, tmp_p
 
 
 def test_export_names_a_file_that_cannot_be_written(run_command, folder, tmp_path):
-    """A folder in the way is named, and nothing is left behind."""
+    """`export` to the path of a folder exits 2 and names the path."""
     code, _, err = run_command("--store", folder, "export", "parabola", tmp_path)
     assert code == 2
     assert str(tmp_path) in err
 
 
 def notebook_of(path: Path, store: Path, *lines: str) -> Path:
-    """A notebook that runs the search with these lines in its last cell."""
+    """Write a notebook that runs the search and has these lines in its last cell."""
     cells = [
         nbformat.v4.new_code_cell(
             "import colab_drive_tuner as cdt\nfrom hyperopt import hp\n"
@@ -288,7 +291,10 @@ def notebook_of(path: Path, store: Path, *lines: str) -> Path:
 
 
 def test_an_emulator_that_cannot_start_says_why(run_command, tmp_path):
-    """A port that is taken, or none; a file where its data would be."""
+    """A port that is taken or invalid, or a file as the data folder, ends `emulator` with 2.
+
+    The error names the taken port or the file.
+    """
     (tmp_path / "file").touch()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, _, err = run_command(
@@ -302,7 +308,10 @@ def test_an_emulator_that_cannot_start_says_why(run_command, tmp_path):
 
 
 def test_an_emulator_without_its_packages_names_the_extra(run_command, tmp_path, monkeypatch):
-    """On the command line, in a thread and in a process, before anything is started."""
+    """Without uvicorn, the command and `DriveEmulator` name the extra to install.
+
+    In a thread and in a process, the error comes before the server starts.
+    """
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     advice = "The emulator needs uvicorn: pip install 'colab-drive-tuner[emulator]'."
     command = run_command("emulator", "--port", 0, "--data", tmp_path / "data")
@@ -312,8 +321,8 @@ def test_an_emulator_without_its_packages_names_the_extra(run_command, tmp_path,
             DriveEmulator(tmp_path, process=process).start()
 
 
-def test_the_emulator_serves_until_it_is_stopped(tmp_path):
-    """One line tells its address; its files are there again after a restart."""
+def test_the_emulator_keeps_its_files_over_a_restart(tmp_path):
+    """`emulator` prints its address, as text or JSON, and has its files again after a restart."""
     import requests
 
     command = [sys.executable, "-m", "colab_drive_tuner", "emulator", "--port", "0"]

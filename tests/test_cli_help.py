@@ -1,4 +1,4 @@
-"""The command line's help and completion: valid, and completed without a network."""
+"""The command line's help and its shell completion, which needs no network."""
 
 import os
 import shlex
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def commands(command=PROGRAM, path=()):
-    """Each command and group, by the words that call it."""
+    """Yield each command and group with the words that call it."""
     yield path, command
     for name, inner in getattr(command, "commands", {}).items():
         yield from commands(inner, (*path, name))
@@ -29,7 +29,7 @@ COMMANDS = dict(commands())
 
 
 def examples(command) -> list[str]:
-    """The lines below "Example:" in a command's help."""
+    """Return the lines below "Example:" in a command's help."""
     _, _, text = (command.help or "").partition("Example:\n")
     return [line.strip() for line in text.splitlines()]
 
@@ -41,7 +41,7 @@ def printed(capsys, *arguments: str) -> str:
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_help_shows_an_example_that_parses(path, monkeypatch, capsys):
-    """Each line is one of this command, is shown whole, and has no option that there is not."""
+    """Each example in a help text is shown uncut, parses, and calls the command it belongs to."""
     monkeypatch.setenv("COLUMNS", "80")
     lines = examples(COMMANDS[path])
     assert lines, "no example"
@@ -61,7 +61,7 @@ def test_help_shows_an_example_that_parses(path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_help_explains_every_argument_in_sentences(path):
-    """An option or argument without a word about it helps nobody."""
+    """Each option and argument of each command has a help text that ends with a period."""
     command = COMMANDS[path]
     assert command.help
     silent = [
@@ -74,7 +74,7 @@ def test_help_explains_every_argument_in_sentences(path):
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A folder with two searches, and what is none."""
+    """A folder with four searches, two with names that a shell would change, and another folder."""
     for name in ("mnist-cnn", "mnist-mlp", "with space", "$(touch hacked)"):
         cdt.resume_search(
             lambda x: x, space=hp.uniform("x", 0, 1), name=name, max_evals=1,
@@ -85,7 +85,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def complete(line: str, environ: dict[str, str] | None = None) -> list[str]:
-    """What bash offers for the last word of a line, by the script that the program prints."""
+    """Return bash's completions of a line's last word, by the script of `--show-completion`."""
     script = """
         eval "$(colab-drive-tuner --show-completion)"
         COMP_WORDS=($1 "$2")
@@ -107,13 +107,13 @@ def complete(line: str, environ: dict[str, str] | None = None) -> list[str]:
 
 
 def test_bash_completes_commands_and_names(store):
-    """By `--show-completion`: names of the folder's searches, none that a shell would run."""
+    """Bash completes commands and search names, but no name that a shell would split or run."""
     assert complete("colab-drive-tuner sta") == ["status"]
     assert complete(f"colab-drive-tuner --store {store} status ") == ["mnist-cnn", "mnist-mlp"]
 
 
 def offered(monkeypatch, capsys, line: str) -> list[str]:
-    """The same without a shell: what the program prints for it."""
+    """Return the completions that the program prints for a line, without a shell."""
     monkeypatch.setenv("_COLAB_DRIVE_TUNER_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", line)
     monkeypatch.setenv("COMP_CWORD", str(len(shlex.split(line)) - (not line.endswith(" "))))
@@ -129,7 +129,10 @@ TAKE_A_NAME = (
 
 
 def test_names_are_completed_wherever_one_is_expected(store, monkeypatch, capsys):
-    """Of the store that an option or the environment names; a new search's name is not."""
+    """Search names are completed from the store of `--store` or of the environment.
+
+    `import`, which takes the name of a new search, completes none.
+    """
     for command in TAKE_A_NAME:
         monkeypatch.delenv("COLAB_DRIVE_TUNER_STORE", raising=False)
         line = f"colab-drive-tuner --store {store} {command} mnist-c"
@@ -145,7 +148,10 @@ def test_names_are_completed_wherever_one_is_expected(store, monkeypatch, capsys
 def test_names_in_drive_are_those_that_this_machine_has_run(
     store, drive_emulator, monkeypatch, capsys
 ):
-    """Without a request: Drive may be slow, and nobody may be signed in."""
+    """For a Drive store, completion offers the searches that this machine has run.
+
+    It sends no request, because Drive may be slow and nobody may be signed in.
+    """
     cdt.resume_search(
         lambda x: x, space=hp.uniform("x", 0, 1), name="in-drive", max_evals=1, progress=False,
         seed_training=False,
@@ -156,7 +162,7 @@ def test_names_in_drive_are_those_that_this_machine_has_run(
 
 
 def test_completion_loads_nothing_heavy(store):
-    """Pressing Tab does not wait for hyperopt or Google's client."""
+    """Completion loads neither hyperopt nor Google's client, so that Tab answers at once."""
     program = (
         "import sys\nfrom colab_drive_tuner.cli.app import app\n"
         "try:\n    app(prog_name='colab-drive-tuner')\n"

@@ -14,8 +14,8 @@ LEAVES = [path for path, command in COMMANDS.items() if not hasattr(command, "co
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
-def test_every_command_has_it(path: tuple[str, ...]) -> None:
-    """Whatever a command prints, a program can read."""
+def test_every_command_has_json(path: tuple[str, ...]) -> None:
+    """Every command has the option `--json`."""
     options = {word for parameter in COMMANDS[path].params for word in parameter.opts}
     assert "--json" in options
 
@@ -35,8 +35,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_what_commands_print_is_json_alone(run_command, store: Path) -> None:
-    """The same facts as in words; what is said on the way goes to standard error."""
+def test_json_is_all_that_commands_print(run_command, store: Path) -> None:
+    """With `--json`, a command prints one JSON document and nothing else to standard output."""
 
     def facts(*arguments: str) -> Any:
         code, out, err = run_command(*arguments, "--json")
@@ -71,16 +71,16 @@ def test_what_commands_print_is_json_alone(run_command, store: Path) -> None:
     assert facts("logout") == {"deleted": None, "revoked": False}
 
 
-def test_a_question_is_asked_beside_it(run_command, store: Path) -> None:
-    """`rm` without --yes asks on standard error; nobody answers, so the search stays."""
+def test_a_question_goes_to_standard_error(run_command, store: Path) -> None:
+    """`rm --json` without `--yes` asks on standard error; without an answer the search stays."""
     code, out, err = run_command("rm", "one", "--json")
-    assert (code, out.strip()) == (1, "")  # a blank may be the prompt's
+    assert (code, out.strip()) == (1, "")  # the prompt may print a space
     assert "will be moved to the trash" in err
     assert (store / "one").is_dir()
 
 
-def test_an_outcome_that_is_an_error_is_named(run_command, store: Path) -> None:
-    """`rerun` of a search that cannot go on says why as JSON, beside its exit code."""
+def test_a_failed_rerun_is_json_too(run_command, store: Path) -> None:
+    """`rerun --json` prints a failure as JSON with its message, and exits 1."""
     code, out, err = run_command("rerun", "script.py", "--search", "new", "--json")
     said = json.loads(out)
     assert (code, said["outcome"], said["done"]) == (1, "failed", 0)

@@ -26,7 +26,7 @@ SPACE = {"x": hp.uniform("x", -1, 1), "kind": hp.choice("kind", [{"y": hp.normal
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A store with the searches "bowl", of 14 trials of which some failed, and "other"."""
+    """A store with the search "bowl", some of whose 14 trials failed, and the search "other"."""
     store = tmp_path_factory.mktemp("stores") / "store"
     cdt.resume_search(bowl, space=SPACE, name="bowl", max_evals=14, seed=1, **options(store))
     cdt.resume_search(
@@ -41,7 +41,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def options(store: Path) -> dict[str, object]:
-    """Arguments that all searches here have."""
+    """Return the arguments that all searches of this file share."""
     return {"store": store, "progress": False, "algo": "rand"}
 
 
@@ -52,14 +52,14 @@ def bowl(point: dict[str, object]) -> dict[str, object]:
 
 
 def result(folder: Path) -> cdt.SearchResult:
-    """The search "bowl" as its cell gets it."""
+    """Return the result of the finished search "bowl"."""
     return cdt.resume_search(
         bowl, space=SPACE, name="bowl", max_evals=14, seed=1, **options(folder)
     )
 
 
-def test_show_says_what_was_best_and_where_it_ran(run_command, folder):
-    """How it stands, the course of the loss, the best trials, the runtimes, the folder."""
+def test_show_prints_progress_best_trial_and_runtimes(run_command, folder):
+    """`show` prints the number of trials, the best loss, the runtimes and the search's folder."""
     code, out, _ = run_command("--store", folder, "show", "bowl")
     assert code == 0
     assert "14 of 14 trials" in out
@@ -72,7 +72,10 @@ def test_show_says_what_was_best_and_where_it_ran(run_command, folder):
 
 
 def test_show_has_the_most_important_of_many_parameters(run_command, tmp_path, monkeypatch):
-    """And the course of the loss in the width there is; `trials` and JSON have all."""
+    """Of 30 parameters `show` prints the most important; `trials` and JSON have all of them.
+
+    The curve of the loss is as wide as the terminal.
+    """
     space = {f"p{n}": hp.uniform(f"p{n}", 0, 1) for n in range(30)}
     cdt.resume_search(
         lambda point: point["p17"],
@@ -96,7 +99,10 @@ def test_show_has_the_most_important_of_many_parameters(run_command, tmp_path, m
 
 
 def test_trials_are_sorted_limited_and_whole_as_csv_and_json(run_command, folder):
-    """By loss with what has none last; CSV and JSON have every digit, and all that was returned."""
+    """`trials` sorts by loss, trials without one last, with exact values in CSV and JSON.
+
+    Both have what the objective returned. An unknown column is refused.
+    """
     code, out, _ = run_command("--store", folder, "trials", "bowl", "--sort", "loss", "--json")
     rows = json.loads(out)
     assert (code, len(rows)) == (0, 14)
@@ -119,7 +125,10 @@ def test_trials_are_sorted_limited_and_whole_as_csv_and_json(run_command, folder
 
 
 def test_best_prints_parameters_for_a_script(run_command, folder, tmp_path):
-    """As hyperopt names them; without a loss it is an error, and `show` lists what failed."""
+    """`best` prints the best parameters as JSON and exits 1 if no trial has a loss.
+
+    `show` and `status` count and list the failed trials.
+    """
     code, out, _ = run_command("--store", folder, "best", "bowl")
     assert (code, json.loads(out)) == (0, pytest.approx(result(folder).best_run))
     cdt.resume_search(
@@ -141,7 +150,7 @@ def test_best_prints_parameters_for_a_script(run_command, folder, tmp_path):
 
 
 def test_an_infinite_loss_is_the_same_best_everywhere(run_command, tmp_path):
-    """By hyperopt's rule -inf is the best of all; as JSON, which knows no such number, a text."""
+    """A loss of -inf is the best in every output; in JSON it is the text "-inf"."""
     losses = [1.0, math.inf, -math.inf, math.nan, -math.inf]
     found = cdt.resume_search(
         lambda x: losses[x],
@@ -174,7 +183,7 @@ def test_an_infinite_loss_is_the_same_best_everywhere(run_command, tmp_path):
 
 
 def test_compare_shows_different_spaces_side_by_side(run_command, folder):
-    """Parameters that one of them does not have are empty there."""
+    """`compare` leaves out a parameter where a search lacks it, and refuses a search twice."""
     code, out, _ = run_command("--store", folder, "compare", "bowl", "other", "--json")
     compared = json.loads(out)
     assert code == 0
@@ -186,8 +195,8 @@ def test_compare_shows_different_spaces_side_by_side(run_command, folder):
 
 
 @pytest.mark.parametrize("command", [["show"], ["trials"], ["best"], ["tail"], ["compare", "bowl"]])
-def test_a_parameter_whose_name_turns_text_around_is_escaped(run_command, folder, command):
-    """The names of columns, too, come from whoever may write the store."""
+def test_a_hostile_parameter_name_is_escaped(run_command, folder, command):
+    """Control and direction characters in a parameter's name are escaped in each output."""
     name = "[red]\x1b[2J\u202elr"
     cdt.resume_search(
         lambda point: point[name],
@@ -203,8 +212,8 @@ def test_a_parameter_whose_name_turns_text_around_is_escaped(run_command, folder
     assert "lr" in out
 
 
-def test_tail_ends_with_its_search(run_command, folder):
-    """The last trials, and how the search stands."""
+def test_tail_of_a_finished_search_ends(run_command, folder):
+    """`tail` of a finished search prints its trials and how it stands, and ends."""
     code, out, _ = run_command("--store", folder, "tail", "other")
     assert code == 0
     assert out.count("trial 2: ") == 1
@@ -214,8 +223,8 @@ def test_tail_ends_with_its_search(run_command, folder):
     assert [json.loads(line)["tid"] for line in out.splitlines()] == [0, 1, 2]
 
 
-def test_tail_says_that_nobody_runs_its_search(run_command, tmp_path, monkeypatch):
-    """It goes on to look, until it is interrupted."""
+def test_tail_of_an_idle_search_keeps_watching(run_command, tmp_path, monkeypatch):
+    """`tail` says once that nobody runs the search, and polls until it is interrupted."""
     cdt.import_trials(cdt.open_store(tmp_path / "store"), "idle", trials_file(tmp_path))
     looked = []
 
@@ -232,7 +241,7 @@ def test_tail_says_that_nobody_runs_its_search(run_command, tmp_path, monkeypatc
 
 
 def trials_file(folder: Path) -> Path:
-    """A pickle with one trial that ended."""
+    """Write a pickle with one finished trial."""
     trials = hyperopt.Trials()
     hyperopt.fmin(
         lambda x: 0.5, hp.uniform("x", 0, 1), algo=hyperopt.rand.suggest, max_evals=1,
@@ -244,7 +253,7 @@ def trials_file(folder: Path) -> Path:
 
 
 def test_report_is_written_and_replaced(run_command, folder, tmp_path, monkeypatch):
-    """Under the search's name, or as it is told; a place that cannot be written is an error."""
+    """`report` writes or replaces NAME.html; a path that cannot be written exits 2."""
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         code, out, _ = run_command("--store", folder, "report", "bowl")
@@ -258,8 +267,8 @@ def test_report_is_written_and_replaced(run_command, folder, tmp_path, monkeypat
     assert "'.' is a folder: name a file in it." in err
 
 
-def test_a_watched_page_is_made_anew_and_served_to_this_machine_alone():
-    """On loopback; a page of another site that names this address otherwise gets nothing."""
+def test_a_watched_report_is_rendered_for_each_request():
+    """The page is rendered for each request. A foreign Host header gets 403, another path 404."""
     made = iter(["<p>1", "<p>2"])
     with server_of(page_app(lambda: next(made)), 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -280,8 +289,8 @@ def test_a_watched_page_is_made_anew_and_served_to_this_machine_alone():
         server.shutdown()
 
 
-def test_a_result_shows_itself_and_its_trials(folder, tmp_path):
-    """As HTML in a notebook; its best trials with what each got; as a page and as tables."""
+def test_a_result_as_html_trials_report_and_csv(folder, tmp_path):
+    """A result has an HTML card, its best trials, single trials, a report and a CSV file."""
     found = result(folder)
     card = found._repr_html_()
     assert "14 of 14 trials" in card
@@ -306,7 +315,7 @@ def test_a_result_shows_itself_and_its_trials(folder, tmp_path):
 
 
 def test_a_parquet_file_reads_back_as_the_frame(folder, tmp_path):
-    """Numbers and missing values as they are."""
+    """A Parquet file has the columns, numbers and missing values of `to_dataframe()`."""
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
     found = result(folder)
@@ -327,14 +336,14 @@ def test_a_parquet_file_reads_back_as_the_frame(folder, tmp_path):
         ([8.0, None, 4.5, 1.0, 3.0], "██▄▁▁"),
     ],
 )
-def test_the_course_of_the_best_loss_as_blocks(losses, drawn):
-    """High where the best so far is high; trials without a loss change nothing."""
+def test_sparkline_of_the_best_loss(losses, drawn):
+    """Blocks are high where the best loss so far is high; missing losses change nothing."""
     assert sparkline(losses) == drawn
     assert len(sparkline([1 / (n + 1) for n in range(500)])) == 60
 
 
 def test_the_dashboard_serves_a_search_and_a_study(folder, tmp_path):
-    """optuna-dashboard answers on loopback, with the trials that the store has."""
+    """`dashboard` serves the trials of a search and of a study, and refuses a foreign Host."""
     pytest.importorskip("optuna_dashboard")
     import optuna
 

@@ -8,7 +8,7 @@ import pytest
 
 
 def test_nothing_leaves_this_machine(only_loopback: list[str]) -> None:
-    """A connection to another machine fails like a broken network, and is remembered."""
+    """A connection to another machine fails with an OSError, and its host is recorded."""
     with socket.socket() as outgoing, pytest.raises(OSError, match="this machine only"):
         outgoing.connect(("192.0.2.1", 80))
     with pytest.raises(OSError, match="this machine only"):
@@ -26,6 +26,6 @@ def test_loopback_is_reachable() -> None:
 
 
 def test_the_user_is_new() -> None:
-    """Home is empty, and no variable of ours is set."""
+    """The home folder is empty, and no variable of the package is set."""
     assert list(Path.home().iterdir()) == []
     assert not [name for name in os.environ if name.startswith("COLAB_DRIVE_TUNER_")]

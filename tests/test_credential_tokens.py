@@ -40,7 +40,7 @@ USER = {
 
 @pytest.fixture(autouse=True)
 def google(monkeypatch):
-    """Google's token endpoint and a metadata server that is not this machine's yet."""
+    """Google's token endpoint and a metadata server, which this machine does not use yet."""
     colab.secret.cache_clear()
     with SignInServer() as server:
         endpoint = "google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT"
@@ -79,7 +79,7 @@ def federated(google, tmp_path):
 
 @pytest.fixture(params=["user", "robot", "federated"])
 def info(request):
-    """What each kind of credentials file holds."""
+    """The content of each kind of credentials file."""
     return USER if request.param == "user" else request.getfixturevalue(request.param)
 
 
@@ -139,8 +139,8 @@ def chosen(request, monkeypatch, tmp_path, google):
     return SET_UP[request.param](google, monkeypatch, tmp_path) or {}, request.param
 
 
-def test_a_chosen_source_is_proven_by_one_token(google, chosen):
-    """One question, whose token the first request to Drive then uses."""
+def test_a_chosen_source_is_verified_by_one_token(google, chosen):
+    """A chosen source is verified by one token request; Drive's first request uses that token."""
     options, how = chosen
     found = find(**options)
     assert found.source == how
@@ -150,10 +150,11 @@ def test_a_chosen_source_is_proven_by_one_token(google, chosen):
     assert google.tokens_asked() == 1
 
 
-def test_a_chosen_source_that_is_refused_ends_the_search(
-    google, chosen, monkeypatch, tmp_path, caplog
-):
-    """It is named, with the reason; whoever else is signed in here is not tried, nothing shown."""
+def test_a_refused_chosen_source_ends_the_lookup(google, chosen, monkeypatch, tmp_path, caplog):
+    """A refused chosen source is an error that names it, and no other source is tried.
+
+    Neither the error nor the log shows a secret.
+    """
     google.answer = REVOKED
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(write(tmp_path, USER, "adc.json")))
     options, how = chosen
@@ -166,8 +167,11 @@ def test_a_chosen_source_that_is_refused_ends_the_search(
 
 
 @pytest.mark.parametrize("answer", [(503, {}), (429, {}), (200, b"<html>pay first</html>"), None])
-def test_an_outage_says_nothing_about_who_is_signed_in(google, chosen, answer):
-    """Busy, silent, or a hotel's page in its place: try again, and then it works."""
+def test_an_outage_of_the_token_endpoint_is_no_refusal(google, chosen, answer):
+    """A busy or failing token endpoint raises UnavailableError, and a later attempt works.
+
+    A web page in place of the answer, such as a hotel's, counts as an outage.
+    """
     options, _ = chosen
     google.answer = answer or (500, b"")
     with pytest.raises(UnavailableError, match="try again later"):
@@ -176,8 +180,8 @@ def test_an_outage_says_nothing_about_who_is_signed_in(google, chosen, answer):
     assert find(**options).credentials.token == "later"
 
 
-def test_every_kind_of_file_is_proven(google, info, tmp_path, monkeypatch):
-    """By a token, whether it is named by our variable or by Google's."""
+def test_every_kind_of_file_is_verified(google, info, tmp_path, monkeypatch):
+    """Each kind of file is verified by a token, whichever variable names it."""
     path = str(write(tmp_path, info))
     for variable in (Variable.CREDENTIALS, "GOOGLE_APPLICATION_CREDENTIALS"):
         with monkeypatch.context() as patch:
@@ -196,16 +200,16 @@ def test_every_kind_of_file_is_proven(google, info, tmp_path, monkeypatch):
         google.answer[1]["issued_token_type"] = "urn:ietf:params:oauth:token-type:access_token"
 
 
-def test_a_federated_identity_without_its_subject(google, federated, tmp_path):
-    """A file that is missing on this machine is a reason, and no outage."""
+def test_a_federated_identity_without_its_subject_token(google, federated, tmp_path):
+    """A missing subject token file is a CredentialsError, not an outage; no request is sent."""
     federated["credential_source"]["file"] = str(tmp_path / "nowhere")
     with pytest.raises(CredentialsError, match="gave no token"):
         find(write(tmp_path, federated))
     assert google.asked == []
 
 
-def test_a_token_that_is_still_good_is_proof_enough(google):
-    """Nobody is asked; one that has expired and cannot be renewed is refused."""
+def test_a_valid_token_needs_no_request(google):
+    """A valid token is used without a request; an expired one that cannot be renewed is refused."""
     import datetime
 
     assert find(Credentials("good")).credentials.token == "good"
@@ -216,7 +220,7 @@ def test_a_token_that_is_still_good_is_proof_enough(google):
 
 
 def test_a_chosen_variable_decides_the_scopes_on_colab(robot, monkeypatch):
-    """As of any chosen source: a service account gets its own scopes, not those of the sign-in."""
+    """A service account of a chosen variable gets its own scopes, not those of Colab's sign-in."""
     source = CredentialSource(
         "made up",
         lambda request: from_info(robot, "It", request),
@@ -232,7 +236,7 @@ def test_a_chosen_variable_decides_the_scopes_on_colab(robot, monkeypatch):
 
 
 def test_a_redirect_does_not_get_the_refresh_token(google):
-    """The token endpoint sends the question elsewhere: nobody follows."""
+    """A redirect of the token endpoint is not followed, so no other host gets the refresh token."""
     with SignInServer() as elsewhere:
         google.headers = {"Location": elsewhere.token_uri}
         for status in (301, 302, 303, 307, 308):
@@ -255,7 +259,7 @@ class TestAMachineAtGoogle:
         google.be_this_machine(monkeypatch)
 
     def test_nobody_has_signed_in(self, google):
-        """Found is not signed in: the error lists what was tried, and blames nothing given."""
+        """The error lists what was tried and does not say that given credentials were refused."""
         with pytest.raises(CredentialsError, match=r"^Nobody is signed in") as no:
             find()
         text = str(no.value)
@@ -264,14 +268,14 @@ class TestAMachineAtGoogle:
         assert "no longer accepts" not in text
 
     def test_its_server_refuses_the_token(self, google):
-        """The reason names the metadata server, and not only an error of google-auth's."""
+        """The error names the metadata server and its status code."""
         google.busy = 403
         with pytest.raises(CredentialsError, match=r"^Nobody is signed in") as no:
             find()
         assert "this machine's metadata server has no token (403)" in str(no.value)
 
     def test_its_server_was_not_asked(self, google, monkeypatch):
-        """Where google-auth wants a certificate of it first, and this machine has none."""
+        """Without the certificate that strict mTLS needs, the metadata server is not asked."""
         from google.auth import compute_engine  # it reads the environment when it is imported
 
         monkeypatch.setenv("GCE_METADATA_MTLS_MODE", "strict")
@@ -280,7 +284,7 @@ class TestAMachineAtGoogle:
         assert google.asked == []
 
     def test_the_person_refuses(self, google, monkeypatch):
-        """The dialog was closed: both reasons are told."""
+        """After a closed dialog the error gives both reasons, and shows no secret."""
         google_colab.install(monkeypatch, google_colab.Page())
         google_colab.install_userdata(monkeypatch, google_colab.secret_not_found())
 
@@ -297,7 +301,7 @@ class TestAMachineAtGoogle:
         assert SECRET not in str(no.value)
 
     def test_the_person_signs_in(self, google, monkeypatch):
-        """Then there is a token for the scopes that were asked for, asked for once."""
+        """After Colab's sign-in one token is requested, with the requested scopes."""
         google_colab.install(monkeypatch, google_colab.Page())
         google_colab.install_userdata(monkeypatch, google_colab.secret_not_found())
 
@@ -317,36 +321,39 @@ class TestAMachineAtGoogle:
         assert "drive.file" in asked
         assert "drive.readonly" in asked
 
-    def test_a_sign_in_that_gave_nothing(self, google, monkeypatch):
-        """The page said yes, and yet there is no token: that is told, not believed."""
+    def test_a_sign_in_without_a_token(self, google, monkeypatch):
+        """A sign-in that succeeds without giving a token is reported as not signed in."""
         google_colab.install(monkeypatch, google_colab.Page())
         google_colab.install_userdata(monkeypatch, google_colab.secret_not_found())
         with pytest.raises(CredentialsError, match="Colab's sign-in: nobody has signed in"):
             find(allow_prompt=True, browser_attached=lambda: True, notify=lambda text: None)
 
     def test_somebody_has_signed_in_before(self, google):
-        """As a `!command` meets it, which has no page."""
+        """An earlier sign-in is used without a page, as in a `!command`."""
         google.signed_in = True
         assert find().source == "application default credentials"
         assert google.tokens_asked() == 1
 
     def test_a_busy_metadata_server_is_no_refusal(self, google, monkeypatch):
-        """Trying later may help; google-auth's own pauses are left out here."""
+        """A busy metadata server raises UnavailableError.
+
+        The pauses of google-auth are skipped here.
+        """
         monkeypatch.setattr("time.sleep", lambda seconds: None)
         google.busy = 503
         with pytest.raises(UnavailableError, match="try again later"):
             find()
 
-    def test_enterprise_is_told_the_same(self, google):
-        """Google Cloud's own scope, and the same proof."""
+    def test_cloud_credentials_are_verified_too(self, google):
+        """`cloud_credentials()` needs a token as well, for Google Cloud's own scope."""
         with pytest.raises(CredentialsError, match=r"application default credentials.*metadata"):
             cloud_credentials()
         google.signed_in = True
         assert cloud_credentials().credentials.valid
         assert "cloud-platform" in google.asked[-1]
 
-    def test_gcloud_s_sign_in_that_was_revoked(self, google, monkeypatch, tmp_path):
-        """The file of `gcloud auth application-default login`, on whichever machine."""
+    def test_a_revoked_gcloud_sign_in(self, google, monkeypatch, tmp_path):
+        """The error for a revoked gcloud sign-in names its file and Google's reason."""
         monkeypatch.setenv(Variable.GCLOUD_FOLDER, str(tmp_path))
         write(tmp_path, USER, "application_default_credentials.json")
         google.answer = REVOKED
@@ -361,7 +368,7 @@ class TestAMachineAtGoogle:
         "program", ["import colab_drive_tuner as cdt; cdt.setup()", "whoami"], ids=["setup", "cli"]
     )
     def test_a_new_process(self, google, program):
-        """`setup()` and the command line, by the environment of a runtime that nobody watches."""
+        """In a new process `setup()` and `whoami` exit 1 and ask the metadata server once."""
         command = ["-c", program] if " " in program else ["-m", "colab_drive_tuner", program]
         done = subprocess.run(
             [sys.executable, *command],

@@ -80,7 +80,7 @@ def write(tmp_path, info):
 
 
 def find(explicit=None, environ=None, **options):
-    """Look credentials up with some more environment variables."""
+    """Look up credentials with additional environment variables."""
     options.setdefault("allow_prompt", True)
     options.setdefault("browser_attached", lambda: False)
     with mock.patch.dict(os.environ, environ or {}):
@@ -88,28 +88,28 @@ def find(explicit=None, environ=None, **options):
 
 
 def test_explicit_credentials_come_first(tmp_path):
-    """What is given is taken, whatever the environment says."""
+    """Credentials passed as an argument are used instead of those in the environment."""
     given = Credentials("token")
     path = write(tmp_path, USER)
     assert find(given, environ={Variable.CREDENTIALS: str(path)}).credentials is given
 
 
 def test_explicit_path_and_identity(tmp_path):
-    """A credentials file may be given directly, and an identity found before."""
+    """The path of a credentials file, or an identity found before, may be passed."""
     identity = find(write(tmp_path, USER))
     assert identity.credentials.refresh_token == SECRET
     assert find(identity).credentials is identity.credentials
 
 
 def test_explicit_nonsense_is_refused():
-    """The error says what was given, by its type only."""
+    """The error names the type of what was passed, and nothing of its content."""
     with pytest.raises(CredentialsError, match="not dict") as caught:
         find({"refresh_token": SECRET})
     assert SECRET not in str(caught.value)
 
 
 def test_authorized_user_file(tmp_path):
-    """Its scopes are what the user consented to: a refresh asks for no others."""
+    """A user's file gets no scopes, so that a refresh requests those the user consented to."""
     path = write(tmp_path, {**USER, "scopes": ["https://www.googleapis.com/auth/drive"]})
     found = find(environ={Variable.CREDENTIALS: str(path)})
     assert found.source == Variable.CREDENTIALS
@@ -117,7 +117,10 @@ def test_authorized_user_file(tmp_path):
 
 
 def test_service_account_file(tmp_path, robot):
-    """As itself it may use what was shared with it; for a user only what the app made."""
+    """A service account gets the full scope, or the app's own files if it acts for a user.
+
+    Explicit scopes replace them.
+    """
     environ = {Variable.CREDENTIALS: str(write(tmp_path, robot))}
     assert find(environ=environ).credentials.scopes == [ours.SCOPE_ALL]
     chosen = find(environ=environ, scopes=[ours.SCOPE_READ]).credentials
@@ -128,7 +131,7 @@ def test_service_account_file(tmp_path, robot):
 
 
 def test_a_service_account_without_scopes(tmp_path, robot, monkeypatch):
-    """Given as an object, or found as the machine's default, it gets those that its file gets."""
+    """A service account passed as an object, or found as the default, gets the scopes of a file."""
     make = service_account.Credentials.from_service_account_info
     assert find(make(robot)).credentials.scopes == [ours.SCOPE_ALL]
     assert find(make(robot, subject="ann@example.com")).credentials.scopes == [ours.SCOPE_FILE]
@@ -150,7 +153,7 @@ def test_a_service_account_without_scopes(tmp_path, robot, monkeypatch):
     ],
 )
 def test_workload_identity_file(source, subject, module):
-    """Federated identities of every kind that google-auth knows."""
+    """Federated identities of each kind that google-auth supports are loaded."""
     info = {
         "type": "external_account",
         "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p",
@@ -183,8 +186,11 @@ def test_workload_identity_file(source, subject, module):
         ),
     ],
 )
-def test_a_broken_file_ends_the_search(tmp_path, content, words):
-    """Acting as somebody else instead would surprise; the error names the file, not its content."""
+def test_a_broken_file_ends_the_lookup(tmp_path, content, words):
+    """A broken credentials file is an error that names it without quoting its content.
+
+    No other source is tried, because acting as another account would surprise.
+    """
     path = tmp_path / "broken.json"
     path.write_text(content)
     with pytest.raises(CredentialsError, match=words) as caught:
@@ -193,14 +199,14 @@ def test_a_broken_file_ends_the_search(tmp_path, content, words):
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_missing_file_is_named(tmp_path):
-    """A typing error in the path is told as such."""
+def test_a_missing_file_asks_for_a_correct_path(tmp_path):
+    """The error for a missing file asks the user to correct the path."""
     with pytest.raises(CredentialsError, match="correct the path"):
         find(environ={Variable.CREDENTIALS: str(tmp_path / "nowhere.json")})
 
 
-def test_the_home_folder_may_be_written_as_people_do(tmp_path, monkeypatch):
-    """In an argument as in the environment."""
+def test_a_tilde_in_a_path_is_the_home_folder(tmp_path, monkeypatch):
+    """A leading `~` is expanded in an argument and in the environment variable."""
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path, USER)
     for found in (
@@ -211,7 +217,7 @@ def test_the_home_folder_may_be_written_as_people_do(tmp_path, monkeypatch):
 
 
 def test_content_in_place_of_a_path_is_not_quoted(robot):
-    """As of a secret that was read and handed on: the error must not print a private key."""
+    """A key passed in place of a path, such as a secret's content, is not shown in the error."""
     content = json.dumps(robot)
     for options in ({"explicit": content}, {"environ": {Variable.CREDENTIALS: content}}):
         with pytest.raises(CredentialsError, match="give the path") as caught:
@@ -221,7 +227,7 @@ def test_content_in_place_of_a_path_is_not_quoted(robot):
 
 @pytest.mark.parametrize("content", ["{", '{"type": "cheese"}', None])
 def test_unusable_application_default_credentials_are_named(tmp_path, monkeypatch, content):
-    """The variable that names them is what there is to correct."""
+    """If GOOGLE_APPLICATION_CREDENTIALS names a broken file, the error names the variable."""
     path = tmp_path
     if content is not None:
         path = tmp_path / "broken.json"
@@ -231,8 +237,8 @@ def test_unusable_application_default_credentials_are_named(tmp_path, monkeypatc
         find()
 
 
-def test_nobody_lists_every_way():
-    """One error: what was tried, in order, why each failed, and what to do."""
+def test_the_error_lists_every_source():
+    """One error lists each source in order, why it failed, and what to do."""
     with pytest.raises(CredentialsError) as caught:
         find()
     text = str(caught.value)
@@ -244,8 +250,8 @@ def test_nobody_lists_every_way():
     assert "gcloud auth application-default login" in text
 
 
-def test_application_default_credentials(tmp_path, monkeypatch):
-    """What the machine offers is the last resort."""
+def test_application_default_credentials_are_used_last(tmp_path, monkeypatch):
+    """Application default credentials are used if no other source has any."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(write(tmp_path, USER)))
     found = find()
     assert found.source == "application default credentials"
@@ -253,7 +259,7 @@ def test_application_default_credentials(tmp_path, monkeypatch):
 
 
 def test_the_docs_have_a_row_for_each_source():
-    """In the order of the list: variables, whether it is chosen, whether it has a file."""
+    """docs/permissions.md lists the sources in order with variables, choice and file."""
     page = (Path(__file__).parents[1] / "docs" / "permissions.md").read_text(encoding="utf-8")
     rows = [line for line in page.partition("| source |")[2].splitlines() if line.startswith("| ")]
     assert len(rows) == len(ours.SOURCES)
@@ -269,7 +275,7 @@ class TestColab:
     """Colab's own sign-in, which needs a person."""
 
     def test_asks_after_one_sentence(self, monkeypatch):
-        """With a browser attached the user first reads what Google is about to ask."""
+        """The user reads one sentence about the permissions before Google's dialog opens."""
         page = google_colab.install(monkeypatch, google_colab.Page())
         given = Credentials("colab")
         monkeypatch.setattr(google.auth, "default", lambda: (given, None))
@@ -287,7 +293,7 @@ class TestColab:
         assert page.calls == ["authenticate_user"]
 
     def test_a_secret_comes_before_the_sign_in(self, monkeypatch):
-        """A credentials file kept as Colab's secret serves without any question, asked for once."""
+        """A credentials file kept as a Colab secret is used without a dialog, and read once."""
         page = google_colab.install(monkeypatch, google_colab.Page())
         asked = google_colab.install_userdata(monkeypatch, json.dumps(USER))
         for _ in range(2):
@@ -306,8 +312,8 @@ class TestColab:
             ("SomethingElse", r"Colab failed \(SomethingElse\)"),
         ],
     )
-    def test_why_a_secret_cannot_be_had(self, monkeypatch, error, words):
-        """Each of Colab's ways to say no becomes a line of the one error."""
+    def test_why_a_secret_is_unavailable(self, monkeypatch, error, words):
+        """Each error of Colab's secrets becomes a reason in the one error."""
         google_colab.install(monkeypatch, google_colab.Page())
         google_colab.install_userdata(monkeypatch, type(error, (Exception,), {})(SECRET))
         with pytest.raises(CredentialsError, match=words) as caught:
@@ -315,7 +321,7 @@ class TestColab:
         assert SECRET not in "".join(traceback.format_exception(caught.value))
 
     def test_a_secret_that_never_comes_is_given_up(self, monkeypatch):
-        """An older `userdata.get` asks the page with no limit: a run that nobody watches ends."""
+        """A `userdata.get` that never returns is given up, so that an unattended run ends."""
         google_colab.install(monkeypatch, google_colab.Page())
         google_colab.install_userdata(monkeypatch, lambda: threading.Event().wait())
         monkeypatch.setattr(colab, "SECRET_SECONDS", 0.1)
@@ -323,21 +329,21 @@ class TestColab:
             find(allow_prompt=False, browser_attached=lambda: True)
 
     def test_never_asks_without_a_browser(self, monkeypatch):
-        """It would wait for ever; the way is skipped, and the error says why."""
+        """Without a browser, the sign-in would never return: it is skipped, as the error says."""
         page = google_colab.install(monkeypatch, google_colab.Page(attached=False))
         with pytest.raises(CredentialsError, match="no browser is attached"):
             find(browser_attached=lambda: False)
         assert "authenticate_user" not in page.calls
 
-    def test_never_asks_where_that_was_not_allowed(self, monkeypatch):
-        """A scheduled run must not wait for a person."""
+    def test_never_asks_with_allow_prompt_false(self, monkeypatch):
+        """With `allow_prompt=False` no dialog opens, as in a scheduled run."""
         page = google_colab.install(monkeypatch, google_colab.Page())
         with pytest.raises(CredentialsError, match="asking was not allowed"):
             find(allow_prompt=False, browser_attached=lambda: True)
         assert page.calls == []
 
-    def test_a_refused_sign_in_is_told(self, monkeypatch):
-        """The user closed the dialog: that is a reason, not a crash."""
+    def test_a_refused_sign_in_is_a_reason(self, monkeypatch):
+        """A dialog that the user closed is a reason in the error, not a crash."""
         page = google_colab.install(monkeypatch, google_colab.Page())
 
         def refuse():

@@ -34,7 +34,7 @@ sys.addaudithook(lambda event, args: event in ("open", "os.listdir", "subprocess
 
 @pytest.fixture
 def person(tmp_path, monkeypatch):
-    """The home of somebody who is signed in in every way; the folder itself."""
+    """The home folder of a user who is signed in by every source."""
     home = tmp_path / "person"
     user = dict.fromkeys(("client_id", "client_secret", "refresh_token"), PLANTED)
     user["type"] = "authorized_user"
@@ -64,7 +64,7 @@ def person(tmp_path, monkeypatch):
 
 @pytest.fixture
 def metadata():
-    """A machine at Google, on which somebody has signed in."""
+    """A metadata server of a machine on which somebody has signed in."""
     with SignInServer() as server:
         server.signed_in = True
         yield server
@@ -72,7 +72,7 @@ def metadata():
 
 @pytest.fixture
 def colab_commands(tmp_path, monkeypatch):
-    """A command line of Colab's that notes what it is asked; the notes."""
+    """A fake Colab command line; returns the file that records its arguments."""
     notes = tmp_path / "colab.txt"
     notes.touch()
     command = tmp_path / "colab"
@@ -87,7 +87,7 @@ def colab_commands(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(person, metadata, drive_emulator, tmp_path):
-    """Run the command line with every opening of a person's file noted; the notes, too."""
+    """A function that runs the command line and records each opened file of `person`."""
     opened = tmp_path / "opened.txt"
     hook = tmp_path / "hook"
     hook.mkdir()
@@ -135,7 +135,7 @@ COMMANDS = {
 def test_no_command_touches_a_real_sign_in(
     name, run, notebook, person, metadata, colab_commands, tmp_path, monkeypatch
 ):
-    """No file is opened, the metadata server hears nothing, and no file goes to a runtime."""
+    """Commands open no credentials file, ask no metadata server and upload no credentials."""
     monkeypatch.chdir(tmp_path)
     done = run(*[str(notebook) if word == "NOTEBOOK" else word for word in COMMANDS[name]])
     said = done.stdout + done.stderr
@@ -152,26 +152,26 @@ def test_no_command_touches_a_real_sign_in(
 
 
 def _is_a_secret(line):
-    """Not what this package keeps in the same folders: the state, and temporary files."""
+    """Whether a line names a credentials file, not this package's state or temporary files."""
     return any(word in line for word in ("key.json", "adc.json", "gcloud", "login.json", ".netrc"))
 
 
 def test_the_watch_sees_what_is_opened(run, person, metadata, monkeypatch):
-    """Without an emulator the same command does open them: the test above can fail."""
+    """Without the emulator the same command opens a credentials file: the test above can fail."""
     monkeypatch.delenv("DRIVE_EMULATOR_HOST")
     run("whoami")
     assert "key.json" in run.opened.read_text()
 
 
-def test_a_runtime_of_colab_is_not_taken_for_nothing(run, notebook, monkeypatch):
-    """It could not reach the emulator; only a command line that was named is used."""
+def test_a_real_colab_runtime_is_refused(run, notebook, monkeypatch):
+    """`rerun --on colab` exits 2, because a Colab runtime cannot reach the emulator."""
     done = run("rerun", str(notebook), *WHERE, "--on", "colab")
     assert done.returncode == 2
     assert "cannot reach an emulator" in " ".join(done.stderr.split())
 
 
-def test_the_list_is_closed(person, metadata, monkeypatch):
-    """Whoever asks it directly gets none either; no file is named as one that can travel."""
+def test_no_source_is_used_with_an_emulator(person, metadata, monkeypatch):
+    """With an emulator the lookup raises UsageError, and no file is given to other machines."""
     metadata.be_this_machine(monkeypatch)
     monkeypatch.setenv("DRIVE_EMULATOR_HOST", "127.0.0.1:1")
     for given in (None, str(person / "adc.json")):
@@ -184,16 +184,16 @@ def test_the_list_is_closed(person, metadata, monkeypatch):
 
 
 class TestThePortableFile:
-    """The file with which a runtime elsewhere acts as whoever acts here."""
+    """The credentials file by which another machine acts as the same account."""
 
     @pytest.fixture(autouse=True)
     def user_key(self, person, monkeypatch):
-        """Credentials that can be loaded; their keys are made up."""
+        """Credentials files that can be loaded; their keys are made up."""
         (person / "key.json").write_bytes((person / "adc.json").read_bytes())
         monkeypatch.delenv("COLAB_RELEASE_TAG")
 
     def test_it_is_that_of_the_first_source(self, person):
-        """In the order of the list, so that both act as the same account."""
+        """The file is that of the first source with one, so that both act as the same account."""
         order = ["key.json", "login.json", "adc.json"]
         for name in order:
             path = portable_file()
@@ -208,7 +208,7 @@ class TestThePortableFile:
         assert path.name == "application_default_credentials.json"
 
     def test_what_works_only_here_is_refused(self, tmp_path, monkeypatch):
-        """Federated files, and none at all; nothing of the file's content is told."""
+        """Federated, incomplete and missing files are refused, and their content is not shown."""
         file = tmp_path / "key.json"
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
@@ -234,7 +234,7 @@ class TestThePortableFile:
 
     @pytest.mark.parametrize("chosen", [True, False])
     def test_a_source_without_a_file_is_named(self, person, monkeypatch, chosen):
-        """A later source has a file, but may be another account."""
+        """A first source without a file is named; a later file may be of another account."""
         token = CredentialSource("a token", lambda _: Credentials(PLANTED), chosen=chosen)
         monkeypatch.setattr(lookup_module, "SOURCES", (token, *SOURCES))
         with pytest.raises(CredentialsError, match="has none: a token") as refused:
@@ -242,7 +242,7 @@ class TestThePortableFile:
         assert PLANTED not in str(refused.value)
 
     def test_the_account_of_a_machine_at_google_has_no_file(self, metadata, monkeypatch, tmp_path):
-        """The metadata server is named as the source, by which nothing can be uploaded."""
+        """The account of a metadata server has no file, and its source is named."""
         for name in ("COLAB_DRIVE_TUNER_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS"):
             monkeypatch.delenv(name)
         for name in ("XDG_CONFIG_HOME", "CLOUDSDK_CONFIG"):
@@ -252,7 +252,7 @@ class TestThePortableFile:
             portable_file()
 
     def test_its_variables_are_passed_on_and_watched(self, monkeypatch):
-        """Schedules contain all but secret ones, and `setup()` sees each of them change."""
+        """Schedules contain all variables but secret ones; `setup()` reads every one of them."""
         from colab_drive_tuner.rerun.schedulers.plan import Plan
         from colab_drive_tuner.session.setup_arguments import read_environment
 

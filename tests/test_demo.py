@@ -10,7 +10,7 @@ import hyperopt
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.timeout(1200)  # four kernels that load TensorFlow, on whatever machine
+pytestmark = pytest.mark.timeout(1200)  # four kernels load TensorFlow, also on slow machines
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO, COMPARE = ROOT / "scripts" / "demo.py", ROOT / "scripts" / "compare_trials.py"
@@ -39,7 +39,7 @@ DriveClient.download_file = altered
 
 
 def run_script(script: Path, *arguments: object, **environment: str) -> tuple[int, str]:
-    """Run it as a user would; return its exit code and all that it printed."""
+    """Run a script as a user would; return its exit code and its output."""
     done = subprocess.run(
         [sys.executable, str(script), *map(str, arguments)],
         env=os.environ | environment,
@@ -52,7 +52,7 @@ def run_script(script: Path, *arguments: object, **environment: str) -> tuple[in
 
 
 def test_a_killed_search_equals_the_uninterrupted_one(tmp_path):
-    """notebooks/quickstart.ipynb is killed twice in mid-trial and loses nothing."""
+    """notebooks/quickstart.ipynb is killed twice during a trial and loses nothing."""
     code, said = run_script(DEMO, "--quick", "--act", 1, "--folder", tmp_path / "demo")
     assert code == 0, said
     assert said.count("SIGKILL in the middle of a trial") == 2
@@ -62,8 +62,8 @@ def test_a_killed_search_equals_the_uninterrupted_one(tmp_path):
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGES)
-def test_the_demo_fails_when_the_main_job_does(tmp_path, sabotage):
-    """With the stored random state ignored, or one loss altered, the searches are told apart."""
+def test_the_demo_fails_when_the_searches_differ(tmp_path, sabotage):
+    """An ignored random state, or one altered loss, makes the demo fail and say what differs."""
     (tmp_path / "sitecustomize.py").write_text(SABOTAGES[sabotage])
     code, said = run_script(
         DEMO, "--quick", "--act", 1, "--folder", tmp_path / "demo", PYTHONPATH=str(tmp_path)
@@ -99,7 +99,7 @@ def trials() -> hyperopt.Trials:
 
 @pytest.mark.parametrize("change", ["nothing", "a loss", "a parameter", "the number"])
 def test_the_comparison_sees_every_difference(tmp_path, trials, change):
-    """One bit of one loss, one parameter, or a missing trial make it exit 1."""
+    """compare_trials.py exits 1 for one changed loss bit or parameter, or a missing trial."""
     (tmp_path / "first.pkl").write_bytes(pickle.dumps(trials))
     document = trials._dynamic_trials[1]
     if change == "a loss":

@@ -21,16 +21,16 @@ def name_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", RUNNING, ids=name_of)
-def test_what_a_page_shows_runs(page, tmp_path, monkeypatch, request):
-    """In order, in an empty directory, without an account until a block says `in Drive`."""
+def test_a_pages_code_blocks_run(page, tmp_path, monkeypatch, request):
+    """A page's blocks run in order in an empty folder, without an account until `in Drive`."""
     if page.stem == "hyperas" and find_spec("hyperas") is None:
         pytest.skip("hyperas is not installed")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))  # hyperas appends to it
-    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", "")  # pages set it: to be undone afterwards
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", "")  # pages set it; undone after the test
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("default")  # a reader sees them, too
+            warnings.simplefilter("default")  # readers see them too
             assert run_page(page, lambda: request.getfixturevalue("drive_emulator"))
     finally:
         hyperas_compat.disable()
@@ -38,13 +38,13 @@ def test_what_a_page_shows_runs(page, tmp_path, monkeypatch, request):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_a_page_begins_with_what_runs_anywhere(page):
-    """Its first block needs no account and no Colab: nobody stumbles before having seen it work."""
+def test_a_pages_first_block_runs_anywhere(page):
+    """The first block of a page needs no account and no Colab."""
     assert blocks(page)[0].mark == "run"
 
 
 def test_the_readme_shows_the_cells_of_the_first_page():
-    """They run there, so they need not run twice."""
+    """The README's two cells are copies of cells in docs/index.md, where they run."""
     first_page = [block.text for block in blocks(ROOT / "docs" / "index.md")]
     readme = [block.text for block in blocks(ROOT / "README.md") if "docs/index.md" in block.mark]
     assert len(readme) == 2
@@ -58,7 +58,7 @@ def page_of(folder: Path, text: str) -> Path:
 
 
 def test_a_broken_block_is_noticed(tmp_path, monkeypatch):
-    """An error shows the page's line; so does another print, and a command that fails."""
+    """An exception, a wrong output or a failing command in a block is reported with its line."""
     monkeypatch.chdir(tmp_path)
     skipped = "<!-- not run: it would fail -->\n```python\n1 / 0\n```\n\n"
     with pytest.raises(ZeroDivisionError) as caught:
@@ -74,8 +74,11 @@ def test_a_broken_block_is_noticed(tmp_path, monkeypatch):
         run_page(page_of(tmp_path, "<!-- run -->\n```bash\nfalse; true\n```\n"))
 
 
-def test_a_block_waits_for_what_it_runs_with(tmp_path, monkeypatch, capsys):
-    """Without a package or program it is left out, aloud, and so is what it would print."""
+def test_a_block_without_its_requirements_is_skipped(tmp_path, monkeypatch, capsys):
+    """A block whose package or program is missing is skipped with a message.
+
+    Its expected output is not compared.
+    """
     monkeypatch.chdir(tmp_path)
     text = "<!-- run with {} -->\n```python\nprint(1)\n```\n<!-- prints -->\n```text\n2\n```\n"
     with pytest.raises(AssertionError, match="printed"):
@@ -91,8 +94,8 @@ def test_a_block_waits_for_what_it_runs_with(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_mark_stands_before_its_block(page):
-    """One that does not would silently run nothing; and each Python block says whether it runs."""
+def test_every_mark_belongs_to_a_block(page):
+    """Each mark stands directly before a block, and each Python block has a mark."""
     text, found = page.read_text("utf-8"), blocks(page)
     marks = re.findall(r"^\s*<!-- *(?:run|prints|file|not run)\b", text, re.MULTILINE)
     assert len(marks) == sum(1 for block in found if block.mark)

@@ -18,13 +18,13 @@ OF_THE_SYSTEM = {"PATH", "PYTHONPATH"}
 
 
 def sources() -> list[Path]:
-    """The package without the list, and without the emulator, which imports nothing of it."""
+    """Return the package's files but the list and the emulator, which imports nothing of it."""
     files = [path for path in PACKAGE.rglob("*.py") if "emulator" not in path.parts]
     return [path for path in files if path != LIST]
 
 
 def names_read(source: str) -> Iterator[str]:
-    """Variables that a file names: `environ[...]`, `environ.get(...)`, `in environ`, `getenv`."""
+    """Yield the names in `environ[...]`, `environ.get(...)`, `in environ` and `getenv`."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Subscript(value=place, slice=ast.Constant(str(name))):
@@ -47,7 +47,7 @@ def names_read(source: str) -> Iterator[str]:
 
 
 def test_no_other_file_names_a_variable():
-    """Neither one of the list nor one that is missing there."""
+    """Outside the list no file names a listed variable or reads an unlisted one."""
     listed = {variable.value for variable in Variable}
     found = {}
     for path in sources():
@@ -60,8 +60,8 @@ def test_no_other_file_names_a_variable():
     assert found == {}
 
 
-def test_every_way_of_naming_one_is_noticed():
-    """Those that this package has used."""
+def test_every_way_of_reading_a_variable_is_noticed():
+    """`names_read` finds each way of reading a variable that the package has used."""
     source = (
         "os.environ['A']; os.environ.get('B', ''); os.getenv('C'); 'D' in os.environ\n"
         "environ.get('E'); lookup.environ['F']; environment['G']; other['H']; os.environ[I]"
@@ -71,7 +71,7 @@ def test_every_way_of_naming_one_is_noticed():
 
 @pytest.mark.parametrize("variable", Variable)
 def test_every_variable_is_read_and_explained(variable):
-    """One that nothing reads any more leaves the list."""
+    """Each listed variable has a meaning and is read somewhere in the package."""
     assert variable.meaning.endswith(".")
     if variable is not Variable.STATE_HOME:  # platformdirs reads it
         assert any(f"Variable.{variable.name}" in path.read_text("utf-8") for path in sources())
@@ -79,13 +79,13 @@ def test_every_variable_is_read_and_explained(variable):
 
 @pytest.mark.parametrize("variable", Variable)
 def test_a_variable_named_like_a_secret_is_marked_as_one(variable):
-    """Otherwise a schedule could contain a token in plain text."""
+    """A variable named like a secret is marked as one, so that no schedule contains its value."""
     named_like_a_secret = {"TOKEN", "KEY", "SECRET", "PASSWORD"} & set(variable.split("_"))
     assert variable.is_secret or not named_like_a_secret, "add _SECRET to it in Variable"
 
 
 def test_a_variable_is_its_name(monkeypatch):
-    """It stands for the name as a key and in messages; one that is not set has an empty value."""
+    """A Variable equals its name as a key and in messages; unset, its value is an empty text."""
     monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", "folder")
     assert (Variable.STORE, f"{Variable.STORE}") == ("COLAB_DRIVE_TUNER_STORE",) * 2
     assert (Variable.STORE.get(), os.environ[Variable.STORE]) == ("folder", "folder")
@@ -94,7 +94,7 @@ def test_a_variable_is_its_name(monkeypatch):
 
 
 def test_a_variable_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what it holds, as a wrong use; one that is not set is none."""
+    """The error names the variable and its value; an unset variable is None."""
     monkeypatch.setenv("COLAB_DRIVE_TUNER_DEADLINE", "in two hours")
     with pytest.raises(UsageError, match=r"COLAB_DRIVE_TUNER_DEADLINE must be a number.*two hours"):
         Variable.DEADLINE.number(float)

@@ -16,7 +16,7 @@ LINE = re.compile(
 
 
 def drawn() -> dict[str, tuple[str | None, str | None]]:
-    """Of each error in the drawing: its parent, and the builtin error in brackets."""
+    """Return each error's parent and its bracketed built-in error, as the docstring draws them."""
     tree: dict[str, tuple[str | None, str | None]] = {}
     above: list[str] = []
     for line in LINE.finditer(errors.__doc__ or ""):
@@ -36,7 +36,7 @@ CLASSES = {
 
 
 def test_every_error_is_drawn() -> None:
-    """The drawing and the module have the same classes: one root of errors, one of warnings."""
+    """The drawn tree has exactly the module's classes: one root for errors, one for warnings."""
     assert set(DRAWN) == {*CLASSES, "UserWarning"}
     roots = [name for name, (parent, _) in DRAWN.items() if parent is None]
     assert roots == ["ColabDriveTunerError", "UserWarning"]
@@ -44,7 +44,7 @@ def test_every_error_is_drawn() -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_an_error_is_where_it_is_drawn(name: str) -> None:
-    """Its first base is the error above it, its second the builtin in brackets, if there is one."""
+    """A class's first base is the error above it, its second the built-in error in brackets."""
     parent, builtin = DRAWN[name]
     bases = [base.__name__ for base in CLASSES[name].__bases__]
     assert bases == [base for base in (parent or "Exception", builtin) if base]
@@ -54,14 +54,14 @@ def test_an_error_is_where_it_is_drawn(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if name != "ColabDriveTunerError"])
 def test_an_error_can_be_caught_as_a_builtin(name: str) -> None:
-    """Code that knows nothing of this package can catch what it knows."""
+    """Each error but the root is also a built-in one, for code that does not know the package."""
     others = set(CLASSES[name].__mro__) - set(CLASSES.values())
     assert others - {Exception, BaseException, object}
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_an_error_says_what_it_is_about(name: str) -> None:
-    """Each class has a docstring; its message is the text it was raised with."""
+    """Each class has a docstring, and its message is the text it was raised with."""
     assert inspect.getdoc(CLASSES[name])
     assert str(CLASSES[name]("what happened")) == "what happened"
 
@@ -70,14 +70,14 @@ PACKAGE = Path(errors.__file__).parent
 
 
 def names_in(node: ast.AST | None) -> set[str]:
-    """The names that an expression uses, those behind a dot included."""
+    """Return the names that an expression uses, attributes included."""
     parts = ast.walk(node) if node else ()
     return {getattr(part, "id", None) or getattr(part, "attr", "") for part in parts}
 
 
-def test_what_a_user_can_catch_is_in_this_module() -> None:
-    """An exception class elsewhere is internal: no kin of these, and caught in the package."""
-    # The emulator is a program of its own, which answers with Google's errors.
+def test_exception_classes_elsewhere_are_internal() -> None:
+    """An exception class elsewhere derives from none of these and is caught in the package."""
+    # The emulator is a separate program, which answers with Google's errors.
     files = [
         path for path in PACKAGE.rglob("*.py") if "emulator" not in path.relative_to(PACKAGE).parts
     ]

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("bare_machine")
 
 @pytest.fixture(autouse=True)
 def own_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What `setup()` keeps in this process is gone after each test."""
+    """Each test starts without a session and default store."""
     monkeypatch.setattr(session, "_last", None)
     monkeypatch.setattr(cdt.store, "_default", None)
     yield
@@ -46,7 +46,7 @@ def own_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def store(drive_emulator: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[DriveStore]:
-    """A Drive in which a co-editor wrote whatever can be written."""
+    """A Drive store in which a co-editor put hostile text wherever it can be put."""
     store = DriveStore.connect()
     honest = claim_and_takeover.Claimant
 
@@ -78,7 +78,7 @@ def store(drive_emulator: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Driv
         store.create(made, b"{}", name=f"{HOSTILE}.ipynb", parent=store.root)
     yield store
     for trials in (held, theirs):
-        with contextlib.suppress(ColabDriveTunerError):  # lost it in the test
+        with contextlib.suppress(ColabDriveTunerError):  # the test took the search over
             trials.close(5)
 
 
@@ -96,7 +96,7 @@ def rename(drive_emulator: Any, entry_id: str, name: str) -> None:
 
 
 def is_harmless(text: str) -> bool:
-    """Whether a terminal shows all of it, and each line was meant to be one."""
+    """Whether the text has no control characters and no line that imitates the program."""
     lines = text.split("\n")
     return all(visible(line) == line and not line.strip().startswith("forged") for line in lines)
 
@@ -141,9 +141,9 @@ def test_commands_show_hostile_texts_harmlessly(
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """Names, hosts, accounts, marks of runs and files, in every output and error."""
+    """Commands escape hostile names, hosts, accounts, run marks and files in all output."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "300")  # else a line may break within what is counted below
+    monkeypatch.setenv("COLUMNS", "300")  # no line may break within the text that is counted below
     (tmp_path / "script.py").write_text("raise SystemExit(0)")
     (tmp_path / "out.pkl").write_bytes(b"")
     shown = ""
@@ -156,7 +156,7 @@ def test_commands_show_hostile_texts_harmlessly(
         for text in printed:
             assert is_harmless(text), command
             shown += text
-    assert shown.count("forged: ok") >= len(COMMANDS)  # it was there to be shown
+    assert shown.count("forged: ok") >= len(COMMANDS)  # the hostile text was really shown
 
 
 def hostile_calls(store: DriveStore) -> Iterator[Any]:
@@ -178,7 +178,7 @@ def test_sessions_and_errors_show_hostile_texts_harmlessly(
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """In a notebook: reprs, errors, warnings and what is printed."""
+    """Reprs, errors, warnings and printed lines in a notebook escape hostile text."""
     monkeypatch.chdir(tmp_path)
     said = []
     with warnings.catch_warnings(record=True) as caught:
@@ -195,7 +195,7 @@ def test_sessions_and_errors_show_hostile_texts_harmlessly(
 
 
 def test_markup_is_shown_as_it_is(store: DriveStore, monkeypatch, capfd) -> None:
-    """What looks like markup or a name of an emoji is a part of the name."""
+    """Markup and emoji names in a search's name are printed literally."""
     monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", "status"])
     with pytest.raises(SystemExit):
         main()
@@ -207,5 +207,5 @@ def test_markup_is_shown_as_it_is(store: DriveStore, monkeypatch, capfd) -> None
 
 
 def test_every_error_is_harmless() -> None:
-    """Whatever its message quotes; its lines stay."""
+    """An error's message escapes control characters and keeps its line breaks."""
     assert str(UsageError("a\nb\x1b[2J\u202e")) == "a\nb\\x1b[2J\\u202e"

@@ -51,10 +51,10 @@ def model(x, classes):
 
 @pytest.fixture
 def run(tmp_path):
-    """Run a script after the prologue in a process of its own, in an empty directory.
+    """Run a script after the prologue in its own process and an empty folder.
 
-    All but one test are content with a stand-in for Keras that lacks what Keras 3 lacks: the real
-    one takes seconds to start.
+    Most tests use a stand-in for Keras that lacks what Keras 3 lacks, because the real one takes
+    seconds to start.
     """
     for package in ("hyperas", "nbconvert"):
         if find_spec(package) is None:
@@ -97,9 +97,9 @@ def write_notebook(path, *cells, encoding="utf-8"):
 
 
 def test_a_warning_points_at_the_call_of_minimize(run):
-    """Between it and the place that warns lie hyperopt, hyperas and the module that it makes.
+    """A SearchChangedWarning names the user's file, not one of hyperopt, hyperas or its module.
 
-    Of a changed model it shows the lines.
+    For a changed model it shows the changed lines.
     """
     said = run(
         """
@@ -132,8 +132,11 @@ def test_a_warning_points_at_the_call_of_minimize(run):
 
 
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
-def test_minimize_runs_seeds_and_undoes(run, tmp_path):
-    """A search gives plain hyperopt's points for `rseed`, leaves no file, and all is put back."""
+def test_minimize_is_seeded_and_leaves_no_trace(run, tmp_path):
+    """A search gives plain hyperopt's points for `rseed` and leaves no file.
+
+    After `disable()`, hyperas is as it was.
+    """
     work = tmp_path / "work"
     work.mkdir()
     write_notebook(
@@ -199,7 +202,7 @@ def test_minimize_runs_seeds_and_undoes(run, tmp_path):
 
 
 def test_a_pruner_is_one_more_callback(run):
-    """In a search in a store a model function adds `cdt.Pruner()`, and nothing else."""
+    """In a search in a store, a model function prunes by the callback `cdt.Pruner()`."""
     out = run(
         """
         import colab_drive_tuner as cdt
@@ -228,7 +231,7 @@ def test_a_pruner_is_one_more_callback(run):
 
 
 def test_best_models_and_kept_file(run, tmp_path):
-    """Several models come back from a script; keep_temp keeps the file; ensembles can be made."""
+    """`best_models` and `best_ensemble` run from a script; `keep_temp` keeps the module's file."""
     out = run(
         """
         common = dict(model=model, data=data, algo=rand.suggest, max_evals=3)
@@ -244,7 +247,10 @@ def test_best_models_and_kept_file(run, tmp_path):
 
 
 def test_failures_leave_nothing(run, tmp_path):
-    """An unknown name is refused before data() runs; a failing data() shows hyperas's line."""
+    """An unknown name is refused before data() runs; a failing data() shows its source line.
+
+    A temp_model.py that hyperas did not write is refused. No file is left behind.
+    """
     error = run(
         """
         def broken_data():
@@ -281,7 +287,7 @@ def test_failures_leave_nothing(run, tmp_path):
 
 
 def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
-    """It fails in words of its own, or in mid-search; here before a trial, with a way out."""
+    """Functions that hyperas cannot rewrite are refused before a trial, with the remedy."""
     run(
         """
         x = "the session's own, which no model shall get in place of its argument"
@@ -355,7 +361,7 @@ def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
 
 
 def test_a_type_error_in_the_model_is_not_hidden(run):
-    """What the model raises reaches the user once, as it was raised."""
+    """An exception of the model is shown once, as it was raised."""
     error = run(
         """
         def wrong(x, classes):
@@ -371,7 +377,7 @@ def test_a_type_error_in_the_model_is_not_hidden(run):
 
 
 def test_imports_of_a_notebook(tmp_path):
-    """Every cell that Python can read gives its imports, one a line, whatever stands beside."""
+    """Each valid Python cell gives its imports, one a line; an invalid one is named."""
     path = tmp_path / "wild.ipynb"
     said = []
     write_notebook(
@@ -400,13 +406,13 @@ def test_imports_of_a_notebook(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
 def test_other_encodings(tmp_path, encoding):
-    """A notebook that is not UTF-8 is read all the same."""
+    """A notebook in another encoding than UTF-8 is read."""
     write_notebook(tmp_path / "n.ipynb", "import os  # größer", encoding=encoding)
     assert notebook_imports(tmp_path / "n.ipynb") == ["import os"]
 
 
-def test_version_3_notebooks_and_files_that_are_none(tmp_path):
-    """Worksheets of old notebooks are read; anything else is a named error."""
+def test_version_3_notebooks_and_invalid_files(tmp_path):
+    """Worksheets of old notebooks are read; a file that is no notebook raises NotebookError."""
     cells = [{"cell_type": "code", "input": ["import os\n", "import sys"], "language": "python"}]
     (tmp_path / "old.ipynb").write_text(json.dumps({"worksheets": [{"cells": cells}]}))
     assert notebook_imports(tmp_path / "old") == ["import os", "import sys"]
@@ -417,8 +423,8 @@ def test_version_3_notebooks_and_files_that_are_none(tmp_path):
 
 
 def test_enable_imports_nothing_and_disable_restores(tmp_path):
-    """Switching on and off in a process without hyperas leaves the import system as it was."""
-    hyperas_compat.disable()  # which an earlier test's setup() may have left on
+    """In a process without hyperas, `disable()` leaves the import system as it was."""
+    hyperas_compat.disable()  # an earlier test's setup() may have enabled it
     before = list(sys.meta_path)
     hyperas_compat.enable()
     try:
@@ -430,7 +436,7 @@ def test_enable_imports_nothing_and_disable_restores(tmp_path):
 
 
 def test_objects_among_the_options_are_new_in_every_trial(run):
-    """A layer carries nothing from one trial to the next, so that a resumed search is the same."""
+    """Each trial gets new copies of the options' objects, so that a resumed search is the same."""
     run(
         """
         class Layer:

@@ -33,7 +33,7 @@ MASTER = [
 
 
 def test_the_development_version(run, tmp_path):
-    """Its `data_args` and `uniformint` work as with the released one."""
+    """`data_args` and `uniformint` of hyperas's development version work."""
     import hyperas.distributions
 
     source, target = Path(hyperas.distributions.__file__).parent, tmp_path / "lib" / "hyperas"
@@ -85,7 +85,10 @@ KERAS = """
 
 
 def test_best_models_and_ensembles_after_a_resume(run):
-    """Trained in one process, two of them asked for in the next: the best, and they vote."""
+    """Models trained in one process are the best and vote in the next one.
+
+    Without `keep_models` the error names the call that keeps them.
+    """
     environment = {"KERAS_BACKEND": "numpy"}
     run(
         KERAS + "    optim.minimize(max_evals=3, trials=trials(keep_models=2), **common)\n",

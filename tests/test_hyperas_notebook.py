@@ -22,7 +22,7 @@ from hyperas import optim
 from hyperas.distributions import choice, uniform
 runs = []
 """
-MAGIC = "%matplotlib inline"  # without matplotlib it fails; the cells after it run all the same
+MAGIC = "%matplotlib inline"  # fails without matplotlib; the cells after it still run
 DATA = """def data():
     x_train, y_train = [1, 2], [3]
     return x_train, y_train
@@ -68,7 +68,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """What the cells showed: of the notebook that was killed and run again, and of each name."""
+    """The output of the notebook that was killed and run again, and of each `notebook_name`."""
     work = tmp_path_factory.mktemp("recipe")
     (work / "deeper").mkdir()
     for path in (work / "Study.ipynb", work / "deeper" / "Study.ipynb"):
@@ -76,7 +76,7 @@ def shown(tmp_path_factory):
     write(work / "stale.ipynb", SETUP, MODEL.replace("units", "width"))
     write(work / "latin.ipynb", "name = 'Größe'", *ALL, encoding="latin-1")
     environment = {
-        "KERAS_BACKEND": "numpy",  # Keras 3 itself, without TensorFlow's start
+        "KERAS_BACKEND": "numpy",  # Keras 3, without the start-up time of TensorFlow
         "COLAB_DRIVE_TUNER_STORE": str(tmp_path_factory.mktemp("store")),
         "XDG_STATE_HOME": str(tmp_path_factory.mktemp("state")),
     }
@@ -98,7 +98,7 @@ def shown(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected():
-    """The losses of plain hyperopt with the `rseed` that hyperas takes by default."""
+    """The losses of plain hyperopt with the default `rseed` of hyperas."""
     trials = Trials()
     space = {"units": hp.choice("units", [32, 64]), "rate": hp.uniform("rate", 0, 0.5)}
     fmin(
@@ -115,13 +115,13 @@ def expected():
 
 @pytest.mark.parametrize("name", ["killed", *NAMES])
 def test_the_recipe_runs(name, shown, expected):
-    """Whatever the name and the file: plain hyperopt's trials, and no temp_model.py."""
+    """Each kind of `notebook_name` gives plain hyperopt's trials and leaves no temp_model.py."""
     assert f"LOSSES {expected}" in shown[name]
     assert "temp_model" not in shown[name].partition("FILES")[2]
 
 
-def test_what_was_left_out_is_named(shown):
-    """A cell that Python cannot read, a file that is not there: one line each."""
+def test_skipped_cells_and_missing_notebooks_are_named(shown):
+    """A cell that is not valid Python, and a notebook that does not exist, are named."""
     assert "hyperas: skipped code cell 4 of Study.ipynb" in shown["with its suffix"]
     assert (
         "absent.ipynb does not exist; imports come from the running session"
@@ -131,7 +131,7 @@ def test_what_was_left_out_is_named(shown):
     assert "skipped" not in shown["a stale copy without the imports"]
 
 
-def test_a_model_in_a_timed_cell_is_refused_with_the_change(shown):
-    """Its source is nowhere; the error names the function and what to do."""
+def test_a_model_in_a_timed_cell_is_refused_with_the_remedy(shown):
+    """A `%%time` cell hides a model's source; the error names the function and what to do."""
     assert "hyperas cannot read the source of model()" in shown["timed"]
     assert "cell without %%time" in shown["timed"]

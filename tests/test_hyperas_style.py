@@ -1,4 +1,4 @@
-"""hyperas's call without hyperas."""
+"""`hyperas_style`: hyperas's functions without the hyperas package."""
 
 import pickle
 
@@ -48,7 +48,10 @@ def model(x, y):
 
 
 def test_the_space_shows_the_name_that_hyperas_gives(capsys):
-    """Whoever comes with results of the hyperas package finds them under the name they had."""
+    """The space shows and keeps the name that the hyperas package gives a parameter.
+
+    Users find earlier results of that package under this name.
+    """
 
     def forest(x, y):
         n_estimators = int({{quniform(5, 40, 1)}})
@@ -70,7 +73,10 @@ def test_the_space_shows_the_name_that_hyperas_gives(capsys):
 
 
 def test_a_changed_model_or_data_is_a_warning(tmp_path):
-    """As `resume_search` warns, which goes on with the same search without one."""
+    """Changed data or a changed model is a warning, as in `resume_search`.
+
+    `resume_search` itself continues the same search without one.
+    """
 
     def go(model, data, total):
         trials = DriveTrials("s", store=tmp_path, keep_models=0)
@@ -100,7 +106,7 @@ def test_a_changed_model_or_data_is_a_warning(tmp_path):
 
 
 def test_minimize_gives_what_hyperas_gives(capsys):
-    """Best run with indices, best model, space; points are those of fmin with `rseed`."""
+    """`minimize` gives best run, best model and space, with the points of fmin for `rseed`."""
     trials = Trials()
     best_run, best_model, space = minimize(
         model,
@@ -138,7 +144,7 @@ def test_minimize_gives_what_hyperas_gives(capsys):
 
 
 def test_a_finished_search_loads_no_data():
-    """Nothing left to run: data() is not called again."""
+    """data() is not called if no trial is left to run."""
     trials = Trials()
     minimize(model, data, rand.suggest, 2, trials, verbose=False)
     again = minimize(model, lambda: 1 / 0, rand.suggest, 2, trials, verbose=False)
@@ -146,7 +152,7 @@ def test_a_finished_search_loads_no_data():
 
 
 def test_data_that_does_not_fit_is_refused_before_a_trial():
-    """The error comes before anything is recorded."""
+    """Data that do not fit the model's arguments are an error before a trial is recorded."""
     trials = Trials()
     with pytest.raises(ObjectiveError, match="1 value"):
         minimize(model, lambda: 1, rand.suggest, 2, trials, verbose=False)
@@ -154,7 +160,7 @@ def test_data_that_does_not_fit_is_refused_before_a_trial():
 
 
 def test_best_models_are_the_best(capsys):
-    """Lowest losses first; a model that was not kept is an error that says what to do."""
+    """`best_models` orders by loss; a model that was not kept is an error with the remedy."""
     trials = Trials()
     models = best_models(2, model, data, rand.suggest, 4, trials)
     losses = sorted(trials.losses())
@@ -168,7 +174,10 @@ def test_best_models_are_the_best(capsys):
 
 
 def test_ensembles_vote(capsys):
-    """Hard voting counts, soft voting adds; weights count in both; bad arguments come first."""
+    """Hard voting counts votes, soft voting adds probabilities; weights apply to both.
+
+    Invalid arguments are refused before a trial runs.
+    """
     models = [Constant(0.9, 0.1), Constant(0.4, 0.6), Constant(0.4, 0.6)]
     assert list(VotingModel(models).predict([0, 0])) == [1, 1]
     assert list(VotingModel(models, "soft").predict([0])) == [0]
@@ -192,8 +201,8 @@ def plain_model(x, y):
     return {"loss": rate + x + y, "status": STATUS_OK}
 
 
-def test_it_resumes_in_a_store(tmp_path):
-    """Over a DriveTrials the search lasts: another Trials object goes on from it."""
+def test_minimize_resumes_in_a_store(tmp_path):
+    """A search over a DriveTrials continues with another object of the same name."""
     from colab_drive_tuner.search.drive_trials import DriveTrials
 
     first = DriveTrials("style", store=tmp_path)
@@ -207,8 +216,8 @@ def test_it_resumes_in_a_store(tmp_path):
     second.close()
 
 
-def test_a_pruner_is_handed_on(tmp_path):
-    """It judges trials that report values; hyperopt's own Trials have no record to judge by."""
+def test_a_pruner_is_passed_on(tmp_path):
+    """`pruner=` prunes trials of a DriveTrials and is refused with hyperopt's own Trials."""
 
     def reporting(x, y):
         from colab_drive_tuner.trial import running_trial

@@ -19,7 +19,7 @@ FACE = {
 
 
 def python(*arguments, cwd):
-    """Run a Python of this environment on this source; what it printed."""
+    """Run Python with this checkout on its path and return its output."""
     done = subprocess.run(
         [sys.executable, "-W", "error", *arguments],
         capture_output=True,
@@ -73,14 +73,14 @@ print(json.dumps({
 
 
 def test_papermill_loads_a_handler_and_nothing_else(tmp_path):
-    """Whoever imports papermill loads the entry point: two small modules, and no side effects."""
+    """Papermill's entry point loads two small modules and has no side effects."""
     seen = json.loads(python("-c", PAPERMILL, cwd=tmp_path))
     rerun = {"colab_drive_tuner.rerun", "colab_drive_tuner.rerun.drive_notebooks"}
     assert seen == {"changed": [], "ours": sorted(FACE | rerun), "others": [], "handler": True}
 
 
-def test_papermill_reads_and_writes_as_without_us(tmp_path):
-    """Its own places for notebooks are served by its own handlers."""
+def test_papermill_keeps_its_own_handlers(tmp_path):
+    """Paths and http addresses keep papermill's own handlers; drive:// has the package's."""
     pytest.importorskip("papermill")
     code = (
         "import json, sys, papermill.iorw as io\n"
@@ -112,12 +112,12 @@ def test_of_another_project(request):
 
 
 def run_pytest(folder, *options):
-    """A run of pytest in another project's folder; its output."""
+    """Run pytest in another project's folder and return its output."""
     return python("-m", "pytest", "-rA", "-p", "no:cacheprovider", *options, cwd=folder)
 
 
-def test_pytest_does_not_know_of_us(tmp_path):
-    """Another project's run loads nothing of ours and has no fixture of ours."""
+def test_pytest_loads_nothing_of_this_package(tmp_path):
+    """Another project's run loads no module and has no fixture of this package."""
     (tmp_path / "test_other.py").write_text(OURS)
     out = run_pytest(tmp_path)
     assert "SEEN [] [] FixtureLookupError" in out
@@ -125,8 +125,8 @@ def test_pytest_does_not_know_of_us(tmp_path):
     assert "colab" not in out.replace(str(tmp_path), "")
 
 
-def test_the_plugin_costs_nothing_until_a_test_asks(tmp_path):
-    """A project that names it runs its other tests without a web framework, even without one."""
+def test_the_plugin_costs_nothing_until_a_test_uses_it(tmp_path):
+    """A project that names the plugin needs a web framework only for tests that use its fixture."""
     (tmp_path / "conftest.py").write_text(
         "import sys\n"
         "sys.modules['starlette'] = sys.modules['uvicorn'] = None  # as if not installed\n"
@@ -145,8 +145,8 @@ def test_the_plugin_costs_nothing_until_a_test_asks(tmp_path):
     assert "needs starlette: pip install 'colab-drive-tuner[emulator]'." in out
 
 
-def test_a_projects_own_fixture_of_that_name_wins(tmp_path):
-    """Also over a plugin that it names."""
+def test_a_projects_own_drive_emulator_fixture_wins(tmp_path):
+    """A project's own `drive_emulator` fixture replaces that of the plugin."""
     (tmp_path / "conftest.py").write_text(
         "import pytest\n"
         "pytest_plugins = ['colab_drive_tuner.emulator.pytest_plugin']\n"

@@ -11,8 +11,8 @@ from colab_drive_tuner.local_files import TEMPORARY_NAME, replace_file, scratch_
 from colab_drive_tuner.machine import process_start_time
 
 
-def test_a_file_is_replaced_in_one_step_or_left_as_it_was(tmp_path):
-    """Where writing breaks off, what was there is there, and nothing beside it."""
+def test_a_file_is_replaced_atomically_or_left_unchanged(tmp_path):
+    """An interrupted write keeps the old content and leaves no other file behind."""
     path = tmp_path / "file"
     path.write_bytes(b"before")
     seen: list[str] = []
@@ -26,23 +26,26 @@ def test_a_file_is_replaced_in_one_step_or_left_as_it_was(tmp_path):
         replace_file(path, fails)
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
-    (part,) = seen  # by this name a sudden death's rest is known
+    (part,) = seen  # the name tells which process left the file
     assert TEMPORARY_NAME.fullmatch(part)[1] == str(os.getpid())
     replace_file(path, lambda sink: sink.write(b"after"), mode=0o600)
     assert path.read_bytes() == b"after"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_scratch_folder_is_private_named_after_its_process_and_gone():
-    """Nobody else reads what lies there for a moment."""
+def test_a_scratch_folder_is_private_and_removed():
+    """A scratch folder has mode 0700 and the process id in its name, and is removed at the end."""
     with scratch_folder() as folder:
         assert folder.name.startswith(f"colab-drive-tuner-{os.getpid()}-")
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert not folder.exists()
 
 
-def test_a_process_is_known_by_when_it_began():
-    """Ids come round: the same id at another time is another process."""
+def test_a_process_is_known_by_its_start_time():
+    """A process has one start time while it runs and none afterwards.
+
+    Ids are reused: the same id with another start time is another process.
+    """
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         began = process_start_time(process.pid)
         assert began

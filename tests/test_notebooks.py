@@ -27,20 +27,20 @@ def cells_of(name):
 
 
 def shown(cells):
-    """What the code cells show, without what differs from run to run."""
+    """Return what the code cells show, without what differs from run to run."""
     outputs = [
         "".join(output.get("text", "") or output.get("data", {}).get("text/plain", ""))
         for cell in cells
         for output in cell.get("outputs", [])
         if output.get("name") != "stderr"
     ]
-    # Colours differ, too: newer kernels ask for them.
+    # Colours differ too, because newer kernels request them.
     return VARYING.sub("...", COLOUR.sub("", "\n".join(outputs))).split()
 
 
 @pytest.mark.parametrize("name", HERE)
-def test_a_notebook_shows_what_it_kept(name, tmp_path, drive_emulator):
-    """Run again, every cell succeeds and says what the repository's copy says it said."""
+def test_a_notebook_reproduces_its_stored_output(name, tmp_path, drive_emulator):
+    """Run again, every cell succeeds and shows the output that is stored in the repository."""
     if name == "cluster":
         pytest.importorskip("distributed")
     again = execute(name, tmp_path, drive_emulator)
@@ -50,16 +50,16 @@ def test_a_notebook_shows_what_it_kept(name, tmp_path, drive_emulator):
     assert shown(again.cells) == shown(cells_of(name))
 
 
-def test_a_search_was_interrupted_and_went_on_in_its_middle():
-    """half_trial.ipynb kept that the second trial's epochs 4 to 6 alone were trained again."""
+def test_half_trial_resumes_within_a_trial():
+    """The outputs stored in half_trial.ipynb show that only epochs 4 to 6 were trained again."""
     kept = [" ".join(shown([cell])) for cell in cells_of("half_trial")]
     assert "[(1, 4), (1, 5), (1, 6)]" in kept
     assert "(True, 12)" in kept
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_is_whole(name):
-    """It is valid, has an id for each cell, and compiles but for magics and templates."""
+def test_a_notebook_is_valid(name):
+    """A notebook is valid nbformat, and its cells without magics are valid Python."""
     text = (FOLDER / f"{name}.ipynb").read_text()
     nbformat.validate(json.loads(text))
     for cell in cells_of(name):
@@ -68,8 +68,8 @@ def test_a_notebook_is_whole(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_begins_with_what_it_is_for(name):
-    """A heading and a paragraph come before the first line of code."""
+def test_a_notebook_begins_with_its_purpose(name):
+    """A notebook's first cell has a heading and a paragraph."""
     first = cells_of(name)[0]
     assert first.cell_type == "markdown"
     assert first.source.startswith("# ")
@@ -78,7 +78,7 @@ def test_a_notebook_begins_with_what_it_is_for(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_badge_opens_the_notebook_in_colab(name):
-    """It leads to this very file, in the repository that the package names as its own."""
+    """The badge links to this file in Colab, in the repository that pyproject.toml names."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     repository = project["urls"]["Repository"].removeprefix("https://github.com/")
     place = f"github/{repository}/blob/main/notebooks/{name}.ipynb"
@@ -86,8 +86,8 @@ def test_a_badge_opens_the_notebook_in_colab(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_kept_tells_of_the_machine_it_ran_on(name):
-    """Outputs name places as Colab does."""
+def test_stored_outputs_name_no_local_path(name):
+    """Stored outputs contain no path or address of the machine that ran them."""
     kept = json.dumps([cell.get("outputs", []) for cell in cells_of(name)])
     here = r"/work/|/home/|/tmp/(?!colab|ipykernel)|127\.0\.0\.1|site-packages|\.venv"
     assert not re.search(here, kept)

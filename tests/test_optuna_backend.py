@@ -31,14 +31,14 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[StudyStorage]:
-    """A storage that is new."""
+    """A new storage."""
     opened = cdt.optuna_storage("study", store=tmp_path / "store")
     yield opened
     opened.close()
 
 
 class TestByOptuna(StorageTestCase):
-    """Optuna's own tests of what a storage must do."""
+    """Optuna's own tests of a storage."""
 
 
 SCRIPT = """
@@ -72,7 +72,7 @@ if when == "after":
 
 
 def killed(store: Path, last: int, when: str, name: str = "study") -> int:
-    """Go on with the study in a process that dies in or after trial `last`; return how it ended."""
+    """Resume the study in a process that dies in or after trial `last`; return its exit code."""
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
     command = [sys.executable, "-W", "error", "-c", SCRIPT, str(store), name, str(last), when]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -84,8 +84,8 @@ def trials_of(storage: StudyStorage) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="s", storage=storage).trials
 
 
-def test_what_had_ended_is_there_after_a_kill(tmp_path: Path) -> None:
-    """Killed at once after a trial's end, before anything could be sent: nothing of it is lost."""
+def test_finished_trials_survive_a_kill(tmp_path: Path) -> None:
+    """A kill right after a trial's end, before anything could be sent, loses nothing of it."""
     for last in (2, 5):
         assert killed(tmp_path, last, "after") == -9
     storage = cdt.optuna_storage("study", store=tmp_path)
@@ -100,12 +100,15 @@ def test_what_had_ended_is_there_after_a_kill(tmp_path: Path) -> None:
     assert cdt.read_status(cdt.open_store(tmp_path), "study").recovered == 2
 
 
-def test_a_trial_that_was_running_is_failed_and_tried_again_with_its_parameters(
+def test_a_trial_that_died_is_retried_with_its_parameters(
     tmp_path: Path,
 ) -> None:
-    """Three times at most: what kills every runtime is left alone then."""
+    """A trial that dies with its runtime fails and is retried with its parameters.
+
+    It runs three times at most, because it may be what kills the runtimes.
+    """
     for attempt in range(1, 4):
-        number = 1 + attempt  # of the trial that dies: each failed one has a number
+        number = 1 + attempt  # the trial that dies; each failed one keeps its number
         assert killed(tmp_path, number, "within") == -9
         storage = cdt.optuna_storage("study", store=tmp_path)
         dead = trials_of(storage)[number]
@@ -122,7 +125,7 @@ def test_a_trial_that_was_running_is_failed_and_tried_again_with_its_parameters(
 def test_parameters_are_queued_once_whenever_the_next_runtime_dies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str
 ) -> None:
-    """Killed between the steps of failing a trial and of queueing its parameters."""
+    """A kill between failing a trial and queueing its parameters still queues them once."""
     storage = cdt.optuna_storage("study", store=tmp_path)
     trial = optuna.create_study(storage=storage, study_name="s").ask()
     x = trial.suggest_float("x", -1, 1)
@@ -144,8 +147,8 @@ def test_parameters_are_queued_once_whenever_the_next_runtime_dies(
 
 
 @pytest.mark.parametrize("odd", [[1], {"a": []}, "one", None, True])
-def test_attributes_of_other_hands_do_no_harm(tmp_path: Path, odd: object) -> None:
-    """Whoever may write the study may have set those by which trials are tried again."""
+def test_invalid_retry_attributes_are_ignored(tmp_path: Path, odd: object) -> None:
+    """Whoever may write to the study can set the attributes of a retry; bad ones do no harm."""
     storage = cdt.optuna_storage("study", store=tmp_path)
     study = optuna.create_study(storage=storage, study_name="s")
     for number in range(2):
@@ -161,13 +164,13 @@ def test_attributes_of_other_hands_do_no_harm(tmp_path: Path, odd: object) -> No
 
 
 def test_two_owners_are_fenced(tmp_path: Path) -> None:
-    """The one that lost learns it at its next write, and nothing of it gets into the study."""
+    """The owner that lost the study fails at its next write and records nothing more."""
     store = FaultyStore(tmp_path)
     first = cdt.optuna_storage("study", store=store)
     study = optuna.create_study(storage=first, study_name="s")
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
     assert first.flush(30)
-    assert killed(tmp_path, 0, "never", "other") == 0  # the store serves others meanwhile
+    assert killed(tmp_path, 0, "never", "other") == 0  # the store also serves another study
     rival = Journal.open(cdt.open_store(tmp_path), "study", first.journal._reader.rules)
     take_over(rival)
     with pytest.raises(SearchTakenOverError):  # noqa: PT012 - at one of its next writes
@@ -182,7 +185,7 @@ def test_two_owners_are_fenced(tmp_path: Path) -> None:
 
 
 def take_over(journal: Journal) -> None:
-    """Write the claim of another machine behind what the chain holds."""
+    """Append the claim of another machine to the chain."""
     from colab_drive_tuner.journal.chain.record import Claimant, Record, encode_record
 
     head = journal._reader.head
@@ -200,8 +203,8 @@ def take_over(journal: Journal) -> None:
     journal.store.create(head.ids[0], frozen.content, name="record.cdt", parent=folder)
 
 
-def test_an_outage_is_waited_out(tmp_path: Path) -> None:
-    """Trials go on while the store is away, and are recorded when it is back."""
+def test_trials_run_during_an_outage(tmp_path: Path) -> None:
+    """Trials run while the store is unavailable and are recorded when it is back."""
     store = FaultyStore(tmp_path)
     storage = cdt.optuna_storage("study", store=store)
     study = optuna.create_study(storage=storage, study_name="s")
@@ -215,7 +218,7 @@ def test_an_outage_is_waited_out(tmp_path: Path) -> None:
 
 
 def test_several_workers_share_one_study_as_threads(tmp_path: Path) -> None:
-    """`n_jobs`, several objectives, pruned trials: all as with Optuna's own storages."""
+    """Four threads and two objectives: each trial is recorded once and read back as it was."""
     storage = cdt.optuna_storage("study", store=tmp_path)
     study = optuna.create_study(
         storage=storage, study_name="s", directions=["minimize", "maximize"]
@@ -234,7 +237,7 @@ def test_several_workers_share_one_study_as_threads(tmp_path: Path) -> None:
 
 
 def test_status_and_report_show_a_study(tmp_path: Path) -> None:
-    """Trials, failures, the best value; a study that maximizes counts negative losses."""
+    """Status and report show trials, failures and the best value, negated if it is maximized."""
     from colab_drive_tuner.search.results.read_search import read_search
     from colab_drive_tuner.search.results.report_page import search_report
 
@@ -270,7 +273,7 @@ def test_status_and_report_show_a_study(tmp_path: Path) -> None:
 def test_a_study_of_several_objectives_says_so_and_is_exported(
     tmp_path: Path, run_command: Callable[..., tuple[int, str, str]]
 ) -> None:
-    """Every value is in its table and JSON; no pickle of Trials is made of it."""
+    """Every objective is in the table and the JSON; an export as a Trials pickle is refused."""
     storage = cdt.optuna_storage("study", store=tmp_path)
     study = optuna.create_study(storage=storage, directions=["minimize", "maximize"])
     study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), trial.number), n_trials=3)
@@ -292,7 +295,7 @@ def test_a_study_of_several_objectives_says_so_and_is_exported(
 
 
 def test_a_search_is_no_study_and_a_study_no_search(tmp_path: Path) -> None:
-    """Each says what it is and how to go on with it; nothing is written into it."""
+    """A search opened as a study, or a study as a search, is refused with what it is."""
     from hyperopt import hp
 
     options = {"space": hp.uniform("x", 0, 1), "max_evals": 2, "progress": False, "store": tmp_path}
@@ -307,7 +310,7 @@ def test_a_search_is_no_study_and_a_study_no_search(tmp_path: Path) -> None:
 
 
 def test_a_storage_pickled_into_another_process_says_what_to_use(tmp_path: Path) -> None:
-    """One process holds a study; for others there is Optuna's proxy."""
+    """One process holds a study; unpickling its storage in another names Optuna's proxy."""
     import pickle
 
     storage = cdt.optuna_storage("study", store=tmp_path)
@@ -321,8 +324,8 @@ def test_a_storage_pickled_into_another_process_says_what_to_use(tmp_path: Path)
     assert "run_grpc_proxy_server" in done.stderr
 
 
-def test_a_line_of_a_study_is_checked_at_the_door(tmp_path: Path) -> None:
-    """What is no operation of Optuna's is refused when the chain is read, not run."""
+def test_a_line_of_a_study_is_checked_when_read(tmp_path: Path) -> None:
+    """A line that is no operation of Optuna is refused when the chain is read."""
     from colab_drive_tuner.checkpoint.optuna_journal import OptunaJournal, line_item
     from colab_drive_tuner.checkpoint.record_items import read_items
 
@@ -333,7 +336,10 @@ def test_a_line_of_a_study_is_checked_at_the_door(tmp_path: Path) -> None:
 
 
 def test_a_log_that_optuna_cannot_read_is_damage(tmp_path: Path) -> None:
-    """Named as such, for all that reads it; the study is not held then, and trials are shown."""
+    """A log that Optuna cannot read raises SearchDamagedError in each reader.
+
+    The study is not held afterwards, and its trials can be listed.
+    """
     from colab_drive_tuner.search.results.exchange.to_optuna import study_in_store
     from colab_drive_tuner.store import open_store
 
@@ -353,8 +359,11 @@ def test_a_log_that_optuna_cannot_read_is_damage(tmp_path: Path) -> None:
     assert cdt.read_status(store, "study").done == 2
 
 
-def test_a_hole_in_what_a_dead_session_left_ends_what_is_used_of_it() -> None:
-    """Numbers of trials hang on the order of lines: none is taken out of its place."""
+def test_replay_of_a_study_stops_at_a_gap() -> None:
+    """Spooled lines after a gap, or of another session, are not replayed.
+
+    Trial numbers depend on the order of the lines.
+    """
     from colab_drive_tuner.checkpoint.optuna_journal import OptunaJournal, line_item
     from colab_drive_tuner.checkpoint.record_items import read_items
 

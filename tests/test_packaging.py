@@ -23,7 +23,7 @@ assert len(run(3).trials) == 3 and len(run(5).trials) == 5
 
 
 def run(*command, **options):
-    """Run it; its output on failure."""
+    """Run a command and return its output; a failure shows it."""
     done = subprocess.run(
         [str(part) for part in command],
         stdout=subprocess.PIPE,
@@ -38,7 +38,7 @@ def run(*command, **options):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The wheel and the sdist, built as `python -m build` does, with what is installed here."""
+    """The wheel and the sdist, built by `python -m build` with the packages installed here."""
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, cwd=ROOT)
     (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
@@ -46,7 +46,7 @@ def built(tmp_path_factory):
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(built):
-    """Every module, the mark that it is typed, the licence; no tests, notebooks or scripts."""
+    """The wheel has every module, py.typed and the licence; no tests, notebooks or scripts."""
     wheel, _ = built
     assert wheel.name == f"colab_drive_tuner-{__version__}-py3-none-any.whl"
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -59,7 +59,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
 
 
 def test_the_sdist_can_be_read_and_tested(built):
-    """It holds tests, docs and scripts, so that a distributor can run them."""
+    """The sdist has the metadata files, tests and scripts, and no local environments."""
     _, sdist = built
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -68,13 +68,13 @@ def test_the_sdist_can_be_read_and_tested(built):
     assert not any(name.startswith((".venv", ".demo", "site/")) for name in names)
 
 
-def test_an_index_would_take_both(built):
-    """`twine check --strict`: the metadata is valid, and the description can be shown."""
+def test_twine_accepts_both(built):
+    """`twine check --strict` accepts the metadata and the description of both."""
     run(sys.executable, "-m", "twine", "check", "--strict", *built)
 
 
 def test_the_wheel_runs_a_search_without_extras(built, tmp_path):
-    """Installed from the wheel alone, outside of the repository, a search runs and resumes."""
+    """Installed from the wheel alone, outside the repository, a search runs and resumes."""
     wheel, _ = built
     target = tmp_path / "installed"
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index")
@@ -88,7 +88,7 @@ def test_the_wheel_runs_a_search_without_extras(built, tmp_path):
     assert "small" in said
 
 
-def test_the_version_is_one(built):
+def test_all_versions_are_equal(built):
     """The wheel, the package and the changelog name the same version."""
     wheel, _ = built
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()

@@ -65,13 +65,13 @@ HEAVY = (
 
 
 def test_the_public_names() -> None:
-    """A name is added or removed here and in the changelog, or not at all."""
+    """`__all__` has exactly the names listed here: a change is made in both or in none."""
     assert sorted(getattr(colab_drive_tuner, "__all__", [])) == sorted(PUBLIC)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_is_there_and_explained(name: str) -> None:
-    """Each has a docstring of its own, as have its public methods."""
+    """Each public name exists and has a docstring, as have its public methods."""
     found = getattr(colab_drive_tuner, name)
     assert name in dir(colab_drive_tuner)
     assert inspect.getdoc(found), f"{name} has no docstring"
@@ -94,7 +94,7 @@ MADE_BY_US = {
 
 
 def callables(name: str) -> Iterator[tuple[str, Callable[..., object]]]:
-    """A public function, or a class and its public methods."""
+    """Yield a public function, or a class and its public methods, each with its title."""
     found = getattr(colab_drive_tuner, name, None) or getattr(hyperas_style, name)
     if inspect.isclass(found):
         for attribute, value in vars(found).items():
@@ -109,7 +109,7 @@ CALLED_BY_KERAS = {"on_train_begin", "on_epoch_end", "set_model", "set_params"}
 
 @pytest.mark.parametrize("name", [*(name for name in PUBLIC if name != "errors"), *HYPERAS_STYLE])
 def test_help_explains_every_argument(name: str) -> None:
-    """`help(cdt.resume_search)` says of each argument what it means; a new one is not forgotten."""
+    """The docstring of each public callable explains each of its arguments."""
     for title, function in callables(name):
         if title.rpartition(".")[2] in CALLED_BY_KERAS:
             continue
@@ -120,14 +120,14 @@ def test_help_explains_every_argument(name: str) -> None:
 
 
 def test_completion_offers_public_names_alone() -> None:
-    """What the package's front itself imports is not offered as if it were for users."""
+    """`dir()` of the package lists its public names, and not what it imports itself."""
     offered = {name for name in dir(colab_drive_tuner) if not name.startswith("__")}
     assert offered == set(PUBLIC)
     assert "__version__" in dir(colab_drive_tuner)
 
 
 def test_an_import_loads_nothing_heavy() -> None:
-    """A cell that only imports the package waits for no other package."""
+    """`import colab_drive_tuner` loads none of the heavy packages."""
     program = "import sys, colab_drive_tuner; print('\\n'.join(sys.modules))"
     loaded = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("bare_machine")
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Limits short enough for a test; that they hold is what matters, not how long they are."""
+    """Time limits that are short enough for a test."""
     for limit in ("_BROWSER_SECONDS", "_GPU_SECONDS", "_GRACE_SECONDS"):
         monkeypatch.setattr(runtime, limit, 0.3)
 
@@ -43,7 +43,7 @@ def nvidia_smi(monkeypatch, folder, script):
 
 
 def test_plain_python_without_a_terminal_never_prompts():
-    """A script, or pytest: no shell, no terminal, so nobody would answer."""
+    """A script without a shell or terminal has nobody to answer a prompt."""
     found = detect()
     assert (found.kind, found.label, found.is_colab) == ("python", "Python", False)
     assert not found.can_prompt
@@ -51,7 +51,7 @@ def test_plain_python_without_a_terminal_never_prompts():
 
 
 def test_continuous_integration_never_prompts_even_in_a_kernel(monkeypatch):
-    """CI=true says that nobody is there, whatever the kernel's client claims."""
+    """CI=true disables prompts, even if the kernel's client allows input."""
     monkeypatch.setenv("CI", "true")
     assert detect().kind == "ci"
     in_shell(monkeypatch, kernel=SimpleNamespace(_allow_stdin=True))
@@ -60,7 +60,7 @@ def test_continuous_integration_never_prompts_even_in_a_kernel(monkeypatch):
 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_a_kernel_prompts_only_where_its_client_can_show_the_question(monkeypatch, allowed):
-    """Jupyter's page allows input, papermill and nbclient do not."""
+    """A kernel prompts only if its client allows input: Jupyter does, papermill does not."""
     in_shell(monkeypatch, kernel=SimpleNamespace(_allow_stdin=allowed))
     found = detect()
     assert found.kind == "jupyter"
@@ -80,7 +80,7 @@ def test_vs_code_is_known_by_its_variable_in_the_notebook(monkeypatch):
 
 
 def test_an_ipython_terminal_is_no_notebook(monkeypatch):
-    """IPython without a kernel is a terminal; piped input is nobody."""
+    """IPython without a kernel is a terminal, which does not prompt if its input is piped."""
     in_shell(monkeypatch)
     found = detect()
     assert found.kind == "ipython"
@@ -88,7 +88,10 @@ def test_an_ipython_terminal_is_no_notebook(monkeypatch):
 
 
 def test_kaggle_is_not_taken_for_colab(monkeypatch):
-    """Kaggle's image is built on Colab's and may carry its variables; a batch run has no person."""
+    """Kaggle's image is based on Colab's, yet it is detected as Kaggle.
+
+    Its batch runs never prompt.
+    """
     google_colab.install(monkeypatch, google_colab.Page({"cells": []}))
     in_shell(monkeypatch, kernel=SimpleNamespace(_allow_stdin=True))
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
@@ -99,7 +102,7 @@ def test_kaggle_is_not_taken_for_colab(monkeypatch):
 
 
 def test_colab_in_the_browser_can_prompt(monkeypatch):
-    """The page answers `get_ipynb`: somebody has the notebook open."""
+    """A page that answers `get_ipynb` means that somebody has the notebook open."""
     page = google_colab.install(monkeypatch, google_colab.Page({"cells": []}))
     found = detect()
     assert (found.kind, found.label) == ("colab", "Google Colab")
@@ -109,7 +112,7 @@ def test_colab_in_the_browser_can_prompt(monkeypatch):
 
 
 def test_colab_driven_by_its_command_line_never_prompts(monkeypatch):
-    """No page answers: a prompt would wait for ever, so there must be none, not even a sign-in."""
+    """Without a page, Colab has no prompt and no sign-in, because nobody would ever answer."""
     page = google_colab.install(monkeypatch, google_colab.Page(attached=False))
     in_shell(monkeypatch, kernel=SimpleNamespace(_allow_stdin=True))
     found = detect()
@@ -120,7 +123,7 @@ def test_colab_driven_by_its_command_line_never_prompts(monkeypatch):
 
 
 def test_a_page_that_blocks_for_ever_is_no_page(monkeypatch, hasty):
-    """The question is given up after its limit, and what gave no answer is named."""
+    """A page that never answers is given up after its limit and listed as unanswered."""
     google_colab.install(monkeypatch, google_colab.Page(blocks=True))
     started = time.monotonic()
     found = detect()
@@ -138,7 +141,7 @@ def test_a_page_that_blocks_for_ever_is_no_page(monkeypatch, hasty):
     ids=repr,
 )
 def test_a_page_that_answers_nonsense_is_no_page(monkeypatch, answer):
-    """Neither sign-in nor the end of the process may come of it: nobody is known to be there."""
+    """An invalid or failing answer counts as no page: no sign-in starts, the process goes on."""
     page = google_colab.install(monkeypatch, google_colab.Page())
 
     def nonsense(*args, **kwargs):
@@ -153,7 +156,10 @@ def test_a_page_that_answers_nonsense_is_no_page(monkeypatch, answer):
 
 
 def test_colab_without_its_package_is_still_colab(monkeypatch):
-    """A script on a Colab VM, in an environment of its own: the variables say where it is."""
+    """Without google.colab, as in a script on a Colab VM, Colab is detected by its variables.
+
+    In a kernel the missing link to the browser is listed as unanswered.
+    """
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260819-060000_RC00")
     monkeypatch.setitem(sys.modules, "google.colab", None)
     found = detect()
@@ -164,7 +170,7 @@ def test_colab_without_its_package_is_still_colab(monkeypatch):
 
 
 def test_colab_enterprise_keeps_its_name_with_and_without_a_browser(monkeypatch):
-    """VERTEX_PRODUCT=COLAB_ENTERPRISE; scheduled runs there have no browser."""
+    """VERTEX_PRODUCT=COLAB_ENTERPRISE means Colab Enterprise, which prompts only in a browser."""
     monkeypatch.setenv("VERTEX_PRODUCT", "COLAB_ENTERPRISE")
     google_colab.install(monkeypatch, google_colab.Page(attached=False))
     found = detect()
@@ -174,7 +180,7 @@ def test_colab_enterprise_keeps_its_name_with_and_without_a_browser(monkeypatch)
 
 
 def test_the_gpu_is_named_by_the_driver_tool(monkeypatch, tmp_path):
-    """TensorFlow is not needed to know what is attached, and is not imported."""
+    """`nvidia-smi` names the GPU; TensorFlow is not imported for it."""
     nvidia_smi(monkeypatch, tmp_path, "echo 'Tesla T4'; echo 'Tesla T4'")
     before = "tensorflow" in sys.modules
     assert detect().gpu == "Tesla T4"
@@ -182,15 +188,15 @@ def test_the_gpu_is_named_by_the_driver_tool(monkeypatch, tmp_path):
 
 
 def test_a_driver_tool_that_fails_means_no_gpu(monkeypatch, tmp_path):
-    """Colab's CPU runtimes ship `nvidia-smi`, which says that it has no driver."""
+    """A failing `nvidia-smi`, as on Colab's CPU runtimes, means that there is no GPU."""
     nvidia_smi(monkeypatch, tmp_path, "echo 'NVIDIA-SMI has failed'; exit 9")
     monkeypatch.setattr(runtime, "_PROC_GPUS", tmp_path / "none")
     assert detect().gpu is None
 
 
 def test_a_driver_tool_that_hangs_leaves_the_kernels_own_list(monkeypatch, tmp_path, hasty):
-    """`nvidia-smi` can hang with a wedged GPU, its children holding the pipe: both are ended."""
-    monkeypatch.setattr(runtime, "_GPU_SECONDS", 2.0)  # a shell starts, and starts another one
+    """A hanging `nvidia-smi` and its children are killed, and /proc names the GPU instead."""
+    monkeypatch.setattr(runtime, "_GPU_SECONDS", 2.0)  # enough for a shell to start another one
     monkeypatch.setattr(runtime, "_GRACE_SECONDS", 30.0)
     nvidia_smi(monkeypatch, tmp_path, f"sleep 600 & echo $! > {tmp_path}/child; sleep 600")
     card = tmp_path / "gpus" / "0000:00:04.0"
@@ -200,13 +206,13 @@ def test_a_driver_tool_that_hangs_leaves_the_kernels_own_list(monkeypatch, tmp_p
     started = time.monotonic()
     assert detect().gpu == "NVIDIA L4"
     child = Path("/proc", (tmp_path / "child").read_text().strip(), "cmdline")
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it is gone
-        while child.read_bytes():  # a zombie has none
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the child is gone
+        while child.read_bytes():  # empty for a zombie
             assert time.monotonic() - started < 60
 
 
-def test_ask_hands_on_answers_and_errors_and_gives_up_in_time():
-    """A probe never outlasts its limit, and a failure in it is the asker's to judge."""
+def test_call_in_thread_returns_raises_or_times_out():
+    """`call_in_thread` passes on a result or an exception, or times out at its limit."""
     assert call_in_thread(lambda: 42)(1) == 42
     with pytest.raises(ZeroDivisionError):
         call_in_thread(lambda: 1 // 0)(1)

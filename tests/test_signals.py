@@ -9,8 +9,8 @@ import pytest
 from colab_drive_tuner.machine import TERMINATION_SIGNALS, signal_handlers
 
 
-def test_within_the_block_signals_are_handed_over_and_then_they_do_as_before():
-    """Each of them, also where the block ends by an error; what was set before is set again."""
+def test_signals_are_handled_within_the_block_and_restored_after_it():
+    """The handler gets each signal within the block; an error in it restores the old handlers."""
     before = {signum: signal.getsignal(signum) for signum in TERMINATION_SIGNALS}
     got: list[int] = []
 
@@ -25,8 +25,8 @@ def test_within_the_block_signals_are_handed_over_and_then_they_do_as_before():
     assert {signum: signal.getsignal(signum) for signum in TERMINATION_SIGNALS} == before
 
 
-def test_a_handler_may_raise_what_ends_the_block():
-    """Such as an exception that means: somebody wants this process to end."""
+def test_an_exception_of_the_handler_ends_the_block():
+    """A handler may raise an exception to end the block."""
 
     def stop(signum: int) -> None:
         raise InterruptedError(signum)
@@ -35,8 +35,8 @@ def test_a_handler_may_raise_what_ends_the_block():
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_another_thread_than_the_main_one_catches_nothing():
-    """Python lets only that one set handlers: the block runs all the same."""
+def test_another_thread_sets_no_handlers():
+    """Python sets handlers in the main thread only; in another one the block runs without them."""
     before, ran = signal.getsignal(signal.SIGTERM), []
 
     def run() -> None:

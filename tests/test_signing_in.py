@@ -19,7 +19,7 @@ SECRET = "1//a-refresh-token-that-nobody-may-see"
 
 
 class Google:
-    """Google's sign-in as far as an app meets it; `asked` is what came to /token and /revoke."""
+    """A fake of Google's sign-in; `asked` holds the requests to /token and /revoke."""
 
     def __init__(self):
         self.asked = []
@@ -51,7 +51,7 @@ class Google:
         self.thread.start()
 
     def visit(self, url, **options):
-        """What the person does in the browser: consent, and so come back to the local server."""
+        """Consent as the person in the browser does, and call the local server back."""
         query = parse_qs(urlsplit(url).query)
         self.scope = query["scope"][0]
         back = query["redirect_uri"][0]
@@ -75,7 +75,7 @@ def parse_qsl_flat(body):
 
 @pytest.fixture
 def google(monkeypatch):
-    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")  # this Google has no certificate
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")  # this fake has no certificate
     google = Google()
 
     class Browser:
@@ -99,8 +99,8 @@ def client_file(google, tmp_path):
     return path
 
 
-def test_a_login_is_kept_for_this_user_alone_and_found(run_command, google, client_file, caplog):
-    """Mode 0600, no access token in it, and nothing secret printed or logged."""
+def test_a_login_is_private_and_found(run_command, google, client_file, caplog):
+    """`login` writes a file of mode 0600 without the access token; no secret is shown or logged."""
     with caplog.at_level(0):
         code, out, err = run_command("login", "--client-secrets", client_file)
     assert (code, err) == (0, "")
@@ -117,15 +117,15 @@ def test_a_login_is_kept_for_this_user_alone_and_found(run_command, google, clie
 
 
 def test_scopes_are_asked_for_as_chosen(run_command, google, client_file):
-    """Each `--scope` is one more."""
+    """Each `--scope` adds one scope to the request."""
     run_command(
         "login", "--client-secrets", client_file, "--scope", "drive.file", "--scope", "drive"
     )
     assert re.findall(r"auth/([a-z.]+)", google.scope) == ["drive.file", "drive"]
 
 
-def test_a_refusal_in_the_browser_is_told(run_command, google, client_file):
-    """Nothing is kept."""
+def test_a_refusal_in_the_browser_is_an_error(run_command, google, client_file):
+    """A refusal in the browser exits 1 and writes no file."""
     google.consent = {"error": "access_denied"}
     code, _, err = run_command("login", "--client-secrets", client_file)
     assert code == 1
@@ -133,8 +133,11 @@ def test_a_refusal_in_the_browser_is_told(run_command, google, client_file):
     assert not login_file().exists()
 
 
-def test_less_than_was_asked_for_is_told(run_command, google, client_file):
-    """A box that was left empty on Google's page would show only much later."""
+def test_missing_permissions_are_an_error(run_command, google, client_file):
+    """Fewer permissions than requested exit 1 and write no file.
+
+    Otherwise the missing permission would show only much later.
+    """
     google.granted = "openid"
     code, _, err = run_command("login", "--client-secrets", client_file)
     assert code == 1
@@ -144,7 +147,7 @@ def test_less_than_was_asked_for_is_told(run_command, google, client_file):
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"type": "service_account"}'])
 def test_a_file_that_is_no_client_is_refused(run_command, tmp_path, content):
-    """The message says what to create."""
+    """The error for a missing or wrong client file says what to create."""
     path = tmp_path / "no-client.json"
     if content is not None:
         path.write_text(content)
@@ -154,7 +157,7 @@ def test_a_file_that_is_no_client_is_refused(run_command, tmp_path, content):
 
 
 def test_logout_revokes_and_deletes(run_command, google, client_file):
-    """Google hears of it; a second time there is nothing to do."""
+    """`logout` revokes the token at Google and deletes the file; a second one finds no sign-in."""
     run_command("login", "--client-secrets", client_file)
     code, out, _ = run_command("logout")
     assert code == 0
@@ -165,7 +168,7 @@ def test_logout_revokes_and_deletes(run_command, google, client_file):
 
 
 def test_logout_works_offline_and_with_a_damaged_file(run_command):
-    """The file goes in any case; the person is told how to revoke it by hand."""
+    """The file is deleted in any case, and the user reads how to revoke the token by hand."""
     path = login_file()
     path.parent.mkdir(parents=True)
     for content in ("{", json.dumps({"token_uri": "http://127.0.0.1:1/t", "refresh_token": "x"})):
@@ -179,7 +182,7 @@ def test_logout_works_offline_and_with_a_damaged_file(run_command):
 def test_a_redirect_is_not_followed_with_a_secret(
     run_command, google, client_file, monkeypatch, capsys
 ):
-    """Neither by `login`, whose code and client secret it would get, nor by `logout`."""
+    """`login` and `logout` follow no redirect, which would get the code, secret or token."""
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     run_command("login", "--client-secrets", client_file)
     google.elsewhere = f"{google.url}/elsewhere"
@@ -197,7 +200,7 @@ def test_a_redirect_is_not_followed_with_a_secret(
 
 
 def test_whoami(run_command, drive_emulator):
-    """The account, how it was found, and its storage."""
+    """`whoami` prints the account, how it was found and its storage, also as JSON."""
     code, out, _ = run_command("whoami")
     assert code == 0
     assert out.startswith(f"owner@example.com (the emulator at {drive_emulator.url}), 0.00 of")
@@ -207,15 +210,15 @@ def test_whoami(run_command, drive_emulator):
     assert facts["bytes_used"] < facts["bytes_limit"]
 
 
-def test_nobody_is_told_as_nobody(run_command):
-    """With every way that was tried, the login among them."""
+def test_whoami_without_a_sign_in(run_command):
+    """`whoami` without a sign-in exits 1 and lists what was tried, the login included."""
     code, _, err = run_command("whoami")
     assert code == 1
     assert "colab-drive-tuner login: nobody has signed in" in err
 
 
 def test_with_an_emulator_nobody_signs_in(run_command, drive_emulator, client_file, google):
-    """Nothing is asked of Google, and a sign-in that is kept stays untouched and unsent."""
+    """With an emulator, `login` and `logout` exit 2 and send Google nothing."""
     for command in (("login", "--client-secrets", client_file), ("logout",)):
         code, _, err = run_command(*command)
         assert code == 2

@@ -26,7 +26,7 @@ def name_of(path: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_relative_link_leads_somewhere(page):
-    """No page links to a file of the repository that is not there."""
+    """Every relative link of a page leads to a file of the repository."""
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 
@@ -38,20 +38,20 @@ def test_the_reference_lists_every_public_name():
 
 
 def test_every_page_is_in_the_navigation():
-    """A page that nobody can find might as well not be there."""
+    """The navigation of mkdocs.yml has every page of docs/."""
     listed = re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_what_is_made_from_the_program_is_up_to_date(page):
-    """Commands, variables and versions are those of today: else run `scripts/reference.py`."""
+def test_generated_parts_are_up_to_date(page):
+    """Commands, variables and versions in the pages are current: else run scripts/reference.py."""
     text = page.read_text("utf-8")
     assert rendered(text) == text
 
 
-def test_every_made_part_has_its_place():
-    """A mark with another spelling would silently never be filled."""
+def test_every_generated_part_has_its_place():
+    """Each generated part has one place in the pages. A misspelt mark would stay empty."""
     text = "".join(page.read_text("utf-8") for page in PAGES)
     found = re.findall(r"^<!-- (\w+), made by scripts/reference\.py -->$", text, re.MULTILINE)
     assert sorted(found) == sorted(PARTS)
@@ -59,7 +59,7 @@ def test_every_made_part_has_its_place():
 
 
 def test_the_picture_shows_a_search_that_was_killed():
-    """It can be read as XML, asks no host for anything, and shows what its title says."""
+    """timeline.svg is valid XML, refers to no host, and shows the kills that its title names."""
     text = (ROOT / "docs" / "timeline.svg").read_text("utf-8")
     ElementTree.fromstring(text)
     assert [text.count(f"fill='{colour}'") for colour in (timeline.DONE, timeline.CUT)] == [20, 3]
@@ -68,7 +68,7 @@ def test_the_picture_shows_a_search_that_was_killed():
 
 
 def test_the_picture_of_pruning_shows_what_it_says():
-    """It has pruned trials, and can be drawn again, of other curves."""
+    """pruning.svg, and a picture of other curves, are valid XML and show pruned trials."""
     drawn = pruning_picture.draw([[1 / epoch + n for epoch in range(1, 10)] for n in range(12)])
     for text in (drawn, (ROOT / "docs" / "pruning.svg").read_text("utf-8")):
         ElementTree.fromstring(text)
@@ -78,7 +78,7 @@ def test_the_picture_of_pruning_shows_what_it_says():
 
 @pytest.mark.long
 def test_the_picture_can_be_drawn_again(tmp_path, monkeypatch):
-    """By a search that is killed three times while it is drawn."""
+    """The timeline is drawn from a search that is killed three times meanwhile."""
     monkeypatch.setattr(timeline, "PICTURE", tmp_path / "timeline.svg")
     timeline.main()
     text = timeline.PICTURE.read_text("utf-8")
@@ -86,7 +86,7 @@ def test_the_picture_can_be_drawn_again(tmp_path, monkeypatch):
 
 
 def test_the_regret_of_parallel_suggestions_is_measured_and_drawn():
-    """With a model that learns, on real digits; pending trials count or are hidden from TPE."""
+    """Regret is measured on real digits, with pending trials counted or hidden, and drawn."""
     pytest.importorskip("sklearn", reason="the digits come from scikit-learn")
     found = {
         setting: np.array([regret.lowest_losses("digits", setting, 26, seed=1)])
@@ -104,13 +104,16 @@ def test_the_regret_of_parallel_suggestions_is_measured_and_drawn():
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
-    """`mkdocs build --strict`: every link, anchor and docstring resolves."""
+    """`mkdocs build --strict` succeeds, so every link, anchor and docstring resolves.
+
+    The reference shows every name and argument, and loads nothing from other hosts.
+    """
     pytest.importorskip("mkdocs", reason="the dependency group docs is not installed")
     site = tmp_path / "site"
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", site],
         cwd=ROOT,
-        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},  # about a version that we do not take
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},  # about a version that is not used
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

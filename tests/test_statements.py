@@ -12,7 +12,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 
 
 def modules() -> dict[str, ast.Module]:
-    """Every file of the package, by its path in it."""
+    """Return the syntax tree of each file of the package, by its path."""
     return {
         str(path.relative_to(PACKAGE)): ast.parse(path.read_text("utf-8"))
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -20,7 +20,7 @@ def modules() -> dict[str, ast.Module]:
 
 
 def names_of_others(tree: ast.Module) -> set[str]:
-    """What a file imports that is not the package's."""
+    """Return the names that a file imports from other packages."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -32,7 +32,7 @@ def names_of_others(tree: ast.Module) -> set[str]:
 
 
 def changed_attributes(tree: ast.Module) -> Iterator[str]:
-    """Attributes of others' modules and classes that a file sets or deletes."""
+    """Yield attributes of other packages' modules and classes that a file sets or deletes."""
     others = names_of_others(tree)
     for node in ast.walk(tree):
         if not isinstance(node, ast.Attribute) or isinstance(node.ctx, ast.Load):
@@ -45,7 +45,7 @@ def changed_attributes(tree: ast.Module) -> Iterator[str]:
 
 
 def test_the_hyperas_package_is_the_only_one_that_is_patched() -> None:
-    """Beside it a hook that Python offers is set, for interrupts, and a flag in loky's workers."""
+    """Only hyperas and Keras are patched, besides Python's `sys.excepthook` and a flag of loky."""
     changed = {name: sorted(set(changed_attributes(tree))) for name, tree in modules().items()}
     assert {name: attributes for name, attributes in changed.items() if attributes} == {
         "hyperas/import_hook.py": ["models.model_from_yaml"],
@@ -63,7 +63,7 @@ def test_the_hyperas_package_is_the_only_one_that_is_patched() -> None:
 
 
 def is_setter(node: ast.AST) -> bool:
-    """Whether this sets or deletes an attribute by its name."""
+    """Return whether this sets or deletes an attribute by its name."""
     return (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
@@ -72,7 +72,7 @@ def is_setter(node: ast.AST) -> bool:
 
 
 def test_a_module_begins_with_what_it_is() -> None:
-    """Its first line would serve as its entry in a table of contents; it is no question."""
+    """A module's first line is no question, so that it can serve as a table of contents entry."""
     first = {
         name: (ast.get_docstring(tree) or "").partition(" ")[0] for name, tree in modules().items()
     }
@@ -81,7 +81,7 @@ def test_a_module_begins_with_what_it_is() -> None:
 
 
 def test_the_files_that_contributing_names_are_there() -> None:
-    """A recipe that sends to a file that moved is none."""
+    """Every file that CONTRIBUTING.md names exists."""
     named = set(re.findall(r"`([\w.]+(?:/[\w.]+)+|\w+\.(?:py|md|toml|yml))`", CONTRIBUTING))
     places = [ROOT, PACKAGE, PACKAGE / "store", ROOT / "tests"]
     assert len(named) > 20
@@ -91,7 +91,7 @@ def test_the_files_that_contributing_names_are_there() -> None:
 
 
 def test_the_names_that_contributing_sends_to_are_in_the_code() -> None:
-    """Constants, functions and classes: `SOURCES`, `item_from`, `StoreContract`."""
+    """Constants, functions and classes that CONTRIBUTING.md names are defined in the code."""
     named = set(re.findall(r"`(_?[A-Za-z]\w*(?:_\w+)+|[A-Z]\w{3,}|_[a-z]+)`", CONTRIBUTING))
     places = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
     code = "\n".join(path.read_text("utf-8") for path in places if path != Path(__file__))

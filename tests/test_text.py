@@ -25,7 +25,7 @@ from colab_drive_tuner.text import visible
     ],
 )
 def test_control_and_direction_characters_are_shown(hostile: str, shown: str) -> None:
-    """As Python writes them; a second time nothing changes."""
+    """Control, direction and invisible characters are escaped; escaping twice changes nothing."""
     assert visible(hostile) == shown
     assert visible(shown) == shown
 
@@ -44,17 +44,17 @@ def test_control_and_direction_characters_are_shown(hostile: str, shown: str) ->
     ],
 )
 def test_emoji_and_scripts_stay_whole(text: str) -> None:
-    """Also emoji that several characters make."""
+    """Emoji, also those of several characters, and other scripts are not escaped."""
     assert visible(text) == text
 
 
 def test_lines_may_stay() -> None:
-    """In a text of several lines only their ends do."""
+    """With `lines=True` line feeds stay; carriage returns are escaped."""
     assert visible("a\nb\r\n\x1b", lines=True) == "a\nb\\r\n\\x1b"
 
 
 def test_no_control_format_or_surrogate_character_passes_alone() -> None:
-    """Of all that Unicode has; so that nothing was forgotten."""
+    """Each control, format, surrogate and line separator character of Unicode is escaped."""
     for code in range(0x110000):
         category = unicodedata.category(chr(code))
         if category in ("Cc", "Cf", "Cs", "Zl", "Zp"):

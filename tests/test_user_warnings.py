@@ -34,14 +34,14 @@ SPACE = {"x": hp.uniform("x", -1, 1)}
 
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As if nothing had been set up yet; and afterwards again."""
+    """A process without a session."""
     monkeypatch.setattr(session, "_last", None)
     yield
     hyperas_compat.disable()
 
 
 def model(x):
-    """A model function in hyperas's manner."""
+    """A model function with a hyperas template."""
     rate = {{uniform(0, 1)}}  # noqa: F821
     return {"loss": rate + sum(x), "status": "ok"}
 
@@ -65,13 +65,13 @@ def resume(store: Any, max_evals: int = 1, algo: str = "rand") -> Any:
 
 
 def by_resume_search(store: Any) -> None:
-    """Another algorithm, through `resume_search`."""
+    """Change the algorithm, through `resume_search`."""
     resume(store)
     resume(store, 2, "anneal")
 
 
 def by_fmin(store: Any) -> None:
-    """Another algorithm, through `hyperopt.fmin`."""
+    """Change the algorithm, through `hyperopt.fmin`."""
     for algo, total in ((hyperopt.rand.suggest, 1), (hyperopt.anneal.suggest, 2)):
         trials = cdt.DriveTrials("s", store=store)
         hyperopt.fmin(
@@ -85,30 +85,30 @@ def by_fmin(store: Any) -> None:
 
 
 def by_minimize(store: Any) -> None:
-    """Another algorithm, through hyperas's own call."""
+    """Change the algorithm, through `hyperas_style.minimize`."""
     for algo, total in ((hyperopt.rand.suggest, 1), (hyperopt.anneal.suggest, 2)):
         minimize(model, data, algo, total, cdt.DriveTrials("s", store=store), verbose=False)
 
 
 def by_result(store: Any) -> None:
-    """A result that is read too early."""
+    """Read the result of a search that is not finished."""
     result = resume(store)
     result.max_evals = 5
     _ = result.best_loss
 
 
 def by_data(store: Any) -> None:
-    """A generator instead of data."""
+    """Give a generator as data."""
     cdt.resume_search(model, lambda: ((n for n in [1]),), name="g", max_evals=1, store=store)
 
 
 def by_setup(_: Any) -> None:
-    """No notebook is found."""
+    """Set up a session with a notebook that is not found."""
     cdt.setup(notebook="absent")
 
 
 def by_refresh(_: Any) -> None:
-    """No notebook is found when a session is asked anew."""
+    """Refresh a session with a notebook that is not found."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         opened = cdt.setup(notebook="absent")
@@ -116,7 +116,7 @@ def by_refresh(_: Any) -> None:
 
 
 def by_download(_: Any) -> None:
-    """A notebook that somebody edited is kept aside."""
+    """Download a notebook over a copy that the user edited."""
     client = DriveClient.connect()
     client.create_file("x.ipynb", b'{"cells": []}', parent="root", mime_type=COLAB)
     Path("x.ipynb").write_text("my edits")
@@ -124,7 +124,7 @@ def by_download(_: Any) -> None:
 
 
 def by_clean(_: Any) -> None:
-    """A store whose searches cannot be looked at."""
+    """Clean a store when the state folder cannot be used."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         opened = cdt.setup()
@@ -139,19 +139,19 @@ def by_clean(_: Any) -> None:
         *(by_setup, by_refresh, by_download, by_clean),
     ],
 )
-def test_the_warning_is_of_the_line_that_called(
+def test_a_warning_names_the_users_file(
     warn: Callable[[Any], None],
     bare_machine: Path,  # noqa: F811
     drive_emulator: Any,
 ) -> None:
-    """Neither a line of the package nor one of hyperopt: the user's."""
+    """Each warning names the user's file, not one of the package or of hyperopt."""
     with pytest.warns(OURS) as told:
         warn(FolderStore(bare_machine / "store"))
     assert {one.filename for one in told if issubclass(one.category, OURS)} == {__file__}
 
 
 def test_a_warning_is_escaped_and_shown_once_a_line() -> None:
-    """As `warnings.warn` does it: the registry of the user's module, the filters by its name."""
+    """The text is escaped, shown once a line and filtered, as by `warnings.warn`."""
     with warnings.catch_warnings(record=True) as told:
         warnings.resetwarnings()
         warnings.simplefilter("default")
@@ -162,8 +162,8 @@ def test_a_warning_is_escaped_and_shown_once_a_line() -> None:
     assert [str(one.message) for one in told] == ["red \\x1b[31m\nline"]
 
 
-def test_a_thread_without_a_user_warns_all_the_same() -> None:
-    """There is no line of the user's to name, and nothing is lost."""
+def test_a_thread_without_a_users_line_warns() -> None:
+    """A thread that no line of the user's called still shows its warning."""
     with (
         pytest.warns(NotebookWarning, match="from afar"),
         ThreadPoolExecutor(1) as threads,
@@ -171,8 +171,8 @@ def test_a_thread_without_a_user_warns_all_the_same() -> None:
         threads.submit(warn_user, "from afar", NotebookWarning).result()
 
 
-def test_nobody_counts_frames_by_hand() -> None:
-    """`warn_user` is the only way to warn: a count is wrong as soon as a caller is put between."""
+def test_every_warning_is_given_by_warn_user() -> None:
+    """No module uses `warnings.warn`, whose stack level is wrong once a caller is added."""
     calls = {}
     for path in PACKAGE.rglob("*.py"):
         if path.name == "user_warnings.py":

@@ -36,7 +36,7 @@ os.open = open_no_folder
 
 
 def run(script: str, folder: Path) -> str:
-    """What a script prints in a process that has no POSIX."""
+    """Run a script in a process that has no POSIX modules and return its output."""
     done = subprocess.run(
         [sys.executable, "-c", HIDE + textwrap.dedent(script)],
         cwd=folder,
@@ -50,7 +50,7 @@ def run(script: str, folder: Path) -> str:
 
 
 def test_the_package_imports_and_shows_searches(tmp_path: Path) -> None:
-    """Every module but the emulator's; `status`, `export`, `report` and the like by the command."""
+    """Every module but the emulator's is imported; `status`, `export`, `report` and `show` work."""
     trials = DriveTrials("s", store=tmp_path / "searches", seed=1)
     hyperopt.fmin(
         lambda x: x**2,
@@ -93,7 +93,10 @@ def test_the_package_imports_and_shows_searches(tmp_path: Path) -> None:
 
 
 def test_no_link_is_followed_where_the_system_cannot_refuse_one(tmp_path: Path) -> None:
-    """Windows opens files in binary mode and has no O_NOFOLLOW: the link is looked for instead."""
+    """Without O_NOFOLLOW, as on Windows, a symlink is found and refused.
+
+    Files are opened in binary mode.
+    """
     (tmp_path / "secret").write_text("of somebody else")
     (tmp_path / "link").symlink_to("secret")
     said = run(
