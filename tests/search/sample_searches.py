@@ -74,7 +74,7 @@ def run_in_store(
     objective: Any = sample_objective,
     **options: Any,
 ) -> DriveTrials:
-    """Run or resume the search in `store` up to `max_evals` trials, with seed 3: one session."""
+    """Run or resume the search in `store` up to `max_evals` trials in one session, with seed 3."""
     trials = DriveTrials("search", store=store, max_attempts=100, notify=lambda _: None)
     return run_fmin(trials, algo, max_evals, objective, **options)
 
@@ -85,7 +85,7 @@ def open_read_only(store: Path) -> DriveTrials:
 
 
 def trial_values(trials: hyperopt.Trials) -> list[tuple[Any, Any, Any]]:
-    """Return number, parameters and result of each trial: equal, bit for bit, in equal searches."""
+    """Return number, parameters and result of each trial; equal searches give equal values."""
     return [(doc["tid"], doc["misc"]["vals"], repr(doc["result"])) for doc in trials.trials]
 
 
@@ -97,8 +97,8 @@ def held_journals() -> list[Journal]:
 def killing_objective(objective: Callable[[Any], Any], calls: int, when: str = "end") -> Any:
     """Return `objective` wrapped so that its call number `calls` kills the process.
 
-    With "end", after everything before that call is acknowledged; with "once", immediately, so that
-    the last records may not even have been sent.
+    With `when="end"` the kill comes after every earlier record is acknowledged; with "once" it
+    comes immediately, so that the last records may not even have been sent.
     """
     count = 0
 
@@ -117,9 +117,10 @@ def killing_objective(objective: Callable[[Any], Any], calls: int, when: str = "
 
 
 def killing_objective_in_outage(store: FaultyStore, away: int, calls: int) -> Any:
-    """`sample_objective`, wrapped: call `away` begins an outage, call `calls` kills the process.
+    """Return `sample_objective` with an outage from call `away` and a kill in call `calls`.
 
-    By then the store has all records before the outage, and the spool the end of the trial before.
+    At the kill the store has all records from before the outage, and the spool has the result of
+    the previous trial.
     """
     count = 0
 

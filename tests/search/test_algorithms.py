@@ -1,4 +1,4 @@
-"""The fast TPE, annealing and random search suggest the same documents as hyperopt's own."""
+"""Fast TPE, annealing and random search suggest the same documents as hyperopt's own."""
 
 import math
 import threading
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from colab_drive_tuner.search.algorithms import fast_algorithm
 from tests.search.spaces import CONDITIONAL, MIXED, ODD, PLAIN, history, spaces
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # hyperopt's, of log(0)
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # hyperopt takes log(0)
 
 
 MIXED_BESIDE = {f"q{n}": hp.quniform(f"q{n}", 0, 3, 1) for n in range(4)}
@@ -28,16 +28,16 @@ def domain_of(space: Any) -> Domain:
 
 
 def answer(algo: Any, *arguments: Any) -> str:
-    """The documents to the last bit with the order of their keys, or the kind of error."""
+    """Return the suggested documents with their key order, bit for bit, or the error's class."""
     try:
         return repr(algo(*arguments))
-    except Exception as error:  # noqa: BLE001 - whatever hyperopt raises is compared
+    except Exception as error:  # noqa: BLE001 - any error that hyperopt raises is compared
         return type(error).__name__
 
 
 @pytest.fixture
 def asked(monkeypatch) -> list[Any]:
-    """The calls that reach the work of hyperopt's own TPE and annealing."""
+    """Record the calls that reach the core of hyperopt's own TPE and annealing."""
     calls: list[Any] = []
 
     def note(function: Any) -> Any:
@@ -47,7 +47,7 @@ def asked(monkeypatch) -> list[Any]:
 
         return noting
 
-    # Nothing else uses these names of the two modules, and each suggestion does.
+    # Only suggestions use these names in the two modules, and every suggestion does.
     monkeypatch.setattr(tpe, "miscs_to_idxs_vals", note(tpe.miscs_to_idxs_vals))
     monkeypatch.setattr(anneal, "miscs_to_idxs_vals", note(anneal.miscs_to_idxs_vals))
     return calls
@@ -58,7 +58,7 @@ _SETTINGS = st.fixed_dictionaries(
     optional={
         "gamma": st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0, 4.0]),
         "n_EI_candidates": st.sampled_from([0, 1, 2, 24, 60]),
-        # Not 0: with a step wider than the range, hyperopt looks for a candidate for ever.
+        # Not 0: with a step wider than the range, hyperopt would look for a candidate forever.
         "prior_weight": st.sampled_from([0.3, 1.0, 2]),
         "n_startup_jobs": st.sampled_from([0, 1, 20]),
         "verbose": st.booleans(),
@@ -74,12 +74,17 @@ _SETTINGS = st.fixed_dictionaries(
     count=st.sampled_from([0, 1, 19, 20, 21, 30, 60, 60, 150, 150]),
     seed=st.integers(0, 2**31 - 2),
 )
-def test_any_space_and_history(space, algo_settings, odd, count, seed):
-    """Every distribution, nested and shared; ties, NaN, inf, fails, errors, gaps, from_tid."""
+def test_suggestions_equal_hyperopts_for_random_spaces_and_histories(
+    space, algo_settings, odd, count, seed
+):
+    """Suggestions equal hyperopt's for random nested spaces and irregular trial histories.
+
+    The histories have ties, NaN, infinite losses, failures, errors, gaps in the ids and `from_tid`.
+    """
     try:
         domain = domain_of(space)
         trials = history(domain, count, seed, odd=odd)
-    except Exception:  # noqa: BLE001 - whatever it is, hyperopt itself does not take this space
+    except Exception:  # noqa: BLE001 - hyperopt itself rejects this space
         assume(False)
     plain = [partial(tpe.suggest, **algo_settings), anneal.suggest, rand.suggest]
     fast = [fast_algorithm(algo) for algo in plain]
@@ -87,7 +92,7 @@ def test_any_space_and_history(space, algo_settings, odd, count, seed):
     for n, new_ids in enumerate([[first], [first + 1, first + 2], [first + 3]]):
         given = new_ids, domain, trials, seed + n
         assert [answer(algo, *given) for algo in fast] == [answer(algo, *given) for algo in plain]
-        if n == 0 and len(trials.trials) > 3:  # in place, as a user may do it
+        if n == 0 and len(trials.trials) > 3:  # a user may edit documents in place
             trials.trials[1]["result"] = {"status": "ok", "loss": -9.0}
             del trials._dynamic_trials[2]
             trials.refresh()
@@ -95,8 +100,8 @@ def test_any_space_and_history(space, algo_settings, odd, count, seed):
 
 @pytest.mark.parametrize("algo", [tpe.suggest, anneal.suggest], ids=["tpe", "anneal"])
 @pytest.mark.parametrize("odd", ODD)
-def test_many_trials_of_one_kind(algo, odd):
-    """As many that every suggestion depends on how ties, NaN, or the like are counted."""
+def test_many_trials_with_one_irregularity(algo, odd):
+    """With 250 trials, suggestions that depend on ties, NaN and the like still equal hyperopt's."""
     domain = domain_of({**CONDITIONAL, **MIXED_BESIDE})
     trials = history(domain, 250, odd=frozenset({odd}))
     fast = fast_algorithm(algo)
@@ -106,7 +111,7 @@ def test_many_trials_of_one_kind(algo, odd):
 
 
 def run(algo: Any, space: Any, *, evals: int = 320, **options: Any) -> list[str]:
-    """The points and losses of a search, some of whose trials fail or have a loss of NaN."""
+    """Run a search and return its points and losses; some trials fail or have a NaN loss."""
 
     def objective(point: Any) -> Any:
         total = sum(len(repr(point)) * float(part) for part in numbers(point))
@@ -131,7 +136,7 @@ def run(algo: Any, space: Any, *, evals: int = 320, **options: Any) -> list[str]
 
 
 def numbers(point: Any) -> list[float]:
-    """All numbers in a point."""
+    """Return all numbers in a point."""
     if isinstance(point, dict):
         point = list(point.values())
     if isinstance(point, list | tuple):
@@ -141,7 +146,7 @@ def numbers(point: Any) -> list[float]:
 
 @pytest.mark.parametrize("space", [PLAIN, MIXED, CONDITIONAL], ids=["plain", "mixed", "nested"])
 def test_whole_searches(space, asked):
-    """320 trials, each suggested from those before; hyperopt's own suggest is never called."""
+    """A search of 320 trials equals hyperopt's and never calls hyperopt's own suggest."""
     fast = run(fast_algorithm(tpe.suggest), space)
     assert asked == []
     assert fast == run(tpe.suggest, space)
@@ -149,7 +154,7 @@ def test_whole_searches(space, asked):
 
 
 def test_a_search_that_has_converged(monkeypatch):
-    """Candidates that lie close together are told apart as hyperopt does, without its scores."""
+    """Close candidates are ranked as hyperopt ranks them, mostly without its exact scores."""
     exact: list[Any] = []
     for name in ("GMM1_lpdf", "LGMM1_lpdf"):
         inner = getattr(tpe, name)
@@ -162,11 +167,11 @@ def test_a_search_that_has_converged(monkeypatch):
         trials._insert_trial_docs([document])
         trials.refresh()
     found = [answer(fast, [500], domain, trials, seed) for seed in range(20)]
-    assert len(exact) < 20  # of some 2,000 parameters
+    assert len(exact) < 20  # of about 2,000 scored parameters
     assert found == [answer(tpe.suggest, [500], domain, trials, seed) for seed in range(20)]
 
 
-def test_several_at_a_time(asked):
+def test_max_queue_len_suggestions_equal_hyperopts(asked):
     """With `max_queue_len`, hyperopt gives TPE several ids and gets one document."""
     fast = run(fast_algorithm(tpe.suggest), MIXED, evals=80, max_queue_len=3)
     assert asked == []
@@ -190,21 +195,21 @@ def test_several_at_a_time(asked):
     ids=["partial", "anneal", "mix"],
 )
 def test_settings_and_mixes(algo, asked):
-    """TPE with settings of its own, and as one algorithm of a mix."""
+    """TPE and annealing with settings, and a mix of algorithms, suggest what hyperopt's do."""
     fast = run(fast_algorithm(algo), CONDITIONAL, evals=120)
     assert asked == []
     assert fast == run(algo, CONDITIONAL, evals=120)
 
 
-def test_no_prior_at_all(asked):
-    """Where nothing is left of the prior, the bounds do not hold: hyperopt itself suggests."""
+def test_tpe_without_prior_weight_is_left_to_hyperopt(asked):
+    """With `prior_weight=0` the score bounds do not hold, so hyperopt itself suggests."""
     algo = partial(tpe.suggest, prior_weight=0)
     found = run(fast_algorithm(algo), MIXED, evals=60)
     assert len(asked) > 30
     assert found == run(algo, MIXED, evals=60)
 
 
-def test_other_algorithms_stay_what_they_are(monkeypatch):
+def test_unknown_algorithms_and_hyperopt_versions_are_left_alone(monkeypatch):
     """Those it does not know, and all of a hyperopt that may have changed."""
 
     def own(*arguments: Any) -> Any:
@@ -219,7 +224,7 @@ def test_other_algorithms_stay_what_they_are(monkeypatch):
 
 @pytest.fixture
 def sampled(monkeypatch) -> list[Any]:
-    """The calls that reach the work of hyperopt's own random search."""
+    """Record the calls that reach the core of hyperopt's own random search."""
     calls: list[Any] = []
     update = rand.miscs_update_idxs_vals
 
@@ -234,7 +239,7 @@ def sampled(monkeypatch) -> list[Any]:
 @pytest.mark.parametrize("new_ids", [[7], [3, 4, 5], []], ids=["one", "three", "none"])
 @pytest.mark.parametrize("space", [PLAIN, MIXED, CONDITIONAL, hp.uniform("x", 0, 1), {"a": 3}])
 def test_random_search(space, new_ids, sampled):
-    """The same documents from the same seeds, without hyperopt's own suggest."""
+    """Random search gives hyperopt's documents for the same seeds without calling its suggest."""
     domain, fast = domain_of(space), fast_algorithm(rand.suggest)
     seeds = [*range(50), np.int64(2**31 - 2)]
     found = [answer(fast, new_ids, domain, Trials(), seed) for seed in seeds]
@@ -252,7 +257,7 @@ def test_random_search(space, new_ids, sampled):
     ids=["nested", "no integer", "above one"],
 )
 def test_spaces_that_random_search_refuses(space, capsys):
-    """Where hyperopt raises, the same error is raised, and what it prints is printed."""
+    """Where hyperopt raises, fast random search raises the same error and prints the same text."""
     domain, fast = domain_of(space), fast_algorithm(rand.suggest)
     for seed in range(5):
         shown = [
@@ -267,7 +272,7 @@ def test_spaces_that_random_search_refuses(space, capsys):
     [(["a"], 1), ([np.int64(3)], 1), ([2**63], 1), ([2**70], 1), ([3], None), ([3], [1, 2])],
 )
 def test_unusual_arguments_of_random_search(new_ids, seed):
-    """Ids that are no small integers, and seeds that are no integers."""
+    """Text ids, huge ids and seeds that are not integers give what hyperopt gives."""
     domain, fast = domain_of(CONDITIONAL), fast_algorithm(rand.suggest)
     if seed is None:
         assert len(fast(new_ids, domain, Trials(), seed)) == 1
@@ -278,7 +283,7 @@ def test_unusual_arguments_of_random_search(new_ids, seed):
 
 @scope.define
 def a_function_of_ours(value: float) -> float:
-    """A function that only the space's author knows."""
+    """A pyll function that the author of a space defined."""
     return float(value > 0.5)
 
 
@@ -298,8 +303,8 @@ def a_function_of_ours(value: float) -> float:
         ({"b": hp.normal("b", hp.uniform("a", 0, 1), 1)}, False),
     ],
 )
-def test_unknown_parts_of_a_space(space, own, asked):
-    """A function of the user's that decides which parameters are active is hyperopt's to call."""
+def test_user_functions_that_activate_parameters_are_left_to_hyperopt(space, own, asked):
+    """If a user's function decides which parameters are active, hyperopt itself suggests."""
     domain = domain_of(space)
     trials = history(domain, 40)
     seeds = range(5)
@@ -367,7 +372,7 @@ def write_a_word(trials: Trials) -> None:
     ],
 )
 def test_edited_documents(edit):
-    """Whatever was changed in the documents since the last suggestion counts."""
+    """Edits of trial documents since the last suggestion change the next one as in hyperopt."""
 
     def answers(algo: Any) -> list[str]:
         return [answer(algo, [60], domain, trials, seed) for seed in range(10)]
@@ -381,11 +386,11 @@ def test_edited_documents(edit):
     trials.refresh()
     after = answers(fast)
     assert after == answers(tpe.suggest)
-    assert (after == before) == (edit is reorder)  # they are sorted by tid
+    assert (after == before) == (edit is reorder)  # both sort the trials by tid
 
 
 class InterruptedOnce(dict):
-    """A point during whose reading somebody presses Ctrl-C."""
+    """A point whose first read of "n" is interrupted by Ctrl-C."""
 
     pressed = False
 
@@ -397,8 +402,8 @@ class InterruptedOnce(dict):
 
 
 @pytest.mark.parametrize("algo", [tpe.suggest, anneal.suggest], ids=["tpe", "anneal"])
-def test_an_interrupt_leaves_nothing_half_read(algo):
-    """The next suggestion is hyperopt's, whether the trial is the first that is read or not."""
+def test_suggestions_after_an_interrupt_equal_hyperopts(algo):
+    """After Ctrl-C while a trial is read, the next suggestions equal hyperopt's."""
     domain = domain_of(MIXED)
     trials = history(domain, 60)
     fast = fast_algorithm(algo)
@@ -419,7 +424,7 @@ def test_an_interrupt_leaves_nothing_half_read(algo):
 
 
 def test_documents_in_another_order(asked):
-    """A trial that was made up for later has a lower tid than those before it in the list."""
+    """Trials that are not listed in the order of their ids give hyperopt's suggestions."""
     domain = domain_of(CONDITIONAL)
     trials = history(domain, 60, odd=frozenset({"order", "gaps", "nan"}))
     for algo in (tpe.suggest, anneal.suggest):
@@ -431,7 +436,7 @@ def test_documents_in_another_order(asked):
 
 
 def test_another_search_with_the_same_algorithm():
-    """What is remembered of one search is not used for another."""
+    """An algorithm that is reused for another search uses nothing cached from the first one."""
     fast = fast_algorithm(tpe.suggest)
     for n, space in enumerate([PLAIN, MIXED, PLAIN]):
         domain = domain_of(space)
@@ -440,7 +445,7 @@ def test_another_search_with_the_same_algorithm():
 
 
 def test_searches_in_threads():
-    """Searches side by side, even with one algorithm, do not disturb one another."""
+    """Searches in parallel threads, even with one shared algorithm, do not disturb one another."""
     shared = fast_algorithm(tpe.suggest)
     found: dict[str, list[str]] = {}
     searches = {

@@ -1,4 +1,4 @@
-"""Invalid arguments of a search, and invalid results of its objective, are refused by name."""
+"""Invalid arguments of a search and invalid results of its objective are refused by name."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ STATUS_OK = "ok"
 
 
 async def waiting(_point: Any) -> float:
-    """An objective that gives no result when it is called."""
+    """An async objective; calling it gives a coroutine instead of a result."""
     return 0.0
 
 
@@ -93,7 +93,7 @@ def test_bad_input_is_refused_before_anything_is_written(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """By name, by one kind of error for each, and nothing else is printed."""
+    """Each invalid argument raises one error that names it; nothing is written or printed."""
     with pytest.raises(error, match=words):
         resume_sample_search(tmp_path, **options)
     assert list_searches(open_store(tmp_path)) == []
@@ -113,13 +113,13 @@ def test_bad_input_is_refused_before_anything_is_written(
     ],
 )
 def test_unusual_names_are_fine(name: str, tmp_path: Path) -> None:
-    """Quotes, backslashes, emoji (joined ones, and those newer than this Python), wide spaces."""
+    """Names with quotes, backslashes, new or joined emoji and wide spaces are accepted."""
     assert resume_sample_search(tmp_path, name=name, max_evals=1).finished
     assert [status.name for status in list_searches(open_store(tmp_path))] == [name]
 
 
 def test_numpy_integers_are_integers(tmp_path: Path) -> None:
-    """`max_evals` and `seed` that were computed with numpy."""
+    """`max_evals` and `seed` may be numpy integers."""
     result = resume_sample_search(tmp_path, max_evals=np.int64(4), seed=np.uint8(3))
     assert trial_values(result.trials) == trial_values(run_hyperopt("rand", 4))
     assert result.finished
@@ -140,8 +140,8 @@ def test_numpy_integers_are_integers(tmp_path: Path) -> None:
         ({"loss": 1.0}, "'status'"),
     ],
 )
-def test_a_result_without_loss_or_status_says_so(result: Any, words: str, tmp_path: Path) -> None:
-    """In the words of the function that returned it."""
+def test_an_invalid_result_is_refused_by_name(result: Any, words: str, tmp_path: Path) -> None:
+    """The error about an invalid result names the value or the key that is wrong."""
     with pytest.raises(ObjectiveError, match=words):
         resume_sample_search(tmp_path, lambda _point: result)
 
@@ -178,7 +178,10 @@ def returns_no_loss(x: Any, y: Any) -> Any:
 def test_a_model_that_can_return_no_result_is_refused(
     function: Any, words: str, tmp_path: Path
 ) -> None:
-    """Where its text alone shows it: by name and line, before anything is written."""
+    """A model whose source shows an invalid return is refused before anything is written.
+
+    The error names the function and, for a template, its line.
+    """
     with pytest.raises(ObjectiveError, match=rf"{function.__name__}\(\), line \d+ of .*{words}"):
         resume_search(function, data, name="t", max_evals=2, store=tmp_path)
     with pytest.raises(ObjectiveError, match="returns a tuple"):
@@ -187,7 +190,7 @@ def test_a_model_that_can_return_no_result_is_refused(
 
 
 def test_a_model_that_may_return_a_result_is_tried(tmp_path: Path) -> None:
-    """A failure needs no loss, a key may be computed, and one right return is enough."""
+    """A failure without a loss, computed keys and one valid return among several are accepted."""
 
     def fails(point: Any) -> Any:
         return {"status": "fail", "why": "too wide"}
@@ -207,7 +210,7 @@ def test_a_model_that_may_return_a_result_is_tried(tmp_path: Path) -> None:
 
 
 def test_data_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    """Before the search is created."""
+    """A data function that returns too many values is refused before the search is created."""
     with pytest.raises(ObjectiveError, match="3 values"):
         resume_search(model, lambda: (1, 2, 3), name="t", max_evals=2, store=tmp_path)
     assert list_searches(open_store(tmp_path)) == []
@@ -225,5 +228,5 @@ def test_data_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_durations(text: Any, seconds: float | None) -> None:
-    """As people write them."""
+    """Durations may be given as text such as "11h30m", as seconds or as a timedelta."""
     assert parse_duration(text) == seconds

@@ -14,7 +14,7 @@ LARGE = bytes(range(256)) * 400
 
 
 def objective(x: float) -> dict:
-    """A result with a small and a large attachment, different in each trial."""
+    """Return a result with a small and a large attachment that differ in each trial."""
     size = int(abs(x) * 100)
     return {
         "loss": x**2,
@@ -24,7 +24,7 @@ def objective(x: float) -> dict:
 
 
 def run(store: Path, max_evals: int) -> cdt.DriveTrials:
-    """Run the search up to so many trials."""
+    """Run the search up to `max_evals` trials."""
     return cdt.resume_search(
         objective,
         space=hp.uniform("x", -1, 1),
@@ -38,12 +38,12 @@ def run(store: Path, max_evals: int) -> cdt.DriveTrials:
 
 
 def files_beside(store: Path) -> list[Path]:
-    """The files that hold large attachments."""
+    """List the files that hold large attachments."""
     return sorted((store / "s" / "records").glob("attachment-*"))
 
 
 def check(trials: hyperopt.Trials) -> None:
-    """Every trial has the attachments that its parameter gave it."""
+    """Assert that every trial has the attachments that belong to its parameter."""
     for trial in trials.trials:
         size = int(abs(trial["misc"]["vals"]["x"][0]) * 100)
         attached = trials.trial_attachments(trial)
@@ -51,8 +51,8 @@ def check(trials: hyperopt.Trials) -> None:
         assert attached["large"] == LARGE + b"l" * size
 
 
-def test_they_come_back_in_another_process(tmp_path):
-    """A fresh DriveTrials has every attachment, also of trials that a resumed run added."""
+def test_attachments_are_read_by_a_new_reader(tmp_path):
+    """A new `DriveTrials` has every attachment, including those that a resumed run added."""
     run(tmp_path, 3)
     run(tmp_path, 5)
     fresh = cdt.DriveTrials("s", store=tmp_path)
@@ -60,8 +60,8 @@ def test_they_come_back_in_another_process(tmp_path):
     check(fresh)
 
 
-def test_what_is_set_or_deleted_first_of_all_shows(tmp_path):
-    """Where nobody holds the search, that claims it and reads on; the same object shows it."""
+def test_setting_or_deleting_an_attachment_claims_a_free_search(tmp_path):
+    """Setting or deleting an attachment claims a free search; the same object shows the change."""
     trials = cdt.DriveTrials("s", store=tmp_path)
     attachments = trials.attachments
     attachments["a"] = 1
@@ -78,16 +78,16 @@ def test_what_is_set_or_deleted_first_of_all_shows(tmp_path):
     assert dict(cdt.DriveTrials("s", store=tmp_path).attachments) == {"b": 2}
 
 
-def test_large_ones_lie_beside_the_records(tmp_path):
-    """Records stay small; each large attachment is a file of its own."""
+def test_large_attachments_are_separate_files(tmp_path):
+    """Each large attachment is a file of its own, so that records stay small."""
     run(tmp_path, 4)
     assert len(files_beside(tmp_path)) == 4
     records = (tmp_path / "s" / "records").glob("record-*")
     assert sum(path.stat().st_size for path in records) < len(LARGE)
 
 
-def test_large_ones_are_loaded_when_asked_for(tmp_path):
-    """Opening the search reads none of them; one that was altered is named when it is read."""
+def test_large_attachments_are_loaded_on_access(tmp_path):
+    """Opening a search reads no large attachment; an altered one raises an error on access."""
     run(tmp_path, 2)
     for path in files_beside(tmp_path):
         path.write_bytes(path.read_bytes()[:-1])
@@ -98,8 +98,8 @@ def test_large_ones_are_loaded_when_asked_for(tmp_path):
         attached["large"]
 
 
-def test_an_export_holds_all_of_them(tmp_path):
-    """`export_trials` loads what lies beside the chain; a pickled DriveTrials does, too."""
+def test_an_export_contains_all_attachments(tmp_path):
+    """`export_trials` and a pickled `DriveTrials` contain the large attachments, too."""
     trials = run(tmp_path / "store", 3)
     file = tmp_path / "trials.pkl"
     cdt.export_trials(cdt.open_store(tmp_path / "store"), "s", file)
@@ -107,8 +107,8 @@ def test_an_export_holds_all_of_them(tmp_path):
     check(pickle.loads(pickle.dumps(trials)))
 
 
-def test_a_deleted_one_is_gone(tmp_path):
-    """Deleting is recorded like setting."""
+def test_a_deleted_attachment_is_gone(tmp_path):
+    """The deletion of an attachment is recorded: a new reader does not find it."""
     trials = run(tmp_path, 2)
     del trials.trial_attachments(trials.trials[0])["large"]
     trials.close()
@@ -117,8 +117,8 @@ def test_a_deleted_one_is_gone(tmp_path):
     assert "large" in fresh.trial_attachments(fresh.trials[1])
 
 
-def test_one_may_have_an_empty_name(tmp_path):
-    """It is written like any other, so that the search can be read."""
+def test_an_attachment_may_have_an_empty_name(tmp_path):
+    """An attachment with an empty name is recorded and read like any other."""
     trials = run(tmp_path, 1)
     trials.attachments["a"] = b"1"
     trials.attachments[""] = b"2"

@@ -1,4 +1,4 @@
-"""Backups of a running trial next to its search's records, after a kill."""
+"""Order of a running trial's backups and the record of its start."""
 
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ def search(store: FolderStore, objective: Any) -> Any:
     )
 
 
-def test_a_backup_is_stored_once_its_trials_start_is_recorded(
+def test_the_start_of_a_trial_is_recorded_before_its_backup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kill right after it would else leave a backup that belongs to no trial, and is swept."""
+    """Otherwise a kill would leave a backup that belongs to no trial and would be deleted."""
     monkeypatch.setattr(writer, "LINGER_SECONDS", 600.0)
     monkeypatch.setattr(writer, "PAIR_SECONDS", 600.0)
     store, content = FolderStore(tmp_path / "store"), tmp_path / "content"
@@ -47,7 +47,7 @@ def test_a_backup_is_stored_once_its_trials_start_is_recorded(
 def test_no_backup_is_stored_while_the_start_cannot_be_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is tried again later; once another runtime has the search, it is not."""
+    """A backup is refused while the trial's start is not recorded, and after a takeover."""
     monkeypatch.setattr(backups, "_START_PATIENCE", 0.0)
     store = FolderStore(tmp_path / "store")
     taken: list[Exception] = []

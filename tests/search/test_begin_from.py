@@ -41,14 +41,14 @@ wider = functools.partial(run, name="new", space=WIDER, max_evals=30, from_searc
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A store with a search of 22 trials."""
+    """Return a store with a search of 22 trials."""
     run(tmp_path, "old", OLD, 22)
     return tmp_path
 
 
 @pytest.mark.parametrize("algo", ["tpe", "anneal", "rand"])
 def test_a_search_begins_with_the_trials_of_another(old: Path, algo: str) -> None:
-    """They count, keep numbers, losses and times, say where they come from; new ones follow."""
+    """Inherited trials keep numbers, results and times, name their origin and count as evals."""
     result = wider(old, algo=algo)
     documents, before = result.trials.trials, run(old, "old", OLD, 22).trials.trials
     assert [doc["tid"] for doc in documents] == list(range(30))
@@ -62,8 +62,10 @@ def test_a_search_begins_with_the_trials_of_another(old: Path, algo: str) -> Non
     assert all("from_search" not in doc["misc"] for doc in before)
 
 
-def test_killed_it_ends_as_if_it_had_not_been(old: Path, tmp_path_factory: Any) -> None:
-    """Bit for bit; the later calls name the same search, or none, and do not need it any more."""
+def test_a_killed_search_with_inherited_trials_resumes_to_the_same_result(
+    old: Path, tmp_path_factory: Any
+) -> None:
+    """Two kills change nothing, and later calls do not need the other search any more."""
     whole = trial_values(wider(old).trials)
     again = tmp_path_factory.mktemp("again")
     run(again, "old", OLD, 22)
@@ -74,22 +76,22 @@ def test_killed_it_ends_as_if_it_had_not_been(old: Path, tmp_path_factory: Any) 
     assert trial_values(wider(again).trials) == whole
 
 
-def test_the_algorithm_learns_from_them(old: Path) -> None:
-    """With 22 trials TPE suggests no random points: a new search's first ones are others."""
+def test_the_algorithm_learns_from_inherited_trials(old: Path) -> None:
+    """With 22 inherited trials TPE draws other points than at the start of a new search."""
     began = trial_values(wider(old, seed=7, space=OLD, max_evals=24).trials)[22:]
     fresh = trial_values(run(old, "fresh", OLD, 2, seed=7).trials)
     assert [values for _, values, _ in began] != [values for _, values, _ in fresh]
 
 
 def test_seeds_that_the_other_search_used_are_not_used_again(old: Path) -> None:
-    """With its space, algorithm and seed the new search suggests what the other one would have."""
+    """With the same space, algorithm and seed, the new search continues the other one's draws."""
     went_on = trial_values(wider(old, space=OLD, max_evals=26, algo="rand").trials)[22:]
     longer = trial_values(run(old, "long", OLD, 26, algo="rand").trials)[22:]
     assert [values for _, values, _ in went_on] == [values for _, values, _ in longer]
 
 
-def test_a_trial_that_had_not_ended_stays_behind(tmp_path: Path) -> None:
-    """The number of one that a kill cut off is not given to another trial's values."""
+def test_unfinished_trials_are_not_inherited(tmp_path: Path) -> None:
+    """A trial that a kill cut off is not inherited; the new search has all of its own trials."""
     run_in_fork(lambda: run(tmp_path, "old", OLD, 22, killing_objective(loss, 5)))
     result = wider(tmp_path, max_evals=8)
     inherited = [doc["tid"] for doc in result.trials.trials if "from_search" in doc["misc"]]
@@ -112,25 +114,28 @@ def names(store: Path) -> list[str]:
         ({"space": {"kind": hp.choice("kind", ["a"])}}, UsageError, "options of a choice"),
     ],
 )
-def test_what_cannot_be_begun_with_is_refused_before_anything_is_written(
+def test_an_invalid_from_search_is_refused_before_anything_is_written(
     old: Path, how: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    """An unknown name, the search's own, no name at all, a choice that lost options."""
+    """An unknown or invalid name, the search itself and a choice with fewer options are refused."""
     with pytest.raises(error, match=words):
         wider(old, **how)
     assert names(old) == ["old"]
 
 
 def test_a_search_without_ended_trials_is_refused(tmp_path: Path) -> None:
-    """There is nothing to begin with."""
+    """A search in which no trial has ended is refused as `from_search`."""
     run_in_fork(lambda: run(tmp_path, "old", OLD, 22, killing_objective(loss, 1)))
     with pytest.raises(UsageError, match="No trial of search 'old' has ended"):
         wider(tmp_path)
     assert names(tmp_path) == ["old"]
 
 
-def test_a_search_that_began_otherwise_is_left_as_it_is(old: Path) -> None:
-    """With trials of its own, or with those of a third search; `restart` begins anew."""
+def test_from_search_is_refused_for_a_search_with_other_first_trials(old: Path) -> None:
+    """A search with trials of its own, or inherited from another search, is left unchanged.
+
+    With `restart=True` it starts again with the inherited trials.
+    """
     run(old, "new", OLD, 3)
     with pytest.raises(UsageError, match="has begun with its own trials"):
         wider(old, space=OLD)
@@ -143,8 +148,8 @@ def test_a_search_that_began_otherwise_is_left_as_it_is(old: Path) -> None:
         wider(old, from_search="third")
 
 
-def test_from_a_search_that_began_so_itself(old: Path) -> None:
-    """Each trial names the search in which it ended."""
+def test_inherited_trials_name_the_search_in_which_they_ended(old: Path) -> None:
+    """A trial that was inherited twice still names the search in which it ended."""
     wider(old, max_evals=24)
     third = run(old, "third", WIDER, 25, from_search="new")
     origins = [doc["misc"].get("from_search") for doc in third.trials.trials]

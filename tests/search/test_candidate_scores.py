@@ -1,4 +1,4 @@
-"""The bounds on candidates' scores contain hyperopt's exact scores."""
+"""Bounds on candidates' scores contain hyperopt's exact scores."""
 
 import numpy as np
 import pytest
@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from colab_drive_tuner.search.algorithms import candidate_scores as scores
 from colab_drive_tuner.search.algorithms.candidate_scores import Mixture, Scale, best_candidate
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # hyperopt's, of log(0)
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # hyperopt takes log(0)
 
 
 def mixture(observed: np.ndarray, low: float, high: float) -> Mixture:
-    """What hyperopt makes of observations of a parameter between two bounds."""
+    """Return hyperopt's mixture for the observations of a parameter between two bounds."""
     return Mixture(*tpe.adaptive_parzen_normal(observed, 1.0, 0.5 * (low + high), high - low))
 
 
 def exact(samples: np.ndarray, below: Mixture, above: Mixture, scale: Scale) -> np.ndarray:
-    """The scores that hyperopt computes."""
+    """Return the scores that hyperopt computes."""
     lpdf = tpe.LGMM1_lpdf if scale.log else tpe.GMM1_lpdf
     bounds = scale.low, scale.high, scale.q
     return lpdf(samples, *below, *bounds) - lpdf(samples, *above, *bounds)
@@ -26,7 +26,7 @@ def exact(samples: np.ndarray, below: Mixture, above: Mixture, scale: Scale) -> 
 
 @st.composite
 def contests(draw: st.DrawFn):
-    """Candidates, and what was observed below and above: spread, piled up, far from 0, rounded."""
+    """Draw candidates and observations that are spread, piled up, far from 0 or rounded."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     log = draw(st.booleans())
     low = draw(st.sampled_from([-3.0, 0.0, 2.0] if log else [-5.0, 0.0, 1e3, -1e6]))
@@ -52,8 +52,8 @@ def contests(draw: st.DrawFn):
 
 @settings(max_examples=150, deadline=None)
 @given(contests(), st.sampled_from([scores._density_scores, scores._precise_density_scores]))
-def test_bounds_hold(contest, of_densities):
-    """Differences of scores are hyperopt's, up to what is said to be their error."""
+def test_score_differences_are_within_the_stated_errors(contest, of_densities):
+    """Differences between two scores equal hyperopt's within the stated errors."""
     samples, below, above, scale = contest
     if scale.q is None:
         values = samples
@@ -72,8 +72,8 @@ def test_bounds_hold(contest, of_densities):
 
 @settings(max_examples=150, deadline=None)
 @given(contests())
-def test_a_clear_best_is_the_best(contest):
-    """Whatever is decided by bounds is what hyperopt decides; of equal ones the first."""
+def test_a_decided_best_candidate_is_hyperopts(contest):
+    """A candidate that the bounds select is the one that hyperopt's exact scores select."""
     samples, below, above, scale = contest
     best = best_candidate(samples, below, above, scale)
     if best is not None:
@@ -82,7 +82,7 @@ def test_a_clear_best_is_the_best(contest):
 
 @pytest.mark.parametrize("spread", [5, 0.05], ids=["begun", "converged"])
 def test_most_contests_are_decided(spread):
-    """Few suggestions need hyperopt's scores, also where all candidates lie close together."""
+    """At least 95 of 100 suggestions need no exact scores, even when all candidates are close."""
     rng = np.random.default_rng(3)
     scale = Scale(-5, 5, None, log=False)
     decided = 0
@@ -98,14 +98,14 @@ def test_most_contests_are_decided(spread):
 
 @pytest.mark.parametrize("q", [None, 1.0])
 def test_equal_scores_are_left_to_hyperopt(q):
-    """As where nothing was observed: below and above are the same, and the first one is taken."""
+    """Without observations all scores are equal, and the bounds select no candidate."""
     prior = mixture(np.empty(0), -5, 5)
     samples = np.array([2.0, 1.0, 3.0])
     assert best_candidate(samples, prior, prior, Scale(-5, 5, q, log=False)) is None
 
 
-def test_the_first_of_equal_candidates():
-    """0.0 and -0.0 are equal candidates, and the sign of the first one counts."""
+def test_the_first_of_two_equal_candidates_is_selected():
+    """0.0 and -0.0 are equal candidates, and the first of them is selected."""
     below, above = mixture(np.zeros(5), -5, 5), mixture(np.full(50, 4.0), -5, 5)
     scale = Scale(-5, 5, 1.0, log=False)
     assert best_candidate(np.array([3.0, -0.0, 0.0]), below, above, scale) == 1
@@ -114,8 +114,8 @@ def test_the_first_of_equal_candidates():
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
 @pytest.mark.parametrize("q", [None, 1.0])
-def test_what_is_no_number_is_left_to_hyperopt(odd, q):
-    """One candidate without a score may be the one that `argmax` takes."""
+def test_candidates_that_are_not_finite_are_left_to_hyperopt(odd, q):
+    """With a NaN or infinite candidate no best is selected, because `argmax` may take that one."""
     below, above = mixture(np.zeros(5), -5, 5), mixture(np.full(50, 4.0), -5, 5)
     samples = np.array([3.0, 0.0, odd])
     assert best_candidate(samples, below, above, Scale(None, None, q, log=False)) is None

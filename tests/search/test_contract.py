@@ -37,13 +37,13 @@ from tests.search.sample_searches import (
     ids=["threshold", "no-progress", "queue", "own-stop"],
 )
 def test_ways_to_stop(options: dict[str, Any], tmp_path: Path) -> None:
-    """A run stops where plain hyperopt stops."""
+    """Each way to stop a search stops it at the same trial as plain hyperopt."""
     expected = trial_values(run_hyperopt("rand", 25, **options))
     assert trial_values(run_in_store(tmp_path, "rand", 25, **options)) == expected
 
 
-def test_a_threshold_reached_by_an_inherited_trial_stops(tmp_path: Path) -> None:
-    """What a session inherits is judged as what it starts: no trial too many is run."""
+def test_a_threshold_reached_by_an_earlier_sessions_trial_stops(tmp_path: Path) -> None:
+    """A resumed trial that reaches the loss threshold ends the search: no further trial runs."""
     expected = run_hyperopt("rand", 25, loss_threshold=1.2)
     deadly = killing_objective(sample_objective, len(expected))
     run_in_fork(lambda: run_in_store(tmp_path, "rand", 25, deadly, loss_threshold=1.2))
@@ -52,8 +52,8 @@ def test_a_threshold_reached_by_an_inherited_trial_stops(tmp_path: Path) -> None
     )
 
 
-def test_timeout_is_of_one_call(tmp_path: Path) -> None:
-    """A tiny timeout starts at most one trial, in each call."""
+def test_the_timeout_applies_to_each_call(tmp_path: Path) -> None:
+    """With a tiny timeout each call of `fmin` starts at most one trial."""
     for most in (1, 2):
         trials = DriveTrials("search", store=tmp_path)
         hyperopt.fmin(
@@ -69,8 +69,8 @@ def test_timeout_is_of_one_call(tmp_path: Path) -> None:
         assert len(trials) <= most
 
 
-def test_argmin_and_space_eval_are_returned(tmp_path: Path) -> None:
-    """`return_argmin` decides, as ever."""
+def test_return_argmin_is_respected(tmp_path: Path) -> None:
+    """`fmin` returns what plain hyperopt returns, with and without `return_argmin`."""
     for name, argmin in (("a", True), ("b", False)):
         results = []
         for trials in (DriveTrials(name, store=tmp_path), hyperopt.Trials()):
@@ -90,7 +90,7 @@ def test_argmin_and_space_eval_are_returned(tmp_path: Path) -> None:
 
 
 def scattered(point: Any) -> dict[str, Any]:
-    """A result with what hyperopt's averages ask for."""
+    """Return a result with the keys that hyperopt's averages need."""
     loss = sample_objective(point)
     return {"status": "ok", "loss": loss, "loss_variance": 0.1, "true_loss": loss + 1}
 
@@ -116,8 +116,8 @@ READINGS: dict[str, Callable[[hyperopt.Trials], Any]] = {
 }
 
 
-def test_what_is_read_from_trials(tmp_path: Path) -> None:
-    """Everything that plain Trials can be asked, here and by another reader."""
+def test_every_reading_of_trials_equals_hyperopts(tmp_path: Path) -> None:
+    """Every attribute and method that reads plain Trials gives the same, also for a new reader."""
     ours, theirs = run_in_store(tmp_path, "rand", 9, scattered), run_hyperopt("rand", 9, scattered)
     for trials in (ours, open_read_only(tmp_path)):
         for what, reading in READINGS.items():
@@ -125,7 +125,7 @@ def test_what_is_read_from_trials(tmp_path: Path) -> None:
 
 
 def test_plots_are_drawn(tmp_path: Path) -> None:
-    """`hyperopt.plotting` takes them for what they are."""
+    """`hyperopt.plotting` draws a DriveTrials."""
     pytest.importorskip("matplotlib").use("Agg")
     plotting = pytest.importorskip("hyperopt.plotting")
     trials = run_in_store(tmp_path, "rand", 6)
@@ -133,9 +133,9 @@ def test_plots_are_drawn(tmp_path: Path) -> None:
         getattr(plotting, plot)(trials, do_show=False)
 
 
-@pytest.mark.filterwarnings("ignore")  # of the models that atpe loads
-def test_atpe_goes_on(tmp_path: Path) -> None:
-    """It hands over Trials that it has not refreshed; no trial is lost or run twice."""
+@pytest.mark.filterwarnings("ignore")  # models that atpe loads warn
+def test_atpe_resumes(tmp_path: Path) -> None:
+    """ATPE passes Trials that it has not refreshed; no trial is lost or run twice."""
     pytest.importorskip("lightgbm")
     for max_evals in (5, 12):
         trials = DriveTrials("a", store=tmp_path)
@@ -144,7 +144,7 @@ def test_atpe_goes_on(tmp_path: Path) -> None:
 
 
 def test_annotated_objectives(tmp_path: Path) -> None:
-    """`space="annotated"` reads the space from the objective."""
+    """`space="annotated"` reads the space from the objective's annotations."""
 
     def objective(x: hp.uniform("x", -1, 1)) -> float:
         return x**2
@@ -156,7 +156,7 @@ def test_annotated_objectives(tmp_path: Path) -> None:
 
 
 def test_attachments_come_back(tmp_path: Path) -> None:
-    """Attachments of trials, set by result or by Ctrl, are there in the next session."""
+    """Attachments of a result are there in the next session and in a pickled copy."""
 
     def objective(point: Any) -> dict[str, Any]:
         return {"status": "ok", "loss": 1.0, "attachments": {"notes": b"abc", "plain": [1, (2,)]}}
@@ -170,8 +170,8 @@ def test_attachments_come_back(tmp_path: Path) -> None:
     assert again.attachments == trials.attachments
 
 
-def test_the_objective_sees_the_real_trials(tmp_path: Path) -> None:
-    """Through Ctrl, `early_stop_fn` and the algorithm: the very object that the caller made."""
+def test_callbacks_get_the_callers_trials(tmp_path: Path) -> None:
+    """`Ctrl`, `early_stop_fn` and the algorithm get the very object that the caller made."""
     seen: list[Any] = []
 
     @hyperopt.fmin_pass_expr_memo_ctrl
@@ -204,7 +204,7 @@ def _misc(ctrl: Any, tid: int) -> dict[str, Any]:
 
 
 def test_edited_documents_count(tmp_path: Path) -> None:
-    """Who edits a loss in memory sees it in losses, best_trial and argmin, also after more runs."""
+    """A loss edited in memory counts for losses, best_trial and argmin, also after more runs."""
     trials = run_in_store(tmp_path, "rand", 5)
     trials.trials[2]["result"]["loss"] = -9.0
     assert trials.losses()[2] == -9.0
@@ -222,7 +222,7 @@ def test_edited_documents_count(tmp_path: Path) -> None:
 
 
 def test_copies_are_plain_trials(tmp_path: Path) -> None:
-    """Pickled, copied or viewed, it is an ordinary Trials, which writes nowhere."""
+    """A pickled or copied DriveTrials, or its view, is an ordinary Trials without a store."""
     trials = run_in_store(tmp_path, "rand", 3)
     for plain_ones in (pickle.loads(pickle.dumps(trials)), copy.deepcopy(trials), trials.view()):
         assert type(plain_ones) is hyperopt.Trials
@@ -231,7 +231,7 @@ def test_copies_are_plain_trials(tmp_path: Path) -> None:
 
 
 def test_inserted_documents_are_kept_and_run(tmp_path: Path) -> None:
-    """The first insertion claims; documents that are new are run by the next fmin."""
+    """Inserting documents claims the search; the next fmin runs the new ones."""
     domain = hyperopt.base.Domain(sample_objective, SPACE)
     trials = DriveTrials("a", store=tmp_path)
     docs = hyperopt.rand.suggest(trials.new_trial_ids(2), domain, trials, 5)
@@ -246,7 +246,7 @@ def test_inserted_documents_are_kept_and_run(tmp_path: Path) -> None:
 
 
 def test_delete_all_begins_a_new_history(tmp_path: Path) -> None:
-    """Afterwards the search is empty, for other sessions too, and can be run again."""
+    """After `delete_all` the search is empty for every session and can be run again."""
     trials = run_in_store(tmp_path, "rand", 3)
     trials.delete_all()
     assert len(trials) == 0
@@ -257,7 +257,7 @@ def test_delete_all_begins_a_new_history(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # hyperopt's file
 def test_the_save_file_holds_plain_trials(tmp_path: Path) -> None:
-    """`trials_save_file` still works, for who wants it."""
+    """`trials_save_file` still writes an ordinary Trials."""
     path = tmp_path / "saved.pkl"
     run_in_store(tmp_path, "rand", 3, trials_save_file=str(path))
     with path.open("rb") as file:
@@ -265,7 +265,7 @@ def test_the_save_file_holds_plain_trials(tmp_path: Path) -> None:
 
 
 def test_another_seed_is_refused(tmp_path: Path) -> None:
-    """The seed a search was created with holds; asking for it again is fine."""
+    """The seed with which a search was created is accepted again; another seed is refused."""
     trials = DriveTrials("a", store=tmp_path, seed=3)
     trials.fmin(sample_objective, SPACE, algo=hyperopt.rand.suggest, max_evals=2)
     assert trial_values(trials) == trial_values(run_hyperopt("rand", 2))
@@ -279,13 +279,13 @@ def test_another_seed_is_refused(tmp_path: Path) -> None:
     [{"seed": -1}, {"seed": "x"}, {"on_busy": "go"}, {"max_attempts": 0}, {"keep_models": -1}],
 )
 def test_bad_options_are_refused_by_name(options: dict[str, Any], tmp_path: Path) -> None:
-    """Before anything is written."""
+    """The error names the invalid option, and no store is created."""
     with pytest.raises(UsageError, match=next(iter(options))):
         DriveTrials("a", store=tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()
 
 
-def test_making_one_only_reads(tmp_path: Path) -> None:
-    """No folder, no file."""
+def test_constructing_drive_trials_writes_nothing(tmp_path: Path) -> None:
+    """Constructing a DriveTrials creates no folder for the search."""
     DriveTrials("a", store=tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.name == "a"]

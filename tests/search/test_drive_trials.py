@@ -25,7 +25,7 @@ from tests.search.sample_searches import (
 
 @pytest.mark.parametrize("max_evals", [np.int64(4), np.uint8(4), 4.0])
 def test_max_evals_may_be_any_whole_number(max_evals: Any, tmp_path: Path) -> None:
-    """As plain hyperopt has it; what is stored is an integer."""
+    """Whole numbers of any type are accepted, as in plain hyperopt, and stored as an integer."""
     assert trial_values(run_in_store(tmp_path, "rand", max_evals)) == trial_values(
         run_hyperopt("rand", 4)
     )
@@ -34,10 +34,10 @@ def test_max_evals_may_be_any_whole_number(max_evals: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("max_evals", [None, float("inf")])
-def test_a_search_without_an_end_has_no_target(
+def test_a_search_without_max_evals_is_never_finished(
     max_evals: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is never finished, and shown without the largest number there is."""
+    """Without `max_evals` the status is never finished and shows only the number of trials."""
 
     def objective(point: Any) -> float:
         if running_trial().tid == 3:  # type: ignore[union-attr]
@@ -54,15 +54,15 @@ def test_a_search_without_an_end_has_no_target(
 
 
 @pytest.mark.parametrize("max_evals", [0, -3, 2.5, "3", float("nan"), 10**30])
-def test_no_other_max_evals_is_taken(max_evals: Any, tmp_path: Path) -> None:
-    """By name, before the search is created."""
+def test_an_invalid_max_evals_is_refused(max_evals: Any, tmp_path: Path) -> None:
+    """An invalid `max_evals` is refused by name before the search is created."""
     with pytest.raises(UsageError, match="max_evals must be"):
         run_in_store(tmp_path, "rand", max_evals)
     assert list_searches(open_store(tmp_path)) == []
 
 
-def test_an_algorithm_that_is_none_is_refused(tmp_path: Path) -> None:
-    """Before the search is created."""
+def test_an_invalid_algorithm_is_refused(tmp_path: Path) -> None:
+    """An `algo` that is neither a function nor a known name is refused by name."""
     with pytest.raises(UsageError, match=r"algo must be .* got 5"):
         hyperopt.fmin(
             abs,
@@ -78,7 +78,10 @@ def test_an_algorithm_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_changed_objective_is_a_warning(tmp_path: Path) -> None:
-    """By its lines, once, as `resume_search` warns; the same text in another process is none."""
+    """A changed objective warns once and shows the changed lines, as `resume_search` does.
+
+    The same source in another session does not warn.
+    """
 
     def shifted(point: Any) -> float:
         return sample_objective(point) + 1.0
@@ -104,17 +107,17 @@ def test_a_changed_objective_is_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [{"name": "a/b"}, {"seed": -1}, {"on_busy": "no"}, {"keep_models": 0.5}]
 )
-def test_trials_that_cannot_be_are_refused_before_the_store_is_opened(
+def test_invalid_arguments_are_refused_before_the_store_is_opened(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
-    """A store's folder is made when it is opened."""
+    """Opening a store creates its folder, so the folder must not exist afterwards."""
     with pytest.raises(UsageError):
         DriveTrials(**{"name": "s", "store": tmp_path / "new"} | options)
     assert not (tmp_path / "new").exists()
 
 
-def test_the_repr_says_which_search_and_how_it_stands(tmp_path: Path) -> None:
-    """Name, store, number of trials, best loss; nothing is asked of the store."""
+def test_the_repr_shows_name_store_trials_and_best_loss(tmp_path: Path) -> None:
+    """The repr shows the search's name, its store, the number of trials and the best loss."""
     trials = DriveTrials("search", store=tmp_path)
     assert repr(trials) == f"DriveTrials 'search' in {tmp_path}: 0 trials"
     trials = run_in_store(tmp_path, "rand", 3)
@@ -123,7 +126,7 @@ def test_the_repr_says_which_search_and_how_it_stands(tmp_path: Path) -> None:
 
 
 def test_a_list_of_trials_stays_as_it_was_read(tmp_path: Path) -> None:
-    """Whoever holds `trials.trials` while trials are added sees none of them come up in it."""
+    """A list taken from `trials.trials` does not grow when trials are added."""
     seen: list[list[Any]] = []
     trials = DriveTrials("search", store=tmp_path, notify=lambda _: None)
 

@@ -38,7 +38,7 @@ def test_sessions_one_after_the_other_equal_one_plain_run(algo: str, tmp_path: P
 
 @pytest.mark.parametrize("cut", range(1, 13))
 def test_a_kill_in_any_trial_changes_nothing(cut: int, tmp_path: Path) -> None:
-    """With all before it acknowledged, or nothing of it, and then resumed."""
+    """A search killed in any trial, its records acknowledged or not, resumes to the same end."""
     deadly = killing_objective(sample_objective, cut, "end" if cut % 3 else "once")
     assert run_in_fork(lambda: run_in_store(tmp_path, "rand", 12, deadly)) == -signal.SIGKILL
     assert trial_values(run_in_store(tmp_path, "rand", 12)) == trial_values(
@@ -47,8 +47,8 @@ def test_a_kill_in_any_trial_changes_nothing(cut: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algo", ["tpe", "anneal"])
-def test_killed_again_and_again_it_still_ends_the_same(algo: str, tmp_path: Path) -> None:
-    """A session that dies in its 7th trial, and so on, until all are done."""
+def test_repeated_kills_change_nothing(algo: str, tmp_path: Path) -> None:
+    """Sessions that are each killed in their 7th trial together give plain hyperopt's trials."""
     deaths = 0
     while (
         run_in_fork(
@@ -62,7 +62,7 @@ def test_killed_again_and_again_it_still_ends_the_same(algo: str, tmp_path: Path
 
 
 def test_losses_that_are_nan_or_failed_resume_too(tmp_path: Path) -> None:
-    """NaN losses and trials with status fail reach the algorithm as they would have."""
+    """NaN losses and failed trials reach the algorithm of a later session unchanged."""
 
     def objective(point: dict) -> dict:
         loss = sample_objective(point)
@@ -77,8 +77,10 @@ def test_losses_that_are_nan_or_failed_resume_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("algo", "queue"), [("rand", 3), ("tpe", 2)])
 @pytest.mark.parametrize("cut", [1, 2, 3, 5, 8])
-def test_a_queued_batch_survives_whole(algo: str, queue: int, cut: int, tmp_path: Path) -> None:
-    """With `max_queue_len` a batch shares a draw, or leaves gaps in the ids; no kill splits it."""
+def test_a_kill_does_not_split_a_batch_of_max_queue_len(
+    algo: str, queue: int, cut: int, tmp_path: Path
+) -> None:
+    """A batch of several trials, which shares draws or skips ids, resumes to the same trials."""
 
     def search(objective: object) -> DriveTrials:
         return run_in_store(tmp_path, algo, 12, objective, max_queue_len=queue)
@@ -90,10 +92,10 @@ def test_a_queued_batch_survives_whole(algo: str, queue: int, cut: int, tmp_path
 
 
 @pytest.mark.parametrize(("away", "calls"), [(4, 5), (4, 6), (4, 8), (6, 9), (1, 2)])
-def test_a_batch_that_the_store_never_heard_of_survives_whole(
+def test_a_batch_suggested_in_an_outage_survives_a_kill(
     away: int, calls: int, tmp_path: Path
 ) -> None:
-    """Of a batch that began in an outage, the trials that had not run are run with their points."""
+    """Trials of a batch from an outage that had not run keep their points in the next session."""
     store = FaultyStore(tmp_path)
     deadly = killing_objective_in_outage(store, away, calls)
     options = {"max_queue_len": 4}
@@ -106,15 +108,15 @@ def test_a_batch_that_the_store_never_heard_of_survives_whole(
 
 
 class ClaimsOnly(FaultyStore):
-    """A store that goes away as soon as the search is claimed."""
+    """A store that becomes unavailable as soon as the search is claimed."""
 
     def create(self, *args: Any, **options: Any) -> Entry:
         self.away = self.away or options["name"] == "record-000001.cdt"
         return super().create(*args, **options)
 
 
-def test_points_that_the_store_never_heard_of_are_all_run(tmp_path: Path) -> None:
-    """The spooled ends of the first of them do not hide that the others are still to run."""
+def test_points_to_evaluate_survive_an_outage_and_a_kill(tmp_path: Path) -> None:
+    """All points run even if only the spool has the results of the first of them."""
     given = [{"x": x / 10, "kind": 0, "q": 1.0} for x in range(4)]
 
     def search(store: Path | FaultyStore, objective: Any = sample_objective) -> Any:
@@ -137,7 +139,7 @@ def test_points_that_the_store_never_heard_of_are_all_run(tmp_path: Path) -> Non
 
 
 def test_a_shared_generator_moves_on_as_with_plain_trials(tmp_path: Path) -> None:
-    """After a new search, the caller's own rstate is where plain fmin would have left it."""
+    """After a new search, the caller's rstate is where plain fmin would have left it."""
     mine, theirs = np.random.default_rng(5), np.random.default_rng(5)
     for rstate, trials in (
         (mine, DriveTrials("a", store=tmp_path)),
@@ -158,7 +160,7 @@ def test_a_shared_generator_moves_on_as_with_plain_trials(tmp_path: Path) -> Non
 def test_the_seed_may_come_from_hyperopts_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HYPEROPT_FMIN_SEED seeds a search that names no rstate, as it does with plain Trials."""
+    """HYPEROPT_FMIN_SEED seeds a search without rstate as in hyperopt; a bad value is refused."""
     monkeypatch.setenv("HYPEROPT_FMIN_SEED", "7")
     ours, theirs = DriveTrials("a", store=tmp_path), hyperopt.Trials()
     for trials in (ours, theirs):
@@ -173,8 +175,8 @@ def test_the_seed_may_come_from_hyperopts_variable(
         )
 
 
-def test_what_is_edited_by_hand_is_not_recorded(tmp_path: Path) -> None:
-    """It counts in this process; one that is deleted comes back with the next call."""
+def test_edits_of_documents_are_not_recorded(tmp_path: Path) -> None:
+    """Edits count in this process only; a deleted trial comes back with the next call."""
     trials = run_in_store(tmp_path, "rand", 3)
     whole = trials.losses()
     trials._dynamic_trials[0]["result"]["loss"] = -5.0
@@ -188,8 +190,8 @@ def test_what_is_edited_by_hand_is_not_recorded(tmp_path: Path) -> None:
     assert DriveTrials("search", store=tmp_path).losses()[:3] == whole
 
 
-def test_the_stored_seed_wins(tmp_path: Path) -> None:
-    """The rstate passed on a later session is ignored: the stored one goes on."""
+def test_the_stored_random_state_wins(tmp_path: Path) -> None:
+    """A later session ignores the rstate it is given and continues the stored one."""
     run_in_store(tmp_path, "rand", 4)
     trials = DriveTrials("search", store=tmp_path)
     hyperopt.fmin(
@@ -205,7 +207,7 @@ def test_the_stored_seed_wins(tmp_path: Path) -> None:
 
 
 def test_a_randomstate_is_taken_as_hyperas_passes_it(tmp_path: Path) -> None:
-    """Hyperas passes a RandomState; equal ones give equal searches."""
+    """A `RandomState`, which Hyperas passes, is accepted; equal ones give equal searches."""
     found = []
     for name in ("a", "b"):
         trials = DriveTrials(name, store=tmp_path)

@@ -1,6 +1,6 @@
 """Real executors: all kinds of searches, worker deaths, restarts, clusters without workers.
 
-Those that start a cluster do so in a program of its own, which a hanging engine cannot outlive.
+Each cluster starts in a program of its own, so that an engine that hangs can be killed.
 """
 
 import contextlib
@@ -25,18 +25,18 @@ from tests.search.executor_searches import check_every_kind_of_search
 from tests.search.test_executors import spawned
 
 NO_CLUSTER = 77
-"""The exit status of a program that could not start its cluster here."""
+"""The exit status of a program whose cluster does not start on this machine."""
 
 
-def test_every_form_on_threads(tmp_path: Path) -> None:
-    """Each is the search without an executor; its status says where trials run."""
+def test_every_kind_of_search_on_threads(tmp_path: Path) -> None:
+    """On threads each kind of search equals the search without an executor."""
     with ThreadPoolExecutor(2) as pool:
         check_every_kind_of_search(tmp_path, pool, in_process=True)
 
 
 @pytest.mark.parametrize("kind", ["spawn", "loky"])
-def test_every_form_on_processes(kind: str, tmp_path: Path) -> None:
-    """Those of the standard library, and loky's."""
+def test_every_kind_of_search_on_processes(kind: str, tmp_path: Path) -> None:
+    """On spawned processes and loky's, each kind of search equals the one without an executor."""
     with spawned() if kind == "spawn" else loky_executor(2) as pool:
         check_every_kind_of_search(tmp_path, pool)
 
@@ -45,11 +45,11 @@ def test_every_form_on_processes(kind: str, tmp_path: Path) -> None:
     ("make", "module", "extra"),
     [(ray_executor, "ray", "ray"), (lambda: loky_executor(2), "joblib.externals", "loky")],
 )
-def test_without_its_package_an_executor_names_the_extra(
+def test_an_executor_whose_package_is_missing_names_the_extra(
     make: Callable[[], object], module: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once, where it is made: nothing has been written yet."""
-    monkeypatch.setitem(sys.modules, module, None)  # as Python marks what cannot be imported
+    """Creating an executor without its package fails at once and names the extra to install."""
+    monkeypatch.setitem(sys.modules, module, None)  # marks a module as not importable
     with pytest.raises(MissingExtraError, match=rf"pip install 'colab-drive-tuner\[{extra}\]'"):
         make()
 
@@ -71,8 +71,8 @@ DASK = """
 """
 
 
-def test_every_form_on_dask_and_a_worker_that_is_killed(tmp_path: Path) -> None:
-    """A client, or its executor; a death costs the trial that ran there one attempt."""
+def test_every_kind_of_search_on_dask_and_a_killed_worker(tmp_path: Path) -> None:
+    """A Dask client and its executor run trials; a killed worker costs its trial one attempt."""
     pytest.importorskip("distributed")
     script = f"""{DASK}
     import warnings
@@ -99,8 +99,8 @@ def test_every_form_on_dask_and_a_worker_that_is_killed(tmp_path: Path) -> None:
     run_program(tmp_path, script)
 
 
-def test_a_dask_cluster_restarts_dies_and_stays_empty(tmp_path: Path) -> None:
-    """A restart, or the death of all workers at once, is no trial's fault; no wait is endless."""
+def test_a_dask_cluster_that_restarts_dies_or_stays_empty(tmp_path: Path) -> None:
+    """A restart or the death of all workers costs no attempt; without workers the search ends."""
     pytest.importorskip("distributed")
     script = f"""{DASK}
     import contextlib, io, os, signal, threading, time
@@ -168,10 +168,10 @@ def test_a_dask_cluster_restarts_dies_and_stays_empty(tmp_path: Path) -> None:
     run_program(tmp_path, script)
 
 
-def test_every_form_on_ray_and_a_worker_that_is_killed(tmp_path: Path) -> None:
-    """Its workers run trials, and one that is killed costs one attempt; no room is no workers."""
+def test_every_kind_of_search_on_ray_and_a_killed_worker(tmp_path: Path) -> None:
+    """A killed Ray worker costs one attempt; a request that no node can serve ends the search."""
     pytest.importorskip("ray", reason="pip install ray runs this test")
-    sockets = tempfile.mkdtemp(dir="/tmp")  # their paths may have some 100 characters
+    sockets = tempfile.mkdtemp(dir="/tmp")  # a Unix socket's path may have about 100 characters
     script = f"""
     import sys
     from pathlib import Path
@@ -211,8 +211,8 @@ def test_every_form_on_ray_and_a_worker_that_is_killed(tmp_path: Path) -> None:
         shutil.rmtree(sockets, ignore_errors=True)
 
 
-def test_every_form_on_mpi_and_a_worker_that_is_killed(tmp_path: Path) -> None:
-    """`MPIPoolExecutor` under mpiexec, which ends all where one dies: the same call goes on."""
+def test_every_kind_of_search_on_mpi_and_a_killed_worker(tmp_path: Path) -> None:
+    """When a worker dies, mpiexec ends all processes; the same program then finishes the search."""
     if not is_installed("mpi4py.MPI"):
         pytest.skip("no mpi4py here, or no library of MPI")
     mpiexec = Path(sys.executable).with_name("mpiexec")
@@ -254,10 +254,10 @@ def run_program(
     status: int | None = 0,
     **variables: str,
 ) -> None:
-    """Run a program whose argument is the folder; `status`: how it must end, None: anyhow."""
+    """Run a program with `folder` as its argument; assert that it exits with `status`, if given."""
     path, said = folder / "program.py", folder / "said.txt"
     path.write_text(textwrap.dedent(script))
-    # Into a file: workers that outlive the program would keep a pipe open.
+    # A file, because workers that outlive the program would keep a pipe open.
     with said.open("wb") as out:
         process = subprocess.Popen(
             [*before, sys.executable, *module, str(path), str(folder)],

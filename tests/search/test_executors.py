@@ -38,29 +38,29 @@ SPACE = hp.uniform("x", -10, 10)
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[LokyExecutor]:
-    """Two processes, which the tests of this file share: starting one takes seconds."""
+    """Two worker processes shared by this file's tests, because starting one takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KERAS_BACKEND", "numpy")  # TensorFlow would take longer
+        patch.setenv("KERAS_BACKEND", "numpy")  # importing TensorFlow would take longer
         with loky_executor(2) as pool:
-            pool.submit(os.getpid).result()  # they take the variables of now
+            pool.submit(os.getpid).result()  # start the processes while the variable is set
             yield pool
 
 
 def run(store: Any, objective: Any, **options: Any) -> Any:
-    """A search of SPACE."""
+    """Run a search of SPACE with 8 trials."""
     options = {"space": SPACE, "seed": 3, "progress": False, "algo": "rand"} | options
     return resume_search(objective, store=store, **{"name": "s", "max_evals": 8} | options)
 
 
 def deadly(marks: Path, *tids: int, times: int = 99) -> Callable[[float], float]:
-    """An objective that kills its worker in some trials, the first `times` times."""
+    """Return an objective that kills its worker in trials `tids`, the first `times` times."""
 
     def objective(x: float) -> float:
         trial = running_trial()
         assert trial is not None
         (marks / f"{trial.tid}-{time.time_ns()}").touch()
         if trial.tid in tids and len(list(marks.glob(f"{trial.tid}-*"))) <= times:
-            time.sleep(0.2)  # others are at work by now
+            time.sleep(0.2)  # by now other trials are running
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.02)
         return (x - 3) ** 2
@@ -69,16 +69,16 @@ def deadly(marks: Path, *tids: int, times: int = 99) -> Callable[[float], float]
 
 
 def statuses(result: Any) -> list[str]:
-    """How each trial ended."""
+    """Return the status of each trial's result."""
     return [doc["result"]["status"] for doc in result.trials.trials]
 
 
-def test_closures_travel_and_all_kinds_of_results_come_back(
+def test_closures_and_all_kinds_of_results_cross_processes(
     workers: LokyExecutor, tmp_path: Path
 ) -> None:
-    """A lambda in a closure, arrays, attachments, the number of the trial: in other processes."""
+    """A closure with a lambda, arrays, attachments and the trial's number cross process borders."""
     offset = 3
-    square = lambda x: (x - offset) ** 2  # noqa: E731 - a lambda is what it is about
+    square = lambda x: (x - offset) ** 2  # noqa: E731 - the test needs a lambda
 
     def objective(x: float) -> dict[str, Any]:
         trial = running_trial()
@@ -106,14 +106,12 @@ def test_closures_travel_and_all_kinds_of_results_come_back(
 
 
 def decorated(method: Any) -> Any:
-    """A decorator of the module's, which only the body of a class refers to."""
+    """A decorator of this module to which only the body of a class refers."""
     return method
 
 
-def test_classes_inside_an_objective_find_what_their_bodies_name(
-    workers: LokyExecutor, tmp_path: Path
-) -> None:
-    """A decorator, an annotation, a default of a method: as of a callback in a model function."""
+def test_names_used_in_local_classes_are_sent_along(workers: LokyExecutor, tmp_path: Path) -> None:
+    """A local class in an objective finds the decorator, annotation and default that it names."""
 
     def objective(x: float) -> float:
         class Callback:
@@ -129,7 +127,7 @@ def test_classes_inside_an_objective_find_what_their_bodies_name(
 
 
 def test_data_is_loaded_once_in_each_worker(workers: LokyExecutor, tmp_path: Path) -> None:
-    """The data function travels as code; a search of templates is the inline one."""
+    """Each worker calls the data function once; the trials equal those without an executor."""
     marks = tmp_path / "marks"
     marks.mkdir()
 
@@ -147,7 +145,7 @@ def test_data_is_loaded_once_in_each_worker(workers: LokyExecutor, tmp_path: Pat
 
 
 def test_a_hyperas_call_goes_to_workers(workers: LokyExecutor, tmp_path: Path) -> None:
-    """`minimize(..., executor=)`; hyperopt's own Trials have no place for it."""
+    """`minimize(..., executor=)` runs trials in workers, but refuses hyperopt's own Trials."""
     import hyperopt
 
     trials = DriveTrials("s", store=tmp_path)
@@ -163,7 +161,7 @@ def test_a_hyperas_call_goes_to_workers(workers: LokyExecutor, tmp_path: Path) -
 def test_a_large_objective_is_sent_once_to_each_worker(
     workers: LokyExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its hash; a worker that does not have it is sent it, and no trial is lost."""
+    """An objective is sent by its hash; a worker that lacks it is sent it, and no trial is lost."""
     sent: list[bool] = []
     send = dispatcher.Dispatcher._send
 
@@ -176,7 +174,7 @@ def test_a_large_objective_is_sent_once_to_each_worker(
     result = run(tmp_path, lambda x: float(table[int(x)]), max_evals=30, executor=workers)
     assert result.done == 30
     assert 1 <= sum(sent) <= 4
-    # The worker that was first made anew knows nothing.
+    # A worker that has been replaced has no objective yet.
     workers.restart()
     monkeypatch.setattr(
         dispatcher.Dispatcher,
@@ -187,17 +185,17 @@ def test_a_large_objective_is_sent_once_to_each_worker(
 
 
 @pytest.mark.parametrize("kind", ["store", "session", "trials", "client", "credentials", "theirs"])
-def test_what_must_not_travel_is_refused_by_name(
+def test_stores_clients_and_credentials_are_not_sent_to_workers(
     kind: str, workers: LokyExecutor, tmp_path: Path
 ) -> None:
-    """A store, a client, a session, credentials: wherever the objective holds them."""
+    """An objective that holds a store, a session, a client or credentials is refused by name."""
     from google.oauth2.credentials import Credentials
 
     from colab_drive_tuner.drive.client import DriveClient
     from colab_drive_tuner.session import Session
 
     class Bucket:
-        """A store of somebody else's."""
+        """A third party's store."""
 
         reserve = set_properties = for_search = None
 
@@ -222,7 +220,7 @@ def test_what_must_not_travel_is_refused_by_name(
 
 
 class Slotted:
-    """An objective that holds something in a slot."""
+    """An objective that holds a value in a slot."""
 
     __slots__ = ("held",)
 
@@ -230,15 +228,15 @@ class Slotted:
         self.held = held
 
     def __call__(self, x: float) -> float:
-        """Needs none of it."""
+        """Return `x` without using the value held."""
         return x
 
 
 @pytest.mark.parametrize("where", ["body", "slot", "method", "class", "set", "result", "nested"])
-def test_what_must_not_travel_is_named_wherever_it_is(
+def test_a_store_held_anywhere_in_an_objective_is_named(
     where: str, workers: LokyExecutor, tmp_path: Path
 ) -> None:
-    """In a class's body, a slot, a method, a set, an earlier result: on processes and threads."""
+    """The error names where the store is held: a class body, slot, closure, set or result."""
     secret = FolderStore(tmp_path / "other")
     result = SearchResult(DriveTrials("other", store="memory:x"), done=0, max_evals=1, space=None)
     many, nest = {secret}, {"a": [(0, secret)]}
@@ -266,8 +264,10 @@ def test_what_must_not_travel_is_named_wherever_it_is(
     assert not (tmp_path / "store").exists()
 
 
-def test_what_cannot_be_pickled_is_refused(workers: LokyExecutor, tmp_path: Path) -> None:
-    """Before anything is written, with what to do; on threads it runs."""
+def test_an_objective_that_cannot_be_pickled_is_refused(
+    workers: LokyExecutor, tmp_path: Path
+) -> None:
+    """An objective that cannot be pickled is refused before anything is written."""
     lock = threading.Lock()
     with pytest.raises(UsageError, match="cannot be sent to the workers"):
         run(tmp_path / "store", lambda x: x if lock else 0, executor=workers)
@@ -275,7 +275,7 @@ def test_what_cannot_be_pickled_is_refused(workers: LokyExecutor, tmp_path: Path
 
 
 def test_workers_that_die_idle_are_replaced(workers: LokyExecutor, tmp_path: Path) -> None:
-    """Between two searches, say: the next one runs, and no attempt is counted."""
+    """Workers that die between two searches are replaced, and no attempt is counted."""
     pids = {workers.submit(_who).result() for _ in range(4)}
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
@@ -292,10 +292,10 @@ def _who() -> int:
 
 
 @pytest.mark.parametrize("method", [None, "spawn"])
-def test_a_worker_of_ours_starts_processes(
+def test_a_loky_worker_can_start_processes(
     method: str | None, workers: LokyExecutor, tmp_path: Path
 ) -> None:
-    """Pools and processes of the platform's default way, and by spawn, as without an executor."""
+    """Objectives in a worker may start pools and processes, by the default method and by spawn."""
 
     def objective(x: float) -> float:
         context: Any = multiprocessing.get_context(method) if method else multiprocessing
@@ -310,8 +310,10 @@ def test_a_worker_of_ours_starts_processes(
     assert statuses(run(tmp_path, objective, max_evals=2, executor=workers)) == ["ok"] * 2
 
 
-def test_an_error_in_a_worker_says_where(workers: LokyExecutor, tmp_path: Path) -> None:
-    """Of its own class, with the worker's traceback; also one that cannot be pickled."""
+def test_an_error_in_a_worker_keeps_class_and_traceback(
+    workers: LokyExecutor, tmp_path: Path
+) -> None:
+    """An error keeps its class and the worker's traceback; one that does not pickle is wrapped."""
 
     class OddError(Exception):
         def __init__(self, a: int, b: int) -> None:
@@ -330,8 +332,8 @@ def test_an_error_in_a_worker_says_where(workers: LokyExecutor, tmp_path: Path) 
         run(tmp_path, odd, name="odd", executor=workers)
 
 
-def test_what_a_worker_cannot_load_is_said(workers: LokyExecutor, tmp_path: Path) -> None:
-    """Its data function raises there, or a package is missing."""
+def test_a_load_error_in_a_worker_is_reported(workers: LokyExecutor, tmp_path: Path) -> None:
+    """If the data function raises in a worker, the error says that loading failed there and why."""
     driver = os.getpid()
 
     def only_here() -> Any:
@@ -343,8 +345,8 @@ def test_what_a_worker_cannot_load_is_said(workers: LokyExecutor, tmp_path: Path
         run(tmp_path, model, data=only_here, space=None, executor=workers)
 
 
-def test_backups_work_where_the_store_is_a_path(workers: LokyExecutor, tmp_path: Path) -> None:
-    """What a worker keeps of a half trial, the next attempt finds; it goes with the trial's end."""
+def test_workers_store_backups_in_a_folder_store(workers: LokyExecutor, tmp_path: Path) -> None:
+    """The next attempt finds a killed worker's backup, which is removed when the trial ends."""
 
     def objective(x: float) -> float:
         trial = running_trial()
@@ -373,7 +375,7 @@ def test_backups_work_where_the_store_is_a_path(workers: LokyExecutor, tmp_path:
 def test_a_trial_in_a_worker_stops_before_the_deadline(
     workers: LokyExecutor, tmp_path: Path
 ) -> None:
-    """By the worker's own clock; the next run goes on with it, as the same attempt."""
+    """A worker stops a trial by its own clock; the next run continues it as the same attempt."""
 
     def objective(x: float) -> dict[str, Any]:
         trial = running_trial()
@@ -391,8 +393,8 @@ def test_a_trial_in_a_worker_stops_before_the_deadline(
     assert [result["attempt"] for result in ended.trials.results] == [1] * 8
 
 
-def test_elsewhere_backups_are_one_sentence(workers: LokyExecutor) -> None:
-    """Where the store is not a folder that workers reach; once, however many trials."""
+def test_workers_without_backups_notify_once(workers: LokyExecutor) -> None:
+    """If workers cannot reach the store, one message says that they save no backups."""
     said: list[str] = []
 
     def objective(x: float) -> float:
@@ -408,7 +410,7 @@ def test_elsewhere_backups_are_one_sentence(workers: LokyExecutor) -> None:
 
 
 def test_a_keras_model_comes_back(workers: LokyExecutor, tmp_path: Path) -> None:
-    """As a file of bytes; the best one is kept."""
+    """A worker's Keras model comes back as a file, and the best one is kept."""
 
     def objective(x: float) -> dict[str, Any]:
         import keras
@@ -426,12 +428,12 @@ def test_a_keras_model_comes_back(workers: LokyExecutor, tmp_path: Path) -> None
 
 
 def spawned() -> Executor:
-    """The standard library's own, without forks."""
+    """Return the standard library's process pool, without forks."""
     return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
 
 
-def test_a_killed_worker_of_ours_costs_one_attempt(workers: LokyExecutor, tmp_path: Path) -> None:
-    """A trial that kills once ends; one that kills always is given up; no other count rises."""
+def test_a_killed_loky_worker_costs_one_attempt(workers: LokyExecutor, tmp_path: Path) -> None:
+    """A trial that always kills its worker is given up; all other trials end."""
     marks = tmp_path / "marks"
     marks.mkdir()
     result = run(tmp_path, deadly(marks, 3), executor=workers, max_attempts=2)
@@ -441,7 +443,7 @@ def test_a_killed_worker_of_ours_costs_one_attempt(workers: LokyExecutor, tmp_pa
 
 
 class Phases:
-    """An objective whose workers die: once as it is loaded, in a trial, and as a result is sent."""
+    """An objective that kills its worker once on loading, once in a trial and once when sending."""
 
     def __init__(self, marks: Path) -> None:
         self._marks = marks
@@ -465,7 +467,7 @@ class Phases:
 
 
 class Sent:
-    """Bytes, once they have arrived."""
+    """An attachment that kills its worker once while it is pickled, and is bytes afterwards."""
 
     def __init__(self, phases: Phases) -> None:
         self._phases = phases
@@ -475,10 +477,10 @@ class Sent:
         return bytes, (b"arrived",)
 
 
-def test_workers_killed_in_each_phase_cost_nobody_else_an_attempt(
+def test_workers_killed_in_each_phase_cost_other_trials_no_attempt(
     workers: LokyExecutor, tmp_path: Path
 ) -> None:
-    """Each dies once, with another trial in flight: all end, each trial is recorded once."""
+    """After a worker dies in each phase, every trial has ended and is recorded once."""
     (tmp_path / "marks").mkdir()
     result = run(tmp_path, Phases(tmp_path / "marks"), executor=workers)
     assert {path.name for path in (tmp_path / "marks").iterdir()} == {"loaded", "running", "sent"}
@@ -492,8 +494,8 @@ def test_workers_killed_in_each_phase_cost_nobody_else_an_attempt(
     ]
 
 
-def test_a_killed_worker_of_the_users_is_found_out(tmp_path: Path) -> None:
-    """The pool is broken for good; with new ones the search goes on to its end."""
+def test_a_trial_that_kills_workers_of_a_users_pool_is_given_up(tmp_path: Path) -> None:
+    """A user's pool stays broken after a death; with new pools the search gets to its end."""
     marks = tmp_path / "marks"
     marks.mkdir()
     said: list[str] = []
@@ -508,8 +510,8 @@ def test_a_killed_worker_of_the_users_is_found_out(tmp_path: Path) -> None:
     assert statuses(result) == ["ok"] * 2 + ["fail"] + ["ok"] * 5
 
 
-def test_a_killed_driver_leaves_its_trials_to_be_run(tmp_path: Path) -> None:
-    """With several in flight: they run again with their parameters, and each death counts."""
+def test_the_trials_of_a_killed_driver_run_again(tmp_path: Path) -> None:
+    """Trials in flight run again with their parameters, and the kill counts as an attempt."""
     script = f"""
         import os, signal, sys, time
         from concurrent.futures import ThreadPoolExecutor
@@ -550,8 +552,8 @@ def test_a_killed_driver_leaves_its_trials_to_be_run(tmp_path: Path) -> None:
     assert attempts == {3: 2, 4: 2, 5: 2, 6: 1, 7: 1}
 
 
-def test_workers_of_ours_end_with_a_killed_driver() -> None:
-    """At work, too, or they would hold memory for ever; the pipe that they inherit tells."""
+def test_loky_workers_end_with_a_killed_driver() -> None:
+    """A busy worker also ends with its driver; otherwise the pipe it inherits would stay open."""
     script = """if True:
         import os, signal, time
         from colab_drive_tuner.search.executors.loky import loky_executor
@@ -569,7 +571,7 @@ def test_workers_of_ours_end_with_a_killed_driver() -> None:
 
 @pytest.mark.parametrize("by_handle", [False, True])
 def test_a_worker_ends_with_its_driver(by_handle: bool) -> None:
-    """By the number of its parent; or by a handle of it, as on Windows, where that number stays."""
+    """A worker notices its driver's end by its parent's id or, as on Windows, by a handle."""
     script = f"""if True:
         import multiprocessing, os, signal
         from colab_drive_tuner.search.executors.loky import _exit_with
@@ -590,8 +592,8 @@ def test_a_worker_ends_with_its_driver(by_handle: bool) -> None:
     assert done.returncode == -signal.SIGKILL
 
 
-def test_what_outlives_a_killed_driver_is_taken_by_nobody(tmp_path: Path) -> None:
-    """Workers go on while the next run is at work, and end after it: the record is that run's."""
+def test_results_of_workers_that_outlive_their_driver_are_not_recorded(tmp_path: Path) -> None:
+    """Workers that end after the next run have no effect: only that run's results are recorded."""
     script = tmp_path / "driver.py"
     script.write_text(
         textwrap.dedent(f"""
@@ -654,8 +656,8 @@ def test_what_outlives_a_killed_driver_is_taken_by_nobody(tmp_path: Path) -> Non
     assert trial_values(DriveTrials("s", store=tmp_path / "store")) == expected
 
 
-def test_an_interrupt_in_a_terminal_ends_in_one_line(tmp_path: Path) -> None:
-    """Ctrl-C goes to the driver and to its workers; the search is released."""
+def test_ctrl_c_releases_a_search_with_workers(tmp_path: Path) -> None:
+    """Ctrl-C reaches the driver and its workers; the search is released, no attempt used up."""
     script = f"""
         import time
         from colab_drive_tuner.search.executors.loky import loky_executor
@@ -697,8 +699,10 @@ def test_an_interrupt_in_a_terminal_ends_in_one_line(tmp_path: Path) -> None:
         ("elsewhere", "KilledWorker", None),
     ],
 )
-def test_deaths_are_told_by_names(package: str, name: str, death: Death | None) -> None:
-    """Of classes, and of those from which they are derived."""
+def test_worker_deaths_are_classified_by_class_name(
+    package: str, name: str, death: Death | None
+) -> None:
+    """Deaths are recognized by the module and name of an exception's class or its bases."""
     base = type("RayActorError", (Exception,), {"__module__": "ray.exceptions"})
     derived = name == "ActorDiedError"
     kind = type(name, (base if derived else Exception,), {"__module__": package})
@@ -706,7 +710,7 @@ def test_deaths_are_told_by_names(package: str, name: str, death: Death | None) 
 
 
 def test_the_exceptions_of_loky_are_known() -> None:
-    """The BrokenProcessPool of joblib, and what is derived from it."""
+    """Exceptions of loky and of the standard library's pools are classified as deaths."""
     from concurrent.futures import BrokenExecutor, CancelledError
 
     from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -717,7 +721,7 @@ def test_the_exceptions_of_loky_are_known() -> None:
 
 
 def test_the_payload_is_the_same_for_the_same_objective() -> None:
-    """So that a worker knows by the hash that it has it."""
+    """Equal objectives give equal hashes, by which a worker knows that it has one."""
     objective = lambda x: x + 1  # noqa: E731
     assert pack(objective, SPACE, None).sha == pack(objective, SPACE, None).sha
     assert pack(objective, SPACE, None).sha != pack(lambda x: x + 2, SPACE, None).sha

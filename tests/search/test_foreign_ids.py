@@ -59,13 +59,13 @@ BACKUPS, BEST = "cdt_backups", "cdt_best"
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Snapshots are taken, and old ones put away, within a few trials."""
+    """Take snapshots, and trash old ones, within a few trials."""
     monkeypatch.setattr(maintenance, "SNAPSHOT_RECORDS", 1)
     monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
 
 
 def fill(store: Store, name: str, trials: int = 3) -> None:
-    """A search with records, snapshots, trials.pkl, a large attachment, a model and backups."""
+    """Create a search with records, snapshots, trials.pkl, an attachment, a model and backups."""
     run_with_record_per_trial(store, trials, name)
     more = DriveTrials(name, store=store, notify=lambda text: None)
     more.attachments["large"] = name.encode() * 5000
@@ -82,7 +82,7 @@ def fill(store: Store, name: str, trials: int = 3) -> None:
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder store with two searches, a file of the user's, and one in the trash."""
+    """Return a folder store with two searches, a file of the user's, and one in the trash."""
     where = tmp_path_factory.mktemp("original")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(where)
@@ -103,14 +103,14 @@ def make(store: Store) -> None:
 
 @pytest.fixture
 def in_folder(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
-    """A copy of the folder store, on a machine that has not seen it."""
+    """Return a copy of the folder store on a machine that has no local state of it."""
     monkeypatch.chdir(tmp_path)
     return FolderStore(shutil.copytree(original, tmp_path / "store"))
 
 
 @pytest.fixture
 def in_drive(drive_emulator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """The same in Drive."""
+    """Return the same searches and files in Drive."""
     from colab_drive_tuner.store.drive import DriveStore
 
     monkeypatch.chdir(tmp_path)
@@ -120,7 +120,7 @@ def in_drive(drive_emulator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def everything(store: Store, parent: str) -> Iterator[Entry]:
-    """What lies under a folder, and what was put into the trash out of it."""
+    """Yield all entries under a folder, and those that were trashed from it."""
     for entry in [*store.list(parent), *store.list_trash(parent)]:
         yield entry
         if entry.is_folder:
@@ -128,9 +128,9 @@ def everything(store: Store, parent: str) -> Iterator[Entry]:
 
 
 def outside(store: Store) -> dict[str, Any]:
-    """All that is none of the attacked search's, byte for byte, with the places and properties.
+    """Return place, properties and hash of everything outside the attacked search.
 
-    And how long the private chain is: a record that continues it may lie anywhere.
+    The head of the private chain is included, because a record that continues it may lie anywhere.
     """
     seen: dict[str, Any] = {PRIVATE: open_journal(store, PRIVATE)._reader.head}
     for top in [*store.list(store.root), *store.list_trash(store.root)]:
@@ -151,7 +151,7 @@ def outside(store: Store) -> dict[str, Any]:
 
 
 def targets(store: Store) -> dict[str, str]:
-    """Ids that an attacker may know."""
+    """Return ids that an attacker may know."""
     private, shared = find_folder(store, PRIVATE), find_folder(store, SHARED)
     assert private is not None
     assert shared is not None
@@ -176,14 +176,14 @@ def targets(store: Store) -> dict[str, str]:
 
 
 def attempt(action: Callable[[], Any]) -> None:
-    """Do it, whatever error of ours it ends with."""
+    """Run `action` without warnings; suppress this package's errors only."""
     with contextlib.suppress(ColabDriveTunerError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         action()
 
 
 def use(store: Store) -> None:
-    """All that an owner may do with a search that others have changed."""
+    """Do everything that an owner may do with a search that others have changed."""
     attempt(lambda: list_searches(store))
     attempt(lambda: list(examine(store)))
     attempt(lambda: export_trials(store, SHARED, "out.pkl"))
@@ -197,7 +197,7 @@ def use(store: Store) -> None:
 
 
 def _clean(store: Store) -> None:
-    """Put away what is stale, but for what another search rightly has of it."""
+    """Remove the leftovers of all searches but the private one."""
     found = [one for one in search_leftovers(store) if f"search {PRIVATE!r}" not in one.where]
     remove(found, yes=True)
 
@@ -212,7 +212,7 @@ def _restart(store: Store) -> None:
 
 
 def point(store: Store, key: str, target: str) -> None:
-    """Set a property as somebody who may edit the search's folder can."""
+    """Set a property of the search's folder, as anyone who may edit it can."""
     folder = find_folder(store, SHARED)
     assert folder is not None
     place = folder.id
@@ -237,14 +237,14 @@ NEAREST = {
     BEST: ["private best"],
     "cdt_newest0": ["private trial-00077-fit-000-epoch-00001.backup", "thesis.txt"],
 }
-"""For each property, what it is worst to take for what the property should name."""
+"""The most dangerous targets for each property."""
 
 
 @pytest.mark.parametrize(("key", "target"), [(k, t) for k in KEYS for t in NEAREST[k]])
 def test_a_property_that_names_anothers_file_harms_nothing(
     in_folder: FolderStore, key: str, target: str
 ) -> None:
-    """Whatever the owner does next, all that is outside of the search stays byte for byte."""
+    """Whatever the owner does next, everything outside of the search stays equal byte for byte."""
     if key == FIRST:
         without_hint(in_folder)
     point(in_folder, key, targets(in_folder)[target])
@@ -254,8 +254,10 @@ def test_a_property_that_names_anothers_file_harms_nothing(
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_in_drive_too(in_drive: Store, key: str) -> None:
-    """Where files in the trash can be read and written."""
+def test_a_property_that_names_anothers_file_harms_nothing_in_drive(
+    in_drive: Store, key: str
+) -> None:
+    """In Drive, where trashed files can be read and written, nothing outside changes either."""
     for target in NEAREST[key][:2]:
         point(in_drive, key, targets(in_drive)[target])
         before = outside(in_drive)
@@ -266,7 +268,7 @@ def test_in_drive_too(in_drive: Store, key: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(("key", "target"), [*itertools.product(KEYS, [*TARGETS, *GARBAGE])])
 def test_every_property_with_every_target(in_folder: FolderStore, key: str, target: str) -> None:
-    """The whole product, texts that are no ids included; only errors of ours come of it."""
+    """No combination changes anything outside or raises an error of another package."""
     point(in_folder, key, targets(in_folder).get(target, target))
     before = outside(in_folder)
     use(in_folder)
@@ -275,10 +277,10 @@ def test_every_property_with_every_target(in_folder: FolderStore, key: str, targ
 
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("text", GARBAGE)
-def test_a_text_that_is_no_id_is_an_error_of_ours(
+def test_a_property_that_is_not_an_id_is_reported_or_ignored(
     in_folder: FolderStore, key: str, text: str
 ) -> None:
-    """One that says what is wrong, or none where the search can do without."""
+    """An invalid `records` property is an error that names it; reading needs no other property."""
     point(in_folder, key, text)
     if key == RECORDS:
         with pytest.raises(SearchDamagedError, match=rf"{key}.*repair search"):
@@ -289,8 +291,8 @@ def test_a_text_that_is_no_id_is_an_error_of_ours(
 
 
 @pytest.mark.parametrize("key", [EXPORT, HINT])
-def test_what_can_be_made_anew_is_made_anew(in_folder: FolderStore, key: str) -> None:
-    """trials.pkl and the hint get a file of the search's own, under an id of their own."""
+def test_a_wrong_export_or_hint_is_replaced(in_folder: FolderStore, key: str) -> None:
+    """A trials.pkl or snapshot property that names a foreign file gets a new file of the search."""
     wrong = targets(in_folder)["thesis.txt"]
     point(in_folder, key, wrong)
     (told,) = (one for one in examine(in_folder) if one.about == f"search {SHARED!r}")
@@ -307,8 +309,10 @@ def test_what_can_be_made_anew_is_made_anew(in_folder: FolderStore, key: str) ->
 
 
 @pytest.mark.parametrize("key", [RECORDS, FIRST])
-def test_repair_brings_back_what_a_property_lost(in_folder: FolderStore, key: str) -> None:
-    """The records are found where they lie; those of the other search are not taken in."""
+def test_repair_finds_all_records_despite_a_wrong_property(
+    in_folder: FolderStore, key: str
+) -> None:
+    """Repair finds all records of the search and takes in none of the other search."""
     without_hint(in_folder)
     point(in_folder, key, targets(in_folder)["private records"])
     with pytest.raises(SearchDamagedError, match="repair search"):
@@ -323,7 +327,7 @@ def without_hint(store: Store) -> None:
 
 
 def test_a_first_id_that_was_never_used_begins_no_second_history(in_folder: FolderStore) -> None:
-    """The records that lie there say that there is a search already."""
+    """An unused first id is an error, because existing records show that the search is not new."""
     without_hint(in_folder)
     point(in_folder, FIRST, targets(in_folder)["never used"])
     with pytest.raises(SearchDamagedError, match=r"Record 0 .* is missing although later ones"):
@@ -334,7 +338,7 @@ def test_a_first_id_that_was_never_used_begins_no_second_history(in_folder: Fold
 
 @pytest.mark.parametrize("what", ["snapshot", "first record"])
 def test_a_copy_from_another_search_does_not_lead_there(in_folder: FolderStore, what: str) -> None:
-    """Put into this search's folder, it is not followed into the other's chain."""
+    """A snapshot or record copied from another search is not followed into that search's chain."""
     wanted = targets(in_folder)
     folder = find_folder(in_folder, SHARED)
     assert folder is not None
@@ -352,7 +356,7 @@ def test_a_copy_from_another_search_does_not_lead_there(in_folder: FolderStore, 
 def test_a_second_folder_of_the_name_does_not_end_another_search(
     in_folder: FolderStore, key: str
 ) -> None:
-    """A rival's chain is closed with `moved`: only if it is its own."""
+    """The chain of a duplicate folder is closed with `moved` only if it is the folder's own."""
     wanted = targets(in_folder)
     own, first, records, export = in_folder.reserve(4)
     marks = {KIND: FolderKind.SEARCH, FIRST: first, RECORDS: records, EXPORT: export}
@@ -367,7 +371,7 @@ def test_a_second_folder_of_the_name_does_not_end_another_search(
 
 
 def test_an_attachment_is_never_read_from_another_search(in_folder: FolderStore) -> None:
-    """A record may name any file, also one whose sha256 it knows."""
+    """A record that names a file of another search, with the right sha256, is refused."""
     private = find_folder(in_folder, PRIVATE)
     assert private is not None
     (large,) = (e for e in in_folder.list(private.records) if e.name.startswith("attachment-"))
@@ -380,7 +384,7 @@ def test_an_attachment_is_never_read_from_another_search(in_folder: FolderStore)
 
 
 def forge_attachment(store: FolderStore, entry_id: str, value: bytes) -> None:
-    """Append a record that attaches a file which lies elsewhere."""
+    """Append a record with an attachment whose file belongs to another search."""
     folder = find_folder(store, SHARED)
     assert folder is not None
     files = sorted(
@@ -405,8 +409,10 @@ def forge_attachment(store: FolderStore, entry_id: str, value: bytes) -> None:
     store.create(ids[record.pos + 1], forged.content, name=name, parent=folder.records)
 
 
-def test_a_search_that_is_marked_as_half_a_repair_is_not_put_away(in_folder: FolderStore) -> None:
-    """`clean --yes` removes what was begun beside a search; this one is the search."""
+def test_clean_keeps_a_search_that_is_marked_as_an_unfinished_repair(
+    in_folder: FolderStore,
+) -> None:
+    """`clean --yes` does not trash a search whose folder is marked as an unfinished repair."""
     folder = find_folder(in_folder, SHARED)
     assert folder is not None
     in_folder.set_properties(folder.id, {KIND: FolderKind.REPAIRING, "cdt_from": folder.id})

@@ -9,7 +9,7 @@ MODULES = ("anneal", "criteria", "domains", "fmin", "pchoice", "randint", "tpe")
 
 
 def test_hyperopts_own_tests_pass(tmp_path: Path) -> None:
-    """All of them but those that need packages that are not installed, for atpe."""
+    """All unit tests of hyperopt pass, except those of atpe, whose packages may be missing."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", tmp_path),

@@ -43,7 +43,7 @@ raise KeyError("another error")""",
 
 
 def interrupted(folder: Path, call: str) -> tuple[int, list[str]]:
-    """The exit status of a script that was interrupted in its third trial, and its last lines."""
+    """Interrupt a script in its third trial; return its exit status and its standard error."""
     script = folder / "script.py"
     script.write_text(SCRIPT + CALLS[call])
     with subprocess.Popen(
@@ -65,7 +65,7 @@ def interrupted(folder: Path, call: str) -> tuple[int, list[str]]:
 
 @pytest.mark.parametrize("call", ["resume_search", "fmin"])
 def test_an_interrupt_ends_a_script_by_sigint_with_one_line(call: str, tmp_path: Path) -> None:
-    """The parent sees SIGINT, which a shell's loop ends at; no traceback is printed."""
+    """The parent sees SIGINT, so that a shell loop stops, and no traceback is printed."""
     status, lines = interrupted(tmp_path, call)
     assert status == -signal.SIGINT, lines
     assert lines[-1] == "Search 's' stopped after 2 of 5 trials. Run it again to continue."
@@ -73,7 +73,7 @@ def test_an_interrupt_ends_a_script_by_sigint_with_one_line(call: str, tmp_path:
 
 
 def test_other_errors_of_the_script_keep_their_traceback(tmp_path: Path) -> None:
-    """Also after an interrupt that the script has caught."""
+    """Another error prints its traceback, even after the script caught an interrupt."""
     status, lines = interrupted(tmp_path, "caught")
     assert status == 1
     assert "Traceback (most recent call last):" in lines
@@ -81,7 +81,7 @@ def test_other_errors_of_the_script_keep_their_traceback(tmp_path: Path) -> None
 
 
 def test_a_notebook_shows_the_line_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """IPython asks the exception what to show; the hook is put in place once."""
+    """IPython shows only the message of an interrupt; `sys.excepthook` is replaced once."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     stopped = stopped_by_user("Stopped.")
     hook = sys.excepthook

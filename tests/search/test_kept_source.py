@@ -20,19 +20,19 @@ BEFORE = "def model(x):\n    rate = 0.1\n    units = 'ä'\n    return x"
 
 
 def kept(source: str) -> dict[str, Any]:
-    """The settings of a search that was created with this source."""
+    """Return the settings of a search that was created with this source."""
     return SearchSettings(seed=1, source=source).claim("s", {})
 
 
 def warned(stored: dict[str, Any], source: str) -> str:
-    """What is said to who goes on with another source."""
+    """Return the warning that is shown when the search continues with another source."""
     with pytest.warns(SearchChangedWarning, match="source of the model") as told:
         SearchSettings(source=source).warn_of_changes("s", stored)
     return str(told[0].message)
 
 
 def test_the_warning_shows_the_changed_lines() -> None:
-    """Once; from then on the new source is the one that is compared with."""
+    """The diff is shown once; the next one compares with the newly stored source."""
     stored = kept(BEFORE)
     after = BEFORE.replace("0.1", "0.2")
     text = warned(stored, after)
@@ -44,7 +44,7 @@ def test_the_warning_shows_the_changed_lines() -> None:
 
 
 def test_a_source_that_did_not_change_is_not_written_again() -> None:
-    """A claim is written at each start; the chain does not grow by the source each time."""
+    """A claim leaves out an unchanged source, so that the chain does not grow with each start."""
     stored = kept(BEFORE)
     assert "source" in stored
     assert "source" not in SearchSettings(source=BEFORE).claim("s", stored)
@@ -62,8 +62,8 @@ def test_a_source_that_did_not_change_is_not_written_again() -> None:
         "a bomb": zlib.compress(bytes(100_000_000), 9),
     }.values(),
 )
-def test_what_is_not_the_source_of_the_fingerprint_is_not_shown(packed: Any) -> None:
-    """Whoever can write to the store cannot put words into the warning, nor stop the search."""
+def test_a_stored_source_that_does_not_match_its_fingerprint_is_not_shown(packed: Any) -> None:
+    """A forged source adds no text to the warning and does not stop the search."""
     assert unpack_source(packed, digest(BEFORE)) is None
     text = warned(kept(BEFORE) | {"source": packed}, "def model(x): pass")
     assert "has changed: earlier trials" in text
@@ -72,15 +72,15 @@ def test_what_is_not_the_source_of_the_fingerprint_is_not_shown(packed: Any) -> 
 
 @pytest.mark.parametrize("source", [LONG, "x\n" * 3000, "<names>"])
 def test_a_long_source_is_not_kept(source: str) -> None:
-    """Nor are mere names, of a function whose source is nowhere: it is said that it has changed."""
+    """A source that is too long, or only names, is not stored, and the warning has no diff."""
     assert pack_source(source) is None
     assert "has changed: earlier trials" in warned(kept(source), "def model(x): pass")
     for now in ("y\n" * 3000, "<names>"):
         assert "has changed: earlier trials" in warned(kept("def model(x): pass"), now)
 
 
-def test_what_is_shown_is_short_and_harms_no_terminal() -> None:
-    """Some twelve lines, none of them endless, control characters as escapes."""
+def test_the_diff_is_short_and_escapes_control_characters() -> None:
+    """The diff has at most 13 lines of limited length, with control characters escaped."""
     before = "\n".join(f"line {n}" for n in range(400))
     text = source_difference(before, before.replace("line", "row"))
     assert len(text.splitlines()) == 13

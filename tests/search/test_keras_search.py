@@ -20,7 +20,7 @@ from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 
-# TensorFlow's tensors, under numpy 2
+# numpy 2 warns about TensorFlow's tensors
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 X = np.random.default_rng(0).normal(size=(32, 4, 4, 1)).astype("float32")
@@ -29,7 +29,7 @@ SPACE = {"filters": hp.choice("filters", [2, 3]), "drop": hp.uniform("drop", 0, 
 
 
 class Hours(keras.callbacks.Callback):  # type: ignore[misc]
-    """A clock by which each epoch takes an hour, and a count of the epochs that were trained."""
+    """A clock by which each epoch takes an hour, and a count of the epochs trained."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Hours(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def objective(clock: Hours, epochs: int = 6) -> Any:
-    """A convolutional model with Dropout, trained for as many hours as it has epochs."""
+    """Return an objective that trains a convolutional model with Dropout."""
 
     def train(point: dict[str, Any]) -> dict[str, Any]:
         model = keras.Sequential(
@@ -56,7 +56,7 @@ def objective(clock: Hours, epochs: int = 6) -> Any:
             ]
         )
         model.compile(keras.optimizers.Adam(0.01), "mse")
-        # Each run has a clock of its own, which no backup sets back.
+        # Each run has its own clock, which restoring a backup does not set back.
         callbacks = [clock, TrialBackup(clock=clock, ignore=["Hours.here"])]
         fitted = model.fit(X, Y, 8, epochs=epochs, verbose=0, callbacks=callbacks)
         losses = fitted.history["loss"]
@@ -73,7 +73,7 @@ def search(store: DriveStore, name: str, train: Any, **options: Any) -> Any:
 def test_a_trials_model_is_gone_before_its_memory_is_freed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever still named it would keep it, and its memory, into the next trial."""
+    """No reference keeps a trial's model, and so its memory, until the next trial."""
     made: list[weakref.ref[Any]] = []
     alive: list[bool] = []
 
@@ -97,7 +97,7 @@ def losses(result: Any) -> list[Any]:
 
 
 def files(store: DriveStore, folder: str) -> dict[str, int]:
-    """Sizes by path of what lies in a folder of the store."""
+    """Return the sizes of all files under a folder of the store, by path."""
     found: dict[str, int] = {}
     for entry in store.list(folder):
         if entry.is_folder:
@@ -111,7 +111,7 @@ def files(store: DriveStore, folder: str) -> dict[str, int]:
 def test_a_deadline_stops_a_search_between_epochs_and_the_next_run_goes_on(
     drive_emulator: DriveEmulator,
 ) -> None:
-    """Runs of 11 h 30 min, an hour an epoch, six a trial: in the end as without any deadline."""
+    """Runs limited by `max_time` train no epoch twice and end like a run without a deadline."""
     store = DriveStore.connect()
     clock = Hours()
     done, epochs = [], []
@@ -130,8 +130,8 @@ def test_a_deadline_stops_a_search_between_epochs_and_the_next_run_goes_on(
         assert np.array_equal(one, other)
 
 
-def test_an_unfinished_search_says_so(drive_emulator: DriveEmulator) -> None:
-    """Stopped before the deadline it is a result, and asked for its best it warns with counts."""
+def test_the_best_loss_of_an_unfinished_search_warns(drive_emulator: DriveEmulator) -> None:
+    """A search stopped by `max_time` returns a result whose best loss warns with counts."""
     store = DriveStore.connect()
     result = search(store, "s", objective(Hours(), 3), max_time="4h30m")
     assert result.done == 1
@@ -142,7 +142,7 @@ def test_an_unfinished_search_says_so(drive_emulator: DriveEmulator) -> None:
 def test_no_trial_is_begun_that_cannot_end_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without backups the longest trial so far tells how much time the next one may need."""
+    """Without backups, the longest trial so far predicts how much time the next one needs."""
     clock = Hours()
     for module in (loop, stopping_rules):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
@@ -160,7 +160,7 @@ def test_no_trial_is_begun_that_cannot_end_in_time(
 def test_the_folder_of_a_search_holds_its_best_model_and_no_other(
     drive_emulator: DriveEmulator,
 ) -> None:
-    """Of three convolutional models with backups: one file in `best/`, none in `backups/`."""
+    """After three trials `best/` has one model, `backups/` is empty and no record holds a model."""
     store = DriveStore.connect()
     result = search(store, "s", objective(Hours(), 2))
     (folder,) = [entry.id for entry in store.list(store.root, name="s")]
@@ -173,7 +173,7 @@ def test_the_folder_of_a_search_holds_its_best_model_and_no_other(
 
 
 def test_a_full_drive_costs_the_model_and_tells_its_size(drive_emulator: DriveEmulator) -> None:
-    """The quota is asked before the model is sent; the search ends as if there were room."""
+    """If Drive lacks space for the best model, a warning gives its size and the search finishes."""
     store = DriveStore.connect()
     assert store.free_space() is None or store.free_space() > 10**6
     drive_emulator.set_quota(store.account, 12_000)
@@ -189,7 +189,7 @@ def test_a_full_drive_costs_the_model_and_tells_its_size(drive_emulator: DriveEm
 def test_an_object_in_a_result_is_named_with_what_to_do(
     tmp_path: Path, what: str, todo: str
 ) -> None:
-    """A History or an estimator is not plain data: the error names where it lies and its class."""
+    """The error names the class of the object, where it is in the result, and the remedy."""
 
     def returns(point: dict[str, Any]) -> dict[str, Any]:
         if what == "History":

@@ -15,7 +15,7 @@ STORE = {"progress": False}
 def trial(
     number: int, values: dict[str, Any], score: float | None, direction: str = "max", **more: Any
 ) -> dict[str, Any]:
-    """What KerasTuner writes of a trial."""
+    """Return what KerasTuner writes about a trial."""
     space = [
         {"class_name": "Float", "config": {"name": "lr", "min_value": 1e-4, "max_value": 1.0}},
         {"class_name": "Int", "config": {"name": "units", "min_value": 8, "max_value": 64}},
@@ -49,7 +49,7 @@ VALUES = {"lr": 0.1, "units": 32, "opt": "sgd", "norm": True, "fixed": 3}
 
 
 def test_trials_losses_and_curves(tmp_path: Path) -> None:
-    """A score that is to be large is a negative loss; a choice is its index; order as it began."""
+    """A maximized score becomes a negative loss and a choice its index; trials keep their order."""
     folder = project(
         tmp_path / "kt",
         trial(10, VALUES, 0.75),
@@ -77,8 +77,10 @@ def test_trials_losses_and_curves(tmp_path: Path) -> None:
     "content",
     ["", "[]", "{", '{"trial_id": "1"}', json.dumps(trial(1, {"opt": "rmsprop"}, 1.0)), "[" * 9999],
 )
-def test_what_is_no_trial_is_named_before_anything_is_written(content: str, tmp_path: Path) -> None:
-    """The file or the trial, and what is wrong with it."""
+def test_an_invalid_trial_file_is_refused_before_anything_is_written(
+    content: str, tmp_path: Path
+) -> None:
+    """The error names the invalid file or trial."""
     folder = project(tmp_path / "kt", trial(1, VALUES, 1.0))
     (folder / "trial_1" / "trial.json").write_text(content)
     with pytest.raises(UsageError, match=r"trial\.json|Trial '1'"):
@@ -86,8 +88,8 @@ def test_what_is_no_trial_is_named_before_anything_is_written(content: str, tmp_
     assert not (tmp_path / "store" / "kt").exists()
 
 
-def test_a_folder_that_is_no_project_is_named(tmp_path: Path) -> None:
-    """As is a file that is not there."""
+def test_a_folder_without_a_project_is_refused(tmp_path: Path) -> None:
+    """A folder that is not a KerasTuner project is refused by name."""
     with pytest.raises(UsageError, match="neither a file nor the folder of a KerasTuner"):
         cdt.import_trials(cdt.open_store(tmp_path / "store"), "kt", tmp_path)
 
@@ -95,7 +97,7 @@ def test_a_folder_that_is_no_project_is_named(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:getName:DeprecationWarning")
 def test_a_project_that_keras_tuner_made(tmp_path: Path) -> None:
-    """By its own random search; its best score is our best loss."""
+    """A project of KerasTuner's random search is imported; its best score is the best loss."""
     keras_tuner = pytest.importorskip("keras_tuner")
 
     class Tuner(keras_tuner.RandomSearch):

@@ -101,7 +101,7 @@ USES = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A user's own files."""
+    """Return a folder with modules of a user."""
     (tmp_path / "helpers.py").write_text(HELPERS)
     (tmp_path / "whole.py").write_text(WHOLE)
     return tmp_path
@@ -121,8 +121,8 @@ def run(folder: Path, program: str) -> str:
     return done.stdout
 
 
-def test_what_uses_keras_is_found_in_the_code_that_it_reaches(folder: Path) -> None:
-    """Imports inside functions, helpers in other files, classes, closures, what is wrapped."""
+def test_use_of_keras_is_found_in_reachable_code(folder: Path) -> None:
+    """Imports in functions, other files, classes, closures and wrapped functions are found."""
     shown = run(
         folder,
         PROGRAM
@@ -136,7 +136,7 @@ assert "keras" not in sys.modules and "whole" not in sys.modules
 
 
 def test_a_model_of_scikit_learn_loads_no_tensorflow(folder: Path) -> None:
-    """In a template, in an objective with a space, and in hyperas's and hyperopt's own calls."""
+    """A scikit-learn model, in a template or in hyperas's `minimize`, loads no TensorFlow."""
     run(
         folder,
         """
@@ -163,8 +163,8 @@ assert not {"keras", "tensorflow", "jax", "torch"} & sys.modules.keys()
     )
 
 
-def test_files_of_python_of_packages_and_of_this_one_are_not_the_users(tmp_path: Path) -> None:
-    """Whatever is installed, also from a checkout, is not looked through; another file is."""
+def test_files_of_python_and_of_packages_are_not_the_users(tmp_path: Path) -> None:
+    """Installed modules, even from a checkout, are not inspected; any other file is the user's."""
     for module in (json, np, pytest, trial):
         assert not is_users_file(module.__file__)
     assert not is_users_file(None)

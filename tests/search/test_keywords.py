@@ -43,10 +43,10 @@ SPACE = hp.uniform("x", 0, 1)
         ("zzz", "it has objective, data, data_args, name, max_evals"),
     ],
 )
-def test_resume_search_says_what_an_argument_is_called_here(
+def test_resume_search_suggests_the_right_argument_name(
     name: str, words: str, tmp_path: Path
 ) -> None:
-    """Nothing is written, and the name that was passed is in the message."""
+    """The error names the argument passed and the right one, and nothing is written."""
     arguments: dict[str, Any] = {name: 1}
     with pytest.raises(UsageError) as caught:
         resume_search(
@@ -58,13 +58,13 @@ def test_resume_search_says_what_an_argument_is_called_here(
 
 
 def test_several_foreign_arguments_are_all_named() -> None:
-    """Also where required ones are missing because of them."""
+    """All foreign arguments are named, even if required ones are missing because of them."""
     with pytest.raises(UsageError, match=r"(?s)n_trials=.*max_evals=.*study_name=.*name="):
         resume_search(abs, space=SPACE, n_trials=3, study_name="s")  # type: ignore[call-arg]
 
 
 def test_arguments_by_position_are_explained() -> None:
-    """Those who come from hyperopt or hyperas pass more of them by position."""
+    """The error shows the right call for extra positional arguments, and names missing ones."""
     with pytest.raises(UsageError, match=r"too many positional.*Call it as resume_search\(objecti"):
         resume_search(abs, SPACE, "tpe", 3)  # type: ignore[misc,call-arg]
     with pytest.raises(UsageError, match=r"missing a required.*'name'"):
@@ -89,8 +89,10 @@ def test_arguments_by_position_are_explained() -> None:
         (setup, "credential", "credentials="),
     ],
 )
-def test_the_other_calls_do_too(function: Any, name: str, words: str) -> None:
-    """`DriveTrials`, hyperas's calls and `setup`, each by the name that users write."""
+def test_other_functions_suggest_the_right_argument_name(
+    function: Any, name: str, words: str
+) -> None:
+    """`DriveTrials`, hyperas's functions and `setup` suggest the right argument name, too."""
     with pytest.raises(UsageError) as caught:
         function(**{name: 1})
     assert f"{function.__name__}() has no argument {name}=: " in str(caught.value)
@@ -98,7 +100,7 @@ def test_the_other_calls_do_too(function: Any, name: str, words: str) -> None:
 
 
 def test_help_and_completion_see_the_real_signature() -> None:
-    """No `*args, **kwargs`; the names that foreign ones stand for are there."""
+    """No public signature has `*args` or `**kwargs`, and every suggested name is a parameter."""
     known: set[str] = set()
     for function in (resume_search, DriveTrials, minimize, setup):
         parameters = inspect.signature(function).parameters

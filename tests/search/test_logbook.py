@@ -22,7 +22,7 @@ from tests.journal.faulty_store import FaultyStore
 
 
 def suggested() -> dict[str, Any]:
-    """A document as hyperopt makes it, before its trial runs."""
+    """Return a document as hyperopt suggests it, before its trial runs."""
     trials = hyperopt.Trials()
     domain = hyperopt.Domain(lambda point: 0.0, {"x": hp.uniform("x", 0, 1)})
     return hyperopt.rand.suggest(trials.new_trial_ids(1), domain, trials, 0)[0]
@@ -30,7 +30,7 @@ def suggested() -> dict[str, Any]:
 
 @pytest.fixture
 def trials(tmp_path: Path) -> Iterator[DriveTrials]:
-    """Trials that are claimed, with nothing in them."""
+    """A DriveTrials that has claimed an empty search."""
     trials = DriveTrials("s", store=tmp_path)
     trials.own(SearchSettings(seeded=False))
     yield trials
@@ -38,7 +38,7 @@ def trials(tmp_path: Path) -> Iterator[DriveTrials]:
 
 
 def recorded(trials: DriveTrials) -> list[str]:
-    """The kinds of the entries that were recorded, oldest first."""
+    """Return the kinds of the recorded entries, oldest first."""
     reader = trials.log.journal._reader
     assert trials.log.journal.flush(20)
     kinds: list[str] = []
@@ -52,19 +52,19 @@ def recorded(trials: DriveTrials) -> list[str]:
 
 
 def at_once(trials: DriveTrials) -> Any:
-    """Within it, the background takes nothing."""
+    """Return a lock that keeps the background writer from taking entries."""
     assert trials.log.journal._own is not None
     return trials.log.journal._own.writer._changed
 
 
 def end(trials: DriveTrials, document: dict[str, Any]) -> None:
-    """The trial ends with a loss."""
+    """End the trial with a loss."""
     document |= {"state": 2, "result": {"status": "ok", "loss": 1.0}}
     trials.log.end(document, result=capture(document["result"]))
 
 
-def test_of_a_short_trial_the_end_is_recorded(trials: DriveTrials) -> None:
-    """A start that nothing separates from its end says nothing more."""
+def test_only_the_end_of_a_short_trial_is_recorded(trials: DriveTrials) -> None:
+    """A start is not recorded if its end follows before the writer takes it."""
     document = suggested()
     with at_once(trials):
         trials.log.start(document, [document])
@@ -75,8 +75,8 @@ def test_of_a_short_trial_the_end_is_recorded(trials: DriveTrials) -> None:
     assert trials.log.is_current(entry)
 
 
-def test_of_a_long_trial_both_are_recorded(trials: DriveTrials) -> None:
-    """The start names the parameters as they were suggested, whatever becomes of them."""
+def test_start_and_end_of_a_long_trial_are_recorded(trials: DriveTrials) -> None:
+    """The recorded start has the suggested parameters, even if they are changed afterwards."""
     document = suggested()
     before = copy.deepcopy(document)
     with at_once(trials):
@@ -89,8 +89,8 @@ def test_of_a_long_trial_both_are_recorded(trials: DriveTrials) -> None:
     assert recorded(trials) == [ItemKind.START, ItemKind.END]
 
 
-def test_what_comes_between_keeps_its_place(trials: DriveTrials) -> None:
-    """A trial that the objective inserts was named after the one that runs."""
+def test_an_inserted_trial_is_recorded_after_the_running_one(trials: DriveTrials) -> None:
+    """A trial that the objective inserts is recorded after the start of the running trial."""
     document, inserted = suggested(), suggested()
     inserted["tid"] = inserted["misc"]["tid"] = 1
     with at_once(trials):
@@ -102,7 +102,7 @@ def test_what_comes_between_keeps_its_place(trials: DriveTrials) -> None:
 
 
 def test_outages_are_recorded_for_the_timeline(tmp_path: Path) -> None:
-    """From when to when the store did not answer, with the session that waited for it."""
+    """The timeline has the begin and end of each outage, with the session that waited for it."""
     store = FaultyStore(tmp_path)
     trials = DriveTrials("s", store=store, seed=1)
 
@@ -123,7 +123,7 @@ def test_outages_are_recorded_for_the_timeline(tmp_path: Path) -> None:
 
 
 def wait_until(done: Callable[[], object]) -> None:
-    """Return once it is so; fail after a minute."""
+    """Poll until `done()` is true; fail after a minute."""
     deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline

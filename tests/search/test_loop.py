@@ -1,4 +1,4 @@
-"""The loop: ask, run, tell, as `hyperopt.fmin` does it."""
+"""The loop that suggests, runs and records trials, as `hyperopt.fmin` does."""
 
 import contextlib
 import enum
@@ -33,17 +33,17 @@ Suggest = Callable[..., Any]
 
 
 def several(ids: Any, domain: Any, trials: Any, seed: int) -> Any:
-    """Two trials for one draw, whatever is asked for."""
+    """Suggest at most two trials, however many are asked for."""
     return hyperopt.rand.suggest(ids[:2], domain, trials, seed)
 
 
 def until_four(ids: Any, domain: Any, trials: Any, seed: int) -> Any:
-    """No suggestion once there are four trials."""
+    """Suggest nothing once there are four trials."""
     return [] if len(trials) >= 4 else hyperopt.rand.suggest(ids, domain, trials, seed)
 
 
 def run(trials: Any, algo: Suggest, **options: Any) -> Any:
-    """Search with an algorithm of the user's own; at most 10 trials."""
+    """Search with a user's own algorithm, up to 10 trials."""
     options = {"max_evals": 10, "verbose": False} | options
     rstate = np.random.default_rng(3)
     hyperopt.fmin(
@@ -59,8 +59,8 @@ def run(trials: Any, algo: Suggest, **options: Any) -> Any:
 
 @pytest.mark.parametrize("queue", [1, 3, 4])
 @pytest.mark.parametrize("algo", [several, until_four])
-def test_an_algorithm_of_ones_own(algo: Suggest, queue: int, tmp_path: Path) -> None:
-    """It may suggest fewer than it is asked for, and ends the run by suggesting nothing."""
+def test_a_users_own_algorithm(algo: Suggest, queue: int, tmp_path: Path) -> None:
+    """An algorithm may suggest fewer trials than asked for, or none, which ends the run."""
     expected = run(hyperopt.Trials(), algo, max_queue_len=queue)
     found = run(DriveTrials("search", store=tmp_path), algo, max_queue_len=queue)
     assert trial_values(found) == trial_values(expected)
@@ -68,7 +68,7 @@ def test_an_algorithm_of_ones_own(algo: Suggest, queue: int, tmp_path: Path) -> 
 
 
 def test_too_many_suggestions_are_refused(tmp_path: Path) -> None:
-    """The error counts them; none of them is kept."""
+    """If an algorithm suggests more trials than asked for, the error counts them; none is kept."""
 
     def greedy(_ids: Any, domain: Any, trials: Any, seed: int) -> Any:
         return hyperopt.rand.suggest([0, 1, 2], domain, trials, seed)
@@ -79,15 +79,15 @@ def test_too_many_suggestions_are_refused(tmp_path: Path) -> None:
 
 
 class Interrupts:
-    """Raises KeyboardInterrupt at the n-th call of whatever it wraps."""
+    """A wrapper of functions that raises KeyboardInterrupt at the n-th call of one of them."""
 
     def __init__(self, where: str, call: int) -> None:
         self.where, self.left = where, call
 
     def wrap(self, where: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, interrupted if it is the one."""
+        """Return the function, which is interrupted if it is the chosen one."""
 
-        @functools.wraps(function)  # so that it counts as the same algorithm
+        @functools.wraps(function)  # the wrapper must count as the same algorithm
         def interrupted(*args: Any) -> Any:
             if where == self.where:
                 self.left -= 1
@@ -130,8 +130,8 @@ def test_an_interrupt_at_any_point_loses_nothing(
     )
 
 
-def test_a_progress_callback_hears_what_hyperopts_would(tmp_path: Path) -> None:
-    """The same calls with the same numbers, in a new run and in one that goes on."""
+def test_a_progress_callback_gets_hyperopts_calls(tmp_path: Path) -> None:
+    """A new run and a resumed one update a progress bar with the same numbers as hyperopt."""
 
     def heard(trials: Any, counts: tuple[int, ...]) -> list[Any]:
         calls: list[Any] = []
@@ -154,8 +154,8 @@ def test_a_progress_callback_hears_what_hyperopts_would(tmp_path: Path) -> None:
     assert ours == heard(hyperopt.Trials(), (4, 9))
 
 
-def test_what_a_trial_needs_can_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An attempt is plain data: nothing of the store or of the search's record is in it."""
+def test_an_attempt_can_be_pickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt is plain data without the store or the search's records."""
     evaluate, attempts = module.evaluate, []
 
     def looking(attempt: Any, *more: Any) -> Any:
@@ -172,7 +172,7 @@ def test_what_a_trial_needs_can_travel(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_counts_follow_insertions_ends_and_deletions() -> None:
-    """Each document counts once, as it is when it has ended; NaN is no best loss."""
+    """Each document counts once, by its state when it ended; NaN is never the best loss."""
     documents = [
         {"state": 2, "result": {"loss": 3.0}},
         {"state": 0, "result": {}},
@@ -206,13 +206,13 @@ def test_counts_follow_insertions_ends_and_deletions() -> None:
 
 
 class Status(enum.StrEnum):
-    """Statuses of a user's own, equal to hyperopt's."""
+    """A user's own enum of statuses, equal to hyperopt's."""
 
     FINE = "ok"
 
 
 def test_an_enum_is_a_status(tmp_path: Path) -> None:
-    """What equals one of hyperopt's statuses is recorded as that text."""
+    """A status that equals one of hyperopt's is recorded as plain text."""
 
     def objective(point: Any) -> dict[str, Any]:
         return {"loss": sample_objective(point), "status": Status.FINE}
@@ -222,7 +222,7 @@ def test_an_enum_is_a_status(tmp_path: Path) -> None:
 
 
 def test_a_callback_gets_the_best_loss_as_hyperopt_writes_it(tmp_path: Path) -> None:
-    """Also where numpy's text of a number and Python's differ."""
+    """The best loss is formatted as in hyperopt, even where numpy and Python differ."""
 
     def search_with(trials: Any) -> list[str]:
         bars: list[Any] = []
@@ -248,7 +248,7 @@ def test_a_callback_gets_the_best_loss_as_hyperopt_writes_it(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("state", [hyperopt.JOB_STATE_ERROR, hyperopt.base.JOB_STATE_CANCEL])
 def test_states_that_an_objective_sets_count_as_with_hyperopt(state: int, tmp_path: Path) -> None:
-    """A trial that a later one takes out of the listing is not listed, then and afterwards."""
+    """Trials that an objective marks as failed or cancelled are listed as in hyperopt."""
 
     def listed(trials: Any) -> list[list[int]]:
         seen: list[list[int]] = []
@@ -268,7 +268,7 @@ def test_states_that_an_objective_sets_count_as_with_hyperopt(state: int, tmp_pa
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_search_within_itself_is_refused(own: bool, tmp_path: Path) -> None:
-    """With the same object or another one; the search around it loses nothing and goes on."""
+    """Running a search within its own objective is refused; the outer run loses nothing."""
     trials = DriveTrials("search", store=tmp_path, notify=lambda _: None)
     refusals: list[SearchBusyError] = []
 
@@ -288,7 +288,7 @@ def test_a_search_within_itself_is_refused(own: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["return", "raise", "exit"])
 def test_a_fork_of_the_objective_that_comes_back_records_nothing(how: str, tmp_path: Path) -> None:
-    """The child is told so, and does not wait for a writer that it does not have."""
+    """A forked child that leaves the objective records nothing and waits for no writer."""
 
     def forking(point: Any) -> float:
         if point["x"] == expected.trials[3]["misc"]["vals"]["x"][0]:

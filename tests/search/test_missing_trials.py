@@ -29,7 +29,7 @@ from tests.search.sample_searches import (
 )
 
 AWAY, KILLED, MOST = 4, 9, 12
-"""The call of the objective in which the store goes away, the one that dies, and `max_evals`."""
+"""The call that begins an outage, the call that kills the process, and `max_evals`."""
 
 
 @pytest.mark.parametrize(
@@ -40,26 +40,27 @@ AWAY, KILLED, MOST = 4, 9, 12
         ({0: 0, 2: 2}, [MissingCall(1, (1,))]),
         ({2: 2}, [MissingCall(0, (0,)), MissingCall(1, (1,))]),
         ({0: 0, 3: 3, 5: 5}, [MissingCall(1, (1,)), MissingCall(2, (2,)), MissingCall(4, (4,))]),
-        # Points that were given first, and documents that a person inserted.
+        # Given points come first; a person may have inserted documents.
         ({0: None, 1: None, 3: 1}, [MissingCall(0, (2,))]),
         ({0: 0, 7: None, 9: 2}, [MissingCall(1, (8,))]),
         # Calls that suggest two trials each, the last one a single trial.
         ({0: 0, 1: 0, 4: 2}, [MissingCall(1, (2, 3))]),
-        # Numbers that cannot be shared out, or that are more than a call suggests.
+        # Numbers that cannot be assigned to calls, or that are more than a call suggests.
         ({0: 0, 4: 3}, [MissingCall(1, ()), MissingCall(2, ())]),
         ({3: 1}, [MissingCall(0, ())]),
-        # A call that suggested less than it was asked for leaves numbers, and is not missing.
+        # A call that suggested fewer trials than asked for leaves numbers unused; it is not
+        # missing.
         ({0: 0, 1: 0, 3: 1, 4: 2}, []),
         ({"mine": None, 0: 0, 1: 1}, []),
     ],
 )
-def test_calls_that_are_missing_are_told_by_their_neighbours(k_of, missing):
-    """With the numbers of their trials, where these are certain."""
+def test_missing_calls_are_inferred_from_their_neighbours(k_of, missing):
+    """Missing calls of the algorithm are found, with the numbers of their trials if certain."""
     assert missing_calls(k_of) == missing
 
 
 def test_given_points_are_missing_only_where_the_search_began_with_them():
-    """A search that began otherwise is not given points afterwards."""
+    """Given points count as missing only if the search began with some of them."""
     given = [{"x": [0.5]}, {"x": [1.5]}, {"x": [2.5]}]
     begun = [point_document(1, given[1])]
     assert [doc["tid"] for doc in missing_points(begun, given)] == [0, 2]
@@ -69,7 +70,7 @@ def test_given_points_are_missing_only_where_the_search_began_with_them():
 
 @pytest.fixture(scope="module", params=["anneal", "tpe"])
 def died(request, tmp_path_factory) -> tuple[str, Path, list[SpoolFile]]:
-    """A search killed in an outage: the algorithm, its folder, and what lies in its spool."""
+    """Kill a search in an outage; return its algorithm, its folder and its spool files."""
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
@@ -86,7 +87,7 @@ def died(request, tmp_path_factory) -> tuple[str, Path, list[SpoolFile]]:
 def spool_of(
     died: tuple[str, Path, list[SpoolFile]], folder: Path, patch: pytest.MonkeyPatch
 ) -> tuple[str, FolderStore, list[Path]]:
-    """A copy of the search, with a spool file for each item, as it may have been written."""
+    """Copy the search with one spool file for each item, as a session may write them."""
     algo, source, left = died
     shutil.copytree(source, folder, dirs_exist_ok=True)
     patch.setenv("XDG_STATE_HOME", str(folder / "state"))
@@ -106,44 +107,44 @@ def spool_of(
 
 
 def remove(path: Path) -> None:
-    """It is gone."""
+    """Delete the file."""
     path.unlink()
 
 
 def empty(path: Path) -> None:
-    """A file system that lost its content keeps the name."""
+    """Empty the file, as a file system does that loses its content but keeps the name."""
     path.write_bytes(b"")
 
 
 def truncate(path: Path) -> None:
-    """Its second half is gone."""
+    """Cut off the second half of the file."""
     os.truncate(path, path.stat().st_size // 2)
 
 
 def flip(path: Path) -> None:
-    """One byte of the item is another one."""
+    """Change one byte of the item."""
     content = bytearray(path.read_bytes())
     content[-50] ^= 1
     path.write_bytes(content)
 
 
 def behead(path: Path) -> None:
-    """One byte of the header is another one."""
+    """Change one byte of the header."""
     content = bytearray(path.read_bytes())
     content[25] ^= 1
     path.write_bytes(content)
 
 
 def be_a_folder(path: Path) -> None:
-    """Something else bears the name."""
+    """Replace the file by a folder."""
     path.unlink()
     path.mkdir()
 
 
 @pytest.mark.parametrize("which", range(KILLED - AWAY - 1))
 @pytest.mark.parametrize("damage", [remove, empty, truncate, flip, behead, be_a_folder])
-def test_a_hole_in_the_spool_is_filled(died, tmp_path, monkeypatch, damage, which):
-    """Whatever became of a file: the trials that were in it run again, in their place."""
+def test_trials_of_a_damaged_spool_file_run_again(died, tmp_path, monkeypatch, damage, which):
+    """Trials of a lost or damaged spool file run again in their place, with the same result."""
     algo, store, files = spool_of(died, tmp_path, monkeypatch)
     damage(files[which])
     said: list[str] = []
@@ -151,7 +152,7 @@ def test_a_hole_in_the_spool_is_filled(died, tmp_path, monkeypatch, damage, whic
     run_fmin(trials, algo, MOST)
     assert trial_values(trials) == trial_values(run_hyperopt(algo, MOST))
     assert trial_values(DriveTrials("search", store=store)) == trial_values(trials)
-    if which < len(files) - 1:  # what comes after the last is run as if it had never been
+    if which < len(files) - 1:  # the loss of the last item leaves no gap
         assert any("are missing" in text for text in said)
         assert any(f"Trial {AWAY - 1 + which} " in text for text in said) or which == 0
     if damage in (flip, behead, be_a_folder):
@@ -159,8 +160,8 @@ def test_a_hole_in_the_spool_is_filled(died, tmp_path, monkeypatch, damage, whic
         assert any(str(kept) in text for text in said)
 
 
-def test_several_holes_are_filled_in_order(died, tmp_path, monkeypatch):
-    """Each suggestion sees the results of those before it, also of what was just filled."""
+def test_trials_of_several_lost_spool_files_run_again_in_order(died, tmp_path, monkeypatch):
+    """Each suggestion sees the results of the trials before it, including those run again."""
     algo, store, files = spool_of(died, tmp_path, monkeypatch)
     for path in files[::2]:
         path.unlink()
@@ -168,8 +169,8 @@ def test_several_holes_are_filled_in_order(died, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_neither_names_nor_times_of_files_say_their_order(died, tmp_path, monkeypatch, seed):
-    """Swapped and touched, they are replayed as they were written."""
+def test_spool_files_are_replayed_in_writing_order(died, tmp_path, monkeypatch, seed):
+    """Spool files with swapped names and changed times are replayed in the order of writing."""
     algo, store, files = spool_of(died, tmp_path, monkeypatch)
     contents = [path.read_bytes() for path in files]
     order = random.Random(seed)
@@ -186,10 +187,10 @@ def test_neither_names_nor_times_of_files_say_their_order(died, tmp_path, monkey
 
 
 def counting(ran: list[int]) -> Callable[[object], float]:
-    """`sample_objective`, which notes each call."""
+    """Return `sample_objective`, wrapped so that it notes each call."""
     from tests.search.sample_searches import sample_objective
 
-    @functools.wraps(sample_objective)  # so that it counts as the same objective
+    @functools.wraps(sample_objective)  # the wrapper must count as the same objective
     def counted(point):
         ran.append(1)
         return sample_objective(point)
@@ -199,7 +200,7 @@ def counting(ran: list[int]) -> Callable[[object], float]:
 
 @pytest.mark.parametrize("act", [1, 3, 4, 7, 8, 10, 11])
 def test_a_disk_that_is_full_for_a_moment_in_an_outage_costs_no_trial(tmp_path, monkeypatch, act):
-    """With the store away and then a kill: what was not kept at first was kept right after."""
+    """What a full disk refused is spooled soon after, so that a kill loses no ended trial."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     store = FaultyStore(tmp_path / "store")
     deadly = killing_objective_in_outage(store, away=AWAY, calls=KILLED)

@@ -13,7 +13,7 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.trials.returned_models import ModelResult
 
-# TensorFlow's tensors, under numpy 2
+# numpy 2 warns about TensorFlow's tensors
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SPACE = {"units": hp.choice("units", [2, 3, 4]), "bias": hp.uniform("bias", -1, 1)}
@@ -32,7 +32,7 @@ def run(store: Path, objective: Any = keras_objective, **options: Any) -> Any:
 
 
 def as_hyperas_does(trials: Any, best_run: dict[str, Any]) -> Any:
-    """The model, found the way `hyperas.optim.minimize` looks for it."""
+    """Return the best model, found as `hyperas.optim.minimize` does."""
     best_model = None
     for trial in trials:
         vals = {label: val[0] for label, val in trial.get("misc").get("vals").items() if val}
@@ -41,8 +41,8 @@ def as_hyperas_does(trials: Any, best_run: dict[str, Any]) -> Any:
     return best_model
 
 
-def test_the_best_model_comes_back_here_and_later(tmp_path: Path) -> None:
-    """In the session that trained it, and in one that only opens the search."""
+def test_the_best_model_is_returned_now_and_later(tmp_path: Path) -> None:
+    """The best model is returned in the session that trained it and in a later one."""
     result = run(tmp_path)
     best_run, best_model = result
     units = result.best_params["units"]
@@ -59,7 +59,7 @@ def test_the_best_model_comes_back_here_and_later(tmp_path: Path) -> None:
 
 
 def test_no_record_holds_a_model(tmp_path: Path) -> None:
-    """Neither a record nor trials.pkl, and no copy of the Trials."""
+    """Records, trials.pkl and copies of the Trials hold no model."""
     trials = run(tmp_path).trials
     with (tmp_path / "s" / "trials.pkl").open("rb") as file:
         copies = [pickle.load(file), copy.deepcopy(trials), pickle.loads(pickle.dumps(trials))]
@@ -69,8 +69,8 @@ def test_no_record_holds_a_model(tmp_path: Path) -> None:
     assert all(path.stat().st_size < 10_000 for path in tmp_path.rglob("*.cdt"))
 
 
-def test_another_model_lives_in_this_process_only(tmp_path: Path) -> None:
-    """What Keras did not make is said not to be kept; the best one can still be read here."""
+def test_a_model_that_is_not_keras_is_kept_in_memory_only(tmp_path: Path) -> None:
+    """A warning says that the model is not stored; this process can still read the best one."""
 
     class Forest:
         def __init__(self, bias: float) -> None:
@@ -86,14 +86,14 @@ def test_another_model_lives_in_this_process_only(tmp_path: Path) -> None:
 
 
 def test_a_plain_value_called_model_is_kept(tmp_path: Path) -> None:
-    """A name is data like any other."""
+    """A text under the key `model` is recorded like any other value."""
     result = run(tmp_path, lambda point: {"loss": 1.0, "status": "ok", "model": "resnet"})
     assert result.trials.trials[0]["result"]["model"] == "resnet"
     assert DriveTrials("s", store=tmp_path).trials[0]["result"]["model"] == "resnet"
 
 
 def test_a_result_loads_its_model_only_when_read() -> None:
-    """Asking for the loss does not fetch a model."""
+    """Reading the loss does not load the model."""
     loads: list[str] = []
     result = ModelResult({"loss": 1.0, "status": "ok"}, lambda: loads.append("") or "model")
     assert result["loss"] == result.get("loss") == 1.0
@@ -106,7 +106,7 @@ def test_a_result_loads_its_model_only_when_read() -> None:
 
 
 def test_a_restart_does_not_mistake_old_models_for_its_own(tmp_path: Path) -> None:
-    """Trials have the same numbers again; models of the history before stay where they are."""
+    """After a restart, models of the earlier history are kept but not loaded."""
     assert run(tmp_path).best_loss < 0.9
 
     def worse(point: dict[str, Any]) -> dict[str, Any]:

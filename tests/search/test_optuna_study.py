@@ -15,7 +15,7 @@ from colab_drive_tuner.errors import UsageError
 
 optuna = pytest.importorskip("optuna")
 
-from optuna.distributions import (  # noqa: E402 - asked for above
+from optuna.distributions import (  # noqa: E402 - optuna is optional
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
@@ -41,7 +41,7 @@ SPACE = {
 
 
 def objective(point: dict[str, Any]) -> dict[str, Any]:
-    """NaN, a failure, an error: each now and then."""
+    """Return a failure for some points, a NaN loss for others, and a loss otherwise."""
     loss = point["rate"] + point["normal"] ** 2
     if point["depth"] == 2:
         return {"status": "fail"}
@@ -52,7 +52,7 @@ def objective(point: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> cdt.SearchResult:
-    """A search with conditional parameters, failures and NaN."""
+    """Run a search with conditional parameters, failures and NaN losses."""
     return cdt.resume_search(
         objective,
         space=SPACE,
@@ -66,7 +66,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> cdt.SearchResult:
 
 
 def test_a_search_as_a_study(result: cdt.SearchResult, caplog: pytest.LogCaptureFixture) -> None:
-    """States, losses, times, curves; conditional parameters only where they were active."""
+    """The study has the search's states, losses and active parameters, and logs nothing."""
     optuna.logging.set_verbosity(optuna.logging.INFO)
     optuna.logging.enable_propagation()
     try:
@@ -75,7 +75,7 @@ def test_a_search_as_a_study(result: cdt.SearchResult, caplog: pytest.LogCapture
     finally:
         optuna.logging.disable_propagation()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-    assert not caplog.records  # each picture would say that a study was made
+    assert not caplog.records  # otherwise each plot would log that a study was created
     assert len(study.trials) == 40
     for trial, document in zip(study.trials, result.trials._dynamic_trials, strict=True):
         loss = document["result"].get("loss")
@@ -92,8 +92,10 @@ def test_a_search_as_a_study(result: cdt.SearchResult, caplog: pytest.LogCapture
     assert {trial.params["weighted"] for trial in study.trials} == {"a", "b"}
 
 
-def test_there_and_back_every_document_is_equal(result: cdt.SearchResult, tmp_path: Path) -> None:
-    """Field by field, bytes and NaN included; and the search goes on from there."""
+def test_a_search_converted_to_a_study_and_back_is_equal(
+    result: cdt.SearchResult, tmp_path: Path
+) -> None:
+    """All fields of every document, including bytes and NaN, survive both conversions."""
     cdt.from_optuna(result.to_optuna(), name="back", store=tmp_path)
     back = cdt.resume_search(
         objective, space=SPACE, name="back", max_evals=40, store=tmp_path, progress=False
@@ -105,14 +107,14 @@ def test_there_and_back_every_document_is_equal(result: cdt.SearchResult, tmp_pa
 
 
 def without_indices(document: dict[str, Any]) -> str:
-    """A document as text but for `idxs`, which hold its number again and again."""
+    """Return a document as text without `idxs`, which repeat its number."""
     misc = {key: value for key, value in document["misc"].items() if key != "idxs"}
     return repr(document | {"misc": misc})
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:optuna")
 def test_all_of_optunas_figures_are_drawn(result: cdt.SearchResult) -> None:
-    """With conditional parameters and failures; our timeline is an SVG."""
+    """Optuna's plots work with conditional parameters and failures; timeline and slices are SVG."""
     pytest.importorskip("plotly")
     for figure in (
         result.plot.history(),
@@ -129,7 +131,7 @@ def test_all_of_optunas_figures_are_drawn(result: cdt.SearchResult) -> None:
 
 @pytest.fixture
 def study() -> Any:
-    """A study of Optuna's own, to be maximized."""
+    """Return a study of Optuna's own that is maximized."""
     made = optuna.create_study(study_name="theirs", direction="maximize")
 
     def tried(trial: optuna.Trial) -> float:
@@ -149,8 +151,8 @@ def study() -> Any:
     return made
 
 
-def test_a_study_becomes_a_search_that_goes_on(study: Any, tmp_path: Path) -> None:
-    """Losses negated, choices by index; a pruned one has its last value; TPE learns from it."""
+def test_a_study_becomes_a_search_that_can_be_resumed(study: Any, tmp_path: Path) -> None:
+    """Losses are negated, a pruned trial has its last value, and TPE continues the search."""
     with pytest.warns(cdt.errors.ConversionWarning, match="Waiting trials 12 have values for some"):
         space = cdt.from_optuna(study, name="s", store=tmp_path)
     assert sorted(space) == ["even", "kind", "n", "x"]
@@ -194,7 +196,7 @@ def test_a_study_becomes_a_search_that_goes_on(study: Any, tmp_path: Path) -> No
 def test_a_search_suggests_what_the_study_would(
     suggest: Any, suggested: set[Any], tmp_path: Path
 ) -> None:
-    """Every value lies in the study's range and has its type; as a study again it is the same."""
+    """Suggested values have the study's range and type; as a study again they are the same."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(lambda trial: float(suggest(trial) or 0), n_trials=10)
     space = cdt.from_optuna(study, name="s", store=tmp_path)
@@ -223,8 +225,10 @@ def test_a_search_suggests_what_the_study_would(
         (hp.choice("x", list(np.array([16, 32]))), (16, 32)),
     ],
 )
-def test_a_search_goes_on_by_way_of_a_study(parameter: Any, choices: Any, tmp_path: Path) -> None:
-    """Its trials lie in the space that is made of the study, whatever they hold."""
+def test_a_search_made_from_a_searchs_study_can_be_resumed(
+    parameter: Any, choices: Any, tmp_path: Path
+) -> None:
+    """The trials of the search lie in the space that is made from its study."""
     options = {"store": tmp_path, "seed": 1, "progress": False}
     begun = cdt.resume_search(lambda x: x / 2, space=parameter, name="a", max_evals=5, **options)
     study = begun.to_optuna()
@@ -245,7 +249,10 @@ def test_a_search_goes_on_by_way_of_a_study(parameter: Any, choices: Any, tmp_pa
     ],
 )
 def test_trials_that_disagree_about_a_parameter(ranges: Any, kind: Any, tmp_path: Path) -> None:
-    """As they come of several studies: the space holds the values of all of them."""
+    """If trials give a parameter different ranges, the space has the values of all of them.
+
+    A parameter that is a choice in some trials and a range in others is refused.
+    """
     study = optuna.create_study()
     for number, shape in enumerate(ranges):
         given = {"params": {"x": number}, "distributions": {"x": shape}}
@@ -263,8 +270,8 @@ def test_trials_that_disagree_about_a_parameter(ranges: Any, kind: Any, tmp_path
             cdt.from_optuna(study, name="t", store=tmp_path)
 
 
-def test_what_hyperopt_has_not_is_named(tmp_path: Path) -> None:
-    """Steps of which there are too many for a choice; the study's own attributes."""
+def test_what_hyperopt_does_not_support_warns(tmp_path: Path) -> None:
+    """Steps that are too many for a choice, and attributes of the study, are named in warnings."""
     study = optuna.create_study()
     study.set_user_attr("team", "north")
     study.optimize(
@@ -285,8 +292,8 @@ def test_what_hyperopt_has_not_is_named(tmp_path: Path) -> None:
     assert all(isinstance(row["seed"], int) for row in found.rows)
 
 
-def test_attributes_that_json_does_not_know_are_kept_as_text(tmp_path: Path) -> None:
-    """A number of numpy's as a number; an object as Python shows it."""
+def test_attributes_that_are_not_json_are_kept(tmp_path: Path) -> None:
+    """A numpy number is stored as a number, and another object as its repr."""
     study = optuna.create_study()
     given = {"share": np.float64(0.5), "path": Path("x")}
     study.add_trial(optuna.trial.create_trial(value=1.0, user_attrs=given))
@@ -296,8 +303,8 @@ def test_attributes_that_json_does_not_know_are_kept_as_text(tmp_path: Path) -> 
     assert kept == {"share": 0.5, "path": repr(Path("x"))}
 
 
-def test_what_a_search_cannot_say_is_refused(tmp_path: Path) -> None:
-    """Several objectives; an attribute that is no document; no study; a name that is taken."""
+def test_a_study_that_cannot_become_a_search_is_refused(tmp_path: Path) -> None:
+    """Another object, several objectives, a forged document and a name in use are refused."""
     with pytest.raises(UsageError, match="takes an Optuna study, got 'study'"):
         cdt.from_optuna("study", name="s", store=tmp_path)
     several = optuna.create_study(study_name="two", directions=["minimize", "maximize"])
@@ -317,8 +324,8 @@ def test_what_a_search_cannot_say_is_refused(tmp_path: Path) -> None:
         cdt.from_optuna(plain, name="s", store=tmp_path)
 
 
-def test_without_the_space_distributions_are_what_was_observed(result: cdt.SearchResult) -> None:
-    """As the command line has it: numbers as numbers, a choice by its index."""
+def test_without_the_space_distributions_span_the_observed_values(result: cdt.SearchResult) -> None:
+    """Without the space, as on the command line, a choice is its index and a range is observed."""
     study = to_study("s", result.trials._dynamic_trials, None)
     assert {trial.params["kind"] for trial in study.trials} == {0, 1, 2, 3}
     rates = [trial.params["rate"] for trial in study.trials]

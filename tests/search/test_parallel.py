@@ -47,13 +47,13 @@ from tests.search.sample_searches import (
 
 @pytest.fixture
 def threads() -> Iterator[ThreadPoolExecutor]:
-    """Four threads."""
+    """A pool of four threads."""
     with ThreadPoolExecutor(4) as pool:
         yield pool
 
 
 def wide(store: Path, algo: str, max_evals: int, objective: Any, **options: Any) -> DriveTrials:
-    """A session of `search` with several trials at once."""
+    """Run a session of `search` with several trials at once."""
     trials = DriveTrials("search", store=store, notify=lambda _: None)
     trials.fmin(
         objective,
@@ -69,14 +69,16 @@ def wide(store: Path, algo: str, max_evals: int, objective: Any, **options: Any)
 
 
 def uneven(point: dict[str, Any]) -> float:
-    """`sample_objective`, which takes longer for some points than for others."""
+    """Return the loss of `sample_objective`, more slowly for some points."""
     time.sleep(0.002 + 0.01 * (point["x"] > 0.5))
     return sample_objective(point)
 
 
 @pytest.mark.parametrize("algo", ["rand", "tpe", "anneal"])
-def test_one_at_a_time_is_the_inline_search(algo: str, tmp_path: Path, threads: Executor) -> None:
-    """Bit for bit, points and losses, also where each half is a session of its own."""
+def test_width_1_equals_the_search_without_an_executor(
+    algo: str, tmp_path: Path, threads: Executor
+) -> None:
+    """With `width=1`, two sessions on threads give plain hyperopt's trials, bit for bit."""
     for most in (11, 30):
         trials = wide(tmp_path, algo, most, sample_objective, executor=threads, width=1)
     assert trial_values(trials) == trial_values(run_hyperopt(algo, 30))
@@ -84,14 +86,14 @@ def test_one_at_a_time_is_the_inline_search(algo: str, tmp_path: Path, threads: 
     assert not trials.log.pending_of, "nothing was pending when it was asked"
 
 
-def test_a_batch_is_the_same_batch(tmp_path: Path, threads: Executor) -> None:
-    """With `max_queue_len`, too."""
+def test_a_batch_on_an_executor_equals_hyperopts(tmp_path: Path, threads: Executor) -> None:
+    """With `width=1` and `max_queue_len`, the trials are plain hyperopt's, too."""
     trials = wide(tmp_path, "tpe", 26, sample_objective, executor=threads, width=1, max_queue_len=3)
     assert trial_values(trials) == trial_values(run_hyperopt("tpe", 26, max_queue_len=3))
 
 
 def replayed(history: History, algo: str) -> dict[Any, Any]:
-    """The points that the algorithm gives for what the record says it had seen."""
+    """Return the points that the algorithm suggests from what it had seen by the record."""
     domain = Domain(sample_objective, SPACE)
     documents = {tid: entry.decoded() for tid, entry in history.trials.items()}
     found = {}
@@ -110,7 +112,7 @@ def replayed(history: History, algo: str) -> dict[Any, Any]:
 
 @pytest.mark.parametrize("algo", ["tpe", "anneal"])
 def test_points_are_a_function_of_the_record(algo: str, tmp_path: Path, threads: Executor) -> None:
-    """Each suggestion is what the algorithm says to the ends that it had seen by the record."""
+    """Each suggestion can be repeated from the results that it had seen by the record."""
     for most in (13, 40):
         trials = wide(tmp_path, algo, most, uneven, executor=threads)
     history = open_read_only(tmp_path).log.history
@@ -123,7 +125,7 @@ def test_points_are_a_function_of_the_record(algo: str, tmp_path: Path, threads:
 def test_starts_are_recorded_before_and_ends_as_they_come(
     tmp_path: Path, threads: Executor
 ) -> None:
-    """No trial runs whose start is not in the journal; the last one to end is the last recorded."""
+    """A trial runs only after its start is in the journal; ends are recorded as they arrive."""
     appended: list[Any] = []
 
     def objective(point: Any) -> float:
@@ -148,8 +150,8 @@ def test_starts_are_recorded_before_and_ends_as_they_come(
 
 
 def test_hundreds_of_workers_stay_below_drives_quota(drive_emulator: DriveEmulator) -> None:
-    """Trials that start and end together share a request, so that none is refused."""
-    drive_emulator.faults.add("rate_limit", per_second=325_000 / 50 / 60)  # what edits may cost
+    """Trials that start and end together share a request, so that Drive refuses none."""
+    drive_emulator.faults.add("rate_limit", per_second=325_000 / 50 / 60)  # Drive's quota of edits
     with ThreadPoolExecutor(300) as pool:
         result = resume_search(
             lambda point: (time.sleep(0.2), sample_objective(point))[1],
@@ -166,7 +168,7 @@ def test_hundreds_of_workers_stay_below_drives_quota(drive_emulator: DriveEmulat
 
 
 def test_a_model_with_templates_and_its_data(tmp_path: Path, threads: Executor) -> None:
-    """The hyperas way, on threads, is the inline search."""
+    """A model with templates and a data function gives the same trials on threads."""
     options: dict[str, Any] = {"max_evals": 8, "seed": 3, "progress": False, "algo": "rand"}
     inline = resume_search(model, data, name="one", store=tmp_path, **options)
     several = resume_search(model, data, name="four", store=tmp_path, executor=threads, **options)
@@ -174,7 +176,7 @@ def test_a_model_with_templates_and_its_data(tmp_path: Path, threads: Executor) 
 
 
 def test_what_an_objective_raises_is_recorded_and_raised(tmp_path: Path, threads: Executor) -> None:
-    """As inline: the trial runs again next time, and the others that ran are not lost."""
+    """The trial that raised runs again next time, and the results of the others are not lost."""
 
     @functools.wraps(sample_objective)  # so that it counts as the same objective
     def failing(point: Any) -> float:
@@ -191,8 +193,10 @@ def test_what_an_objective_raises_is_recorded_and_raised(tmp_path: Path, threads
     ) == trial_values(run_hyperopt("rand", 8))
 
 
-def test_a_full_garbage_collection_delays_the_next_one(tmp_path: Path, threads: Executor) -> None:
-    """Each one stops all workers; after the run they are as frequent as before."""
+def test_full_garbage_collections_are_rare_during_a_parallel_run(
+    tmp_path: Path, threads: Executor
+) -> None:
+    """A full collection stops all threads; after the run the thresholds are as before."""
     before, during = gc.get_threshold(), []
 
     def objective(point: Any) -> float:
@@ -207,7 +211,7 @@ def test_a_full_garbage_collection_delays_the_next_one(tmp_path: Path, threads: 
 
 
 def test_caught_errors_count(tmp_path: Path, threads: Executor) -> None:
-    """With `catch_eval_exceptions`, on threads as inline; what is not plain data is one of them."""
+    """With `catch_eval_exceptions`, errors and results that are not plain data count as trials."""
 
     def failing(point: Any) -> Any:
         if point["q"] > 6:
@@ -226,7 +230,7 @@ def test_caught_errors_count(tmp_path: Path, threads: Executor) -> None:
 
 
 def test_attachments_come_back(tmp_path: Path, threads: Executor) -> None:
-    """Of the result, and set through ctrl, under the trial that they belong to."""
+    """Attachments of a result are recorded under the trial that they belong to."""
 
     def objective(point: Any) -> Any:
         return {
@@ -243,7 +247,7 @@ def test_attachments_come_back(tmp_path: Path, threads: Executor) -> None:
 
 
 def test_an_early_stop_function_sees_ended_trials_only(tmp_path: Path, threads: Executor) -> None:
-    """One that reads the newest loss works, and ends the search; what is in flight is recorded."""
+    """An `early_stop_fn` that reads the newest loss works, and ends the search for good."""
     stop = no_progress_loss(5)
     trials = wide(tmp_path, "rand", 200, uneven, executor=threads, early_stop_fn=stop)
     assert 5 < len(trials) < 200
@@ -252,8 +256,8 @@ def test_an_early_stop_function_sees_ended_trials_only(tmp_path: Path, threads: 
     assert len(again) == len(trials), "the search has ended"
 
 
-def test_a_threshold_ends_it(tmp_path: Path, threads: Executor) -> None:
-    """Nothing more is suggested; what runs is awaited."""
+def test_a_loss_threshold_ends_a_parallel_search(tmp_path: Path, threads: Executor) -> None:
+    """Once the threshold is reached, nothing more is suggested and running trials are awaited."""
     trials = wide(tmp_path, "rand", 500, uneven, executor=threads, loss_threshold=1.0)
     assert len(trials) < 500
     assert min(trials.losses()) < 1.0
@@ -263,8 +267,8 @@ def test_a_threshold_ends_it(tmp_path: Path, threads: Executor) -> None:
 def test_no_trial_is_started_that_would_end_too_late(
     tmp_path: Path, threads: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`max_time` stops submitting in time for what is running."""
-    hours = list[int]()  # one with each trial
+    """A trial that would end after `max_time` is not started."""
+    hours = list[int]()  # one entry for each trial
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * sum(hours), time=time.time)
     monkeypatch.setattr(stopping_rules, "time", clock)
     monkeypatch.setattr(worker, "time", clock)
@@ -279,7 +283,7 @@ def test_no_trial_is_started_that_would_end_too_late(
 
 
 def test_a_trial_that_takes_too_long_ends_as_failed(tmp_path: Path, threads: Executor) -> None:
-    """`trial_timeout` ends it with its reason, and the search goes on."""
+    """`trial_timeout` ends a trial as failed with the reason, and the search continues."""
 
     def objective(point: Any) -> float:
         if running_trial().tid == 1:  # type: ignore[union-attr]
@@ -302,7 +306,7 @@ class Mute(Executor):
         self._first = True
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """The first call is lost."""
+        """Lose the first call and run the others."""
         if self._first:
             self._first = False
             lost: Future[Any] = Future()
@@ -312,7 +316,7 @@ class Mute(Executor):
 
 
 def test_a_frozen_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that does not even say that time is up; the others go on without it."""
+    """A worker that does not report its timeout is given up; the others do the rest."""
     monkeypatch.setattr(dispatcher, "WORKER_START_SECONDS", 1.0)
     monkeypatch.setattr(dispatcher, "TIMEOUT_GRACE_SECONDS", 1.0)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
@@ -321,10 +325,10 @@ def test_a_frozen_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 class Breaking(Executor):
-    """An executor that breaks, or loses, what it runs when a trial of `deadly` begins.
+    """An executor that fails all tasks of a batch if one of the trials `deadly` is in it.
 
-    It begins once three tasks are there, or no other one comes for a while: not for long where it
-    ran before, or is one of the `suspects`, which come alone.
+    A batch runs once it has three tasks, or after a pause. The pause is short if a task ran before
+    or is one of the `suspects`, which are submitted alone.
     """
 
     def __init__(
@@ -340,7 +344,7 @@ class Breaking(Executor):
         self._last = threading.Timer(0, lambda: None)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run what was submitted together."""
+        """Collect the call for the next batch."""
         future: Future[Any] = Future()
         tid = next(one.attempt.tid for one in args if isinstance(one, Task))
         with self._lock:
@@ -364,38 +368,38 @@ class Breaking(Executor):
 
 
 class WorkerCrashedError(Exception):
-    """As Ray's: the worker of one trial has died."""
+    """Ray's error for the death of the worker of one trial."""
 
     __module__ = "ray.exceptions"
 
 
 class OwnBreaking(Breaking):
-    """One that makes itself anew, as `loky_executor` does."""
+    """A breaking executor that can restart, as `loky_executor` does."""
 
     def restart(self) -> None:
-        """It is as good as new."""
+        """Do nothing, because the executor stays usable."""
 
     def width(self) -> int:
-        """As many as are asked for."""
+        """Return the number of workers, three."""
         return 3
 
     def workers(self) -> None:
-        """Not known."""
+        """Return None, because the number of living workers is not known."""
 
 
 @pytest.fixture
 def ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Breaking` is one of the executors of this package."""
+    """Let `OwnBreaking` count as one of this package's executors."""
     monkeypatch.setattr(
         "colab_drive_tuner.search.executors.executor_arguments.LokyExecutor", OwnBreaking
     )
 
 
 @pytest.mark.usefixtures("ours")
-def test_only_what_dies_alone_is_to_blame(
+def test_only_a_trial_that_dies_alone_is_given_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Suspects run again one at a time; the innocent end, and none of their attempts rises."""
+    """Suspects run again one at a time; only the poison trial's attempts count."""
     pool = OwnBreaking(4)
     result = resume_sample_search(
         tmp_path, sample_objective, max_evals=9, executor=pool, max_attempts=2
@@ -410,8 +414,8 @@ def test_only_what_dies_alone_is_to_blame(
     assert result.done == 9
 
 
-def test_the_users_own_pool_ends_the_run(tmp_path: Path) -> None:
-    """With an error that says what to do; later runs find out who it is, and count his deaths."""
+def test_a_broken_pool_of_the_user_ends_the_run(tmp_path: Path) -> None:
+    """The error names the suspects; later runs find the poison trial and count its deaths."""
     with pytest.raises(ExecutorError, match=r"died while trials 3, 4, 5 .* first with these"):
         resume_sample_search(
             tmp_path, sample_objective, max_evals=9, executor=Breaking(4), width=3, max_attempts=2
@@ -431,8 +435,10 @@ def test_the_users_own_pool_ends_the_run(tmp_path: Path) -> None:
     assert result.done == 9
 
 
-def test_a_cluster_without_workers_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """First in a sentence, then by the end of the run: nobody waits for ever."""
+def test_a_cluster_without_workers_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message reports the missing workers first; then an error ends the run."""
 
     class Deserted(OwnBreaking):
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -457,10 +463,10 @@ def test_a_cluster_without_workers_is_said(tmp_path: Path, monkeypatch: pytest.M
     assert "has no workers: 3 trials of search 's' wait" in said[0]
 
 
-def test_a_stop_says_what_becomes_of_what_runs(
+def test_an_interrupt_reports_what_happens_to_running_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What ends in time is recorded; what does not runs again, as the first attempt that it is."""
+    """Trials that end in time are recorded; the others run again, still as their first attempt."""
     monkeypatch.setattr(parallel, "LEAVE_SECONDS", 2.0)
     said: list[str] = []
     attempts: list[int] = []
@@ -532,7 +538,7 @@ def test_a_stop_says_what_becomes_of_what_runs(
 def test_bad_arguments_are_refused_before_anything_is_written(
     options: dict[str, Any], named: str, tmp_path: Path
 ) -> None:
-    """Each by its name, with what to pass in its place."""
+    """The error names the invalid argument."""
     with pytest.raises(UsageError, match=named):
         resume_sample_search(tmp_path / "store", sample_objective, **options)
     assert not (tmp_path / "store").exists()
@@ -547,7 +553,7 @@ def _loky() -> Executor:
 def test_an_executor_that_was_shut_down_is_refused(
     make: Callable[[], Executor], tmp_path: Path
 ) -> None:
-    """Before anything is written."""
+    """An executor that was shut down is refused before anything is written."""
     pool = make()
     pool.shutdown()
     with pytest.raises(UsageError, match="was shut down"):
@@ -555,12 +561,12 @@ def test_an_executor_that_was_shut_down_is_refused(
     assert not (tmp_path / "store").exists()
 
 
-def test_what_submit_returns_must_be_a_future(tmp_path: Path) -> None:
-    """Else it cannot be waited for: the error says so, and the search can go on elsewhere."""
+def test_a_submit_that_returns_no_future_is_an_error(tmp_path: Path) -> None:
+    """The error names the executor, and the search can be resumed without it."""
 
     class Ticket(Executor):
         def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-            return 3  # type: ignore[return-value]  # as of an API that is only alike
+            return 3  # type: ignore[return-value]  # an API that only resembles Executor
 
     with pytest.raises(ExecutorError, match=r"Ticket takes no more trials .*'int' object has no"):
         resume_sample_search(tmp_path, sample_objective, executor=Ticket(), width=2)
@@ -570,7 +576,7 @@ def test_what_submit_returns_must_be_a_future(tmp_path: Path) -> None:
 def test_a_search_whose_workers_all_hang_ends_with_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not as if it were complete, while its only worker is taken for good; unless it is."""
+    """If trials that hang occupy all workers, the run ends with an error unless it is complete."""
     monkeypatch.setattr(dispatcher, "WORKER_START_SECONDS", 0.1)
     monkeypatch.setattr(dispatcher, "TIMEOUT_GRACE_SECONDS", 0.1)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
@@ -581,8 +587,8 @@ def test_a_search_whose_workers_all_hang_ends_with_an_error(
     assert open_read_only(tmp_path).log.history.done == 2
 
 
-def test_an_executor_that_is_closed_meanwhile_ends_the_run(tmp_path: Path) -> None:
-    """With an error, and with everything recorded; the same call with a new one goes on."""
+def test_an_executor_that_is_shut_down_during_a_run_ends_it(tmp_path: Path) -> None:
+    """The run ends with an error; with a new executor the search ends as plain hyperopt's."""
     pool, closed = ThreadPoolExecutor(2), threading.Event()
 
     @functools.wraps(sample_objective)
@@ -591,7 +597,7 @@ def test_an_executor_that_is_closed_meanwhile_ends_the_run(tmp_path: Path) -> No
         if tid == 2:
             pool.shutdown(wait=False)
             closed.set()
-        assert tid < 2 or closed.wait(60)  # else all others could end before
+        assert tid < 2 or closed.wait(60)  # otherwise all other trials could end first
         return sample_objective(point)
 
     with pytest.raises(ExecutorError, match="takes no more trials"):
@@ -603,7 +609,7 @@ def test_an_executor_that_is_closed_meanwhile_ends_the_run(tmp_path: Path) -> No
 
 
 class OfMPI(Executor):
-    """Three threads that pass for MPI's workers, with which the driver dies."""
+    """Three threads whose class has the module of MPI's executor."""
 
     num_workers = 3
 
@@ -619,7 +625,7 @@ OfMPI.__module__ = "mpi4py.futures.pool"
 
 
 def test_a_poison_trial_that_takes_the_driver_with_it_is_given_up_alone(tmp_path: Path) -> None:
-    """As mpiexec ends all where one dies: what ran beside it each time is not given up with it."""
+    """If each death also kills the driver, as under mpiexec, only the poison trial is given up."""
     marks = tmp_path / "marks"
     marks.mkdir()
 
@@ -631,7 +637,7 @@ def test_a_poison_trial_that_takes_the_driver_with_it_is_given_up_alone(tmp_path
             while len(list(marks.glob(f"?-{pid}"))) < 3 and time.monotonic() < deadline:
                 time.sleep(0.01)
             os.kill(pid, signal.SIGKILL)
-        time.sleep(1.0 * (tid < 3))  # so that it is in flight at each death
+        time.sleep(1.0 * (tid < 3))  # these trials must be in flight at each death
         return sample_objective(point)
 
     deaths = 0
@@ -647,10 +653,10 @@ def test_a_poison_trial_that_takes_the_driver_with_it_is_given_up_alone(tmp_path
 
 
 @pytest.mark.parametrize("cause", [CancelledError, WorkerCrashedError])
-def test_workers_that_go_together_are_no_trials_fault(
+def test_cancelled_trials_and_crashed_workers_of_a_restart_cost_no_attempt(
     cause: type[BaseException], tmp_path: Path
 ) -> None:
-    """A cluster that restarts cancels trials and kills workers: no death counts."""
+    """A cluster restart, which cancels trials or kills workers, counts as no trial's death."""
 
     class Restarting(Breaking):
         def _run(self) -> None:

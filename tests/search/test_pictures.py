@@ -39,7 +39,7 @@ PICTURES = {
 
 
 def document(tid: int, loss: Any, point: dict[str, Any] | None = None, **result: Any) -> Any:
-    """A trial that ended; a loss of None: it failed."""
+    """Return the document of an ended trial, which failed if its loss is None."""
     began = BEGAN + timedelta(minutes=tid)
     ok = {"status": "ok", "loss": loss} if loss is not None else {"status": "fail"}
     return {
@@ -63,7 +63,7 @@ def session(where: str, minute: float, end: str, minutes: float = 5) -> Session:
 
 
 def _offset() -> float:
-    """BEGAN is UTC, as hyperopt's times are."""
+    """Return the offset of local time, because BEGAN, like hyperopt's times, is UTC."""
     local = BEGAN.astimezone().utcoffset()
     return -local.total_seconds() if local else 0.0
 
@@ -92,7 +92,7 @@ SEARCHES = {
 @pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
 @pytest.mark.parametrize("data", SEARCHES.values(), ids=SEARCHES)
 def test_a_picture_is_drawn_of_any_search(data: SearchData, picture: Any) -> None:
-    """Well-formed SVG without scripts, handlers, styles or ids, and no coordinate is NaN."""
+    """Each picture is well-formed SVG without scripts, handlers, styles, ids or NaN coordinates."""
     drawn = picture(data)
     for element in ET.fromstring(drawn).iter():
         name = element.tag.rpartition("}")[2]
@@ -107,7 +107,7 @@ def test_a_picture_is_drawn_of_any_search(data: SearchData, picture: Any) -> Non
 
 
 class Elements(HTMLParser):
-    """What a browser would make of a page: its elements and their attributes."""
+    """The elements of a page with their attributes, as a browser parses them."""
 
     def __init__(self, content: str) -> None:
         super().__init__()
@@ -119,8 +119,8 @@ class Elements(HTMLParser):
 
 
 @pytest.mark.parametrize("data", SEARCHES.values(), ids=SEARCHES)
-def test_page_and_card_hold_no_element_of_anybody_else(data: SearchData) -> None:
-    """Whatever names, parameters and results hold is text: no script, image, link, handler."""
+def test_untrusted_text_adds_no_element_to_page_or_card(data: SearchData) -> None:
+    """Names, parameters and results are escaped: they add no script, image, link or handler."""
     whole = report_page.report_page(
         data, "5 of 9 trials", {"space": HOSTILE[0], "kept in": HOSTILE[2]}
     )
@@ -137,7 +137,7 @@ def test_page_and_card_hold_no_element_of_anybody_else(data: SearchData) -> None
 
 
 def test_a_trial_without_a_loss_says_why() -> None:
-    """Its status and reason, its error, or a loss that no picture can show."""
+    """The trial's error is its status, its reason, or a loss that no picture can show."""
     documents = [
         document(0, None),
         document(1, None, reason="out of memory"),
@@ -153,7 +153,7 @@ def test_a_trial_without_a_loss_says_why() -> None:
 
 
 def test_an_infinite_loss_is_a_loss() -> None:
-    """It is ordered with the others, as hyperopt orders it; a picture marks it below the axis."""
+    """Infinite losses are ordered as in hyperopt, and a picture marks them below the axis."""
     data = search(1.0, math.inf, -math.inf, math.nan)
     assert [trial.tid for trial in data.best(9)] == [2, 0, 1]
     assert [trial.tid for trial in data.failed] == [3]
@@ -168,7 +168,7 @@ def test_an_infinite_loss_is_a_loss() -> None:
 
 
 def test_a_search_without_a_loss_shows_its_failures_and_no_empty_picture() -> None:
-    """In a notebook the last failed trials; a page has no section with nothing in it."""
+    """A card in a notebook lists the last failed trials; a page has no empty section."""
     failed = search(None, math.nan)
     card = notebook_cards.result_card(failed, "2 of 9 trials", done=2, total=9)
     assert "No trial has a loss yet." in card
@@ -182,7 +182,7 @@ def test_a_search_without_a_loss_shows_its_failures_and_no_empty_picture() -> No
 
 
 def test_many_failed_trials_do_not_look_like_all() -> None:
-    """Each has its mark, and the marks of 300 of 5,000 leave most of the axis free."""
+    """The 313 failed trials of 5,000 each have a mark, and most of the axis stays free."""
     data = search(*[None if n % 16 == 0 else 1.0 + n for n in range(5000)])
     (marks,) = re.findall(
         f"<path d='([^']*)' stroke='{RED}' stroke-width='6'", pictures.history(data)
@@ -193,7 +193,7 @@ def test_many_failed_trials_do_not_look_like_all() -> None:
 
 
 def test_a_page_says_how_much_of_its_table_is_printed() -> None:
-    """What its words say is what its style sheet does."""
+    """The text names as many rows and parameters as the style sheet prints."""
     style = report_page.files(report_page.__package__).joinpath("page.css").read_text()
     assert f"tr:nth-child(n+{report_page._PRINTED_ROWS + 1})" in style
     assert f"tr > :nth-child(n+{report_page._PRINTED_PARAMETERS + 5})" in style
@@ -203,7 +203,7 @@ def test_a_page_says_how_much_of_its_table_is_printed() -> None:
 
 
 def test_a_page_of_5000_trials_is_small() -> None:
-    """500 kB at most; the best trials are in its table, and it says that not all are."""
+    """The page has at most 500 kB, lists the best trials, and says that these are not all."""
     point = {f"parameter_{n}": n * 0.123456789 for n in range(12)}
     losses = [math.sin(n) ** 2 + 5 / (n + 1) for n in range(5000)]
     history = {"val_loss": [1.0 / n for n in range(1, 51)]}
@@ -215,7 +215,7 @@ def test_a_page_of_5000_trials_is_small() -> None:
 
 
 def test_the_page_allows_nothing_but_its_own_style_and_script() -> None:
-    """Its policy forbids everything, and names the two by hashes; altered, neither would run."""
+    """The Content-Security-Policy allows only the page's own style and script, by their hashes."""
     whole = report_page.report_page(search(1.0), "", {})
     policy = next(
         attributes["content"] or ""
@@ -232,7 +232,7 @@ def test_the_page_allows_nothing_but_its_own_style_and_script() -> None:
 
 
 def test_importance_finds_the_parameter_that_matters() -> None:
-    """A parameter that decides the loss has most of it, one of noise next to none."""
+    """A parameter that decides the loss has most of the importance, and noise almost none."""
     documents = [
         document(
             n, (n / 200 - 0.5) ** 2, {"decides": n / 200, "noise": (n * 37) % 101, "kind": n % 2}
@@ -247,7 +247,7 @@ def test_importance_finds_the_parameter_that_matters() -> None:
 
 
 def test_importance_of_a_conditional_parameter_counts_where_it_is_active() -> None:
-    """It is no larger than the share of the trials that have it."""
+    """The importance is at most the share of the trials that have the parameter."""
     documents = [
         document(n, n / 10 if n % 4 == 0 else 5.0, {"k": n % 4, **({"c": n} if n % 4 == 0 else {})})
         for n in range(80)
@@ -255,8 +255,8 @@ def test_importance_of_a_conditional_parameter_counts_where_it_is_active() -> No
     assert 0.05 < search_data("s", documents).importance()["c"] <= 0.25
 
 
-def test_a_lane_for_each_runtime_with_its_trials_and_its_end() -> None:
-    """Trials lie in the lane of the session that ran them, also where two bear one name."""
+def test_the_timeline_has_a_lane_for_each_runtime() -> None:
+    """Trials are in the lane of the session that ran them, even if two sessions share a name."""
     first, second = "Colab, process 1 on a", "Colab, process 1 on b"
     documents = [document(n, 1.0, owner=first if n < 3 or n > 8 else second) for n in range(12)]
     sessions = [session(first, 0, "dead"), session(second, 3, "takeover"), session(first, 9, "")]
@@ -271,7 +271,7 @@ def test_a_lane_for_each_runtime_with_its_trials_and_its_end() -> None:
 
 
 def test_lanes_stand_in_the_order_of_their_sessions() -> None:
-    """Also where a trial's time, which is coarser, lies before its session's, and before the last.
+    """Lanes follow the order of sessions, even if a trial's coarse time precedes its session.
 
     A session that gives a trial up often begins within a second of the one that died of it.
     """
@@ -283,7 +283,7 @@ def test_lanes_stand_in_the_order_of_their_sessions() -> None:
 
 
 def test_trials_of_workers_have_lanes_of_their_own() -> None:
-    """What no session ran is shown by the name of who ran it."""
+    """Trials that no session ran are in a lane with the name of their worker."""
     documents = [document(n, 1.0, owner=f"worker {n % 2}") for n in range(6)]
     lanes = runtime_lanes(
         search_data("s", documents, None, [session("Colab, process 1 on a", 0, "")])
@@ -292,26 +292,26 @@ def test_trials_of_workers_have_lanes_of_their_own() -> None:
 
 
 def test_hours_without_a_runtime_are_cut_out() -> None:
-    """A night between two runtimes takes no more room than its mark."""
+    """A night between two runtimes is shortened to a mark that gives its length."""
     sessions = [session("a", 0, "dead"), session("b", 14 * 60, "released")]
     drawn = timeline(search_data("s", [], None, sessions))
     assert ">14 h<" in drawn
 
 
 def test_parameters_of_a_space_are_shown_as_chosen() -> None:
-    """With the space at hand a choice is what was chosen, not its index."""
+    """A choice is shown as the option chosen or as its index."""
     space = {"opt": hp.choice("opt", ["adam", {"kind": "sgd"}])}
     data = search_data("s", [document(0, 1.0, {"opt": 0})], space)
     assert data.trials[0].parameters["opt"] in ("adam", 0)
 
 
 def texts(drawn: str) -> list[str]:
-    """What is written in a picture."""
+    """Return the texts in a picture."""
     return [element.text or "" for element in ET.fromstring(drawn).iter() if element.text]
 
 
-def test_a_few_numbers_stand_in_the_order_of_their_size() -> None:
-    """Numbers that are shown as kinds are sorted as numbers."""
+def test_few_distinct_numbers_are_sorted_as_numbers() -> None:
+    """Numbers that are drawn as categories are sorted as numbers, not as text."""
     documents = [document(n, n / 9, {"units": 2 ** (5 + n % 4)}) for n in range(12)]
     written = texts(pictures.slices(search_data("s", documents)))
     assert [text for text in written if text in ("32", "64", "128", "256")] == [
@@ -322,8 +322,8 @@ def test_a_few_numbers_stand_in_the_order_of_their_size() -> None:
     ]
 
 
-def test_options_that_begin_alike_are_told_apart() -> None:
-    """Each has its column, and a label from where it differs."""
+def test_options_with_a_common_prefix_have_distinct_labels() -> None:
+    """Each option has its own label, which begins where it differs from the others."""
     options = [{"kind": "dense", "a": 1}, {"kind": "conv"}, {"kind": "attention"}]
     documents = [document(n, n / 9) for n in range(12)]
     trials = search_data("s", documents).trials
@@ -346,7 +346,7 @@ def test_a_grid_is_thinned_out_evenly() -> None:
 
 @pytest.mark.parametrize("text", [*HOSTILE, "m" * 99, "W" * 99, "漢" * 99, "short"])
 def test_a_text_fits_its_place(text: str) -> None:
-    """It is cut where it is too long, and only there."""
+    """A text is cut only if it is too long for its place."""
     shown = fit_text(text, 100)
     assert len(shown) <= 20
     assert text != "short" or shown == "short"
@@ -360,7 +360,7 @@ def test_a_text_fits_its_place(text: str) -> None:
     "values", [[0.0], [5.0, 5.0], [1e-9, 1.0], [-1.0, 1e300], [0.0, 5e-324], [1e308, -1e308]]
 )
 def test_a_scale_holds_all_of_its_values(values: list[float]) -> None:
-    """Every value has a coordinate between the ends, and ticks are values of the scale."""
+    """Every value and every tick has a coordinate between the ends of the scale."""
     scale = scale_for(values, 10, 90)
     assert all(10 <= scale(value) <= 90 for value in values)
     assert all(10 <= scale(tick) <= 90 for tick in scale.ticks())
@@ -368,7 +368,7 @@ def test_a_scale_holds_all_of_its_values(values: list[float]) -> None:
 
 
 def test_an_axis_tells_its_values_apart_and_leaves_room_for_them() -> None:
-    """Losses that differ in their sixth digit; none of their texts begins left of its picture."""
+    """Labels of losses that differ in their sixth digit are distinct and fit into the picture."""
     data = search(*[-123456.0 - n for n in range(12)])
     for drawn, most in ((pictures.history(data), 720), (pictures.slices(data), 240)):
         axis = re.findall(r"<text x='([0-9.]+)' [^>]*text-anchor='end'[^>]*>(-\d+)<", drawn)
@@ -380,15 +380,15 @@ def test_an_axis_tells_its_values_apart_and_leaves_room_for_them() -> None:
 
 
 def test_values_spread_evenly_are_not_drawn_on_a_logarithmic_axis() -> None:
-    """Some of them come near to 0; those of a learning rate crowd there."""
+    """Evenly spread values are drawn on a linear axis, learning rates on a logarithmic one."""
     evenly = [(n + 0.5) / 500 for n in range(500)]
     assert not scale_for(evenly, 0, 1).log
     assert scale_for([10 ** (-6 * value) for value in evenly], 0, 1).log
     assert scale_for([0.001, 1.0], 0, 1).log
 
 
-def test_what_a_page_says_of_a_search_keeps_its_lines() -> None:
-    """The space has a line for each parameter; what a line holds is text."""
+def test_the_space_on_a_page_has_a_line_for_each_parameter() -> None:
+    """The text of each line is escaped."""
     whole = report_page.report_page(
         search(1.0), "", {"space": "x: uniform(0, 1)\n<b>: normal(0, 1)"}
     )
@@ -396,7 +396,7 @@ def test_what_a_page_says_of_a_search_keeps_its_lines() -> None:
 
 
 def test_the_time_of_a_late_runtime_stays_in_the_picture() -> None:
-    """One that ran for a moment after a long gap stands at the right edge, and so does its time."""
+    """The time of a short runtime at the right edge does not leave the picture."""
     first, last = session("a", 0, "dead", 600), session("b", 60 * 24 * 40, "released", 1)
     drawn = timeline(search_data("s", [document(0, 1.0)], None, [first, last]))
     places = re.findall(r"<text x='([0-9.]+)'([^>]*)>[A-Z][a-z]{2} \d\d, \d\d:\d\d", drawn)
@@ -405,7 +405,7 @@ def test_the_time_of_a_late_runtime_stays_in_the_picture() -> None:
 
 
 def test_a_curve_is_drawn_without_its_values_that_are_not_finite() -> None:
-    """The epochs after an infinite loss keep their places; a curve of NaN alone is none."""
+    """Epochs after an infinite loss keep their places; a curve of NaN alone is not drawn."""
     curves = {0: [1.0, math.inf, 0.25], 1: [math.nan, math.nan]}
     documents = [document(n, n + 1.0, history={"val_loss": curves[n]}) for n in curves]
     drawn = pictures.learning_curves(search_data("s", documents))

@@ -43,12 +43,12 @@ SPACES: dict[str, Any] = {
 
 
 def loss(point: Any) -> float:
-    """Some number that any point decides."""
+    """Return a pseudorandom loss that depends on the point alone."""
     return random.Random(repr(point)).random()
 
 
 def given(store: Path, space: Any, points: Any, max_evals: int = 30, **options: Any) -> Any:
-    """One call that evaluates the points first, with seed 3."""
+    """Make one call that evaluates the points first, with seed 3."""
     options = {"name": "s", "seed": 3, "algo": "tpe", "progress": False} | options
     return resume_search(
         loss,
@@ -61,9 +61,9 @@ def given(store: Path, space: Any, points: Any, max_evals: int = 30, **options: 
 
 
 def plain(space: Any, points: list[dict[str, list[Any]]], max_evals: int = 30) -> hyperopt.Trials:
-    """Plain hyperopt from the same points, which name every parameter, with seed 3.
+    """Run plain hyperopt on the same points, which name every parameter, with seed 3.
 
-    It does not count the points, which come first.
+    The points come first and do not count for its `max_evals`.
     """
     trials = generate_trials_to_calculate([dict.fromkeys(point, 0) for point in points])
     for document, point in zip(trials._dynamic_trials, points, strict=True):
@@ -84,7 +84,7 @@ def plain(space: Any, points: list[dict[str, list[Any]]], max_evals: int = 30) -
 
 
 def values(trials: Any) -> list[Any]:
-    """The parameters of each trial, with their loss."""
+    """Return the parameters and the result of each trial."""
     return [(doc["misc"]["vals"], doc["misc"]["idxs"], doc["result"]) for doc in trials.trials]
 
 
@@ -97,7 +97,7 @@ def values(trials: Any) -> list[Any]:
     ],
 )
 def test_a_point_leaves_out_what_its_options_do_not_use(points: Any, tmp_path: Path) -> None:
-    """The search outlives TPE's first model of its trials, and is hyperopt's to the last bit."""
+    """A point may lack parameters of options that it does not choose; TPE equals hyperopt's."""
     result = given(tmp_path, NET, points)
     expected = plain(NET, [ParameterSpace(NET).complete(point, "p") for point in points])
     assert result.finished
@@ -105,7 +105,7 @@ def test_a_point_leaves_out_what_its_options_do_not_use(points: Any, tmp_path: P
 
 
 def test_the_best_run_of_one_search_begins_another(tmp_path: Path) -> None:
-    """It names the parameters that it used, and no others."""
+    """`best_run` names only the parameters in use and can be given to another search."""
     for name in "abcdef":
         best = given(tmp_path, NET, [{"net": 0}], max_evals=1, name=name).best_run
         assert best == {"net": 0}
@@ -136,8 +136,8 @@ def test_the_best_run_of_one_search_begins_another(tmp_path: Path) -> None:
         ("pchoice", {"x": 1}),
     ],
 )
-def test_what_a_parameter_can_be_is_taken(space: str, point: Any, tmp_path: Path) -> None:
-    """Bounds that were rounded, values beside a grid, numpy's scalars: equal to plain hyperopt."""
+def test_possible_values_are_accepted(space: str, point: Any, tmp_path: Path) -> None:
+    """Rounded bounds, values off the grid and numpy scalars give the same trials as hyperopt."""
     expected = plain(SPACES[space], [ParameterSpace(SPACES[space]).complete(point, "p")])
     assert values(given(tmp_path, SPACES[space], [point]).trials) == values(expected)
 
@@ -175,10 +175,8 @@ def test_what_a_parameter_can_be_is_taken(space: str, point: Any, tmp_path: Path
         ("net", {"net": 0, 5: 2}, "names 5, which the space"),
     ],
 )
-def test_what_a_parameter_cannot_be_is_refused(
-    space: str, point: Any, words: str, tmp_path: Path
-) -> None:
-    """By name, before anything is written: also as the second of two points."""
+def test_impossible_values_are_refused(space: str, point: Any, words: str, tmp_path: Path) -> None:
+    """The error names the point and the parameter, and nothing is written."""
     for points in ([point], [{"net": 0}, point] if space == "net" else [point]):
         with pytest.raises(UsageError, match=words) as refused:
             given(tmp_path, SPACES[space], points)
@@ -187,14 +185,14 @@ def test_what_a_parameter_cannot_be_is_refused(
 
 
 def test_a_range_may_depend_on_another_parameter(tmp_path: Path) -> None:
-    """Of which TPE has no model; random search has no need of one."""
+    """Random search accepts a point for a range that depends on another parameter."""
     point = {"x": 1.5, "y": 1.75}
     result = given(tmp_path, SPACES["within"], [point], algo="rand", max_evals=3)
     assert result.trials.trials[0]["misc"]["vals"] == {"x": [1.5], "y": [1.75]}
 
 
 def random_space(rng: random.Random, label: str, depth: int = 0) -> Any:
-    """A space of several parameters, each of some distribution, nested at most thrice."""
+    """Return a random space of several parameters, nested up to three levels."""
     kinds = [
         lambda name: hp.uniform(name, -1, 2),
         lambda name: hp.quniform(name, 0, 10, 3),
@@ -221,7 +219,7 @@ def random_space(rng: random.Random, label: str, depth: int = 0) -> Any:
 
 
 def damaged(rng: random.Random, point: dict[str, Any], labels: list[str]) -> dict[str, Any]:
-    """The point with one thing wrong with it, or by chance with none."""
+    """Return the point with one fault, or by chance with none."""
     point, label = dict(point), rng.choice(labels)
     wrong = rng.choice(["leave out", "add", "far", "half", "nan"])
     if wrong == "leave out":
@@ -234,10 +232,10 @@ def damaged(rng: random.Random, point: dict[str, Any], labels: list[str]) -> dic
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_points_at_random(seed: int, tmp_path: Path) -> None:
-    """What is taken runs 30 trials of TPE, equal to plain hyperopt's; the rest writes nothing.
+def test_random_points_are_completed_or_refused(seed: int, tmp_path: Path) -> None:
+    """Accepted points give hyperopt's trials with TPE; refused ones write nothing.
 
-    A point that hyperopt drew itself is always taken.
+    A point that hyperopt drew is always accepted.
     """
     rng = random.Random(seed)
     space = random_space(rng, "h")
@@ -268,18 +266,18 @@ def test_points_at_random(seed: int, tmp_path: Path) -> None:
 
 
 def pickled(path: Path, points: list[dict[str, Any]]) -> Path:
-    """The pickle that hyperopt's own function for given points leads to."""
+    """Write the pickle of the trials that hyperopt makes of given points."""
     path.write_bytes(pickle.dumps(generate_trials_to_calculate(points)))
     return path
 
 
 def go_on(store: Path, **options: Any) -> Any:
-    """One call without points."""
+    """Make one call without points."""
     return given(store, NET, None, **{"algo": "tpe"} | options)
 
 
 def test_imported_points_are_completed(tmp_path: Path) -> None:
-    """A pickle knows no space; what it leaves out is said at the latest when the search goes on."""
+    """A pickle has no space, so missing parameters are filled in when the search is resumed."""
     path = pickled(tmp_path / "points.pkl", [{"net": 0}, {"net": 1, "layers": 2}, {"net": 0}])
     store = open_store(tmp_path / "store")
     assert import_trials(store, "s", path) == 3
@@ -307,7 +305,7 @@ def test_imported_points_are_completed(tmp_path: Path) -> None:
 def test_imported_and_inserted_points_are_checked_against_the_space(
     point: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    """When the search would go on, which is where the space is known: nothing is written then."""
+    """An impossible point is refused when the search is resumed, before anything is written."""
     store = open_store(tmp_path / "store")
     import_trials(store, "imported", pickled(tmp_path / "p.pkl", [{"net": 0}, point]))
     inserted = DriveTrials("inserted", store=store)
@@ -337,7 +335,7 @@ NO_POINT = r"Trial 1 of .*points.pkl is still to be run"
 def test_a_pickle_with_an_impossible_point_is_not_imported(
     value: Any, words: str, tmp_path: Path
 ) -> None:
-    """What no parameter can be needs no space to be refused."""
+    """A value that no parameter can have is refused without knowing the space."""
     path = pickled(tmp_path / "points.pkl", [{"net": 0}, {"net": 1, "layers": value}])
     with pytest.raises(UsageError, match=words):
         import_trials(open_store(tmp_path / "store"), "s", path)
@@ -345,7 +343,7 @@ def test_a_pickle_with_an_impossible_point_is_not_imported(
 
 
 def stuck(store: Path) -> None:
-    """A search whose first trial does not name a parameter that it did not use."""
+    """Create a search whose first trial lacks a parameter that it did not use."""
     documents = plain(NET, [{"net": [0], "layers": []}], max_evals=21)._dynamic_trials
     for part in ("vals", "idxs"):
         del documents[0]["misc"][part]["layers"]
@@ -354,14 +352,14 @@ def stuck(store: Path) -> None:
     trials.close()
 
 
-def test_a_search_that_tpe_fails_on_goes_on(tmp_path: Path) -> None:
-    """What the trial left out is filled in as the space has it."""
+def test_a_search_with_an_incomplete_trial_can_be_resumed(tmp_path: Path) -> None:
+    """A missing parameter is filled in from the space, so that TPE does not fail."""
     stuck(tmp_path)
     assert go_on(tmp_path).done == 30
 
 
 def test_repair_completes_the_recorded_trials(tmp_path: Path) -> None:
-    """Also for plain hyperopt, to which they are exported; afterwards nothing is to be repaired."""
+    """Repair fills in missing parameters once, so that exported trials work in hyperopt, too."""
     stuck(tmp_path)
     store = open_store(tmp_path)
     done = repair(store, "s")
@@ -379,7 +377,7 @@ def test_repair_completes_the_recorded_trials(tmp_path: Path) -> None:
 
 
 def test_a_recorded_index_that_no_option_has_is_named(tmp_path: Path) -> None:
-    """TPE would fail on it with an IndexError, whenever it is asked."""
+    """An impossible index is refused by name; TPE would raise an IndexError."""
     documents = plain(NET, [{"net": [0], "layers": []}], max_evals=3)._dynamic_trials
     documents[0]["misc"]["vals"]["layers"] = [7]
     documents[0]["misc"]["idxs"]["layers"] = [0]

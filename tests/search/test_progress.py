@@ -1,4 +1,4 @@
-"""Progress as a notebook, a terminal and a log show it."""
+"""Progress as shown by a notebook, a terminal and a log."""
 
 import functools
 import io
@@ -30,8 +30,8 @@ class Screen(io.StringIO):
         return True
 
 
-def test_what_it_says(tmp_path: Path) -> None:
-    """Trials done of all, recovered, best loss and its trial, what the store has, times."""
+def test_the_progress_line_has_counts_loss_and_times(tmp_path: Path) -> None:
+    """The line has trials done and recovered, best loss, acknowledged records and times."""
     search(tmp_path, 3)
     times = iter([0.0, 40.0])
     trials = DriveTrials("s", store=tmp_path)
@@ -41,7 +41,7 @@ def test_what_it_says(tmp_path: Path) -> None:
     )
     document = deepcopy(trials.trials[0])
     document["result"]["loss"] = 0.03123456
-    for tid in (3, 4):  # ended here, and not yet recorded
+    for tid in (3, 4):  # ended in this session, but not acknowledged yet
         trials._dynamic_trials.append(document | {"tid": tid})
     counts.update()
     state = progress.state()
@@ -58,7 +58,7 @@ def test_what_it_says(tmp_path: Path) -> None:
 
 
 class Kept:
-    """An output that keeps what it was to show."""
+    """An output that keeps what it was asked to draw."""
 
     pause = 0.0
 
@@ -71,16 +71,16 @@ class Kept:
 
 
 def search(store: Path, max_evals: int, objective: Any = sample_objective, **options: Any) -> None:
-    """Run the search "s", quietly."""
+    """Run the search `s` without progress."""
     options = {"progress": False, "seed": 3, "algo": "rand"} | options
     resume_search(objective, name="s", max_evals=max_evals, space=SPACE, store=store, **options)
 
 
 @pytest.mark.parametrize(("out", "lines"), [(Screen(), 1), (io.StringIO(), 2)])
-def test_a_terminal_is_overdrawn_and_a_log_is_not_flooded(
+def test_a_terminal_line_is_redrawn_and_a_log_gets_two_lines(
     out: Any, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line that changes, or one at the start and one at the end."""
+    """A terminal gets one line that changes; a log gets one at the start and one at the end."""
     monkeypatch.setattr(sys, "stdout", out)
     search(tmp_path, 5, progress=True)
     assert out.getvalue().count("\n") == lines
@@ -90,10 +90,10 @@ def test_a_terminal_is_overdrawn_and_a_log_is_not_flooded(
     assert last.endswith("| 5 acknowledged")
 
 
-def test_a_resumed_search_tells_at_once_what_it_recovered(
+def test_a_resumed_search_shows_recovered_trials_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The line is there while the trial runs in which the last runtime died, and counts it once."""
+    """Recovered trials are shown while the first trial runs, and counted once."""
     run_in_fork(lambda: search(tmp_path, 6, killing_objective(sample_objective, 4)))
     out, shown = io.StringIO(), []
     monkeypatch.setattr(sys, "stdout", out)
@@ -111,7 +111,7 @@ def test_a_resumed_search_tells_at_once_what_it_recovered(
 def test_errors_that_are_caught_count_as_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They count towards `max_evals`, so the line ends with all of all."""
+    """Caught errors count towards `max_evals`, so that the last line shows all trials done."""
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
 
@@ -122,7 +122,7 @@ def test_errors_that_are_caught_count_as_done(
     assert out.getvalue().splitlines()[-1] == "s: 2 of 2 trials | 2 failed | 2 acknowledged"
 
 
-def test_silence_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_false_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`progress=False` prints nothing at all."""
     resume_search(
         sample_objective,
@@ -137,7 +137,7 @@ def test_silence_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def drawn(state: ProgressState, width: int, *, last: bool = False) -> str:
-    """What a terminal of this width gets, without colours."""
+    """Return what a terminal of this width shows, without colours."""
     screen = Screen()
     terminal = TerminalOutput(screen)
     terminal._console.width = width
@@ -148,7 +148,7 @@ def drawn(state: ProgressState, width: int, *, last: bool = False) -> str:
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 @pytest.mark.parametrize("name", ["cnn", "模型" * 30, "x" * 200, "a\x1b]0;b\x07"])
 def test_a_terminal_gets_one_line_that_fits(name: str, width: int) -> None:
-    """Whatever the name and the width; the last drawing leaves nothing out."""
+    """The line fits for any name and width; the last one leaves nothing out."""
     parts = ("12 of 50 trials", "best loss 0.0312 in trial 7", "11 acknowledged")
     state = ProgressState(name, parts, 0.24, problem=False)
     line = drawn(state, width)
@@ -171,7 +171,7 @@ def test_a_terminal_gets_one_line_that_fits(name: str, width: int) -> None:
     ],
 )
 def test_what_matters_most_is_seen_on_a_narrow_terminal(width: int, line: str) -> None:
-    """How far, how long still, and the best loss come before the rest and a long name."""
+    """Counts, time left and best loss come before the rest and before a long name."""
     parts = ("12 of 50 trials", "best loss 0.0312 in trial 7", "8 min left")
     brief = ("12/50", "8 min left", "best 0.0312 in 7", "11 acknowledged")
     state = ProgressState("mnist-cnn-v2", parts, 0.24, problem=False, brief=brief)
@@ -179,7 +179,7 @@ def test_what_matters_most_is_seen_on_a_narrow_terminal(width: int, line: str) -
 
 
 def test_html_escapes_names_and_shows_a_bar() -> None:
-    """A name is text, whatever it holds; what the store does not answer is coloured."""
+    """Names are escaped, the bar shows the share, and a problem of the store is coloured."""
     html = progress_html(ProgressState("<script>", ("12 of 50 trials",), 0.24, problem=True))
     assert "&lt;script&gt;" in html
     assert "width:24.0%" in html
@@ -187,10 +187,10 @@ def test_html_escapes_names_and_shows_a_bar() -> None:
     assert "width:24" not in progress_html(ProgressState("s", ("12 trials",), None, problem=False))
 
 
-def test_a_notebook_output_is_renewed_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One output for the whole search; as plain text, too."""
+def test_a_notebook_output_is_updated_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One output, as HTML and as plain text, is updated for the whole search."""
     published: list[tuple[Any, bool]] = []
-    home = IPython.display.publish_display_data.__module__  # not everywhere the same
+    home = IPython.display.publish_display_data.__module__  # depends on IPython's version
     for place in ("IPython.display", home):
         monkeypatch.setattr(
             f"{place}.publish_display_data",

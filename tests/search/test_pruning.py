@@ -43,7 +43,7 @@ MEDIAN = Pruner(warmup_steps=0, min_trials=2)
 
 
 def curve(point: dict[str, float], steps: int = 8) -> float:
-    """Reports a falling curve of so many steps, whose end is `x`, and stops where it is told to."""
+    """Report a falling curve towards `x`, and stop early if `should_prune` says so."""
     trial = running_trial()
     assert trial is not None
     value = np.inf
@@ -56,21 +56,21 @@ def curve(point: dict[str, float], steps: int = 8) -> float:
 
 
 def search(store: Any, objective: Callable[[Any], Any] = curve, **options: Any) -> Any:
-    """A search of `curve` with a pruner, by `resume_search`."""
+    """Run a search of `curve` with a pruner by `resume_search`."""
     defaults = {"name": "search", "max_evals": 12, "seed": 3, "algo": "rand", "pruner": MEDIAN}
     given = defaults | {"progress": False} | options
     return resume_search(objective, space=SPACE, store=store, **given)
 
 
-def told(trials: hyperopt.Trials) -> list[Any]:
-    """What must be equal, bit for bit, in equal searches."""
+def comparable(trials: hyperopt.Trials) -> list[Any]:
+    """Return what must be equal, bit for bit, in equal searches."""
     return [(doc["tid"], doc["misc"]["vals"], repr(doc["result"])) for doc in trials.trials]
 
 
 def explain(trials: DriveTrials) -> list[tuple[bool, list[float]]]:
-    """Of each trial that ended, whether it was pruned and its values, as the record explains it.
+    """Return whether each trial was pruned, and its values, as recomputed from the record.
 
-    That is what its thresholds, computed from the record, say of the values that it reported.
+    Thresholds that are computed from the record are applied to the reported values.
     """
     log, documents = trials.log, trials._dynamic_trials
     pruning = Pruning(None, documents, log.k_of, log.pending_of, lambda _: None)
@@ -91,7 +91,7 @@ def explain(trials: DriveTrials) -> list[tuple[bool, list[float]]]:
 
 
 def test_a_worse_trial_ends_early(tmp_path: Path) -> None:
-    """It is in the record with its curve, its last value as loss, and where it ended."""
+    """A pruned trial is recorded with its curve, its last value as loss and its last step."""
     result = search(tmp_path)
     results = result.trials.results
     pruned = [one for one in results if one["pruned"]]
@@ -108,7 +108,7 @@ def test_a_worse_trial_ends_early(tmp_path: Path) -> None:
 
 
 def test_an_exported_pickle_is_plain_hyperopt(tmp_path: Path) -> None:
-    """Its results are plain data, and TPE goes on with them."""
+    """The exported pickle is a plain `Trials` with the same results."""
     result = search(tmp_path)
     export_trials(FolderStore(tmp_path), "search", tmp_path / "trials.pkl")
     trials = pickle.loads((tmp_path / "trials.pkl").read_bytes())
@@ -133,8 +133,10 @@ pruners = st.builds(
 
 @given(curves=curves, pruner=pruners, cut=st.integers(1, 11))
 @settings(max_examples=25, deadline=None)
-def test_a_replay_decides_alike(curves: list[list[float]], pruner: Pruner, cut: int) -> None:
-    """Random curves: a search in two sessions, and the record replayed, decide as one session."""
+def test_two_sessions_and_a_replay_prune_alike(
+    curves: list[list[float]], pruner: Pruner, cut: int
+) -> None:
+    """For random curves, two sessions prune as one does, and so does a replay of the record."""
 
     def objective(point: Any) -> float:
         trial = running_trial()
@@ -151,13 +153,13 @@ def test_a_replay_decides_alike(curves: list[list[float]], pruner: Pruner, cut: 
     whole = search(store, objective, name=f"{name}-whole", **options)
     for most in (min(cut, len(curves)), len(curves)):
         again = search(store, objective, name=name, **options | {"max_evals": most})
-    assert told(again.trials) == told(whole.trials)
+    assert comparable(again.trials) == comparable(whole.trials)
     explain(again.trials)
 
 
 @pytest.mark.parametrize("call", [4, 9])
 def test_a_killed_search_prunes_as_the_uninterrupted_one(tmp_path: Path, call: int) -> None:
-    """SIGKILL after a trial was told to stop, or before it would be: bit for bit the same end."""
+    """A kill before or after a trial was pruned changes nothing, bit for bit."""
     whole = search(tmp_path / "whole")
     assert whole.trials.results[call - 1]["pruned"]
     for kill in ("before", "after"):
@@ -179,20 +181,20 @@ def test_a_killed_search_prunes_as_the_uninterrupted_one(tmp_path: Path, call: i
         assert run_in_fork(lambda run=deadly, at=store: search(at, run)) == -signal.SIGKILL  # type: ignore[misc]
         with pytest.warns(SearchChangedWarning, match="source"):
             resumed = search(store)
-        assert told(resumed.trials) == told(whole.trials)
+        assert comparable(resumed.trials) == comparable(whole.trials)
 
 
 def test_one_worker_prunes_as_no_worker(tmp_path: Path) -> None:
-    """In a process of its own, thresholds come with each trial."""
+    """A worker process gets the thresholds with each trial and prunes as the inline search."""
     inline = search(tmp_path / "inline")
     with loky_executor(1) as executor:
         there = search(tmp_path / "there", executor=executor)
-    assert told(there.trials) == told(inline.trials)
+    assert comparable(there.trials) == comparable(inline.trials)
     assert any(one["pruned"] for one in there.trials.results)
 
 
 def test_on_an_executor_the_record_explains_each_decision(tmp_path: Path) -> None:
-    """Several at once, uneven ones: only what had ended at a trial's suggestion counts."""
+    """Only trials that had ended at the suggestion of a trial count for its pruning."""
     turn = threading.Semaphore(4)
 
     def uneven(point: dict[str, float]) -> float:
@@ -206,11 +208,11 @@ def test_on_an_executor_the_record_explains_each_decision(tmp_path: Path) -> Non
     trials = DriveTrials("search", store=tmp_path)
     assert any(trials.log.pending_of.values())
     assert sum(pruned for pruned, _ in explain(trials)) > 3
-    assert told(trials) == told(result.trials)
+    assert comparable(trials) == comparable(result.trials)
 
 
 def test_given_points_are_never_pruned(tmp_path: Path) -> None:
-    """Nobody suggested them, so the record does not know what had ended then."""
+    """The record does not say which trials had ended before a given point."""
     given = [{"x": 0.1 * number} for number in range(10)]
     result = search(tmp_path, points_to_evaluate=given, max_evals=16)
     assert not any(one["pruned"] for one in result.trials.results[:10])
@@ -218,7 +220,7 @@ def test_given_points_are_never_pruned(tmp_path: Path) -> None:
 
 
 def test_trials_of_one_batch_do_not_judge_each_other(tmp_path: Path) -> None:
-    """`max_queue_len`: what had ended when the batch was suggested counts."""
+    """With `max_queue_len`, only trials that ended before the batch was suggested count."""
     trials = DriveTrials("search", store=tmp_path, seed=3)
     trials.fmin(curve, SPACE, hyperopt.rand.suggest, 12, max_queue_len=4, pruner=MEDIAN)
     assert not any(one["pruned"] for one in trials.results[:4])
@@ -227,7 +229,7 @@ def test_trials_of_one_batch_do_not_judge_each_other(tmp_path: Path) -> None:
 
 
 def test_without_a_pruner_values_are_recorded(tmp_path: Path) -> None:
-    """And one that comes later counts them."""
+    """Reported values are recorded without a pruner, and a later pruner uses them."""
     first = search(tmp_path, pruner=None, max_evals=6)
     assert all("pruned" not in one for one in first.trials.results)
     assert [len(one["reported"]["values"]) for one in first.trials.results] == [8] * 6
@@ -236,10 +238,10 @@ def test_without_a_pruner_values_are_recorded(tmp_path: Path) -> None:
     assert any(one["pruned"] for one in later.trials.results[6:])
 
 
-def test_a_pruner_goes_on_without_curves_and_says_so_once(
+def test_a_pruner_ignores_trials_without_curves_and_notifies_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Earlier trials that reported nothing do not count."""
+    """Earlier trials that reported nothing do not count, which is printed once."""
     search(tmp_path, lambda point: point["x"], pruner=None, max_evals=6)
     with pytest.warns(SearchChangedWarning, match="source"):
         result = search(tmp_path, max_evals=16)
@@ -252,7 +254,7 @@ def test_a_pruner_goes_on_without_curves_and_says_so_once(
 
 
 def test_a_trial_whose_loss_is_nan_does_not_count(tmp_path: Path) -> None:
-    """Where most diverge, a threshold among all would be infinite, and nothing would be pruned."""
+    """If NaN counted and most trials diverged, the threshold would be infinite and prune none."""
 
     def objective(_point: Any) -> float:
         trial = running_trial()
@@ -266,10 +268,10 @@ def test_a_trial_whose_loss_is_nan_does_not_count(tmp_path: Path) -> None:
     assert [one["pruned"] for one in result.trials.results] == [False] * 5 + [True] * 2
 
 
-def test_a_metric_of_other_hands_is_shown_as_text(
+def test_an_untrusted_metric_name_is_escaped_and_cut(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A terminal is sent none of its characters of control, nor a page of it."""
+    """The name is printed without control characters and not at full length."""
     reported = {
         "metric": "loss",
         "values": [1.0],
@@ -282,7 +284,7 @@ def test_a_metric_of_other_hands_is_shown_as_text(
 
 
 def test_another_pruner_on_resume_warns(tmp_path: Path) -> None:
-    """As another algorithm does; the search goes on with it."""
+    """Another pruner, or none, warns as another algorithm does, and the search continues."""
     search(tmp_path, max_evals=6)
     with pytest.warns(SearchChangedWarning, match="pruner"):
         result = search(tmp_path, pruner=Pruner("percentile", min_trials=2))
@@ -292,8 +294,8 @@ def test_another_pruner_on_resume_warns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", ["median", 3, Pruner])
-def test_what_is_no_pruner_is_refused(tmp_path: Path, bad: Any) -> None:
-    """Before anything is written."""
+def test_an_invalid_pruner_is_refused(tmp_path: Path, bad: Any) -> None:
+    """An object that is not a `Pruner` is refused before anything is written."""
     with pytest.raises(UsageError, match="pruner must be"):
         search(tmp_path / "store", pruner=bad)
     assert not (tmp_path / "store").exists()
@@ -316,7 +318,7 @@ def test_what_is_no_pruner_is_refused(tmp_path: Path, bad: Any) -> None:
     ],
 )
 def test_a_bad_report_is_named(tmp_path: Path, reports: list[Any], named: str) -> None:
-    """Step and value are told apart."""
+    """The error says whether the step or the value is invalid."""
 
     def objective(_point: Any) -> float:
         trial = running_trial()
@@ -330,7 +332,7 @@ def test_a_bad_report_is_named(tmp_path: Path, reports: list[Any], named: str) -
 
 
 def test_a_trial_that_goes_on_is_not_pruned(tmp_path: Path) -> None:
-    """Who is told to stop and does not has not been pruned."""
+    """A trial that reports on after `should_prune()` is not recorded as pruned."""
 
     def deaf(point: dict[str, float]) -> float:
         trial = running_trial()
@@ -345,7 +347,7 @@ def test_a_trial_that_goes_on_is_not_pruned(tmp_path: Path) -> None:
 
 
 def test_a_long_curve_is_kept_within_bounds() -> None:
-    """Every second value, then every fourth; the last in any case; the best is not forgotten."""
+    """A long curve is thinned out; its last value is kept, and its best one still counts."""
     reports = IntermediateValues(MEDIAN, {MEDIAN: {5000: 0.5}})
     for step in range(1, 5001):
         reports.add(step, 0.1 if step == 7 else 1.0)
@@ -355,13 +357,13 @@ def test_a_long_curve_is_kept_within_bounds() -> None:
     assert not reports.should_prune()
 
 
-def test_a_restored_trial_decides_alike() -> None:
-    """What a backup holds is all that decisions depend on."""
+def test_a_trial_restored_from_a_backup_prunes_alike() -> None:
+    """A backup holds everything on which pruning decisions depend."""
     reports, again = (IntermediateValues(MEDIAN, {MEDIAN: {5000: 0.5}}) for _ in range(2))
     for step in range(1, 3000):
         reports.add(step, 0.4 if step == 7 else 1.0)
     waits = reports.dump()
-    reports.add(3000, 0.9)  # the backup of the epoch before still waits for the store
+    reports.add(3000, 0.9)  # the previous epoch's backup is not stored yet
     again.prepare_restore(waits)()
     again.add(3000, 0.9)
     for step in range(3001, 5001):
@@ -382,8 +384,8 @@ def test_a_restored_trial_decides_alike() -> None:
         {"_every": 0},
     ],
 )
-def test_a_backup_of_other_hands_brings_no_odd_curve(curve: dict[str, Any]) -> None:
-    """Nothing is changed by one that no trial reports."""
+def test_an_invalid_curve_in_a_backup_is_refused(curve: dict[str, Any]) -> None:
+    """A curve that no trial can have reported is refused and changes nothing."""
     reports, again = IntermediateValues(MEDIAN), IntermediateValues(MEDIAN)
     for step in (1, 2):
         reports.add(step, 0.5)
@@ -407,8 +409,8 @@ def test_a_backup_of_other_hands_brings_no_odd_curve(curve: dict[str, Any]) -> N
         [1.0],
     ],
 )
-def test_what_others_call_reported_does_no_harm(tmp_path: Path, reported: Any) -> None:
-    """A result may hold anything under that name; such a trial does not count."""
+def test_an_objectives_own_reported_key_does_no_harm(tmp_path: Path, reported: Any) -> None:
+    """A result may hold anything under `reported`; such a trial does not count for pruning."""
     search(tmp_path, lambda p: {"loss": p["x"], "status": "ok", "reported": reported}, pruner=None)
     trials = DriveTrials("search", store=tmp_path)
     assert not any(curve_of(doc, "val_loss") for doc in trials.trials)
@@ -416,8 +418,8 @@ def test_what_others_call_reported_does_no_harm(tmp_path: Path, reported: Any) -
         search(tmp_path, max_evals=13)
 
 
-def test_a_start_asks_for_no_curve_again() -> None:
-    """Curves are taken in once, as trials end: with many trials a start would wait for seconds."""
+def test_thresholds_read_each_curve_once() -> None:
+    """Curves are read as trials end; otherwise starts would take seconds with many trials."""
     asked: list[int] = []
 
     class Counted(dict[str, Any]):
@@ -453,10 +455,10 @@ def finished(tid: int, *, steps: list[int]) -> Any:
     return {"tid": tid, "state": 2, "misc": {}, "result": result}
 
 
-def test_thresholds_do_not_depend_on_who_ended_first() -> None:
-    """Nor on whether a trial ran in this session, was inserted with a result, or is older.
+def test_thresholds_do_not_depend_on_the_order_of_ends() -> None:
+    """Thresholds are equal whether trials ran in this session, were inserted or are older.
 
-    Also where there are more steps than can be judged.
+    This also holds if there are more steps than can be judged.
     """
     strides = [100_003, 100_019, 100_043, 100_049, 100_057, 100_069, 100_103, 100_109, 100_129]
     far = [finished(tid, steps=steps_of(stride)) for tid, stride in enumerate(strides)]
@@ -477,8 +479,8 @@ def test_thresholds_do_not_depend_on_who_ended_first() -> None:
         assert expected or others != near
 
 
-def test_pruners_of_other_hands_are_bounded() -> None:
-    """A thousand different ones cost a start no more than the newest few."""
+def test_the_number_of_recorded_pruners_in_use_is_bounded() -> None:
+    """Of a thousand pruners in the record only the newest few are evaluated."""
     documents: list[Any] = []
     for tid in range(1000):
         rule = {"rule": "percentile", "percentile": 1 + tid / 20}
@@ -498,18 +500,18 @@ def test_pruners_of_other_hands_are_bounded() -> None:
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A search with pruned trials, its result and its store."""
+    """Return the result and the store of a search with pruned trials."""
     store = tmp_path_factory.mktemp("shown")
     return search(store), store
 
 
 def count(result: Any) -> int:
-    """How many trials were pruned."""
+    """Return the number of pruned trials."""
     return sum(one["pruned"] for one in result.trials.results)
 
 
 def test_the_status_counts_pruned_trials(shown: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """By the records, with and without a snapshot of them, in memory, in JSON and while it runs."""
+    """Status, snapshot, JSON, table and progress line have the number of pruned trials."""
     result, path = shown
     store, pruned = FolderStore(path), count(shown[0])
     assert read_status(store, "search").pruned == pruned
@@ -523,8 +525,8 @@ def test_the_status_counts_pruned_trials(shown: Any, capsys: pytest.CaptureFixtu
     assert f" {pruned} pruned |" in capsys.readouterr().out
 
 
-def test_tables_have_a_column(shown: Any) -> None:
-    """`pruned` and where; the curve is none, but the trial's history."""
+def test_the_data_frame_has_columns_for_pruning(shown: Any) -> None:
+    """The frame has `pruned` and `pruned_at`; the reported values are the trial's history."""
     result, _ = shown
     frame = result.to_dataframe()
     assert frame["pruned"].dtype == "boolean"
@@ -535,8 +537,8 @@ def test_tables_have_a_column(shown: Any) -> None:
 
 
 @pytest.mark.parametrize("how", ["text", "--csv", "--json"])
-def test_commands_list_them_as_pruned(shown: Any, run_command: Any, how: str) -> None:
-    """`trials` in each of its forms, and `tail`, whose lines have loss and ending."""
+def test_commands_list_pruned_trials(shown: Any, run_command: Any, how: str) -> None:
+    """`trials` in each of its formats, and `tail`, show pruned trials as pruned."""
     result, path = shown
     pruned = [tid for tid, one in enumerate(result.trials.results) if one["pruned"]]
     form = [] if how == "text" else [how]
@@ -553,7 +555,7 @@ def test_commands_list_them_as_pruned(shown: Any, run_command: Any, how: str) ->
 
 
 def test_pictures_mark_pruned_trials(shown: Any) -> None:
-    """Loss over trials, learning curves, timeline and the page's table; nothing where none is."""
+    """Pictures and the report page mark pruned trials, and have no mark if none was pruned."""
     result, path = shown
     data = result._data()
     pictures = (charts.history(data), charts.learning_curves(data), timeline(data))
@@ -564,8 +566,8 @@ def test_pictures_mark_pruned_trials(shown: Any) -> None:
         assert "pruned" not in picture
 
 
-def test_a_pruned_trial_is_one_in_optuna_and_back(shown: Any, tmp_path: Path) -> None:
-    """With its values step by step; a search made of that study is equal field by field."""
+def test_a_pruned_trial_is_pruned_in_optuna_and_back(shown: Any, tmp_path: Path) -> None:
+    """Reported values become intermediate values; a search made from the study is equal."""
     optuna = pytest.importorskip("optuna")
     from colab_drive_tuner.search.results.exchange.from_optuna import from_optuna
 

@@ -1,5 +1,5 @@
 """The result of a search: values, rows, learning curves, and the machine of each trial."""
-# ruff: noqa: F821 - distributions are known without an import
+# ruff: noqa: F821 - templates use distributions without an import
 
 import os
 import subprocess
@@ -56,7 +56,10 @@ def run(store: Path, max_evals: int, text: str, blocked: str) -> None:
 
 
 def test_results_need_no_tensorflow(tmp_path: Path) -> None:
-    """Nor Keras, nor pandas but for the frame; trials of two processes say which one ran them."""
+    """Results need neither TensorFlow nor Keras, and pandas only for `to_dataframe`.
+
+    The frame names the process and machine that ran each trial.
+    """
     store = tmp_path / "store"
     run(
         store,
@@ -94,8 +97,8 @@ for tid in range(4):
     )
 
 
-def test_history_of_a_trial_that_is_not_there(tmp_path: Path) -> None:
-    """Says so; a trial whose objective reported nothing has an empty one."""
+def test_the_history_of_an_unknown_trial_is_an_error(tmp_path: Path) -> None:
+    """A trial whose objective reported nothing has an empty history."""
     result = resume_search(
         lambda x: x, space=hp.uniform("x", 0, 1), name="s", max_evals=1, store=tmp_path, seed=1
     )
@@ -106,7 +109,7 @@ def test_history_of_a_trial_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_result_without_a_loss_is_shown(tmp_path: Path) -> None:
-    """A cell that ends in the result shows it, also where every loss is NaN."""
+    """The repr of a result works even if every loss is NaN; its best loss is an error."""
     result = resume_search(
         lambda _: float("nan"),
         space=hp.uniform("x", 0, 1),
@@ -120,8 +123,8 @@ def test_a_result_without_a_loss_is_shown(tmp_path: Path) -> None:
         _ = result.best_loss
 
 
-def test_pandas_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the one method that needs it."""
+def test_a_missing_pandas_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`to_dataframe` without pandas names the package to install."""
     monkeypatch.setitem(sys.modules, "pandas", None)
     result = resume_search(
         lambda x: x, space=hp.uniform("x", 0, 1), name="s", max_evals=1, store=tmp_path
@@ -141,7 +144,7 @@ def keras_model(x: Any) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_what_fit_reported_is_kept_with_the_trial(tmp_path: Path) -> None:
+def test_the_history_of_fit_is_kept_with_the_trial(tmp_path: Path) -> None:
     """Each trial has its curves by metric, with or without its model, also in a later session."""
     import numpy as np
 
@@ -156,11 +159,11 @@ def test_what_fit_reported_is_kept_with_the_trial(tmp_path: Path) -> None:
     assert "history" not in result.best_trial["result"]
 
 
-def test_a_history_object_is_kept_as_what_it_holds(tmp_path: Path) -> None:
-    """What `fit` returned may be the result's `history`, as it is."""
+def test_a_history_object_is_kept_as_its_curves(tmp_path: Path) -> None:
+    """The object that `fit` returned may be the result's `history`."""
     import numpy as np
 
-    class History:  # as Keras's callback: the curves are its attribute
+    class History:  # like Keras's callback, which has its curves in an attribute
         def __init__(self) -> None:
             self.history = {"loss": [np.float32(0.5), 0.25], "vector": [[1, 2], [3, 4]]}
 
@@ -176,7 +179,7 @@ def test_a_history_object_is_kept_as_what_it_holds(tmp_path: Path) -> None:
 
 
 def test_a_trial_shows_its_parameters_as_the_objective_got_them(tmp_path: Path) -> None:
-    """A choice as what was chosen; how many best ones are wanted is a number."""
+    """A choice is shown as the option chosen; `best(count)` refuses an invalid count."""
     space = {"kind": hp.choice("kind", ["adam", "sgd"]), "x": hp.uniform("x", 0, 1)}
     options = {"name": "s", "max_evals": 1, "store": tmp_path, "seed": 1, "progress": False}
     found = resume_search(lambda _: 0.5, space=space, **options)

@@ -37,8 +37,8 @@ from tests.search.sample_searches import (
 STATUS_OK = "ok"
 
 
-def test_a_search_goes_on_and_ends_as_plain_fmin(tmp_path: Path) -> None:
-    """Killed in its third trial, run again, run again: finished, and equal to plain hyperopt."""
+def test_a_killed_search_resumes_and_ends_as_plain_fmin(tmp_path: Path) -> None:
+    """A search that is killed in its third trial and run again ends as plain hyperopt's."""
     run_in_fork(lambda: resume_sample_search(tmp_path, killing_objective(sample_objective, 3)))
     result = resume_sample_search(tmp_path)
     expected = run_hyperopt("rand", 6)
@@ -53,7 +53,7 @@ def test_a_search_goes_on_and_ends_as_plain_fmin(tmp_path: Path) -> None:
 
 
 def test_a_finished_search_returns_at_once(tmp_path: Path) -> None:
-    """Neither objective nor data function is called, nothing is written."""
+    """A finished search calls no objective and writes nothing."""
     resume_sample_search(tmp_path)
     before = sorted(tmp_path.rglob("*"))
 
@@ -66,7 +66,7 @@ def test_a_finished_search_returns_at_once(tmp_path: Path) -> None:
 
 
 def test_templates_with_a_data_function(tmp_path: Path) -> None:
-    """hyperas-style model and data functions; parameters come back as values and as indices."""
+    """A hyperas-style search returns parameters as values and choices also as indices."""
     result = resume_search(
         model, data, name="t", max_evals=5, seed=1, store=tmp_path, progress=False
     )
@@ -84,7 +84,7 @@ def test_templates_with_a_data_function(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_result_warns_with_counts(tmp_path: Path) -> None:
-    """Unpacked, or asked for its best, before all trials are done."""
+    """Unpacking an unfinished result, or reading its best, warns with the counts."""
     resume_sample_search(tmp_path, max_evals=3)
     result = resume_sample_search(tmp_path, max_time=1e-9)
     assert not result.finished
@@ -98,7 +98,7 @@ def test_an_unfinished_result_warns_with_counts(tmp_path: Path) -> None:
 
 
 def test_nothing_is_started_after_max_time(tmp_path: Path) -> None:
-    """Not even inherited trials; a first session that has no time makes a search without trials."""
+    """Without time left no trial starts, not even a given point."""
     result = resume_sample_search(
         tmp_path, max_time=1e-9, points_to_evaluate=[{"x": 0.5, "kind": 0, "q": 3.0}]
     )
@@ -108,7 +108,7 @@ def test_nothing_is_started_after_max_time(tmp_path: Path) -> None:
 
 
 def test_points_to_evaluate_come_first(tmp_path: Path) -> None:
-    """As plain fmin evaluates them: they take no draw of the random state, also when resumed."""
+    """As in plain fmin, given points take no draw of the random state, even if resumed."""
     given = [{"x": 0.5, "kind": 0, "q": 3.0}, {"x": 0.1, "kind": 0, "q": 1.0}]
     expected = hyperopt.fmin.__globals__["generate_trials_to_calculate"](given)
     hyperopt.fmin(
@@ -127,14 +127,14 @@ def test_points_to_evaluate_come_first(tmp_path: Path) -> None:
             )
         )
     result = resume_sample_search(tmp_path, points_to_evaluate=given)
-    name_all_parameters(expected.trials, ["n", "y"])  # of the option that was not chosen
+    name_all_parameters(expected.trials, ["n", "y"])  # parameters of the option that was not chosen
     assert (
         trial_values(result.trials) == trial_values(expected)[:6]
     )  # max_evals is the total, points included
 
 
 def test_restart_begins_again_and_keeps_the_old_history(tmp_path: Path) -> None:
-    """With another seed and another space, if so wished; no record is deleted."""
+    """A restart may have another seed and space; no record is deleted or changed."""
     resume_sample_search(tmp_path, max_evals=3)
     records = {path: path.read_bytes() for path in tmp_path.rglob("record-*")}
     space = {"z": hp.uniform("z", 0, 1)}
@@ -149,17 +149,17 @@ def test_restart_begins_again_and_keeps_the_old_history(tmp_path: Path) -> None:
     )
 
 
-def test_restart_of_a_search_that_has_no_trials_yet_is_a_beginning(tmp_path: Path) -> None:
-    """A cell that always says `restart=True` works the first time, too."""
+def test_restart_of_a_new_search_starts_it(tmp_path: Path) -> None:
+    """A cell with `restart=True` works the first time, too."""
     result = resume_sample_search(tmp_path, restart=True)
     assert result.seed == 3
     assert trial_values(result.trials) == trial_values(run_hyperopt("rand", 6))
 
 
-def test_a_given_up_trial_is_said_once_and_tried_again_on_request(
+def test_a_given_up_trial_is_reported_once_and_retried_on_request(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By the session that gives it up, with the argument that gives it another chance."""
+    """The session that gives a trial up names the argument that runs it again."""
     run_in_fork(
         lambda: resume_sample_search(
             tmp_path, killing_objective(sample_objective, 3), max_attempts=1
@@ -180,7 +180,7 @@ def test_a_given_up_trial_is_said_once_and_tried_again_on_request(
 
 
 def test_a_changed_space_is_an_error_that_shows_how(tmp_path: Path) -> None:
-    """Line by line, before anything runs."""
+    """The error shows the changed lines of the space, and no others."""
     resume_sample_search(tmp_path, max_evals=2)
     changed = SPACE | {"x": hp.uniform("x", -2, 3)}
     with pytest.raises(SpaceChangedError) as caught:
@@ -190,8 +190,8 @@ def test_a_changed_space_is_an_error_that_shows_how(tmp_path: Path) -> None:
     assert "quniform" not in str(caught.value)
 
 
-def test_of_a_long_line_the_changed_part_is_shown() -> None:
-    """Also where many options come before it; what is new or gone has no counterpart."""
+def test_the_difference_of_a_long_line_shows_the_changed_part() -> None:
+    """Only the part that differs is shown, even if many equal options come before it."""
     options = [f"option number {n}" for n in range(100)]
     before = describe_space({"o": hp.choice("o", options), "x": hp.uniform("x", 0, 1)})
     after = describe_space(
@@ -205,7 +205,7 @@ def test_of_a_long_line_the_changed_part_is_shown() -> None:
 
 
 def test_the_space_is_described_alike_in_every_process(tmp_path: Path) -> None:
-    """Sets, functions and objects without a stable repr included; dict order does not matter."""
+    """Sets, functions, objects without a stable repr and the order of keys make no difference."""
     script = """
 import sys; sys.path.insert(0, sys.argv[1])
 from hyperopt import hp
@@ -228,8 +228,8 @@ print(describe_space({"b": hp.choice("b", [{"x", "y", "z"}, len, Layer(), Layer]
     assert one == describe_space({"b": 2, "a": hp.uniform("a", 0, 1)})
 
 
-def test_what_stands_around_the_objective_may_change(tmp_path: Path) -> None:
-    """More trials, a comment, another layout: the objective is the same, and nothing is said."""
+def test_comments_and_layout_of_the_objective_may_change(tmp_path: Path) -> None:
+    """More trials, a comment or another layout does not warn; a changed expression does."""
     options: dict[str, Any] = {"name": "s", "store": tmp_path, "progress": False, "algo": "rand"}
     resume_search(lambda x: x**2, space=hp.uniform("x", 0, 1), max_evals=2, seed=1, **options)
     resume_search(
@@ -248,7 +248,7 @@ def test_what_stands_around_the_objective_may_change(tmp_path: Path) -> None:
 
 
 def test_the_function_in_a_partial_counts(tmp_path: Path) -> None:
-    """The usual way to hand data to an objective."""
+    """A changed function in a `functools.partial` warns."""
 
     def one(shift: float, point: Any) -> float:
         return sample_objective(point) + shift
@@ -263,7 +263,7 @@ def test_the_function_in_a_partial_counts(tmp_path: Path) -> None:
 
 
 def test_a_changed_model_or_data_is_a_warning(tmp_path: Path) -> None:
-    """The search goes on, told that earlier losses may not compare."""
+    """A changed model, data shape or algorithm warns, and the search continues."""
     options: dict[str, Any] = {"name": "t", "seed": 1, "store": tmp_path, "progress": False}
     resume_search(model, data, max_evals=2, **options)
     with pytest.warns(SearchChangedWarning, match=r"shape or type of the data.*\(4,\).*\(9,\)"):
@@ -280,7 +280,7 @@ def test_a_changed_model_or_data_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_another_seed_is_an_error(tmp_path: Path) -> None:
-    """It could not be honoured: the trials so far came from the stored one."""
+    """Another seed is refused, because the recorded trials came from the stored one."""
     resume_sample_search(tmp_path, max_evals=2)
     with pytest.raises(SeedChangedError):
         resume_sample_search(tmp_path, seed=4)
@@ -288,7 +288,7 @@ def test_another_seed_is_an_error(tmp_path: Path) -> None:
 
 
 def test_training_is_seeded_by_seed_and_trial_alone(tmp_path: Path) -> None:
-    """Neither the name of the search nor a kill changes what a trial draws at random."""
+    """Neither the search's name nor a kill changes what a trial draws at random."""
     import random
 
     def noisy(point: Any) -> float:
@@ -304,7 +304,7 @@ def test_training_is_seeded_by_seed_and_trial_alone(tmp_path: Path) -> None:
 
 
 def test_a_scheduled_run_ends_by_its_deadline(tmp_path: Path, monkeypatch) -> None:
-    """COLAB_DRIVE_TUNER_DEADLINE, which the rerunner sets, limits a run like max_time."""
+    """COLAB_DRIVE_TUNER_DEADLINE, which the rerunner sets, limits a run like `max_time`."""
     monkeypatch.setenv("COLAB_DRIVE_TUNER_DEADLINE", str(time.time() - 1))
 
     def slow(x: float) -> float:
@@ -329,7 +329,7 @@ def weighted(x: Any, y: Any) -> dict[str, Any]:
 
 
 def test_a_template_may_read_what_data_returns(tmp_path: Path) -> None:
-    """The data is loaded once, and the space is the same when the search goes on."""
+    """A template can use the data, which is loaded once; the space stays the same on resume."""
     loaded = []
 
     def counted() -> tuple[Any, Any]:

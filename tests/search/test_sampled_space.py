@@ -16,12 +16,12 @@ from tests.search.spaces import CONDITIONAL, MIXED, PLAIN, spaces
 
 
 def seen(domain: Domain, config: dict[str, Any]) -> str:
-    """What the objective was given, to the last bit, and what came of it; or the error."""
+    """Return what the objective was given and its result, bit for bit, or its error."""
     given: list[Any] = []
     inner, domain.fn = domain.fn, lambda point: given.append(repr(point)) or inner(point)
     try:
         return repr((given, domain.evaluate(config, Ctrl(Trials()))))
-    except Exception as error:  # noqa: BLE001 - whatever hyperopt raises is compared
+    except Exception as error:  # noqa: BLE001 - any error that hyperopt raises is compared
         return repr((given, type(error), str(error)))
     finally:
         domain.fn = inner
@@ -29,7 +29,7 @@ def seen(domain: Domain, config: dict[str, Any]) -> str:
 
 @pytest.fixture
 def left(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The points that hyperopt itself evaluates from the space's graph."""
+    """Record the points that hyperopt itself evaluates from the space's graph."""
     calls: list[Any] = []
     config = CompiledDomain.memo_from_config
     monkeypatch.setattr(
@@ -39,7 +39,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def configs(domain: Domain, count: int) -> list[dict[str, Any]]:
-    """Sampled values as the loop has them."""
+    """Return sampled values in the form in which the loop has them."""
     return [
         spec_from_misc(rand.suggest([0], domain, Trials(), seed)[0]["misc"])
         for seed in range(count)
@@ -48,12 +48,12 @@ def configs(domain: Domain, count: int) -> list[dict[str, Any]]:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(space=spaces(), seed=st.integers(0, 2**31 - 2))
-def test_any_space(space, seed):
-    """Nested choices, switches, arithmetic, parts that stand in two places."""
+def test_points_of_any_space_equal_hyperopts(space, seed):
+    """Nested choices, switches, arithmetic and shared parts give the values of hyperopt."""
     try:
         ours, plain = (kind(lambda _: 0.5, space) for kind in (CompiledDomain, Domain))
         (document,) = rand.suggest([0], plain, Trials(), seed)
-    except Exception:  # noqa: BLE001 - whatever it is, hyperopt itself does not take this space
+    except Exception:  # noqa: BLE001 - hyperopt itself rejects this space
         assume(False)
     config = spec_from_misc(document["misc"])
     assert seen(ours, config) == seen(plain, config)
@@ -71,7 +71,7 @@ def test_any_space(space, seed):
     ids=["plain", "mixed", "nested", "one parameter", "list"],
 )
 def test_usual_spaces_are_not_left_to_hyperopt(space, left):
-    """Dicts, lists and choices of parameters."""
+    """Spaces of dicts, lists and choices are evaluated without hyperopt's graph."""
     ours, plain = (kind(lambda _: 0.5, space) for kind in (CompiledDomain, Domain))
     for config in configs(plain, 20):
         assert seen(ours, config) == seen(plain, config)
@@ -79,7 +79,7 @@ def test_usual_spaces_are_not_left_to_hyperopt(space, left):
 
 
 def test_an_objective_that_changes_its_argument():
-    """Each trial has lists and dicts of its own; one that stands in two places is one object."""
+    """Each trial has new lists and dicts; a part that is used in two places is one object."""
     inner = {"x": hp.uniform("x", 0, 1)}
     shared = scope.dict(x=hp.uniform("y", 0, 1))
 
@@ -102,7 +102,7 @@ def test_an_objective_that_changes_its_argument():
     ],
 )
 def test_results_are_read_by_hyperopt(returned):
-    """Numbers, dicts, and what is neither."""
+    """Numbers, dicts and invalid results give what hyperopt gives."""
     ours, plain = (kind(lambda _: returned, PLAIN) for kind in (CompiledDomain, Domain))
     (config,) = configs(plain, 1)
     assert seen(ours, config) == seen(plain, config)
@@ -113,14 +113,14 @@ def test_results_are_read_by_hyperopt(returned):
     [{}, {"c": 0}, *({"a": 1.0, "b": 0.5, "c": c} for c in (7, -1, 0.5, True, np.array(1), "1"))],
 )
 def test_values_that_do_not_fit_the_space(config):
-    """As people insert them: the error is hyperopt's."""
+    """Values that do not fit the space raise hyperopt's error."""
     space = {"a": hp.uniform("a", 0, 1), "c": hp.choice("c", [1, hp.uniform("b", 0, 1)])}
     ours, plain = (kind(lambda _: 0.5, space) for kind in (CompiledDomain, Domain))
     assert seen(ours, config) == seen(plain, config)
 
 
-def test_what_only_hyperopt_can_evaluate(left):
-    """A function of the user's, and the trial's Ctrl in the space."""
+def test_user_functions_and_ctrl_in_a_space_are_left_to_hyperopt(left):
+    """A user's function or the trial's Ctrl in a space is evaluated by hyperopt."""
     calls: list[Any] = []
 
     @scope.define

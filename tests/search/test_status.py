@@ -22,8 +22,8 @@ from tests.search.sample_searches import (
 )
 
 
-def test_status_tells_how_far(tmp_path: Path) -> None:
-    """From the store alone, also after a death."""
+def test_the_status_shows_done_trials_and_the_best_loss(tmp_path: Path) -> None:
+    """The status is read from the store alone, also after the session died."""
     run_in_fork(lambda: resume_sample_search(tmp_path, killing_objective(sample_objective, 4)))
     store = open_store(tmp_path)
     status = read_status(store, "s")
@@ -38,7 +38,7 @@ def test_status_tells_how_far(tmp_path: Path) -> None:
 
 
 def test_reading_a_status_needs_no_hyperopt(tmp_path: Path) -> None:
-    """So that `status` answers in a moment."""
+    """Reading a status does not import hyperopt or scipy, so that `status` is fast."""
     resume_sample_search(tmp_path, max_evals=1)
     script = """
 import sys; sys.path.insert(0, sys.argv[1])
@@ -51,7 +51,7 @@ assert "hyperopt" not in sys.modules and "scipy" not in sys.modules
 
 
 def test_export_and_import(tmp_path: Path) -> None:
-    """A plain pickle of plain Trials, and back into a search that goes on."""
+    """An exported pickle is a plain `Trials`; imported again, the search can be resumed."""
     result = resume_sample_search(tmp_path / "one", max_evals=4)
     one, two = open_store(tmp_path / "one"), open_store(tmp_path / "two")
     assert export_trials(one, "s", tmp_path / "out.pkl") == 4

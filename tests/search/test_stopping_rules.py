@@ -38,14 +38,14 @@ from tests.search.sample_searches import (
 )
 
 
-@functools.wraps(sample_objective)  # so that it counts as the same objective
+@functools.wraps(sample_objective)  # the wrapper must count as the same objective
 def never(_point: Any) -> float:
     """An objective that must not run."""
     raise AssertionError("a trial was run")
 
 
 def test_a_threshold_ends_the_search(tmp_path: Path) -> None:
-    """The same call returns at once, everybody shows why, and the exit code says finished."""
+    """The same call returns at once; result and status give the reason, the exit code is 0."""
     result = resume_sample_search(tmp_path, max_evals=200, loss_threshold=1.2)
     expected = run_hyperopt("rand", 200, loss_threshold=1.2)
     assert trial_values(result.trials) == trial_values(expected)
@@ -73,7 +73,7 @@ def test_a_threshold_ends_the_search(tmp_path: Path) -> None:
     ids=["threshold", "no-threshold", "early-stop", "more"],
 )
 def test_another_rule_or_more_trials_go_on(options: dict[str, Any], tmp_path: Path) -> None:
-    """And where the loss is below the threshold still, one more trial shows it, as in hyperopt."""
+    """With another rule or more trials, a stopped search runs at least one more trial."""
     first = resume_sample_search(tmp_path, max_evals=200, loss_threshold=1.2).done
     result = resume_sample_search(tmp_path, **{"max_evals": first + 3} | options)
     assert result.done > first
@@ -81,7 +81,7 @@ def test_another_rule_or_more_trials_go_on(options: dict[str, Any], tmp_path: Pa
 
 
 def test_an_early_stop_function_ends_the_search(tmp_path: Path) -> None:
-    """Where plain hyperopt stops, for good; another one goes on."""
+    """The search stops for good where plain hyperopt stops; another function continues it."""
     expected = run_hyperopt("rand", 100, early_stop_fn=no_progress_loss(5))
     options: dict[str, Any] = {"max_evals": 100, "early_stop_fn": no_progress_loss(5)}
     result = resume_sample_search(tmp_path, **options)
@@ -94,14 +94,14 @@ def test_an_early_stop_function_ends_the_search(tmp_path: Path) -> None:
 
 @dataclasses.dataclass
 class Patience:
-    """A rule as an object, which compares by value and remembers what it saw."""
+    """A rule as an object that compares by value and keeps state."""
 
     rounds: int
     best: float = float("inf")
     since: int = 0
 
     def __call__(self, trials: Any, *_args: Any) -> tuple[bool, list[Any]]:
-        """Stop after so many rounds without a better loss."""
+        """Stop after `rounds` trials without a better loss."""
         last = trials.losses()[-1]
         self.since = 0 if last < self.best else self.since + 1
         self.best = min(last, self.best)
@@ -109,7 +109,7 @@ class Patience:
 
 
 class AtMost:
-    """A rule as an object that shows nothing of itself, not even a `__dict__`."""
+    """A rule as an object with slots and without a useful repr."""
 
     __slots__ = ("most",)
 
@@ -117,12 +117,12 @@ class AtMost:
         self.most = most
 
     def __call__(self, trials: Any, *_args: Any) -> tuple[bool, list[Any]]:
-        """Stop after so many trials."""
+        """Stop after `most` trials."""
         return len(trials.trials) >= self.most, []
 
 
-def test_a_rule_that_remembers_ends_the_search(tmp_path: Path) -> None:
-    """A fresh one and the very same one; each later run would else do some trials more."""
+def test_a_rule_with_state_ends_the_search(tmp_path: Path) -> None:
+    """Neither a new rule that is equal nor the same object runs further trials."""
     rule = Patience(3)
     result = resume_sample_search(tmp_path, max_evals=100, early_stop_fn=rule)
     for same in (Patience(3), rule):
@@ -139,12 +139,12 @@ MOST = 4
 
 
 def most(trials: Any, *_args: Any) -> tuple[bool, list[Any]]:
-    """Stop after so many trials as a global name says."""
+    """Stop after MOST trials."""
     return len(trials.trials) >= MOST, []
 
 
 def test_another_number_is_another_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In its text, in an attribute, or behind a name: what people change to let it go on."""
+    """A number changed in the rule's text, attribute or global name continues the search."""
     by_text = [lambda trials, *_: (len(trials.trials) >= 4, [])]
     by_text.append(lambda trials, *_: (len(trials.trials) >= 6, []))
     for name, rules in {"text": by_text, "attribute": [AtMost(4), AtMost(6)]}.items():
@@ -158,7 +158,7 @@ def test_another_number_is_another_rule(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_rule_whose_text_was_edited_is_another(tmp_path: Path) -> None:
-    """The cell defines it anew under its old name."""
+    """A function that a cell redefines under its old name continues the search."""
     for number in (4, 6):
         path = tmp_path / f"cell_{number}.py"
         path.write_text(f"def stop(trials, *_):\n    return len(trials.trials) >= {number}, []\n")
@@ -171,7 +171,7 @@ def test_a_rule_whose_text_was_edited_is_another(tmp_path: Path) -> None:
 
 
 def test_a_method_of_a_class_is_the_same_rule_wherever_it_stands(tmp_path: Path) -> None:
-    """Python notes in a class the line that it begins in, and what pickle has learnt of it."""
+    """Neither the line of its class nor what `copy` caches in the class changes the rule."""
     rules = []
     for lines, number in ((0, 4), (3, 4), (3, 6)):
         path = tmp_path / f"rules_{len(rules)}.py"
@@ -192,7 +192,7 @@ METHOD = """
 
 
 class Counting:
-    """A rule that is given its state, and counts its calls beside it."""
+    """A rule that is given its state and also counts its calls in itself."""
 
     def __init__(self) -> None:
         self.calls, self.stop = 0, no_progress_loss(8)
@@ -222,7 +222,7 @@ def test_the_state_of_an_early_stop_function_comes_back(
 def test_a_kill_before_the_stop_is_recorded(
     stop: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last trial is recorded and the session dies: no trial more is run."""
+    """If a session dies before it records the stop, no further trial runs."""
     expected = run_hyperopt("rand", 100, **stop)
 
     def killed() -> None:
@@ -243,8 +243,8 @@ def test_a_kill_before_the_stop_is_recorded(
     assert result.stopped
 
 
-def test_a_state_that_is_no_plain_data_is_named(tmp_path: Path) -> None:
-    """It begins afresh when the search is resumed, which is said once."""
+def test_a_state_that_is_not_plain_data_notifies_once(tmp_path: Path) -> None:
+    """One message says that the function's state starts from scratch when resumed."""
     said: list[str] = []
     trials = DriveTrials("s", store=tmp_path, notify=said.append)
     trials.fmin(
@@ -258,7 +258,7 @@ def test_a_state_that_is_no_plain_data_is_named(tmp_path: Path) -> None:
 
 
 def test_points_that_were_never_tried_are_run_next(tmp_path: Path) -> None:
-    """Given to a search that has begun; those tried before are not run again, and draws stay."""
+    """Points given to a started search run next, unless they ran before, and take no draws."""
     given = [{"x": 0.5, "kind": 0, "q": 3.0}, {"x": -1.0, "kind": 0, "q": 5.0}]
     resume_sample_search(tmp_path, max_evals=3, points_to_evaluate=given[:1])
     result = resume_sample_search(tmp_path, max_evals=6, points_to_evaluate=given)
@@ -270,14 +270,14 @@ def test_points_that_were_never_tried_are_run_next(tmp_path: Path) -> None:
 
 
 def test_delete_all_leaves_nobody_holding_the_search(tmp_path: Path) -> None:
-    """Another runtime may go on at once."""
+    """After `delete_all` the search has no owner, so that another runtime can claim it."""
     trials = resume_sample_search(tmp_path, max_evals=3).trials
     trials.delete_all()
     assert read_status(open_store(tmp_path), "s").holder is None
 
 
 def test_new_points_go_on_with_a_search_that_was_stopped(tmp_path: Path) -> None:
-    """They are run, and the same rule ends the search again; the same call then returns at once."""
+    """New points run, then the same rule ends the search again."""
     stop: dict[str, Any] = {"max_evals": 50, "loss_threshold": 1.2}
     ended = resume_sample_search(tmp_path, **stop).done
     given = {"points_to_evaluate": [{"x": 1.5, "kind": 0, "q": 3.0}]}
@@ -290,10 +290,10 @@ def test_new_points_go_on_with_a_search_that_was_stopped(tmp_path: Path) -> None
 @pytest.mark.parametrize("stop_at", [3, 7])
 @pytest.mark.parametrize("flushed", [True, False])
 @pytest.mark.parametrize("killed_at", [0, 2])
-def test_kills_between_a_trial_and_its_judgement(
+def test_kills_between_a_trial_and_its_early_stop_call(
     killed_at: int, flushed: bool, stop_at: int, tmp_path: Path
 ) -> None:
-    """A function that counts its calls is called once a round, however sessions die."""
+    """A function that counts its calls is called once for each trial, despite the kill."""
 
     def counting(_trials: Any, calls: int = 0) -> tuple[bool, list[int]]:
         return calls + 1 == stop_at, [calls + 1]
@@ -317,7 +317,7 @@ def test_kills_between_a_trial_and_its_judgement(
 
 @pytest.mark.parametrize(("away", "calls"), [(1, 2), (1, 4), (3, 7)])
 def test_the_state_survives_a_kill_in_an_outage(away: int, calls: int, tmp_path: Path) -> None:
-    """A function that counts its calls goes on from those that the store never heard of."""
+    """A function that counts its calls continues from the count in the spool."""
 
     def counting(_trials: Any, calls: int = 0) -> tuple[bool, list[int]]:
         return calls + 1 == 9, [calls + 1]
@@ -331,7 +331,7 @@ def test_the_state_survives_a_kill_in_an_outage(away: int, calls: int, tmp_path:
 
 @pytest.mark.parametrize("more", [0, 2])
 def test_a_stop_survives_a_kill_in_an_outage(more: int, tmp_path: Path) -> None:
-    """The same call returns at once, and says why; one for more trials goes on with the count."""
+    """The same call returns at once with the reason; a call for more trials continues the count."""
 
     def counting(_trials: Any, calls: int = 0) -> tuple[bool, list[int]]:
         return calls + 1 >= 5, [calls + 1]
@@ -364,7 +364,7 @@ def test_a_stop_survives_a_kill_in_an_outage(more: int, tmp_path: Path) -> None:
 
 
 def _spooled_stop(journal: Any) -> Any:
-    """The stop that lies in the spool; None: there is none."""
+    """Return the stop in the spool, or None."""
     leftovers = Spool(journal.store.location, journal.name).leftovers()
     items = [read_items(item, "an item")[0] for left in leftovers for item, _beside in left.items]
     return next((one.settings[STOPPED] for one in items if STOPPED in (one.settings or {})), None)
@@ -372,7 +372,7 @@ def _spooled_stop(journal: Any) -> Any:
 
 @pytest.mark.parametrize("number", [Fraction(6, 5), Decimal("1.2"), np.float16(1.2)])
 def test_limits_are_any_real_number(number: Any, tmp_path: Path) -> None:
-    """They stop the search where the float does."""
+    """Fractions, decimals and numpy floats stop the search where the float does."""
     trials = DriveTrials("s", store=tmp_path)
     run_fmin(trials, "rand", 50, loss_threshold=number, timeout=Fraction(1000))
     assert trial_values(trials) == trial_values(
@@ -383,8 +383,8 @@ def test_limits_are_any_real_number(number: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "limit", [{"loss_threshold": float("nan")}, {"loss_threshold": 1j}, {"timeout": float("nan")}]
 )
-def test_what_cannot_be_compared_is_no_limit(limit: dict[str, Any], tmp_path: Path) -> None:
-    """It is refused by name, before anything is written."""
+def test_a_limit_that_cannot_be_compared_is_refused(limit: dict[str, Any], tmp_path: Path) -> None:
+    """A NaN or complex limit is refused by name before anything is written."""
     with pytest.raises(UsageError, match=next(iter(limit))):
         run_fmin(DriveTrials("s", store=tmp_path), "rand", 5, **limit)
     assert not list(tmp_path.iterdir())
@@ -395,7 +395,7 @@ ODD_LOSSES = ["x", 1j, [1], np.array([1.0, 2.0])]
 
 @pytest.mark.parametrize("odd", ODD_LOSSES, ids=repr)
 def test_the_loss_of_a_failed_trial_may_be_anything(odd: Any, tmp_path: Path) -> None:
-    """It counts for nothing and does not end the run, in which plain hyperopt would fail."""
+    """Such a loss is ignored and does not end the run, in which plain hyperopt would fail."""
 
     @functools.wraps(sample_objective)
     def failing(point: Any) -> Any:

@@ -54,7 +54,7 @@ FOREST = {"rate": 0.25, "units": 1, "depth": 3, "model": 1, "trees": 4.0}
 
 
 def test_a_column_for_each_parameter_by_its_path() -> None:
-    """Nested dicts are one column for each entry, as `pandas.json_normalize` has them."""
+    """Entries of nested dicts have a column each, named as by `pandas.json_normalize`."""
     table = Table([document(0, SVM), document(1, FOREST)], CONDITIONAL)
     frame = table.to_dataframe()
     assert set(frame.columns[6:-1]) == {
@@ -68,8 +68,8 @@ def test_a_column_for_each_parameter_by_its_path() -> None:
     assert table.rows[1]["model.trees"] == 4
 
 
-def test_parameters_need_no_graph_of_hyperopts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To walk one for each value took 20 s for the card of 10,000 trials."""
+def test_parameters_are_found_without_hyperopts_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluating the graph for each value took 20 s for the card of 10,000 trials."""
     monkeypatch.setattr("hyperopt.space_eval", pytest.fail)
     svm, forest = Table([document(0, SVM), document(1, FOREST)], CONDITIONAL).rows
     assert (svm["lr"], svm["model.C"], svm["model.shrink"]) == (0.5, 0.25, True)
@@ -78,7 +78,7 @@ def test_parameters_need_no_graph_of_hyperopts(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_no_two_columns_of_the_command_line_have_one_name() -> None:
-    """It names its own columns otherwise: what is taken has the same prefix."""
+    """Names that collide with the command line's own columns get a prefix."""
     trial = document(0, {"trial": 1}, {"status": "ok", "loss": 1.0, "seconds": 60, "trial": "a"})
     data = search_data("s", [trial])
     names, rows = data.table(data.trials)
@@ -88,12 +88,12 @@ def test_no_two_columns_of_the_command_line_have_one_name() -> None:
 
 @scope.define
 def _tenth_of_a_share(whole: int) -> float:
-    """A part of a space that one of its values has no result for."""
+    """Return a part of the space that fails for the value 0."""
     return 0.1 / whole
 
 
 def test_a_space_that_fails_for_a_trial_fails_for_it_alone(tmp_path: Path) -> None:
-    """Its error is told, and its parameters as they were drawn; so is a loss that is no number."""
+    """The row has the error, and `repr` the values drawn; a loss that is not a number is kept."""
     space = {"x": scope._tenth_of_a_share(hp.randint("x", 2))}
     found = resume_search(
         lambda point: {"status": "fail", "loss": "n/a"},
@@ -116,7 +116,7 @@ def test_a_space_that_fails_for_a_trial_fails_for_it_alone(tmp_path: Path) -> No
 
 
 def test_numbers_of_numpy_are_those_of_python() -> None:
-    """As stored trials hold them; an index that no option has is a parameter that is missing."""
+    """Numpy numbers become Python's; an index without an option is a missing parameter."""
     point = {label: np.float64(v) if v % 1 else np.int64(v) for label, v in FOREST.items()}
     (row,) = Table([document(0, point, {"status": "ok", "auc": np.float32(0.5)})], CONDITIONAL).rows
     assert (type(row["layers.depth"]), type(row["model"]), type(row["auc"])) == (int, int, float)
@@ -125,7 +125,7 @@ def test_numbers_of_numpy_are_those_of_python() -> None:
 
 
 def test_none_is_a_value_and_an_inactive_parameter_is_na() -> None:
-    """They are told apart; numbers keep their type whichever trials there are."""
+    """The types of the columns are the same whichever trials there are."""
     both = Table([document(0, SVM), document(1, FOREST)], CONDITIONAL).to_dataframe()
     assert both["layers.units"][0] is None
     assert both["layers.units"][1] == 32
@@ -139,7 +139,7 @@ def test_none_is_a_value_and_an_inactive_parameter_is_na() -> None:
 
 
 def test_a_file_says_none_where_none_was_chosen() -> None:
-    """The text None; an empty cell is a parameter that the trial does not have."""
+    """A chosen None is the text None; a parameter that the trial lacks is an empty cell."""
     returned = {"status": "ok", "loss": 1.0, "note": None}
     trials = [document(0, SVM, returned), document(1, FOREST)]
     table = Table(trials, CONDITIONAL)
@@ -153,7 +153,7 @@ def test_a_file_says_none_where_none_was_chosen() -> None:
 
 
 class Nameless:
-    """An option that no text can be made of."""
+    """An option whose repr fails."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no name")
@@ -164,8 +164,8 @@ class Nameless:
     "odd", [10**400, -(10**400), 10**5000, Nameless(), "\ud800", 1j, float("inf"), b"x", {1}],
     ids=["large", "small", "endless", "nameless", "half", "complex", "infinite", "bytes", "set"],
 )  # fmt: skip
-def test_no_value_ends_a_table(odd: Any, beside: Any, tmp_path: Path) -> None:
-    """Of whatever a choice holds and an objective returned there are frames, files and pages."""
+def test_any_value_can_be_in_a_table(odd: Any, beside: Any, tmp_path: Path) -> None:
+    """Frames, files and pages work for any option of a choice and any returned value."""
     space = {"x": hp.choice("x", [odd, beside]), "y": hp.uniform("y", 0, 1)}
     results = [{"status": "ok", "loss": n / 9, "n": odd if n % 2 else beside} for n in range(12)]
     trials = [document(n, {"x": n % 2, "y": n / 20}, results[n]) for n in range(12)]
@@ -182,8 +182,8 @@ def test_no_value_ends_a_table(odd: Any, beside: Any, tmp_path: Path) -> None:
     assert json.loads(json.dumps([json_value(odd), json_value(beside)]))[1] == beside
 
 
-def test_a_key_that_python_does_not_write_out_ends_no_table() -> None:
-    """It is shown as what it is; an error that names where it stands says so, too."""
+def test_a_key_without_a_text_does_not_break_a_table() -> None:
+    """A key that Python cannot write out is shown by its type, also in an error."""
     result = {"status": "ok", "loss": 1.0, 10**5000: {10**5000: 2}}
     table = Table([document(0, {"y": 0.5}, result)], {"y": hp.uniform("y", 0, 1)})
     assert "<int that cannot be shown>" in table.to_csv().decode()
@@ -215,13 +215,13 @@ def test_a_key_that_python_does_not_write_out_ends_no_table() -> None:
     ],
 )  # fmt: skip
 def test_spaces_of_any_shape(space: Any, point: dict[str, Any], columns: dict[str, Any]) -> None:
-    """Lists by their labels, choices among dicts, names that clash."""
+    """Items of lists are named by their labels; names that collide get a prefix."""
     (row,) = Table([document(0, point)], space).rows
     assert {name: row[name] for name in row if name not in (*FIXED, "error")} == columns
 
 
 def test_what_the_objective_returned_has_columns() -> None:
-    """Each scalar, nested ones by their path; what is no scalar, or has a place of its own, not."""
+    """Each scalar has a column, nested ones by their path; history and attachments have none."""
     result = {
         "status": "ok", "loss": float("nan"), "accuracy": 0.5, "epochs": 3, "note": None,
         "rate": 9, "tid": "mine", "metrics": {"auc": 0.75}, "curve": [1, 2], "history": {"x": [1]},
@@ -238,12 +238,12 @@ def test_what_the_objective_returned_has_columns() -> None:
     assert frame["note"][1] is pd.NA
     assert frame["epochs"][0] == 3
     assert frame["epochs"].dtype == "Int64"
-    assert frame["loss"][0] != frame["loss"][0]  # NaN was returned, and is not missing
+    assert frame["loss"][0] != frame["loss"][0]  # NaN was returned and is not missing
     assert frame["loss"][1] == 1.0
 
 
 def test_a_failed_trial_shows_its_error(tmp_path: Path) -> None:
-    """Its error stands on one line that no terminal obeys; state and status agree; no loss."""
+    """The error is on one line without control characters, state and status agree, no loss."""
 
     def objective(point: Any) -> Any:
         if point["x"] > 0.5:
@@ -269,7 +269,7 @@ def test_a_failed_trial_shows_its_error(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_lacks_a_parameter_is_a_row(tmp_path: Path) -> None:
-    """A space that was widened after export and import: what old trials do not have is missing."""
+    """A parameter of a wider space that old trials do not have is missing in their rows."""
     store = open_store(tmp_path / "store")
     narrow = {"x": hp.uniform("x", 0, 1)}
     options: dict[str, Any] = {"store": store, "progress": False}

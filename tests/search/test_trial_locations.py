@@ -28,8 +28,8 @@ from tests.search.sample_searches import SPACE, sample_objective
 
 
 @pytest.mark.parametrize("anywhere", [False, True])
-def test_reports_arrive_by_datagram_and_forged_ones_do_not(anywhere: bool) -> None:
-    """Only what the run's own key has signed is read; whatever else comes does no harm."""
+def test_only_signed_datagrams_are_read(anywhere: bool) -> None:
+    """Only reports signed with the run's own key are read; other datagrams are ignored."""
     locations = DatagramReceiver(anywhere=anywhere)
     sender = locations.sender
     assert isinstance(sender, DatagramSender)
@@ -43,12 +43,12 @@ def test_reports_arrive_by_datagram_and_forged_ones_do_not(anywhere: bool) -> No
         arrived = locations.read()
     locations.close()
     assert arrived == [Location(7, "node:1")]
-    sender(Location(8, "node:1"))  # nobody is there any more, and nothing is raised
+    sender(Location(8, "node:1"))  # the receiver is closed, and nothing is raised
     assert "key" not in repr(sender)
 
 
-def test_hosts_are_told_of_workers_only() -> None:
-    """An executor, a runtime or a stranger's text has none."""
+def test_only_names_of_workers_have_a_host() -> None:
+    """The name of an executor or runtime, or any other text, has no host."""
     assert host_of(worker_name()) == socket.gethostname()
     assert host_of("node-7.example:12/Dask-Worker 3") == "node-7.example"
     for other in ("loky_executor of Colab, process 7 on a", "me", "", None, 7, "a b:7", ":7"):
@@ -56,7 +56,7 @@ def test_hosts_are_told_of_workers_only() -> None:
 
 
 def test_progress_says_how_many_run_and_where() -> None:
-    """Hosts by how many they run; what no worker has begun is said, too."""
+    """Hosts are sorted by their number of trials; trials without a known worker are counted."""
     assert _running_text(["Colab, process 1 on a"]) == ""
     assert _running_text(["a:1"]) == "1 running (1 on a)"
     owners = ["a:1", "a:2/T", "b:1", "loky_executor of X"]
@@ -65,10 +65,10 @@ def test_progress_says_how_many_run_and_where() -> None:
     assert _running_text(many) == "35 running (9 on a, 8 on b, 7 on c, 11 on 2 more hosts)"
 
 
-def test_whoever_reads_a_search_sees_which_worker_runs_what(
+def test_the_status_names_the_worker_of_each_running_trial(
     tmp_path: Path, run_command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Status as text and JSON, and the timeline, while two trials are held on two workers."""
+    """Text, JSON and timeline show two running trials with their workers."""
     monkeypatch.setattr(parallel, "NOTE_SECONDS", 0.0)
     monkeypatch.setattr(parallel, "NOTE_PAUSE", 0.0)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
@@ -124,8 +124,8 @@ def test_whoever_reads_a_search_sees_which_worker_runs_what(
     assert status.running == ()
 
 
-def test_what_ran_when_its_runtime_died_is_not_running(tmp_path: Path) -> None:
-    """A dead runtime's trials have no worker; they are drawn until its last sign of life."""
+def test_trials_of_a_dead_runtime_are_not_running(tmp_path: Path) -> None:
+    """The status of a search whose runtime died lists no running trials."""
     from tests.search.sample_searches import killing_objective, run_in_fork, run_in_store
 
     run_in_fork(lambda: run_in_store(tmp_path, "rand", 5, killing_objective(sample_objective, 3)))

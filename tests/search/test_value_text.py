@@ -270,37 +270,37 @@ nested(500)
 
 
 def expressions(text: str) -> list[str]:
-    """The lines of a list."""
+    """Return the lines of a list."""
     return text.strip().split("\n")
 
 
 def run_cell(number: int) -> dict[str, Any]:
-    """The names that a notebook has after the cell of definitions ran."""
+    """Return the names that a notebook has after the cell of definitions ran."""
     return compiled(DEFINITIONS + "\nimport os\n", f"<cell {number}>", {"__name__": "__main__"})
 
 
 def compiled(source: str, filename: str, names: dict[str, Any]) -> dict[str, Any]:
-    """The names after a cell, whose source is kept as IPython keeps it."""
+    """Run a cell, keep its source as IPython does, and return the names."""
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     exec(compile(source, filename, "exec"), names)
     return names
 
 
 def value_of(expression: str, names: dict[str, Any], number: int = 1) -> Any:
-    """The value of an expression that stands in a cell of its own."""
+    """Return the value of an expression that is in a cell of its own."""
     filename = f"<cell {number} {expression}>"
     return compiled(f"value = {expression}\n", filename, dict(names))["value"]
 
 
 @pytest.fixture(scope="module")
 def names() -> dict[str, Any]:
-    """The names of the definitions."""
+    """Return the names of the definitions."""
     os.environ.setdefault("PYTHONHASHSEED", "0")
     return run_cell(1)
 
 
-def test_the_same_text_in_every_process(tmp_path: Path) -> None:
-    """Whatever the seed of hashes, and wherever objects lie in memory."""
+def test_descriptions_are_equal_in_every_process(tmp_path: Path) -> None:
+    """Descriptions do not depend on the hash seed or on memory addresses."""
     script = tmp_path / "describe.py"
     script.write_text(
         "import sys; sys.path[:0] = sys.argv[1:2]\n"
@@ -326,8 +326,10 @@ def test_the_same_text_in_every_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("expression", expressions(SAME))
-def test_the_same_text_when_the_cell_is_run_again(expression: str, names: dict[str, Any]) -> None:
-    """With functions, classes and objects made anew."""
+def test_descriptions_are_equal_when_the_cell_is_run_again(
+    expression: str, names: dict[str, Any]
+) -> None:
+    """Functions, classes and objects that are created again have the same description."""
     again = describe_value(value_of(expression, run_cell(2), 2))
     assert describe_value(value_of(expression, names)) == again
     assert len(again) < 5000
@@ -335,20 +337,20 @@ def test_the_same_text_when_the_cell_is_run_again(expression: str, names: dict[s
 
 
 @pytest.mark.parametrize("pair", expressions(DIFFERENT))
-def test_another_value_has_another_text(pair: str, names: dict[str, Any]) -> None:
-    """Wherever it can be told."""
+def test_different_values_have_different_descriptions(pair: str, names: dict[str, Any]) -> None:
+    """Values that differ in content, type or order have different descriptions."""
     one, _, other = pair.partition(" | ")
     assert describe_value(value_of(one, names)) != describe_value(value_of(other, names))
 
 
 @pytest.mark.parametrize("expression", expressions(TYPE_ONLY))
-def test_what_is_told_by_its_type_only_says_so(expression: str, names: dict[str, Any]) -> None:
-    """Also within another value."""
+def test_a_value_compared_by_type_only_says_so(expression: str, names: dict[str, Any]) -> None:
+    """The description says so, also if the value is inside another one."""
     assert "compared by type only" in describe_value(value_of(expression, names))
 
 
-def test_descriptions_are_read_by_people() -> None:
-    """They stand in the message that shows how a space has changed."""
+def test_descriptions_are_readable() -> None:
+    """They are shown in the message about a changed space."""
     assert describe_value(SimpleNamespace(b=2, a={"y", "x"})) == (
         "types.SimpleNamespace(a=set({'x', 'y'}), b=2)"
     )
@@ -387,7 +389,7 @@ options = [
 
 
 def test_layers_are_the_same_when_their_cell_is_run_again(tmp_path: Path) -> None:
-    """Although Keras numbers them, and a layer that was used knows more; another one is found."""
+    """Descriptions of layers ignore Keras's numbering and use; other layers are a changed space."""
     pytest.importorskip("keras")
     cells = [
         compiled(KERAS_CELL.replace("UNITS", units), f"<keras {n}>", {"__name__": "__main__"})
@@ -413,8 +415,8 @@ def test_layers_are_the_same_when_their_cell_is_run_again(tmp_path: Path) -> Non
         )
 
 
-def test_every_listed_expression_is_one() -> None:
-    """A line that does not parse would be no test."""
+def test_every_listed_expression_parses() -> None:
+    """A line that does not parse would test nothing."""
     for text in (SAME, DIFFERENT, TYPE_ONLY):
         for line in expressions(text):
             ast.parse(line.partition(" | ")[0], mode="eval")

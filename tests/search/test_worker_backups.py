@@ -19,17 +19,17 @@ EPOCHS, DEADLY = 5, 3
 
 @pytest.fixture(scope="module")
 def trainers() -> Iterator[LokyExecutor]:
-    """A process that trains with JAX; the one after its death is another worker."""
+    """A worker process that trains with JAX; after its death another one replaces it."""
     pytest.importorskip("jax")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_BACKEND", "jax")
         with loky_executor(1) as pool:
-            pool.submit(os.getpid).result()  # they take the variables of now
+            pool.submit(os.getpid).result()  # start the process while the variable is set
             yield pool
 
 
 def fit(x: float, folder: Path, *, killed: bool) -> dict[str, Any]:
-    """Train for EPOCHS epochs; where it is to be killed, in one of them, at the first attempt."""
+    """Train for EPOCHS epochs; with `killed`, the first attempt dies in one of them."""
     import keras
     import numpy as np
 
@@ -40,7 +40,7 @@ def fit(x: float, folder: Path, *, killed: bool) -> dict[str, Any]:
     trained: list[int] = []
 
     class Deadly(keras.callbacks.Callback):
-        """Kills its process in an epoch, once the backup of the one before is in the store."""
+        """Kills its process in an epoch, once the previous epoch's backup is in the store."""
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             trained.append(epoch)
@@ -62,10 +62,10 @@ def fit(x: float, folder: Path, *, killed: bool) -> dict[str, Any]:
     return {"loss": losses[-1], "status": STATUS_OK, "losses": losses, "trained": trained}
 
 
-def test_a_trial_goes_on_in_the_epoch_in_which_its_worker_was_killed(
+def test_a_trial_resumes_in_the_epoch_in_which_its_worker_was_killed(
     trainers: LokyExecutor, tmp_path: Path
 ) -> None:
-    """In another worker, from what the killed one left in the store; it ends as if undisturbed."""
+    """Another worker continues from the stored backup and gets an undisturbed trial's losses."""
     options: dict[str, Any] = {"max_evals": 1, "executor": trainers}
     calm = run(tmp_path, lambda x: fit(x, tmp_path / "calm", killed=False), name="calm", **options)
     died = run(tmp_path, lambda x: fit(x, tmp_path / "died", killed=True), name="died", **options)

@@ -29,7 +29,7 @@ from tests.search.sample_searches import (
 
 
 def search(store: Path, objective: Any, max_evals: int = 8, **options: Any) -> DriveTrials:
-    """A session that gives a trial up after two deaths."""
+    """Run a session that gives a trial up after two deaths."""
     trials = DriveTrials("search", store=store, max_attempts=2, notify=lambda _: None)
     hyperopt.fmin(
         objective,
@@ -45,7 +45,7 @@ def search(store: Path, objective: Any, max_evals: int = 8, **options: Any) -> D
 
 
 def deadly(*poisoned: int) -> Any:
-    """An objective that kills its process in the first instant of some trials."""
+    """Return an objective that kills its process at once in the trials `poisoned`."""
 
     def objective(point: Any) -> float:
         trial = running_trial()
@@ -58,9 +58,9 @@ def deadly(*poisoned: int) -> Any:
 
 
 def test_a_poison_trial_is_given_up_and_the_search_goes_on(tmp_path: Path) -> None:
-    """Each of two poison trials kills two runtimes, or three; no other trial is given up.
+    """Two poison trials kill two or three runtimes each; no other trial is given up.
 
-    The timeline marks it in the lane of the runtime that gave it up.
+    The timeline marks each in the lane of the runtime that gave it up.
     """
     deaths = 0
     while run_in_fork(lambda: search(tmp_path, deadly(2, 5))) == -signal.SIGKILL:
@@ -87,7 +87,7 @@ def test_a_poison_trial_is_given_up_and_the_search_goes_on(tmp_path: Path) -> No
 
 
 def test_a_trial_that_was_stopped_is_never_given_up(tmp_path: Path) -> None:
-    """A stop by the user releases the search: it is no death, however often it happens."""
+    """A stop by the user releases the search and never counts as a death."""
 
     def stopping(point: Any) -> float:
         if len(attempts) < 4:
@@ -105,9 +105,9 @@ def test_a_trial_that_was_stopped_is_never_given_up(tmp_path: Path) -> None:
 
 
 def test_an_error_that_ended_the_run_is_tried_again(tmp_path: Path) -> None:
-    """The same trial, with the same parameters; until then its traceback is there to read."""
+    """The failed trial runs again with its parameters; until then its traceback is recorded."""
 
-    @functools.wraps(sample_objective)  # so that it counts as the same objective
+    @functools.wraps(sample_objective)  # the wrapper must count as the same objective
     def failing(point: Any) -> float:
         if running_trial().tid == 3:  # type: ignore[union-attr]
             raise ValueError("out of tune")
@@ -124,7 +124,7 @@ def test_an_error_that_ended_the_run_is_tried_again(tmp_path: Path) -> None:
 
 
 def test_an_error_in_the_last_trial_is_tried_again(tmp_path: Path) -> None:
-    """Where nothing else is left to run, the failed trial still is."""
+    """The failed trial runs again even if no other trial is left."""
 
     @functools.wraps(sample_objective)
     def failing(_point: Any) -> float:
@@ -138,7 +138,7 @@ def test_an_error_in_the_last_trial_is_tried_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [2, 3, 4, 6])
 def test_a_caught_error_counts_in_every_session(cut: int, tmp_path: Path) -> None:
-    """With `catch_eval_exceptions`, resumed equals uninterrupted, errors included."""
+    """With `catch_eval_exceptions`, a resumed search equals the uninterrupted one."""
 
     def failing(point: Any) -> float:
         if point["q"] > 6:
@@ -153,8 +153,8 @@ def test_a_caught_error_counts_in_every_session(cut: int, tmp_path: Path) -> Non
     assert len(trials._dynamic_trials) == 8
 
 
-def test_what_is_not_plain_data_is_an_error_of_the_objective(tmp_path: Path) -> None:
-    """Nothing is dropped silently: the error names what cannot be kept, and the trial with it."""
+def test_a_result_that_is_not_plain_data_is_an_error(tmp_path: Path) -> None:
+    """The error names the key of the value, and the trial is recorded as an error."""
 
     def objective(point: Any) -> dict[str, Any]:
         return {"status": "ok", "loss": sample_objective(point), "history": {"why": object()}}
@@ -165,7 +165,7 @@ def test_what_is_not_plain_data_is_an_error_of_the_objective(tmp_path: Path) -> 
 
 
 def test_sigterm_flushes_and_releases(tmp_path: Path) -> None:
-    """A process that is told to end leaves a released search, with every ended trial in it."""
+    """SIGTERM leaves a released search with every ended trial recorded."""
     script = f"""
 import sys, time, hyperopt
 sys.path.insert(0, {str(Path.cwd())!r})
@@ -190,7 +190,7 @@ search({str(tmp_path)!r}, slow)
 
 
 def test_a_sigterm_that_python_drops_comes_again(tmp_path: Path) -> None:
-    """A finalizer that is running when the signal comes swallows the exception, but not the end."""
+    """A finalizer swallows the exception of SIGTERM, but the process still ends."""
     script = f"""
 import os, signal, sys, time
 sys.path.insert(0, {str(Path.cwd())!r})
@@ -218,7 +218,7 @@ search({str(tmp_path)!r}, slow)
 
 
 def test_a_fork_may_not_write(tmp_path: Path) -> None:
-    """A child of the process that holds the search is told so; the search takes no harm."""
+    """A forked child of the owner gets an error, and the search stays intact."""
 
     def objective(point: Any) -> float:
         if len(trials._dynamic_trials) == 2:
@@ -234,8 +234,8 @@ def test_a_fork_may_not_write(tmp_path: Path) -> None:
     assert len(open_read_only(tmp_path)) == 4
 
 
-def test_a_late_session_of_two_is_refused_by_the_living(tmp_path: Path) -> None:
-    """While a process runs the search, another one on this machine is refused at once."""
+def test_a_second_process_is_refused_while_the_search_runs(tmp_path: Path) -> None:
+    """Another process on this machine is refused at once."""
     script = f"""
 import sys
 sys.path.insert(0, {str(Path.cwd())!r})
