@@ -9,20 +9,20 @@ PROTOCOL   Record n is a file under an id that was reserved before; it is never 
   TRIALS   A trial runs only after an acknowledged record of this session (its claim, or a start) named tid AND parameters.
            Attempts of a trial = records that named it.  max_attempts of them without an end: the owner gives it up.
   WORKERS  A session runs up to `width` trials at once.  With width > 1 a deadly trial kills the workers, not the session: all
-           that ran there is lost.  Was it alone, it is guilty: another start names it before it runs again.  Were others with
-           it, all of them are suspects, nobody is guilty: each runs again as it is named.  A suspect, and a trial that was
+           that ran there is lost.  If it ran alone, it is guilty: another start names it before it runs again.  If others ran with
+           it, all of them are suspects, none is guilty: each runs again by the start that named it.  A suspect, and a trial that was
            guilty in this session, runs alone until it has ended.
-  SPOOL    An end is spooled durably before it is first sent; what of it the chain lacks is decided after the own claim.
-           A real end goes in although the trial was given up meanwhile (it supersedes that), but never twice.
+  SPOOL    An end is spooled durably before it is first sent; what the chain lacks is decided after this session's claim.
+           A real end is recorded although the trial was given up meanwhile (it supersedes that), but never twice.
   FOLDER   Another folder of the search's name with another id of record 0 lost against ours: its chain is ended by `moved`.
-           One with our own id of record 0 is a copy that somebody made of the folder, properties included: no rival.
+           One with our own id of record 0 is a copy of the folder with its properties: no duplicate.
 
-ADVERSARY  Steps of all processes interleave in any order, so anybody may be paused for any length.  A process may be
+ADVERSARY  Steps of all processes interleave in any order, so any process may be paused for any time.  A process may be
   killed at any step and started again.  A request whose answer was lost, or that is delayed, goes to `net`: from there
-  it is delivered at any time, any number of times, or never; the sender goes on sending the same bytes.  The hint is
-  whatever suits the adversary: any snapshot ever made, or none (stale, late PATCH, trashed snapshot: all the same).
+  it is delivered at any time, any number of times, or never; the sender goes on sending the same bytes.  The adversary
+  chooses the hint: any snapshot ever made, or none (stale, late PATCH, trashed snapshot: all the same).
   Any opener may claim at any time: the lease is advice and is not modelled.  Somebody may copy the search's folder, and
-  another one of its name may show late.
+  another one of its name may be listed late.
 WHAT IS MERGED  READ is one step: records never vanish, so a walk returns what an instant read at its last GET returns.
   release, reset and moved are ordinary owner records.  The sha of a record is its number in REC (equal iff the contents
   are); the nonce is (sess, pos), since a session freezes at most one record per position.
@@ -84,7 +84,7 @@ def freeze(rec):
 @lru_cache(None)
 def facts(view):
     f = Facts({}, {}, {}, set())
-    for r in (REC[n] for n in view if n is not None):       # None: consumed without looking (no-reread)
+    for r in (REC[n] for n in view if n is not None):  # None: skipped without reading (no-reread)
         for t, p in r.starts:
             f.par[t] = f.par.get(t) or p
             f.namers.setdefault(t, []).append(r.sess)
@@ -135,7 +135,7 @@ class Model:
     def check(self, s):
         self.doing = None
         c = self.cfg
-        spared = c.actors * c.sessions if c.width > 1 else 0        # deaths among others, for which nobody is guilty: one a session
+        spared = c.actors * c.sessions if c.width > 1 else 0        # deaths beside other trials, of which none is guilty: one per session
         if s.deaths > c.max_attempts + spared:
             raise Violation(f"the deadly trial ran {s.deaths} times, max_attempts is {c.max_attempts}")
         if c.actors * c.sessions == 1 and set(facts(s.log).given) - {c.poison}:
@@ -177,7 +177,7 @@ class Model:
         return ends, tuple((t, None) for t in tired), None if nxt is None else (nxt, f.par.get(nxt) or a.sess)
 
     def ended(self, a):
-        """The trials whose ends need not leave a's spool for the chain any more."""
+        """The trials whose ends in a's spool need not be appended any more."""
         view = a.view
         if self.bad == "early-filter":      # blind to what was consumed between the first READ and the own claim
             view = tuple(n for i, n in enumerate(view) if i < a.base or REC[n].sess == a.sess)
@@ -197,7 +197,7 @@ class Model:
         return a._replace(pc="claim", req=(self.record(k, a, "claim", starts, (), prev=prev),))
 
     def unspool(self, s, a, spool):
-        """Documents leave the spool only if the chain holds exactly them as real ends."""
+        """Check that ends leave the spool only if the chain holds the same ends."""
         for t, p in a.spool - spool:
             if facts(s.log).real.get(t) != p:
                 raise Violation(f"the finished trial {t} (parameters of {p}) is lost")
@@ -282,7 +282,7 @@ class Model:
                 if named and (not a.run or not held) and not a.req:
                     again = (t, facts(a.view).par[t])
                     step(f"runs trial {t} again", k, a._replace(run=a.run + (again,), alone=a.alone - {(t, True)} | {(t, False)}))
-            # A trial that must run alone goes before all others, and nothing is named beside it.
+            # A trial that must run alone comes first, and no other trial is named with it.
             mine = trial if not held or (trial and (trial[0], False) in a.alone and not any(n for _, n in a.alone)) else None
             room = 1 if held else c.width
             starts = (mine,) if mine and len(a.run) < room else ()
@@ -316,7 +316,7 @@ class Model:
 Result = namedtuple("Result", "mode states longest text trace")
 
 def bfs(cfg, limit, depth):
-    """Every state, nearest first; of a violation the shortest trace."""
+    """Check every state, breadth first; a violation has the shortest trace."""
     m, longest = Model(cfg), 0
     todo, seen = deque([(m.initial(), None, 0)]), {m.initial()}
     done, cut = 0, False

@@ -19,7 +19,7 @@ def store(tmp_path: Path) -> FaultyStore:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Switch to the machine of a given name: another state folder and machine id."""
+    """A function that switches to the machine of a name: its own state folder and machine id."""
 
     def go_to(name: str) -> None:
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "machines" / name))
@@ -30,7 +30,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 @pytest.fixture
 def open_journal(machine: Callable[[str], None]) -> Iterator[Callable[..., Journal]]:
-    """Open and, by default, claim a journal; claimed journals are closed at the end."""
+    """A function that opens and, by default, claims a journal; all are closed at the end."""
     opened: list[Journal] = []
 
     def open_one(store: FolderStore, *, claim: bool = True, **options: str) -> Journal:

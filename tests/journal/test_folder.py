@@ -1,4 +1,4 @@
-"""Finding the folder of a search by its name, among duplicates and with lagging listings."""
+"""Lookup of a search's folder by its name, among duplicate folders and with lagging listings."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ from tests.journal.list_state import RULES
 
 
 class LaggingStore(FaultyStore):
-    """A store whose listings show nothing that was created since it began to lag."""
+    """A store whose listings are empty while `lagging` is set."""
 
     lagging = True
 
@@ -37,7 +37,7 @@ class LaggingStore(FaultyStore):
 
 
 class WithdrawingStore(FaultyStore):
-    """A store in which a folder loses while somebody writes the first record into it."""
+    """A store in which a folder is withdrawn while a session writes its first record into it."""
 
     withdrawn: tuple[str, str] | None = None
 
@@ -51,12 +51,12 @@ class WithdrawingStore(FaultyStore):
 
 @pytest.fixture
 def lagging(tmp_path):
-    """An empty store that lags."""
+    """An empty store whose listings lag."""
     return LaggingStore(tmp_path / "store")
 
 
 def waiting(store: LaggingStore, looks: int, then: Callable[[], object]) -> Callable[[float], None]:
-    """A `sleep` in which, at the n-th call, something happens and the listing catches up."""
+    """Return a `sleep` whose n-th call runs `then` and lets the listing catch up."""
     calls: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -68,23 +68,29 @@ def waiting(store: LaggingStore, looks: int, then: Callable[[], object]) -> Call
     return sleep
 
 
-def test_nothing_is_settled_before_the_listing_shows_the_new_folder(lagging):
-    """The creator looks again until it sees its own folder, and with it any that was first."""
+def test_the_creator_waits_until_its_folder_is_listed(lagging):
+    """The creator lists again until its own folder shows, and with it any earlier folder."""
     caught_up: list[bool] = []
     folder = create_folder(lagging, "s", waiting(lagging, 4, lambda: caught_up.append(True)))
     assert caught_up
     assert find_folder(lagging, "s") == folder
 
 
-def test_a_listing_that_never_catches_up_is_said(lagging):
-    """Nothing is begun in a folder of which it is not known whether it is the one."""
+def test_a_listing_that_never_catches_up_is_an_error(lagging):
+    """If the new folder is never listed, the creator raises StoreError.
+
+    It cannot know whether another folder was earlier.
+    """
     with pytest.raises(StoreError, match="is not listed yet"):
         create_folder(lagging, "s", lambda seconds: None)
 
 
 @pytest.mark.parametrize("rival_is", ["earlier", "later"])
 def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, rival_is):
-    """The creator of the later one withdraws it, by a record with which its writers collide."""
+    """The creator of the later folder withdraws it by a `moved` record in place of record 0.
+
+    Any writer in that folder collides with this record.
+    """
     rival = FaultyStore(tmp_path / "store")
     rival.later = -60.0 if rival_is == "earlier" else 60.0
     made: list[str] = []
@@ -100,8 +106,8 @@ def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, rival_is):
     assert (moved.kind, moved.target) == ("moved", folder.id)
 
 
-def test_an_older_folder_goes_where_a_younger_one_has_begun(lagging, tmp_path):
-    """Its creator was held up while nobody could see it: what is recorded elsewhere stays."""
+def test_an_older_folder_is_withdrawn_if_a_younger_one_has_records(lagging, tmp_path):
+    """A younger folder with records wins, because the older folder was visible to nobody before."""
     rival = FaultyStore(tmp_path / "store")
     rival.later = 60.0
     made: list[str] = []
@@ -115,7 +121,7 @@ def test_an_older_folder_goes_where_a_younger_one_has_begun(lagging, tmp_path):
 
 
 class BeginningStore(FaultyStore):
-    """A store in which another runtime begins a search while it is asked what was begun."""
+    """A store in which another runtime begins a search during `find_marked`."""
 
     beginning = ""
 
@@ -128,7 +134,10 @@ class BeginningStore(FaultyStore):
 
 
 def test_a_search_that_begins_in_a_younger_folder_meanwhile_is_found(tmp_path, machine):
-    """Nobody is told of two folders, of which the older one is about to go."""
+    """A search that begins in a younger folder during the lookup is found.
+
+    There is no error about two folders, because the older one is about to be withdrawn.
+    """
     store, slept = BeginningStore(tmp_path / "store"), list[float]()
     store.beginning = create_in(store, "a search")
     store.later = -60.0
@@ -140,8 +149,8 @@ def test_a_search_that_begins_in_a_younger_folder_meanwhile_is_found(tmp_path, m
     assert len(slept) == 1
 
 
-def test_a_folder_whose_runtime_died_as_it_withdrew_it_is_in_nobodys_way(store, machine):
-    """It says where the search goes on, and was not yet in the trash."""
+def test_a_half_withdrawn_folder_is_ignored(store, machine):
+    """A folder with a `moved` record that is not yet in the trash does not hide the search."""
     younger = create_in(store, "a search", "a search")
     store.later = -60.0
     older = search_folder(store.stat(create_in(store, "a search")))
@@ -154,8 +163,8 @@ def test_a_folder_whose_runtime_died_as_it_withdrew_it_is_in_nobodys_way(store, 
     assert [entry.id for entry in store.list(store.root)] == [younger]
 
 
-def test_two_folders_are_told_of_where_both_stay(store, machine):
-    """An older one without records, and one that was begun in another store."""
+def test_two_folders_that_both_stay_are_an_error(store, machine):
+    """An older folder without records and one begun in another store are an error."""
     create_in(store, "a search", "a search", home="another store")
     store.later = -60.0
     create_in(store, "a search")
@@ -169,7 +178,7 @@ def test_two_folders_are_told_of_where_both_stay(store, machine):
 def test_a_claim_in_a_folder_that_is_withdrawn_meanwhile_goes_to_the_winner(
     tmp_path, open_journal, monkeypatch
 ):
-    """It collides with what its creator wrote, and then the folder is in the trash."""
+    """A claim that collides with the `moved` record of its folder is made in the winning folder."""
     monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
     store = WithdrawingStore(tmp_path / "store")
     loser = create_folder(store, "a search")
@@ -180,7 +189,7 @@ def test_a_claim_in_a_folder_that_is_withdrawn_meanwhile_goes_to_the_winner(
 
 
 class EventfulStore(FaultyStore):
-    """A store in which something happens just before each look at an entry, in this order."""
+    """A store that runs the next of `events` just before each `stat` and `list_trash`."""
 
     events: Iterator[Callable[[], object]]
     one_at_a_time = threading.Lock()
@@ -194,14 +203,14 @@ class EventfulStore(FaultyStore):
         return super().list_trash(parent)
 
     def _happen(self) -> None:
-        with self.one_at_a_time:  # several threads look
+        with self.one_at_a_time:  # several threads call this at once
             next(self.events, lambda: None)()
 
 
 @pytest.mark.parametrize("looks", range(8))
 @pytest.mark.parametrize("more", range(4))
-def test_a_folder_may_be_withdrawn_between_any_two_looks(looks, more, tmp_path, machine):
-    """First its end is written, then it is put into the trash: the search is found elsewhere."""
+def test_a_folder_may_be_withdrawn_between_any_two_requests(looks, more, tmp_path, machine):
+    """If a folder is ended and trashed during a lookup, the search is found elsewhere."""
     other, store = FaultyStore(tmp_path / "store"), EventfulStore(tmp_path / "store")
     older = search_folder(other.stat(create_in(other, "a search")))
     other.later = 60.0
@@ -221,12 +230,12 @@ def test_a_folder_may_be_withdrawn_between_any_two_looks(looks, more, tmp_path, 
 
 @pytest.mark.parametrize("rival_is", ["earlier", "later", "earlier and empty", "another's"])
 @pytest.mark.parametrize("session", ["first", "second"])
-def test_the_owner_of_a_young_search_looks_again(
+def test_the_owner_of_a_young_search_lists_again(
     store, open_journal, machine, monkeypatch, session, rival_is
 ):
-    """A listing may show only later that another runtime's folder was first.
+    """The owner of a new search lists again, as an earlier folder of another may show late.
 
-    One in which nothing is recorded, or that was not begun as this search, takes nothing away.
+    A folder without records, or of another search, does not take the search over.
     """
     monkeypatch.setattr(maintenance, "DUPLICATE_CHECKS", (3600.0,))
     if session == "second":
@@ -238,7 +247,7 @@ def test_the_owner_of_a_young_search_looks_again(
     create_in(store, "a search", begun_as)
     store.later = 0.0
     looks = ours._own.maintenance._duplicate_checks
-    looks[:] = [0.0, 0.0]  # now that it is there; the second one begins once the first is over
+    looks[:] = [0.0, 0.0]  # the folder exists now; the second look follows the first one
     wait_until(lambda: not looks)
     if rival_is != "earlier":
         append_acknowledged(ours, 1)
@@ -248,17 +257,17 @@ def test_the_owner_of_a_young_search_looks_again(
         ours.raise_if_lost()
 
 
-def test_the_owner_of_an_old_search_does_not(store, open_journal):
-    """Whatever was made at the same moment has been listed by then."""
+def test_the_owner_of_an_old_search_does_not_list_again(store, open_journal):
+    """Any folder that was created at the same moment as an old search has been listed by then."""
     open_journal(store).close()
     store.later = 3600.0
     assert open_journal(store)._own.maintenance._duplicate_checks == []
 
 
-def test_a_chain_that_is_rebuilt_beside_its_search_is_no_rival_of_it(
+def test_a_rebuilt_chain_does_not_compete_with_its_search(
     store, open_journal, tmp_path, monkeypatch
 ):
-    """It is written in the folder that is given, and looks for no winner; the search stays."""
+    """A chain rebuilt in a given folder looks for no duplicates and leaves the search as it was."""
     monkeypatch.setattr(maintenance, "DUPLICATE_CHECKS", (0.0,))
     first = open_journal(store)
     append_acknowledged(first, 1)
@@ -284,7 +293,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def create_in(store: FaultyStore, name: str = "s", begun_as: str = "", **claim: str) -> str:
-    """Create a search's folder without looking whether there is one, and begin it; its id."""
+    """Create a search's folder without a lookup, begin the search if asked, and return its id."""
     own, first, records, export = store.reserve(4)
     properties = {"cdt_kind": "search", "cdt_first": first, "cdt_records": records}
     store.create(

@@ -26,13 +26,13 @@ from tests.journal.list_state import RULES, item
 
 
 def test_what_was_acknowledged_is_read_by_a_fresh_reader(store, open_journal):
-    """Items come back in the order in which they were appended."""
+    """A new reader finds acknowledged items in the order in which they were appended."""
     append_acknowledged(open_journal(store), *range(50))
     assert open_journal(store, claim=False).state.items == list(range(50))
 
 
 def test_opening_writes_nothing(store, open_journal):
-    """A search that does not exist is not made by looking for it."""
+    """Opening a search that does not exist does not create it."""
     journal = open_journal(store, claim=False)
     assert not journal.exists
     assert journal.folder is None
@@ -40,7 +40,7 @@ def test_opening_writes_nothing(store, open_journal):
 
 
 def test_a_released_search_is_claimed_at_once(store, open_journal):
-    """After a clean end the next session finds a released search."""
+    """After a clean end the next session claims the released search."""
     first = open_journal(store)
     append_acknowledged(first, 1)
     first.close()
@@ -51,7 +51,7 @@ def test_a_released_search_is_claimed_at_once(store, open_journal):
 
 
 class OvertakenStore(FaultyStore):
-    """A store in which another thread appends something while a record is created."""
+    """A store in which another thread appends an item while a given record is created."""
 
     appends = None
     """The name of a record, and what to do once, before it lies there."""
@@ -65,10 +65,10 @@ class OvertakenStore(FaultyStore):
 
 @pytest.mark.parametrize("record", ["record-000001.cdt", "record-000002.cdt"])
 @pytest.mark.parametrize("ends_by", ["close", "reset"])
-def test_what_is_appended_while_it_ends_is_recorded(
+def test_items_appended_during_a_close_or_reset_are_recorded(
     tmp_path, open_journal, monkeypatch, record, ends_by
 ):
-    """By another thread, while what comes before the release or reset is sent, or that itself."""
+    """An item that another thread appends while a close or reset sends its records is not lost."""
     store = OvertakenStore(tmp_path / "store")
     journal = open_journal(store)
     more = journal._own.writer.append
@@ -87,8 +87,8 @@ def test_what_is_appended_while_it_ends_is_recorded(
     assert open_journal(store, claim=False).state.items == [1, "late", 2]
 
 
-def test_a_journal_that_made_the_search_claims_it_again(store, open_journal):
-    """What was not there when it first looked is there by then."""
+def test_a_journal_that_created_the_search_claims_it_again(store, open_journal):
+    """A journal that created its search can claim it a second time after a close."""
     journal = open_journal(store)
     append_acknowledged(journal, 1)
     journal.close()
@@ -107,7 +107,7 @@ def test_a_clean_end_writes_the_convenience_copy(store, open_journal):
 
 
 def test_the_same_kernel_takes_over_from_itself(store, open_journal):
-    """A cell that is run again claims anew; the journal of its first run writes no more."""
+    """A cell that runs again claims the search; the journal of its first run writes no more."""
     first = open_journal(store)
     append_acknowledged(first, 1)
     second = open_journal(store)
@@ -117,8 +117,11 @@ def test_the_same_kernel_takes_over_from_itself(store, open_journal):
     assert second.state.items == [1, 2]
 
 
-def test_a_rival_that_takes_over_is_noticed_at_the_next_write(store, open_journal, machine):
-    """The loser stops with an error that names where its unrecorded items are."""
+def test_a_takeover_is_noticed_at_the_next_write(store, open_journal, machine):
+    """The former owner gets an error with the place of its unrecorded items.
+
+    The next session on its machine records them.
+    """
     loser = open_journal(store)
     append_acknowledged(loser, 1)
     machine("second")
@@ -139,10 +142,8 @@ def test_a_rival_that_takes_over_is_noticed_at_the_next_write(store, open_journa
     assert again.state.items == [1, 2, "unrecorded", "too late"]
 
 
-def test_a_rival_that_took_over_a_search_with_nothing_pending_is_no_error(
-    store, open_journal, machine
-):
-    """All that the loser appended is in the chain: it may end as if nothing had happened."""
+def test_a_takeover_with_nothing_pending_is_no_error(store, open_journal, machine):
+    """A former owner whose items are all in the chain closes without an error."""
     loser = open_journal(store)
     append_acknowledged(loser, 1)
     machine("second")
@@ -155,14 +156,14 @@ def test_a_rival_that_took_over_a_search_with_nothing_pending_is_no_error(
 
 
 def test_a_fresh_lease_is_respected(store, open_journal, machine):
-    """Held elsewhere: refused where asked for, waited for otherwise, and then taken."""
+    """A search with a fresh lease is refused or waited for, and taken over once it is stale."""
     append_acknowledged(open_journal(store), 1)
     machine("second")
     with pytest.raises(SearchBusyError, match="last seen"):
         open_journal(store, on_busy="error")
     said: list[str] = []
     waiting = Journal.open(store, "a search", RULES, sleep=lambda seconds: None)
-    with pytest.raises(SearchBusyError):  # no time passes in the store: it goes on beating
+    with pytest.raises(SearchBusyError):  # the store's clock stands still, so the lease stays fresh
         waiting.claim(lambda state: b"", notify=said.append)
     assert len(said) == 1
     assert "Waiting" in said[0]
@@ -171,8 +172,8 @@ def test_a_fresh_lease_is_respected(store, open_journal, machine):
     waiting.close()
 
 
-def test_waiting_ends_when_the_lease_does(store, open_journal, machine):
-    """The watcher goes on by itself once the holder has been silent for long enough."""
+def test_waiting_ends_when_the_lease_expires(store, open_journal, machine):
+    """A waiting session claims the search once its owner has been silent for long enough."""
     append_acknowledged(open_journal(store), 1)
     machine("second")
 
@@ -187,7 +188,7 @@ def test_waiting_ends_when_the_lease_does(store, open_journal, machine):
 
 
 def test_another_account_is_refused_before_anything_is_written(store, open_journal, machine):
-    """Reserved ids work for one account only, so a second one may not go on."""
+    """Reserved ids work for one account only: another one is refused before it writes."""
     open_journal(store).close()
     before = record_files(store)
     store.owner = "someone@else"
@@ -198,14 +199,14 @@ def test_another_account_is_refused_before_anything_is_written(store, open_journ
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "a\nb", "x" * 121, "ü" * 61, "..", ".hidden"])
 def test_impossible_names_are_refused(store, name):
-    """A name that a folder could not bear is refused by name."""
+    """A search name that cannot name a folder is refused."""
     with pytest.raises(SearchNameError, match="search name"):
         Journal.open(store, name, RULES)
 
 
 @pytest.mark.parametrize("name", ["quotes ' \"", "emoji 🚀", "back\\slash", "ü" * 60, "a%2Fb"])
 def test_unusual_names_are_fine(store, name, machine):
-    """Quotes, emoji, backslashes and percent signs make a search's name."""
+    """Quotes, emoji, backslashes and percent signs are allowed in a search's name."""
     journal = Journal.open(store, name, RULES)
     journal.claim(lambda state: b"")
     append_acknowledged(journal, name)
@@ -214,13 +215,13 @@ def test_unusual_names_are_fine(store, name, machine):
 
 
 def test_an_unknown_on_busy_is_refused(store, open_journal):
-    """The error names the choices."""
+    """The error lists the allowed values of `on_busy`."""
     with pytest.raises(UsageError, match="'wait', 'takeover', 'error'"):
         open_journal(store, on_busy="force")
 
 
 def test_a_reset_begins_a_new_history(store, open_journal):
-    """The items before it are archived in the chain, and spooled items of then stay out."""
+    """After a reset only later items are read."""
     journal = open_journal(store)
     append_acknowledged(journal, 1)
     journal.reset(b"")
@@ -242,7 +243,7 @@ def in_a_fork(action) -> int:
 
 
 def test_a_fork_may_not_write(store, open_journal):
-    """A child process that inherited the journal is refused, and the chain is untouched."""
+    """A forked child cannot append to the inherited journal, and the chain is unchanged."""
     journal = open_journal(store)
     append_acknowledged(journal, 1)
 
@@ -257,7 +258,7 @@ def test_a_fork_may_not_write(store, open_journal):
 
 
 def test_a_fork_takes_nothing_from_its_parent(store, open_journal):
-    """Closing what it inherited does nothing, and claiming is refused: the parent is alive."""
+    """A fork neither closes the inherited journal nor claims the search of its live parent."""
     journal = open_journal(store)
 
     def claim() -> int:
@@ -295,7 +296,7 @@ CHILD = textwrap.dedent("""
 
 @pytest.fixture
 def start_child(store, machine):
-    """Start a process that appends for ever; all are killed at the end."""
+    """Start a process that appends items for ever; all are killed at the end."""
     children: list[subprocess.Popen[str]] = []
 
     def start() -> subprocess.Popen[str]:
@@ -312,7 +313,7 @@ def start_child(store, machine):
 
 
 def test_a_live_process_of_this_machine_is_never_overtaken(store, open_journal, start_child):
-    """It is refused at once, whatever `on_busy` says."""
+    """A takeover from a live process of this machine is refused at once."""
     child = start_child()
     child.stdout.readline()
     with pytest.raises(SearchBusyError, match="live process of this machine"):
@@ -320,8 +321,8 @@ def test_a_live_process_of_this_machine_is_never_overtaken(store, open_journal, 
 
 
 @pytest.mark.parametrize("on_busy", ["error", "wait", "takeover"])
-def test_another_thread_of_this_process_is_told_from_another_process(store, open_journal, on_busy):
-    """Two threads open one search: the second one hears who has it."""
+def test_the_error_tells_another_thread_from_another_process(store, open_journal, on_busy):
+    """Of two threads that open one search, the second reads that another thread holds it."""
     told: list[str] = []
 
     def second(state: object) -> bytes:
@@ -340,7 +341,7 @@ def test_another_thread_of_this_process_is_told_from_another_process(store, open
 def test_a_live_process_with_a_lock_of_its_own_is_not_taken_for_dead(
     store, open_journal, monkeypatch
 ):
-    """Where two folders bear one name, each process of a machine may have opened another one."""
+    """With duplicate folders each process may hold another lock: the owner counts as alive."""
     open_journal(store)
     monkeypatch.setattr(store, "location", "its younger twin")
     with pytest.raises(SearchBusyError, match="is held by"):
@@ -348,7 +349,7 @@ def test_a_live_process_with_a_lock_of_its_own_is_not_taken_for_dead(
 
 
 def test_kills_lose_nothing_acknowledged(store, open_journal, start_child):
-    """After each SIGKILL the next session goes on at once, with every acknowledged item."""
+    """After each SIGKILL the next session resumes at once with every acknowledged item."""
     acknowledged = 0
     for lines in (1, 2, 5, 9):
         child = start_child()

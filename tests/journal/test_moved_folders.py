@@ -25,7 +25,7 @@ NAME = "a search"
 
 @dataclass
 class Drive:
-    """The pages of Drive, in which a user may do anything to a file or folder."""
+    """Changes that a user can make to files and folders on Drive's web page."""
 
     client: DriveClient
 
@@ -53,7 +53,7 @@ class Drive:
         )
 
     def copy(self, file_id: str, name: str = NAME) -> str:
-        """Make another folder with the same properties, as scripts that copy folders do."""
+        """Create another folder with the same properties, as scripts that copy folders do."""
         old = self.client.get(file_id)
         made = self.client.create_folder(
             name, parent=old.parents[0], properties=dict(old.properties)
@@ -68,7 +68,7 @@ def drive(drive_emulator: DriveEmulator) -> Drive:
 
 @pytest.fixture
 def run(drive: Drive, machine: Callable[[str], None]) -> Callable[..., str]:
-    """One session of a search, which records the values; returns the id of the folder."""
+    """A function that runs one session, records the values and returns the folder's id."""
 
     def run_once(
         *values: object, name: str = NAME, folder: str = DEFAULT_FOLDER, **how: Any
@@ -88,7 +88,7 @@ def run(drive: Drive, machine: Callable[[str], None]) -> Callable[..., str]:
 
 
 def recorded(drive: Drive, name: str = NAME) -> list[Any]:
-    """The items that anybody reads under the name."""
+    """Return the items that any reader finds under the name."""
     items: list[Any] = Journal.open(DriveStore(drive.client), name, RULES).state.items
     return items
 
@@ -99,7 +99,7 @@ MACHINES = pytest.mark.parametrize("where", ["first", "second"])
 
 @MACHINES
 def test_a_trashed_search_is_not_begun_anew(drive, run, machine, where):
-    """The error says that it lies in the trash; restored there, it goes on."""
+    """A trashed search is an error that links to it; once restored, it resumes."""
     folder = run(1)
     drive.trash(folder)
     machine(where)
@@ -112,8 +112,8 @@ def test_a_trashed_search_is_not_begun_anew(drive, run, machine, where):
 
 
 @MACHINES
-def test_a_renamed_search_goes_on_by_its_new_name_only(drive, run, machine, where):
-    """By its old one it is an error that tells the new one, until it is renamed back."""
+def test_a_renamed_search_resumes_by_its_new_name_only(drive, run, machine, where):
+    """Its old name is an error that tells the new one, until the folder is renamed back."""
     folder = run(1)
     drive.rename(folder, "new name")
     machine(where)
@@ -129,8 +129,8 @@ def test_a_renamed_search_goes_on_by_its_new_name_only(drive, run, machine, wher
 
 
 @MACHINES
-def test_every_name_that_a_search_has_borne_leads_to_it(drive, run, machine, where):
-    """Also where it was renamed twice."""
+def test_every_former_name_leads_to_the_search(drive, run, machine, where):
+    """Each former name of a search renamed twice is an error that tells the current one."""
     folder = run(1)
     drive.rename(folder, "second")
     run(name="second")
@@ -145,7 +145,7 @@ def test_every_name_that_a_search_has_borne_leads_to_it(drive, run, machine, whe
 @MACHINES
 @pytest.mark.parametrize("renamed", [False, True])
 def test_a_moved_search_is_not_begun_anew(drive, run, machine, where, renamed):
-    """The error says to move it back (and to rename it back); then it goes on."""
+    """A moved or renamed search is an error that says how to undo that; then it resumes."""
     folder, root = run(1), DriveStore(drive.client).root
     elsewhere = drive.client.create_folder("elsewhere", parent="root").id
     drive.move(folder, elsewhere)
@@ -163,7 +163,7 @@ def test_a_moved_search_is_not_begun_anew(drive, run, machine, where, renamed):
 @MACHINES
 @pytest.mark.parametrize("act", ["trash", "rename", "move"])
 def test_a_search_can_be_begun_anew_beside_the_old_one(drive, run, machine, where, act):
-    """When asked to, and from then on without being asked."""
+    """`force_new=True` begins a new search, which later sessions find without it."""
     old = run(1)
     elsewhere = drive.client.create_folder("elsewhere", parent="root").id
     {
@@ -179,8 +179,8 @@ def test_a_search_can_be_begun_anew_beside_the_old_one(drive, run, machine, wher
 
 
 @pytest.mark.parametrize("lag", [600.0, -1.0])
-def test_restored_beside_the_new_one_both_are_named(drive, run, monkeypatch, lag):
-    """Two searches that were begun on purpose are not one, however soon the second one was."""
+def test_a_restored_search_beside_a_new_one_is_an_error(drive, run, monkeypatch, lag):
+    """Two searches begun on purpose are both named, however close their creation times."""
     old = run(1)
     drive.trash(old)
     monkeypatch.setattr("colab_drive_tuner.journal.folder.duplicate_folders.LIST_LAG_SECONDS", lag)
@@ -197,8 +197,8 @@ def test_restored_beside_the_new_one_both_are_named(drive, run, monkeypatch, lag
 
 
 @pytest.mark.parametrize("older", [True, False])
-def test_a_search_that_gets_anothers_name_is_not_merged_with_it(drive, run, older):
-    """Made at the same moment, but under another name: neither gets the other's results."""
+def test_a_search_renamed_to_anothers_name_is_not_merged_with_it(drive, run, older):
+    """Searches created at the same moment under different names keep their own results."""
     if older:
         other = run(1, name="other")
     own = run(2)
@@ -214,7 +214,7 @@ def test_a_search_that_gets_anothers_name_is_not_merged_with_it(drive, run, olde
     assert recorded(drive) == [2, 3]
     assert run(4, name="third") == other
     assert recorded(drive, "third") == [1, 4]
-    drive.rename(other, NAME)  # by now it has borne three names
+    drive.rename(other, NAME)  # its third name
     with pytest.raises(SearchFolderError, match="Two searches are called"):
         run(5)
 
@@ -222,10 +222,10 @@ def test_a_search_that_gets_anothers_name_is_not_merged_with_it(drive, run, olde
 @MACHINES
 @pytest.mark.parametrize("altered", ["kind", "marks", "forged", "everything"])
 @pytest.mark.parametrize("act", ["rename", "move", "move and rename"])
-def test_a_search_is_found_whatever_was_done_to_its_folder(
+def test_a_renamed_or_moved_folder_with_altered_properties_is_found(
     drive, run, machine, where, altered, act
 ):
-    """Renamed or moved, and its properties altered, at once: an error that says the way back."""
+    """A folder renamed or moved, with its properties altered, is an error that says the remedy."""
     folder, root = run(1), DriveStore(drive.client).root
     run(2)
     alter(drive, folder, altered)
@@ -246,7 +246,7 @@ def test_a_search_is_found_whatever_was_done_to_its_folder(
 
 
 def alter(drive: Drive, folder: str, how: str) -> None:
-    """What a co-editor can do to the properties of a search's folder, and of what lies in it."""
+    """Alter the properties of a search's folder, or of its files too, as a co-editor can."""
     marks = dict.fromkeys(drive.client.get(folder).properties)
     forged = {HOME: "elsewhere", "cdt_first": "nowhere", "cdt_records": "nowhere", KIND: "x"}
     change = {"kind": {KIND: "archived"}, "forged": forged}.get(how, marks)
@@ -260,8 +260,8 @@ def alter(drive: Drive, folder: str, how: str) -> None:
 
 @MACHINES
 @pytest.mark.parametrize("altered", ["removed", "other", "all"])
-def test_a_folder_that_lost_its_mark_is_not_begun_beside(drive, run, machine, where, altered):
-    """Whoever may edit it can alter the property: the error names the folder and the way out."""
+def test_a_folder_that_lost_its_kind_is_an_error(drive, run, machine, where, altered):
+    """Any editor can alter the kind property: the error names the folder and the remedy."""
     folder = run(1)
     marks = dict.fromkeys(drive.client.get(folder).properties)
     mark = {"removed": {KIND: None}, "other": {KIND: "archived"}, "all": marks}[altered]
@@ -273,8 +273,8 @@ def test_a_folder_that_lost_its_mark_is_not_begun_beside(drive, run, machine, wh
 
 
 @MACHINES
-def test_an_empty_folder_in_the_place_of_a_search_is_not_begun_in(drive, run, machine, where):
-    """Somebody renamed the search's folder and gave another one its name and its mark."""
+def test_an_empty_folder_in_the_place_of_a_search_is_not_used(drive, run, machine, where):
+    """A folder that got a renamed search's name and properties is not used for a new search."""
     folder = run(1)
     planted = drive.copy(folder)
     drive.rename(folder, "other")
@@ -287,7 +287,7 @@ def test_an_empty_folder_in_the_place_of_a_search_is_not_begun_in(drive, run, ma
 
 @MACHINES
 def test_a_search_whose_ids_were_altered_is_not_begun_in_its_own_folder(drive, run, machine, where):
-    """New ids for record 0 and the folder of records would make it look like a new search."""
+    """New ids for record 0 and the folder of records do not make a search look new."""
     folder = run(1)
     fresh = DriveStore(drive.client).reserve(2)
     drive.change(folder, {"properties": {"cdt_first": fresh[0], "cdt_records": fresh[1]}})
@@ -296,8 +296,8 @@ def test_a_search_whose_ids_were_altered_is_not_begun_in_its_own_folder(drive, r
         run(2)
 
 
-def test_a_search_that_another_took_the_place_of_is_told_of(drive, run):
-    """Begun anew elsewhere, or put there by a co-editor: the machine that ran the other says so."""
+def test_a_search_whose_name_another_took_is_reported(drive, run):
+    """If another search took the name, the machine that ran this one reports its folder once."""
     folder = run(1)
     drive.rename(folder, "other")
     other = DriveStore(drive.client)
@@ -308,8 +308,8 @@ def test_a_search_that_another_took_the_place_of_is_told_of(drive, run):
     assert run.said == []
 
 
-def test_a_new_search_costs_two_questions(drive, run, drive_emulator):
-    """However many searches there are, nothing of them is read before it begins."""
+def test_a_new_search_reads_no_other_search(drive, run, drive_emulator):
+    """However many searches there are, a new one reads none and sends one property query."""
     for number in range(3):
         run(1, name=f"search {number}")
     ids = [file.id for file in drive.client.find("record-000000.cdt")]
@@ -322,13 +322,13 @@ def test_a_new_search_costs_two_questions(drive, run, drive_emulator):
 
 
 def requests(drive_emulator: DriveEmulator) -> list[str]:
-    """Path and query of each request, as a person reads them."""
+    """Return the path and the decoded query of each request."""
     return [unquote_plus(f"{entry['path']}?{entry['query']}") for entry in drive_emulator.log]
 
 
 @pytest.mark.parametrize("act", ["rename", "move"])
-def test_a_run_goes_on_in_its_folder_whatever_it_is_called(drive, machine, act):
-    """What is done to it meanwhile is told once; under its new name the search goes on."""
+def test_a_run_continues_in_its_renamed_or_moved_folder(drive, machine, act):
+    """A rename or move during a run is reported once, and the run records into the same folder."""
     said: list[str] = []
     journal = Journal.open(DriveStore(drive.client), NAME, RULES, sleep=lambda seconds: None)
     journal.claim(lambda state: b"", notify=said.append)
@@ -345,8 +345,8 @@ def test_a_run_goes_on_in_its_folder_whatever_it_is_called(drive, machine, act):
         assert recorded(drive, "other") == [1]
 
 
-def test_records_in_the_trash_are_told_of(drive, run):
-    """Drive reads and writes there as elsewhere, until it empties the trash."""
+def test_records_in_the_trash_are_reported(drive, run):
+    """Records in the trash can be read and written, until Drive empties it: this is reported."""
     folder = run(1)
     drive.trash(find_folder(DriveStore(drive.client), NAME).records)
     assert run(2) == folder
@@ -355,8 +355,8 @@ def test_records_in_the_trash_are_told_of(drive, run):
     assert recorded(drive) == [1, 2]
 
 
-def test_a_run_in_a_local_folder_goes_on_where_that_is_renamed(store, open_journal):
-    """It is no outage: everything is recorded, in the folder that it was begun in."""
+def test_a_run_continues_in_its_renamed_local_folder(store, open_journal):
+    """A rename of the folder during a run is no outage: the run records everything in it."""
     said: list[str] = []
     journal = open_journal(store, claim=False)
     journal.claim(lambda state: b"", notify=said.append)
@@ -373,16 +373,16 @@ def test_a_run_in_a_local_folder_goes_on_where_that_is_renamed(store, open_journ
     assert "renamed to 'other'" in told
 
 
-def test_a_folder_of_a_persons_own_is_no_search(drive, run):
-    """It bears the name, and even holds a folder of records: not of ours."""
+def test_a_users_own_folder_is_no_search(drive, run):
+    """A user's folder is not used, even if it has the search's name and a folder of records."""
     own = drive.client.create_folder(NAME, parent=DriveStore(drive.client).root)
     drive.client.create_folder("records", parent=own.id)
     assert run(1) != own.id
 
 
 @pytest.mark.parametrize("act", ["rename", "move"])
-def test_a_store_that_was_renamed_is_told_of(drive, run, machine, act):
-    """The searches in it are not begun anew without a word."""
+def test_a_renamed_or_moved_store_is_reported(drive, run, machine, act):
+    """A new search says where the old one of its name is, if the store was renamed or moved."""
     folder = run(1)
     store = drive.client.get(folder).parents[0]
     if act == "rename":
@@ -396,8 +396,8 @@ def test_a_store_that_was_renamed_is_told_of(drive, run, machine, act):
     assert run.said == []
 
 
-def test_a_search_deleted_for_good_is_told_of_and_begun_anew(drive, run):
-    """Nothing of it is left; the machine that had noted it says so once."""
+def test_a_permanently_deleted_search_is_reported_and_begun_anew(drive, run):
+    """The machine that ran a permanently deleted search reports it once and begins it anew."""
     drive.delete(run(1))
     run(2)
     assert "deleted permanently" in run.said[0]
@@ -406,8 +406,8 @@ def test_a_search_deleted_for_good_is_told_of_and_begun_anew(drive, run):
     assert recorded(drive) == [2, 3]
 
 
-def test_the_folder_of_all_searches_in_the_trash_is_noticed(drive, run):
-    """Its searches lie there with it."""
+def test_a_store_in_the_trash_is_an_error(drive, run):
+    """If the store's folder is in the trash, its searches are reported as being there."""
     run(1)
     drive.trash(DriveStore(drive.client).root)
     with pytest.raises(SearchFolderError, match="is in the trash"):
@@ -415,7 +415,7 @@ def test_the_folder_of_all_searches_in_the_trash_is_noticed(drive, run):
 
 
 def test_a_search_of_that_name_in_another_store_is_another_search(drive, run):
-    """There or in the trash out of there, it is nobody's concern."""
+    """A search of the same name in another store, trashed or not, is ignored."""
     other = run(1, folder="other place")
     assert run(2) != other
     drive.trash(other)
@@ -424,8 +424,8 @@ def test_a_search_of_that_name_in_another_store_is_another_search(drive, run):
     assert recorded(drive) == [2]
 
 
-def test_a_folder_that_somebody_shares_under_a_name_is_not_ours(drive, run):
-    """Whatever properties it has: one of another store counts only in the trash, with its store."""
+def test_a_shared_folder_with_forged_properties_is_ignored(drive, run):
+    """A folder of another store counts only in the trash, whatever properties it has."""
     marks = {KIND: "search", HOME: "somewhere", f"{NAMED}{sha256(b'new').hexdigest()[:16]}": "1"}
     shared = drive.client.create_folder("new", parent="root", properties=marks).id
     assert [file.id for file in drive.client.find_marked(marks)] == [shared]
@@ -433,7 +433,7 @@ def test_a_folder_that_somebody_shares_under_a_name_is_not_ours(drive, run):
 
 
 def test_an_empty_folder_in_the_trash_is_no_search(drive, run):
-    """One in which nothing was ever recorded keeps nobody from beginning."""
+    """A trashed folder without a record does not prevent a new search."""
     store = DriveStore(drive.client)
     run(1)
     folder = find_folder(store, NAME)
@@ -442,8 +442,8 @@ def test_an_empty_folder_in_the_trash_is_no_search(drive, run):
     assert run(2) != folder.id
 
 
-def test_a_listing_that_lags_is_no_alarm(drive, run, monkeypatch):
-    """What is not listed by its name, and lies where it should, is the search."""
+def test_a_lagging_listing_is_no_error(drive, run, monkeypatch):
+    """A search that is missing from the listing is found by its properties, or by the noted id."""
     folder, listing = run(1), DriveStore.list
 
     def lagging(store, parent, *, name=None):
@@ -455,16 +455,16 @@ def test_a_listing_that_lags_is_no_alarm(drive, run, monkeypatch):
     assert run(3) == folder, "this machine has noted it"
 
 
-def test_nobody_asks_where_the_folder_is_listed(drive, run, drive_emulator):
-    """Then it costs no question more."""
+def test_a_listed_folder_needs_no_property_query(drive, run, drive_emulator):
+    """If the folder is listed by its name, no property query is sent."""
     run(1)
     drive_emulator.clear_log()
     run(2)
     assert not any("properties has" in request for request in requests(drive_emulator))
 
 
-def test_a_search_for_anybody_says_so_before_it_trains(drive, machine):
-    """`resume_search` raises the error, and begins anew where it is asked to."""
+def test_resume_search_reports_a_trashed_search(drive, machine):
+    """`resume_search` raises the error, and begins anew with `restart=True`."""
 
     def go_on(**options: Any) -> Any:
         return resume_search(
@@ -482,8 +482,8 @@ def test_a_search_for_anybody_says_so_before_it_trains(drive, machine):
 
 @pytest.mark.parametrize("copies", [1, 2])
 @MACHINES
-def test_a_copy_of_the_folder_is_no_rival(drive, run, machine, where, copies):
-    """Nor is a copy of the copy: the search goes on where it was, and nothing ends it."""
+def test_a_copy_of_the_folder_is_no_duplicate(drive, run, machine, where, copies):
+    """Copies of the folder, and copies of copies, are ignored, and the search resumes."""
     folder = run(1)
     for _ in range(copies):
         made = drive.copy(folder if copies == 1 else find_folder(DriveStore(drive.client), NAME).id)
@@ -509,7 +509,7 @@ def test_a_copy_under_another_name_is_not_taken_for_the_search(drive, run):
 
 
 def test_a_copy_alone_is_no_search(drive, run):
-    """Its records are not in it: nobody writes there, and with the search restored it goes on."""
+    """A copy without records is an error, not a search; the restored search resumes."""
     folder = run(1)
     drive.copy(folder)
     drive.trash(folder)
@@ -521,8 +521,8 @@ def test_a_copy_alone_is_no_search(drive, run):
     assert recorded(drive) == [1, 2]
 
 
-def test_a_copy_that_counts_as_older_is_no_rival(store, open_journal, machine):
-    """In a folder store times can say anything; what tells is where the records lie."""
+def test_a_copy_with_an_earlier_date_is_no_duplicate(store, open_journal, machine):
+    """A copy in a folder store can have any date: the folder with the records is the search."""
     journal = open_journal(store)
     journal.append(item(1), durable=True)
     journal.close()
@@ -540,8 +540,8 @@ def test_a_copy_that_counts_as_older_is_no_rival(store, open_journal, machine):
 
 
 @pytest.mark.parametrize("begun_as", ["", NAME])
-def test_a_rival_is_still_one(store, open_journal, begun_as):
-    """A folder with another record 0 that was created at the same moment is ended and merged."""
+def test_a_real_duplicate_is_ended(store, open_journal, begun_as):
+    """A folder with another record 0, created at the same moment, is ended by a `moved` record."""
     journal = open_journal(store)
     journal.append(item(1), durable=True)
     journal.close()
@@ -568,8 +568,8 @@ def test_a_rival_is_still_one(store, open_journal, begun_as):
         (-60.0, {"begun_as": NAME, "home": "another"}),
     ],
 )
-def test_properties_alone_make_no_two_searches_one(store, open_journal, claim, later):
-    """What each record 0 says decides: nothing is written into either folder."""
+def test_equal_properties_do_not_merge_two_searches(store, open_journal, claim, later):
+    """Two folders whose records 0 do not agree are an error, and neither is written to."""
     journal = open_journal(store)
     journal.append(item(1), durable=True)
     journal.close()
@@ -590,7 +590,10 @@ def test_properties_alone_make_no_two_searches_one(store, open_journal, claim, l
 
 
 def test_an_older_empty_folder_takes_no_search_over(store, open_journal):
-    """Whoever may add to the store's folder could make one, of any age."""
+    """An older empty folder, which any co-editor can add, does not replace the search.
+
+    With `force_new=True` the error names it.
+    """
     journal = open_journal(store)
     journal.append(item(1), durable=True)
     journal.close()

@@ -18,7 +18,7 @@ from tests.search.sample_searches import run_in_fork
 
 
 def test_long_chains_are_read_from_a_snapshot(store, open_journal):
-    """A snapshot and the records behind it tell the same as all the records."""
+    """A snapshot and the records after it give the same state as all records."""
     journal = open_journal(store)
     for value in range(110):
         append_acknowledged(journal, value)
@@ -31,7 +31,7 @@ def test_long_chains_are_read_from_a_snapshot(store, open_journal):
 
 
 def test_a_snapshot_tells_all_that_the_records_tell(store, open_journal):
-    """Where the chain goes on, who claimed it, and which history it is: nothing is lost of that."""
+    """A snapshot gives the same head of the chain, claim and history as the records."""
     journal = open_journal(store)
     append_acknowledged(journal, 1)
     journal.reset(b"")
@@ -49,8 +49,8 @@ def test_a_snapshot_tells_all_that_the_records_tell(store, open_journal):
     assert short.epoch == reset.sha
 
 
-def test_what_was_pending_is_of_the_history_that_a_snapshot_tells_of(store, open_journal):
-    """The session after a kill reads from a snapshot, and records it all the same."""
+def test_spooled_items_are_replayed_after_reading_a_snapshot(store, open_journal):
+    """A session that reads from a snapshot records the items that a killed one spooled."""
 
     def die() -> None:
         journal = open_journal(store)
@@ -68,8 +68,8 @@ def test_what_was_pending_is_of_the_history_that_a_snapshot_tells_of(store, open
     assert journal.state.items == [1, "pending"]
 
 
-def test_a_gap_is_seen_wherever_a_reader_pauses(store, open_journal, monkeypatch):
-    """Records are read so many at a time; one may be the last of those, or all of the next."""
+def test_a_gap_is_seen_between_batches_of_reads(store, open_journal, monkeypatch):
+    """Records are read in batches: a gap is an error at the end of one and across a whole one."""
     monkeypatch.setattr(chain, "PARALLEL_READS", 4)
     journal = open_journal(store)
     for value in range(14):
@@ -86,8 +86,8 @@ def test_a_gap_is_seen_wherever_a_reader_pauses(store, open_journal, monkeypatch
 
 
 @pytest.mark.parametrize("at", [60, -10], ids=["its head", "its state"])
-def test_a_damaged_snapshot_is_passed_over(store, open_journal, at):
-    """The records are the truth: a snapshot that was altered changes nothing."""
+def test_a_damaged_snapshot_is_ignored(store, open_journal, at):
+    """The records decide: an altered snapshot changes nothing."""
     journal = open_journal(store)
     for value in range(40):
         append_acknowledged(journal, value)
@@ -109,8 +109,8 @@ def test_a_damaged_snapshot_is_passed_over(store, open_journal, at):
     ],
     ids=["emptied", "cut", "altered", "deleted"],
 )
-def test_damage_is_named_and_never_bridged(store, open_journal, damage, says):
-    """A record that is not what was written stops the reader, which says which one it is."""
+def test_damage_is_named_and_never_skipped(store, open_journal, damage, says):
+    """A damaged or missing record stops the reader with an error that names it."""
     journal = open_journal(store)
     for value in ("one", "two", "three", "four"):
         append_acknowledged(journal, value)
@@ -124,7 +124,10 @@ def test_damage_is_named_and_never_bridged(store, open_journal, damage, says):
 def test_a_last_record_that_was_deleted_is_missed_by_the_next_owner(
     store, open_journal, machine, monkeypatch
 ):
-    """Nothing shows that it was there but its id, which is taken: nobody writes in its place."""
+    """The next owner notices a deleted last record by its id, which is still taken.
+
+    Nothing is written in its place.
+    """
     monkeypatch.setattr("colab_drive_tuner.journal.chain.chain._SETTLE_SECONDS", (0.0, 0.0))
     journal = open_journal(store)
     append_acknowledged(journal, 1, 2)
@@ -135,7 +138,7 @@ def test_a_last_record_that_was_deleted_is_missed_by_the_next_owner(
 
 
 def test_a_record_of_another_search_is_no_part_of_this_one(store, machine):
-    """Whole, of the right number, and put there by hand: it does not follow the one before."""
+    """A valid record of another search, copied by hand, does not follow the record before it."""
     for name in ("one", "other"):
         journal = Journal.open(store, name, RULES)
         journal.claim(lambda state: b"")
@@ -151,7 +154,7 @@ def test_a_record_of_another_search_is_no_part_of_this_one(store, machine):
 
 
 def test_what_a_later_version_wrote_is_not_called_damaged(store, open_journal):
-    """Nobody is sent to repair it: the error says what to do instead."""
+    """A record of a later version is an error that asks for an upgrade, not for a repair."""
     append_acknowledged(open_journal(store), 1)
     path = record_files(store)[1]
     path.write_bytes(b"CDT9" + path.read_bytes()[4:])
@@ -160,8 +163,8 @@ def test_what_a_later_version_wrote_is_not_called_damaged(store, open_journal):
     assert "repair" not in str(error.value)
 
 
-def test_a_search_may_be_named_after_an_upgrade(store, machine):
-    """What is said of its damage is what is said of any other's."""
+def test_a_search_may_be_named_upgrade(store, machine):
+    """Damage to a search named "upgrade" is reported like that to any other."""
     journal = Journal.open(store, "upgrade", RULES)
     journal.claim(lambda state: b"", notify=lambda text: None)
     append_acknowledged(journal, 1)

@@ -19,8 +19,8 @@ from tests.journal.faulty_store import append_acknowledged
 from tests.journal.list_state import RULES, ListState, item
 
 
-def test_a_lost_answer_is_no_rival(store, open_journal):
-    """409 to the same bytes is success: nothing is written twice, nothing is lost."""
+def test_a_lost_answer_is_no_conflict(store, open_journal):
+    """A create that finds its own bytes in place has succeeded: nothing is lost or doubled."""
     open_journal(store).close()
     store.lose_answers = 1
     journal = open_journal(store)
@@ -30,8 +30,8 @@ def test_a_lost_answer_is_no_rival(store, open_journal):
     assert open_journal(store, claim=False).state.items == [1, 2, 3]
 
 
-def test_an_outage_is_made_good_when_the_store_returns(store, open_journal):
-    """While the store is away items gather, and none is missing afterwards."""
+def test_items_of_an_outage_are_recorded_when_the_store_returns(store, open_journal):
+    """Items collect while the store is unavailable, and all of them are recorded afterwards."""
     journal = open_journal(store)
     store.away = True
     for value in range(20):
@@ -46,7 +46,7 @@ def test_an_outage_is_made_good_when_the_store_returns(store, open_journal):
 
 
 def test_no_pause_is_longer_than_the_longest(store, open_journal, monkeypatch):
-    """Whatever the background used: what training hands over is recorded."""
+    """However much CPU time the writer has used, its pauses end and items are recorded."""
     monkeypatch.setattr(writer, "COLLECTOR_SHARE", 1e-9)
     monkeypatch.setattr(writer, "SENDER_SHARE", 1e-9)
     monkeypatch.setattr(writer, "LONGEST_PAUSE", 0.1)
@@ -60,7 +60,10 @@ def test_no_pause_is_longer_than_the_longest(store, open_journal, monkeypatch):
 
 
 def test_a_run_that_ends_in_an_outage_says_what_is_pending(store, open_journal):
-    """Closing without a store names the count and the file; the next run records it."""
+    """A close during an outage tells the number and file of pending items.
+
+    The next run records them.
+    """
     said: list[str] = []
     journal = Journal.open(store, "a search", RULES)
     journal.claim(lambda state: b"", notify=said.append)
@@ -77,8 +80,8 @@ def test_a_run_that_ends_in_an_outage_says_what_is_pending(store, open_journal):
 
 
 @pytest.mark.parametrize("copied", [False, True])
-def test_what_was_kept_under_another_name_is_recorded(store, open_journal, copied):
-    """The folder was renamed since: its results count, unless the one of the old name is there."""
+def test_items_spooled_under_a_former_name_are_recorded(store, open_journal, copied):
+    """Items spooled before a rename are recorded, unless the old name's folder still exists."""
     journal = open_journal(store)
     store.away = True
     journal.append(item("kept"), durable=True)
@@ -99,8 +102,8 @@ def test_what_was_kept_under_another_name_is_recorded(store, open_journal, copie
         assert open_journal(store).state.items == ["kept"]
 
 
-def test_values_beside_an_item_get_files_of_their_own(store, open_journal):
-    """Their ids stand in the record by sha256, also where an outage came between."""
+def test_attachments_get_files_of_their_own(store, open_journal):
+    """A record names the files of attachments by sha256, also after an outage."""
     journal = open_journal(store)
     store.away = True
     values = [b"a" * 1000, b"b" * 1000]
@@ -117,7 +120,7 @@ def test_values_beside_an_item_get_files_of_their_own(store, open_journal):
 
 
 def test_results_of_another_history_are_kept_and_named(store, open_journal):
-    """A spooled item from before a reset is not added to what came after it."""
+    """An item spooled before a reset is kept in a file that is named, not added to the search."""
     journal = open_journal(store)
     store.away = True
     journal.append(item("old"), durable=True)
@@ -142,8 +145,8 @@ def test_results_of_another_history_are_kept_and_named(store, open_journal):
     last.close()
 
 
-def test_a_disk_that_is_full_keeps_nothing_from_the_store(store, open_journal, monkeypatch):
-    """Results that cannot be spooled are recorded all the same; the user is told once of each."""
+def test_a_full_disk_does_not_stop_recording(store, open_journal, monkeypatch):
+    """Items that cannot be spooled are recorded; the failure and its end are reported once."""
 
     def full(self, items):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -165,7 +168,7 @@ def test_a_disk_that_is_full_keeps_nothing_from_the_store(store, open_journal, m
 
 
 def test_what_fits_on_a_full_disk_can_be_read(store, machine):
-    """An entry that does not fit leaves no torn one in front of those that come later."""
+    """An entry that does not fit leaves no partial entry in front of later ones."""
     spool = Spool(store.location, "a search")
     segment = spool.new_file("epoch")
     segment.add([(b"first", ())])
@@ -190,7 +193,7 @@ def test_what_fits_on_a_full_disk_can_be_read(store, machine):
 
 @pytest.mark.timeout(60)
 def test_a_close_without_ids_and_without_a_store_ends(store, machine, monkeypatch):
-    """Where the release itself needs ids that nobody can reserve, its deadline holds."""
+    """A close ends at its deadline if the store is away and no id for the release is left."""
     for module in ("writer", "claim_and_takeover"):
         monkeypatch.setattr(f"colab_drive_tuner.journal.{module}.ID_BLOCK", 1)
     monkeypatch.setattr("colab_drive_tuner.journal.writer.ID_RESERVE", 0)

@@ -24,7 +24,7 @@ ACTS = 17
 
 
 def spool_and_die(store: FaultyStore, *, wait: bool, fails) -> None:
-    """Claim, let the store go away, spool the values one by one on a disk that fails, and die."""
+    """Claim, make the store unavailable, spool values on a failing disk, and die."""
     writer.SPOOL_AGAIN_SECONDS = 0.02
     writer.PAIR_SECONDS = 0.0
     journal = Journal.open(store, "a search", RULES)
@@ -42,13 +42,13 @@ def spool_and_die(store: FaultyStore, *, wait: bool, fails) -> None:
 
 
 def spooled(spool: Spool) -> list[str]:
-    """The values that a later session would find, each once."""
+    """Return the values that a later session would find, each once."""
     found = [content for left in spool.leftovers() for content, _ in left.items]
     return [value for value in VALUES if item(value) in found]
 
 
 def recovered(store: FaultyStore) -> tuple[list[str], list[str]]:
-    """What the next session records, and what it says."""
+    """Return what the next session records, and its messages."""
     said: list[str] = []
     journal = Journal.open(store, "a search", RULES)
     journal.claim(lambda state: b"", notify=said.append)
@@ -66,15 +66,15 @@ def wait_until(holds) -> None:
 
 @pytest.mark.parametrize("act", range(1, ACTS))
 def test_a_disk_that_fails_once_loses_nothing(store, machine, act):
-    """Whichever act it is: what it did not take is taken first, at the next chance."""
+    """Whichever disk operation fails, its item is spooled first at the next attempt."""
     died = run_in_fork(lambda: spool_and_die(store, wait=True, fails=lambda now: now == act))
     assert died == -signal.SIGKILL
     assert recovered(store) == (VALUES, [])
 
 
 @pytest.mark.parametrize("act", range(1, ACTS, 3))
-def test_a_disk_that_stays_full_leaves_no_hole(store, machine, act):
-    """What the next session finds are the first results, up to some; it misses none of them."""
+def test_a_disk_that_stays_full_leaves_no_gap(store, machine, act):
+    """The next session finds the first items without a gap, as far as the disk took them."""
     died = run_in_fork(lambda: spool_and_die(store, wait=False, fails=lambda now: now >= act))
     assert died == -signal.SIGKILL
     items, said = recovered(store)
@@ -84,14 +84,14 @@ def test_a_disk_that_stays_full_leaves_no_hole(store, machine, act):
 
 @pytest.mark.parametrize("acts", [{3, 4}, {4, 5, 6}, {6, 7}, {3, 8, 9}, {1, 3, 5, 7, 9}])
 def test_a_disk_that_fails_while_it_recovers_loses_nothing(store, machine, acts):
-    """Also where a file cannot even be cut to what was whole."""
+    """Nothing is lost even if a file cannot be truncated to its valid part."""
     died = run_in_fork(lambda: spool_and_die(store, wait=True, fails=acts.__contains__))
     assert died == -signal.SIGKILL
     assert recovered(store) == (VALUES, [])
 
 
-def test_what_the_store_took_meanwhile_is_not_missed(store, machine, monkeypatch):
-    """An item that was recorded and never spooled is no hole between those that were."""
+def test_a_recorded_item_is_no_gap_in_the_spool(store, machine, monkeypatch):
+    """An item that was recorded and never spooled is no gap between spooled ones."""
     monkeypatch.setattr(writer, "SPOOL_AGAIN_SECONDS", 60.0)
 
     def die() -> None:
@@ -112,8 +112,8 @@ def test_what_the_store_took_meanwhile_is_not_missed(store, machine, monkeypatch
     assert recovered(store) == (VALUES[:3], [])
 
 
-def test_what_is_acknowledged_as_spooled_survives_a_power_cut(tmp_path, monkeypatch):
-    """Whenever something is sent, a power cut would leave it, and what was spooled before it."""
+def test_items_survive_a_power_cut_once_they_are_sent(tmp_path, monkeypatch):
+    """Each item that is sent to the store is already safe on the disk."""
     state = tmp_path / "state"
     state.mkdir()
     monkeypatch.setenv("XDG_STATE_HOME", str(state))
@@ -142,8 +142,8 @@ def test_what_is_acknowledged_as_spooled_survives_a_power_cut(tmp_path, monkeypa
     journal.close()
 
 
-def test_the_place_of_a_search_survives_a_power_cut(tmp_path, monkeypatch):
-    """The next session here knows in which folder the search lay."""
+def test_the_noted_folder_of_a_search_survives_a_power_cut(tmp_path, monkeypatch):
+    """After a power cut the next session here knows the folder of the search."""
     state = tmp_path / "state"
     state.mkdir()
     monkeypatch.setenv("XDG_STATE_HOME", str(state))
@@ -176,20 +176,20 @@ def readable(left: list[SpoolFile]) -> list[int]:
 
 @pytest.mark.parametrize(("which", "gaps"), [(0, [Gap(1, 1, 3)]), (1, [Gap(1, 4, 6)]), (2, [])])
 def test_a_missing_file_is_a_gap(spool, which, gaps):
-    """Unless nothing comes after it: then it is as if it had never been."""
+    """A missing spool file is a gap, unless it is the last one."""
     spool.leftovers()[which].path.unlink()
     assert spool.gaps(spool.leftovers()) == gaps
 
 
-def test_what_was_acknowledged_is_no_gap(machine):
-    """The file that was put away last says with which item the others begin."""
+def test_acknowledged_items_are_no_gap(machine):
+    """The last acknowledged file tells with which item the others begin."""
     spool = Spool("a store", "a search")
     for number in range(3):
         segment = spool.new_file("epoch")
         segment.add([(b"%d" % number, ())])
         segment.acknowledge() if number < 2 else segment.close()
         if number < 2:
-            spool.new_file("epoch").acknowledge()  # of a disk that took the file and no item
+            spool.new_file("epoch").acknowledge()  # the disk took the file but no item
     left = spool.leftovers()
     assert readable(left) == [3]
     assert spool.gaps(left) == []
@@ -197,8 +197,8 @@ def test_what_was_acknowledged_is_no_gap(machine):
     assert [path.name for path in spool.folder.iterdir()] == ["about.txt"]
 
 
-def test_sessions_are_told_apart_and_kept_in_order(spool):
-    """Each numbers its items anew, and a later one comes after an earlier one."""
+def test_sessions_are_distinguished_and_ordered(spool):
+    """Each session numbers its items from 1, and a later one comes after an earlier one."""
     later = Spool("a store", "a search")
     segment = later.new_file("epoch")
     segment.add([(b"later", ())])
@@ -213,8 +213,8 @@ def test_sessions_are_told_apart_and_kept_in_order(spool):
 
 @settings(max_examples=200, deadline=None)
 @given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
-def test_no_flipped_bit_is_believed(spool_file, at, bit):
-    """What is read is what was written; the rest is missing or damaged, never another thing."""
+def test_a_flipped_bit_is_detected(spool_file, at, bit):
+    """After a flipped bit each entry is read as it was written or not at all."""
     path, whole = spool_file
     content = bytearray(whole)
     content[at % len(content)] ^= 1 << bit
@@ -227,8 +227,8 @@ def test_no_flipped_bit_is_believed(spool_file, at, bit):
 
 @settings(max_examples=100, deadline=None)
 @given(length=st.integers(0, 10_000))
-def test_a_torn_file_is_read_up_to_where_it_was_torn(spool_file, length):
-    """That is what a kill leaves, and no damage."""
+def test_a_truncated_file_is_read_up_to_its_end(spool_file, length):
+    """A truncated file is what a kill leaves: its whole entries are read, without damage."""
     path, whole = spool_file
     path.write_bytes(whole[: length % len(whole)])
     left = read_spool_file(path)
@@ -238,7 +238,7 @@ def test_a_torn_file_is_read_up_to_where_it_was_torn(spool_file, length):
 
 @pytest.fixture(scope="module")
 def spool_file(tmp_path_factory) -> tuple[Path, bytes]:
-    """A file of three items with a value each, and its content."""
+    """A spool file of three items with an attachment each, and its content."""
     folder = tmp_path_factory.mktemp("spool")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
@@ -249,7 +249,10 @@ def spool_file(tmp_path_factory) -> tuple[Path, bytes]:
 
 
 def test_a_damaged_file_is_kept_and_named(store, machine):
-    """With what can be read of it recorded; it is never overwritten by another one that is kept."""
+    """A damaged file is kept and named once, and its readable entries are recorded.
+
+    It never overwrites another kept file.
+    """
     journal = Journal.open(store, "a search", RULES)
     journal.claim(lambda state: b"", notify=lambda text: None)
     epoch = journal.epoch

@@ -60,7 +60,7 @@ DAMAGES = [bytes_of_no_text, emptied, a_folder, other_words, endless, a_dangling
 
 
 def problems_here() -> list[str]:
-    """What doctor says is wrong with the state folder."""
+    """Return doctor's warnings about the state folder."""
     return [
         finding.text for finding in check_state_folder(CheckContext()) if finding.level == "warning"
     ]
@@ -68,7 +68,7 @@ def problems_here() -> list[str]:
 
 @pytest.fixture
 def left(store, machine) -> Path:
-    """The spool of a search whose session was killed: its notes are there, its lock is free."""
+    """The spool folder of a killed session, with its notes and a free lock."""
     journal = Journal.open(store, NAME, RULES)
     journal.claim(lambda state: b"", notify=lambda text: None)
     append_acknowledged(journal, 1)
@@ -87,11 +87,11 @@ def left(store, machine) -> Path:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["machine", "about.txt", "owners", "running", "search"])
-def test_a_damaged_note_is_named_and_the_search_goes_on(store, left, name, damage):
-    """Whatever it is: nothing depends on it that could not be found out anew."""
+def test_a_damaged_note_is_named_and_the_search_resumes(store, left, name, damage):
+    """Whatever the damage to a note, the check names it, the search resumes and replaces it."""
     path = state_folder() / name if name == "machine" else left / name
     damage(path)
-    harmless = damage is emptied and name == "owners"  # it says that nobody claimed
+    harmless = damage is emptied and name == "owners"  # empty means that nobody claimed
     assert [problem for problem in problems_here() if str(path) in problem] or harmless
     list(spools(store))
     said: list[str] = []
@@ -106,8 +106,8 @@ def test_a_damaged_note_is_named_and_the_search_goes_on(store, left, name, damag
     assert all("has been moved aside" in problem for problem in problems), problems
 
 
-def test_notes_that_are_whole_say_what_they_said(store, left):
-    """Otherwise it would prove nothing that damaged ones do not."""
+def test_undamaged_notes_are_read(store, left):
+    """Undamaged notes have an effect: otherwise the test of damaged ones would prove nothing."""
     spool = Spool(store.location, NAME)
     claim = Journal.open(store, NAME, RULES)._reader.head.claim
     assert spool.has_claimed(claim.owner)
@@ -118,7 +118,10 @@ def test_notes_that_are_whole_say_what_they_said(store, left):
 
 @pytest.mark.parametrize("damage", [a_folder, a_dangling_link])
 def test_a_lock_that_cannot_be_taken_is_named(store, left, damage):
-    """It is not put aside: a live run may hold one. The error and the check say what to do."""
+    """The check and the error name the lock and the remedy.
+
+    It is not moved aside, because a live run may hold one.
+    """
     lock = left / "lock"
     damage(lock)
     assert any(str(lock) in problem for problem in problems_here())
@@ -136,7 +139,7 @@ def test_a_lock_that_cannot_be_taken_is_named(store, left, damage):
 
 
 def test_a_machine_id_is_made_once(machine):
-    """And again only where it is none any more; the old file is kept."""
+    """The machine id is made again only if its file is damaged; that file is kept."""
     first = machine_id()
     assert machine_id() == first
     path = state_folder() / "machine"
@@ -149,7 +152,7 @@ def test_a_machine_id_is_made_once(machine):
 
 
 def test_a_state_folder_that_cannot_be_made_is_named(machine):
-    """By the check, and by whoever needs it."""
+    """The check, and whatever needs the folder, name a state folder that cannot be created."""
     place = Path(os.environ["XDG_STATE_HOME"])
     place.parent.mkdir(parents=True)
     place.write_text("a file")
@@ -160,8 +163,8 @@ def test_a_state_folder_that_cannot_be_made_is_named(machine):
 
 
 @pytest.mark.parametrize("damage", [a_folder, other_words])
-def test_a_spool_folder_that_is_none_is_named(store, left, damage):
-    """In place of a search's folder, and of that of all of them."""
+def test_a_damaged_spool_folder_is_named(store, left, damage):
+    """Something else in place of a search's spool folder, or of the folder of all, is named."""
     strange = left.parent / "0123"
     damage(strange)
     assert any(str(strange) in problem for problem in problems_here())
@@ -174,8 +177,8 @@ def test_a_spool_folder_that_is_none_is_named(store, left, damage):
     assert away.is_dir()
 
 
-def test_damaged_results_are_named(store, left):
-    """Before a run has put them aside."""
+def test_a_damaged_spool_file_is_named(store, left):
+    """The check names a damaged spool file before a run moves it aside."""
     spool = Spool(store.location, NAME)
     segment = spool.new_file("epoch")
     segment.add([(b"item", ())])
@@ -186,8 +189,8 @@ def test_damaged_results_are_named(store, left):
     assert str(segment.path) in problem
 
 
-def test_doctor_tells_of_them(store, left):
-    """As a warning, and of whole ones that they are readable."""
+def test_doctor_warns_of_damaged_notes(store, left):
+    """Doctor warns of a damaged note, and reports undamaged ones as ok."""
     assert [finding.level for finding in check_state_folder(CheckContext())] == ["ok"]
     (left / "owners").write_bytes(b"\xff")
     (finding,) = check_state_folder(CheckContext())
@@ -196,7 +199,7 @@ def test_doctor_tells_of_them(store, left):
 
 
 def test_a_full_disk_keeps_no_search_from_running(machine, drive_emulator):
-    """Where the state folder takes no byte: the user is told, and Drive has everything."""
+    """If the state folder takes no byte, the user is told, and Drive gets every item."""
 
     def run_twice() -> None:
         store = DriveStore(DriveClient.connect())
