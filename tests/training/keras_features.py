@@ -70,7 +70,7 @@ class Stage:
 
 
 class Watch(keras.callbacks.Callback):
-    """Records the trained epochs, and stops in the middle of one."""
+    """Records the trained epochs, and stops in the middle of epoch `stop_in`."""
 
     def __init__(self, stage, epoch):
         super().__init__()
@@ -88,7 +88,7 @@ class Watch(keras.callbacks.Callback):
 
 
 def outcome(model, history):
-    """Return all that must be equal."""
+    """Return everything that must be equal in equal trainings."""
     optimizers = [model.optimizer] if model.optimizer else []
     return {
         "history": (history.epoch, history.history),
@@ -167,7 +167,7 @@ def normalizations(stage):
 
 
 class Gated(layers.Layer):
-    """Variables in containers, and a generator of its own."""
+    """A layer with variables in containers and a generator of its own."""
 
     def build(self, shape):
         self.gates = {"one": [self.add_weight(shape=(shape[-1],), initializer="ones")]}
@@ -280,7 +280,7 @@ def training_step_of_its_own(stage):
 
 
 class Heavy(keras.optimizers.Optimizer):
-    """An optimizer of the user's own."""
+    """A user's own optimizer."""
 
     def build(self, variables):
         super().build(variables)
@@ -328,7 +328,7 @@ def moving_averages(stage):
 
 
 class Steps(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule of the user's own."""
+    """A user's own learning rate schedule."""
 
     def __call__(self, step):
         return 0.01 / (1.0 + ops.cast(step, "float32"))
@@ -419,7 +419,7 @@ def second_fit_with_another_optimizer(stage):
 
 
 class Mood(enum.Enum):
-    """For a callback that changes its mind."""
+    """A state of a callback."""
 
     CALM = 1
     TENSE = 2
@@ -427,7 +427,7 @@ class Mood(enum.Enum):
 
 @dataclasses.dataclass
 class Record:
-    """For a callback that keeps records."""
+    """A record that a callback keeps."""
 
     epoch: int
     loss: float
@@ -437,14 +437,14 @@ Pair = collections.namedtuple("Pair", "epoch loss")
 
 
 class TrialCounts:
-    """An object of the user's own in a callback."""
+    """A user's own object in a callback."""
 
     def __init__(self):
         self.count, self.lock = 0, None
 
 
 class Remembering(keras.callbacks.Callback):
-    """Containers, generators and objects that decide what is trained, and when it ends."""
+    """A callback whose containers, generators and objects decide what is trained and how long."""
 
     def __init__(self, lines):
         super().__init__()
@@ -508,7 +508,7 @@ def containers_in_callbacks(stage):
 
 
 class Logging(keras.callbacks.Callback):
-    """Puts numbers of all kinds among the logs."""
+    """Puts numbers of all kinds into the logs."""
 
     def on_epoch_end(self, epoch, logs=None):
         logs["tensor"] = ops.convert_to_tensor(epoch + 0.5)
@@ -556,7 +556,7 @@ def one_pass_of_a_repeating_dataset(stage):
 
 
 class Iterating(keras.callbacks.Callback):
-    """Remembers what no backup can hold."""
+    """A callback with an iterator, which no backup can hold."""
 
     def __init__(self):
         super().__init__()
@@ -572,7 +572,7 @@ def cannot_be_saved(stage):
 
 
 def main(root, out, disk, how, epoch, *names):
-    """Run the cases; killed ones inside each other."""
+    """Run the cases; killed ones run inside each other."""
     Path(root).mkdir(exist_ok=True)
     store, out = FolderStore(Path(root)), Path(out)
 

@@ -30,7 +30,7 @@ class Killed(BaseException):
 
 
 class KillAt(keras.callbacks.Callback):
-    """Raise Killed, or really kill the process, in the middle of an epoch."""
+    """Raises Killed, or really kills the process, in the middle of an epoch."""
 
     def __init__(self, epoch, *, really=False, flush=True):
         super().__init__()
@@ -67,7 +67,7 @@ class StatefulCallback(keras.callbacks.Callback):
 
 
 class EpochCounter(keras.callbacks.Callback):
-    """Records the epochs that are really trained."""
+    """Records the epochs that are trained."""
 
     epoch = -1
 
@@ -111,7 +111,7 @@ def fit_with_backup(model, epochs, *others, before=(), verbose=0, **options):
 
 
 def training_outcome(model, *histories):
-    """Return all that must be equal: histories, weights, optimizer, the next random number."""
+    """Return what must be equal: histories, weights, optimizer and the next random number."""
     return {
         "histories": [(h.epoch, h.history) for h in histories],
         "weights": [w.tobytes() for w in model.get_weights()],
@@ -150,7 +150,7 @@ def backup_names(store, folder):
 
 
 def assert_resumed_equals_whole(store, training, *kills, resumed=None):
-    """Run a training uninterrupted, and killed once per item of `kills`: equal outcomes."""
+    """Assert that a training killed once per item of `kills` equals the uninterrupted one."""
     whole = run_trial(store, create_search_folder(store, "whole"), lambda: training(None))
     folder = create_search_folder(store, "killed")
     for kill in kills:
@@ -161,7 +161,7 @@ def assert_resumed_equals_whole(store, training, *kills, resumed=None):
     return whole
 
 
-if __name__ == "__main__":  # a process that is really killed, or resumes a killed one's trial
+if __name__ == "__main__":  # a process that kills itself, or resumes the trial of a killed one
     root, search, result, number = sys.argv[1:]
     kept, kill_in = FolderStore(root), int(number.rstrip("!"))
     at_once = number.endswith("!")

@@ -9,7 +9,7 @@ from tests.training.flaky_store import FlakyStore, create_search_folder, entry_n
 
 @pytest.fixture
 def store(tmp_path):
-    """A store that a test can give troubles."""
+    """A store whose faults a test switches on."""
     return FlakyStore(tmp_path / "store")
 
 
@@ -21,7 +21,7 @@ def folder(store):
 
 @pytest.fixture
 def file(tmp_path):
-    """A way to make a file of some content."""
+    """A function that makes a file with the given content."""
 
     def make(content):
         path = tmp_path / "content"
@@ -32,19 +32,19 @@ def file(tmp_path):
 
 
 def read(artifacts, name, tmp_path):
-    """What is kept under a name; None for nothing."""
+    """Return the content stored under a name, or None."""
     path = tmp_path / "read"
     return path.read_bytes() if artifacts.get(name, path) else None
 
 
 def home(store, folder):
-    """The folder of backups."""
+    """Return the folder of backups."""
     (found,) = [e.id for e in FlakyStore.__base__.list(store, folder, name="backups")]
     return found
 
 
-def test_files_come_back_in_another_process(store, folder, file, tmp_path):
-    """By trial and name; what was put last under a name counts, and is the only one left."""
+def test_files_are_found_by_trial_and_name(store, folder, file, tmp_path):
+    """Another instance finds the file that was last stored under a name; older ones are gone."""
     first = StoreArtifacts(store, folder, 3)
     assert first.names() == []
     first.put("a", file(b"one"))
@@ -61,15 +61,15 @@ def test_files_come_back_in_another_process(store, folder, file, tmp_path):
     assert read(later, "a", tmp_path) is None
 
 
-def test_nothing_is_asked_before_it_is_used(store, folder):
-    """A search without TrialBackup pays nothing."""
+def test_unused_artifacts_make_no_request(store, folder):
+    """A search without TrialBackup causes no requests."""
     store.calls.clear()
     StoreArtifacts(store, folder, 3)
     assert store.calls == []
 
 
 def test_the_two_newest_are_found_although_no_listing_shows_them(store, folder, file, tmp_path):
-    """Neither the folder nor the files need to be listed yet."""
+    """The two newest files are found even if neither they nor their folder are listed yet."""
     early = StoreArtifacts(store, folder, 3)
     for name in ("a", "b", "c"):
         early.put(name, file(name.encode()))
@@ -84,14 +84,14 @@ def test_the_two_newest_are_found_although_no_listing_shows_them(store, folder, 
 
 
 def test_a_lost_answer_makes_no_second_file(store, folder, file):
-    """The same id is asked for again, and taken means stored."""
+    """A create whose answer was lost is repeated with the same id, so that no file is doubled."""
     store.lose_answers = 2
     StoreArtifacts(store, folder, 3).put("a", file(b"one"))
     assert len(entry_names(store, home(store, folder))) == 1
 
 
-def test_an_outage_is_told(store, folder, file):
-    """The caller decides whether to wait; later it works again."""
+def test_an_outage_raises_and_can_be_retried(store, folder, file):
+    """During an outage `put` raises UnavailableError; afterwards it works again."""
     artifacts = StoreArtifacts(store, folder, 3)
     store.away = True
     with pytest.raises(UnavailableError):
@@ -102,7 +102,7 @@ def test_an_outage_is_told(store, folder, file):
 
 
 def test_a_trashed_folder_is_not_used_again(store, folder, file):
-    """A person may clean up; the next backup makes a new folder."""
+    """If a person trashed the folder of backups, the next backup creates a new one."""
     StoreArtifacts(store, folder, 3).put("a", file(b"one"))
     store.trash(home(store, folder))
     later = StoreArtifacts(store, folder, 3)
@@ -111,8 +111,8 @@ def test_a_trashed_folder_is_not_used_again(store, folder, file):
     assert StoreArtifacts(store, folder, 3).names() == ["a"]
 
 
-def test_backups_of_finished_trials_and_older_histories_are_old(store, folder, file):
-    """Those of unfinished trials are not, and neither are a person's own files."""
+def test_backups_of_finished_trials_and_older_histories_are_obsolete(store, folder, file):
+    """Neither backups of unfinished trials nor a person's own files are obsolete."""
     for tid in (1, 2, 3):
         StoreArtifacts(store, folder, tid).put("a", file(b"x"))
     inside = home(store, folder)

@@ -38,8 +38,8 @@ from tests.training.small_trainings import (
 pytestmark = NUMPY_2
 
 
-def test_a_killed_trial_ends_as_if_it_had_not_been(store, uninterrupted):
-    """Killed twice in the middle of epochs, with Dropout, augmentation, shuffling, validation."""
+def test_a_killed_trial_resumes_to_the_same_outcome(store, uninterrupted):
+    """Two kills in mid-epoch change nothing, with Dropout, augmentation and shuffling."""
     folder = create_search_folder(store)
     for kill in KillAt(1), KillAt(3):
         with pytest.raises(Killed):
@@ -51,7 +51,7 @@ def test_a_killed_trial_ends_as_if_it_had_not_been(store, uninterrupted):
 
 
 def test_only_the_epochs_left_are_trained(store):
-    """Resuming skips what is done; nothing is repeated from the first epoch."""
+    """A resumed trial trains only the epochs after its backup."""
     folder = create_search_folder(store)
     with pytest.raises(Killed):
         run_trial(store, folder, lambda: train_once(KillAt(2)))
@@ -61,7 +61,7 @@ def test_only_the_epochs_left_are_trained(store):
 
 
 def test_a_trial_that_is_done_but_not_recorded_trains_nothing_again(store):
-    """Killed between the end of `fit` and the result's record: all epochs are skipped."""
+    """A trial killed after its `fit` and before the record of its result repeats no epoch."""
     folder = create_search_folder(store)
     first = run_trial(store, folder, train_once)
     assert flush_all_backups(20)
@@ -69,14 +69,14 @@ def test_a_trial_that_is_done_but_not_recorded_trains_nothing_again(store):
 
 
 def process(store, folder, result, kill_in, backend="tensorflow"):
-    """Run `simple` in a process of its own, killed in an epoch (-1: in none); its exit code."""
+    """Run `small_trainings` in a process killed in epoch `kill_in` (-1: none); return its code."""
     command = [sys.executable, "-m", "tests.training.small_trainings", store._root, folder, result]
     environment = os.environ | {"KERAS_BACKEND": backend}
     return subprocess.run([*command, str(kill_in)], env=environment, check=False).returncode
 
 
-def test_killed_by_the_kernel_for_real(tmp_path, uninterrupted):
-    """SIGKILL in the middle of an epoch, then another process goes on."""
+def test_a_process_killed_by_sigkill_resumes(tmp_path, uninterrupted):
+    """After SIGKILL in mid-epoch another process gets the uninterrupted outcome."""
     store, out = FolderStore(tmp_path / "store"), tmp_path / "out"
     folder = create_search_folder(store)
     assert process(store, folder, out, 2) == -9
@@ -88,20 +88,20 @@ def test_killed_by_the_kernel_for_real(tmp_path, uninterrupted):
 @pytest.mark.long
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_killed_many_times_at_any_moment(tmp_path, backend):
-    """SIGKILL in every epoch, twice each, whatever the background was doing just then."""
+    """SIGKILL twice in every epoch, while uploads may be running, changes nothing."""
     pytest.importorskip(backend)
     store, whole, out = FolderStore(tmp_path / "store"), tmp_path / "whole", tmp_path / "out"
     assert process(store, create_search_folder(store, "whole"), whole, -1, backend) == 0
     folder = create_search_folder(store, "killed")
     for kill_in in (0, 0, 1, 1, 2, 2, 3, 3):
-        # Where an epoch was backed up before its first kill, there is no second one.
+        # If an epoch was backed up before its first kill, there is no second one.
         assert process(store, folder, out, f"{kill_in}!", backend) in (-9, 0)
     assert process(store, folder, out, -1, backend) == 0
     assert out.read_text() == whole.read_text()
 
 
 def test_two_fits_in_one_model_function(store):
-    """The first is skipped and the second resumed, also where the code between them draws."""
+    """The first is skipped and the second resumed, even if the code between draws at random."""
 
     def training(kill):
         model = convolutional_model()
@@ -116,7 +116,7 @@ def test_two_fits_in_one_model_function(store):
 
 
 class Unfreezing(keras.callbacks.Callback):
-    """Trains one layer more from the second epoch on: Keras heeds it when it compiles."""
+    """Unfreezes a layer in the second epoch, which Keras applies at the next `compile`."""
 
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == 1:
@@ -131,14 +131,14 @@ def unfreezing(kill):
     )
 
 
-def test_a_fit_that_unfreezes_layers_begins_anew(store):
-    """Not at the backup from before the change either, which would train what was not trained."""
+def test_a_fit_that_unfreezes_layers_starts_from_its_first_epoch(store):
+    """A backup from before the change is not used either, because it would train other layers."""
     with pytest.warns(TrainingWarning, match="differs.*It starts from its first epoch"):
         assert_resumed_equals_whole(store, unfreezing, KillAt(2))
 
 
-def test_a_fit_that_goes_on_to_unfreeze_layers_is_interrupted(store):
-    """Killed in the epoch of the change it has only a backup from before, which is put away."""
+def test_a_resumed_fit_that_unfreezes_layers_is_interrupted(store):
+    """The backup from before the change is dropped, and the next run gets the right outcome."""
     whole = run_trial(store, create_search_folder(store, "whole"), lambda: unfreezing(None))
     folder = create_search_folder(store, "killed")
     with pytest.raises(Killed):
@@ -151,8 +151,8 @@ def test_a_fit_that_goes_on_to_unfreeze_layers_is_interrupted(store):
     assert run_trial(store, folder, lambda: unfreezing(None)) == whole
 
 
-def test_callbacks_remember(store):
-    """Patience, cooldown, best weights, the learning rate, and what a user's callback collects."""
+def test_the_state_of_callbacks_is_restored(store):
+    """Patience, cooldown, best weights, learning rate and a user's own state are restored."""
 
     def training(kill):
         model = convolutional_model()
@@ -178,7 +178,7 @@ def test_callbacks_remember(store):
 
 
 def test_a_fit_after_one_that_raised_begins_at_its_own_first_epoch(store):
-    """Where a resumed `fit` went on is of no concern to the next one of the same model."""
+    """After a resumed `fit` has raised, the model's next `fit` starts from its first epoch."""
 
     class Raising(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -196,8 +196,8 @@ def test_a_fit_after_one_that_raised_begins_at_its_own_first_epoch(store):
     assert run_trial(store, folder, training) == [0, 1]
 
 
-def test_a_stop_is_remembered(store):
-    """Killed after EarlyStopping had ended `fit`: not one epoch more is trained."""
+def test_a_fit_ended_by_early_stopping_trains_no_further_epoch(store):
+    """A trial killed after EarlyStopping ended its `fit` trains no further epoch."""
 
     def training():
         model = convolutional_model()
@@ -217,7 +217,7 @@ def test_a_stop_is_remembered(store):
 
 @pytest.mark.long
 def test_a_model_that_fit_builds(store):
-    """A Sequential without an input shape, and an own class, have no variables before `fit`."""
+    """Models that have no variables before `fit` resume, too."""
 
     class Own(keras.Model):
         def __init__(self):
@@ -263,9 +263,9 @@ def in_parts(model, *optimizers):
     ("hold", "called"), [(as_attributes, True), (in_containers, False), (in_parts, True)]
 )
 def test_optimizers_that_a_training_step_builds(store, hold, called):
-    """Two, each for its part of the model, and the one that `compile` made and nothing uses.
+    """Two optimizers for parts of a model are restored, besides the unused one of `compile`.
 
-    Also where the step calls the parts, and so never builds the model as a whole.
+    This also holds if the step calls the parts and never builds the whole model.
     """
     import tensorflow as tf
 
@@ -289,7 +289,7 @@ def test_optimizers_that_a_training_step_builds(store, hold, called):
             return {"loss": loss}
 
         def test_step(self, data):
-            """As Keras evaluates: the loss of the whole."""
+            """Return the loss of the whole model, as Keras evaluates it."""
             predict = self if called else self.call
             return {"loss": tf.reduce_mean((predict(data[0]) - data[1]) ** 2)}
 
@@ -309,7 +309,7 @@ def test_optimizers_that_a_training_step_builds(store, hold, called):
 
 
 def test_tf_data_with_a_fixed_order(store):
-    """A pipeline that brings the same batches in each epoch resumes exactly."""
+    """A pipeline that gives the same batches in each epoch resumes exactly."""
     import tensorflow as tf
 
     def training(kill):
@@ -324,8 +324,8 @@ def test_tf_data_with_a_fixed_order(store):
     assert_resumed_equals_whole(store, training, KillAt(2))
 
 
-def test_backups_go_when_the_result_is_acknowledged(store):
-    """All of the trial's, none of another's; a trial without backups costs no question."""
+def test_backups_are_dropped_when_the_result_is_acknowledged(store):
+    """Only that trial's backups are dropped; a trial without backups causes no request."""
     folder = create_search_folder(store)
     kept = []
 
@@ -344,8 +344,8 @@ def test_backups_go_when_the_result_is_acknowledged(store):
     assert store.calls == []
 
 
-def test_outside_of_a_search_it_does_nothing_and_says_so():
-    """A model function can be tried out by hand; so can a search that keeps no backups."""
+def test_trial_backup_outside_of_a_search_warns_and_does_nothing():
+    """The warning names the user's line; a trial without a store warns, too."""
     keras.utils.set_random_seed(1)
     plain = convolutional_model()
     plain.fit(X, Y, epochs=2, verbose=0)
@@ -361,8 +361,8 @@ def test_outside_of_a_search_it_does_nothing_and_says_so():
 
 
 @pytest.mark.parametrize("known", [{}, {"model": 1}, {"model": 1, "epochs": 3}])
-def test_in_a_loop_of_ones_own_it_says_that_it_keeps_nothing(store, known):
-    """No such loop can be told where to begin; it is not disturbed, by hand or in a list."""
+def test_a_custom_training_loop_warns_that_nothing_is_backed_up(store, known):
+    """A custom loop cannot be told where to begin; it runs undisturbed and stores no backup."""
     backup, folder = TrialBackup(), create_search_folder(store)
     options = known | ({"model": convolutional_model()} if known else {})
 
@@ -379,8 +379,8 @@ def test_in_a_loop_of_ones_own_it_says_that_it_keeps_nothing(store, known):
     assert backup_names(store, folder) == []
 
 
-def test_a_list_of_callbacks_that_knows_nothing_is_backed_up_in_fit(store):
-    """`fit` takes a CallbackList that has neither its model nor its epochs."""
+def test_a_callback_list_without_a_model_is_backed_up_in_fit(store):
+    """`fit` accepts a CallbackList that has neither its model nor its epochs."""
 
     def training(kill):
         model, history = convolutional_model(), keras.callbacks.History()
@@ -392,8 +392,8 @@ def test_a_list_of_callbacks_that_knows_nothing_is_backed_up_in_fit(store):
     assert_resumed_equals_whole(store, training, KillAt(2))
 
 
-def test_given_twice_it_works_once(store, uninterrupted):
-    """Two in one list are one; one instance can serve several fits."""
+def test_a_second_trial_backup_in_one_fit_has_no_effect(store, uninterrupted):
+    """Two in one list act as one, and one instance can be used in several fits."""
 
     def training():
         backup = TrialBackup()
@@ -408,14 +408,14 @@ def test_given_twice_it_works_once(store, uninterrupted):
 
 
 def test_seeds_do_not_depend_on_the_search_or_the_attempt(store, uninterrupted):
-    """The next number after a fit is the one that the seed, the tid and the fit give."""
+    """The next number after a fit depends only on the seed, the trial's id and the fit."""
     np.random.seed(training_seed(SEED, 3, fit=1))
     assert uninterrupted["drawn"] == np.random.rand()
     assert run_trial(store, create_search_folder(store), train_once, tid=6) != uninterrupted
 
 
-def test_it_tells_where_it_goes_on(store, capsys):
-    """With progress shown, one line; silent with `verbose=0`."""
+def test_a_resumed_fit_prints_where_it_resumes(store, capsys):
+    """A resumed `fit` with progress prints one line about the epoch."""
     folder = create_search_folder(store)
     with pytest.raises(Killed):
         run_trial(store, folder, lambda: train_once(KillAt(1)))

@@ -36,7 +36,7 @@ TREE = {
 
 
 def test_what_was_written_is_read_bit_for_bit(tmp_path):
-    """Types, shapes and values; tuples stay tuples, numpy scalars numpy scalars."""
+    """Types, shapes and values are kept; tuples stay tuples and numpy scalars numpy scalars."""
     write_backup(tmp_path / "x", TREE)
     read = read_backup(tmp_path / "x")
     assert repr(read) == repr(TREE)
@@ -46,7 +46,7 @@ def test_what_was_written_is_read_bit_for_bit(tmp_path):
 
 
 def test_an_array_too_large_for_one_piece_is_written_in_several(tmp_path, monkeypatch):
-    """The format of each piece ends at 4 GiB; a variable need not."""
+    """A piece is limited to 4 GiB by its format, but a variable may be larger."""
     monkeypatch.setattr(codec, "_CHUNK", 70_001)
     write_backup(tmp_path / "x", TREE["arrays"])
     for one, other in zip(read_backup(tmp_path / "x"), TREE["arrays"], strict=True):
@@ -54,7 +54,7 @@ def test_an_array_too_large_for_one_piece_is_written_in_several(tmp_path, monkey
 
 
 def test_any_altered_byte_is_noticed(tmp_path):
-    """As is a file that was cut off, or that goes on."""
+    """Altered, truncated or extended files raise a ChecksumError."""
     path = tmp_path / "x"
     write_backup(path, TREE)
     whole = path.read_bytes()
@@ -69,7 +69,7 @@ def test_any_altered_byte_is_noticed(tmp_path):
 
 
 def array(spec, shape, content):
-    """An encoded array, as a forger would write it."""
+    """Return an encoded array as a forger would write it."""
     head = msgpack.packb(msgpack.ExtType(16, msgpack.packb([spec, shape, "C"])))
     return b"\x92" + head + msgpack.packb(content)
 
@@ -95,7 +95,7 @@ FORGED = {
 
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_file_is_refused(tmp_path, name):
-    """Objects, sizes beyond the file, and nonsense are no backup, whatever the checksum says."""
+    """Objects, sizes beyond the file and nonsense are refused despite a correct checksum."""
     content = b"CDTBACK2" + FORGED[name]
     (tmp_path / "x").write_bytes(content + hashlib.sha256(content).digest())
     with pytest.raises(ChecksumError):
@@ -103,14 +103,14 @@ def test_a_forged_file_is_refused(tmp_path, name):
 
 
 def test_a_file_of_another_version_is_refused(tmp_path):
-    """By its first bytes."""
+    """A file of another version is recognized by its first bytes."""
     content = b"CDTBACK9" + encode(1)
     (tmp_path / "x").write_bytes(content + hashlib.sha256(content).digest())
     with pytest.raises(ChecksumError, match="not a backup of this version"):
         read_backup(tmp_path / "x")
 
 
-def test_what_is_no_plain_data_is_not_written(tmp_path):
-    """An object array would hold pointers."""
+def test_an_object_array_is_not_written(tmp_path):
+    """An object array would contain pointers."""
     with pytest.raises(NotPlainDataError):
         write_backup(tmp_path / "x", {"a": np.array([object()])})

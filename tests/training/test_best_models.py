@@ -1,4 +1,4 @@
-"""The best models of a search: stored, pruned to a number, loaded, refused where unsafe."""
+"""The best models of a search: stored, limited in number, loaded, refused where unsafe."""
 
 import math
 
@@ -17,7 +17,7 @@ pytestmark = NUMPY_2
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """A store that a test can give troubles; retries come quickly."""
+    """A store whose faults a test switches on; uploads are retried after short pauses."""
     monkeypatch.setattr(upload_queue, "PAUSES", (0.01, 0.02))
     return FlakyStore(tmp_path / "store")
 
@@ -29,19 +29,19 @@ def folder(store):
 
 
 def model(value=1.0):
-    """A tiny model that can be told from others by its weights."""
+    """Return a tiny model that is recognized by its weights."""
     made = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     made.set_weights([np.full((2, 1), value), np.zeros(1)])
     return made
 
 
 def weight(loaded):
-    """The value that `model` was made with."""
+    """Return the value with which `model` was called."""
     return float(loaded.get_weights()[0][0, 0])
 
 
 def keep(store, folder, offers, keep=1):
-    """Offer models in order, each after the one before has arrived; what `best/` then holds."""
+    """Offer models one after another, each after the last upload; return the names in `best/`."""
     kept = BestModels(store, folder, keep=keep)
     for tid, loss in offers:
         kept.offer(model(float(tid)), tid=tid, loss=loss)
@@ -52,21 +52,21 @@ def keep(store, folder, offers, keep=1):
 
 
 def test_only_the_best_stays_in_the_folder(store, folder):
-    """A better model replaces the one before, a worse one never arrives."""
+    """A better model replaces the previous one; a worse one is never uploaded."""
     left = keep(store, folder, [(0, 0.5), (1, -0.25), (2, 0.75)])
     assert left == ["trial-00001-loss--0.25.keras"]
-    assert store.calls.count("create") == 1 + 1 + 2  # the search's folder, best/, two models
+    assert store.calls.count("create") == 1 + 1 + 2  # the search's folder, best/ and two models
 
 
 def test_the_best_few_stay_over_several_runs(store, folder):
-    """A later run knows what an earlier one has left there, ties go to the earlier trial."""
+    """A later run counts the models of an earlier one; of equal losses the earlier trial stays."""
     keep(store, folder, [(0, 0.5), (1, 0.4)], keep=2)
     left = keep(store, folder, [(2, 0.5), (3, 0.45)], keep=2)
     assert left == ["trial-00001-loss-0.4.keras", "trial-00003-loss-0.45.keras"]
 
 
-def test_the_best_model_comes_back_in_a_later_run(store, folder):
-    """The best one without a tid, any kept one by its tid, None for one that was not kept."""
+def test_the_best_model_is_loaded_in_a_later_run(store, folder):
+    """`load` returns the best model, or the one of a trial, or None if that was not kept."""
     keep(store, folder, [(4, 0.5), (7, 0.4)], keep=2)
     later = BestModels(store, folder)
     assert weight(later.load()) == 7.0
@@ -75,8 +75,8 @@ def test_the_best_model_comes_back_in_a_later_run(store, folder):
     assert BestModels(store, create_search_folder(store, "empty")).load() is None
 
 
-def test_a_model_can_be_loaded_before_it_has_arrived(store, folder):
-    """While the store is away, what this process offered is still at hand."""
+def test_a_model_can_be_loaded_before_its_upload(store, folder):
+    """During an outage a model offered in this process can be loaded; `close` names it."""
     kept = BestModels(store, folder)
     assert kept.load() is None
     store.away = True
@@ -86,7 +86,7 @@ def test_a_model_can_be_loaded_before_it_has_arrived(store, folder):
 
 
 def test_an_outage_is_waited_out(store, folder):
-    """What was offered while the store was away arrives when it is back."""
+    """A model offered during an outage is uploaded after it."""
     kept = BestModels(store, folder)
     store.away = True
     kept.offer(model(), tid=0, loss=0.5)
@@ -97,13 +97,13 @@ def test_an_outage_is_waited_out(store, folder):
 
 
 def test_a_lost_answer_makes_no_second_file(store, folder):
-    """The same reserved id is asked for again, and taken means stored."""
+    """A create whose answer was lost is repeated with the same id, so that no file is doubled."""
     store.lose_answers = 2
     assert keep(store, folder, [(0, 0.5)]) == ["trial-00000-loss-0.5.keras"]
 
 
-def test_what_a_lagging_listing_hides_is_never_trashed_for_something_worse(store, folder):
-    """A worse model may stay too long; the better one stays in any case."""
+def test_a_better_model_that_is_not_listed_yet_is_not_trashed(store, folder):
+    """Because of a lagging listing a worse model may stay too long, but the better one stays."""
     keep(store, folder, [(0, 0.1)])
     (home,) = [e.id for e in store.list(folder, name="best")]
     store.unlisted = {home, *(e.id for e in store.list(home))}
@@ -119,8 +119,8 @@ def test_what_a_lagging_listing_hides_is_never_trashed_for_something_worse(store
     assert keep(store, folder, [(3, 0.01)]) == ["trial-00003-loss-0.01.keras"]
 
 
-def test_nothing_is_trashed_for_a_better_one_that_is_gone(store, folder):
-    """A model that a stale listing shows, but that is in the trash, replaces nothing."""
+def test_nothing_is_trashed_for_a_better_model_in_the_trash(store, folder):
+    """A trashed model that a stale listing still shows replaces no other model."""
     kept = BestModels(store, folder, keep=1)
     keep(store, folder, [(0, 0.1)])
     kept._list()
@@ -132,7 +132,7 @@ def test_nothing_is_trashed_for_a_better_one_that_is_gone(store, folder):
 
 
 def test_files_of_the_user_in_the_folder_are_left_alone(store, folder):
-    """Only what bears our marks is counted, loaded or trashed."""
+    """Files without this package's properties, or with invalid ones, are never touched."""
     keep(store, folder, [(0, 0.5)])
     (home,) = [e.id for e in store.list(folder, name="best")]
     store.create(store.reserve(1)[0], b"mine", name="mine.keras", parent=home)
@@ -147,19 +147,19 @@ def test_files_of_the_user_in_the_folder_are_left_alone(store, folder):
 
 @pytest.mark.parametrize("loss", [None, math.nan, math.inf, -math.inf])
 def test_a_loss_that_cannot_be_compared_keeps_no_model(store, folder, loss):
-    """Such a trial is never the best one."""
+    """A trial with a missing, NaN or infinite loss is never the best one."""
     assert not BestModels(store, folder).offer(model(), tid=0, loss=loss)
 
 
 def test_keeping_none_stores_none(store, folder):
-    """`keep=0` is a choice, a negative number a mistake."""
+    """`keep=0` stores no model; a negative number is refused."""
     assert keep(store, folder, [(0, 0.5)], keep=0) == []
     with pytest.raises(UsageError, match="keep_models must be an integer >= 0, got -1"):
         BestModels(store, folder, keep=-1)
 
 
-def test_a_model_too_large_for_the_store_is_told_with_sizes(store, folder):
-    """The search goes on; the user reads how large it is and how much is left."""
+def test_a_model_too_large_for_the_store_warns_with_sizes(store, folder):
+    """The warning gives the model's size and the space left."""
     kept = BestModels(store, folder, free_space=lambda: 1000)
     kept.offer(model(), tid=0, loss=0.5)
     with pytest.warns(TrainingWarning, match=r"best/trial-00000-loss-0.5.keras \(0.0 MB\).*left"):
@@ -167,8 +167,8 @@ def test_a_model_too_large_for_the_store_is_told_with_sizes(store, folder):
 
 
 @pytest.mark.parametrize("error", [NotImplementedError, KeyError, RuntimeError])
-def test_a_model_that_keras_cannot_save_ends_no_search(store, folder, error):
-    """The user is told which trial's model it is, and what its own code said."""
+def test_a_model_that_keras_cannot_save_warns(store, folder, error):
+    """The warning names the trial and the error that the model's code raised."""
 
     class Unsavable(keras.Model):
         def save(self, path):
@@ -190,12 +190,12 @@ class Unknown(keras.layers.Layer):
 
 
 def own_loss(truth, guess):
-    """A loss that Keras does not have."""
+    """Return a loss that Keras does not have."""
     return keras.ops.mean(truth - guess)
 
 
 def stored(store, folder, layer=None, **compiled):
-    """A later run's view of a search whose best model has this layer."""
+    """Store a model with the layer as the best one; return what a later run opens."""
     made = keras.Sequential([keras.Input((2,)), *([layer] if layer else [])])
     if compiled:
         made.compile(**compiled)
@@ -206,8 +206,8 @@ def stored(store, folder, layer=None, **compiled):
     return BestModels(store, folder)
 
 
-def test_a_lambda_needs_the_users_word(store, folder):
-    """Loading would run code that lies in the file; `safe_mode=False` allows it."""
+def test_a_lambda_layer_needs_safe_mode_false(store, folder):
+    """Loading it would run code from the file; `safe_mode=False` allows that."""
     kept = stored(store, folder, keras.layers.Lambda(lambda x: x * 2))
     with pytest.raises(ModelError, match=r"Lambda layer.*safe_mode=False"):
         kept.load()
@@ -215,7 +215,7 @@ def test_a_lambda_needs_the_users_word(store, folder):
 
 
 def test_an_unknown_class_is_named_with_the_decorator(store, folder):
-    """Registered or passed in it loads; else the error says what to write."""
+    """A class that is neither registered nor passed in is named with the decorator to use."""
     assert stored(store, folder, Known()).load() is not None
     kept = stored(store, create_search_folder(store, "other"), Unknown())
     with pytest.raises(ModelError, match=r"class 'Unknown'.*register_keras_serializable"):
@@ -224,7 +224,7 @@ def test_an_unknown_class_is_named_with_the_decorator(store, folder):
 
 
 def test_an_unknown_loss_function_is_named(store, folder):
-    """Keras's own losses are known by name, an own one has to be registered."""
+    """A user's own loss has to be registered or passed in."""
     kept = stored(store, folder, keras.layers.Dense(1), loss=own_loss)
     with pytest.raises(ModelError, match="function 'own_loss'"):
         kept.load()
@@ -232,7 +232,7 @@ def test_an_unknown_loss_function_is_named(store, folder):
 
 
 def test_a_hostile_file_is_refused(store, folder):
-    """What somebody else put into the folder, with our marks: an error that names the trial."""
+    """A foreign file with this package's properties raises an error that names the trial."""
     keep(store, folder, [(0, 0.5)])
     (home,) = [e.id for e in store.list(folder, name="best")]
     marks = {"cdt_kind": "model", "cdt_tid": "1", "cdt_loss": "0.1"}

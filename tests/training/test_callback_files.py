@@ -31,19 +31,19 @@ pytestmark = NUMPY_2
 
 @pytest.fixture
 def all_are_large(monkeypatch):
-    """Every file is kept beside the backup."""
+    """Store every file separately from the backup."""
     monkeypatch.setattr(callback_files, "MAX_EMBEDDED_BYTES", 0)
 
 
 def checkpoint(path, **options):
-    """A ModelCheckpoint of the best weights by a loss that never gets better."""
+    """Return a ModelCheckpoint of the best weights by the training loss."""
     return keras.callbacks.ModelCheckpoint(
         path, "loss", save_best_only=True, save_weights_only=True, **options
     )
 
 
 def first_is_best(folder, kill=None, seen=None):
-    """A training whose first epoch is the best, which loads the best weights in the end."""
+    """Train so that the first epoch is the best, then load the best weights."""
     model = convolutional_model()
     best = checkpoint(folder / "best.weights.h5", mode="max", initial_value_threshold=0.0)
     model.compile(keras.optimizers.SGD(1e-4), "mse")
@@ -54,7 +54,7 @@ def first_is_best(folder, kill=None, seen=None):
 
 
 def test_a_large_file_is_sent_once_and_goes_with_the_backups(store, tmp_path, all_are_large):
-    """It lies beside the backups that need it, and a new runtime gets it back."""
+    """One separate file serves two backups, and another runtime restores it."""
     disks = [tmp_path / name for name in ("whole", "killed", "resumed")]
     for disk in disks:
         disk.mkdir()
@@ -73,7 +73,7 @@ def test_a_large_file_is_sent_once_and_goes_with_the_backups(store, tmp_path, al
 
 
 def test_a_file_that_no_backup_needs_is_dropped(store, tmp_path, all_are_large):
-    """One that is written anew in each epoch is kept as often as there are backups."""
+    """Of a file that changes in each epoch, only the versions of the two backups are kept."""
 
     def training(kill):
         newest = keras.callbacks.ModelCheckpoint(tmp_path / "newest.weights.h5", **options)
@@ -86,8 +86,8 @@ def test_a_file_that_no_backup_needs_is_dropped(store, tmp_path, all_are_large):
     assert len([name for name in backup_names(store, folder) if "file-" in name]) == 2
 
 
-def test_a_damaged_file_is_as_a_damaged_backup(store, tmp_path, all_are_large):
-    """The trial begins anew and ends the same; nothing of the backup is used."""
+def test_a_damaged_file_makes_its_backup_unusable(store, tmp_path, all_are_large):
+    """The trial starts from its first epoch, uses nothing of the backup and ends the same."""
     whole = run_trial(store, create_search_folder(store, "whole"), lambda: first_is_best(tmp_path))
     folder = create_search_folder(store)
     with pytest.raises(Killed):
@@ -105,8 +105,8 @@ def test_a_damaged_file_is_as_a_damaged_backup(store, tmp_path, all_are_large):
 
 
 @pytest.mark.parametrize("fill", ["../../evil", "/etc/evil", "..", "a\\..\\b", "a\0b"])
-def test_a_backup_says_nothing_about_folders(tmp_path, fill):
-    """Where a file goes is told by the callback that is here, whatever a backup says."""
+def test_a_backup_cannot_choose_the_folder_of_a_file(tmp_path, fill):
+    """The path comes from the callback; a backup that would change the folder is refused."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "3").mkdir()
     callback = checkpoint(tmp_path / "runs" / "{epoch}" / "best.weights.h5")
@@ -123,8 +123,8 @@ def test_a_backup_says_nothing_about_folders(tmp_path, fill):
         prepare_file_restore([], [saved], lambda *_: False)
 
 
-def test_two_placeholders_together_make_no_folder_above(tmp_path):
-    """Each of them alone is a name like any other."""
+def test_two_placeholders_cannot_form_the_parent_folder(tmp_path):
+    """Each of the two values is a valid name, but together they would be `..`."""
     callback = checkpoint(tmp_path / "runs" / "{epoch}{val_loss}" / "best.weights.h5")
     saved = {"callback": next(iter(key_callbacks([callback]))), "content": b"", "name": "x"}
     saved["sha256"] = hashlib.sha256(b"").hexdigest()
@@ -133,8 +133,8 @@ def test_two_placeholders_together_make_no_folder_above(tmp_path):
         prepare_file_restore([callback], [{**saved, "fills": [".", "."]}], lambda *_: False)
 
 
-def test_a_file_of_before_fit_belongs_to_nobody(tmp_path):
-    """What lay there when `fit` began is not the training's; once written anew it is."""
+def test_a_file_from_before_fit_is_not_backed_up(tmp_path):
+    """A file that exists when `fit` begins is backed up only once `fit` has rewritten it."""
     path = tmp_path / "best.weights.h5"
     path.write_bytes(b"old")
     files = CallbackFiles([checkpoint(path)])
@@ -145,8 +145,8 @@ def test_a_file_of_before_fit_belongs_to_nobody(tmp_path):
     assert saved.copy is again.copy
 
 
-def test_keras_own_backup_beside_ours_is_refused(store, tmp_path):
-    """Both would say where `fit` goes on."""
+def test_keras_own_backup_callback_is_refused(store, tmp_path):
+    """BackupAndRestore and TrialBackup would both decide where `fit` resumes."""
     theirs = keras.callbacks.BackupAndRestore(tmp_path / "theirs")
     for before in ([theirs], []):
         after = [] if before else [theirs]
@@ -157,8 +157,8 @@ def test_keras_own_backup_beside_ours_is_refused(store, tmp_path):
         TrialBackup(ignore="Callback.value")
 
 
-def test_a_trial_that_cannot_be_saved_says_so_once(store, uninterrupted):
-    """It begins anew after a kill; if told that the attribute is no state, it goes on."""
+def test_state_that_cannot_be_saved_warns_once(store, uninterrupted):
+    """Such a trial has no backups; with the attribute in `ignore=` it has, and resumes."""
 
     class Reading(keras.callbacks.Callback):
         def __init__(self):
@@ -194,8 +194,8 @@ def test_a_trial_that_cannot_be_saved_says_so_once(store, uninterrupted):
     assert seen.drawn == [3]
 
 
-def test_a_model_that_freezes_layers_in_mid_fit_begins_anew(store):
-    """What is trained is no variable: a backup notes it and does not guess how to get there."""
+def test_a_model_that_freezes_layers_in_mid_fit_starts_again(store):
+    """A backup notes which layers were trainable, and is not used if they differ."""
 
     class Freezing(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -213,8 +213,8 @@ def test_a_model_that_freezes_layers_in_mid_fit_begins_anew(store):
         assert run_trial(store, folder, training) == whole
 
 
-def test_a_callback_that_is_gone_begins_the_trial_anew(store, uninterrupted):
-    """Its state has no place: nothing of the backup is used."""
+def test_a_missing_callback_makes_the_backup_unusable(store, uninterrupted):
+    """If a callback with state is missing, the trial starts from its first epoch."""
     folder = create_search_folder(store)
     with pytest.raises(Killed):
         run_trial(

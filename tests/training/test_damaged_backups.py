@@ -39,7 +39,7 @@ def missing(content):
 
 
 def damage(store, folder, epoch, how=altered):
-    """Do something to the backup after an epoch."""
+    """Change the content of an epoch's backup, or trash it."""
     entry = stored_backup(store, folder, epoch)
     content = how(store.read(entry.id))
     if content is None:
@@ -55,8 +55,8 @@ def stored_backup(store, folder, epoch):
 
 
 @pytest.mark.parametrize("how", [altered, emptied, cut])
-def test_a_damaged_backup_falls_back_to_the_one_before(store, killed, uninterrupted, how):
-    """Two generations are kept; the result is the same, and the user is told."""
+def test_a_damaged_backup_falls_back_to_the_previous_one(store, killed, uninterrupted, how):
+    """A warning names the damaged backup, and the outcome is the same."""
     assert [n[-23:] for n in backup_names(store, killed)] == [
         "fit-000-epoch-00002.backup"[-23:],
         "fit-000-epoch-00003.backup"[-23:],
@@ -69,7 +69,7 @@ def test_a_damaged_backup_falls_back_to_the_one_before(store, killed, uninterrup
 
 
 def test_a_backup_under_the_name_of_another_is_not_used(store, killed, uninterrupted):
-    """The two generations are swapped: each is what it is, and neither is what it is called."""
+    """Two backups with swapped contents are both refused."""
     contents = {epoch: store.read(stored_backup(store, killed, epoch).id) for epoch in (2, 3)}
     damage(store, killed, 2, lambda _: contents[3])
     damage(store, killed, 3, lambda _: contents[2])
@@ -79,8 +79,8 @@ def test_a_backup_under_the_name_of_another_is_not_used(store, killed, uninterru
 
 
 @pytest.mark.parametrize("fields", [{"longest_epoch": "5"}, {"longest_epoch": np.inf}, {}])
-def test_a_backup_of_other_hands_is_not_used(store, killed, uninterrupted, tmp_path, fields):
-    """It is whole, and yet not what a backup holds, which is seen before anything is set."""
+def test_a_forged_backup_is_not_used(store, killed, uninterrupted, tmp_path, fields):
+    """A complete file with invalid fields is refused before anything is restored."""
 
     def forged(content):
         path = tmp_path / "backup"
@@ -97,8 +97,8 @@ def test_a_backup_of_other_hands_is_not_used(store, killed, uninterrupted, tmp_p
         assert run_trial(store, killed, train_once) == uninterrupted
 
 
-def test_a_missing_backup_leaves_the_one_before(store, killed, uninterrupted):
-    """Somebody trashed the newest one: the trial goes on from the other."""
+def test_a_missing_backup_falls_back_to_the_previous_one(store, killed, uninterrupted):
+    """If the newest backup was trashed, the trial resumes from the previous one."""
     damage(store, killed, 3, missing)
     seen = StatefulCallback()
     assert run_trial(store, killed, lambda: train_once(EpochCounter(seen))) == uninterrupted
@@ -107,7 +107,7 @@ def test_a_missing_backup_leaves_the_one_before(store, killed, uninterrupted):
 
 @pytest.mark.long
 def test_two_damaged_backups_fall_back_to_the_first_epoch(store, killed, uninterrupted):
-    """Nothing usable is left, so the trial begins anew, with the same result."""
+    """Without a usable backup the trial starts again, with the same outcome."""
     damage(store, killed, 2)
     damage(store, killed, 3)
     told = "after epoch 3 cannot be used.* after epoch 2 cannot be used.* starts from its first"
@@ -117,7 +117,7 @@ def test_two_damaged_backups_fall_back_to_the_first_epoch(store, killed, uninter
 
 
 def test_a_backup_of_another_model_is_not_used(store):
-    """The code was changed between two runs: said, and begun anew."""
+    """If the model was changed between two runs, a warning says so and the trial starts again."""
     folder = create_search_folder(store)
     with pytest.raises(Killed):
         run_trial(store, folder, lambda: train_once(KillAt(1)))
@@ -132,8 +132,8 @@ def test_a_backup_of_another_model_is_not_used(store):
         assert run_trial(store, folder, other) == [0, 1]
 
 
-def test_an_outage_costs_backups_never_the_training(store, uninterrupted):
-    """With the store away the trial starts, trains and ends; the user is told."""
+def test_an_outage_does_not_stop_the_training(store, uninterrupted):
+    """With the store unavailable the trial warns, trains and ends with the same outcome."""
     folder = create_search_folder(store)
     store.away = True
     with pytest.warns(TrainingWarning, match="could not be listed"):

@@ -21,8 +21,8 @@ from tests.training.small_trainings import (
 pytestmark = NUMPY_2
 
 
-def test_seldom_backups(store):
-    """`every_seconds`: at the first epoch's end after so much time, and at the last one's."""
+def test_every_seconds_limits_the_number_of_backups(store):
+    """With a long `every_seconds` only the last epoch is backed up; a negative one is refused."""
     clock = iter(range(0, 1000, 10))
     folder = create_search_folder(store)
     run_trial(
@@ -36,7 +36,7 @@ def test_seldom_backups(store):
 
 
 class Clock:
-    """A clock that a callback moves: an epoch takes ten seconds."""
+    """A clock that a callback moves by ten seconds for each epoch."""
 
     def __init__(self):
         self.now = 0.0
@@ -57,7 +57,7 @@ class Ticking(keras.callbacks.Callback):
 
 
 def test_a_deadline_stops_at_an_epochs_end_with_everything_flushed(store):
-    """Stopped by what one epoch takes, resumed by the next run, with an equal result."""
+    """The trial stops before an epoch that would end too late; the next run ends it as usual."""
     whole = run_trial(store, create_search_folder(store, "whole"), lambda: train_once(epochs=6))
     folder = create_search_folder(store, "stopped")
 
@@ -79,8 +79,8 @@ def test_a_deadline_stops_at_an_epochs_end_with_everything_flushed(store):
     assert run_trial(store, folder, lambda: training(0), deadline=1000) == whole
 
 
-def test_a_trial_knows_how_long_epochs_of_the_trial_before_took(store):
-    """Its first epoch is not begun where one of them would end after the deadline."""
+def test_epochs_of_the_previous_trial_predict_the_first_epoch(store):
+    """The first epoch does not start if it would end after the deadline."""
     folder = create_search_folder(store)
     clock = Clock()
     artifacts = []
@@ -98,7 +98,7 @@ def test_a_trial_knows_how_long_epochs_of_the_trial_before_took(store):
 
 
 def test_a_stop_without_a_backup_says_so(store):
-    """The store was away: the deadline is kept and the error tells."""
+    """If the store is unavailable, the trial stops in time and the error names what is missing."""
     folder = create_search_folder(store)
     clock = Clock()
 

@@ -20,7 +20,7 @@ pytestmark = NUMPY_2
 
 
 def load(path, **options):
-    """What `best_model` makes of the file."""
+    """Load the file as `best_model` does."""
     return load_keras_file(path, what="The model", **options)
 
 
@@ -33,21 +33,21 @@ def archive(path, members, compression=zipfile.ZIP_DEFLATED):
 
 
 def saved(path, model=None):
-    """The members of an honest model's file."""
+    """Return the members of the file of a valid model."""
     model = model or keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="d")])
     model.save(path)
     with zipfile.ZipFile(path) as whole:
         return {name: whole.read(name) for name in whole.namelist()}
 
 
-def test_an_honest_model_is_loaded(tmp_path):
-    """The same members, packed again, are what Keras wrote."""
+def test_a_valid_model_is_loaded(tmp_path):
+    """The members that Keras wrote can be loaded after they were packed again."""
     members = saved(tmp_path / "a.keras")
     assert load(archive(tmp_path / "b.keras", members.items())).count_params() == 3
 
 
 def link(name):
-    """A member that is a symbolic link."""
+    """Return a member that is a symbolic link."""
     member = zipfile.ZipInfo(name)
     member.create_system, member.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
     return member
@@ -76,15 +76,15 @@ ARCHIVES = {
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("case", ARCHIVES)
 def test_an_archive_that_leads_out_or_blows_up_is_refused(tmp_path, case):
-    """By the names and sizes that it declares, before anything is unpacked."""
+    """The names and sizes that it declares are checked before anything is unpacked."""
     members, words = ARCHIVES[case]
     whole = [*saved(tmp_path / "a.keras").items(), *members]
     with pytest.raises(ModelError, match=f"The model .*{words}"):
         load(archive(tmp_path / "b.keras", whole))
 
 
-def test_a_size_that_is_a_lie_is_no_way_round(tmp_path):
-    """What is declared small is not unpacked any further."""
+def test_a_false_size_does_not_bypass_the_limit(tmp_path):
+    """No more than the declared size of a member is unpacked."""
     path = archive(tmp_path / "b.keras", [("config.json", b"[" * (80 << 20))])
     data = bytearray(path.read_bytes())
     entry = data.rindex(b"PK\x01\x02")
@@ -97,8 +97,8 @@ def test_a_size_that_is_a_lie_is_no_way_round(tmp_path):
 @pytest.mark.parametrize(
     ("place", "value"), [(8, 1), (10, 77)], ids=["encrypted", "unknown compression"]
 )
-def test_what_cannot_be_unpacked_is_one_error(tmp_path, place, value):
-    """Encrypted, or packed by a method that does not exist."""
+def test_a_member_that_cannot_be_unpacked_is_a_model_error(tmp_path, place, value):
+    """Encryption and unknown compression raise a ModelError."""
     path = archive(tmp_path / "b.keras", [("config.json", b"{}")])
     data = bytearray(path.read_bytes())
     entry = data.rindex(b"PK\x01\x02")
@@ -121,15 +121,15 @@ def test_what_cannot_be_unpacked_is_one_error(tmp_path, place, value):
         ('{"class_name": "Sequential", "config": 5}', "needs the class"),
     ],
 )
-def test_a_configuration_that_is_none_is_one_error(tmp_path, content, words):
-    """Broken, endlessly deep, of the wrong type, too large."""
+def test_an_invalid_configuration_is_a_model_error(tmp_path, content, words):
+    """Broken, deeply nested, wrongly typed or too large configurations raise a ModelError."""
     members = {**saved(tmp_path / "a.keras"), "config.json": content}
     with pytest.raises(ModelError, match=f"The model .*{words}"):
         load(archive(tmp_path / "b.keras", members.items()))
 
 
 def node(module, name, config, registered=None):
-    """A serialized object."""
+    """Return a serialized object."""
     return {
         "module": module,
         "class_name": name,
@@ -139,7 +139,7 @@ def node(module, name, config, registered=None):
 
 
 def calling(function, **arguments):
-    """A model that calls a function with these arguments while it is built."""
+    """Return a model that calls a function with these arguments while it is built."""
     first = node("keras.layers", "InputLayer", {"batch_shape": [None, 2], "name": "in"})
     second = node(
         "keras.layers",
@@ -157,13 +157,13 @@ def calling(function, **arguments):
 
 
 def with_layer(module, name, config, registered=None):
-    """A model with one layer, or what calls itself one."""
+    """Return a model with one layer, which may be anything that calls itself one."""
     layer = node(module, name, {"name": "x", **config}, registered)
     return node("keras", "Sequential", {"name": "m", "layers": [layer]})
 
 
 def function(module, name):
-    """A serialized function."""
+    """Return a serialized function."""
     return node(module, "function", name, "function")
 
 
@@ -261,8 +261,8 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("case", CONFIGS)
-def test_a_configuration_that_wants_more_than_a_model_is_refused(tmp_path, monkeypatch, case):
-    """By the name of what it wants; nothing is written."""
+def test_a_configuration_with_anything_but_model_parts_is_refused(tmp_path, monkeypatch, case):
+    """The error names the object or function that is not part of a model; nothing is written."""
     monkeypatch.chdir(tmp_path)
     config, words = CONFIGS[case]
     members = {**saved(tmp_path / "a.keras"), "config.json": json.dumps(config)}
@@ -273,7 +273,7 @@ def test_a_configuration_that_wants_more_than_a_model_is_refused(tmp_path, monke
 
 
 def weights(path, change):
-    """A model's file whose weights were changed by `change(file, name of a dataset)`."""
+    """Return a model's file whose weights were changed by `change(file, name of a dataset)`."""
     members = saved(path.with_name("a.keras"))
     content = io.BytesIO(members["model.weights.h5"])
     with h5py.File(content, "r+") as file:
@@ -284,27 +284,27 @@ def weights(path, change):
 
 
 def external(file, name):
-    """The bias is bytes of another file."""
+    """Store the bias as bytes of another file."""
     del file[name]
     file.create_dataset(name, (1,), "float32", external=[("/etc/hostname", 0, 4)])
 
 
 def external_link(file, name):
-    """The layer's variables lie in another file."""
+    """Link the layer's variables to another file."""
     parent = file[name].parent.name
     del file[parent]
     file[parent] = h5py.ExternalLink("/tmp/other.h5", "/")
 
 
 def soft_link(file, name):
-    """The bias is a link."""
+    """Replace the bias by a link."""
     file["elsewhere"] = np.zeros(1, "float32")
     del file[name]
     file[name] = h5py.SoftLink("/elsewhere")
 
 
 def virtual(file, name):
-    """The bias is put together from another file."""
+    """Map the bias to another file."""
     layout = h5py.VirtualLayout((1,), "float32")
     layout[:] = h5py.VirtualSource("/tmp/other.h5", "x", (1,))
     del file[name]
@@ -312,19 +312,19 @@ def virtual(file, name):
 
 
 def huge(file, name):
-    """The bias claims a terabyte, of which nothing is stored."""
+    """Let the bias claim a terabyte, of which nothing is stored."""
     del file[name]
     file.create_dataset(name, (1 << 38,), "float32", chunks=(1 << 20,))
 
 
 def other_shape(file, name):
-    """The bias has another length than the layer."""
+    """Give the bias another length than the layer has."""
     del file[name]
     file[name] = np.zeros(7, "float32")
 
 
 def in_a_circle(file, _):
-    """A group lies in itself, which does no harm."""
+    """Make a group contain itself, which does no harm."""
     file["circle"] = file["/"]
 
 
@@ -339,19 +339,19 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("change", ELSEWHERE)
-def test_weights_that_lie_elsewhere_are_refused(tmp_path, change):
-    """Links, other files' bytes, claims: an error, and no model with what was read there."""
+def test_weights_from_outside_the_file_are_refused(tmp_path, change):
+    """Links, data of other files and false sizes raise a ModelError."""
     with pytest.raises(ModelError, match=f"The model .*{ELSEWHERE[change]}"):
         load(weights(tmp_path / "b.keras", change))
 
 
-def test_groups_in_a_circle_are_looked_at_once(tmp_path):
-    """The look at the weights ends, and they are loaded."""
+def test_a_group_that_contains_itself_is_visited_once(tmp_path):
+    """The inspection of the weights ends, and they are loaded."""
     assert load(weights(tmp_path / "b.keras", in_a_circle)).count_params() == 3
 
 
-def test_weights_that_are_none_are_refused(tmp_path):
-    """Cut, or no HDF5 at all."""
+def test_invalid_weights_are_refused(tmp_path):
+    """Weights that are truncated or not HDF5 raise a ModelError."""
     members = saved(tmp_path / "a.keras")
     for content in (b"", b"x" * 100, members["model.weights.h5"][:500]):
         changed = {**members, "model.weights.h5": content}
@@ -361,7 +361,7 @@ def test_weights_that_are_none_are_refused(tmp_path):
 
 @pytest.mark.parametrize("version", ["3.13.1", "3.12.4", "3.9.0", "2.15.0", "3.13.0rc1"])
 def test_a_keras_that_is_too_old_is_named(tmp_path, monkeypatch, version):
-    """With what to install; whoever trusts the file may say so."""
+    """The error names the version to install; `safe_mode=False` loads the file anyway."""
     path = tmp_path / "a.keras"
     saved(path)
     monkeypatch.setattr(keras, "__version__", version)
@@ -371,16 +371,16 @@ def test_a_keras_that_is_too_old_is_named(tmp_path, monkeypatch, version):
 
 
 @pytest.mark.parametrize("version", ["3.13.2", "3.14.0", "4.0", "3.20.0rc1"])
-def test_a_keras_that_is_new_enough_is_taken(tmp_path, monkeypatch, version):
-    """The floor itself, and everything above."""
+def test_a_keras_that_is_new_enough_is_accepted(tmp_path, monkeypatch, version):
+    """The minimum version and all above it load models."""
     path = tmp_path / "a.keras"
     saved(path)
     monkeypatch.setattr(keras, "__version__", version)
     assert load(path).count_params() == 3
 
 
-def test_the_floor_is_the_one_of_the_extra():
-    """What pip installs for `colab-drive-tuner[tensorflow]` may load models."""
+def test_the_minimum_keras_is_the_one_of_the_extra():
+    """The version that pip installs for `colab-drive-tuner[tensorflow]` may load models."""
     floor = ".".join(map(str, SAFE_KERAS))
     project = Path(__file__).parents[2] / "pyproject.toml"
     assert f'tensorflow = ["keras>={floor}"' in project.read_text()
@@ -388,7 +388,7 @@ def test_the_floor_is_the_one_of_the_extra():
 
 @keras.saving.register_keras_serializable(package="hostile")
 def get(x):
-    """A function of the user's whose name is one of Keras's."""
+    """A user's function with the name of one of Keras's."""
     return x * 2
 
 
@@ -427,8 +427,8 @@ def _nested():
 
 
 @pytest.mark.parametrize("make", [_functional, _recurrent, _compiled, _nested])
-def test_what_models_are_made_of_is_loaded(tmp_path, make):
-    """Operations, wrapped layers, policies, schedules, losses, functions, models in models."""
+def test_usual_parts_of_models_are_loaded(tmp_path, make):
+    """Operations, wrappers, policies, schedules, losses, functions and nested models are loaded."""
     model = make()
     model.save(tmp_path / "a.keras")
     loaded = load(tmp_path / "a.keras")

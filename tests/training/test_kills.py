@@ -1,7 +1,7 @@
 """Trials with unusual Keras features, killed in mid-epoch, end as if uninterrupted.
 
 Three processes share the start of the framework: one runs every case uninterrupted, one is killed
-while it is in the middle of an epoch of all of them, and one, with another disk, resumes them.
+in the middle of an epoch of all cases, and one, with another disk, resumes them.
 """
 
 import importlib.util
@@ -14,15 +14,15 @@ import pytest
 from tests.training.keras_features import CASES, EPOCHS, TENSORFLOW
 
 ANEW = {"cannot_be_saved"}
-"""Cases that begin again at their first epoch, and say so."""
+"""Cases that start again from their first epoch, with a warning."""
 NOT_IN_TORCH = {"several_steps_at_once"}
-"""What Keras itself cannot do there; nor can it train what is stateful."""
+"""Cases that Keras does not support with PyTorch, besides stateful layers."""
 SMALL = ("schedules", "own_layer", "metric_that_never_resets", "containers_in_callbacks")
-"""What also runs with other backends each time; with --long all do."""
+"""Cases that always run with other backends, too; with --long all cases do."""
 
 
 def children(root, backend, names, kills):
-    """Run the cases in processes of their own; the folders of both outcomes."""
+    """Run the cases in separate processes; return the folders of both outcomes."""
     environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
     def start(store, out, disk, *how):
@@ -55,7 +55,7 @@ def children(root, backend, names, kills):
 
 
 def available(names, backend):
-    """The cases that this machine can run with a backend."""
+    """Return the cases that this machine can run with a backend."""
     names = [name for name in names if backend == "tensorflow" or name not in TENSORFLOW]
     if backend == "torch":
         names = [n for n in names if n not in NOT_IN_TORCH and not n.startswith("stateful")]
@@ -66,13 +66,13 @@ def available(names, backend):
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
-    """The outcomes with TensorFlow, killed in the third epoch."""
+    """The outcomes with TensorFlow of an uninterrupted run and of one killed in the third epoch."""
     root = tmp_path_factory.mktemp("kills")
     return children(root, "tensorflow", available(CASES, "tensorflow"), [2])
 
 
 def compare(ended, name, first):
-    """Both outcomes are equal, and the resumed one has trained from epoch `first` on."""
+    """Assert that both outcomes are equal and that the resumed one trained from epoch `first`."""
     whole, resumed = ((folder / f"{name}.ended").read_text() for folder in ended)
     trained = (ended[1] / f"{name}.trained").read_text()
     assert resumed == whole
@@ -87,7 +87,7 @@ def compare(ended, name, first):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CASES)
 def test_a_killed_trial_ends_as_the_uninterrupted_one(ended, name):
-    """History, weights, optimizer, files and callbacks, bit for bit, and only what was left."""
+    """History, weights, optimizer, files and callbacks are equal, and no epoch is repeated."""
     if name == "tensorboard":
         pytest.importorskip("tensorboard")
     compare(ended, name, 2)
@@ -95,8 +95,8 @@ def test_a_killed_trial_ends_as_the_uninterrupted_one(ended, name):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_so_it_does_with_another_backend(tmp_path, backend):
-    """A few of the cases with JAX and PyTorch, where they are installed."""
+def test_a_killed_trial_ends_as_the_uninterrupted_one_with_another_backend(tmp_path, backend):
+    """A few of the cases run with JAX and PyTorch where they are installed."""
     pytest.importorskip(backend)
     ended = children(tmp_path, backend, SMALL, [2])
     for name in SMALL:
@@ -106,8 +106,8 @@ def test_so_it_does_with_another_backend(tmp_path, backend):
 @pytest.mark.long
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_so_it_does_however_often_it_is_killed(tmp_path, backend):
-    """Every case, killed in each of its epochs, one after the other."""
+def test_a_trial_killed_in_each_epoch_ends_as_the_uninterrupted_one(tmp_path, backend):
+    """Every case is killed in each of its epochs, one after the other."""
     pytest.importorskip(backend)
     # EarlyStopping ends `patience` before the last epochs.
     names = [name for name in available(CASES, backend) if name != "patience"]

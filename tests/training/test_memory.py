@@ -25,12 +25,12 @@ pytestmark = NUMPY_2
 
 
 def small_model():
-    """As small as a model can be."""
+    """Return a model that is as small as possible."""
     return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
 
 
 def test_names_start_again_after_memory_was_freed():
-    """A layer made after `free_memory` is named as in a fresh process."""
+    """A layer made after `free_memory` has the name that it has in a new process."""
     free_memory()
     first = keras.layers.Dense(1).name
     assert keras.layers.Dense(1).name != first
@@ -54,8 +54,8 @@ def test_the_settings_of_a_cell_survive_and_those_of_a_trial_do_not():
         keras.config.set_dtype_policy("float32")
 
 
-def test_only_what_keras_made_is_worth_freeing():
-    """A trial that makes nothing of Keras is not held up; a model or a setting counts."""
+def test_keras_grew_detects_models_and_settings():
+    """A trial that creates nothing in Keras needs no freeing; a model or a setting does."""
     free_memory()
     before = keras_settings()
     seed_trial(1, 2)
@@ -70,7 +70,7 @@ def test_only_what_keras_made_is_worth_freeing():
 
 
 def test_a_model_is_taken_out_of_a_result():
-    """Under `model` or any other key; the result that was returned is left as it was."""
+    """A model under any key is separated; the returned result itself is not changed."""
     model = small_model()
     result = {"loss": 1.0, "status": "ok", "model": model}
     assert split_result(result) == ({"loss": 1.0, "status": "ok"}, model)
@@ -79,7 +79,7 @@ def test_a_model_is_taken_out_of_a_result():
 
 
 def test_what_is_no_model_stays_in_the_result():
-    """A plain loss, and an object that only the codec can name in its error."""
+    """A plain loss, another object and a second model stay in the result."""
     assert split_result(0.5) == (0.5, None)
     other = {"loss": 1.0, "model": object()}
     assert split_result(other) == (other, None)
@@ -90,7 +90,7 @@ def test_what_is_no_model_stays_in_the_result():
 
 
 def test_seeding_a_trial_repeats_initial_weights():
-    """Weights drawn after `seed_trial` are those of the trial, in any order of trials."""
+    """Weights drawn after `seed_trial` are the trial's own, in any order of trials."""
 
     def weights(tid):
         seed_trial(1, tid)
@@ -102,8 +102,8 @@ def test_seeding_a_trial_repeats_initial_weights():
 
 
 @pytest.mark.parametrize("call", ["free_memory()", "is_keras_model(3)", "seed_trial(1, 2)"])
-def test_keras_is_not_loaded_for_those_who_do_without(call):
-    """A search without Keras never pays for loading it."""
+def test_keras_is_not_imported_without_need(call):
+    """Without Keras in the objective, none of these functions imports it."""
     code = (
         f"import sys; "
         f"from colab_drive_tuner.training.memory import free_memory, is_keras_model; "
@@ -115,14 +115,14 @@ def test_keras_is_not_loaded_for_those_who_do_without(call):
 
 
 def traced():
-    """What TensorFlow has traced in this process and still holds."""
+    """Return the graphs that TensorFlow has traced in this process and still holds."""
     from tensorflow.python.framework.func_graph import FuncGraph
 
     return weakref.WeakSet(graph for graph in gc.get_objects() if isinstance(graph, FuncGraph))
 
 
-def test_what_fit_traced_goes_with_the_trial():
-    """TensorFlow would hold the graphs of every model that was ever fitted; not after this."""
+def test_graphs_traced_by_fit_are_freed_after_the_trial():
+    """Otherwise TensorFlow would hold the graphs of every model that was ever fitted."""
     free_memory()
     before, settings = traced(), keras_settings()
     model = small_model()
@@ -136,7 +136,7 @@ def test_what_fit_traced_goes_with_the_trial():
 
 
 def test_a_model_that_the_user_holds_goes_on_working():
-    """Kept in a global over the end of its trial, it trains, predicts and differentiates."""
+    """A model kept after its trial can still train, predict and differentiate."""
     import tensorflow as tf
 
     settings = keras_settings()
@@ -157,7 +157,7 @@ def test_a_model_that_the_user_holds_goes_on_working():
 @pytest.mark.long
 @pytest.mark.parametrize("free", [True, False])
 def test_memory_stays_flat_over_a_hundred_trials(tmp_path, free):
-    """A search of small convolutional models, each fitted twice and returned; and the switch."""
+    """Without `free_memory`, a hundred small models need more than 30 MB; with it they do not."""
     command = [
         sys.executable,
         "-m",
@@ -173,7 +173,7 @@ def test_memory_stays_flat_over_a_hundred_trials(tmp_path, free):
 
 
 def test_keras_that_another_thread_is_importing_is_waited_for():
-    """Searches may run in threads at once; a module half imported has none of its names yet."""
+    """A module that another thread is still importing has none of its names yet."""
     program = """
         import sys, threading
         from colab_drive_tuner.training.memory import is_keras_model, keras_settings
@@ -190,10 +190,10 @@ def test_keras_that_another_thread_is_importing_is_waited_for():
 
 
 def test_full_collections_take_a_hundredth_of_the_time():
-    """One of two seconds is followed by none for two hundred; young objects are not concerned."""
+    """After a full collection of two seconds there is none for 200; young objects are collected."""
     times = iter([0.0, 2.0, 201.9, 202.1])
     before = gc.get_threshold()
-    gc.disable()  # none comes by itself
+    gc.disable()  # no automatic collection
     try:
         with PacedCollections(lambda: next(times)) as paced:
             gc.collect()

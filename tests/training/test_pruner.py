@@ -26,30 +26,30 @@ from tests.training.pruned_search import (
 )
 from tests.training.small_trainings import Killed
 
-# TensorFlow's tensors, under numpy 2
+# numpy 2 warns about TensorFlow's tensors
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def told(result: Any) -> list[Any]:
-    """What must be equal, bit for bit, in equal searches."""
+    """Return what must be equal, bit for bit, in equal searches."""
     return [(doc["tid"], doc["misc"]["vals"], repr(doc["result"])) for doc in result.trials.trials]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: Any) -> Any:
-    """The search that nothing interrupts."""
+    """The result of an uninterrupted search."""
     return run_pruned_search(tmp_path_factory.mktemp("whole"), Objective())
 
 
 @pytest.fixture(scope="module")
 def pruned(whole: Any) -> Any:
-    """The first trial that is pruned, with its result; later than after its second epoch."""
+    """The first trial, with its result, that is pruned after its second epoch or later."""
     results = whole.trials.results
     return next((tid, one) for tid, one in enumerate(results) if one.get("pruned_at", 0) > 1)
 
 
 def test_a_worse_trial_ends_early(whole: Any) -> None:
-    """Its `fit` returns what it has, and its result says where it ended."""
+    """Its `fit` returns the epochs so far, and its result has the epoch in which it was pruned."""
     results = whole.trials.results
     assert 2 <= sum(one["pruned"] for one in results) <= 6
     for one in results:
@@ -61,7 +61,7 @@ def test_a_worse_trial_ends_early(whole: Any) -> None:
 def test_a_killed_search_prunes_as_the_uninterrupted_one(
     tmp_path: Path, whole: Any, pruned: Any
 ) -> None:
-    """SIGKILL in the epoch after which the trial is pruned: it goes on, and is pruned there."""
+    """A trial killed in the epoch after which it is pruned resumes and is pruned there."""
     tid, result = pruned
     last = result["pruned_at"] - 1
     command = [
@@ -84,7 +84,7 @@ def test_a_killed_search_prunes_as_the_uninterrupted_one(
 def test_the_order_of_the_callbacks_does_not_matter(
     tmp_path: Path, whole: Any, pruned: Any, order: str
 ) -> None:
-    """Nor that one is given twice; also in a trial that is interrupted and goes on."""
+    """Any order, or a pruner given twice, prunes alike, also in a trial that is resumed."""
     tid, result = pruned
     last = result["pruned_at"] - 1
     most = tid + 1
@@ -96,19 +96,19 @@ def test_the_order_of_the_callbacks_does_not_matter(
 
 
 def fit(pruner: Any, *, trial: RunningTrial | None, model: Any = None, **options: Any) -> Any:
-    """A `fit` in a trial."""
+    """Call `fit` within a trial."""
     given = {"epochs": 3, "verbose": 0, "validation_split": 0.25, "callbacks": [pruner]} | options
     with run_as(trial):  # type: ignore[arg-type]  # None: outside of a search
         return (model or small_model(0.01)).fit(X, Y, **given)
 
 
 def running(pruner: Any = None, limits: Any = None) -> RunningTrial:
-    """A trial with thresholds for `PRUNER`."""
+    """Return a trial with thresholds for `PRUNER`."""
     return RunningTrial("search", 3, 0, reports=IntermediateValues(pruner, {PRUNER: limits or {}}))
 
 
-def test_an_unknown_metric_is_an_error_that_lists_those_there_are() -> None:
-    """After the first epoch, not after the last one."""
+def test_an_unknown_metric_is_an_error_that_lists_the_metrics() -> None:
+    """If the validation is missing, the error names `validation_data=`."""
     with pytest.raises(UsageError, match=r"no metric 'val_acc'.*loss, mae, val_loss, val_mae"):
         fit(Pruner(monitor="val_acc"), trial=running())
     with pytest.raises(UsageError, match=r"no metric 'val_loss'.*validation_data="):
@@ -116,7 +116,7 @@ def test_an_unknown_metric_is_an_error_that_lists_those_there_are() -> None:
 
 
 def test_epochs_that_are_not_validated_are_left_out() -> None:
-    """Keras's `validation_freq`: the others are judged."""
+    """With Keras's `validation_freq` only the validated epochs are reported and judged."""
     trial = running(limits={4: -1.0})
     fitted = fit(PRUNER, trial=trial, epochs=7, validation_freq=2)
     assert len(fitted.history["loss"]) == 4
@@ -124,7 +124,7 @@ def test_epochs_that_are_not_validated_are_left_out() -> None:
 
 
 def test_fits_of_one_trial_count_on_and_end_together() -> None:
-    """A second `fit` counts on; after one that was pruned the next trains no more than a batch."""
+    """A second `fit` continues the count; after pruning, the next `fit` ends in its first epoch."""
     trial, model = running(limits={5: -1.0}), small_model(0.01)
     fit(PRUNER, trial=trial, model=model)
     assert not trial.reports.result()["pruned"]
@@ -138,7 +138,7 @@ def test_fits_of_one_trial_count_on_and_end_together() -> None:
 
 @pytest.mark.parametrize("by_number", [False, True])
 def test_fits_of_one_epoch_each_are_judged(by_number: bool) -> None:
-    """The last epoch of a `fit` is not the trial's last one where another `fit` follows."""
+    """The last epoch of a `fit` may prune the trial if another `fit` follows."""
     trial, model = running(limits={3: -1.0}), small_model(0.01)
     for epoch in range(6):
         options = {"initial_epoch": epoch, "epochs": epoch + 1} if by_number else {"epochs": 1}
@@ -148,7 +148,7 @@ def test_fits_of_one_epoch_each_are_judged(by_number: bool) -> None:
 
 
 def test_a_fit_that_goes_on_by_initial_epoch_is_one_curve() -> None:
-    """Its epochs keep their numbers."""
+    """Epochs of a `fit` with `initial_epoch` keep their numbers."""
     trial, model = running(), small_model(0.01)
     fit(PRUNER, trial=trial, model=model)
     fit(PRUNER, trial=trial, model=model, initial_epoch=3, epochs=5)
@@ -156,21 +156,21 @@ def test_a_fit_that_goes_on_by_initial_epoch_is_one_curve() -> None:
 
 
 def test_the_last_epoch_prunes_nothing() -> None:
-    """The trial is complete by then."""
+    """After its last epoch a trial is complete and is not pruned."""
     trial = running(limits={3: -1.0})
     fit(PRUNER, trial=trial)
     assert not trial.reports.result()["pruned"]
 
 
 def test_a_trial_without_epochs_reports_nothing() -> None:
-    """Its result is left as it is."""
+    """A `fit` with no epochs adds nothing to the result."""
     trial = running()
     fit(PRUNER, trial=trial, epochs=0)
     assert trial.reports.result() == {}
 
 
 def test_a_loss_that_is_nan_is_worse_than_any_other() -> None:
-    """The training has diverged: it is pruned at the first epoch that is judged."""
+    """A training with a NaN loss is pruned at the first epoch that is judged."""
     trial = running(limits={2: 100.0})
     fitted = fit(PRUNER, trial=trial, model=small_model(float("nan")), epochs=5)
     assert len(fitted.history["loss"]) == 2
@@ -178,14 +178,14 @@ def test_a_loss_that_is_nan_is_worse_than_any_other() -> None:
 
 @pytest.mark.parametrize("bad", ["low", [0.5, 0.4]])
 def test_a_metric_that_is_no_number_is_an_error(bad: Any) -> None:
-    """A training loop may log anything; the error names metric and value."""
+    """A training loop may log anything; the error names the metric."""
     callbacks = keras.callbacks.CallbackList([PRUNER], model=small_model(0.01), epochs=3)
     with run_as(running()), pytest.raises(UsageError, match="'val_loss' of the epoch must be"):
         callbacks.on_epoch_end(0, {"val_loss": bad})
 
 
-def in_a_loop(callbacks: Any, epochs: int = 4, model: Any = None) -> int:
-    """A training loop of the user's own; how many epochs it ran."""
+def run_custom_loop(callbacks: Any, epochs: int = 4, model: Any = None) -> int:
+    """Run a user's own training loop and return the number of its epochs."""
     callbacks.on_train_begin()
     for epoch in range(epochs):
         callbacks.on_epoch_begin(epoch)
@@ -197,42 +197,42 @@ def in_a_loop(callbacks: Any, epochs: int = 4, model: Any = None) -> int:
 
 
 @pytest.mark.parametrize("limits", [{2: 0.5}, {4: 0.5}])
-def test_a_loop_of_ones_own_without_epochs_is_judged(limits: Any) -> None:
-    """It is ended by its model; an epoch without the metric is left out, and that is said."""
+def test_a_custom_loop_without_epochs_is_judged(limits: Any) -> None:
+    """The loop ends through its model; a warning names an epoch without the metric."""
     trial, model = running(limits=limits), small_model(0.01)
     callbacks = keras.callbacks.CallbackList([PRUNER], model=model)
     with run_as(trial), warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        assert in_a_loop(callbacks, 9, model) == next(iter(limits))
+        assert run_custom_loop(callbacks, 9, model) == next(iter(limits))
     assert trial.reports.result()["pruned_at"] == next(iter(limits))
     assert [str(one.message).count("not judged") for one in told] == [1] * (4 in limits)
 
 
 @pytest.mark.parametrize("in_list", [True, False])
-def test_a_loop_that_it_cannot_end_is_told_so(in_list: bool) -> None:
-    """The epochs are reported all the same, and the loop can ask by itself."""
+def test_a_custom_loop_without_a_model_warns_once(in_list: bool) -> None:
+    """Its epochs are reported, and the loop can call `should_prune` itself."""
     trial = running(limits={4: 0.5})
     callbacks = keras.callbacks.CallbackList([PRUNER]) if in_list else PRUNER
     with run_as(trial), warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("default")
-        assert in_a_loop(callbacks) == 4
+        assert run_custom_loop(callbacks) == 4
     assert ["has no model" in str(one.message) for one in told] == [True, False]
     assert trial.reports.result()["reported"]["steps"] == [1, 2, 4]
     assert trial.reports.result()["pruned"] is False
     assert trial.should_prune()
 
 
-def test_a_loop_that_does_not_end_was_not_pruned() -> None:
-    """One that does not look at `stop_training` goes on, and its result does not say otherwise."""
+def test_a_custom_loop_that_ignores_stop_training_is_not_pruned() -> None:
+    """A trial that trains on despite `stop_training` is not recorded as pruned."""
     trial = running(limits={2: 0.5})
     callbacks = keras.callbacks.CallbackList([PRUNER], model=small_model(0.01), epochs=2)
     with run_as(trial), pytest.warns(TrainingWarning, match="not judged"):
-        assert in_a_loop(callbacks) == 4
+        assert run_custom_loop(callbacks) == 4
     assert trial.reports.result()["pruned"] is False
 
 
-def test_a_list_of_callbacks_that_knows_nothing_is_judged_in_fit() -> None:
-    """`fit` takes a CallbackList that has neither its model nor its epochs."""
+def test_a_callback_list_without_a_model_is_judged_in_fit() -> None:
+    """`fit` accepts a CallbackList that has neither its model nor its epochs."""
     trial = running(limits={2: -1.0, 3: -1.0})
     given = keras.callbacks.CallbackList([PRUNER])
     model = small_model(0.01)
@@ -242,7 +242,7 @@ def test_a_list_of_callbacks_that_knows_nothing_is_judged_in_fit() -> None:
 
 
 def test_two_pruners_are_an_error() -> None:
-    """In one `fit`, or of a `fit` and of its search; equal ones are one."""
+    """Two different pruners, in one `fit` or in it and the search, are refused."""
     other = Pruner("percentile")
     with pytest.raises(UsageError, match=r"Two pruners.*percentile"):
         fit(PRUNER, trial=running(), callbacks=[PRUNER, other])
@@ -253,14 +253,14 @@ def test_two_pruners_are_an_error() -> None:
     assert len(trial.reports.result()["reported"]["values"]) == 3
 
 
-def test_outside_of_a_search_it_says_that_it_does_nothing() -> None:
-    """As TrialBackup does."""
+def test_a_pruner_outside_of_a_search_warns_and_does_nothing() -> None:
+    """The `fit` trains all of its epochs."""
     with pytest.warns(TrainingWarning, match="no search is running"):
         assert len(fit(PRUNER, trial=None).history["loss"]) == 3
 
 
 def test_every_hook_of_keras_is_there() -> None:
-    """Keras accepts it where a Callback goes, although it is none."""
+    """Keras accepts it as a callback, although its class does not derive from Callback."""
     hooks = [name for name in dir(keras.callbacks.Callback) if name.startswith(("on_", "set_"))]
     assert len(hooks) > 15
     assert all(callable(getattr(PRUNER, name)) for name in hooks)

@@ -17,7 +17,7 @@ CURVES = [[(1, 5.0), (2, 1.0), (3, 4.0)], [(1, 3.0), (2, NAN), (3, 2.0)], [(1, 4
 
 
 def test_the_best_so_far_ignores_nan() -> None:
-    """A value that is NaN is worse than any other."""
+    """NaN is worse than any other value."""
     assert list(best_so_far([(1, NAN), (2, 3.0), (3, NAN), (4, 2.0), (5, 9.0)])) == [
         (1, math.inf),
         (2, 3.0),
@@ -49,12 +49,12 @@ def test_the_best_so_far_ignores_nan() -> None:
     ],
 )
 def test_thresholds(options: dict[str, Any], expected: dict[int, float]) -> None:
-    """By hand: the best values so far are 5 1 1, 3 3 2 and 4 4."""
+    """Thresholds equal those computed by hand from the best values 5 1 1, 3 3 2 and 4 4."""
     assert Pruner(**options).best_values(CURVES).thresholds() == expected
 
 
 def test_curves_of_nan_alone_set_no_threshold() -> None:
-    """Where half of the earlier trials have no number, nothing is worse than their median."""
+    """If half of the earlier trials have no number, nothing is worse than their median."""
     curves = [[(2, NAN)], [(2, NAN)], [(2, 1.0)]]
     assert Pruner(min_trials=1).best_values(curves).thresholds() == {}
 
@@ -67,10 +67,10 @@ def test_curves_of_nan_alone_set_no_threshold() -> None:
     without=st.sets(st.integers(0, 8)),
 )
 @settings(max_examples=100, deadline=None)
-def test_curves_that_come_and_do_not_count(
+def test_thresholds_of_added_and_left_out_curves(
     curves: list[list[float]], rule: str, mode: str, begun: int, without: set[int]
 ) -> None:
-    """One by one as all at once; and what is left out is as if it had never been."""
+    """Curves added one by one count as all at once; a curve left out has no effect."""
     pruner = Pruner(rule, mode=mode, warmup_steps=0, min_trials=1)
     given = [list(enumerate(curve, 1)) for curve in curves]
     best_values = pruner.best_values(given[:begun])
@@ -83,8 +83,8 @@ def test_curves_that_come_and_do_not_count(
     assert best_values.thresholds([*left_out, [(1, 99.0), (2, -99.0)]]) == expected, "never added"
 
 
-def test_curves_of_other_hands_are_bounded() -> None:
-    """However long, a curve counts as one that a trial reports; and so many steps are judged."""
+def test_long_curves_and_many_steps_are_bounded() -> None:
+    """A long curve counts as the one that a trial reports, and the number of steps is limited."""
     long = [(step, 1.0 / step) for step in range(1, 200_001)]
     few = subsample(long)
     assert 500 < len(few) <= MAX_VALUES + 1
@@ -98,7 +98,7 @@ def test_curves_of_other_hands_are_bounded() -> None:
         assert best_values.thresholds(scattered) == {}
 
 
-def test_rungs() -> None:
+def test_successive_halving_judges_at_its_rungs() -> None:
     """Trials are judged 1, 3, 9, ... steps after the warm-up."""
     long = [(step, 0.0) for step in range(1, 100)]
     for warmup, expected in ((0, [1, 3, 9, 27, 81]), (4, [5, 7, 13, 31, 85])):
@@ -126,7 +126,7 @@ def test_rungs() -> None:
     ],
 )
 def test_a_bad_argument_is_named(arguments: dict[str, Any], named: str) -> None:
-    """With what it may be."""
+    """The error names the invalid argument."""
     with pytest.raises(UsageError, match=named):
         Pruner(**arguments)
 
@@ -140,17 +140,17 @@ def test_a_bad_argument_is_named(arguments: dict[str, Any], named: str) -> None:
     ],
 )
 def test_the_mode_follows_from_the_name(monitor: str, mode: str) -> None:
-    """And says the same as if it had been given, so that both are one pruner."""
+    """A pruner whose mode follows from the metric's name equals one whose mode was given."""
     assert Pruner(monitor=monitor).mode == mode
     assert Pruner(monitor=monitor) == Pruner(monitor=monitor, mode=mode)
     assert Pruner(monitor=monitor, mode="max").mode == "max"
 
 
 # Optuna as an oracle. Both prune a trial whose best value so far is worse than a percentile of
-# earlier trials, or that is not promoted. They differ in what they compare with: Optuna takes the
-# earlier trials' values at the step itself, ours their best ones so far. On curves that never get
-# worse these are the same. Optuna leaves out trials that were pruned, and forgets NaN, where it is
-# infinitely bad here; so those below have ended and are numbers. Its steps begin at 0, ours at 1.
+# earlier trials, or that is not promoted. Optuna compares with the earlier trials' values at the
+# step itself, this package with their best values so far. On curves that never get worse these are
+# equal. Optuna leaves out pruned trials and ignores NaN, which is infinitely bad here, so all
+# trials below have ended and have numbers. Optuna's steps begin at 0, these at 1.
 falling = st.lists(st.integers(-50, 50).map(float), min_size=1, max_size=6).map(
     lambda values: sorted(values, reverse=True)
 )
@@ -173,13 +173,13 @@ def test_optuna_decides_alike(
     least: int,
     maximized: bool,
 ) -> None:
-    """Median and percentile at every step of curves that never get worse, and each rung."""
+    """Curves that never get worse are pruned at the same steps, by halving at the same rungs."""
     optuna = pytest.importorskip("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sign = -1.0 if maximized else 1.0
     mode = "max" if maximized else "min"
     if rule == "successive halving":
-        # Optuna has no warm-up of that kind, and the trial before must have reached a rung.
+        # Optuna has no such warm-up, and the previous trial must have reached a rung.
         warmup, least = 0, 1
         judge = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
     else:
@@ -195,7 +195,7 @@ def test_optuna_decides_alike(
         for step, value in enumerate(curve):
             trial.report(sign * value, step + (rule == "successive halving"))
             if rule == "successive halving":
-                trial.should_prune()  # notes the rungs that it reaches
+                trial.should_prune()  # records the rungs that it reaches
         study.tell(trial, sign * curve[-1])
     pruner = Pruner(rule, mode=mode, warmup_steps=warmup, min_trials=least)
     curves = [[(step, sign * value) for step, value in enumerate(c, 1)] for c in earlier]

@@ -13,7 +13,7 @@ small = st.integers(0, 10_000)
 
 
 def test_the_seeds_of_released_versions_never_change():
-    """A search begun with one version resumes with the same numbers in the next."""
+    """A search that one version started resumes with the same numbers in the next."""
     assert training_seed(7, 3) == 2067156459
     assert training_seed(7, 3, 2) == 1148733296
     assert training_seed(7, 3, 2, 1) == 2126206779
@@ -21,7 +21,7 @@ def test_the_seeds_of_released_versions_never_change():
 
 @given(seeds, small, small, small)
 def test_a_seed_fits_in_32_bits(seed, tid, epoch, fit):
-    """Every seed is one that numpy, Keras and TensorFlow accept."""
+    """numpy, Keras and TensorFlow accept every seed."""
     assert 0 <= training_seed(seed, tid, epoch, fit) < 2**32
 
 
@@ -32,7 +32,7 @@ def test_trials_epochs_and_fits_have_seeds_of_their_own():
 
 
 def test_a_trial_draws_the_same_numbers_whatever_ran_before():
-    """After `seed_trial` Python's and NumPy's global generators are those of the trial."""
+    """After `seed_trial`, Python's and NumPy's global generators depend only on the trial."""
 
     def draw():
         seed_trial(5, 2)

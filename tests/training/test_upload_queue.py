@@ -18,7 +18,7 @@ from colab_drive_tuner.training.upload_queue import UploadQueue
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
-    """Another try comes at once."""
+    """Retry almost at once."""
     monkeypatch.setattr(upload_queue, "PAUSES", (0.001, 0.002))
 
 
@@ -27,7 +27,7 @@ def failed(key, job, error):
 
 
 def test_a_job_is_tried_until_the_store_answers():
-    """As often as it takes, and nobody is told."""
+    """A job is retried during an outage, and no warning remains."""
     answers = [UnavailableError("away"), UnavailableError("away"), None]
     done = []
 
@@ -47,8 +47,8 @@ def test_a_job_is_tried_until_the_store_answers():
 @pytest.mark.parametrize(
     "error", [QuotaError("full"), StoreError("no"), OSError("disk"), NotPlainDataError("odd")]
 )
-def test_a_job_that_cannot_be_done_is_warned_about_and_the_next_goes_on(error):
-    """What went wrong is said in the user's thread, and the background goes on."""
+def test_a_failed_job_warns_and_the_next_one_runs(error):
+    """The warning is shown in the user's thread, and the queue continues."""
     done = []
 
     def do(key, job):
@@ -65,8 +65,8 @@ def test_a_job_that_cannot_be_done_is_warned_about_and_the_next_goes_on(error):
         jobs.warn()
 
 
-def test_a_job_that_is_replaced_or_taken_out_is_not_missed():
-    """Its failure is nobody's concern; the newer one of its key is done."""
+def test_a_replaced_or_removed_job_causes_no_warning():
+    """The failure of a replaced job is ignored, and the newer job of its key is done."""
     begun, go_on, seen = threading.Event(), threading.Event(), []
 
     def do(key, job):
@@ -94,7 +94,7 @@ def test_a_job_that_is_replaced_or_taken_out_is_not_missed():
 
 
 def test_the_best_job_comes_first():
-    """By whatever order the owner has."""
+    """Waiting jobs run in the order that `first` selects."""
     seen, go_on = [], threading.Event()
 
     def do(key, job):

@@ -30,7 +30,7 @@ pytestmark = NUMPY_2
 
 
 class Callback(keras.callbacks.Callback):
-    """A callback with one attribute that counts."""
+    """A callback with one attribute as its state."""
 
     def __init__(self, value=None):
         super().__init__()
@@ -51,18 +51,18 @@ class Slotted:
 
 
 class Plain:
-    """An object of the user's own."""
+    """A user's own object."""
 
     def __init__(self, **values):
         vars(self).update(values)
 
 
 def module_function():
-    """Can be found by its name."""
+    """A function that is found by its name."""
 
 
 def saved(tmp_path, before, now):
-    """What a backup would hold of a callback whose attribute has changed."""
+    """Return what a backup holds of a callback whose attribute has changed."""
     callback = Callback(before)
     memory = CallbackStates([callback], ())
     callback.value = now
@@ -71,7 +71,7 @@ def saved(tmp_path, before, now):
 
 
 def restored(tmp_path, before, now, here=None):
-    """The attribute in another process, where the callback was made with `here`."""
+    """Return the attribute in another process whose callback was made with `here`."""
     states = saved(tmp_path, before, now)
     callback = Callback(here)
     prepare_restore([callback], states)()
@@ -102,8 +102,8 @@ VALUES = [
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
-def test_a_value_comes_back_as_it_was(tmp_path, value):
-    """Of its own type and content, nested in a list, too."""
+def test_a_value_is_restored_with_its_type_and_content(tmp_path, value):
+    """Type and content are restored, also for a value in a list."""
     back = restored(tmp_path, None, value)
     assert type(back) is type(value)
     assert repr(back) == repr(value)
@@ -113,7 +113,7 @@ def test_a_value_comes_back_as_it_was(tmp_path, value):
 
 
 def test_a_deque_keeps_its_length_and_a_defaultdict_its_factory(tmp_path):
-    """What decides how they go on is saved with them."""
+    """The limits and factories of containers are saved with them."""
     assert restored(tmp_path, None, collections.deque([1], maxlen=2)).maxlen == 2
     assert restored(tmp_path, None, collections.defaultdict(set))["new"] == set()
 
@@ -128,8 +128,8 @@ GENERATORS = [
 
 @pytest.mark.parametrize("make", GENERATORS)
 @pytest.mark.parametrize("in_place", [True, False])
-def test_a_generator_goes_on(tmp_path, make, in_place):
-    """With the same numbers, whether it was there before `fit` or came up in it."""
+def test_a_generator_continues_its_numbers(tmp_path, make, in_place):
+    """A generator from before `fit`, or created in it, gives the same next numbers."""
     generator = make()
     generator.random()
     callback = Callback(generator if in_place else None)
@@ -144,8 +144,8 @@ def test_a_generator_goes_on(tmp_path, make, in_place):
     assert [here.value.random() for _ in range(3)] == expected
 
 
-def test_a_generator_goes_on_to_spawn(tmp_path):
-    """How many children it had is part of its state."""
+def test_a_generator_continues_to_spawn(tmp_path):
+    """The number of children spawned is part of a generator's state."""
     generator = np.random.default_rng(1)
     generator.spawn(2)
     here = np.random.default_rng(1)
@@ -158,7 +158,7 @@ def changed_in_place(value):
     value.append(2)
 
 
-def test_what_is_shared_stays_shared(tmp_path):
+def test_shared_values_stay_shared(tmp_path):
     """A list that other code holds is filled, not replaced; two attributes stay one list."""
     one = [1]
     callback, other = Callback(one), Callback()
@@ -176,16 +176,16 @@ def test_what_is_shared_stays_shared(tmp_path):
     assert callback.made is other.made
 
 
-def test_what_contains_itself_comes_back(tmp_path):
-    """Cycles through containers and objects."""
+def test_values_that_contain_themselves_are_restored(tmp_path):
+    """A list that contains itself through a dict is restored as a cycle."""
     value = [1]
     value.append({"self": value})
     back = restored(tmp_path, None, value)
     assert back[1]["self"] is back
 
 
-def test_objects_of_the_user_are_restored_where_they_are(tmp_path):
-    """With attributes, slots, and objects within them; the objects themselves are the same."""
+def test_objects_of_the_user_are_restored_in_place(tmp_path):
+    """Attributes and slots are set; the objects themselves stay the same."""
     before = Plain(count=0, inner=Slotted(), lock=threading.Lock())
     before.inner.left = 0
     callback = Callback(before)
@@ -200,8 +200,8 @@ def test_objects_of_the_user_are_restored_where_they_are(tmp_path):
     assert here.lock is lock
 
 
-def test_what_nests_deeply_comes_back_or_is_named(tmp_path):
-    """Nodes that hold the next one, and lists in lists; a backup bounds how many."""
+def test_deeply_nested_values_are_restored_or_refused(tmp_path):
+    """Chains of objects and nested lists are restored up to a limit."""
     chain, nested = None, []
     for _ in range(100):
         chain = Plain(next=chain)
@@ -219,7 +219,7 @@ def test_what_nests_deeply_comes_back_or_is_named(tmp_path):
 
 
 def test_a_new_object_is_made_without_calling_its_class(tmp_path):
-    """Only a class of the user's own, found by its name in a module that is loaded."""
+    """A new object of a user's class is found by name and restored without `__init__`."""
     back = restored(tmp_path, None, Plain(a=1))
     assert (type(back), back.a) == (Plain, 1)
 
@@ -241,14 +241,14 @@ def test_a_new_object_is_made_without_calling_its_class(tmp_path):
         np.ma.array([1]),
     ],
 )
-def test_what_cannot_be_saved_is_named(tmp_path, value):
-    """By the callback's class, the attribute and the type; nothing is dropped silently."""
+def test_values_that_cannot_be_saved_are_named(tmp_path, value):
+    """The error names the callback's class and the attribute; nothing is dropped silently."""
     with pytest.raises(CannotSaveError, match=r"^Callback\.value.* \("):
         saved(tmp_path, None, value)
 
 
 def test_functions_that_change_are_saved_by_name(tmp_path):
-    """A function of a module, and a method of the callback itself."""
+    """A function of a module and a method of the callback are restored by name."""
     assert restored(tmp_path, None, module_function) is module_function
     callback = Callback()
     memory = CallbackStates([callback], ())
@@ -259,8 +259,8 @@ def test_functions_that_change_are_saved_by_name(tmp_path):
     assert here.value == here.on_epoch_end
 
 
-def test_means_are_no_memory(tmp_path):
-    """Files, locks, functions and the model do not keep a trial from being resumed."""
+def test_files_locks_and_functions_are_not_state(tmp_path):
+    """Files, locks and functions do not keep a trial from being resumed."""
     callback = Callback()
     callback.lock, callback.function, callback.path = threading.Lock(), lambda: 1, None
     memory = CallbackStates([callback], ())
@@ -270,8 +270,8 @@ def test_means_are_no_memory(tmp_path):
     assert list(state) == ["buffer"]
 
 
-def test_what_is_named_to_be_ignored_is(tmp_path):
-    """Also by the name of a base class."""
+def test_ignored_attributes_are_not_saved(tmp_path):
+    """An attribute can be ignored by the name of a base class, too."""
 
     class Derived(Callback):
         pass
@@ -282,8 +282,8 @@ def test_what_is_named_to_be_ignored_is(tmp_path):
     assert list(memory.capture([callback], frozenset()).values()) == [{}]
 
 
-def test_what_has_not_changed_is_not_saved(tmp_path):
-    """It is configuration, which the user may change between two runs."""
+def test_unchanged_attributes_are_not_saved(tmp_path):
+    """An unchanged attribute is configuration, which the user may change between two runs."""
     callback = Callback([1, {"a": np.zeros(3)}])
     memory = CallbackStates([callback], ())
     assert list(memory.capture([callback], frozenset()).values()) == [{}]
@@ -301,7 +301,7 @@ def test_what_has_not_changed_is_not_saved(tmp_path):
     ],
 )
 def test_half_a_state_is_never_restored(tmp_path, before, now, here):
-    """Where one attribute of one callback does not fit, no other is changed either."""
+    """If one attribute of one callback does not fit, no other is changed either."""
     first, second = Callback(1), Callback(before)
     memory = CallbackStates([first, second], ())
     first.value = 2
@@ -318,8 +318,8 @@ def test_half_a_state_is_never_restored(tmp_path, before, now, here):
     assert first.value == 1
 
 
-def test_what_has_grown_is_restored_where_it_is(tmp_path):
-    """An array that was in a list or dict at first is in it still, with what came after it."""
+def test_containers_that_grew_are_restored_in_place(tmp_path):
+    """An array that was in a list or dict at first stays in it, with the values added later."""
     for make, grow in (
         (lambda: [np.zeros(2)], lambda it: it.append(np.ones(2))),
         (lambda: {"a": np.zeros(2)}, lambda it: it.update(b=np.ones(2))),
@@ -335,8 +335,8 @@ def test_what_has_grown_is_restored_where_it_is(tmp_path):
         assert any(one is array for one in (here.values() if isinstance(here, dict) else here))
 
 
-def test_an_array_that_cannot_be_written_is_replaced(tmp_path):
-    """It stands in something that is restored where it is: its content is the same."""
+def test_a_read_only_array_is_replaced(tmp_path):
+    """A read-only array in a container restored in place is replaced by one of equal content."""
 
     def make():
         return [np.frombuffer(bytes(16)), 0]
@@ -365,7 +365,7 @@ ALIKE = tuple(k * (2**61 - 1) for k in range(200))
         (("object", True, f"{__name__}:Slotted", {"middle": 1}), Slotted()),
     ],
 )
-def test_what_cannot_be_filled_in_is_found_before_anything_changes(packed, here):
+def test_a_state_that_cannot_be_restored_is_refused_before_anything_changes(packed, here):
     """A crafted backup that fits until the last step sets nothing."""
     first, second = Callback(1), Callback(here)
     key = f"{Callback.__module__}.{Callback.__qualname__}#"
@@ -399,14 +399,14 @@ def test_what_cannot_be_filled_in_is_found_before_anything_changes(packed, here)
         ("Decimal", "x"),
     ],
 )
-def test_a_crafted_state_makes_nothing_but_an_error(packed):
-    """Whoever wrote the backup: no code is found by it, and no memory claimed."""
+def test_a_crafted_state_raises_an_error_and_runs_no_code(packed):
+    """No code is found through it and no memory is allocated for it."""
     callback = Callback()
     key = f"{Callback.__module__}.{Callback.__qualname__}#1"
     malformed = (IncompatibleBackupError, TypeError, ValueError, LookupError, ArithmeticError)
     if packed[0] == "method":
         prepare_restore([callback], {key: {"value": packed}})()
-        assert callback.value == callback.set_model  # one of its own: harmless
+        assert callback.value == callback.set_model  # a method of the callback's own is harmless
         return
     with pytest.raises(malformed):
         prepare_restore([callback], {key: {"value": packed}})
