@@ -10,11 +10,11 @@ import hyperopt
 import numpy as np
 
 MARKER = "attacked"
-"""The folder that an attack which runs makes in the working directory."""
+"""The folder that a successful attack creates in the working directory."""
 
 
 class Calls:
-    """Pickles as a call of `function` when it is loaded."""
+    """Pickles as a call of `function`, which runs when it is loaded."""
 
     def __init__(self, function, *arguments):
         self.reduced = (function, arguments)
@@ -24,30 +24,30 @@ class Calls:
 
 
 def text(value):
-    """Opcodes that push a str."""
+    """Return opcodes that push a str."""
     data = value.encode()
     return b"X" + struct.pack("<I", len(data)) + data
 
 
 def name(module, attribute):
-    """Opcodes that push a class or function."""
+    """Return opcodes that push a class or function."""
     return f"c{module}\n{attribute}\n".encode()
 
 
 def trials_with(opcodes):
-    """A Trials whose first document is what these opcodes push."""
+    """Return a pickled Trials whose first document is what these opcodes push."""
     state = b"}" + text("_dynamic_trials") + b"](" + opcodes + b"es"
     return name("hyperopt.base", "Trials") + b")\x81" + state + b"b."
 
 
 def dtype(code, state):
-    """Opcodes that push a dtype with that pickled state."""
+    """Return opcodes that push a dtype with that pickled state."""
     start = name("numpy", "dtype") + text(code) + b"\x89\x88\x87R"
     return start + pickle.dumps(state, 2)[2:-1] + b"b"
 
 
 def array(dtype_opcodes, shape, data, opcode=b"C"):
-    """Opcodes that push an array by `_frombuffer`."""
+    """Return opcodes that push an array by `_frombuffer`."""
     return (
         name("numpy._core.numeric", "_frombuffer")
         + b"("
@@ -60,7 +60,7 @@ def array(dtype_opcodes, shape, data, opcode=b"C"):
 
 
 def array_by_state(dtype_opcodes, shape, data):
-    """Opcodes that push an array by `_reconstruct` and BUILD."""
+    """Return opcodes that push an array by `_reconstruct` and BUILD."""
     start = name("numpy._core.multiarray", "_reconstruct") + name("numpy", "ndarray")
     start += b"K\x00\x85C\x01b\x87R"
     state = b"(K\x01" + pickle.dumps(shape, 2)[2:-1] + dtype_opcodes + b"\x89" + data + b"t"
@@ -68,7 +68,7 @@ def array_by_state(dtype_opcodes, shape, data):
 
 
 def scalar(dtype_opcodes, data):
-    """Opcodes that push a scalar of numpy."""
+    """Return opcodes that push a numpy scalar."""
     data = b"C" + bytes([len(data)]) + data
     return name("numpy._core.multiarray", "scalar") + dtype_opcodes + data + b"\x86R"
 
@@ -87,17 +87,17 @@ DEEP = 200_000
 
 
 def keys(values):
-    """A Trials whose first document is a dict with these keys."""
+    """Return a pickled Trials whose first document is a dict with these keys."""
     return trials_with(pickle.dumps(dict.fromkeys(values), 4)[2:-1])
 
 
 def numbers_alike():
-    """Hash 2**60, all of them, since Python counts modulo 2**61 - 1."""
+    """Return numbers that all have the hash 2**60, because Python hashes modulo 2**61 - 1."""
     return (2**60 + k * (2**61 - 1) for k in range(-500, 500))
 
 
 def tuples_alike(count):
-    """Pairs of ints whose hashes are one: Python's mixing of two items can be turned round."""
+    """Return pairs of ints with one hash, computed by inverting Python's mixing of two items."""
     half, mask = 11400714785074694791, 2**64 - 1
     last = 14029467366897019727
     wanted, found, first = 12345 << 20, [], 0
@@ -124,10 +124,10 @@ _COPIES = b"cnumpy._core.numeric\n_frombuffer\n(h\x63" + (
 _SETS = b"cbuiltins\nset\nh\x00\x85R"
 
 LAUGHS = b"K\x01\x85" + b"2\x86" * 100
-"""A pair of a pair of ... of one tuple: 2**100 numbers, were it ever written out."""
+"""A pair of a pair of ... of one tuple: written out it would have 2**100 numbers."""
 JOBLIB = name("joblib.numpy_pickle", "NumpyArrayWrapper") + b")R}"
 GOOGOLS = b"\x8b\xa0\x0f\x00\x00" + b"\x7f" * 4000
-"""A number that Python refuses to write out: of 9,632 digits."""
+"""A number of 9,632 digits, which Python refuses to convert to text."""
 
 ATTACKS = {
     "call": (pickle.dumps(Calls(os.mkdir, MARKER)), r"call (posix|nt).mkdir"),
@@ -343,7 +343,7 @@ ATTACKS = {
     "random generator": (pickle.dumps([np.random.default_rng(1)]), "call numpy.random"),
     "function": (pickle.dumps([threading.Thread]), "class or function threading.Thread"),
 }
-"""By name: the pickle, and what the refusal says."""
+"""The pickle and the text of its refusal, by name."""
 
 INERT = {
     "call that is thrown away": MKDIR + b"0" + trials_with(b""),
@@ -354,4 +354,4 @@ INERT = {
         + b"ub."
     ),
 }
-"""Pickles of trials that want to run code elsewhere: they are read, and nothing runs."""
+"""Pickles with a call outside of their trials: they are read, and nothing runs."""

@@ -18,8 +18,8 @@ from tests.checkpoint.values import NOT_PLAIN, PLAIN, assert_same, document, pla
 
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("wrap", [lambda v: v, lambda v: [v, 1.0], lambda v: {"a": {"b": v}}])
-def test_what_comes_back_is_the_value(name, wrap):
-    """Every plain value, wherever it stands; its bytes may differ in a long double's padding."""
+def test_a_captured_value_decodes_to_the_same_value(name, wrap):
+    """Every plain value survives, nested or not; the padding of a long double may differ."""
     value = wrap(PLAIN[name])
     assert_same(decode(capture(value).encode()), decode(encode(value)))
 
@@ -27,14 +27,14 @@ def test_what_comes_back_is_the_value(name, wrap):
 @pytest.mark.parametrize("name", NOT_PLAIN)
 @pytest.mark.parametrize("wrap", [lambda v: v, lambda v: [1.0, v], lambda v: {"a": {"b": v}}])
 def test_what_is_not_plain_is_refused_at_once(name, wrap):
-    """Not later, in the background, where nobody could say what is wrong with the trial."""
+    """A value that is not plain is refused by `capture`, not later in the background."""
     with pytest.raises(NotPlainDataError):
         capture(wrap(NOT_PLAIN[name]))
 
 
 @given(st.dictionaries(st.text(), plain_values, max_size=20), plain_values, st.integers(0, 20))
-def test_what_was_taken_before_goes_in_as_it_is(fields, value, at):
-    """Around it the same bytes come out as for the whole dict, wherever its key stands."""
+def test_a_captured_part_is_encoded_as_the_value_itself(fields, value, at):
+    """A dict with a captured part has the same bytes as the whole dict, at any position."""
     items = [(name, other) for name, other in fields.items() if name != "result"]
     items.insert(at, ("result", value))
     whole = dict(items)
@@ -42,7 +42,7 @@ def test_what_was_taken_before_goes_in_as_it_is(fields, value, at):
 
 
 def _spoil(value: dict[str, Any]) -> None:
-    """Change whatever can be changed in its place."""
+    """Change everything that can be changed in place."""
     for item in list(value.values()):
         if isinstance(item, dict):
             _spoil(item)
@@ -67,8 +67,8 @@ def _spoil(value: dict[str, Any]) -> None:
     ],
     ids=lambda more: next(iter(more), "a trial"),
 )
-def test_no_later_change_reaches_it(more):
-    """What the objective does to its result later is not what it returned."""
+def test_later_changes_do_not_affect_a_captured_value(more):
+    """What the objective changes in its result after returning it is not recorded."""
     value = document(3) | more
     before = copy.deepcopy(value)
     taken = capture(value)
@@ -76,14 +76,14 @@ def test_no_later_change_reaches_it(more):
     assert_same(decode(taken.encode()), before)
 
 
-def test_a_list_that_looks_like_floats_is_looked_at_to_its_end():
-    """One impostor after many numbers is found."""
+def test_a_long_list_of_floats_is_checked_to_its_end():
+    """One other value after 900 numbers is found."""
     with pytest.raises(NotPlainDataError, match=r"\[900\]"):
         capture([0.5] * 900 + [bytearray(b"x")])
 
 
 def test_a_time_zone_of_unknown_kind_is_refused_at_once():
-    """A datetime may be what cannot be encoded, unlike all other values that cannot change."""
+    """A datetime cannot change, but its time zone may be one that cannot be encoded."""
 
     class Nowhere(tzinfo):
         pass
@@ -93,7 +93,7 @@ def test_a_time_zone_of_unknown_kind_is_refused_at_once():
 
 
 def test_a_cycle_is_refused_at_once():
-    """However it is nested."""
+    """A dict that contains itself through a list is refused by `capture`."""
     value: dict[str, Any] = {"a": [1.0]}
     value["a"].append(value)
     with pytest.raises(NotPlainDataError, match="contains itself"):
@@ -101,20 +101,20 @@ def test_a_cycle_is_refused_at_once():
 
 
 def test_a_refused_list_leaves_nothing_behind():
-    """Lists share a buffer, and the next one is what it would have been."""
+    """Lists share a buffer, which a refused list does not leave dirty for the next one."""
     with pytest.raises(NotPlainDataError):
         capture([0.5] * 900 + [object()])
     floats = [1.5] * 70
     assert capture({"history": floats}).encode() == encode({"history": floats})
 
 
-def test_what_was_sent_is_free_at_once():
-    """A thousand trials' results do not wait for the garbage collector."""
-    assert min(left_by_one_trial() for _ in range(10)) == 0  # others leave theirs now and then
+def test_an_encoded_value_leaves_no_reference_cycles():
+    """Results of a thousand trials do not wait for the garbage collector."""
+    assert min(left_by_one_trial() for _ in range(10)) == 0  # other code sometimes leaves objects
 
 
 def left_by_one_trial() -> int:
-    """How many objects its result leaves to the garbage collector."""
+    """Return the number of objects that a result leaves to the garbage collector."""
     gc.collect()
     gc.disable()
     try:

@@ -22,12 +22,12 @@ def test_a_plain_value_comes_back_exactly(name):
 @settings(max_examples=150, deadline=None)
 @given(plain_values)
 def test_any_nesting_of_plain_values_comes_back_exactly(value):
-    """Whatever hypothesis composes of plain values survives."""
+    """Random nestings of plain values survive."""
     assert_same(decode(encode(value)), value)
 
 
 def test_encoding_changes_nothing():
-    """The value given is as it was, and encoding it twice gives the same bytes."""
+    """The value stays as it was, and a second encoding gives the same bytes."""
     value = decode(encode(PLAIN))  # NumPy 2.1 copies a str_ without its last NUL
     encode(value)
     assert encode(value["large"]) == encode(value["large"])
@@ -35,7 +35,7 @@ def test_encoding_changes_nothing():
 
 
 def test_a_decoded_array_is_the_callers_own():
-    """It can be written to, and its order in memory is the original's."""
+    """A decoded array is writable and keeps the original's memory order."""
     array = decode(encode(np.asfortranarray(np.ones((2, 3)))))
     array[0, 0] = 5
     assert array.flags.f_contiguous
@@ -44,13 +44,13 @@ def test_a_decoded_array_is_the_callers_own():
 @pytest.mark.parametrize("name", NOT_PLAIN)
 @pytest.mark.parametrize("wrap", [lambda v: v, lambda v: [v], lambda v: (0, v), lambda v: {"a": v}])
 def test_what_is_not_plain_is_refused(name, wrap):
-    """Nothing is silently changed into something similar, wherever it stands."""
+    """No value is silently converted to a similar one, nested or not."""
     with pytest.raises(NotPlainDataError):
         encode(wrap(NOT_PLAIN[name]))
 
 
 def test_a_refusal_names_path_type_and_way_out():
-    """The message says where, what, and what to do."""
+    """The error gives the path of the value, its type and the remedy."""
     with pytest.raises(NotPlainDataError) as refusal:
         encode({"loss": 1.0, "history": {"acc": [0.5, (1, object())]}})
     assert "result['history']['acc'][1][1] is an object" in str(refusal.value)
@@ -70,7 +70,7 @@ def test_a_refusal_names_path_type_and_way_out():
 
 
 def test_keras_values_are_refused_with_the_conversion_to_use():
-    """A tensor is not converted behind the user's back; the message says `float(x)`."""
+    """A tensor is not converted silently; the message says `float(x)`."""
     keras = pytest.importorskip("keras")
     with pytest.raises(NotPlainDataError, match=r"result\['loss'\].*`float\(x\)`"):
         encode({"loss": keras.ops.convert_to_tensor(1.0)})
@@ -79,7 +79,7 @@ def test_keras_values_are_refused_with_the_conversion_to_use():
 
 
 def test_dtypes_of_other_packages_are_refused():
-    """bfloat16 gives its bytes out as plain void; they would come back as that."""
+    """The bytes of bfloat16 would come back as plain void."""
     ml_dtypes = pytest.importorskip("ml_dtypes")
     for value in (np.zeros(2, ml_dtypes.bfloat16), ml_dtypes.bfloat16(1)):
         with pytest.raises(NotPlainDataError, match="bfloat16"):
@@ -87,7 +87,7 @@ def test_dtypes_of_other_packages_are_refused():
 
 
 def test_deep_and_cyclic_values_are_refused():
-    """Neither ends in a crash or a RecursionError, and the message says which it is."""
+    """Neither crashes or raises RecursionError; the message says which of them it is."""
     deep = [1]
     for _ in range(5000):
         deep = [deep]
@@ -108,7 +108,7 @@ def test_deep_and_cyclic_values_are_refused():
 
 
 def test_one_object_in_two_places_is_no_cycle():
-    """It is written twice."""
+    """A shared object is written twice."""
     shared = [1, (2,)]
     assert_same(decode(encode([shared, {"a": shared}])), [shared, {"a": shared}])
 
@@ -137,7 +137,7 @@ FIRST_FORMAT = bytes.fromhex(
 
 
 def test_the_first_format_stays_readable():
-    """Bytes that the first version wrote still mean the same, and are written in the same way."""
+    """Bytes of the first version decode to the same values, and are still written."""
     value = {
         "document": document(3),
         "tuple": (1, ("a",)),
@@ -154,7 +154,7 @@ def test_the_first_format_stays_readable():
 
 
 def test_a_named_time_zone_comes_back():
-    """`ZoneInfo` is restored by its key; a zone that this machine lacks is a clear error."""
+    """A `ZoneInfo` is restored by its key; an unknown zone raises a CodecError that names it."""
     if "Europe/Berlin" not in zoneinfo.available_timezones():
         pytest.skip("this machine has no time zone database")
     moment = datetime(2020, 10, 25, 2, 30, fold=1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))
@@ -167,6 +167,6 @@ def test_a_named_time_zone_comes_back():
 
 
 def test_unknown_extensions_are_refused():
-    """What a later version may add is an error here, not a guess."""
+    """An extension that a later version may add is an error."""
     with pytest.raises(CodecError, match="extension 120 is unknown"):
         decode(b"\xd4\x78\x00")

@@ -13,17 +13,17 @@ from tests.checkpoint.values import PLAIN
 
 
 def ext(code, data=b""):
-    """An extension value with that payload."""
+    """Return an extension value with that payload."""
     return msgpack.packb(msgpack.ExtType(code, data))
 
 
 def array(spec, shape, order="C", data=b""):
-    """An encoded array, as a forger would write it."""
+    """Return an encoded array as a forger would write it."""
     return b"\x92" + ext(16, msgpack.packb([spec, shape, order])) + msgpack.packb(data)
 
 
 def struct_of(itemsize, *rows):
-    """The description of a structured dtype."""
+    """Return the description of a structured dtype."""
     return ["struct", itemsize, False, [list(row) for row in rows]]
 
 
@@ -112,13 +112,13 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_bytes_are_one_clear_error(name):
-    """Each ends in a CodecError with words."""
+    """Hostile bytes raise a CodecError with a message."""
     with pytest.raises(CodecError, match=r"\w+ \w+"):
         decode(HOSTILE[name])
 
 
-def test_claims_cost_no_memory():
-    """Headers that claim a million elements, nested, are not believed before they are seen."""
+def test_claimed_lengths_allocate_no_memory():
+    """Nested headers that claim a million elements allocate nothing in advance."""
     bomb = b"\xdd\x00\x0f\x00\x00" * 500
     bomb += b"\x00" * (2**20 - len(bomb))
     tracemalloc.start()
@@ -130,8 +130,8 @@ def test_claims_cost_no_memory():
         tracemalloc.stop()
 
 
-def test_damaged_bytes_never_do_harm():
-    """Cut, flipped, doubled and mixed at random: plain data or CodecError, and quickly."""
+def test_randomly_damaged_bytes_decode_or_raise_codec_error():
+    """Bytes that are cut, changed, doubled or mixed give plain data or a CodecError."""
     chance = random.Random(5)
     whole = [encode(value) for name, value in PLAIN.items() if name != "large"]
     started = time.process_time()
@@ -149,7 +149,7 @@ def test_damaged_bytes_never_do_harm():
             else:
                 data[place:place] = chance.randbytes(chance.randint(1, 5))
         try:
-            encode(decode(bytes(data)))  # which takes nothing but plain data
+            encode(decode(bytes(data)))  # encode accepts only plain data
         except CodecError:
             continue
     assert time.process_time() - started < 60

@@ -71,7 +71,7 @@ def claim(owner: str, reason: str = "dead", queued: Iterable[bytes] = (), **said
 
 
 def test_starts_and_ends_are_folded() -> None:
-    """The newest document of each trial, in the order in which they were named."""
+    """The history has the newest document of each trial, in the order of their first items."""
     history = folded(claim("A", "new", max_evals=5), start(0), end(0, loss=2.5), start(1))
     assert [entry.tid for entry in history.trials.values()] == [0, 1]
     assert decode(history.trials[0].document)["state"] == 2
@@ -80,7 +80,7 @@ def test_starts_and_ends_are_folded() -> None:
 
 
 def test_the_first_random_state_and_the_last_target_hold() -> None:
-    """Whatever later claims say of seeds; a reset begins anew."""
+    """Later claims cannot change the random state and seed; a reset can."""
     chain = [
         claim("A", "new", rstate=b"one", seed=1, max_evals=5),
         claim("B", rstate=b"two", seed=2, max_evals=9),
@@ -99,7 +99,7 @@ def test_the_first_random_state_and_the_last_target_hold() -> None:
 
 
 def test_each_death_in_a_trial_is_one_attempt() -> None:
-    """However often a session names it; at the limit the trial is used up."""
+    """A session that names a trial several times counts once; at the limit it is used up."""
     history = folded(claim("A", "new"), start(0), claim("B"), start(0, "B"), start(0, "B"))
     assert set(history.trials[0].attempts) == {"A", "B"}
     assert history.deaths == 1
@@ -108,7 +108,7 @@ def test_each_death_in_a_trial_is_one_attempt() -> None:
 
 
 def died(tid: int, deaths: int, owner: str = "A", progress: int = 0) -> Record:
-    """A start after so many of the session's workers died of the trial."""
+    """Return a start after `deaths` of the session's workers died in the trial."""
     item = pack_item(
         ItemKind.START,
         tid,
@@ -123,7 +123,7 @@ def died(tid: int, deaths: int, owner: str = "A", progress: int = 0) -> Record:
 
 
 def test_each_worker_that_died_is_one_attempt() -> None:
-    """Of the same session too, and although it released the search; not where it got further."""
+    """Worker deaths count within one session and after its release, but not after progress."""
     chain = [claim("A", "new"), start(0), died(0, 1), died(0, 2)]
     assert len(folded(*chain).trials[0].attempts) == 3
     released = [*chain, record("release", owner="A"), claim("B", "released")]
@@ -132,8 +132,8 @@ def test_each_worker_that_died_is_one_attempt() -> None:
     assert len(folded(*chain, start(0, progress=1)).trials[0].attempts) == 1
 
 
-def test_what_was_pending_stays_with_a_trial() -> None:
-    """As its first name says, through claims and snapshots."""
+def test_the_pending_trials_of_a_suggestion_are_kept() -> None:
+    """The pending trials named with a trial's start survive claims and snapshots."""
     queued = [pack_item(ItemKind.QUEUED, 0, 0, document(0), next_tid=1, pending=(3,))]
     history = folded(claim("A", "new"), died(0, 1), claim("B", "dead", queued), end(0, owner="B"))
     assert history.trials[0].pending == (7,)
@@ -141,8 +141,8 @@ def test_what_was_pending_stays_with_a_trial() -> None:
     assert folded(start(0)).trials[0].pending == ()
 
 
-def test_a_trial_that_was_only_named_has_no_attempt() -> None:
-    """A claim names what it inherits; only running can kill."""
+def test_a_queued_trial_has_no_attempt() -> None:
+    """A claim names the trials that it inherits, but only a start counts as an attempt."""
     queued = [pack_item(ItemKind.QUEUED, 4, 4, document(4), next_tid=5)]
     history = folded(claim("A", "new"), claim("B", "dead", queued), claim("C", "dead", queued))
     assert history.trials[4].attempts == {}
@@ -157,13 +157,13 @@ def test_a_trial_that_was_only_named_has_no_attempt() -> None:
     ],
     ids=["released", "taken over alive", "got further"],
 )
-def test_what_is_no_vain_death_is_not_counted(excuse: list[Record]) -> None:
-    """A clean release, a takeover of a living session, progress of the backup."""
+def test_releases_takeovers_and_progress_are_not_counted_as_deaths(excuse: list[Record]) -> None:
+    """A release, the takeover of a living session and progress of a backup do not count."""
     assert "A" not in folded(claim("A", "new"), start(0), *excuse).trials[0].attempts
 
 
-def test_equal_progress_is_a_vain_death() -> None:
-    """Only greater progress excuses."""
+def test_a_death_without_progress_counts() -> None:
+    """Only greater progress of the backup keeps a death from counting."""
     history = folded(claim("A", "new"), start(0, progress=3), claim("B"), start(0, "B", progress=3))
     assert set(history.trials[0].attempts) == {"A", "B"}
 
@@ -178,21 +178,21 @@ def test_equal_progress_is_a_vain_death() -> None:
     ],
 )
 def test_ends(how: str, counts: bool, unfinished: bool) -> None:
-    """All ends count but the error that ended the run, which is tried again."""
+    """All ends count except an error that ended the run, whose trial runs again."""
     history = folded(claim("A", "new"), start(0), end(0, how))
     assert history.trials[0].counts is counts
     assert history.trials[0].unfinished is unfinished
 
 
 def test_the_first_real_end_holds() -> None:
-    """A second one is the same trial's echo; a give-up is superseded."""
+    """A second end of a trial is ignored, but an end replaces a give-up."""
     history = folded(start(0), end(0, loss=1.0), end(0, TrialEnd.CAUGHT))
     assert (history.trials[0].end, history.best_loss) == (TrialEnd.DONE, 1.0)
     assert folded(start(0), end(0, TrialEnd.GIVEN_UP), end(0)).trials[0].end == TrialEnd.DONE
 
 
 def test_attachments_are_kept_until_deleted() -> None:
-    """By hyperopt's names."""
+    """The last value of each name is kept, and a deleted name is gone."""
     names = [("a", b"1"), ("b", b"2"), ("a", b"3"), ("b", None)]
     payload = b"".join(attachment_item(name, value)[0] for name, value in names)
     assert folded(record("trials", payload)).attachments == {"a": b"3"}
@@ -202,7 +202,7 @@ STOP = {"stopped": {"why": "f", "rules": "f", "rules_after": "f", "max_evals": 3
 
 
 def early_stop(ended: int, by: str = "f") -> dict[str, Any]:
-    """The setting that holds the state of an early-stop function after so many trials."""
+    """Return the setting with the state of an early-stop function after `ended` trials."""
     return {"early_stop": {"by": by, "arguments": b"", "ended": ended}}
 
 
@@ -275,15 +275,15 @@ def early_stop(ended: int, by: str = "f") -> dict[str, Any]:
     ],
 )
 def test_which_spooled_items_are_wanted(chain: list[Record], item: bytes, expected: bool) -> None:
-    """Ends that are missing, with the parameters as named; later states of the early-stop function.
+    """Missing ends of known points and later early-stop states in the spool are replayed.
 
-    Other settings are those of the session that set them.
+    Other settings belong to the session that set them.
     """
     assert wanted(folded(*chain), item) is expected
 
 
 def chains() -> st.SearchStrategy[list[Record]]:
-    """Chains of any shape over a few trials and sessions."""
+    """Draw chains of any shape over a few trials and sessions."""
     tids, owners = st.integers(0, 4), st.sampled_from("ABC")
     return st.lists(
         st.one_of(
@@ -307,7 +307,7 @@ def chains() -> st.SearchStrategy[list[Record]]:
 
 @given(chains(), st.integers(0, 30))
 def test_a_snapshot_stands_for_the_records_before_it(chain: list[Record], cut: int) -> None:
-    """Loaded from a snapshot at any point and folded on, a history is the same."""
+    """A history loaded from a snapshot at any record and continued equals the whole history."""
     whole = folded(*chain)
     resumed = History.load(folded(*chain[:cut]).dump())
     for one in chain[cut:]:
@@ -317,7 +317,7 @@ def test_a_snapshot_stands_for_the_records_before_it(chain: list[Record], cut: i
 
 
 def test_a_damaged_record_is_named() -> None:
-    """Wherever it is cut, or whatever it holds instead."""
+    """The error names the position of a record that is cut or has other content."""
     payload = start(0).payload
     for bad in (payload[:-3], b"\xc1", msgpack.packb(5), msgpack.packb(["end", 0, 0, {}, b""])):
         with pytest.raises(SearchDamagedError, match="Record 7"):
@@ -329,7 +329,7 @@ def test_a_damaged_record_is_named() -> None:
 
 @given(st.data())
 def test_a_damaged_snapshot_is_an_error_or_loads(data: st.DataObject) -> None:
-    """Never another exception, wherever a byte is changed or the rest is cut."""
+    """A snapshot that is changed or cut loads or raises a SearchDamagedError."""
     content = folded(claim("A", "new", max_evals=3), start(0), end(0, loss=1.0), start(1)).dump()
     place = data.draw(st.integers(0, len(content) - 1))
     changed = content[:place] + data.draw(st.binary(max_size=2)) + content[place + 1 :]
@@ -338,7 +338,7 @@ def test_a_damaged_snapshot_is_an_error_or_loads(data: st.DataObject) -> None:
 
 
 def test_a_newer_format_is_said_to_be_newer() -> None:
-    """Not damaged: the user is to upgrade."""
+    """A newer format is not called damaged; the message says that it is newer."""
     newer = msgpack.packb({"v": VERSION + 1, "settings": {}, "trials": b""})
     with pytest.raises(SearchDamagedError, match="newer version"):
         folded(record("claim", newer))
@@ -346,7 +346,7 @@ def test_a_newer_format_is_said_to_be_newer() -> None:
 
 @pytest.mark.parametrize("info", [{"name": "n"}, {"set": True}, {}])
 def test_an_attachment_says_its_name_and_whether_it_was_set(info: dict[str, Any]) -> None:
-    """One that does not is damage: it would delete something."""
+    """An attachment without these fields is damage, because it would delete something."""
     for value in (b"d", None):
         (whole,) = read_items(attachment_item("", value)[0], "it")
         assert (whole.name, whole.is_set) == ("", value is not None)
@@ -355,14 +355,14 @@ def test_an_attachment_says_its_name_and_whether_it_was_set(info: dict[str, Any]
         folded(record("trials", payload))
 
 
-def test_a_record_without_an_owner_is_written_so_that_it_can_be_read() -> None:
-    """Whoever may edit a search may have written one, and the search may be copied."""
+def test_a_record_without_an_owner_can_be_encoded_and_decoded() -> None:
+    """A person may have written such a record, and its search can still be copied."""
     encoded = encode_record(dataclasses.replace(record("release", owner=""), at=1.0))
     assert decode_record(encoded.content, "it").owner == ""
 
 
-def test_what_ends_in_the_middle_of_an_entry_is_damage() -> None:
-    """Wherever it is cut: a trial less would look like a search that has not come so far."""
+def test_content_that_ends_within_an_entry_is_damage() -> None:
+    """If the cut were accepted, the search would silently lose a trial."""
     end_of_first = len(folded(claim("A", "new", max_evals=3)).dump())
     content = folded(claim("A", "new", max_evals=3), end(0, loss=1.0)).dump()
     for cut in range(end_of_first + 1, len(content)):
@@ -380,7 +380,7 @@ def claimed(at: float, reason: str, pid: int) -> Record:
 
 
 def test_sessions_are_kept_with_their_times_and_ends() -> None:
-    """From claim to last record; how each ended is known by its release, or by the next claim."""
+    """A session lasts from claim to last record; its release or the next claim gives its end."""
     history = folded(
         claimed(10.0, "new", 1),
         dataclasses.replace(start(0, "S1"), at=12.0),
@@ -397,14 +397,14 @@ def test_sessions_are_kept_with_their_times_and_ends() -> None:
     assert History.load(history.dump()).timeline == history.timeline
 
 
-def test_a_reset_begins_the_sessions_anew() -> None:
-    """The history before a restart is another search's."""
+def test_a_reset_removes_earlier_sessions() -> None:
+    """After a restart the timeline begins with the session that made it."""
     history = folded(claimed(10.0, "new", 1), claimed(50.0, "dead", 2), record("reset", owner="S2"))
     assert [one.began for one in history.timeline] == [50.0]
 
 
-def test_so_many_sessions_are_told_apart_and_no_more() -> None:
-    """A search that thousands of runtimes held does not grow with each of them."""
+def test_the_number_of_sessions_in_the_timeline_is_limited() -> None:
+    """A search with thousands of sessions keeps only the latest ones, but counts all."""
     history = History()
     for number in range(MAX_SESSIONS + 50):
         history.apply(claimed(float(number), "dead", number))

@@ -71,7 +71,7 @@ os._exit(0)
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_is_refused_by_name(name, tmp_path, monkeypatch):
-    """One error says what the pickle wanted; nothing ran, nothing large was allocated."""
+    """One short error says what the pickle tried, and nothing was run or patched."""
     monkeypatch.chdir(tmp_path)
     data, words = ATTACKS[name]
     with pytest.raises(UsageError, match=f"the pickle cannot be read as trials: .*({words})") as it:
@@ -82,8 +82,8 @@ def test_an_attack_is_refused_by_name(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", INERT)
-def test_what_is_beside_the_trials_is_not_run(name, tmp_path, monkeypatch):
-    """The trials are read; a call elsewhere in the pickle is never made."""
+def test_a_call_outside_of_the_trials_is_not_run(name, tmp_path, monkeypatch):
+    """The trials are read, and a call elsewhere in the pickle is not made."""
     monkeypatch.chdir(tmp_path)
     assert read_trials(INERT[name])[1] == {}
     assert not (tmp_path / MARKER).exists()
@@ -91,7 +91,7 @@ def test_what_is_beside_the_trials_is_not_run(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", [name for name, (data, _) in ATTACKS.items() if len(data) < 999])
 def test_a_small_attack_takes_little_memory(name):
-    """What a short pickle claims is not believed."""
+    """Sizes that a short pickle claims allocate no memory."""
     tracemalloc.start()
     try:
         with pytest.raises(UsageError):
@@ -104,7 +104,7 @@ def test_a_small_attack_takes_little_memory(name):
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60), st.randoms(use_true_random=False))
 def test_any_bytes_are_read_or_refused(noise, chance):
-    """Noise, alone and spliced into attacks, ends in an answer or a UsageError."""
+    """Noise, alone or spliced into attacks, is read or raises a UsageError."""
     data, _ = ATTACKS[chance.choice([n for n, (data, _) in ATTACKS.items() if len(data) < 999])]
     place = chance.randrange(len(data))
     for whole in (noise, data[:place] + noise + data[place:]):
@@ -128,18 +128,18 @@ Careful(io.BytesIO(ATTACKS["deep key"][0])).load()
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="another stack, another depth")
 @pytest.mark.parametrize("unpickler", ["Unpickler", "_Unpickler"])
-def test_pythons_own_unpickler_would_not_do(unpickler):
-    """One that finds nothing but inert classes ends with the interpreter: hence our own machine."""
+def test_the_standard_unpickler_is_not_safe_enough(unpickler):
+    """`pickle.Unpickler` with inert classes crashes the interpreter, so the package has its own."""
     command = [sys.executable, "-c", PYTHONS_OWN, unpickler]
     done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": ""}, check=False)
     assert done.returncode == -signal.SIGSEGV
 
 
 def test_nothing_is_imported_or_executed(tmp_path):
-    """All attacks, and many mutants, under an audit hook that ends the process at any event.
+    """All attacks and many mutants run under an audit hook that ends the process at any event.
 
-    An audit event is what CPython raises at an import, a compilation, an opened file, a started
-    process, a looked up class, a patched object.
+    CPython raises an audit event when it imports or compiles, opens a file, starts a process, looks
+    up a class or patches an object.
     """
     seed = str(random.Random().randrange(2**32))
     done = subprocess.run(

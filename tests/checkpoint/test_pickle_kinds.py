@@ -29,7 +29,7 @@ DOCUMENTS = [document(tid, history=[float(n) for n in range(50)]) for tid in ran
 
 
 def zipped(*names):
-    """A zip file of pickles with these names."""
+    """Return a zip file of pickles with these names."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
@@ -38,7 +38,7 @@ def zipped(*names):
 
 
 def archived():
-    """A tar archive that holds one pickle."""
+    """Return a tar archive with one pickle."""
     pickled = pickle.dumps(DOCUMENTS)
     archive, member = io.BytesIO(), tarfile.TarInfo("trials.pkl")
     member.size = len(pickled)
@@ -62,7 +62,7 @@ COMPRESSED = {
 
 @pytest.mark.parametrize("kind", COMPRESSED)
 def test_a_compressed_pickle_is_read(kind, tmp_path):
-    """Whatever its name says."""
+    """The compression is recognized by the content, not by the file's name."""
     path = tmp_path / "trials.pkl"
     path.write_bytes(COMPRESSED[kind])
     assert_same(read_trials(path), (DOCUMENTS, {}))
@@ -70,7 +70,7 @@ def test_a_compressed_pickle_is_read(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", COMPRESSED)
 def test_a_damaged_compressed_pickle_is_named(kind):
-    """Cut, or with a wrong byte in its middle, it is an error that names the format."""
+    """A file that is cut or has a wrong byte raises an error that names the format."""
     whole = COMPRESSED[kind]
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 0xFF]) + whole[middle + 1 :]
@@ -97,16 +97,16 @@ def test_a_damaged_compressed_pickle_is_named(kind):
         (b"S'text'\n.", r"Python 2: if you trust it, load it with pickle.load\(file, encoding="),
     ],
 )
-def test_what_cannot_be_read_is_named_with_the_way_out(data, words):
-    """The format, and what to do."""
+def test_a_format_that_cannot_be_read_is_named_with_the_remedy(data, words):
+    """The error names the format and what to do."""
     with pytest.raises(UsageError, match=words):
         read_trials(data)
 
 
 @pytest.mark.parametrize("compress", [0, 3, ("gzip", 3), ("bz2", 3), ("lzma", 3), ("xz", 3)])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_joblib_wrote_is_read(tmp_path, compress, protocol):
-    """Arrays lie in its files as they are, behind a description."""
+def test_pickles_of_joblib_are_read(tmp_path, compress, protocol):
+    """Files of joblib, which have arrays as raw bytes after their description, are read."""
     path = tmp_path / "trials.joblib"
     arrays = [value for value in PLAIN["dtypes"] if value.dtype.names is None]
     values = [*arrays, *PLAIN["shapes"], np.asfortranarray(np.arange(6.0).reshape(2, 3))]
@@ -118,7 +118,7 @@ def test_what_joblib_wrote_is_read(tmp_path, compress, protocol):
 
 
 def test_joblibs_arrays_of_objects_are_refused(tmp_path):
-    """They lie in its files as pickles of their own."""
+    """Object arrays, which joblib stores as separate pickles, are refused."""
     joblib.dump([document(0, value=np.array([1, None]))], tmp_path / "x")
     with pytest.raises(UsageError, match=r"not one of numpy's plain dtypes"):
         read_trials(tmp_path / "x")
@@ -126,7 +126,7 @@ def test_joblibs_arrays_of_objects_are_refused(tmp_path):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_dicts_of_the_standard_library_become_dicts(protocol):
-    """With the same items in the same order; so does a document."""
+    """Items and their order are kept, also for a document."""
     ordered = OrderedDict([("b", 1), ("a", OrderedDict(x=2))])
     several = defaultdict(list, {"k": [1, 2]})
     entry = OrderedDict(document(0, ordered=ordered, several=several, counted=Counter("aab")))
@@ -138,7 +138,7 @@ def test_dicts_of_the_standard_library_become_dicts(protocol):
 
 @pytest.fixture
 def bson(monkeypatch):
-    """The two classes of MongoDB's package that documents hold, pickled as that does it."""
+    """Define the two classes of MongoDB's package, which pickle as the real ones do."""
 
     class ObjectId:
         def __getstate__(self):
@@ -161,7 +161,7 @@ def bson(monkeypatch):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_documents_from_mongodb_are_read(bson, protocol):
-    """Its ordered dicts as dicts, its ids as their text."""
+    """Its ordered dicts become dicts and its ids become text."""
     object_id, son = bson
     entry = son({**document(0), "_id": object_id()})
     ((read,), _) = read_trials(pickle.dumps([entry], protocol))
@@ -176,11 +176,11 @@ DILL = (
     b"(K\x03\x8c\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89C\x08\x00\x00\x00\x00\x00\x00\xf8?t"
     b"NtR"
 )
-"""How dill begins a list whose first item is a dict with the array [1.5]."""
+"""The beginning of a list by dill whose first item is a dict with the array [1.5]."""
 
 
 def test_arrays_that_dill_wrote_are_read():
-    """By way of a function of its own."""
+    """Arrays that dill creates through a function of its own are read."""
     rest = pickle.dumps(document(0), 4)
     rest = rest[rest.index(b"}") + 1 :]
     body = rest[rest.index(b"(") + 1 : -1]
@@ -189,8 +189,8 @@ def test_arrays_that_dill_wrote_are_read():
     assert_same(read, document(0))
 
 
-def test_merged_trials_are_numbered_on():
-    """Two Trials in one: every document stays, and those whose tid is taken get new ones."""
+def test_merged_trials_get_new_ids_for_taken_ones():
+    """All documents of two merged Trials are kept; those whose id is taken get a free one."""
     first = hyperopt.trials_from_docs([document(tid) for tid in range(3)], validate=False)
     second = [document(tid, note="second") for tid in (1, 7, 7)]
     merged = hyperopt.trials_from_docs([*first, *second, first.trials[0]], validate=False)
@@ -204,11 +204,11 @@ def test_merged_trials_are_numbered_on():
         assert doc["misc"]["idxs"] == {"x": [doc["tid"]], "unused": []}
         assert_same(doc["result"], old["result"])
         assert_same(doc["misc"]["vals"], old["misc"]["vals"])
-    hyperopt.trials_from_docs(read)  # which checks that documents are as it writes them
+    hyperopt.trials_from_docs(read)  # checks that documents are as hyperopt writes them
 
 
 def test_values_of_other_packages_are_named_with_their_place():
-    """The error says where the value is, what it is, and what to put there."""
+    """The error gives the value's path, its class and the remedy."""
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": [1, 2]})
     trials = hyperopt.trials_from_docs([document(0), document(1, table=[0, frame])], validate=False)
@@ -221,7 +221,7 @@ def test_values_of_other_packages_are_named_with_their_place():
 
 
 class Loaded(hyperopt.Trials):
-    """A subclass that carries what no trial document may hold."""
+    """A subclass with attributes that no trial document may contain."""
 
     def __init__(self):
         super().__init__()
@@ -234,8 +234,8 @@ class Loaded(hyperopt.Trials):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_a_subclass_carries_beside_its_trials_is_left_out(protocol, monkeypatch):
-    """Its class may itself lie in the pickle, as cloudpickle writes those of a notebook."""
+def test_other_attributes_of_a_subclass_are_ignored(protocol, monkeypatch):
+    """The pickle may contain the class itself, as cloudpickle does for a notebook's classes."""
     monkeypatch.setattr(Loaded, "__module__", "__main__")
     trials = Loaded()
     trials._insert_trial_docs(DOCUMENTS)

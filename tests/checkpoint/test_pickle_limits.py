@@ -43,7 +43,7 @@ DENSE = {
     "wide text": b"X\x05\x00\x00\x00a\xf0\x9f\x99\x82",
     "copied sets": b"cbuiltins\nset\n](NNNe\x85R",
 }
-"""The opcodes that make most of one byte, each to be repeated."""
+"""The opcodes that create the largest objects per byte, to be repeated."""
 
 CHILD = """
 import resource, sys
@@ -64,7 +64,7 @@ for name in names:
 
 
 def in_a_child_with(memory, size, *names):
-    """What CHILD prints when it may take so much more memory than it has after its imports."""
+    """Return what CHILD prints when it may allocate `memory` more bytes after its imports."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(memory), str(size), *names],
         capture_output=True,
@@ -81,7 +81,7 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /
 
 @LINUX
 def test_a_pickle_takes_at_most_its_bound():
-    """Whatever opcodes it is made of: each is refused, and none for want of memory."""
+    """Pickles of any dense opcode are refused before this machine's memory runs out."""
     size = 400_000
     bound = pickle_reader._GROWTH * size + pickle_reader._GROWTH_FREE
     refused = in_a_child_with(bound * 5 // 4, size, *DENSE)
@@ -92,7 +92,7 @@ def test_a_pickle_takes_at_most_its_bound():
 
 @LINUX
 def test_a_machine_with_less_memory_says_so():
-    """Where not even that is there, the error is still one sentence, and the process goes on."""
+    """With even less memory the error is one sentence, and the process continues."""
     for name in ("marks", "lists"):
         refused = in_a_child_with(24 << 20, 500_000, name, "names")
         assert "this machine has not enough memory" in refused[name]
@@ -100,7 +100,7 @@ def test_a_machine_with_less_memory_says_so():
 
 
 def test_no_file_may_take_more_than_the_limit_for_all(monkeypatch):
-    """A large file is held to the absolute limit, which the error names."""
+    """A large file is refused at the absolute limit, which the error names."""
     monkeypatch.setattr(pickle_reader, "_MAX_MEMORY", 8 << 20)
     with pytest.raises(UsageError, match="more than 8 MiB of memory"):
         read_trials(pickle.dumps([document(tid) for tid in range(5000)]))
@@ -108,7 +108,7 @@ def test_no_file_may_take_more_than_the_limit_for_all(monkeypatch):
 
 
 def test_ordinary_trials_take_little(monkeypatch):
-    """Twenty times their size are enough, so that files of 200 MB stay below the limit for all."""
+    """Usual trials need less than 20 times their size, so files of 200 MB stay below the limit."""
     documents = [
         document(tid, history=[tid / (n + 7) for n in range(20)], more={"text": f"run {tid}"})
         for tid in range(800)
@@ -131,14 +131,14 @@ ALIKE = {
 
 @pytest.mark.parametrize("kind", ALIKE)
 def test_keys_that_hash_alike_make_no_record_slow(kind):
-    """A forged record with them is refused before a dict or set of them is built."""
+    """A forged record with such keys is refused before a dict or set is built of them."""
     for value in (dict.fromkeys(ALIKE[kind]), set(ALIKE[kind])):
         with pytest.raises(CodecError, match="all hash alike"):
             decode(encode(value))
 
 
-def test_many_honest_keys_are_no_attack():
-    """Numbers, powers of two, pairs and frozensets by the thousand are kept as they are."""
+def test_many_usual_keys_are_accepted():
+    """Numbers, powers of two, pairs and frozensets by the thousand are accepted."""
     honest = {
         **dict.fromkeys(range(20_000), 0),
         **{2.0**power: 1 for power in range(-1000, 1000)},
@@ -155,15 +155,15 @@ def test_many_honest_keys_are_no_attack():
 
 @pytest.mark.parametrize("kind", [dict.fromkeys, set, frozenset, list, tuple])
 def test_containers_are_charged_for_their_size(kind):
-    """About what Python takes for them, however many their members are."""
+    """The memory counted for a container is about what Python needs for it and its members."""
     memory, made = 1 << 30, kind(range(300, 5300))
     machine = PickleInterpreter({}, memory)
     machine.run(pickle.dumps(made, 4))
     assert memory - machine._left > 0.9 * (sys.getsizeof(made) + 5000 * sys.getsizeof(300))
 
 
-def test_what_was_made_is_let_go_where_memory_ran_out(monkeypatch):
-    """The error that the user handles holds nothing of it."""
+def test_an_out_of_memory_error_keeps_nothing_alive(monkeypatch):
+    """The error that the user handles has no traceback with references to the data."""
 
     def parse(data):
         raise MemoryError
@@ -175,7 +175,7 @@ def test_what_was_made_is_let_go_where_memory_ran_out(monkeypatch):
 
 
 def zipped(content):
-    """A zip file with this one member."""
+    """Return a zip file with this one member."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("trials.pkl", content)
@@ -184,7 +184,7 @@ def zipped(content):
 
 @pytest.mark.parametrize("compress", [gzip.compress, zipped])
 def test_a_decompression_bomb_is_refused(tmp_path, compress):
-    """A small file that would unpack to a gigabyte takes a fraction of that."""
+    """A small file that would unpack to 100 MiB is refused at a fraction of that."""
     path = tmp_path / "bomb.pkl"
     path.write_bytes(compress(b"\x80" + bytes(100 << 20)))
     with pytest.raises(UsageError, match=r"would unpack to more than 8\d MiB"):
@@ -193,7 +193,7 @@ def test_a_decompression_bomb_is_refused(tmp_path, compress):
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, zlib.compress])
 def test_many_streams_take_time_in_proportion(compress, monkeypatch):
-    """Each empty stream hands back what follows it: never the whole rest of the file."""
+    """Each empty stream returns a limited part of the data after it, never all the rest."""
     kind, start = compressed._kind(compress(b""))
     handed_back = 0
 

@@ -28,7 +28,7 @@ PROTOCOLS = range(6)
 
 
 class OwnTrials(hyperopt.Trials):
-    """A subclass with state of its own that is not plain data."""
+    """A subclass whose own state is not plain data."""
 
     def __init__(self):
         super().__init__()
@@ -48,7 +48,7 @@ class SlottedTrials(hyperopt.Trials):
 
 
 def trials_of(documents, kind=hyperopt.Trials):
-    """A Trials, or an object of a subclass, that holds these documents."""
+    """Return a Trials, or an object of a subclass, with these documents."""
     trials = kind()
     trials._insert_trial_docs(documents)
     trials.refresh()
@@ -57,13 +57,13 @@ def trials_of(documents, kind=hyperopt.Trials):
 
 
 PICKLE_LOSES = {"odd_nan": 0, "naive": 3}
-"""Up to this protocol pickle itself loses something: a NaN's payload, a datetime's fold."""
+"""The highest protocol in which pickle itself loses a NaN's payload or a datetime's fold."""
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", PLAIN)
 def test_every_plain_value_is_read_exactly(name, protocol):
-    """In every protocol; big-endian arrays too, which `pickle.load` itself would make native."""
+    """Values survive in every protocol; big-endian arrays, too, which `pickle.load` converts."""
     documents = [document(0, value=PLAIN[name])]
     data = pickle.dumps(documents, protocol)
     if protocol <= PICKLE_LOSES.get(name, -1):
@@ -75,12 +75,12 @@ def test_every_plain_value_is_read_exactly(name, protocol):
 @pytest.mark.parametrize("kind", [hyperopt.Trials, OwnTrials, PlainlyPickledTrials, SlottedTrials])
 @pytest.mark.parametrize("package", [pickle, cloudpickle])
 def test_trials_and_subclasses_are_read(package, kind, protocol):
-    """Documents that ended in an error are among them, and so are the attachments."""
+    """Documents of failed trials and attachments are read, too."""
     documents = [document(0), document(1, state=3), document(2, state=0)]
     trials = trials_of(documents, kind)
     if kind is SlottedTrials:
         trials.extra = 5
-        protocol = max(protocol, 2)  # earlier ones cannot write __slots__
+        protocol = max(protocol, 2)  # earlier protocols cannot write __slots__
     read, attachments = read_trials(package.dumps(trials, protocol=protocol))
     assert_same(read, documents)
     assert attachments == trials.attachments
@@ -88,16 +88,16 @@ def test_trials_and_subclasses_are_read(package, kind, protocol):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(plain_values, max_size=3), st.sampled_from([4, 5]))
-def test_whatever_plain_values_are_nested_is_read_exactly(values, protocol):
-    """What pickle wrote of plain documents comes back, and the codec takes it."""
+def test_nested_plain_values_are_read_exactly(values, protocol):
+    """Pickled plain documents are read exactly, and the codec accepts them."""
     documents = [document(tid, value=value) for tid, value in enumerate(values)]
     read, _ = read_trials(pickle.dumps(documents, protocol))
     assert_same(read, documents)
     assert_same(decode(encode(read)), documents)
 
 
-def test_our_own_pickle_is_read():
-    """What `dump_trials` writes, `read_trials` reads."""
+def test_a_pickle_of_dump_trials_is_read():
+    """`read_trials` reads what `dump_trials` writes."""
     documents = [document(tid, **{name: value}) for tid, (name, value) in enumerate(PLAIN.items())]
     attachments = {"a": b"b" * 100_000, "ä": b""}
     assert_same(read_trials(dump_trials(documents, attachments)), (documents, attachments))
@@ -105,7 +105,7 @@ def test_our_own_pickle_is_read():
 
 @pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.pkl")), ids=lambda path: path.stem)
 def test_pickles_of_older_numpy_are_read(path):
-    """Files written with numpy 1.26, whose constructors have other names."""
+    """Files of numpy 1.26, whose constructors have other names, are read."""
     documents, attachments = read_trials(path)
     assert [doc["misc"]["vals"]["x"] for doc in documents] == [[0.0], [1 / 7]]
     result = documents[1]["result"]
@@ -120,26 +120,26 @@ def test_pickles_of_older_numpy_are_read(path):
 
 
 def test_objects_in_two_places_stay_one():
-    """As `pickle.load` has it."""
+    """A shared object stays shared, as with `pickle.load`."""
     shared = [1]
     ((read,), _) = read_trials(pickle.dumps([document(0, a=shared, b=shared)]))
     assert read["result"]["a"] is read["result"]["b"]
 
 
 @pytest.mark.parametrize("name", sorted(NOT_PLAIN.keys() - {"module", "memoryview", "ordered"}))
-def test_what_is_not_plain_is_named(name):
-    """A document that holds anything else is refused, with the place: nothing is dropped."""
+def test_a_value_that_is_not_plain_is_refused(name):
+    """A document with any other value is refused, and nothing is dropped."""
     with pytest.raises(UsageError, match="cannot be read as trials"):
         read_trials(cloudpickle.dumps([document(0, value=NOT_PLAIN[name])]))
 
 
 def broken(**changes):
-    """A document with other values of these keys."""
+    """Return a document with other values of these keys."""
     return {**document(4), **changes}
 
 
 def broken_misc(**changes):
-    """A document with other values of these keys of its misc."""
+    """Return a document with other values of these keys in its misc."""
     return broken(misc={**document(4)["misc"], **changes})
 
 
@@ -166,13 +166,13 @@ BROKEN = {
 
 @pytest.mark.parametrize("words", BROKEN)
 def test_a_document_that_hyperopt_would_not_write_is_named(words):
-    """The error names the tid and what is wrong."""
+    """The error names the trial's id and what is wrong."""
     with pytest.raises(UsageError, match=f"trial 4 is not a trial document: .*{words}"):
         read_trials(pickle.dumps([document(0), BROKEN[words]]))
 
 
 def test_incomplete_and_odd_documents_are_named():
-    """Missing keys, a negative tid, entries that are no documents."""
+    """Missing keys, a negative id and entries that are not documents are named."""
     for key in document(0):
         if key not in ("tid", "version"):
             incomplete = document(0)
@@ -187,7 +187,7 @@ def test_incomplete_and_odd_documents_are_named():
 
 
 def test_a_file_is_read_or_named(tmp_path):
-    """From a path; what cannot be read is an error with the path in it."""
+    """A file is read from its path; the error about an unreadable file names it."""
     path = tmp_path / "trials.pkl"
     path.write_bytes(dump_trials([document(0)]))
     assert_same(read_trials(path), ([document(0)], {}))

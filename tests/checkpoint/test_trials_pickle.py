@@ -19,7 +19,7 @@ DOCUMENTS = [document(tid, **result) for tid, result in enumerate(RESULTS)]
 
 
 def plain_trials(documents, **options):
-    """A Trials that ran these documents."""
+    """Return a Trials that ran these documents."""
     trials = hyperopt.Trials(**options)
     trials._insert_trial_docs(documents)
     trials._ids.update(doc["tid"] for doc in documents)
@@ -28,8 +28,8 @@ def plain_trials(documents, **options):
 
 
 @pytest.mark.parametrize("load", [pickle.loads, pickle._loads])
-def test_it_is_what_hyperopt_has(load):
-    """Every attribute equals that of a Trials with these documents copied by pickle itself."""
+def test_the_pickle_equals_hyperopts_trials(load):
+    """Every attribute equals that of a Trials with these documents that pickle itself copied."""
     documents = [*DOCUMENTS, document(98, state=3), document(99, state=0)]
     expected = plain_trials(documents)
     expected.attachments = {"FMinIter_Domain": b"\x80\x05", "ATTACH::0::big": b"z" * 100_000}
@@ -43,7 +43,7 @@ def test_it_is_what_hyperopt_has(load):
 
 
 def test_documents_are_the_same_objects_in_both_lists():
-    """Hyperopt changes documents in place, so `trials` must show what `_dynamic_trials` holds."""
+    """Hyperopt changes documents in place, so `trials` and `_dynamic_trials` must share them."""
     documents = [document(0), document(1, state=3), document(2)]
     loaded = pickle.loads(dump_trials(documents))
     assert loaded._trials[1] is loaded._dynamic_trials[2]
@@ -52,14 +52,14 @@ def test_documents_are_the_same_objects_in_both_lists():
 
 @pytest.mark.parametrize("documents", [[], [document(5)]])
 def test_few_documents(documents):
-    """None and one are enough."""
+    """A pickle may have no document or one."""
     loaded = pickle.loads(dump_trials(documents))
     assert_same(loaded._dynamic_trials, documents)
     assert loaded.attachments == {}
 
 
 def test_a_document_is_replaced_where_it_stands():
-    """The place of a tid stays; the document is the one of the time of the call."""
+    """A replaced document keeps its position; later changes of the object are not pickled."""
     trials = TrialsPickle()
     for tid in (3, 1, 2):
         trials.replace(document(tid, state=1))
@@ -75,7 +75,7 @@ def test_a_document_is_replaced_where_it_stands():
 @settings(max_examples=30, deadline=None)
 @given(st.lists(plain_values, max_size=3), st.dictionaries(st.text(), st.binary()))
 def test_any_documents_and_attachments(values, attachments):
-    """Whatever a result holds, pickle gives it back, and pickletools finds the stream in order."""
+    """Random documents and attachments survive, and pickletools accepts the stream."""
     documents = [document(tid, value=value) for tid, value in enumerate(values)]
     data = dump_trials(documents, attachments)
     loaded = pickle.loads(data)
@@ -85,14 +85,14 @@ def test_any_documents_and_attachments(values, attachments):
         pass
 
 
-def test_it_is_no_larger_than_hyperopts_own():
-    """What documents share is written once, although each is pickled alone."""
+def test_the_pickle_is_not_much_larger_than_hyperopts():
+    """Values shared by documents are written once, although each is pickled alone."""
     documents = [document(tid) for tid in range(1000)]
     assert len(dump_trials(documents)) < 1.5 * len(pickle.dumps(plain_trials(documents), 5))
 
 
-def test_it_opens_without_this_package(tmp_path):
-    """A fresh interpreter needs pickle and hyperopt, and loads nothing of ours."""
+def test_the_pickle_opens_without_this_package(tmp_path):
+    """A new interpreter loads it with pickle and hyperopt alone."""
     path = tmp_path / "trials.pkl"
     path.write_bytes(dump_trials([document(0), document(1)]))
     code = (
@@ -104,8 +104,8 @@ def test_it_opens_without_this_package(tmp_path):
     assert done.stdout.strip() == "[0.0, 0.125]"
 
 
-def test_a_loaded_trials_goes_on():
-    """Fmin continues it, from the next tid."""
+def test_a_loaded_trials_can_be_continued():
+    """`fmin` continues it from the next id."""
     loaded = pickle.loads(dump_trials([document(0), document(1)]))
     space = {"x": hyperopt.hp.uniform("x", 0, 1)}
     hyperopt.fmin(

@@ -52,7 +52,7 @@ HUGE = b"\xdd\xff\xff\xff\xff"
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two searches; the chain of "search" ends with a record of its trial 1."""
+    """Return a store with two searches; the chain of "search" ends with a record of its trial 1."""
     where = tmp_path_factory.mktemp("original")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(where / "state"))
@@ -66,7 +66,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
-    """A copy of them."""
+    """Return a copy of the original store."""
     monkeypatch.chdir(tmp_path)
     return FolderStore(shutil.copytree(original, tmp_path / "store"))
 
@@ -76,7 +76,7 @@ def chain(store: FolderStore) -> list[Path]:
 
 
 def put(store: FolderStore, number: int, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Change the body of a record, and link those behind it to it, with the right checksums."""
+    """Change the body of a record and relink the following ones, with the right checksums."""
     folder = find_folder(store, "search")
     assert folder is not None
     store.set_properties(folder.id, {"cdt_hint": ""})
@@ -93,13 +93,13 @@ def put(store: FolderStore, number: int, change: Callable[[dict[str, Any]], Any]
 
 
 def trials_records(store: FolderStore) -> list[int]:
-    """The positions of the records that hold trials."""
+    """Return the positions of the records that have trials."""
     records = [decode_record(path.read_bytes(), "it") for path in chain(store)]
     return [one.pos for one in records if one.kind == "trials"]
 
 
 def first_item(store: FolderStore, kind: str) -> tuple[int, int, list[Any]]:
-    """Where the first item of a kind is, and what it is."""
+    """Return position, index and fields of the first item of a kind."""
     for pos in trials_records(store):
         for index, item in enumerate(items_of(store, pos)):
             fields = msgpack.unpackb(item, strict_map_key=False)
@@ -123,7 +123,7 @@ def put_item(store: FolderStore, kind: str, change: Callable[[list[Any]], Any]) 
 
 
 def use(store: FolderStore) -> str:
-    """All that only reads; returns the problem of the search, where it has one."""
+    """Call everything that only reads, and return the problem of the search, if any."""
     rows = {row.name: row for row in list_searches(store)}
     assert (rows["fine"].done, rows["fine"].problem) == (2, "")
     for action in (
@@ -170,8 +170,10 @@ ITEMS: dict[str, tuple[str, Callable[[list[Any]], Any]]] = {
 
 
 @pytest.mark.parametrize("what", ITEMS)
-def test_a_strange_entry_is_damage_of_a_record_that_is_named(store: FolderStore, what: str) -> None:
-    """The other search is listed all the same, doctor names the record, repair goes on."""
+def test_an_invalid_entry_is_damage_of_the_record_that_is_named(
+    store: FolderStore, what: str
+) -> None:
+    """The other search is listed, doctor names the record, and repair continues without it."""
     pos = put_item(store, *ITEMS[what])
     assert f"Record {pos} " in use(store)
     with pytest.raises(SearchDamagedError, match=rf"Record {pos} .*repair search"):
@@ -183,7 +185,7 @@ def test_a_strange_entry_is_damage_of_a_record_that_is_named(store: FolderStore,
 
 
 def document(**changes: Any) -> bytes:
-    """A trial document with some of its fields changed; None takes one away."""
+    """Return a trial document with some of its fields changed, or removed by None."""
     good = {"tid": 0, "state": 2, "exp_key": "x", "result": {}, "misc": {"vals": {}, "idxs": {}}}
     return encode({key: val for key, val in (good | changes).items() if val is not None})
 
@@ -215,10 +217,10 @@ DOCUMENTS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("what", DOCUMENTS)
-def test_a_document_that_is_none_is_damage_of_a_trial_that_is_named(
+def test_an_invalid_document_is_damage_of_the_trial_that_is_named(
     store: FolderStore, what: str
 ) -> None:
-    """Whoever decodes it says which; doctor decodes it, and repair runs the trial again."""
+    """Reading, export and doctor name the trial, and repair lets it run again."""
     pos = put_item(store, "end", lambda fields: fields.__setitem__(4, DOCUMENTS[what]))
     use(store)
     with pytest.raises(SearchDamagedError, match=rf"trial 0 .*record {pos}.*repair"):
@@ -227,7 +229,7 @@ def test_a_document_that_is_none_is_damage_of_a_trial_that_is_named(
         export_trials(store, "search", "out.pkl")
     (found,) = (one for one in examine(store) if one.about == "search 'search'")
     assert (found.level, "trial 0 " in found.text) == (Level.PROBLEM, True)
-    Path(store.url(store.root), "search", "trials.pkl").unlink()  # which knows it otherwise
+    Path(store.url(store.root), "search", "trials.pkl").unlink()  # which has the valid document
     report = repair(store, "search")
     assert (report.done, report.again) == (1, ("0",))
     run_with_record_per_trial(store, 2)
@@ -253,8 +255,8 @@ BODIES: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("what", BODIES)
-def test_a_strange_record_is_damage_that_is_named(store: FolderStore, what: str) -> None:
-    """By its position, whichever field is wrong."""
+def test_an_invalid_record_is_damage_that_is_named(store: FolderStore, what: str) -> None:
+    """The error names the record's position, whichever field is wrong."""
     pos = trials_records(store)[1]
     put(store, pos, lambda body: BODIES[what](body) and None)
     assert f"Record {pos} of search 'search'" in use(store)
@@ -277,8 +279,8 @@ CLAIMS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("what", CLAIMS)
-def test_a_strange_claim_is_damage_that_is_named(store: FolderStore, what: str) -> None:
-    """Its settings are of known types."""
+def test_an_invalid_claim_is_damage_that_is_named(store: FolderStore, what: str) -> None:
+    """Settings of the wrong type in a claim are an error that names the record."""
     put(store, 0, lambda body: body.update(payload=CLAIMS[what]))
     assert "Record 0 " in use(store)
 
@@ -296,8 +298,8 @@ def test_a_strange_claim_is_damage_that_is_named(store: FolderStore, what: str) 
         encode([1]),
     ],
 )
-def test_a_strange_random_state_is_damage(store: FolderStore, state: bytes) -> None:
-    """Numpy reads behind the end of its buffer where it is told to."""
+def test_an_invalid_random_state_is_damage(store: FolderStore, state: bytes) -> None:
+    """A forged state could make numpy read beyond the end of its buffer."""
 
     def change(body: dict[str, Any]) -> None:
         claim = msgpack.unpackb(body["payload"])
@@ -309,8 +311,8 @@ def test_a_strange_random_state_is_damage(store: FolderStore, state: bytes) -> N
         run_with_record_per_trial(store, 4)
 
 
-def test_what_a_newer_version_adds_is_passed_over(store: FolderStore) -> None:
-    """Fields that this one does not know, wherever there may be some."""
+def test_unknown_fields_of_a_newer_version_are_ignored(store: FolderStore) -> None:
+    """Unknown fields in items, records and claims are ignored, and unknown settings are kept."""
     put_item(store, "end", lambda fields: (fields[3].update(newer=[1, {"x": 2}]), fields.append(9)))
     put(store, 1, lambda body: body.update(newer={"x": [1]}))
 
@@ -326,15 +328,15 @@ def test_what_a_newer_version_adds_is_passed_over(store: FolderStore) -> None:
     assert read_history(store, "search").settings["newer"] == {"x": 1}
 
 
-def test_a_number_of_trials_that_fills_no_memory(store: FolderStore) -> None:
-    """A next number is believed, and not counted up to."""
+def test_a_huge_next_trial_id_takes_no_memory(store: FolderStore) -> None:
+    """A huge next id is used as it is, without counting up to it."""
     put_item(store, "start", lambda fields: fields[3].update(next=2**60))
     assert DriveTrials("search", store=store).new_trial_ids(1) == [2**60]
 
 
 @pytest.mark.parametrize("tree", [DEEP, b"\x81\xa1x" + DEEP, DEEP.replace(b"\x91", b"\x81\x01")])
 def test_decoding_bounds_how_deeply_values_nest(tree: bytes) -> None:
-    """What is deeper than can be written again is no value of ours."""
+    """Values that are nested more deeply than can be encoded are refused."""
     with pytest.raises(CodecError, match="not encoded data"):
         decode(tree)
     deep: Any = 1
@@ -344,14 +346,14 @@ def test_decoding_bounds_how_deeply_values_nest(tree: bytes) -> None:
 
 
 def test_no_keys_of_a_record_can_be_made_to_hash_alike() -> None:
-    """Those of msgpack's timestamps can: they become numbers, of which few are alike."""
+    """Timestamps of msgpack could have equal hashes, so they are decoded as floats."""
     packed = msgpack.packb({msgpack.Timestamp(second, 5): None for second in (1, 2, -(2**62))})
     for (*keys,) in (unpack(packed, "it"), next(unpack_values(packed))):
         assert {type(key) for key in keys} == {float}
 
 
 def test_wide_values_are_not_taken_for_deep_ones() -> None:
-    """Bytes that look like headers of lists say nothing."""
+    """Many short lists, and bytes that look like headers of lists, do not count as nesting."""
     value = {"x": [[i] for i in range(3000)], "y": b"\x91" * 5000}
     assert decode(encode(value)) == value
 
@@ -369,8 +371,8 @@ def snapshot_of(store: FolderStore) -> tuple[Path, dict[str, Any]]:
     return path, unframe(path.read_bytes(), "it")
 
 
-def test_a_snapshot_that_would_fill_the_memory_is_passed_over(store: FolderStore) -> None:
-    """A hundred megabytes of zeros in a hundred kilobytes: they are never made."""
+def test_a_snapshot_that_is_a_decompression_bomb_is_ignored(store: FolderStore) -> None:
+    """A state of 100 MB of zeros in 100 kB is not unpacked."""
     path, body = snapshot_of(store)
     body["state"] = zlib.compress(bytes(100 << 20), 9)
     path.write_bytes(frame(body))
@@ -383,7 +385,7 @@ def test_a_snapshot_that_would_fill_the_memory_is_passed_over(store: FolderStore
 
 
 def test_a_state_that_compresses_well_is_read_back(store: FolderStore) -> None:
-    """Its snapshot is written so that a reader believes it."""
+    """A snapshot of such a state is written in a way that the limit of a reader accepts."""
     folder = find_folder(store, "search")
     assert folder is not None
     head = open_journal(store, "search")._reader.head
@@ -394,10 +396,10 @@ def test_a_state_that_compresses_well_is_read_back(store: FolderStore) -> None:
 
 @pytest.mark.parametrize("key", ["pos", "sha", "ids", "last_id", "epoch", "claim"])
 @pytest.mark.parametrize("value", [None, [1], "x", -1, {}, {1: 2}, math.nan])
-def test_a_snapshot_with_a_strange_head_is_passed_over(
+def test_a_snapshot_with_an_invalid_head_is_ignored(
     store: FolderStore, key: str, value: Any
 ) -> None:
-    """The records tell all the same."""
+    """The search is read from its records instead."""
     path, body = snapshot_of(store)
     body["head"][key] = value
     path.write_bytes(frame(body))
@@ -405,11 +407,11 @@ def test_a_snapshot_with_a_strange_head_is_passed_over(
     assert read_status(store, "search").done == 2
 
 
-# -- anything
+# -- any content
 
 
 def values() -> st.SearchStrategy[Any]:
-    """Whatever msgpack can say."""
+    """Draw any value that msgpack can encode."""
     leaves = st.one_of(
         st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(),
         st.text(max_size=5), st.binary(max_size=8),
@@ -425,7 +427,7 @@ def values() -> st.SearchStrategy[Any]:
 
 
 def mutated(data: st.DataObject, tree: Any) -> Any:
-    """The tree with one part of it replaced, removed or added."""
+    """Return the tree with one part of it replaced, removed or added."""
     if isinstance(tree, dict | list) and tree and data.draw(st.booleans()):
         key = data.draw(
             st.sampled_from(sorted(tree) if isinstance(tree, dict) else range(len(tree)))
@@ -442,7 +444,7 @@ def mutated(data: st.DataObject, tree: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def fuzzed(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FolderStore]:
-    """A copy whose records are put back after each example."""
+    """A copy of the store whose records are restored after each example."""
     where = tmp_path_factory.mktemp("fuzzed")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(where)
@@ -459,7 +461,7 @@ MANY = settings(
 def test_any_change_of_a_record_is_damage_or_nothing(
     fuzzed: FolderStore, data: st.DataObject
 ) -> None:
-    """Bodies, payloads, entries and documents, each re-framed with the right checksums."""
+    """Changed bodies, payloads, entries and documents with right checksums do no harm."""
     paths = chain(fuzzed)
     before = [path.read_bytes() for path in paths]
     pos = data.draw(st.integers(0, len(paths) - 1))
@@ -488,7 +490,7 @@ def test_any_change_of_a_record_is_damage_or_nothing(
 
 
 def inside(data: st.DataObject, entries: list[Any]) -> list[Any]:
-    """Entries of which one, or its document, is changed."""
+    """Return the entries with one of them, or its document, changed."""
     index = data.draw(st.integers(0, len(entries) - 1))
     if data.draw(st.booleans()) and entries[index][0] in ("start", "end", "queued"):
         document = mutated(data, msgpack.unpackb(entries[index][4], strict_map_key=False))
@@ -500,10 +502,10 @@ def inside(data: st.DataObject, entries: list[Any]) -> list[Any]:
 
 @MANY
 @given(st.data())
-def test_any_change_of_a_snapshot_is_passed_over_or_read(
+def test_any_change_of_a_snapshot_is_ignored_or_read(
     fuzzed: FolderStore, data: st.DataObject
 ) -> None:
-    """Its head, its state's head and its trials, with the right checksums."""
+    """Changed heads, states and trials of a snapshot with right checksums do no harm."""
     path, body = snapshot_of(fuzzed)
     state = zlib.decompress(body["state"])
     parts = [msgpack.unpackb(part) for part in split_items(state)]
@@ -537,7 +539,7 @@ def test_any_change_of_a_snapshot_is_passed_over_or_read(
     ),
 )
 def test_any_property_is_damage_or_nothing(fuzzed: FolderStore, key: str, text: str) -> None:
-    """Also the marks on a claim, by which it is known who holds the search."""
+    """Any text in a property, also in the heartbeat of a claim, is damage or has no effect."""
     folder = find_folder(fuzzed, "search")
     assert folder is not None
     place = folder.first if key == "cdt_beat" else folder.id
@@ -549,8 +551,8 @@ def test_any_property_is_damage_or_nothing(fuzzed: FolderStore, key: str, text: 
         fuzzed.set_properties(place, {key: before})
 
 
-def test_a_history_takes_a_record_whole_or_not_at_all(store: FolderStore) -> None:
-    """What stands before a strange entry in the same record is not taken in either."""
+def test_a_history_applies_a_record_completely_or_not_at_all(store: FolderStore) -> None:
+    """A valid item before an invalid one in the same record is not applied either."""
     history = read_history(store, "search")
     before = history.dump()
     good = items_of(store, trials_records(store)[0])[0]

@@ -47,10 +47,10 @@ def _assert_same_arrays(one, other):
     assert one.dtype.str == other.dtype.str
     assert one.dtype.isalignedstruct == other.dtype.isalignedstruct
     assert one.shape == other.shape
-    if one.dtype.names:  # between fields there are bytes that mean nothing
+    if one.dtype.names:  # bytes between fields have no meaning
         for name in one.dtype.names:
             _assert_same_arrays(np.asarray(one[name]), np.asarray(other[name]))
-    elif one.dtype.char in "gG":  # and in these, too
+    elif one.dtype.char in "gG":  # nor have the padding bytes of these types
         assert repr(one) == repr(other)
     else:
         assert one.tobytes() == other.tobytes()
