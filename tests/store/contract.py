@@ -90,8 +90,8 @@ class StoreContract:
         with pytest.raises(NotFoundError):
             store.set_properties(entry_id, {"cdt_a": "1"})
 
-    def test_two_files_may_bear_one_name(self, store: Store) -> None:
-        """Uniqueness is by id alone."""
+    def test_two_files_may_have_one_name(self, store: Store) -> None:
+        """Names need not be unique: only ids are."""
         one, two = store.reserve(2)
         store.create(one, b"1", name="same", parent=store.root)
         store.create(two, b"2", name="same", parent=store.root)
@@ -131,7 +131,7 @@ class StoreContract:
         assert {"cdt_a": "2", "cdt_b": "3", "cdt_c": "4"}.items() <= found.properties.items()
         assert reopen().read(entry_id) == b"1"
 
-    def test_what_is_marked_is_found_wherever_it_lies(self, store: Store, reopen: Reopen) -> None:
+    def test_entries_are_found_by_their_properties(self, store: Store, reopen: Reopen) -> None:
         """Entries are found by all given properties, also in other folders and in the trash."""
         ids = store.reserve(4)
         marks = {"cdt_kind": "search", "cdt_name": 'o\'clock \\ and "more"'}
@@ -152,7 +152,7 @@ class StoreContract:
         both = other.find_marked({"cdt_kind": "x"}, or_named="below")
         assert {entry.id for entry in both} == {ids[1], ids[3]}
 
-    def test_creates_bear_the_time_of_the_store(self, store: Store) -> None:
+    def test_creation_times_are_of_the_stores_clock(self, store: Store) -> None:
         """Creation times and `now()` come from the same clock, in seconds."""
         (entry_id,) = store.reserve(1)
         created = store.create(entry_id, b"", name="a", parent=store.root).created
@@ -251,7 +251,7 @@ class StoreContract:
     def test_another_process_finds_it_or_it_ends_with_this_one(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """By the store's variables. A store without such variables ends with its process."""
+        """Another process finds the store by its variables; without any, it ends with this one."""
         if store.environment is None:
             assert store.local_path is None
             assert not store.is_shared
@@ -262,7 +262,7 @@ class StoreContract:
             assert open_store().location == store.location
 
     def test_a_store_without_files_is_empty(self, store: Store) -> None:
-        """Also before it exists: it has a name, and looking for a search creates nothing."""
+        """An empty store, even one that does not exist yet, can be searched without creating it."""
         existed = store.exists
         assert store.find_marked({"cdt_kind": "search"}, or_named="s") == []
         with contextlib.suppress(NotFoundError):
@@ -272,7 +272,7 @@ class StoreContract:
         assert store.exists == existed
 
     def test_a_local_path_opens_the_store(self, store: Store) -> None:
-        """Workers open the store by this path, and files of other programs are found in it."""
+        """`local_path` opens the same store, and the URL of an entry is a path in it."""
         if store.local_path is None:
             return
         (folder,) = store.reserve(1)
@@ -282,7 +282,7 @@ class StoreContract:
         assert Path(store.url(folder)) == store.local_path / "s"
 
     def test_a_name_opens_the_store(self, store: Store) -> None:
-        """Commands in messages open this store; nothing is said to be usable that is not."""
+        """The value of `--store` in messages opens this store, which describes itself as usable."""
         if store.option and not store.needs_google_account:
             assert open_store(store.option).location == store.location
             assert not split_scheme(store.option)[0].needs_google_account

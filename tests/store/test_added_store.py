@@ -1,4 +1,4 @@
-"""A store that only the table of schemes knows: every command works on it and says what is true."""
+"""A store registered in the table of schemes only: every command works on it."""
 
 import uuid
 from collections.abc import Mapping
@@ -80,7 +80,7 @@ class TestContract(StoreContract):
 
 
 def test_doctor_describes_it(spec: str) -> None:
-    """In its own words: it is neither called a folder nor said to be in memory."""
+    """Doctor names the store, which it calls neither a folder nor memory."""
     run_search(spec, "a", 3)
     found = examined(spec)
     assert {found[about].level for about in ("credentials", "store", "quota")} == {Level.OK}
@@ -94,7 +94,7 @@ def test_doctor_describes_it(spec: str) -> None:
 def test_doctor_reports_a_store_that_cannot_be_read(
     fault: type[Exception], spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a problem, in the store's words; nobody has to sign in to Google for it."""
+    """The store's own message is a problem, and no Google sign-in is needed."""
     monkeypatch.setattr(TapeStore, "fault", fault)
     found = examined(spec)
     assert (found["store"].level, found["store"].text) == (Level.PROBLEM, "The tape is torn.")
@@ -104,7 +104,10 @@ def test_doctor_reports_a_store_that_cannot_be_read(
 def test_doctor_reports_a_store_that_cannot_be_opened(
     spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also then nobody has to sign in; and a store that is still to be created is no problem."""
+    """A store that cannot be opened needs no sign-in either.
+
+    A store that is still to be created is a warning, not a problem.
+    """
 
     def absent(path: str) -> TapeStore:
         raise UnavailableError("Another program uses the tape.")
@@ -121,7 +124,7 @@ def test_doctor_reports_a_store_that_cannot_be_opened(
 
 
 def test_a_search_is_copied_both_ways(spec: str, tmp_path: Path) -> None:
-    """To a folder and back; the copies are complete."""
+    """A search is copied to a folder and back without loss."""
     run_search(spec, "a", 3)
     copy_search(spec, "a", tmp_path / "folder")
     copy_search(tmp_path / "folder", "a", spec, new_name="b")
@@ -132,7 +135,7 @@ def test_a_search_is_copied_both_ways(spec: str, tmp_path: Path) -> None:
 
 
 def test_another_process_finds_it(spec: str, tmp_path: Path) -> None:
-    """A rerun by the variables, a user by the command in a message, a schedule from anywhere."""
+    """A rerun finds it by variables, a user by the command in messages, a schedule by full path."""
     store = open_store(spec)
     assert _environment(store) == {"COLAB_DRIVE_TUNER_STORE": spec}
     assert store.command("status") == f"`colab-drive-tuner --store {spec} status`"
@@ -144,7 +147,7 @@ def test_another_process_finds_it(spec: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("local", ["tape:/reel", "/folder", "memory:x"])
 def test_a_workflow_is_refused_a_store_of_this_machine(local: str) -> None:
-    """GitHub's machines do not have it. A folder of Drive they have."""
+    """GitHub's machines cannot reach a store of this one; a folder of Drive they can."""
     with pytest.raises(UsageError, match=f"cannot reach {local}"):
         github.text(Plan("s", "drive://x/a.ipynb", "0 * * * *", store=local))
     text = github.text(Plan("s", "drive://x/a.ipynb", "0 * * * *", store="drive:Some/Folder"))
@@ -152,7 +155,7 @@ def test_a_workflow_is_refused_a_store_of_this_machine(local: str) -> None:
 
 
 def test_help_texts_name_every_store() -> None:
-    """Those of `--store` and `--to` come from the table; `open_store` describes each scheme."""
+    """The help of `--store` and `--to`, and the docstring of `open_store`, name each scheme."""
     assert stores.list_forms().endswith(", or tape:PATH for a tape")
     command = typer.main.get_command(app)
     copy = command.commands["copy"]  # type: ignore[attr-defined] - a group

@@ -20,7 +20,7 @@ class TestContract(StoreContract):
 
 
 def create(store: DriveStore, name: str) -> Entry:
-    """A folder directly in the root."""
+    """Create a folder directly in the root."""
     return store.create(*store.reserve(1), None, name=name, parent=store.root)
 
 
@@ -28,12 +28,12 @@ def names(store: DriveStore) -> list[str]:
     return sorted(entry.name for entry in store.list(store.root))
 
 
-class TestTwins:
-    """Two runtimes made the folder at the same moment: searches in either are found."""
+class TestDuplicateRoots:
+    """Two runtimes created the store's folder at the same moment: both folders are searched."""
 
     @pytest.fixture
     def stores(self, drive_emulator: DriveEmulator) -> list[DriveStore]:
-        """One store in the older folder, which was not shown to the maker of the younger one."""
+        """A store in each folder; whoever created the younger one was not shown the older."""
         client = DriveClient.connect()
         for _ in range(2):
             client.create_folder(DEFAULT_FOLDER, parent="root")
@@ -44,31 +44,31 @@ class TestTwins:
             store._folder_spec = DEFAULT_FOLDER
         return stores
 
-    def test_both_see_both_when_they_look_again(
+    def test_both_list_both_once_the_cache_expires(
         self, stores: list[DriveStore], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """At first each knows its own; each goes on to make what it makes in its own."""
+        """At first each lists its own folder, later both; each keeps its own root."""
         each = [[f"of {store.root}"] for store in stores]
         assert [names(store) for store in stores] == each
         monkeypatch.setattr(module, "_CACHE_SECONDS", -1.0)
         assert [names(store) for store in stores] == [sorted([*each[0], *each[1]])] * 2
         assert stores[0].root != stores[1].root
 
-    def test_of_an_old_folder_nobody_is_asked_again(
+    def test_an_old_folder_is_not_queried_again(
         self,
         stores: list[DriveStore],
         drive_emulator: DriveEmulator,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Lists lag by minutes, so after these minutes it is known."""
+        """Once listings no longer lag, the duplicates are known and not queried again."""
         monkeypatch.setattr(module, "_CACHE_SECONDS", -1.0)
         monkeypatch.setattr(module, "LIST_LAG_SECONDS", -1.0)
         drive_emulator.clear_log()
         assert len(names(stores[0])) == 1
         assert len(drive_emulator.log) == 1
 
-    def test_who_comes_later_sees_both(self, stores: list[DriveStore]) -> None:
-        """And makes things in the older one."""
+    def test_a_later_store_lists_both(self, stores: list[DriveStore]) -> None:
+        """A store that is opened later has the older root, and lists and trashes in both."""
         later = DriveStore.connect()
         assert later.root == stores[0].root
         assert names(later) == sorted(names(stores[0]) + names(stores[1]))
@@ -78,14 +78,14 @@ class TestTwins:
 
 
 class TestMissingFolder:
-    """A path that leads nowhere, mistyped or new, is made by the first write and nothing else."""
+    """A path that does not exist, mistyped or new, is created by the first write only."""
 
     @pytest.fixture
     def store(self, drive_emulator: DriveEmulator) -> DriveStore:
         return DriveStore.connect("Lab/Typo")
 
-    def test_reading_makes_none(self, store: DriveStore) -> None:
-        """Whatever is asked says that there is no such folder."""
+    def test_reading_creates_no_folder(self, store: DriveStore) -> None:
+        """Each request that reads says that there is no such folder."""
         for ask in (store.list, store.list_trash, store.stat):
             with pytest.raises(NotFoundError, match=r"no folder 'Lab/Typo' in the Google Drive of"):
                 ask(store.root)
@@ -94,16 +94,16 @@ class TestMissingFolder:
         assert not store.duplicates()
         assert store.client.list_folder("root") == []
 
-    def test_the_first_write_makes_it(self, store: DriveStore) -> None:
-        """Once, by whichever thread; another process finds it then."""
+    def test_the_first_write_creates_it(self, store: DriveStore) -> None:
+        """Concurrent writes create the folder once, and another process finds it."""
         with ThreadPoolExecutor(4) as pool:
             made = list(pool.map(lambda n: create(store, str(n)), range(4)))
         assert {entry.parent for entry in made} == {store.root}
         assert DriveStore.connect("Lab/Typo").root == store.root
         assert len(store.list(store.root)) == 4
 
-    def test_what_others_make_meanwhile_is_found(self, store: DriveStore) -> None:
-        """By reading, and by writing, which makes no second folder."""
+    def test_a_folder_that_another_creates_meanwhile_is_found(self, store: DriveStore) -> None:
+        """Reads and writes find the folder, and no second one is created."""
         late, other = DriveStore.connect("Lab/Typo"), DriveStore.connect("Lab/Typo")
         made = create(other, "s")
         assert [entry.id for entry in store.list(store.root)] == [made.id]
@@ -111,16 +111,16 @@ class TestMissingFolder:
         assert store.root == late.root == other.root
         assert store.location == late.location == other.location
 
-    def test_a_new_one_that_no_list_shows_yet(
+    def test_a_new_folder_that_no_listing_shows_yet(
         self, store: DriveStore, drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Its maker knows that it is there."""
+        """Its creator knows that the folder exists."""
         monkeypatch.setattr(module, "_CACHE_SECONDS", -1.0)
         drive_emulator.faults.add("list_lag", seconds=3600)
         store.ensure_root()
         assert store.list(store.root) == []
 
     def test_an_id_is_checked_at_once(self, drive_emulator: DriveEmulator) -> None:
-        """No write could make that one."""
+        """An id that does not exist is an error at once, because no write could create it."""
         with pytest.raises(NotFoundError, match="looks like an id"):
             DriveStore.connect(DriveClient.connect().generate_ids(1)[0])

@@ -18,7 +18,7 @@ from tests.journal.list_state import RULES, item
 
 @pytest.fixture
 def sign_in(drive_emulator):
-    """Sign the owner in with a refresh token, at the emulator's token endpoint."""
+    """A function that signs the owner in with a refresh token at the emulator's endpoint."""
     clients = []
 
     def sign_one_in(name):
@@ -42,7 +42,7 @@ def sign_in(drive_emulator):
 
 @pytest.fixture
 def begin(monkeypatch, sign_in):
-    """Open and claim the journal of the search "s"; what it says is in `.said`."""
+    """A function that opens and claims the journal of the search "s"; `said` gets its messages."""
     monkeypatch.setattr(outage_retry, "_REFUSED_SECONDS", 0.1)
     opened = []
 
@@ -59,7 +59,7 @@ def begin(monkeypatch, sign_in):
 
 @pytest.fixture
 def names(drive_emulator, begin):
-    """The names of all that lies in a search's folders, written while every answer was lost."""
+    """Counts of the names in a search's folders, after many creates lost their answers."""
     client = DriveClient.connect()
     store = DriveStore(client)
     drive_emulator.faults.add("reset", when="after", verb="POST", every=2, after=-1)
@@ -79,20 +79,20 @@ def names(drive_emulator, begin):
     return found
 
 
-def test_every_creation_loses_its_answer(names):
-    """Folders and records are made once each, and what was appended is there in its order."""
+def test_a_lost_answer_creates_nothing_twice(names):
+    """Folders and records exist once each, although the answers to their creates were lost."""
     records = {name: count for name, count in names.items() if name != "trials.pkl"}
     assert len(records) >= 10
     assert set(records.values()) == {1}
 
 
 def test_the_convenience_copy_is_made_once(names):
-    """The same of `trials.pkl`."""
+    """`trials.pkl` exists once as well."""
     assert names["trials.pkl"] == 1
 
 
-def test_an_expired_token_is_renewed_unseen(drive_emulator, sign_in, begin):
-    """A search that lasts longer than a token goes on, and nothing is said."""
+def test_an_expired_token_is_renewed_silently(drive_emulator, sign_in, begin):
+    """A search that lasts longer than a token continues, without a message."""
     said = []
     journal = begin(sign_in("refresh"), said)
     append_acknowledged(journal, 1)
@@ -103,7 +103,7 @@ def test_an_expired_token_is_renewed_unseen(drive_emulator, sign_in, begin):
 
 
 def test_a_revoked_sign_in_loses_nothing(drive_emulator, begin, sign_in):
-    """Training goes on, it is said once, and the next sign-in records what had been kept."""
+    """Training continues with one message, and the next sign-in records the spooled items."""
     said = []
     journal = begin(sign_in("first"), said)
     append_acknowledged(journal, 1)
@@ -121,8 +121,8 @@ def test_a_revoked_sign_in_loses_nothing(drive_emulator, begin, sign_in):
     assert begin(sign_in("second")).state.items == [1, 2, 3]
 
 
-def test_records_are_read_by_one_call_each_and_altered_ones_again(drive_emulator, begin, sign_in):
-    """What arrives altered shows it by its own checksum, and is asked for once more."""
+def test_a_corrupt_record_is_read_again(drive_emulator, begin, sign_in):
+    """Each record takes one call; one that fails its checksum on arrival is requested again."""
     journal = begin(sign_in("one"))
     for value in range(6):
         append_acknowledged(journal, value)

@@ -27,7 +27,7 @@ from tests.store.contract import Reopen, StoreContract
 
 
 def visible(root: Path) -> list[str]:
-    """What a person sees who opens the folder, but for what is in the indexes."""
+    """Return the paths that a user sees in the folder, without those in an index."""
     paths = [path.relative_to(root) for path in root.rglob("*")]
     return sorted(
         str(path)
@@ -58,15 +58,15 @@ class TestContract(StoreContract):
 
 
 def test_people_see_their_files_under_their_names(store: FolderStore, record: str) -> None:
-    """The visible folder holds the files, the index of the folder and nothing else."""
+    """The visible folder has the files under their names, an index and nothing else."""
     root = Path(store.url(store.root))
     assert visible(root) == ["s", "s/000000"]
     assert (root / "s/000000").read_bytes() == b"1"
     assert Path(store.url(record)) == root / "s/000000"
 
 
-def test_a_name_that_is_in_use_gets_an_ending(store: FolderStore) -> None:
-    """Neither another entry nor a file of the user's is touched."""
+def test_a_name_that_is_in_use_gets_a_suffix(store: FolderStore) -> None:
+    """A name in use gets a suffix; no other entry and no file of the user's is touched."""
     root = Path(store.url(store.root))
     root.mkdir()
     (root / "a.txt").write_text("mine")
@@ -79,15 +79,15 @@ def test_a_name_that_is_in_use_gets_an_ending(store: FolderStore) -> None:
     assert all(name.startswith("a") and name.endswith(".txt") for name in visible(root))
 
 
-def test_files_of_people_are_not_listed(store: FolderStore, record: str) -> None:
-    """What a person puts into the folder is not an entry."""
+def test_files_of_users_are_not_listed(store: FolderStore, record: str) -> None:
+    """A file that a user puts into the folder is not an entry."""
     root = Path(store.url(store.root))
     (root / "notes.txt").write_text("mine")
     assert [entry.name for entry in store.list(store.root)] == ["s"]
 
 
-def test_what_a_person_deletes_is_gone(store: FolderStore, record: str) -> None:
-    """No hidden copy is served instead, and the id stays taken."""
+def test_a_file_deleted_by_hand_is_gone(store: FolderStore, record: str) -> None:
+    """No hidden copy replaces a deleted file, and its id stays taken."""
     Path(store.url(record)).unlink()
     for ask in (store.read, store.stat, store.url):
         with pytest.raises(NotFoundError, match="by hand"):
@@ -97,7 +97,7 @@ def test_what_a_person_deletes_is_gone(store: FolderStore, record: str) -> None:
 
 
 def test_an_id_works_once_wherever_it_is_used(store: FolderStore, record: str) -> None:
-    """Neither in another search nor beside it, whether it stands for a file or a folder."""
+    """A used id is refused in any folder, for a file and for a folder."""
     folder = store.stat(record).parent
     other, loose = store.reserve(2)
     store.create(other, None, name="other", parent=store.root)
@@ -116,8 +116,8 @@ def test_an_id_works_once_wherever_it_is_used(store: FolderStore, record: str) -
     assert (store.read(record), store.read(loose)) == (b"1", b"1")
 
 
-def test_what_a_person_alters_is_altered(store: FolderStore, record: str) -> None:
-    """The content that is served is the content that is seen, however an editor wrote it."""
+def test_a_file_edited_by_hand_is_read_as_edited(store: FolderStore, record: str) -> None:
+    """An edited file is read as it is seen, whether an editor changed or replaced it."""
     path = Path(store.url(record))
     path.write_bytes(b"edited in place")
     assert store.read(record) == b"edited in place"
@@ -128,7 +128,7 @@ def test_what_a_person_alters_is_altered(store: FolderStore, record: str) -> Non
 
 
 def test_a_freed_name_does_not_confuse_ids(store: FolderStore, record: str) -> None:
-    """Whoever gets a deleted or trashed file's name is not taken for it."""
+    """A new file with the name of a deleted or trashed one is not taken for it."""
     folder = store.stat(record).parent
     again, third = store.reserve(2)
     store.trash(record)
@@ -144,8 +144,8 @@ def test_a_freed_name_does_not_confuse_ids(store: FolderStore, record: str) -> N
     assert store.read(third) == b"3"
 
 
-def test_trash_can_be_got_back_by_hand(store: FolderStore, record: str) -> None:
-    """A trashed folder lies in `.trash` with all that was in it."""
+def test_trash_keeps_files_under_their_names(store: FolderStore, record: str) -> None:
+    """A trashed folder lies in `.trash` with all its files, where a user can find them."""
     folder = store.stat(record).parent
     store.trash(folder)
     with pytest.raises(NotFoundError):
@@ -157,7 +157,7 @@ def test_trash_can_be_got_back_by_hand(store: FolderStore, record: str) -> None:
 
 
 def test_a_copy_of_the_folder_is_a_store(store: FolderStore, record: str, tmp_path: Path) -> None:
-    """Nothing rests on inode numbers or hard links once a create is over."""
+    """A copy is a store, because nothing depends on inode numbers or hard links."""
     copy = tmp_path / "copy"
     for path in Path(store.url(store.root)).rglob("*"):
         target = copy / path.relative_to(Path(store.url(store.root)))
@@ -172,7 +172,7 @@ def test_a_copy_of_the_folder_is_a_store(store: FolderStore, record: str, tmp_pa
 
 @pytest.mark.parametrize("entry_id", ["../../etc/passwd", "", "a/b", ".", "a" * 300, "ä", "a\0"])
 def test_an_id_cannot_point_outside(store: FolderStore, entry_id: str) -> None:
-    """Ids come out of records that others may have written."""
+    """An id that is a path is refused. Ids come from records that others may have written."""
     with pytest.raises(NotFoundError):
         store.read(entry_id)
     with pytest.raises(UsageError):
@@ -199,7 +199,7 @@ def test_an_id_cannot_point_outside(store: FolderStore, entry_id: str) -> None:
 def test_a_description_cannot_point_outside(
     store: FolderStore, record: str, harm: dict[str, Any]
 ) -> None:
-    """A description that somebody forged, checksum and all, is damage and not a way out."""
+    """A forged description, even with a valid checksum, is damage and no way out of the store."""
     index = Path(store.url(store.root)) / "s" / "index"
     forged = seal(unseal((index / "ids" / record).read_bytes()) | harm)
     for path in (index / "ids" / record, index / "copies" / "ids" / record):
@@ -209,7 +209,7 @@ def test_a_description_cannot_point_outside(
 
 
 def test_folders_have_no_content_and_files_no_entries(store: FolderStore, record: str) -> None:
-    """The wrong kind is refused by name."""
+    """Reading a folder, creating in a file and trashing the store itself are refused."""
     folder = store.stat(record).parent
     with pytest.raises(RefusedError, match="is a folder"):
         store.read(folder)
@@ -222,7 +222,7 @@ def test_folders_have_no_content_and_files_no_entries(store: FolderStore, record
 def test_relative_paths_and_links_name_one_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The location is the resolved path."""
+    """The location of a store is its resolved path."""
     store = FolderStore(tmp_path / "a" / "b")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path / "a")
@@ -231,7 +231,7 @@ def test_relative_paths_and_links_name_one_store(
 
 
 def test_a_file_cannot_be_a_store(tmp_path: Path) -> None:
-    """Refused by name, and left alone."""
+    """A file, or a path below one, is refused and left as it was."""
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UsageError, match="file"):
@@ -245,13 +245,13 @@ def begin(store: FolderStore) -> None:
 
 
 def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None:
-    """Refused by name, when something is to be kept there."""
+    """A create in a place where no folder can be made is an error that names the place."""
     with pytest.raises(UsageError, match="/proc/no/store"):
         begin(FolderStore("/proc/no/store"))
 
 
-def test_looking_makes_no_folder(tmp_path: Path) -> None:
-    """A folder that is not there is named, whoever looks; only a create makes it."""
+def test_reading_creates_no_folder(tmp_path: Path) -> None:
+    """Reading in a store that does not exist names it; only a create makes its folder."""
     store = FolderStore(tmp_path / "typo" / "below")
     for look in (lambda: store.list(store.root), lambda: store.read("a")):
         with pytest.raises(NotFoundError, match="There is no folder"):
@@ -270,7 +270,7 @@ not_as_root = pytest.mark.skipif(
 
 @not_as_root
 def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
-    """Refused by name."""
+    """A create in a folder without write permission is an error that names the folder."""
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match=str(tmp_path)):
         begin(FolderStore(tmp_path))
@@ -279,7 +279,7 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
 
 @not_as_root
 def test_a_folder_that_may_not_be_entered_is_refused(tmp_path: Path) -> None:
-    """By the first question, as an error of the store: opening it only looks."""
+    """A folder without permissions can be opened; the first request raises RefusedError."""
     tmp_path.chmod(0)
     try:
         store = FolderStore(tmp_path)
@@ -292,7 +292,7 @@ def test_a_folder_that_may_not_be_entered_is_refused(tmp_path: Path) -> None:
 def test_a_file_system_without_links_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the reason, and before anything is kept there."""
+    """A file system without hard links is refused with the reason, and nothing is left on it."""
 
     def no_links(*args: Any) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
@@ -303,10 +303,10 @@ def test_a_file_system_without_links_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_search_that_was_copied_to_one_can_be_read_and_not_written(
+def test_a_search_on_a_file_system_without_links_can_only_be_read(
     store: FolderStore, record: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the reason, and what was there stays."""
+    """Without hard links a copied search can be read; a create is refused with the reason."""
 
     def no_links(*args: Any) -> None:
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
@@ -324,7 +324,7 @@ def test_a_search_that_was_copied_to_one_can_be_read_and_not_written(
 def test_a_lost_answer_of_link_is_no_loss(
     store: FolderStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """NFS may say `exists` of the link that it has just made itself."""
+    """A link that was made counts, even if NFS reports that it already exists."""
     link = os.link
 
     def link_and_forget(source: Path, target: Path) -> None:
@@ -339,10 +339,10 @@ def test_a_lost_answer_of_link_is_no_loss(
     assert store.read(entry_id) == b"1"
 
 
-def test_one_who_loses_finishes_what_the_winner_finishes_at_that_moment(
+def test_two_processes_may_finish_one_create_at_once(
     store: FolderStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever looks whether a file is shown already may find its hidden name just removed."""
+    """The check whether a file is visible may find that its hidden name has just been removed."""
     looked: list[Path] = []
 
     def removed_meanwhile(new: Path, visible: Path) -> bool:
@@ -365,15 +365,15 @@ def test_one_who_loses_finishes_what_the_winner_finishes_at_that_moment(
 
 
 @pytest.mark.parametrize("comes", [[], ["a new one"]], ids=["gone", "in its place"])
-def test_a_name_is_free_that_changes_hands_at_that_moment(
+def test_a_name_may_be_freed_during_a_create(
     store: FolderStore, monkeypatch: pytest.MonkeyPatch, comes: list[str]
 ) -> None:
-    """Another process puts the folder into the trash, and perhaps makes one anew."""
+    """Another process trashes the folder of that name during a create, or also replaces it."""
     other = FolderStore(Path(store.url(store.root)))
     *ids, last = other.reserve(3)
     other.create(ids[0], None, name="a", parent=other.root)
 
-    def changed_hands(base: Path) -> None:  # just before it is looked at
+    def changed_hands(base: Path) -> None:  # called just before the name is checked
         monkeypatch.setattr(top_folders, "_token_of", token)
         other.trash(ids[0])
         for _ in comes:
@@ -397,10 +397,10 @@ def test_a_name_is_free_that_changes_hands_at_that_moment(
         (errno.EINVAL, StoreError),
     ],
 )
-def test_a_failing_disk_is_told_apart(
+def test_each_kind_of_disk_failure_has_its_error(
     store: FolderStore, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[StoreError]
 ) -> None:
-    """No room, a definite no, and what may pass have errors of their own; nothing is left."""
+    """A full, read-only or failing disk has an error of its own; nothing is left behind."""
     (entry_id,) = store.reserve(1)
 
     def fail(handle: int) -> None:
@@ -420,7 +420,7 @@ def test_a_failing_disk_is_told_apart(
 def test_a_folder_that_vanished_is_unavailable_and_not_empty(
     store: FolderStore, record: str
 ) -> None:
-    """An unplugged disk is no damage: it may come back."""
+    """A vanished store, such as an unplugged disk, is unavailable until it comes back."""
     root = Path(store.url(store.root))
     away = root.rename(root.with_name("away"))
     for ask in (store.read, store.stat, store.list):
@@ -435,7 +435,7 @@ def test_a_folder_that_vanished_is_unavailable_and_not_empty(
 def test_everything_is_on_the_disk_before_the_create_returns(
     store: FolderStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Content and description before the id is linked; the id and the visible name at the end."""
+    """Content and description are flushed before the id is linked, then the id and the name."""
     seen: list[str] = []
     link, fsync = os.link, os.fsync
     root = Path(store.url(store.root))
@@ -520,7 +520,10 @@ CHANGES: dict[str, Callable[[FolderStore, str, str], object]] = {
 def test_every_change_is_on_the_disk_when_it_returns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    """All but what is healed where a power cut took it: copies, and the files that claim names."""
+    """Each change is flushed when it returns.
+
+    Copies and claims of names are not, because they are rebuilt after a power cut.
+    """
     disk = VolatileDisk(monkeypatch, tmp_path)
     store = FolderStore(tmp_path / "new" / "store")
     folder, record = store.reserve(2)
@@ -535,7 +538,7 @@ def test_every_change_is_on_the_disk_when_it_returns(
 def test_no_power_cut_leaves_two_names_of_a_search(
     store: FolderStore, record: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The copy of its description is gone, on the disk, before the description is another."""
+    """A rename flushes the removal of a description's copy before it changes the description."""
     root = Path(store.url(store.root))
     folder = next(entry.id for entry in store.list(store.root))
     disk, replacing, lost = VolatileDisk(monkeypatch, root), os.replace, set[str]()
@@ -548,5 +551,5 @@ def test_no_power_cut_leaves_two_names_of_a_search(
 
     monkeypatch.setattr(os, "replace", replace)
     store.rename(folder, "t")
-    assert "t/index/ids/folder" in lost  # nothing of it was flushed since the disk is watched
+    assert "t/index/ids/folder" in lost  # not flushed since the disk is watched
     assert "t/index/copies/ids/folder" not in lost

@@ -64,7 +64,7 @@ def link(path: Path) -> None:
 
 
 def outcome(act: Callable[..., object], *arguments: object) -> tuple[object, str]:
-    """What it returns, or what its error says."""
+    """Return the result of a call, or the message of its error."""
     try:
         return act(*arguments), ""
     except ColabDriveTunerError as error:
@@ -78,7 +78,7 @@ IN_PLACE = [pipe, folder, link]
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Power does not fail in these tests, and what is damaged stays so."""
+    """Skip flushes and waits: no power cut happens, and damage does not heal by itself."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
     monkeypatch.setattr(claim_and_takeover, "_SETTLE_SECONDS", ())
@@ -86,14 +86,14 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A store with a search `a` of three trials, and a search `b` that is well."""
+    """A store with a search `a` of three trials, and an undamaged search `b`."""
     run_search(tmp_path / "store", "a", 3)
     run_search(tmp_path / "store", "b", 1)
     return tmp_path / "store"
 
 
 def files(root: Path, *below: str) -> list[str]:
-    """The files below some folders, by their path in the store."""
+    """Return the files below some folders, by their path in the store."""
     found = [path for place in below for path in (root / place).rglob("*") if path.is_file()]
     return sorted(str(path.relative_to(root)) for path in found)
 
@@ -102,7 +102,7 @@ def files(root: Path, *below: str) -> list[str]:
 def test_one_damaged_file_of_an_index_changes_nothing(
     harm: Harm, root: Path, tmp_path: Path
 ) -> None:
-    """Whichever it is: the search is read whole, goes on, and is whole on the disk again."""
+    """With any index file damaged, the search is read in full, resumes and heals its index."""
     whole, last = trial_points(root, "a"), expected_points(tmp_path, 4)
     for number, path in enumerate(files(root, "a/index", ".store")):
         copy = tmp_path / f"copy{number}"
@@ -121,7 +121,7 @@ PLACES = [f"a/{index}" for index in [*INDEXES, "index/properties"]]
 
 @pytest.mark.parametrize("place", [*PLACES, ".store", ".store/ids", ".store/names", ".trash"])
 def test_a_file_in_place_of_a_folder_hides_no_search(place: str, root: Path) -> None:
-    """The others are read and listed; what cannot go on says what is in its way, and then does."""
+    """Other searches are listed; the affected one names what is in its way, and later resumes."""
     if (root / place).is_dir():
         shutil.rmtree(root / place)
     (root / place).write_text("mine")
@@ -137,7 +137,7 @@ def test_a_file_in_place_of_a_folder_hides_no_search(place: str, root: Path) -> 
 
 
 def test_swapped_files_of_an_index_change_nothing_or_are_named(root: Path, tmp_path: Path) -> None:
-    """Each speaks of one id, so none is taken for another; nor for one of another search."""
+    """Each file of an index names its id: a swapped one is ignored, or an error that names it."""
     whole = trial_points(root, "a")
     for kind in ("ids", "copies/ids", "names/folder", "properties"):
         for one, other in itertools.pairwise(files(root, f"a/index/{kind}", f"b/index/{kind}")):
@@ -153,11 +153,11 @@ def test_swapped_files_of_an_index_change_nothing_or_are_named(root: Path, tmp_p
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_a_damaged_file_of_the_search_is_damage_to_it_alone(
+def test_a_damaged_file_affects_its_search_only(
     harm: Harm, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No record is passed over, no search begins anew, and the others are as they were."""
-    for module in (lease, claim_and_takeover):  # where the release is lost, the lease is waited for
+    """No record is skipped, no search begins anew, and the other searches are unchanged."""
+    for module in (lease, claim_and_takeover):  # if the release is lost, the lease must expire
         monkeypatch.setattr(module, "STALE_SECONDS", 1.0)
     whole = trial_points(root, "a")
     for number, path in enumerate(files(root, "a/records")):
@@ -165,7 +165,7 @@ def test_a_damaged_file_of_the_search_is_damage_to_it_alone(
         shutil.copytree(root, copy)
         harm(copy / path)
         _, trouble = outcome(run_search, copy, "a", 3)
-        # A snapshot is made anew; each other file is needed.
+        # A snapshot is written again; every other file is needed.
         assert "repair" in trouble or trial_points(copy, "a") == whole, path
         assert [entry.name for entry in list_searches(open_store(copy))] == ["a", "b"]
         assert len(trial_points(copy, "b")) == 1
@@ -173,8 +173,8 @@ def test_a_damaged_file_of_the_search_is_damage_to_it_alone(
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_what_both_copies_have_lost_is_named(harm: Harm, root: Path) -> None:
-    """Both files, in an error that says what helps; and never a new search beside the old one."""
+def test_damage_to_both_copies_of_a_description_is_named(harm: Harm, root: Path) -> None:
+    """The error names the place and the repair; no new search begins beside the old one."""
     both = [root / "a" / "index" / place / "folder" for place in ("ids", "copies/ids")]
     for path in both:
         harm(path)
@@ -190,7 +190,7 @@ def test_what_both_copies_have_lost_is_named(harm: Harm, root: Path) -> None:
 def test_repair_brings_back_a_search_without_its_index(
     left: str, root: Path, tmp_path: Path
 ) -> None:
-    """Every trial is there, and it goes on in its own folder as if nothing had happened."""
+    """Repair rebuilds the index: every trial is there, and the search resumes in its folder."""
     index = root / "a" / "index"
     if left == "index/ids":
         shutil.rmtree(index / "ids")
@@ -212,7 +212,7 @@ def test_repair_brings_back_a_search_without_its_index(
 def test_repair_of_a_copy_without_its_index_leaves_the_original_alone(
     root: Path, tmp_path: Path
 ) -> None:
-    """Both use the ids that their records name, each in its own folder."""
+    """Copy and original resume apart, although their records name the same ids."""
     shutil.copytree(root / "a", root / "copy")
     shutil.rmtree(root / "copy" / "index")
     repair(open_store(root), "copy")
@@ -223,7 +223,7 @@ def test_repair_of_a_copy_without_its_index_leaves_the_original_alone(
 
 
 def test_repair_keeps_what_an_index_still_says(root: Path, tmp_path: Path) -> None:
-    """Ids that are still described are what they were."""
+    """Repair keeps the ids that a damaged index still describes."""
     store = open_store(root).for_search("a")
     before = find_folder(store, "a")
     for place in ("ids", "copies/ids"):
@@ -238,8 +238,8 @@ def test_repair_keeps_what_an_index_still_says(root: Path, tmp_path: Path) -> No
     assert trial_points(root, "a") == expected_points(tmp_path, 3)
 
 
-def test_what_people_leave_in_the_folders_is_theirs(root: Path, tmp_path: Path) -> None:
-    """Notes, backups of editors, conflict copies of a cloud: not listed, and no harm."""
+def test_files_of_other_programs_are_ignored(root: Path, tmp_path: Path) -> None:
+    """Notes, editor backups and conflict copies of a cloud are not listed and do no harm."""
     litter = [".DS_Store", "notes.txt~", "record-000000 (conflicted copy).cdt", "Icon\r", "x.id"]
     places = [".", ".store", "a", *(str(path.relative_to(root)) for path in root.rglob("a/**/"))]
     for place, name in itertools.product(places, litter):
@@ -254,8 +254,8 @@ def test_what_people_leave_in_the_folders_is_theirs(root: Path, tmp_path: Path) 
     assert not set(names) & set(litter)
 
 
-def test_a_folder_of_a_person_is_not_taken_for_a_search(root: Path) -> None:
-    """Its name is refused, as long as something lies in it."""
+def test_a_users_folder_is_not_taken_for_a_search(root: Path) -> None:
+    """The name of a user's folder is refused for a search as long as files are in it."""
     (root / "c").mkdir()
     (root / "c" / "my.txt").write_text("mine")
     assert [search.name for search in list_searches(open_store(root))] == ["a", "b"]
@@ -267,8 +267,8 @@ def test_a_folder_of_a_person_is_not_taken_for_a_search(root: Path) -> None:
     assert len(trial_points(root, "c")) == 1
 
 
-def test_a_pipe_in_a_store_is_not_waited_for(root: Path) -> None:
-    """It is refused at once."""
+def test_a_pipe_is_refused_without_waiting(root: Path) -> None:
+    """A named pipe in place of a file is refused at once."""
     store = FolderStore(root).for_search("a")
     export = find_folder(store, "a").export
     (root / "a" / "trials.pkl").unlink()
@@ -278,7 +278,7 @@ def test_a_pipe_in_a_store_is_not_waited_for(root: Path) -> None:
 
 
 def test_damage_to_one_id_stops_only_that_file(root: Path) -> None:
-    """The listing shows the file and why it cannot be used."""
+    """The listing shows the file with the damaged description and what is wrong with it."""
     store = FolderStore(root).for_search("a")
     folder = find_folder(store, "a")
     for place in ("ids", "copies/ids"):
@@ -291,7 +291,7 @@ def test_damage_to_one_id_stops_only_that_file(root: Path) -> None:
 
 
 def test_a_lost_claim_on_a_name_is_made_again(root: Path) -> None:
-    """What lies in a folder is listed without it, and nobody else gets the name."""
+    """A listing works without the files that claim names, and makes them again."""
     store = FolderStore(root).for_search("a")
     folder = find_folder(store, "a")
     places = (folder.id, folder.records)

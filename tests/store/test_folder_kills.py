@@ -16,7 +16,7 @@ HERE = Path(__file__).parents[2]
 
 
 def start(root: Path, word: str, *more: str) -> subprocess.Popen[str]:
-    """A `tests.store.create_entries` that is ready."""
+    """Start `tests.store.create_entries` and wait until it is ready."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.store.create_entries", str(root), word, *more],
         cwd=HERE,
@@ -30,7 +30,7 @@ def start(root: Path, word: str, *more: str) -> subprocess.Popen[str]:
 
 
 def visible(root: Path) -> list[Path]:
-    """What a person sees, but for an index."""
+    """Return the paths that a user sees in the folder, without an index."""
     paths = root.iterdir() if root.exists() else ()
     return [path for path in paths if not path.name.startswith(".") and path.name != "index"]
 
@@ -40,7 +40,10 @@ def visible(root: Path) -> list[Path]:
 def test_killed_at_any_step_a_create_has_happened_or_not(
     tmp_path: Path, kind: str, inner: bool
 ) -> None:
-    """Whatever the instant: it is there in full or not at all, and creating it again is right."""
+    """A create killed at any disk operation is complete or has not happened.
+
+    Creating again is refused in the first case and works in the second.
+    """
     deadly, deaths, halves = 0, 0, 0
     while deadly >= 0:
         deadly += 1
@@ -77,11 +80,11 @@ def test_killed_at_any_step_a_create_has_happened_or_not(
         if said:
             break
     assert deaths > 10
-    assert halves > 2  # some died when it had happened, and could not say so
+    assert halves > 2  # some were killed after the create, before they printed it
 
 
 def test_no_acknowledged_create_is_lost_by_kills(tmp_path: Path) -> None:
-    """A process that creates in a loop, killed at random instants, again and again."""
+    """A process that creates in a loop, killed at random times, loses no acknowledged create."""
     dice = random.Random(7)
     store = FolderStore(tmp_path)
     asked: list[str] = []
@@ -94,7 +97,7 @@ def test_no_acknowledged_create_is_lost_by_kills(tmp_path: Path) -> None:
         process.stdin.write("\n".join(asked[-500:]) + "\n")
         process.stdin.flush()
         said = [process.stdout.readline() for _ in range(dice.randrange(5, 60))]
-        process.send_signal(signal.SIGKILL)  # somewhere in a later create
+        process.send_signal(signal.SIGKILL)  # during a later create
         said += process.communicate()[0].splitlines()
         for line in said:
             made[line.strip().removeprefix("made ")] = f"life {life}".encode()
@@ -103,7 +106,7 @@ def test_no_acknowledged_create_is_lost_by_kills(tmp_path: Path) -> None:
     listed = [entry.id for entry in store.list(store.root)]
     assert len(set(listed)) == len(listed) == len(visible(tmp_path))
     assert set(made) <= set(listed) <= set(asked)
-    assert len(listed) <= len(made) + 8  # one unacknowledged create a life at most
+    assert len(listed) <= len(made) + 8  # at most one unacknowledged create per process
     for entry_id in made:
         with pytest.raises(IdTakenError):
             store.create(entry_id, b"again", name="x", parent=store.root)
@@ -111,7 +114,7 @@ def test_no_acknowledged_create_is_lost_by_kills(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "folder", "file in a search"])
 def test_of_racing_processes_exactly_one_wins_each_id(tmp_path: Path, kind: str) -> None:
-    """Three processes create the same ids: one `made` for each, and its content is what lasts."""
+    """Of three processes that create the same ids, one wins each id, and its content stays."""
     store = FolderStore(tmp_path)
     ids, parent, where = store.reserve(150), store.root, tmp_path
     if kind == "file in a search":

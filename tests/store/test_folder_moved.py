@@ -37,7 +37,7 @@ def by_cp(source: Path, target: Path) -> None:
 
 
 def by_cp_of_what_is_seen(source: Path, target: Path) -> None:
-    """`cp -r S/* BACKUP/` leaves behind whatever begins with a dot, at every level."""
+    """Copy everything except names that begin with a dot, at every level."""
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*"))
 
 
@@ -48,7 +48,7 @@ def by_rsync(source: Path, target: Path) -> None:
 
 
 def by_zip(source: Path, target: Path) -> None:
-    """Only files are packed: empty folders are lost, as they are by git."""
+    """Pack files only: empty folders are lost, as they are by git."""
     packed = source.with_suffix(".zip")
     with zipfile.ZipFile(packed, "w") as archive:
         for path in source.rglob("*"):
@@ -85,7 +85,7 @@ WAYS = [by_cp, by_cp_of_what_is_seen, by_rsync, by_zip, by_tar, by_git]
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Power does not fail in these tests."""
+    """Skip flushes, because no power cut happens in these tests."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
@@ -97,7 +97,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_renamed_folder_is_the_search_by_another_name(root: Path, tmp_path: Path) -> None:
-    """With all its trials, and it goes on from where it was; the old name is free again."""
+    """A renamed folder resumes under its new name with all trials; the old name is free."""
     (root / "a").rename(root / "b")
     assert [search.name for search in list_searches(open_store(root))] == ["b"]
     run_search(root, "b", 6)
@@ -106,7 +106,7 @@ def test_a_renamed_folder_is_the_search_by_another_name(root: Path, tmp_path: Pa
 
 
 def test_two_renamed_folders_swap_their_names(root: Path, tmp_path: Path) -> None:
-    """Neither takes the other's records for its own."""
+    """Two searches that swapped their names keep their own records."""
     run_search(root, "b", 5)
     for old, new in (("a", "c"), ("b", "a"), ("c", "b")):
         (root / old).rename(root / new)
@@ -118,7 +118,7 @@ def test_two_renamed_folders_swap_their_names(root: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_copy_in_another_store_is_the_search(way: Bring, root: Path, tmp_path: Path) -> None:
-    """It opens there under its folder's name and goes on, and the original is as it was."""
+    """A copy in another store resumes under its folder's name; the original is unchanged."""
     (tmp_path / "other").mkdir()
     way(root / "a", tmp_path / "other" / "mine")
     assert trial_points(tmp_path / "other", "mine") == trial_points(root, "a")
@@ -129,7 +129,7 @@ def test_a_copy_in_another_store_is_the_search(way: Bring, root: Path, tmp_path:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_copy_of_all_searches_is_a_store(way: Bring, root: Path, tmp_path: Path) -> None:
-    """Whether the hidden files of the root came along or not."""
+    """A copy of a store is a store, with or without the hidden files of its root."""
     run_search(root, "b", 2)
     way(root, tmp_path / "backup")
     copies = list_searches(open_store(tmp_path / "backup"))
@@ -145,7 +145,7 @@ def test_a_copy_of_all_searches_is_a_store(way: Bring, root: Path, tmp_path: Pat
 def test_a_copy_in_the_same_store_is_a_search_of_its_own(
     way: Bring, root: Path, tmp_path: Path
 ) -> None:
-    """Both go on, each by itself, also where they make records under the same ids."""
+    """Copy and original resume apart, even where they create records under the same ids."""
     way(root / "a", root / "b")
     run_search(root, "a", 5)
     assert (len(trial_points(root, "a")), len(trial_points(root, "b"))) == (5, 3)
@@ -161,13 +161,16 @@ def test_a_copy_in_the_same_store_is_a_search_of_its_own(
 
 
 def test_the_folder_of_a_search_is_no_store(root: Path) -> None:
-    """Whoever names it means the folder above, in which nothing would be found missing."""
+    """Opening a search's folder as a store is refused and names the folder above it.
+
+    Otherwise an empty store would be opened.
+    """
     with pytest.raises(UsageError, match=rf"one search.* {root}$"):
         open_store(root / "a")
 
 
 def test_a_copy_that_was_deleted_frees_its_name(root: Path, tmp_path: Path) -> None:
-    """It was not renamed to its original, which has the same records."""
+    """A deleted copy does not count as renamed to its original, which has the same records."""
     shutil.copytree(root / "a", root / "b")
     run_search(root, "b", 5)
     shutil.rmtree(root / "b")
@@ -177,7 +180,7 @@ def test_a_copy_that_was_deleted_frees_its_name(root: Path, tmp_path: Path) -> N
 
 
 def test_a_copy_does_not_take_the_place_of_its_original(root: Path) -> None:
-    """What runs in `a` finds nothing in its copy once `a` is gone, and writes nothing there."""
+    """A run in `a`, once `a` is deleted, reads and writes nothing in its copy `b`."""
     shutil.copytree(root / "a", root / "b")
     store = FolderStore(root).for_search("a")
     folder = find_folder(store, "a")
@@ -193,11 +196,11 @@ def test_a_copy_does_not_take_the_place_of_its_original(root: Path) -> None:
 
 @pytest.mark.parametrize("copy", ["none", "before", "in its place"])
 @pytest.mark.parametrize("source", ["a", "c"])
-def test_what_is_renamed_while_it_is_used_is_the_same(
+def test_a_run_stays_in_its_renamed_folder(
     root: Path, tmp_path: Path, copy: str, source: str
 ) -> None:
-    """A run goes on in its very folder, not in a copy, also where the copy bears its name now."""
-    if source == "c":  # a copy itself: its id depends on its name
+    """A run stays in its renamed folder, even if a copy now has the old name."""
+    if source == "c":  # a copy, whose id depends on its name
         shutil.copytree(root / "a", root / "c")
     if copy == "before":
         shutil.copytree(root / source, root / "b")
@@ -217,7 +220,7 @@ def test_what_is_renamed_while_it_is_used_is_the_same(
 
 
 def test_an_id_of_two_copies_is_never_guessed(root: Path) -> None:
-    """Whoever does not say which search it works in is told of both."""
+    """An id that two copies share is an error, unless the store is opened for one search."""
     shutil.copytree(root / "a", root / "b")
     store = FolderStore(root)
     first = find_folder(store, "a").first
@@ -227,7 +230,7 @@ def test_an_id_of_two_copies_is_never_guessed(root: Path) -> None:
 
 
 def test_a_deleted_folder_leaves_nothing(root: Path, tmp_path: Path) -> None:
-    """A new search of the name is a new search, in a folder of exactly that name."""
+    """A new search with the name of a deleted one begins anew in a folder of that name."""
     shutil.rmtree(root / "a")
     assert trial_points(root, "a") == []
     run_search(root, "a", 4)
@@ -236,8 +239,8 @@ def test_a_deleted_folder_leaves_nothing(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["store", "searches", "one search"])
-def test_a_deleted_store_is_told_of_once(root: Path, what: str) -> None:
-    """One line names all searches that were in it; of one among others its own name is said."""
+def test_a_deleted_store_is_reported_once(root: Path, what: str) -> None:
+    """One message names all searches of a deleted store; a single deleted search is named alone."""
     for name in ("b", "c"):
         run_search(root, name, 1)
     for path in {"store": [root], "searches": root.glob("[abc]"), "one search": [root / "a"]}[what]:
@@ -250,14 +253,14 @@ def test_a_deleted_store_is_told_of_once(root: Path, what: str) -> None:
 
 
 def claim(root: Path, name: str, said: list[str]) -> None:
-    """Begin the search, or go on with it."""
+    """Begin or resume the search and release it; collect its messages."""
     journal = Journal.open(open_store(root), name, PayloadRules(History, History.load, wanted))
     journal.claim(lambda state: claim_payload({}), notify=said.append)
     journal.close()
 
 
-def test_a_trashed_folder_comes_back_by_hand(root: Path, tmp_path: Path) -> None:
-    """Under its old name or another one; meanwhile no other search takes its place."""
+def test_a_trashed_folder_can_be_restored_by_hand(root: Path, tmp_path: Path) -> None:
+    """A folder moved out of `.trash` resumes under any name; until then its name is refused."""
     store = open_store(root)
     store.trash(find_folder(store, "a").id)
     assert store.list(store.root) == []
@@ -270,8 +273,8 @@ def test_a_trashed_folder_comes_back_by_hand(root: Path, tmp_path: Path) -> None
     assert trial_points(root, "back") == expected_points(tmp_path, 6)
 
 
-def test_a_trashed_file_comes_back_by_hand(root: Path) -> None:
-    """Moved back under its old name it is the file that it was."""
+def test_a_trashed_file_can_be_restored_by_hand(root: Path) -> None:
+    """A file moved back under its old name has its id and content again."""
     store = open_store(root).for_search("a")
     folder = find_folder(store, "a")
     (export,) = store.list(folder.id, name="trials.pkl")
@@ -287,7 +290,7 @@ def test_a_trashed_file_comes_back_by_hand(root: Path) -> None:
 
 @pytest.mark.parametrize("names", [("one", "two"), ("one", "v1.0"), ("ü", "日本 ~x.y")])
 def test_names_of_folders_are_names_of_searches(tmp_path: Path, names: tuple[str, str]) -> None:
-    """Whatever a disk can bear, with points, spaces and tildes."""
+    """A folder's name is its search's name, also with dots, spaces and tildes."""
     root = tmp_path / "store"
     run_search(root, names[0], 2)
     (root / names[0]).rename(root / names[1])
@@ -297,7 +300,7 @@ def test_names_of_folders_are_names_of_searches(tmp_path: Path, names: tuple[str
 
 
 class TestLinks:
-    """A link in a store could have been put there by anybody who may write to the folder."""
+    """Symbolic links in a store, which anybody with write access may have put there."""
 
     @pytest.fixture
     def outside(self, root: Path, tmp_path: Path) -> Path:
@@ -305,7 +308,7 @@ class TestLinks:
         return (root / "a").rename(tmp_path / "outside")
 
     def test_a_search_that_is_a_link_is_refused(self, root: Path, outside: Path) -> None:
-        """By name; nothing behind the link is read, written, or put into the trash."""
+        """The link is named; nothing behind it is read, written or trashed."""
         (root / "a").symlink_to(outside)
         before = sorted((path, path.stat().st_mtime_ns) for path in outside.rglob("*"))
         run_search(root, "b", 2)
@@ -325,7 +328,7 @@ class TestLinks:
     def test_nothing_is_written_through_a_link(
         self, root: Path, tmp_path: Path, inner: str
     ) -> None:
-        """In the place of a folder of the search or its index."""
+        """A link in place of a folder of the search or its index is refused."""
         (root / "a" / inner).rename(tmp_path / "moved")
         (root / "a" / inner).symlink_to(tmp_path / "moved")
         before = sorted(path for path in tmp_path.joinpath("moved").rglob("*"))
@@ -336,7 +339,7 @@ class TestLinks:
     def test_a_file_that_is_a_link_is_not_read_replaced_or_trashed(
         self, root: Path, tmp_path: Path
     ) -> None:
-        """Whatever it points at is not ours."""
+        """A linked file is refused by each method, and its target is unchanged."""
         secret = tmp_path / "secret"
         secret.write_bytes(b"secret")
         store = open_store(root).for_search("a")
@@ -356,8 +359,8 @@ class TestLinks:
         assert "symbolic link" in entry.damage
         assert secret.read_bytes() == b"secret"
 
-    def test_the_trash_is_no_link(self, root: Path, tmp_path: Path) -> None:
-        """Nothing leaves the store through it."""
+    def test_a_trash_folder_that_is_a_symlink_is_refused(self, root: Path, tmp_path: Path) -> None:
+        """No file is moved out of the store through a symlinked `.trash`."""
         (tmp_path / "elsewhere").mkdir()
         (root / ".trash").symlink_to(tmp_path / "elsewhere")
         store = open_store(root)
@@ -365,8 +368,8 @@ class TestLinks:
             store.trash(find_folder(store, "a").id)
         assert list((tmp_path / "elsewhere").iterdir()) == []
 
-    def test_the_root_may_be_one(self, root: Path, tmp_path: Path) -> None:
-        """It is the user's own way to the folder."""
+    def test_the_root_may_be_a_link(self, root: Path, tmp_path: Path) -> None:
+        """The store's own path may be a link, because the user chose it."""
         (tmp_path / "link").symlink_to(root)
         run_search(tmp_path / "link", "a", 4)
         assert len(trial_points(root, "a")) == 4

@@ -25,7 +25,10 @@ class TestContract(StoreContract):
 
 
 def test_stores_of_two_names_are_two_stores() -> None:
-    """Also by their location, which a name of another process never equals."""
+    """Memory stores of two names share no entries.
+
+    Their locations contain more than the name, so that another process never has the same.
+    """
     one, two = open_store("memory:one-of-two"), open_store("memory:two-of-two")
     one.create(*one.reserve(1), None, name="s", parent=one.root)
     assert [len(store.list(store.root)) for store in (one, two)] == [1, 0]
@@ -33,10 +36,10 @@ def test_stores_of_two_names_are_two_stores() -> None:
     assert one.location != "memory:one-of-two"
 
 
-def test_a_search_in_memory_goes_on_and_is_looked_at(
+def test_a_search_in_memory_resumes_and_is_examined(
     bare_machine: object,  # noqa: F811 - the fixture
 ) -> None:
-    """Doctor says that it ends with its process, clean that nothing is stale."""
+    """Doctor says that the store ends with its process; clean finds no leftovers."""
     spec = f"memory:{uuid.uuid4().hex}"
     run_search(spec, "a", 3)
     run_search(spec, "a", 5)
@@ -54,7 +57,7 @@ def test_a_search_in_memory_goes_on_and_is_looked_at(
 
 
 def test_a_rerun_cannot_see_a_store_in_memory(tmp_path: Path) -> None:
-    """It is another process: refused before anything is started."""
+    """A rerun is another process: a store in memory is refused before it starts."""
     program = tmp_path / "train.py"
     program.write_text("open('begun', 'w')")
     with pytest.raises(UsageError, match="exists only in this process"):

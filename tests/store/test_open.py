@@ -12,14 +12,16 @@ from colab_drive_tuner.store.folder import FolderStore
 
 @pytest.fixture(autouse=True)
 def no_default() -> Iterator[None]:
-    """Each test begins and ends without a default."""
+    """Each test begins and ends without a default store."""
     set_default_store(None)
     yield
     set_default_store(None)
 
 
-def test_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drive_emulator: object) -> None:
-    """Each of the four counts only where those before it say nothing."""
+def test_the_order_of_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drive_emulator: object
+) -> None:
+    """The argument comes first, then the environment, the default store and Drive."""
     assert open_store().location.startswith("drive:")
     set_default_store(FolderStore(tmp_path / "default"))
     assert open_store().location.endswith("/default")
@@ -32,22 +34,22 @@ def test_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drive_emulat
 
 
 def test_a_store_is_used_as_it_is(tmp_path: Path) -> None:
-    """Neither opened again nor copied."""
+    """A store object is neither opened again nor copied."""
     store = FolderStore(tmp_path)
     assert open_store(store) is store
     set_default_store(store)
     assert open_store() is store
 
 
-def test_no_store_at_all_is_said() -> None:
-    """With nothing named and nobody signed in, the error says how to sign in."""
+def test_no_store_and_no_sign_in_is_an_error() -> None:
+    """Without a store and a sign-in, opening raises CredentialsError."""
     with pytest.raises(CredentialsError):
         open_store()
 
 
 @pytest.mark.parametrize("spec", ["", "  ", 3, object()])
 def test_what_cannot_be_a_store_is_refused(spec: object) -> None:
-    """By name, before anything is written."""
+    """An empty name, or an object of another type, is refused."""
     with pytest.raises(UsageError, match="store"):
         open_store(spec)
 
@@ -56,7 +58,7 @@ def test_what_cannot_be_a_store_is_refused(spec: object) -> None:
     "spec", ["s3://bucket/searches", "gs:searches", "http://x", "Memory:x", "memry:x"]
 )
 def test_an_unknown_scheme_is_no_folder(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error lists those that are known, whether it comes by argument or environment."""
+    """The error lists the known schemes, for an argument and for the environment."""
     with pytest.raises(UsageError, match=r"Known are .*folder:.* memory:"):
         open_store(spec)
     monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", spec)
@@ -65,7 +67,10 @@ def test_an_unknown_scheme_is_no_folder(spec: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_schemes_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A drive's letter is none; a path with a colon is a path where it says so, or exists."""
+    """A drive letter is no scheme.
+
+    A name with a colon is a path if it exists or contains a separator or space.
+    """
     monkeypatch.chdir(tmp_path)
     assert open_store("memory:x").location == open_store("memory:x").location
     assert open_store(f"folder:{tmp_path}").location == open_store(tmp_path).location
