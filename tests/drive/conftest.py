@@ -85,7 +85,7 @@ def root(client):
 
 @pytest.fixture
 def server():
-    """`server.answers` maps (method, path) to a function of the handler; `server.seen` logs."""
+    """`answers` maps (method, path) to a function of the handler, `seen` logs requests."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

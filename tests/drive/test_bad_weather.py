@@ -38,7 +38,7 @@ FAULTS = [
 
 @pytest.fixture
 def weather(drive_emulator, monkeypatch):
-    """Faults of the emulator, with windows small enough for large files to have several."""
+    """The emulator's faults, with windows so small that large files need several."""
     monkeypatch.setattr(source, "WINDOW", 2 * 2**20)
     monkeypatch.setattr(source, "BUFFER", 2 * 2**20)
     return drive_emulator.faults
@@ -51,7 +51,7 @@ def describe(fault):
 @pytest.mark.parametrize("fault", FAULTS, ids=describe)
 @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
 def test_an_upload_survives_and_is_there_once(client, root, weather, fault, content):
-    """Every third request fails, in every way: one file, the right bytes."""
+    """Every third request of an upload fails: there is one file, with the right bytes."""
     weather.add(path="/upload/", every=3, after=-2, **fault)
     made = client.create_file("x", content, parent=root)
     weather.clear()
@@ -62,7 +62,7 @@ def test_an_upload_survives_and_is_there_once(client, root, weather, fault, cont
 
 @pytest.mark.parametrize("fault", FAULTS, ids=describe)
 def test_metadata_calls_survive(client, root, weather, fault):
-    """The first attempt of every call fails: folders are made once, marks are set, lists whole."""
+    """The first attempt of each call fails: folders, properties, lists and trash are right."""
     weather.add(every=2, after=-1, **fault)
     folder = client.create_folder("f", parent=root)
     client.update_properties(folder.id, {"cdt_a": "1"})
@@ -75,7 +75,7 @@ def test_metadata_calls_survive(client, root, weather, fault):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=describe)
 def test_downloads_survive(client, root, weather, fault, tmp_path):
-    """Bytes, and files that replace an older one in a single step."""
+    """The first attempt of each request fails: bytes are right, and files replaced in one step."""
     made = client.create_file("x", LARGE, parent=root)
     weather.add(every=2, after=-1, **fault)
     assert client.download(made.id) == LARGE
@@ -86,8 +86,8 @@ def test_downloads_survive(client, root, weather, fault, tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_broken_download_goes_on_where_it_was(client, root, weather, drive_emulator):
-    """Only what is missing is asked for again."""
+def test_a_broken_download_resumes(client, root, weather, drive_emulator):
+    """Only the missing bytes are requested again."""
     made = client.create_file("x", LARGE, parent=root)
     drive_emulator.clear_log()
     weather.add("truncate", query="alt=media", times=1, fraction=0.5)
@@ -98,8 +98,8 @@ def test_a_broken_download_goes_on_where_it_was(client, root, weather, drive_emu
     assert seen == sorted(seen)
 
 
-def test_a_broken_upload_goes_on_where_it_was(client, root, weather, drive_emulator):
-    """After a break the server says how much it has, and only the rest is sent."""
+def test_a_broken_upload_resumes(client, root, weather, drive_emulator):
+    """After a failure the client asks how much has arrived and sends only the rest."""
     drive_emulator.clear_log()
     weather.add("error", status=503, verb="PUT", nth=[2])
     client.create_file("x", LARGE, parent=root)
@@ -109,7 +109,7 @@ def test_a_broken_upload_goes_on_where_it_was(client, root, weather, drive_emula
 
 
 def test_altered_bytes_are_noticed_and_fetched_again(client, root, weather, tmp_path):
-    """Sometimes altered on the way: fetched again. Always altered: an error, and no file."""
+    """Corrupt content is downloaded again; always corrupt, it is an error and leaves no file."""
     made = client.create_file("x", LARGE, parent=root)
     weather.add("corrupt", query="alt=media", times=downloading.ATTEMPTS - 1)
     assert client.download(made.id) == LARGE
@@ -121,7 +121,10 @@ def test_altered_bytes_are_noticed_and_fetched_again(client, root, weather, tmp_
 
 
 def test_a_lost_answer_to_a_creation_with_a_given_id(client, root, weather):
-    """Whether it was ours is for the one who gave the id to find out."""
+    """A create that is repeated after a lost answer raises IdTakenError.
+
+    The caller who gave the id finds out whose file it is.
+    """
     file_id = client.generate_ids(1)[0]
     weather.add("reset", when="after", verb="POST", times=1)
     with pytest.raises(IdTakenError):
@@ -131,7 +134,7 @@ def test_a_lost_answer_to_a_creation_with_a_given_id(client, root, weather):
 
 @pytest.mark.parametrize("delay", [0.0, 0.2])
 def test_a_request_that_arrives_late(client, root, weather, delay):
-    """It was given up and repeated; whichever takes effect first, nothing is ever there twice."""
+    """A request that was repeated and takes effect late does not create a second file."""
     weather.add("late", seconds=delay, verb="POST", times=1)
     made = client.create_file("x", SMALL, parent=root)
     deadline = time.monotonic() + delay + 0.2
@@ -140,7 +143,7 @@ def test_a_request_that_arrives_late(client, root, weather, delay):
 
 
 def test_a_silent_server_is_given_up(client, root, weather, monkeypatch):
-    """Nothing waits for ever: an answer that does not come is a failed attempt."""
+    """A request without an answer is a failed attempt and is repeated."""
     monkeypatch.setattr(transport, "READ_TIMEOUT", 0.2)
     weather.add("hang", seconds=60, nth=[1, 3])
     assert client.get(root).id == root
@@ -148,7 +151,7 @@ def test_a_silent_server_is_given_up(client, root, weather, monkeypatch):
 
 
 def test_an_outage_ends_in_one_error(client, root, weather, clock):
-    """When patience is over: what was asked, why, for how long; later the same client works."""
+    """Once the patience is over, one error names the call; later the same client works."""
     weather.add("outage")
     with pytest.raises(UnavailableError, match="did not answer the upload of 'x'"):
         client.create_file("x", SMALL, parent=root)
@@ -158,8 +161,8 @@ def test_an_outage_ends_in_one_error(client, root, weather, clock):
     assert len(client.list_folder(root)) == 1
 
 
-def test_the_daily_cap_is_named_where_bytes_go_up(client, root, weather):
-    """A mark on a file has nothing to do with it."""
+def test_the_daily_cap_is_named_for_uploads_only(client, root, weather):
+    """The upload's error names the daily cap; that of a change of properties does not."""
     weather.add("error", status=403, reason="userRateLimitExceeded")
     with pytest.raises(UnavailableError, match="750 GB"):
         client.create_file("x", SMALL, parent=root, file_id="0" * 33)
@@ -168,7 +171,7 @@ def test_the_daily_cap_is_named_where_bytes_go_up(client, root, weather):
 
 
 def test_patience_is_counted_from_the_last_progress(client, root, weather, clock):
-    """A transfer that gets on, however often it breaks, may take longer than the patience."""
+    """A transfer that makes progress between failures may take longer than the patience."""
     weather.add("error", status=503, verb="PUT", every=3, retry_after=40)
     content = os.urandom(12_000_000)
     made = client.create_file("x", content, parent=root)
@@ -182,7 +185,7 @@ def test_patience_is_counted_from_the_last_progress(client, root, weather, clock
 
 
 def test_a_download_that_only_trickles_is_given_up(client, root, clock, monkeypatch):
-    """Bytes that come too slowly to matter are no progress."""
+    """A download that gets only a few bytes at a time counts as without progress."""
     made = client.create_file("x", LARGE, parent=root)
     real = downloading._Fetch._receive
 
@@ -200,15 +203,15 @@ def test_a_download_that_only_trickles_is_given_up(client, root, clock, monkeypa
         client.download(made.id)
 
 
-def test_a_revoked_token_is_told(client, root, drive_emulator):
-    """One definite error, when the token can no longer be renewed."""
+def test_a_revoked_token_is_an_error(client, root, drive_emulator):
+    """A token that can no longer be renewed raises CredentialsError."""
     drive_emulator.call("DELETE", "tokens", {"token": os.environ["DRIVE_EMULATOR_TOKEN"]})
     with pytest.raises(CredentialsError, match="revoked"):
         client.get(root)
 
 
 def test_weather_does_not_touch_the_global_random(client, root, weather):
-    """A trial's seeds and shuffles do not depend on what is sent meanwhile, and how often."""
+    """Retries leave the global random state unchanged, on which a trial may depend."""
     before = random.getstate()
     weather.add("error", status=503, every=3, after=-2)
     for content in (SMALL, LARGE):
@@ -217,12 +220,12 @@ def test_weather_does_not_touch_the_global_random(client, root, weather):
     assert random.getstate() == before
 
 
-@pytest.mark.parametrize("patience", [3600.0])  # a dozen failures in a row are none too many
+@pytest.mark.parametrize("patience", [3600.0])  # long enough for a dozen failures in a row
 def test_many_threads_in_a_storm(client, root, weather):
-    """Sixteen threads, a third of all requests failing in one of many ways: all there, once."""
+    """Sixteen threads with a third of all requests failing create each file exactly once."""
     weather.seed(7)
     for fault in FAULTS:
-        if fault["do"] != "expire":  # of two tokens that expire at once, the second is refused
+        if fault["do"] != "expire":  # if two tokens expire at once, the second is refused
             weather.add(probability=0.04, **fault)
 
     def work(number):

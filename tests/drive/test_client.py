@@ -33,7 +33,7 @@ AWKWARD = [
 
 
 class OneWay(io.RawIOBase):
-    """A stream that can neither be measured nor read twice, and comes in odd pieces."""
+    """A stream without a length that can be read once, in pieces of odd sizes."""
 
     def __init__(self, content):
         self._rest = io.BytesIO(content)
@@ -45,30 +45,30 @@ class OneWay(io.RawIOBase):
         return self._rest.read(min(size, 777_777) if size >= 0 else size)
 
 
-def test_who_and_when(client, drive_emulator, account):
-    """The account, its storage, and the server's own clock, which need not be this machine's."""
+def test_account_quota_and_server_time(client, drive_emulator, account):
+    """The client gives the account, its storage limit and the server's time, not this machine's."""
     assert client.account() == account
     assert client.quota().limit == 15 * 2**30
     server = drive_emulator.advance_clock(7200)
     client.get("root")
     now = client.now()
-    assert server - 1 <= now <= drive_emulator.advance_clock(0) + 1  # it says whole seconds
+    assert server - 1 <= now <= drive_emulator.advance_clock(0) + 1  # Date has whole seconds
     drive_emulator.advance_clock(-7200)
 
 
-def test_now_asks_if_it_never_has(client):
-    """A fresh client knows the time, too."""
+def test_now_sends_a_request_if_needed(client):
+    """A new client gives the time, too."""
     assert client.now() > 1.7e9
 
 
 def test_ids_are_reserved_in_any_number(client):
-    """More than Drive gives in one call, all different."""
+    """More ids than Drive gives in one call are reserved, all different."""
     ids = client.generate_ids(1003)
     assert len(set(ids)) == 1003
 
 
 def test_a_file_comes_back_as_it_was(client, root, account):
-    """Bytes, description and properties."""
+    """A created file has its bytes, metadata and properties."""
     before = client.now()
     made = client.create_file(
         "a.bin", b"content", parent=root, mime_type="text/x-thing", properties={"cdt_k": "v"}
@@ -86,7 +86,7 @@ def test_a_file_comes_back_as_it_was(client, root, account):
 @pytest.mark.parametrize("size", [0, 1, 5_000_000, 5_000_001, 9_000_000, 8 * 2**20, 16 * 2**20])
 @pytest.mark.parametrize("kind", ["bytes", "path", "stream", "one-way"])
 def test_content_of_any_size_and_kind(client, root, tmp_path, size, kind):
-    """Small or large, from memory, a file, or a stream that is read once: the same bytes."""
+    """Small and large content from memory, a file or a stream is uploaded unchanged."""
     content = os.urandom(size)
     source = content
     if kind == "path":
@@ -110,14 +110,14 @@ def test_content_of_any_size_and_kind(client, root, tmp_path, size, kind):
 
 @pytest.mark.parametrize("content", ["text", io.StringIO("text"), 3, None, ["a"]])
 def test_what_cannot_be_uploaded_is_refused(client, root, content):
-    """By its type, before anything is sent."""
+    """Content of another type is refused before anything is sent."""
     with pytest.raises(UsageError, match="must be bytes"):
         client.create_file("x", content, parent=root)
     assert client.list_folder(root) == []
 
 
 def test_small_files_take_one_request(client, root, drive_emulator):
-    """A record is one call, with the id that its writer reserved."""
+    """A small file with a reserved id takes one request."""
     file_id = client.generate_ids(1)[0]
     drive_emulator.clear_log()
     client.create_file("r", b"record", parent=root, file_id=file_id)
@@ -125,7 +125,7 @@ def test_small_files_take_one_request(client, root, drive_emulator):
 
 
 def test_an_id_works_once(client, root):
-    """The second creation under an id is refused, whatever it holds, and changes nothing."""
+    """A second create with an id is refused, whatever it contains, and changes nothing."""
     file_id = client.generate_ids(1)[0]
     client.create_file("r", b"first", parent=root, file_id=file_id)
     with pytest.raises(IdTakenError, match="created under this id"):
@@ -139,7 +139,7 @@ def test_an_id_works_once(client, root):
 
 @pytest.mark.parametrize("name", AWKWARD)
 def test_finds_by_exact_name(client, root, name):
-    """No name breaks the query, and none but the very same is found."""
+    """Any name can be searched for, and only equal names outside the trash are found."""
     wanted = client.create_file(name, b"1", parent=root)
     client.create_file(name.upper() + "x", b"2", parent=root)
     client.create_file(name + "x", b"3", parent=root)
@@ -153,7 +153,7 @@ def test_finds_by_exact_name(client, root, name):
 
 
 def test_lists_all_pages(client, root):
-    """A folder of more files than one page holds is listed to its end."""
+    """A folder with more files than one page is listed completely."""
     ids = client.generate_ids(1005)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: client.create_folder(i, parent=root, file_id=i), ids))
@@ -161,7 +161,7 @@ def test_lists_all_pages(client, root):
 
 
 def test_properties_are_merged(client, root):
-    """Setting one leaves the others; None removes; too long is refused before it is sent."""
+    """Setting a property keeps the others, None removes it, and a long one is refused."""
     made = client.create_file("x", b"", parent=root, properties={"cdt_a": "1", "cdt_b": "2"})
     client.update_properties(made.id, {"cdt_b": None, "cdt_c": "3"})
     assert client.get(made.id).properties == {"cdt_a": "1", "cdt_c": "3"}
@@ -171,7 +171,7 @@ def test_properties_are_merged(client, root):
 
 @pytest.mark.parametrize("size", [10, 6_000_000])
 def test_content_can_be_replaced(client, root, size):
-    """The same file, other bytes; its kind stays what it was."""
+    """New content keeps the file's id, name and type."""
     made = client.create_file("x", b"old", parent=root, mime_type="text/x-thing")
     content = os.urandom(size)
     updated = client.update_content(made.id, content, mime_type="text/x-thing")
@@ -180,7 +180,7 @@ def test_content_can_be_replaced(client, root, size):
 
 
 def test_trash(client, root):
-    """A trashed file is listed no longer, and says so when asked for by id."""
+    """A trashed file is no longer listed in its folder and is marked as trashed."""
     made = client.create_file("x", b"", parent=root)
     client.trash(made.id)
     assert client.list_folder(root) == []
@@ -189,7 +189,7 @@ def test_trash(client, root):
 
 
 def test_missing_files(client, tmp_path):
-    """One error for what is not there, and no half file."""
+    """Each call raises NotFoundError for a missing file, and a download leaves no partial file."""
     missing = client.generate_ids(1)[0]
     for call in (client.get, client.download, client.trash):
         with pytest.raises(NotFoundError):
@@ -203,7 +203,7 @@ def test_missing_files(client, tmp_path):
 
 @pytest.mark.parametrize("odd", ["", "../about", "a/b", "x?alt=media", "..", "é"])
 def test_what_cannot_be_an_id_is_never_sent(client, drive_emulator, odd):
-    """An id from a record that somebody altered does not lead to another address."""
+    """An invalid id, which an altered record may contain, is refused without a request."""
     drive_emulator.clear_log()
     with pytest.raises(UsageError, match="cannot be the id"):
         client.download(odd)
@@ -211,7 +211,7 @@ def test_what_cannot_be_an_id_is_never_sent(client, drive_emulator, odd):
 
 
 def test_sixteen_threads_share_one_client(client, root):
-    """Every thread gets its own answers."""
+    """Each thread gets the answers to its own requests."""
 
     def work(number):
         content = f"{number}".encode() * 100
@@ -226,8 +226,8 @@ def test_sixteen_threads_share_one_client(client, root):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_threads_reserve_ids_side_by_side(client, monkeypatch):
-    """Where Drive is silent none of them waits until the others have lost their patience."""
+def test_threads_reserve_ids_concurrently(client, monkeypatch):
+    """No thread waits for another's reservation, so their waits for a silent Drive do not add up."""
     both, reserve = threading.Barrier(2), client.generate_ids
 
     def together(count):
@@ -241,7 +241,7 @@ def test_threads_reserve_ids_side_by_side(client, monkeypatch):
 
 
 def test_a_forked_child_uses_neither_connections_nor_ids_of_its_parent(client, root):
-    """Both can go on: no answer is mixed up, no id is used twice."""
+    """Parent and child both continue: no answer is mixed up, and no id is used twice."""
     client.create_file("before", b"", parent=root)
     connections = client._calls.transport._get_session()
     child = os.fork()
@@ -261,7 +261,7 @@ def test_a_forked_child_uses_neither_connections_nor_ids_of_its_parent(client, r
 
 
 def test_full_storage_says_how_full(client, root, drive_emulator, account):
-    """The error tells how much of how much is used."""
+    """The error for full storage tells how much of it is used."""
     client.create_file("x", b"x" * 1000, parent=root)
     drive_emulator.set_quota(account, 1000)
     with pytest.raises(QuotaError, match=rf"{account} uses 0.00 GB of 0.00 GB"):
@@ -269,7 +269,7 @@ def test_full_storage_says_how_full(client, root, drive_emulator, account):
 
 
 def test_a_service_account_owns_no_storage(drive_emulator):
-    """The error explains it and names the ways out."""
+    """The error for a service account without storage names the alternative."""
     account = "robot@project.iam.gserviceaccount.com"
     drive_emulator.allow("robot", account)
     robot = DriveClient(
@@ -281,7 +281,7 @@ def test_a_service_account_owns_no_storage(drive_emulator):
 
 
 def test_an_unknown_token_is_refused_at_once(drive_emulator):
-    """Nothing is repeated with a token that nobody knows."""
+    """A request with an unknown token is not repeated with it."""
     drive_emulator.clear_log()
     stranger = DriveClient(
         emulator_authorizer("wrong", drive_emulator.url),
@@ -293,7 +293,7 @@ def test_an_unknown_token_is_refused_at_once(drive_emulator):
 
 
 def test_missing_scope_is_named(drive_emulator):
-    """The error says which permission to ask for."""
+    """The error names the missing permission."""
     drive_emulator.allow("reader", "owner@example.com", scopes=["drive.readonly"])
     reader = DriveClient(
         emulator_authorizer("reader", drive_emulator.url),
@@ -303,7 +303,7 @@ def test_missing_scope_is_named(drive_emulator):
         reader.create_folder("x", parent="root")
 
 
-def test_nobody_there(clock):
+def test_an_address_where_nothing_listens_is_given_up(clock):
     """An address where nothing listens is given up within seconds."""
     from colab_drive_tuner.drive.requests.retry_policy import RetryPolicy
 
@@ -319,10 +319,10 @@ def test_nobody_there(clock):
 
 
 class TestEmulatorOnly:
-    """With DRIVE_EMULATOR_HOST set nothing real is touched."""
+    """With DRIVE_EMULATOR_HOST set, no real credentials, proxy or netrc are used."""
 
     def test_given_credentials_are_never_sent(self, drive_emulator, account):
-        """Not even asked for a token."""
+        """Given credentials are not even asked for a token."""
 
         class Real:
             valid = True
@@ -338,7 +338,7 @@ class TestEmulatorOnly:
     def test_neither_proxies_nor_netrc_interfere(
         self, drive_emulator, monkeypatch, tmp_path, account
     ):
-        """Passwords of this machine stay here, and calls go straight to the emulator."""
+        """Passwords of this machine are not sent, and no proxy is used for the emulator."""
         netrc = tmp_path / "netrc"
         netrc.write_text("machine 127.0.0.1 login me password a-real-secret\n")
         netrc.chmod(0o600)
@@ -349,7 +349,7 @@ class TestEmulatorOnly:
 
 
 def test_no_token_in_logs_or_reprs(drive_emulator, caplog):
-    """Neither our objects nor the libraries below write it down, at any level."""
+    """Neither the package's objects nor the libraries log or show the token."""
     drive_emulator.allow("very-secret-token", "owner@example.com")
     endpoint = Endpoint(drive_emulator.url, "very-secret-token")
     client = DriveClient(
@@ -362,7 +362,7 @@ def test_no_token_in_logs_or_reprs(drive_emulator, caplog):
 
 
 def test_the_example_of_its_docstring_runs(drive_emulator):
-    """As it stands there, on an account of its own."""
+    """The example in DriveClient's docstring runs on a new account."""
     (example,) = doctest.DocTestFinder(recurse=False).find(
         DriveClient, "DriveClient", globs={"DriveClient": DriveClient}
     )

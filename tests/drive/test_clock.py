@@ -15,8 +15,8 @@ class Monotonic:
         return self.time
 
 
-def test_goes_on_by_the_monotonic_clock():
-    """Between answers time passes; before the first one nothing is known."""
+def test_advances_by_the_monotonic_clock():
+    """Between answers the clock advances; before the first one the time is unknown."""
     mono = Monotonic()
     clock = ServerClock(mono)
     assert clock.now() is None
@@ -25,8 +25,8 @@ def test_goes_on_by_the_monotonic_clock():
     assert clock.now() == NOON_SECONDS + 42.5
 
 
-def test_never_runs_backwards_by_an_answer_that_travelled_long():
-    """An old Date says when the answer left, not what time it is."""
+def test_a_slow_answer_does_not_turn_the_clock_back():
+    """The Date of a slow answer tells when it was sent, so it is ignored."""
     mono = Monotonic()
     clock = ServerClock(mono)
     clock.learn(NOON, sent=500.0)
@@ -37,7 +37,7 @@ def test_never_runs_backwards_by_an_answer_that_travelled_long():
 
 
 def test_follows_when_the_server_really_differs():
-    """A quick answer that is far off is believed, in either direction."""
+    """A quick answer with another time sets the clock, forwards or backwards."""
     mono = Monotonic()
     clock = ServerClock(mono)
     clock.learn(NOON, sent=500.0)
@@ -45,8 +45,8 @@ def test_follows_when_the_server_really_differs():
     assert clock.now() == NOON_SECONDS - 3600
 
 
-def test_nonsense_is_ignored():
-    """Neither a missing nor an unreadable header changes anything."""
+def test_an_invalid_date_is_ignored():
+    """A missing or unreadable Date header changes nothing."""
     clock = ServerClock(Monotonic())
     clock.learn(None, sent=500.0)
     clock.learn("yesterday", sent=500.0)

@@ -19,7 +19,7 @@ from colab_drive_tuner.errors import UsageError
     ],
 )
 def test_loopback_hosts(host, origin, monkeypatch):
-    """With and without http://; the token is `emulator` unless the environment names another."""
+    """Loopback hosts work with and without http://, with the token `emulator` or a chosen one."""
     monkeypatch.setenv("DRIVE_EMULATOR_HOST", host)
     endpoint = find_endpoint()
     assert (endpoint.origin, endpoint.emulator_token) == (origin, "emulator")
@@ -43,14 +43,14 @@ def test_loopback_hosts(host, origin, monkeypatch):
     ],
 )
 def test_other_hosts_are_refused(host, monkeypatch):
-    """Nothing is ever sent to another machine because of this variable."""
+    """A host that is not this machine is refused, so that nothing is sent to it."""
     monkeypatch.setenv("DRIVE_EMULATOR_HOST", host)
     with pytest.raises(UsageError, match="not an address on this machine"):
         find_endpoint()
 
 
-def test_without_it_there_is_google(monkeypatch):
-    """Unset or empty, calls go to Google by https, and no token is made up."""
+def test_without_a_host_calls_go_to_google(monkeypatch):
+    """With the variable unset or empty, calls go to Google by https, without a made-up token."""
     monkeypatch.delenv("DRIVE_EMULATOR_HOST", raising=False)
     for host in (None, "", " "):
         if host is not None:
@@ -61,7 +61,7 @@ def test_without_it_there_is_google(monkeypatch):
 
 
 def test_a_wrong_host_is_refused_before_credentials_are_touched(monkeypatch):
-    """`connect` fails at the door, even with credentials given."""
+    """`connect` refuses a wrong host before it looks at the given credentials."""
     monkeypatch.setenv("DRIVE_EMULATOR_HOST", "example.com")
     with pytest.raises(UsageError):
         DriveClient.connect(object())

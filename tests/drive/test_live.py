@@ -1,6 +1,7 @@
 """The chain's assumptions on the real Drive: `LIVE_DRIVE=1 scripts/test tests/drive`.
 
-Uses whoever `find_credentials` finds, one folder, and the trash; costs a few megabytes.
+Uses the credentials that `find_credentials` finds, one folder, and the trash; transfers a few
+megabytes.
 """
 
 import os
@@ -27,7 +28,7 @@ def live():
 
 
 def create(client, parent, file_id, content):
-    """The content, or None where the id was taken."""
+    """Create a file and return its content, or None if the id was taken."""
     try:
         client.create_file("raced", content, parent=parent, file_id=file_id)
     except IdTakenError:
@@ -36,8 +37,8 @@ def create(client, parent, file_id, content):
 
 
 @pytest.mark.parametrize("size", [20, 6_000_000])
-def test_of_many_that_race_for_one_id_one_wins(live, size):
-    """Exactly one creation succeeds, and the file holds the winner's bytes."""
+def test_one_of_many_concurrent_creates_wins_an_id(live, size):
+    """Exactly one concurrent create succeeds, and the file has its bytes."""
     client, folder = live
     file_id = client.generate_ids(1)[0]
     contents = [os.urandom(size) for _ in range(8)]
@@ -49,7 +50,7 @@ def test_of_many_that_race_for_one_id_one_wins(live, size):
 
 
 def test_an_id_stays_used_in_the_trash(live):
-    """A file that somebody trashed still guards its id."""
+    """The id of a trashed file is still taken."""
     client, folder = live
     file_id = client.generate_ids(1)[0]
     client.create_file("x", b"first", parent=folder, file_id=file_id)
@@ -58,7 +59,7 @@ def test_an_id_stays_used_in_the_trash(live):
 
 
 def test_what_was_created_is_there_at_once(live):
-    """By its id, a file can be described and read as soon as its creation was answered."""
+    """A file can be described and read by its id as soon as its create is answered."""
     client, folder = live
     for number in range(5):
         made = client.create_file(f"{number}", b"there", parent=folder)
@@ -67,14 +68,14 @@ def test_what_was_created_is_there_at_once(live):
 
 
 def test_the_clock_of_answers_is_the_clock_of_files(live):
-    """Leases compare the two: Date headers, and the times that Drive gives to files."""
+    """Date headers agree with the creation times of files, because leases compare them."""
     client, folder = live
     made = client.create_file("x", b"", parent=folder)
     assert abs(client.now() - made.created) < 5
 
 
 def test_properties_are_set_in_the_creation_and_merged_later(live):
-    """A folder bears its marks from its first moment on."""
+    """A folder has its properties from its creation on; later ones are merged."""
     client, folder = live
     made = client.create_folder("x", parent=folder, properties={"cdt_a": "1"})
     assert made.properties == {"cdt_a": "1"}

@@ -17,14 +17,14 @@ from tests.drive.responses import respond, respond_in_turn
 
 
 def test_names_are_compared_exactly_here(server, connect):
-    """Even where the server's `=` should fold case."""
+    """Names are compared exactly by the client, even if the server's `=` ignores case."""
     files = [{"id": "1", "name": "Search"}, {"id": "2", "name": "search"}]
     server.answers["GET", "/drive/v3/files"] = respond(200, {"files": files})
     assert [file.id for file in connect().find("search")] == ["2"]
 
 
 def test_short_and_empty_pages_are_followed(server, connect):
-    """The token decides whether there is more, not the number of files."""
+    """The page token decides whether there is more, not the number of files."""
     pages = [
         {"files": [], "nextPageToken": "p2"},
         {"files": [{"id": "1", "name": "x"}], "nextPageToken": "p3"},
@@ -37,7 +37,7 @@ def test_short_and_empty_pages_are_followed(server, connect):
 
 
 def test_an_incomplete_search_is_no_answer(server, connect):
-    """What was not searched must not count as absent."""
+    """An incomplete search is an error, because a file that was not searched may exist."""
     server.answers["GET", "/drive/v3/files"] = respond(200, {"files": [], "incompleteSearch": True})
     with pytest.raises(UnavailableError, match="search was incomplete"):
         connect().find("x")
@@ -48,8 +48,8 @@ def test_an_incomplete_search_is_no_answer(server, connect):
     [b"", b"{", b"[]", b"null", b'{"name": "x"}', b'{"id": 3, "size": "x"}', b"[" * 100_000],
     ids=range(7),
 )
-def test_answers_that_make_no_sense_are_asked_for_again(server, connect, raw):
-    """A description that is torn, or no description, is never taken for one."""
+def test_invalid_answers_are_requested_again(server, connect, raw):
+    """An incomplete or invalid description of a file is never accepted."""
     server.answers["GET", "/drive/v3/files/x"] = respond(200, raw=raw)
     with pytest.raises(UnavailableError, match="truncated or invalid"):
         connect().get("x")
@@ -57,7 +57,7 @@ def test_answers_that_make_no_sense_are_asked_for_again(server, connect, raw):
 
 @pytest.mark.parametrize("size", [10, 1_000_000])
 def test_answers_may_be_compressed_and_chunked(server, connect, size):
-    """As Google's are, to clients that accept it."""
+    """Compressed and chunked answers, as Google sends them, are read on one connection."""
     body = gzip.compress(json.dumps({"id": "x", "name": os.urandom(size).hex()}).encode())
 
     def answer(handler):
@@ -78,7 +78,7 @@ def test_answers_may_be_compressed_and_chunked(server, connect, size):
 
 
 def test_a_slow_answer_costs_no_more_than_the_patience(server):
-    """A caller who waits 5 seconds is not held for the minute that an answer may take."""
+    """An answer that takes longer than the caller's patience is given up."""
     server.answers["GET", "/x"] = respond(200, {"id": "x"})
     ten_seconds_a_look = map(float, range(0, 10_000, 10)).__next__
     signer = Authorizer(Identity(Credentials("x"), "a test"))
@@ -89,7 +89,7 @@ def test_a_slow_answer_costs_no_more_than_the_patience(server):
 
 
 def test_a_redirect_is_not_followed(server, connect):
-    """Wherever it leads, our token does not go there."""
+    """A redirect is not followed, so that the token goes nowhere else."""
     server.answers["GET", "/drive/v3/files/x"] = respond(
         302, raw=b"", Location=f"http://127.0.0.1:{server.server_port}/elsewhere"
     )
@@ -99,7 +99,7 @@ def test_a_redirect_is_not_followed(server, connect):
 
 
 def test_an_upload_session_elsewhere_is_not_trusted(server, connect):
-    """The address of a session must be on the server that we asked."""
+    """An upload session must be on the server that was asked."""
     server.answers["POST", "/upload/drive/v3/files"] = respond(
         200, raw=b"", Location="http://localhost:9/upload?upload_id=1"
     )
@@ -107,8 +107,8 @@ def test_an_upload_session_elsewhere_is_not_trusted(server, connect):
         connect().create_file("x", bytes(6_000_000), parent="root")
 
 
-def test_a_session_that_never_ends_does_not_go_on_for_ever(server, connect):
-    """All bytes acknowledged, or none, again and again: given up by the policy."""
+def test_a_session_that_never_ends_is_given_up(server, connect):
+    """A session that always acknowledges all or none of the bytes is given up."""
     here = f"http://127.0.0.1:{server.server_port}/session?upload_id=secret-session"
     server.answers["POST", "/upload/drive/v3/files"] = respond(200, raw=b"", Location=here)
     for headers in ({}, {"Range": "bytes=0-5999999"}):
@@ -120,7 +120,7 @@ def test_a_session_that_never_ends_does_not_go_on_for_ever(server, connect):
 
 @pytest.mark.parametrize("status", [400, 404, 410, 412, 416, 499])
 def test_a_lost_session_is_begun_anew_under_the_same_id(server, connect, status):
-    """A session that has ended is replaced; the file's id stays the one that was reserved."""
+    """An upload session that ended is replaced; the file keeps its reserved id."""
     here = f"http://127.0.0.1:{server.server_port}/session"
     server.answers["POST", "/upload/drive/v3/files"] = respond(200, raw=b"", Location=here)
     over, done = respond(status, {}), respond(200, {"id": "a-reserved-id", "size": "6000000"})
@@ -131,8 +131,8 @@ def test_a_lost_session_is_begun_anew_under_the_same_id(server, connect, status)
     ] * 3
 
 
-def test_a_lost_session_of_a_stream_that_is_gone_is_told(server, connect):
-    """What was acknowledged cannot be sent to another session; a file could be."""
+def test_a_lost_session_of_a_stream_is_an_error(server, connect):
+    """A stream cannot be read again for a new session; the error advises to upload a file."""
     here = f"http://127.0.0.1:{server.server_port}/session"
     server.answers["POST", "/upload/drive/v3/files"] = respond(200, raw=b"", Location=here)
     some = respond(308, raw=b"", Range=f"bytes=0-{2**20 - 1}")
@@ -144,7 +144,7 @@ def test_a_lost_session_of_a_stream_that_is_gone_is_told(server, connect):
 
 
 class Renewable:
-    """Credentials of google-auth's shape that count how often they were renewed."""
+    """Credentials like google-auth's that count how often they were renewed."""
 
     valid = True
     token = "old"
@@ -158,7 +158,7 @@ class Renewable:
 
 
 def test_a_refused_token_is_renewed_once_and_the_call_repeated(server, connect):
-    """A token that expired in mid-search costs nothing; one that stays refused is told."""
+    """An expired token is renewed and the call repeated; a new one that is refused is an error."""
 
     def judge(handler):
         fresh = handler.headers["Authorization"] == "Bearer new"

@@ -23,7 +23,7 @@ from colab_drive_tuner.errors import CredentialsError
 
 @pytest.fixture(autouse=True)
 def closed_connections(monkeypatch):
-    """PyDrive2 makes a connection for each thread, and closes none of them."""
+    """Close PyDrive2's connections: it makes one for each thread and closes none."""
     opened = []
     make = GoogleAuth.Get_Http_Object
 
@@ -43,7 +43,7 @@ def drive(client):
 
 
 def test_the_recipe_of_2019_runs_as_printed(client, root, tmp_path, monkeypatch):
-    """But for its sign-in lines, of which one is left."""
+    """The recipe of 2019 runs unchanged, apart from its sign-in lines, which one line replaces."""
     monkeypatch.chdir(tmp_path)
     content = b'{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
     client.create_file("X.ipynb", content, parent=root, mime_type="application/json")
@@ -58,8 +58,8 @@ def test_the_recipe_of_2019_runs_as_printed(client, root, tmp_path, monkeypatch)
     assert (tmp_path / "X.ipynb").read_bytes() == content
 
 
-def test_files_go_up_change_and_go_to_the_trash(drive, client, root, tmp_path):
-    """What PyDrive2 wrote we read, and the other way round."""
+def test_files_are_uploaded_changed_and_trashed(drive, client, root, tmp_path):
+    """PyDrive2 and the client read what the other one wrote."""
     (tmp_path / "source").write_bytes(os.urandom(300_000))
     file = drive.CreateFile({"title": "data.bin", "parents": [{"id": root}]})
     file.SetContentFile(str(tmp_path / "source"))
@@ -73,7 +73,7 @@ def test_files_go_up_change_and_go_to_the_trash(drive, client, root, tmp_path):
 
 
 def test_threads_get_connections_of_their_own(drive, client, root):
-    """httplib2 is not safe in threads; each has its own, signed alike."""
+    """Each thread gets its own connection, because httplib2 is not thread-safe."""
     made = client.create_file("x", b"content", parent=root)
 
     def read(_):
@@ -84,7 +84,7 @@ def test_threads_get_connections_of_their_own(drive, client, root):
 
 
 def test_a_silent_server_is_given_up(client, drive_emulator, monkeypatch):
-    """Its calls fail, where PyDrive2 by itself would wait for ever."""
+    """A call without an answer fails, where PyDrive2 alone would wait for ever."""
     monkeypatch.setattr(pydrive, "HTTP_TIMEOUT", 0.2)
     drive = google_drive(client)
     drive_emulator.faults.add("hang", seconds=60)
@@ -93,7 +93,7 @@ def test_a_silent_server_is_given_up(client, drive_emulator, monkeypatch):
 
 
 def test_an_expired_token_is_renewed(drive_emulator, account):
-    """In the middle of its work, unseen."""
+    """An expired token is renewed between two calls."""
     from google.oauth2.credentials import Credentials
 
     drive_emulator.allow("", account, refresh_token="refresh")
@@ -114,7 +114,7 @@ def test_an_expired_token_is_renewed(drive_emulator, account):
 def test_the_emulator_gets_no_real_token_and_no_proxy_is_asked(
     drive_emulator, account, monkeypatch, caplog
 ):
-    """With credentials given and a proxy set; nor is the token logged."""
+    """With an emulator, given credentials and a proxy are not used, and no token is logged."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
 
     class Real:
@@ -128,17 +128,17 @@ def test_the_emulator_gets_no_real_token_and_no_proxy_is_asked(
 
 
 def test_a_settings_file_nearby_is_not_read(client, tmp_path, monkeypatch):
-    """Whatever an old tutorial left in the working directory."""
+    """A settings.yaml in the working directory, such as a tutorial's, is ignored."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "settings.yaml").write_text("client_config_backend: nonsense\n")
     assert google_drive(client).auth.settings["save_credentials"] is False
 
 
-class TestTheirSignInAsOurs:
-    """`credentials=` takes a GoogleAuth that somebody is signed in with."""
+class TestGoogleAuthAsCredentials:
+    """`credentials=` takes a GoogleAuth that somebody has signed in with."""
 
     def test_of_a_person(self, drive_emulator, account):
-        """With the token that it has, and renewed by google-auth when that expires."""
+        """The token of a user's GoogleAuth is renewed by google-auth once it expires."""
         drive_emulator.allow("", account, refresh_token="theirs")
         auth = GoogleAuth(settings_file=None)
         long_ago, url = datetime.datetime(2020, 1, 1), f"{drive_emulator.url}/token"
@@ -150,7 +150,7 @@ class TestTheirSignInAsOurs:
         client.close()
 
     def test_of_a_service_account(self, drive_emulator, tmp_path):
-        """Its key goes over, and so does whom it acts for."""
+        """The key of a service account is used, and the user it acts for."""
         from cryptography.hazmat.primitives import serialization as form
         from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -180,12 +180,12 @@ class TestTheirSignInAsOurs:
         client.close()
 
     def test_of_nobody(self):
-        """The error says what is missing."""
+        """The error for a GoogleAuth without a sign-in says that nobody is signed in."""
         with pytest.raises(CredentialsError, match="Nobody is signed in"):
             find_credentials(GoogleAuth(settings_file=None), allow_prompt=False)
 
-    def test_ours_comes_back(self, client):
-        """A `GoogleAuth` that we made is taken for what it holds."""
+    def test_a_googleauth_of_this_package(self, client):
+        """A GoogleAuth made by this package gives the credentials that it holds."""
         given = google_drive(client).auth
         found = find_credentials(given, allow_prompt=False)
         assert found.credentials is given.credentials.of_google_auth

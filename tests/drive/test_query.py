@@ -12,7 +12,7 @@ from colab_drive_tuner.errors import UsageError
 
 @given(st.text())
 def test_quoting_can_be_undone(text):
-    """Any name survives: the literal ends where it should, and unescaped it is the name again."""
+    """For any name the literal ends where it should, and unescaping gives the name."""
     literal = quoted(text)
     body = literal[1:-1]
     assert re.fullmatch(r"(?s)(?:[^'\\]|\\.)*", body)
@@ -20,7 +20,7 @@ def test_quoting_can_be_undone(text):
 
 
 def test_query_excludes_the_trash_and_joins_conditions():
-    """Every condition is there, the alternatives in parentheses."""
+    """Conditions are joined by `and`, alternatives by `or` in parentheses."""
     q = query(name="it's", parent="abc", mime_types=["a/b", "c/d"])
     assert q == (
         "'abc' in parents and trashed = false and name = 'it\\'s' "
@@ -69,7 +69,7 @@ def test_query_excludes_the_trash_and_joins_conditions():
     ],
 )
 def test_folder_in_every_form(text, meaning):
-    """Paths, links and ids mean what a person expects."""
+    """Paths, links and ids are parsed as a user means them."""
     assert parse_folder(text) == meaning
 
 
@@ -86,6 +86,6 @@ def test_folder_in_every_form(text, meaning):
     ],
 )
 def test_what_is_no_folder_is_refused(text):
-    """A link to elsewhere, and names that no folder should bear."""
+    """A link to another page, and names that no folder should have, are refused."""
     with pytest.raises(UsageError, match="folder="):
         parse_folder(text)

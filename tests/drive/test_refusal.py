@@ -40,7 +40,7 @@ def error(status, reason, uploading=False):
     ],
 )
 def test_transient(status, reason):
-    """These are tried again, with the server's Retry-After."""
+    """These errors are retried, with the server's Retry-After."""
     raised = error(status, reason)
     assert isinstance(raised, TryAgainError)
     assert raised.after == 3.0
@@ -67,7 +67,7 @@ def test_transient(status, reason):
     ],
 )
 def test_fatal(status, reason, kind, advice):
-    """These raise at once: the service's own words, and what to do."""
+    """These errors are raised at once, with Google's message and the remedy."""
     raised = error(status, reason)
     assert type(raised) is kind
     assert "Google's own words" in str(raised)
@@ -78,20 +78,23 @@ def test_fatal(status, reason, kind, advice):
     ("status", "reason"), [(429, ""), (403, "rateLimitExceeded"), (403, "userRateLimitExceeded")]
 )
 def test_a_limit_is_not_tried_again_at_once(status, reason):
-    """That would take from the limit, and nothing is gained; other failures may be over already."""
+    """A rate limit is retried after a second at least, because a request counts towards it.
+
+    Other failures may be retried at once.
+    """
     assert refusal(status, reason).error("the call", after=0.0, uploading=False).after == 1.0
     assert refusal(status, reason).error("the call", after=9.0, uploading=False).after == 9.0
     assert refusal(503, "backendError").error("the call", after=0.0, uploading=False).after == 0.0
 
 
 def test_the_upload_cap_is_named():
-    """A rate limit on uploads that lasts is perhaps the 750 GB a day."""
+    """The hint of a rate limit on uploads names the daily cap of 750 GB."""
     assert "750 GB" in error(403, "userRateLimitExceeded", uploading=True).hint
     assert error(403, "userRateLimitExceeded").hint == ""
 
 
 def test_newer_bodies_tell_the_reason_in_details():
-    """A missing scope is recognised in either form of Google's error body."""
+    """A missing scope is recognised in both forms of Google's error bodies."""
     body = {
         "error": {
             "message": "scopes",
@@ -112,13 +115,13 @@ def test_newer_bodies_tell_the_reason_in_details():
     ids=range(8),
 )
 def test_foreign_bodies_do_no_harm(body):
-    """A proxy's error page is judged by its status alone."""
+    """An error body that is not Google's, such as a proxy's page, is judged by its status alone."""
     assert Refusal.read(502, body).is_transient
     assert isinstance(Refusal.read(403, body).error("x", after=0, uploading=False), RefusedError)
 
 
 def test_retry_after_in_both_forms():
-    """Seconds, or a date; nonsense and the past are no wish."""
+    """Retry-After is read as seconds or a date; nonsense and past dates count as zero."""
     now = {"Date": "Mon, 23 Nov 2026 12:00:00 GMT"}
     assert retry_after({"Retry-After": "7"}) == 7
     assert retry_after({"Retry-After": "Mon, 23 Nov 2026 12:00:30 GMT"} | now) == 30

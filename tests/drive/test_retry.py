@@ -36,7 +36,7 @@ def failing(times, **details):
 
 
 def test_repeats_until_it_works():
-    """What fails and then works, works; pauses grow, but never beyond the longest."""
+    """A call is repeated until it succeeds; pauses grow up to the longest."""
     clock = Clock()
     assert policy(clock, 200).run(failing(12), "x") == "done"
     assert clock.pauses[0] <= 0.2
@@ -44,8 +44,8 @@ def test_repeats_until_it_works():
     assert max(clock.pauses) <= 16
 
 
-def test_pauses_are_not_the_same_for_everybody():
-    """Two clients that fail together do not come back together."""
+def test_pauses_are_random():
+    """Two clients that fail together do not retry together."""
     one, other = Clock(), Clock()
     policy(one, 200).run(failing(10), "x")
     policy(other, 200).run(failing(10), "x")
@@ -53,7 +53,7 @@ def test_pauses_are_not_the_same_for_everybody():
 
 
 def test_gives_up_at_the_deadline_and_not_after():
-    """No pause is begun that would end behind the deadline; the error says what was tried."""
+    """No pause begins that would end after the deadline; the error names what was tried."""
     clock = Clock()
     with pytest.raises(UnavailableError, match=r"the mark.*it sneezed.*Try again") as caught:
         policy(clock).run(failing(1000), "the mark")
@@ -62,22 +62,22 @@ def test_gives_up_at_the_deadline_and_not_after():
 
 
 def test_retry_after_is_honoured():
-    """The server's own wish is the least that is waited."""
+    """A pause is at least as long as the server's Retry-After."""
     clock = Clock()
     assert policy(clock).run(failing(2, after=20.0), "x") == "done"
     assert all(pause >= 20 for pause in clock.pauses)
 
 
 def test_a_retry_after_beyond_the_deadline_is_not_waited_for():
-    """Waiting in vain helps nobody."""
+    """A Retry-After beyond the deadline is an error without a pause."""
     clock = Clock()
     with pytest.raises(UnavailableError):
         policy(clock).run(failing(1, after=3600.0), "x")
     assert clock.pauses == []
 
 
-def test_an_address_where_nobody_listens_is_given_up_soon():
-    """A failure may shorten the patience for itself."""
+def test_a_failure_may_shorten_the_patience():
+    """A failure may shorten the patience for itself, as for an address where nothing listens."""
     clock = Clock()
     with pytest.raises(UnavailableError):
         policy(clock).run(failing(1000, patience=5.0), "x")
@@ -85,7 +85,7 @@ def test_an_address_where_nobody_listens_is_given_up_soon():
 
 
 def test_definite_errors_are_not_repeated():
-    """Anything but a TryAgainError goes straight to the caller."""
+    """An exception other than TryAgainError is raised at once."""
     clock = Clock()
 
     def refused():
@@ -96,7 +96,7 @@ def test_definite_errors_are_not_repeated():
     assert clock.pauses == []
 
 
-def test_the_hint_of_the_last_failure_is_told():
-    """The words about the upload cap reach the user."""
+def test_the_hint_of_the_last_failure_is_shown():
+    """The error contains the hint of the last failure, such as the one about the upload cap."""
     with pytest.raises(UnavailableError, match="wait a day"):
         policy(Clock()).run(failing(1000, hint="wait a day"), "x")

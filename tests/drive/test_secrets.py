@@ -72,8 +72,8 @@ def signer():
         "https://evil.example#@www.googleapis.com/x",
     ],
 )
-def test_an_address_that_leads_elsewhere(link):
-    """Whatever a parser may make of it: it is not exactly the origin that was asked."""
+def test_an_address_of_another_origin(link):
+    """However a parser may read it, the address is not of exactly the requested origin."""
     assert not same_origin(link, GOOGLE)
 
 
@@ -85,8 +85,8 @@ def test_an_address_that_leads_elsewhere(link):
         "https://WWW.GoogleAPIs.com/upload",
     ],
 )
-def test_an_address_on_the_server_that_was_asked(link):
-    """The same scheme, host and port, with or without the port that goes without saying."""
+def test_an_address_of_the_same_origin(link):
+    """Scheme, host and port are equal, with or without the default port."""
     assert same_origin(link, GOOGLE)
 
 
@@ -99,8 +99,8 @@ def test_an_address_on_the_server_that_was_asked(link):
         "http://{other}\\@{here}/x",
     ],
 )
-def test_no_token_leaves_for_another_address(server, connect, signer, elsewhere):
-    """An upload session somewhere else: not one request more, there or here."""
+def test_no_token_is_sent_to_another_address(server, connect, signer, elsewhere):
+    """An upload session at another address gets no request, and this one gets no further one."""
     here = f"127.0.0.1:{server.server_port}"
     location = elsewhere.format(here=here, other=f"localhost:{server.server_port}")
     server.answers["POST", "/upload/drive/v3/files"] = respond(200, raw=b"", Location=location)
@@ -115,7 +115,7 @@ def test_no_token_leaves_for_another_address(server, connect, signer, elsewhere)
 @pytest.mark.parametrize("status", [301, 302, 303, 307])
 @pytest.mark.parametrize("call", ["get", "find", "download", "begin", "piece", "small", "ids"])
 def test_no_redirect_is_followed_by_any_call(server, connect, signer, status, call):
-    """Reads, lists, downloads, both kinds of upload: the other address hears nothing."""
+    """Reads, lists, downloads and uploads send nothing to the address of a redirect."""
     here = f"http://127.0.0.1:{server.server_port}"
     away = respond(status, raw=b"", Location=f"http://localhost:{server.server_port}/elsewhere")
     described = respond(200, {"id": "x", "name": "x", "size": "3"})
@@ -143,8 +143,8 @@ def test_no_redirect_is_followed_by_any_call(server, connect, signer, status, ca
     assert "/elsewhere" not in {path for _, path, _ in server.seen}
 
 
-def test_the_next_page_is_a_word_and_no_address(server, connect, signer):
-    """One that looks like an address goes back as a parameter, to the server that named it."""
+def test_a_page_token_is_no_address(server, connect, signer):
+    """A page token that looks like an address is sent as a parameter to the same server."""
     away = f"http://localhost:{server.server_port}/elsewhere?x=1&y=@evil/../.."
     server.answers["GET", "/drive/v3/files"] = respond_in_turn(
         respond(200, {"files": [], "nextPageToken": away}), respond(200, {"files": []})
@@ -178,14 +178,14 @@ ECHOES = {
 
 
 def shown(error):
-    """All that a traceback prints, and the arguments of every error behind it."""
+    """Return all that a traceback prints, and the arguments of the error."""
     return "".join(traceback.format_exception(error)) + repr(error) + str(error.args)
 
 
 @pytest.mark.parametrize("echo", ECHOES)
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
-def test_a_server_s_words_do_not_hold_our_token(server, connect, echo, status):
-    """An error body that repeats the Authorization header, in whichever encoding."""
+def test_no_error_shows_a_token_that_the_server_repeats(server, connect, echo, status):
+    """An error body that repeats the Authorization header, in any encoding, is redacted."""
 
     class Renewed(Credentials):
         def refresh(self, request):
@@ -206,7 +206,7 @@ def test_a_server_s_words_do_not_hold_our_token(server, connect, echo, status):
         connect(signer).get("x")
     text = shown(caught.value)
     assert f"Bearer {TOKEN}" in server.authorizations
-    end = echoed[0][-60:]  # the beginning may be something else
+    end = echoed[0][-60:]  # the beginning may be of something else
     assert not any(end[start : start + 24] in text for start in range(len(end) - 23))
     for start in range(len(TOKEN) - 20):
         assert TOKEN[start : start + 20].lower() not in text.lower()
@@ -215,8 +215,8 @@ def test_a_server_s_words_do_not_hold_our_token(server, connect, echo, status):
         assert "see the manual" in text
 
 
-def test_what_holds_no_secret_stays_as_it_is():
-    """Ids, links and words of Google's are shown, whatever they look like."""
+def test_text_without_secrets_is_not_redacted():
+    """Ids, links and Google's messages are shown, even if they look like secrets."""
     said = (
         "File not found: 1AbCdEfGhIjKlMnOpQrStUvWxYz0123456. See "
         "https://www.googleapis.com/auth/drive and eyJhIjogMX0= (%20 or &amp;)."
@@ -228,7 +228,7 @@ def test_what_holds_no_secret_stays_as_it_is():
 
 @pytest.fixture
 def uploading(server):
-    """A server that takes a large upload at LINK, piece by piece, and repeats the address."""
+    """A server that takes a large upload at LINK in pieces, and refuses with that address."""
     here = f"http://127.0.0.1:{server.server_port}"
     server.answers["POST", "/upload/drive/v3/files"] = respond(200, raw=b"", Location=here + LINK)
 
@@ -242,8 +242,10 @@ def uploading(server):
     return server
 
 
-def test_an_upload_s_address_is_nowhere(uploading, connect, signer, caplog, capsys, monkeypatch):
-    """With everything logged, http.client's debug level raised, and an error that quotes it."""
+def test_an_uploads_address_is_shown_nowhere(
+    uploading, connect, signer, caplog, capsys, monkeypatch
+):
+    """The address is in no log, output or error, even with debugging on and quoted by Google."""
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     with caplog.at_level(logging.DEBUG), pytest.raises(ColabDriveTunerError) as caught:
         connect(signer).create_file("x", LARGE, parent="root")
@@ -257,8 +259,8 @@ def test_an_upload_s_address_is_nowhere(uploading, connect, signer, caplog, caps
     assert "/upload/drive/v3/files" in caplog.text, "other addresses are still logged"
 
 
-def test_an_upload_s_address_is_in_no_broken_connection(server, connect, signer, caplog):
-    """Refused, cut off, and with headers that urllib3 warns of: it names the address by itself."""
+def test_no_connection_error_shows_an_uploads_address(server, connect, signer, caplog):
+    """Errors and urllib3's warnings about cut or malformed answers do not show the address."""
     here = f"http://127.0.0.1:{server.server_port}"
     server.answers["POST", "/upload/drive/v3/files"] = respond(200, raw=b"", Location=here + LINK)
 
@@ -276,7 +278,7 @@ def test_an_upload_s_address_is_in_no_broken_connection(server, connect, signer,
 
 
 def test_a_proxy_is_used_and_prints_nothing(server, monkeypatch, capsys):
-    """That of the environment, again and again; its connections are as silent as others."""
+    """The environment's proxy is used for each request, and debugging prints no token."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     server.answers["GET", "http://drive.example/x"] = respond(200, {})
@@ -288,8 +290,8 @@ def test_a_proxy_is_used_and_prints_nothing(server, monkeypatch, capsys):
     assert "planted" not in capsys.readouterr().out
 
 
-def test_every_kind_of_pool_is_silent_and_stays_what_it_is():
-    """A SOCKS proxy's connections go on through that proxy: each class is derived from its own."""
+def test_every_kind_of_pool_is_silent_and_keeps_its_class():
+    """Each silent pool derives from its own class, so that a SOCKS proxy is still used."""
 
     class OverSocks(urllib3.connection.HTTPConnection):
         pass
@@ -306,14 +308,14 @@ def test_every_kind_of_pool_is_silent_and_stays_what_it_is():
     assert all(pool.ConnectionCls.debuglevel == 0 for pool in pools.values())
 
 
-def test_printing_a_request_or_a_signature_shows_neither(signer):
-    """As a traceback with local variables, or a cell's output, would."""
+def test_reprs_of_requests_and_signatures_show_no_secret(signer):
+    """Reprs show no secret in a traceback with local variables or in a cell's output."""
     request = Request("PUT", "https://www.googleapis.com" + LINK, signer.headers(), secret=True)
     assert "planted" not in f"{request!r}{signer!r}{signer.headers()!r}"
 
 
-def test_an_upload_within_an_upload_s_thread_only(uploading, connect, signer, caplog):
-    """What other threads and later calls ask is logged as before."""
+def test_logging_is_restored_after_an_upload(uploading, connect, signer, caplog):
+    """Calls after an upload are logged as before."""
     with caplog.at_level(logging.DEBUG), pytest.raises(ColabDriveTunerError):
         connect(signer).create_file("x", LARGE, parent="root")
     caplog.clear()

@@ -18,7 +18,7 @@ SECRET = "1//a-refresh-token-that-nobody-may-see"
 
 
 class TokenServer:
-    """A token endpoint: answers `answers` in turn, the last one for ever, and counts."""
+    """A token endpoint that gives `answers` in turn, the last one for ever, and counts calls."""
 
     def __init__(self):
         self.answers = [(200, {"access_token": "fresh", "expires_in": 3600})]
@@ -65,7 +65,7 @@ def authorizer(url):
 
 
 def test_fetches_a_token_when_first_needed(token_server):
-    """Finding credentials asks nobody; the first request does, the second does not."""
+    """The first request fetches a token, which the second one uses."""
     signer = authorizer(token_server.url)
     assert token_server.calls == 0
     assert signer.headers() == {"authorization": "Bearer fresh"}
@@ -74,7 +74,7 @@ def test_fetches_a_token_when_first_needed(token_server):
 
 
 def test_many_threads_renew_once(token_server):
-    """Sixteen requests that met the same 401 cause one refresh."""
+    """Sixteen requests that got the same 401 cause one refresh."""
     token_server.answers = [
         (200, {"access_token": f"t{number}", "expires_in": 3600}) for number in range(9)
     ]
@@ -87,7 +87,7 @@ def test_many_threads_renew_once(token_server):
 
 
 class Queue:
-    """A lock that tells how many have come to it."""
+    """A lock that counts the threads that wait for it."""
 
     def __init__(self):
         self.lock, self.came = threading.Lock(), threading.Semaphore(0)
@@ -100,8 +100,8 @@ class Queue:
         self.lock.release()
 
 
-def test_a_silent_sign_in_server_holds_up_all_threads_once(monkeypatch):
-    """Those that waited for a renewal share its end: their waits do not add up."""
+def test_threads_share_the_failure_of_one_renewal(monkeypatch):
+    """Threads that waited for a renewal share its failure, so that their waits do not add up."""
     gave_up = threading.Event()
 
     class Silent:
@@ -128,8 +128,8 @@ def test_a_silent_sign_in_server_holds_up_all_threads_once(monkeypatch):
     assert credentials.tries == 2
 
 
-def test_a_revoked_sign_in_says_so(token_server):
-    """The error names how the credentials were found and what to do, and no secret."""
+def test_a_revoked_sign_in_is_an_error(token_server):
+    """The error names the source of the credentials and the remedy, and shows no secret."""
     token_server.answers = [(400, {"error": "invalid_grant", "error_description": SECRET})]
     with pytest.raises(CredentialsError, match=r"a test; invalid_grant.*Sign in") as caught:
         authorizer(token_server.url).headers()
@@ -149,7 +149,10 @@ def test_a_revoked_sign_in_says_so(token_server):
     ],
 )
 def test_a_busy_sign_in_server_is_no_revocation(token_server, answer):
-    """Nor is a proxy's page in place of an answer; one try each, for the policy repeats."""
+    """A busy token endpoint, or a proxy's page in its place, raises UnavailableError.
+
+    Each attempt sends one request, because the retry policy repeats it.
+    """
     token_server.answers = [answer, (200, {"access_token": "fresh", "expires_in": 3600})]
     signer = authorizer(token_server.url)
     with pytest.raises(UnavailableError, match="try again later"):
@@ -159,20 +162,20 @@ def test_a_busy_sign_in_server_is_no_revocation(token_server, answer):
 
 
 def test_a_silent_sign_in_server_is_no_revocation():
-    """Nobody there: trying later may help."""
+    """A token endpoint at which nobody listens raises UnavailableError."""
     with pytest.raises(UnavailableError, match="silent"):
         authorizer("http://127.0.0.1:1/token").headers()
 
 
-def test_the_project_that_pays_is_named():
-    """Users of gcloud's sign-in need a quota project in every request."""
+def test_the_quota_project_is_sent():
+    """The sign-in of gcloud needs a quota project in each request."""
     given = Credentials("token", quota_project_id="my-project")
     headers = Authorizer(Identity(given, "x")).headers()
     assert headers["x-goog-user-project"] == "my-project"
 
 
 def test_nothing_secret_in_reprs():
-    """Objects that end up in a cell's output, or in a traceback with local variables."""
+    """Reprs show no secret in a cell's output or in a traceback with local variables."""
     identity = Identity(Credentials(SECRET), "a test")
     for signer in (Authorizer(identity), emulator_authorizer(SECRET, "http://127.0.0.1:1")):
         assert SECRET in next(iter(signer.headers().values()))

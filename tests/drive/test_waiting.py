@@ -13,7 +13,7 @@ from colab_drive_tuner.store.drive import DriveStore
 
 
 def test_a_bar_appears_after_seconds(clock, capsys):
-    """It says what is transferred and how far it is, also where a transfer begins anew."""
+    """After seconds a bar shows name and percentage, also if the transfer starts again."""
     with progress_bar("model.keras", clock=clock) as progress:
         progress(10_000, 50_000)
         assert capsys.readouterr().err == ""
@@ -25,7 +25,7 @@ def test_a_bar_appears_after_seconds(clock, capsys):
 
 
 def test_nothing_is_shown_in_the_background(clock):
-    """There is nobody who waits."""
+    """A background thread gets no bar, because nobody waits for it."""
     found = []
 
     def work():
@@ -38,8 +38,8 @@ def test_nothing_is_shown_in_the_background(clock):
     assert found == [None]
 
 
-def test_a_store_shows_what_it_moves(client, tmp_path, monkeypatch, capsys):
-    """A model that goes up from a file, and comes down to one."""
+def test_a_store_shows_its_transfers(client, tmp_path, monkeypatch, capsys):
+    """Uploading a model from a file and downloading it to one show a bar."""
     monkeypatch.setattr("colab_drive_tuner.progress_line.AFTER_SECONDS", 0)
     store = DriveStore(client)
     path = tmp_path / "m"
@@ -53,12 +53,12 @@ def test_a_store_shows_what_it_moves(client, tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """Everything lasts long enough to be shown."""
+    """Show each bar at once."""
     monkeypatch.setattr("colab_drive_tuner.progress_line.AFTER_SECONDS", 0)
 
 
-def test_opening_a_search_shows_how_far_it_is(tmp_path, at_once, capsys):
-    """Records are read, trials are decoded; standard output has none of it."""
+def test_opening_a_search_shows_its_progress(tmp_path, at_once, capsys):
+    """Reading records and decoding trials show bars on standard error only."""
     run = functools.partial(
         resume_search, lambda x: x, space=hp.uniform("x", 0, 1), name="s", progress=False
     )
@@ -72,7 +72,7 @@ def test_opening_a_search_shows_how_far_it_is(tmp_path, at_once, capsys):
 
 
 def test_a_wait_shows_how_long_it_lasts_at_most(at_once, monkeypatch, capsys):
-    """It counts on while the block runs; a wait that is over at once shows nothing."""
+    """A countdown advances while its block runs; a block that ends at once shows nothing."""
     monkeypatch.setattr("colab_drive_tuner.progress_line._TICK_SECONDS", 3600)
     with countdown("Waiting for a", 90):
         pass
@@ -91,7 +91,7 @@ def test_a_wait_shows_how_long_it_lasts_at_most(at_once, monkeypatch, capsys):
 
 
 def test_a_log_is_not_flooded(clock, at_once, capsys):
-    """Where nothing can be overdrawn there is no line for each step."""
+    """Where a line cannot be overwritten, there is no line for each step."""
     with progress_bar("steps", " steps", clock) as progress:
         for step in range(500):
             progress(step, 500)
@@ -99,7 +99,7 @@ def test_a_log_is_not_flooded(clock, at_once, capsys):
 
 
 def test_a_log_has_whole_lines(clock, at_once, capsys):
-    """Nothing goes back to a line's beginning, and no name says what a terminal obeys."""
+    """A log gets whole lines without carriage returns, and escaped names."""
     with progress_bar("Reading \x1b[2Ja", " steps", clock) as progress:
         progress(1, 4)
     shown = capsys.readouterr().err
