@@ -227,7 +227,7 @@ def test_sixteen_threads_share_one_client(client, root):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_threads_reserve_ids_concurrently(client, monkeypatch):
-    """No thread waits for another's reservation, so their waits for a silent Drive do not add up."""
+    """No thread waits for another's reservation, so waits for a silent Drive do not add up."""
     both, reserve = threading.Barrier(2), client.generate_ids
 
     def together(count):

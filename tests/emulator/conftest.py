@@ -1,4 +1,4 @@
-"""One emulator per test module, and a new account in it for each test."""
+"""Fixtures of the emulator: one per test module, with a new account for each test."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ def shared_emulator() -> Iterator[DriveEmulator]:
 
 @pytest.fixture
 def emulator(shared_emulator) -> Iterator[DriveEmulator]:
-    """The module's emulator, without faults at the beginning and the end of each test."""
+    """The module's emulator, without faults at the start and the end of each test."""
     yield shared_emulator
     shared_emulator.faults.clear()
 

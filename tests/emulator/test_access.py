@@ -17,7 +17,7 @@ def share(wire, file_id, account, role="reader", **body):
 
 
 def test_accounts_do_not_see_each_other_s_files(me, person):
-    """A file of somebody else is a 404, in every method."""
+    """A file of another account is a 404 in every method."""
     file = me.create("secret")["id"]
     other = person()
     assert other.names("") == []
@@ -26,7 +26,7 @@ def test_accounts_do_not_see_each_other_s_files(me, person):
 
 
 def test_a_reader_reads_and_a_writer_writes(me, person):
-    """Roles decide; only the owner deletes and trashes."""
+    """A reader may read, a writer may also write; only the owner trashes and deletes."""
     file = me.upload(b"content", name="shared")["id"]
     other = person()
     path = f"/drive/v3/files/{file}"
@@ -42,7 +42,7 @@ def test_a_reader_reads_and_a_writer_writes(me, person):
 
 
 def test_a_shared_folder_shares_what_lies_in_it(me, person):
-    """Permissions are inherited; who creates in it owns it, and the folder's owner may edit it."""
+    """Files inherit a folder's permissions; who creates one there owns it."""
     folder = me.folder("team")
     inside = me.create("inside", parents=[folder])["id"]
     other = person()
@@ -60,7 +60,7 @@ def test_a_shared_folder_shares_what_lies_in_it(me, person):
 
 
 def test_a_link_opens_a_file_without_listing_it(me, person):
-    """`anyone` reads by id; lists show it only with allowFileDiscovery."""
+    """A file shared with `anyone` is read by its id and not listed."""
     file = me.create("public")["id"]
     given = me(
         "POST", f"/drive/v3/files/{file}/permissions", json={"type": "anyone", "role": "reader"}
@@ -72,7 +72,7 @@ def test_a_link_opens_a_file_without_listing_it(me, person):
 
 
 def test_permissions_are_listed_changed_and_taken_back(me, person):
-    """The default fields are kind, id, type, role; the owner's permission cannot be removed."""
+    """Permissions are listed, changed and removed; the owner's cannot be removed."""
     file = me.create()["id"]
     other = person()
     given = share(me, file, other.account)
@@ -88,8 +88,8 @@ def test_permissions_are_listed_changed_and_taken_back(me, person):
     assert me("DELETE", f"{base}/{owner}").status_code == 403
 
 
-def test_two_permissions_given_at_once_both_hold(me):
-    """A body that takes its time does not undo what others did to the file meanwhile."""
+def test_concurrent_permissions_are_both_kept(me):
+    """A slow request does not undo a permission that another one gave meanwhile."""
     file = me.create("shared")["id"]
     path = f"/drive/v3/files/{file}/permissions"
     body = json.dumps({"type": "anyone", "role": "reader"}).encode()
@@ -108,8 +108,8 @@ def test_two_permissions_given_at_once_both_hold(me):
     assert kinds == ["anyone", "user", "user"]
 
 
-def test_a_permission_can_end(me, person, emulator):
-    """expirationTime: afterwards the file is not there; removeExpiration lifts it."""
+def test_a_permission_can_expire(me, person, emulator):
+    """After `expirationTime` the file is a 404; `removeExpiration` removes the limit."""
     friend = person()
     file = me.create("for a while")["id"]
     share(me, file, friend.account, expirationTime="2999-01-01T00:00:00Z")
@@ -136,7 +136,7 @@ def test_a_permission_can_end(me, person, emulator):
 
 
 def test_permissions_come_in_pages_where_asked(me):
-    """pageSize; without it all of them."""
+    """Permissions come in pages with `pageSize`, and all at once without it."""
     file = me.create("shared")["id"]
     for number in range(3):
         share(me, file, f"reader{number}@example.com")
@@ -154,13 +154,13 @@ def test_permissions_come_in_pages_where_asked(me):
      {"type": "domain", "role": "reader", "domain": 5}],
 )  # fmt: skip
 def test_a_permission_needs_type_role_and_grantee(me, body):
-    """400 for an incomplete permission."""
+    """An incomplete permission is a 400."""
     file = me.create()["id"]
     assert me("POST", f"/drive/v3/files/{file}/permissions", json=body).status_code == 400
 
 
 def test_ownership_is_transferred_on_request_only(me, person):
-    """Without transferOwnership it is a 403; the old owner stays as a writer."""
+    """Giving ownership needs transferOwnership; the old owner stays as a writer."""
     file = me.create()["id"]
     other = person()
     path = f"/drive/v3/files/{file}/permissions"
@@ -172,7 +172,7 @@ def test_ownership_is_transferred_on_request_only(me, person):
 
 
 def test_drive_file_sees_what_its_client_made(me, person):
-    """The scope drive.file: other files of the account are not there, not even the root."""
+    """The scope drive.file shows only files that the app created, and not even the root."""
     mine = me.create("by hand")["id"]
     app = person(me.account, client="app", scopes=["https://www.googleapis.com/auth/drive.file"])
     made = app.create("by app")["id"]
@@ -186,7 +186,7 @@ def test_drive_file_sees_what_its_client_made(me, person):
 
 
 def test_drive_file_with_readonly_reads_all_and_writes_its_own(me, person):
-    """403 appNotAuthorizedToFile for writing what the app did not make."""
+    """Writing a file that the app did not create is a 403 appNotAuthorizedToFile."""
     mine = me.create("by hand")["id"]
     app = person(me.account, client="app", scopes=["drive.file", "drive.readonly"])
     assert app("GET", f"/drive/v3/files/{mine}").status_code == 200
@@ -196,7 +196,7 @@ def test_drive_file_with_readonly_reads_all_and_writes_its_own(me, person):
 
 @pytest.mark.parametrize("scope", ["drive.readonly", "drive.metadata.readonly"])
 def test_readonly_scopes_do_not_write(me, person, scope):
-    """403 insufficientPermissions; metadata.readonly does not read contents either."""
+    """A read-only scope cannot write, and metadata.readonly cannot read contents."""
     file = me.upload(b"x")["id"]
     reader = person(me.account, scopes=[scope])
     assert reader("GET", f"/drive/v3/files/{file}").status_code == 200
@@ -210,7 +210,7 @@ def test_readonly_scopes_do_not_write(me, person, scope):
 
 
 def test_the_application_data_folder_is_the_client_s_own(person):
-    """Files in appDataFolder show in that space only, to that client only."""
+    """Files in appDataFolder are listed in that space only, and for their client only."""
     app = person(client="app", scopes=["drive.appdata", "drive.file"])
     app.create("settings", parents=["appDataFolder"])
     assert app.names("", spaces="appDataFolder") == ["settings"]
@@ -221,7 +221,7 @@ def test_the_application_data_folder_is_the_client_s_own(person):
 
 
 def test_a_service_account_owns_no_bytes(person):
-    """403 storageQuotaExceeded in My Drive, with Google's words; shared drives are fine."""
+    """A service account gets a 403 in My Drive, with Google's message; shared drives work."""
     robot = person("robot@project.iam.gserviceaccount.com")
     answer = robot("POST", "/upload/drive/v3/files?uploadType=media", data=b"x")
     assert answer.status_code == 403

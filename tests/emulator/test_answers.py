@@ -1,4 +1,4 @@
-"""Fields, pagination, parameters and errors, which all methods have in common."""
+"""Fields, pagination, parameters and errors: the behaviour that all methods share."""
 
 import gzip
 
@@ -18,7 +18,7 @@ import pytest
     ],
 )
 def test_fields_select_what_is_shown(me, fields, shown):
-    """Paths with /, sub-selectors in parentheses, free spacing ("Return specific fields")."""
+    """`fields` takes paths with /, selectors in parentheses and any spacing."""
     answer = me.get(f"files/{me.create()['id']}", fields=fields)
     assert set(answer) == shown
     if "owners" in answer:
@@ -28,7 +28,7 @@ def test_fields_select_what_is_shown(me, fields, shown):
 
 
 def test_a_star_selects_everything_at_its_level(me):
-    """`*` alone is everything, `files/*` every field of every file."""
+    """`*` selects all fields, `files/*` all fields of each file."""
     me.create()
     assert {"kind", "incompleteSearch", "files"} <= set(me.get("files", fields="*"))
     listed = me.get("files", fields="files/*")
@@ -41,7 +41,7 @@ def test_a_star_selects_everything_at_its_level(me):
                "files(id,,name)", "files(owners(bogus))", "files(id(x))", "items(id)"],
 )  # fmt: skip
 def test_fields_that_do_not_exist_are_refused(me, fields):
-    """400 invalidParameter at `fields`, for a list that has no such field at that place."""
+    """An unknown field, or a known one in another place, is a 400 invalidParameter."""
     refused = me.refusal("GET", "/drive/v3/files", params={"fields": fields})
     assert refused == (400, "invalidParameter")
 
@@ -57,7 +57,7 @@ def test_fields_that_do_not_exist_are_refused(me, fields):
     ],
 )
 def test_a_call_with_unknown_fields_does_nothing(me, verb, path, body):
-    """The refusal comes before the effect."""
+    """A call with unknown fields is refused before it changes anything."""
     file = me.create("here")["id"]
     where = f"/drive/{path.format(id=file)}"
     refused = me.refusal(verb, where, json=body, params={"fields": "nonsense"})
@@ -66,8 +66,8 @@ def test_a_call_with_unknown_fields_does_nothing(me, verb, path, body):
     assert len(me.get(f"files/{file}/permissions")["permissions"]) == 1
 
 
-def test_a_list_goes_page_by_page(me):
-    """NextPageToken leads through everything once, though files are made in between."""
+def test_a_list_is_read_page_by_page(me):
+    """`nextPageToken` leads through each file once, although files are created in between."""
     for number in range(5):
         me.create(f"f{number}")
     seen, token = [], None
@@ -83,7 +83,7 @@ def test_a_list_goes_page_by_page(me):
 
 
 def test_a_page_token_belongs_to_its_query(me):
-    """400 at pageToken for an invented one, and for one of another query."""
+    """A made-up page token, or one of another query, is a 400."""
     for _ in range(3):
         me.create()
     token = me.get("files", pageSize=1)["nextPageToken"]
@@ -92,7 +92,7 @@ def test_a_page_token_belongs_to_its_query(me):
 
 
 def test_lists_are_sorted_by_several_keys(me):
-    """OrderBy takes keys with `desc`, folders first with `folder`, numbers with name_natural."""
+    """`orderBy` takes several keys, `desc`, folders first, and natural numbers."""
     me.folder("z")
     for name in ("f10", "f2", "F1"):
         me.create(name)
@@ -136,8 +136,8 @@ def test_lists_are_sorted_by_several_keys(me):
         ("nonsense", (404, "notFound")),
     ],
 )
-def test_what_cannot_be_meant_is_refused(me, path, refusal):
-    """Unknown parameters, paths and ids, values out of range: Google's status and reason."""
+def test_invalid_parameters_and_paths_are_refused(me, path, refusal):
+    """Unknown parameters, paths, ids and values get Google's status and reason."""
     assert me.refusal("GET", f"/drive/v3/{path}") == refusal
 
 
@@ -149,7 +149,10 @@ def test_what_cannot_be_meant_is_refused(me, path, refusal):
      "v2/changes?maxResults=1001", "v2/drives?maxResults=101", "v3/files?pageSize=2147483648"],
 )  # fmt: skip
 def test_page_sizes_above_the_maximum_are_refused(me, path):
-    """400 with the range, as live clients see it, though newer descriptions promise a cut."""
+    """A page size above the maximum is a 400 with the range, as on the live service.
+
+    Newer descriptions promise that it is reduced instead.
+    """
     answer = me("GET", f"/drive/{path}")
     error = answer.json()["error"]["errors"][0]
     assert (answer.status_code, error["reason"]) == (400, "invalidParameter")
@@ -161,7 +164,7 @@ def test_page_sizes_above_the_maximum_are_refused(me, path):
 @pytest.mark.parametrize(("verb", "path"), [("PUT", "files/x"), ("DELETE", "files"),
                                             ("POST", "files/x"), ("PATCH", "about")])  # fmt: skip
 def test_another_verb_is_a_405(me, verb, path):
-    """405 httpMethodNotAllowed where the path exists with other verbs."""
+    """A known path with another verb is a 405 httpMethodNotAllowed."""
     assert me.refusal(verb, f"/drive/v3/{path}") == (405, "httpMethodNotAllowed")
 
 
@@ -171,27 +174,27 @@ def test_another_verb_is_a_405(me, verb, path):
      ("GET", "v3/files"), ("POST", "v3/files/x")],
 )  # fmt: skip
 def test_an_upload_with_another_verb_is_a_404(me, verb, path):
-    """As live clients saw it: v3 updates content by PATCH alone, and v2 by PUT alone."""
+    """As on the live service, v3 updates content by PATCH only and v2 by PUT only."""
     where = f"/upload/drive/{path}?uploadType=media"
     assert me.refusal(verb, where, data=b"x") == (404, "notFound")
 
 
-def test_content_can_be_had_at_the_download_path(me):
-    """/download/drive/v3, where Google's own clients fetch it from."""
+def test_content_is_served_at_the_download_path(me):
+    """Content is served at /download/drive/v3, which Google's own clients use."""
     file = me.upload(b"content")["id"]
     assert me("GET", f"/download/drive/v3/files/{file}?alt=media").content == b"content"
     assert me("DELETE", f"/download/drive/v3/files/{file}").status_code == 404
 
 
 def test_global_parameters_are_accepted(me):
-    """alt, key, prettyPrint, quotaUser and the like belong to every method."""
+    """Every method accepts alt, key, prettyPrint, quotaUser and the like."""
     more = {"alt": "json", "key": "k", "prettyPrint": "false", "quotaUser": "u", "$.xgafv": "1"}
     more["userIp"] = "192.0.2.1"
     assert me("GET", "/drive/v3/files", params=more).status_code == 200
 
 
 def test_a_long_query_may_come_as_a_post(me):
-    """X-HTTP-Method-Override: GET with the query as the body, as client libraries send it."""
+    """A POST with X-HTTP-Method-Override: GET takes the query from its body."""
     me.create("here")
     long = "name = 'here' or " + " or ".join(["name = 'x'"] * 500)
     answer = me(
@@ -204,7 +207,7 @@ def test_a_long_query_may_come_as_a_post(me):
 
 
 def test_head_is_a_get_without_the_body(me):
-    """Of metadata and of content, with the length that a GET has."""
+    """HEAD has the Content-Length of a GET, for metadata and for content."""
     file = me.upload(b"hello", name="h")
     for path, length in (("?alt=media", "5"), ("?fields=name", "12")):
         answer = me("HEAD", f"/drive/v3/files/{file['id']}{path}")
@@ -213,8 +216,8 @@ def test_head_is_a_get_without_the_body(me):
     assert me("HEAD", "/drive/v3/files/nowhere").status_code == 404
 
 
-def test_answers_are_gzipped_for_who_asks_twice(me):
-    """Accept-Encoding alone does not do: the User-Agent must say gzip, too."""
+def test_answers_are_gzipped_if_both_headers_ask(me):
+    """An answer is gzipped if Accept-Encoding and User-Agent both say gzip."""
     me.create("here")
     for agent, encoding in (("my program (gzip)", "gzip"), ("my program", None)):
         headers = {"Accept-Encoding": "gzip", "User-Agent": agent}
@@ -224,7 +227,7 @@ def test_answers_are_gzipped_for_who_asks_twice(me):
 
 
 def test_bodies_may_be_gzipped(me):
-    """Content-Encoding: gzip, for JSON and for content; what is none is a 400."""
+    """A body with Content-Encoding: gzip is unpacked; an invalid one is a 400."""
     packed = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     made = me("POST", "/drive/v3/files", data=gzip.compress(b'{"name": "zip"}'), headers=packed)
     assert made.json()["name"] == "zip"
@@ -241,12 +244,12 @@ def test_bodies_may_be_gzipped(me):
 
 
 def test_every_answer_has_a_date(me):
-    """The service's time comes with every answer, refusals too."""
+    """Every answer has a Date header, refusals too."""
     for path in ("files", "files/nowhere"):
         assert me("GET", f"/drive/v3/{path}").headers["Date"].endswith("GMT")
 
 
-def test_a_surrogate_in_a_name_is_a_refusal_or_a_name(me):
+def test_a_lone_surrogate_in_a_name_is_replaced(me):
     """Half an emoji in JSON becomes a question mark; a whole one is kept."""
     raw = b'{"name": "half \\ud83e, whole \\ud83e\\udd86"}'
     answer = me("POST", "/drive/v3/files", data=raw, headers={"Content-Type": "application/json"})
@@ -258,7 +261,7 @@ def test_a_surrogate_in_a_name_is_a_refusal_or_a_name(me):
              b'{"properties": {"a": 1}}', b'{"modifiedTime": "x"}', b'{"id": 5}', b"{" * 5000],
 )  # fmt: skip
 def test_a_body_of_another_shape_is_a_400(me, body):
-    """Neither a crash nor a file."""
+    """A body of another shape is a 400 and creates no file."""
     assert me("POST", "/drive/v3/files", data=body).status_code == 400
     assert me.names("") == []
 
@@ -274,7 +277,7 @@ def test_a_body_of_another_shape_is_a_400(me, body):
     ],
 )
 def test_a_member_of_another_type_is_a_400(me, verb, path, body):
-    """Of files and of everything else."""
+    """A member of another type is a 400, for files and for other resources."""
     assert me.refusal(verb, f"/drive/{path}", json=body) == (400, "invalid")
 
 
@@ -288,18 +291,18 @@ def test_a_member_of_another_type_is_a_400(me, verb, path, body):
     ],
 )
 def test_every_body_is_an_object(me, verb, path):
-    """An array is a 400 wherever a body is read."""
+    """An array as a body is a 400."""
     assert me.refusal(verb, f"/drive/{path}", json=[1]) == (400, "badRequest")
 
 
-def test_a_method_that_is_not_emulated_says_so(me):
-    """501, naming the method: better than a wrong answer."""
+def test_a_method_that_is_not_emulated_is_a_501(me):
+    """A method that the emulator lacks is a 501 that names it."""
     answer = me("POST", "/drive/v3/files/root/watch", json={})
     assert answer.status_code == 501
     assert "drive.files.watch" in answer.text
 
 
 def test_an_id_may_have_percent_signs(me):
-    """An encoded slash belongs to the id, and does not make another path."""
+    """An encoded slash in a path belongs to the id."""
     answer = me("GET", "/drive/v3/files/a%2Fb")
     assert answer.json()["error"]["message"] == "File not found: a/b."

@@ -73,7 +73,7 @@ BODIES = [
 
 
 def methods(resource: Any, version: str) -> Iterator[Any]:
-    """The methods that the emulator knows, as the discovery document describes them."""
+    """Yield the methods that the emulator has, as the discovery document describes them."""
     for method in resource.get("methods", {}).values():
         if f"{version} {method['id']}" in HANDLERS:
             yield method
@@ -82,7 +82,7 @@ def methods(resource: Any, version: str) -> Iterator[Any]:
 
 
 def member(source: random.Random, document: Any, described: Any) -> Any:
-    """A value for a member of a body: of its own shape half of the time, else of any."""
+    """Return a value for a member of a body: often of the right shape, otherwise of any."""
     described = document["schemas"].get(described.get("$ref"), described)
     if source.random() < 0.4:
         return source.choice(VALUES)
@@ -106,7 +106,7 @@ def body_of(source: random.Random, document: Any, schema: Any, share: float) -> 
 
 
 def request(source: random.Random, document: Any, method: Any, ids: list[str]) -> dict[str, Any]:
-    """A request of this method, with values of all sorts."""
+    """Return a request of this method with values of all kinds."""
     path, params = method["path"], {}
     odd = 0.15 if source.random() < 0.4 else 0.01
     for name, described in method.get("parameters", {}).items():
@@ -145,7 +145,7 @@ def some_headers(source: random.Random) -> dict[str, bytes]:
 
 
 def check(answer: Any, asked: Any) -> None:
-    """Never a 5xx, but for a call that the emulator says it does not have."""
+    """Assert that the status is not 5xx, except 501 for a method that is not emulated."""
     if answer.status_code == 501:
         assert answer.json()["error"]["errors"][0]["reason"] == "notImplemented", asked
     else:
@@ -153,7 +153,7 @@ def check(answer: Any, asked: Any) -> None:
 
 
 def some_files(me) -> list[str]:
-    """Ids of files of all kinds."""
+    """Create files of all kinds and return their ids."""
     folder = me.folder("folder")
     team = me("POST", f"/drive/v3/drives?requestId={next(_numbers)}", json={"name": "team"}).json()
     google = {"mimeType": "application/vnd.google-apps.document"}
@@ -167,8 +167,8 @@ def some_files(me) -> list[str]:
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
-def test_no_request_makes_it_fail(me, version):
-    """Every method, with arbitrary parameters, headers and bodies: never a 500."""
+def test_no_request_is_an_internal_error(me, version):
+    """Every method, with arbitrary parameters, headers and bodies, never answers 500."""
     document = discovery_document(version)
     source = random.Random(f"any {version}")
     for method in methods(document, version):
@@ -185,8 +185,8 @@ def test_no_request_makes_it_fail(me, version):
             )
 
 
-def test_no_batch_makes_it_fail(me):
-    """Parts of all sorts, broken ones among them: every one is answered, or the whole is a 400."""
+def test_no_batch_is_an_internal_error(me):
+    """Each part of a batch is answered, even a broken one, or the whole batch is a 400."""
     source = random.Random("any batch")
     document = discovery_document("v3")
     known, ids = list(methods(document, "v3")), some_files(me)
@@ -214,8 +214,8 @@ def test_no_batch_makes_it_fail(me):
                                   "_emulator/tokens", "_emulator/faults", "_emulator/clock",
                                   "_emulator/accounts", "_emulator/log",
                                   "_emulator/faults/x"])  # fmt: skip
-def test_no_other_endpoint_fails(person, path):
-    """Signing in and the admin endpoints: what makes no sense is refused."""
+def test_no_other_endpoint_has_an_internal_error(person, path):
+    """The sign-in and admin endpoints refuse arbitrary requests."""
     wire = person()
     source = random.Random(path)
     names = ["token", "account", "scopes", "expires_in", "refresh_token", "do", "status", "nth",

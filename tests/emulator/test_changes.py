@@ -1,4 +1,4 @@
-"""changes.getStartPageToken and changes.list: the changes that one account sees."""
+"""changes.getStartPageToken and changes.list: the changes that an account sees."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.emulator.test_access import share
 
 
 def since(wire, token, **params):
-    """The changes from a token on, as (file id, removed) pairs, and the next start."""
+    """Return the changes from a token on, as (file id, removed) pairs, and the next token."""
     found: list[tuple[str, bool]] = []
     while True:
         answer = wire.get("changes", pageToken=token, **params)
@@ -21,7 +21,7 @@ def start(wire):
 
 
 def test_a_file_is_listed_once_at_its_latest_change(me):
-    """Created, changed, trashed: as it is now; what lies before the token is left out."""
+    """A changed file is listed once, in its present state; changes before the token are not."""
     old = me.create("old")["id"]
     token = start(me)
     assert since(me, token) == ([], token)
@@ -38,8 +38,8 @@ def test_a_file_is_listed_once_at_its_latest_change(me):
     assert since(me, following)[0] == []
 
 
-def test_what_is_deleted_or_no_longer_shared_is_removed(me, person):
-    """For the owner and for who had it; `includeRemoved=false` leaves them out."""
+def test_deleted_and_unshared_files_are_removed(me, person):
+    """A file is removed for each account that lost it; `includeRemoved=false` leaves it out."""
     friend, stranger = person(), person()
     file, folder = me.create("shared")["id"], me.folder("folder")
     inside = me.create("inside", parents=[folder])["id"]
@@ -60,15 +60,15 @@ def test_what_is_deleted_or_no_longer_shared_is_removed(me, person):
 
 
 @pytest.mark.parametrize("token", ["", "x", "0", "-1", "999999999"])
-def test_a_token_is_one_that_was_given(me, token):
-    """400 for others, and for none."""
+def test_an_unknown_change_token_is_refused(me, token):
+    """A page token that was not given, or none, is a 400."""
     reason = "invalid" if token else "required"
     refused = me.refusal("GET", "/drive/v3/changes", params={"pageToken": token})
     assert refused == (400, reason)
 
 
 def test_shared_drives_have_changes_of_their_own(me):
-    """Listed for who asks for all drives, or for that one."""
+    """Changes in a shared drive are listed for all drives or for that drive only."""
     token = start(me)
     drive = me("POST", "/drive/v3/drives?requestId=changes", json={"name": "team"}).json()["id"]
     all_drives = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}

@@ -9,7 +9,7 @@ ALL_FILES = {"supportsAllDrives": "true"}
 
 
 def test_shared_drives_are_made_once_listed_and_deleted(me):
-    """A requestId makes creation idempotent: the repetition is a 409."""
+    """A requestId creates one shared drive: using it again is a 409."""
     made = me("POST", "/drive/v3/drives?requestId=once", json={"name": "Team"}).json()
     assert set(made) == {"kind", "id", "name"}
     again = me("POST", "/drive/v3/drives?requestId=once", json={"name": "Team"})
@@ -25,7 +25,7 @@ def test_shared_drives_are_made_once_listed_and_deleted(me):
 
 
 def test_files_in_shared_drives_need_a_client_that_knows_them(me):
-    """Without supportsAllDrives they are not found, and without include... not listed."""
+    """Files in shared drives need supportsAllDrives, and to be listed the include parameter."""
     drive = me("POST", "/drive/v3/drives?requestId=x", json={"name": "Team"}).json()["id"]
     file = me.create("within", parents=[drive], params=ALL_FILES)["id"]
     assert me.refusal("GET", f"/drive/v3/files/{file}") == (404, "notFound")
@@ -41,7 +41,7 @@ def test_files_in_shared_drives_need_a_client_that_knows_them(me):
 
 
 def test_a_folder_in_a_shared_drive_belongs_to_it(me):
-    """Its driveId is inherited, and nothing there counts against anybody's quota."""
+    """A folder's driveId is inherited, and nothing in a shared drive counts against a quota."""
     drive = me("POST", "/drive/v3/drives?requestId=q", json={"name": "Team"}).json()["id"]
     folder = me.create("f", mimeType=FOLDER, parents=[drive], params=ALL_FILES)["id"]
     file = me.upload(b"x" * 500, parents=[folder], params=ALL_FILES)
@@ -52,7 +52,7 @@ def test_a_folder_in_a_shared_drive_belongs_to_it(me):
 @pytest.mark.parametrize(("version", "verb", "items"), [("v3", "PATCH", "teamDrives"),
                                                         ("v2", "PUT", "items")])  # fmt: skip
 def test_shared_drives_have_an_older_name(me, version, verb, items):
-    """The deprecated teamdrives: make, get, list, change and delete the same drives."""
+    """The deprecated teamdrives methods work on the same drives."""
     path = f"/drive/{version}/teamdrives"
     made = me("POST", f"{path}?requestId=team", json={"name": "Team"}).json()
     assert (made["kind"], made["name"]) == ("drive#teamDrive", "Team")

@@ -20,8 +20,8 @@ def statuses(wire, count, path="/drive/v3/files"):
     return [wire("GET", path).status_code for _ in range(count)]
 
 
-def test_an_error_strikes_the_calls_that_it_names(me, emulator):
-    """The n-th matching call, counted from 1, gets the status and reason; others do not."""
+def test_an_error_applies_to_the_calls_that_it_names(me, emulator):
+    """The n-th matching call, counted from 1, gets the status; other calls do not."""
     emulator.faults.add("error", status=503, nth=[2, 4], api="drive.files.list")
     assert statuses(me, 5) == [200, 503, 200, 503, 200]
     assert me("GET", "/drive/v3/about?fields=user").status_code == 200
@@ -29,7 +29,7 @@ def test_an_error_strikes_the_calls_that_it_names(me, emulator):
 
 
 def test_an_error_looks_like_google_s(me, emulator):
-    """Reason, domain and Retry-After are the rule's, or the usual ones of the status."""
+    """Reason, domain and Retry-After are those of the rule, or the usual ones of the status."""
     emulator.faults.add("error", status=429, retry_after=7, times=1)
     answer = me("GET", "/drive/v3/files")
     assert answer.headers["Retry-After"] == "7"
@@ -40,7 +40,7 @@ def test_an_error_looks_like_google_s(me, emulator):
 
 
 def test_rules_match_verb_path_query_and_account(me, person, emulator):
-    """Every condition of a rule must hold."""
+    """A rule applies if all of its conditions hold."""
     emulator.faults.add(
         "error", status=500, verb="POST|PATCH", path="/files$", account=me.account, query="x=1|^$"
     )
@@ -51,7 +51,7 @@ def test_rules_match_verb_path_query_and_account(me, person, emulator):
 
 
 def test_probability_is_repeatable_from_a_seed():
-    """The same seed and rule strike the same calls; another seed strikes others."""
+    """The same seed and rule apply to the same calls; another seed to others."""
 
     def struck(seed):
         faults = Faults(seed)
@@ -64,7 +64,7 @@ def test_probability_is_repeatable_from_a_seed():
 
 
 def test_rules_can_skip_repeat_and_end():
-    """`after`, `every`, `times` and `until` bound what a rule strikes."""
+    """`after`, `every`, `times` and `until` limit the calls that a rule applies to."""
 
     def struck(now=0.0, **values):
         faults = Faults()
@@ -79,7 +79,7 @@ def test_rules_can_skip_repeat_and_end():
 
 
 def test_a_reset_before_processing_has_no_effect(me, emulator):
-    """The connection breaks, and nothing was created."""
+    """The connection breaks, and nothing is created."""
     emulator.faults.add("reset", when="before", verb="POST", times=1)
     with pytest.raises(BROKEN):
         me.create("lost")
@@ -87,7 +87,7 @@ def test_a_reset_before_processing_has_no_effect(me, emulator):
 
 
 def test_a_reset_after_processing_took_effect(me, emulator):
-    """The answer is lost; a repeated create under the same id finds the first one."""
+    """The answer is lost, but the file exists: a repeated create is a 409."""
     file_id = me.get("files/generateIds", count=1)["ids"][0]
     emulator.faults.add("reset", when="after", verb="POST", times=1)
     with pytest.raises(BROKEN):
@@ -98,7 +98,7 @@ def test_a_reset_after_processing_took_effect(me, emulator):
 
 
 def test_a_reset_during_the_body_keeps_a_part_of_a_session(me, emulator):
-    """What arrived before the break counts, as the next status query says."""
+    """The bytes that arrived before the break count for the upload session."""
     content = b"x" * (4 * 256 * 1024)
     start = me("POST", "/upload/drive/v3/files?uploadType=resumable", json={"name": "part"})
     uri = start.headers["Location"]
@@ -110,7 +110,7 @@ def test_a_reset_during_the_body_keeps_a_part_of_a_session(me, emulator):
 
 
 def test_a_late_delivery_takes_effect_after_the_client_gave_up(me, emulator):
-    """The connection breaks at once; the file appears when the delay is over."""
+    """The connection breaks at once, and the file appears after the delay."""
     emulator.faults.add("late", seconds=2.0, verb="POST", times=1)
     with pytest.raises(BROKEN):
         me.create("ghost")
@@ -121,14 +121,14 @@ def test_a_late_delivery_takes_effect_after_the_client_gave_up(me, emulator):
 
 
 def test_a_hanging_call_gives_no_answer(me, emulator):
-    """The client's own timeout is what ends it."""
+    """A hanging call ends by the client's own timeout."""
     emulator.faults.add("hang", seconds=1, times=1)
     with pytest.raises(requests.Timeout):
         me.session.get(f"{me.url}/drive/v3/files", timeout=0.1)
 
 
 def test_truncated_and_corrupted_bodies(me, emulator):
-    """Content-Length tells of more than comes; a corrupted body is as long as the true one."""
+    """A truncated body is shorter than its Content-Length; a corrupt one has a few other bytes."""
     content = bytes(range(256)) * 1000
     file = me.upload(content)
     path = f"/drive/v3/files/{file['id']}?alt=media"
@@ -142,8 +142,8 @@ def test_truncated_and_corrupted_bodies(me, emulator):
     assert me("GET", path).content == content
 
 
-def test_an_error_strikes_single_calls_of_a_batch(me, emulator):
-    """A rule that names a method means it within a batch, too; the others mean the batch."""
+def test_an_error_applies_to_single_calls_of_a_batch(me, emulator):
+    """A rule that names a method applies to parts of a batch, another one to the whole batch."""
     part = "--b\r\nContent-Type: application/http\r\n\r\nPOST /drive/v3/files\r\n\r\n{}\r\n"
     headers = {"Content-Type": "multipart/mixed; boundary=b"}
     emulator.faults.add("error", status=403, reason="userRateLimitExceeded", api="*.create", nth=2)
@@ -156,7 +156,7 @@ def test_an_error_strikes_single_calls_of_a_batch(me, emulator):
 
 
 def test_lists_lag_and_gets_do_not(me, emulator):
-    """With list lag a change shows up late in lists, within the bound, by the service's clock."""
+    """With list lag, lists show a change late by the emulator's clock; gets show it at once."""
     before = me.create("before")["id"]
     emulator.faults.add("list_lag", seconds=60)
     file = me.create("new")["id"]
@@ -170,7 +170,7 @@ def test_lists_lag_and_gets_do_not(me, emulator):
 
 
 def test_rate_limits_quota_expiry_and_outage(me, emulator):
-    """Each is the error that Drive gives, for as long as the rule stands."""
+    """Each of these faults gives Drive's error as long as its rule exists."""
     emulator.faults.add("rate_limit", per_second=5)
     found = statuses(me, 40)
     assert found[:5] == [200] * 5
@@ -192,16 +192,16 @@ def test_rate_limits_quota_expiry_and_outage(me, emulator):
     assert statuses(me, 3) == [200, 401, 401]
 
 
-def test_latency_delays_and_leaves_others_alone(me, emulator):
-    """A slow call does not hold up another one."""
+def test_latency_delays_a_call(me, emulator):
+    """The fault `latency` delays a call by its seconds."""
     emulator.faults.add("latency", seconds=0.15, jitter=0.05, times=1)
     begun = time.monotonic()
     me("GET", "/drive/v3/files")
     assert time.monotonic() - begun >= 0.15
 
 
-def test_a_rule_that_makes_no_sense_is_refused(emulator):
-    """Unknown kinds, values and texts are errors, not rules that never strike."""
+def test_an_invalid_rule_is_refused(emulator):
+    """An unknown kind, name or value is an error, not a rule that never applies."""
     for wrong in (
         {"do": "explode"},
         {"do": "reset", "when": "never"},
@@ -231,29 +231,29 @@ def test_a_rule_that_makes_no_sense_is_refused(emulator):
         ("struck", [7]),
     ],
 )
-def test_a_value_of_a_rule_is_of_its_type_and_range(emulator, name, values):
-    """Refused where it is added, so that no call fails of it later."""
+def test_the_values_of_a_rule_are_checked(emulator, name, values):
+    """A value of another type or range is refused when the rule is added."""
     for value in values:
         with pytest.raises(ValueError, match=name):
             emulator.faults.add("error", **{name: value})
 
 
-def test_every_value_of_a_rule_says_what_it_may_be():
-    """A field that a fault adds is checked, and known to the command line."""
+def test_every_field_of_a_rule_is_checked():
+    """Each field of Rule has a check, and is known to the command line."""
     values = {field.name for field in dataclasses.fields(Rule) if field.init}
     assert values == {"do", *TEXTS, *NUMBERS}
 
 
 def test_the_page_on_the_emulator_lists_every_fault():
-    """Whoever reads docs/emulator.md knows all that can go wrong."""
+    """docs/emulator.md lists each kind of fault."""
     page = Path(__file__).parents[2] / "docs" / "emulator.md"
     _, table = page.read_text("utf-8").split("| kind | what it does |\n")
     first_cells = [row.split("|")[1] for row in table.partition("\n\n")[0].splitlines()[1:]]
     assert set(re.findall(r"`(\w+)`", "".join(first_cells))) == set(KINDS)
 
 
-def test_the_command_line_writes_every_kind_of_value():
-    """Numbers are numbers, whole or not; what is none is named."""
+def test_a_rule_on_the_command_line_is_parsed():
+    """Numbers are parsed as whole or decimal numbers; an invalid value is named."""
     text = "do=rate_limit,per_second=0.5,seconds=0.25,jitter=1,fraction=0.1,times=2,until=3,path=/x"
     assert parse_rule(text) == {
         "do": "rate_limit",
@@ -285,14 +285,14 @@ def test_the_command_line_writes_every_kind_of_value():
     }
 
 
-def test_the_log_says_what_happened_and_keeps_secrets(me, emulator):
-    """Time, method, path, query, status, bytes and account of each request; never a token."""
+def test_the_log_describes_requests_without_secrets(me, emulator):
+    """The log has method, path, status, bytes and account of each request, and no token."""
     emulator.clear_log()
     me.upload(b"x" * 1000, fields="id")
     me("GET", "/drive/v3/files", params={"access_token": me.token, "q": "trashed=false"})
     uri = me("POST", "/upload/drive/v3/files?uploadType=resumable", json={}).headers["Location"]
     me("PUT", uri, data=b"secret address")
-    # A call that an earlier test let hang may be logged only now.
+    # A call that an earlier test left hanging may be logged only now.
     entries = [entry for entry in emulator.log if entry["account"] == me.account]
     assert len(entries) == 4
     upload = entries[0]
@@ -309,8 +309,8 @@ def test_the_log_says_what_happened_and_keeps_secrets(me, emulator):
         assert json.loads(line)["time"] > 0
 
 
-def test_nothing_survives_as_a_token_in_the_log_of_a_broken_call(me, emulator):
-    """A reset is logged too, with status 0 and the fault that caused it."""
+def test_a_broken_call_is_logged(me, emulator):
+    """A broken call is logged with status 0 and its fault."""
     emulator.clear_log()
     emulator.faults.add("outage", times=1)
     with pytest.raises(BROKEN):
@@ -320,7 +320,7 @@ def test_nothing_survives_as_a_token_in_the_log_of_a_broken_call(me, emulator):
 
 
 def test_sixteen_threads_share_one_emulator(emulator, person):
-    """Calls at once are all answered, and each takes effect once."""
+    """Concurrent calls are all answered, and each takes effect once."""
     from concurrent.futures import ThreadPoolExecutor
 
     wires = [person("crowd@example.com") for _ in range(16)]
@@ -335,7 +335,7 @@ def test_sixteen_threads_share_one_emulator(emulator, person):
 
 
 def test_the_fixture_is_public(pytester_free_environment, drive_emulator):
-    """`drive_emulator` is a running emulator, and the environment points at it."""
+    """`drive_emulator` is a running emulator, and its environment points to it."""
     environment = drive_emulator.environment
     assert environment["DRIVE_EMULATOR_HOST"] == drive_emulator.url
     wire = RawClient(drive_emulator.url, environment["DRIVE_EMULATOR_TOKEN"])
@@ -345,11 +345,11 @@ def test_the_fixture_is_public(pytester_free_environment, drive_emulator):
 
 @pytest.fixture
 def pytester_free_environment(monkeypatch):
-    """Nothing of an emulator in the environment before the fixture sets it."""
+    """An environment without an emulator."""
     monkeypatch.delenv("DRIVE_EMULATOR_HOST", raising=False)
 
 
-def test_a_constructor_refuses_tokens_that_make_no_sense(tmp_path):
-    """A token needs an account's address."""
+def test_a_token_without_an_account_is_refused(tmp_path):
+    """A token given to the constructor needs an account's address."""
     with pytest.raises(ValueError, match="TOKEN=ACCOUNT"), DriveEmulator(tokens=["nonsense"]):
         pass

@@ -10,7 +10,7 @@ EMPTY_MD5 = hashlib.md5(b"").hexdigest()
 
 
 def test_a_created_file_is_answered_with_the_default_fields(me):
-    """files.create answers with kind, id, name and mimeType when no fields are asked for."""
+    """files.create answers with kind, id, name and mimeType unless fields are requested."""
     answer = me.create("notes.txt", mimeType="text/plain")
     assert answer == {
         "kind": "drive#file",
@@ -22,15 +22,15 @@ def test_a_created_file_is_answered_with_the_default_fields(me):
 
 
 def test_a_file_without_content_is_an_empty_blob_and_a_folder_has_none(me):
-    """Metadata alone makes a file of zero bytes, with checksums; folders have neither."""
+    """A file of metadata only has zero bytes and checksums; a folder has neither."""
     file = me.get(f"files/{me.create()['id']}", fields="size,md5Checksum,mimeType")
     assert file == {"size": "0", "md5Checksum": EMPTY_MD5, "mimeType": "application/octet-stream"}
     folder = me.get(f"files/{me.folder('f')}", fields="size,md5Checksum,mimeType")
     assert folder == {"mimeType": FOLDER}
 
 
-def test_a_file_lies_in_the_root_unless_told_otherwise(me):
-    """`root` is an alias of the My Drive folder, which has no parent itself."""
+def test_a_file_is_in_the_root_by_default(me):
+    """`root` is an alias of the My Drive folder, which itself has no parent."""
     root = me.get("files/root", fields="id,name,parents")
     assert root == {"id": root["id"], "name": "My Drive"}
     file = me.get(f"files/{me.create()['id']}", fields="parents")
@@ -41,7 +41,7 @@ def test_a_file_lies_in_the_root_unless_told_otherwise(me):
 
 
 def test_names_need_not_be_unique_and_nameless_is_untitled(me):
-    """Drive allows two files of one name in a folder; v2's `title` sent to v3 is not a name."""
+    """Two files may have one name, and a file without `name` is "Untitled"."""
     first, second = me.create("same"), me.create("same")
     assert first["id"] != second["id"]
     untitled = me("POST", "/drive/v3/files", json={"title": "v2 style"}).json()
@@ -49,7 +49,7 @@ def test_names_need_not_be_unique_and_nameless_is_untitled(me):
 
 
 def test_a_generated_id_creates_once_and_then_conflicts(me):
-    """A second create under one id is a 409 fileIdInUse and makes nothing ("generateIds")."""
+    """A second create under one id is a 409 fileIdInUse and creates nothing."""
     ids = me.get("files/generateIds", count=3)["ids"]
     assert len(set(ids)) == 3
     assert me.create("once", id=ids[0])["id"] == ids[0]
@@ -60,7 +60,7 @@ def test_a_generated_id_creates_once_and_then_conflicts(me):
 
 
 def test_an_id_stays_used_in_the_trash_and_after_deletion(me):
-    """Nothing is created twice under one id, whatever became of the first file."""
+    """An id is never used twice, even after its file was trashed or deleted."""
     first, second = me.get("files/generateIds", count=2)["ids"]
     me.create(id=first)
     me("PATCH", f"/drive/v3/files/{first}", json={"trashed": True})
@@ -71,15 +71,15 @@ def test_an_id_stays_used_in_the_trash_and_after_deletion(me):
 
 
 def test_an_id_that_was_not_generated_for_the_user_is_refused(me, person):
-    """Ids are reserved for who asked; others, and invented ones, are a 400."""
+    """A made-up id, or one reserved by another user, is a 400."""
     theirs = person().get("files/generateIds", count=1)["ids"][0]
     for unusable in (theirs, "x" * 33, "short", ""):
         refused = me.refusal("POST", "/drive/v3/files", json={"id": unusable})
         assert refused == (400, "invalid")
 
 
-def test_generated_ids_are_for_what_they_were_asked_for(me):
-    """Docs Editors formats have none, as seen on the live service; shortcuts have their own."""
+def test_generated_ids_are_for_one_type(me):
+    """Docs Editors files cannot use reserved ids, and shortcuts need ids of their own type."""
     ids = me.get("files/generateIds", count=2)["ids"]
     doc = {"id": ids[0], "mimeType": "application/vnd.google-apps.document"}
     refused = me.refusal("POST", "/drive/v3/files", json=doc)
@@ -102,14 +102,14 @@ def test_generated_ids_are_for_what_they_were_asked_for(me):
 
 @pytest.mark.parametrize("count", ["0", "1001", "x"])
 def test_generate_ids_gives_one_to_a_thousand(me, count):
-    """`count` is 1 to 1000, 10 by default."""
+    """`count` is 1 to 1000, and 10 by default."""
     assert len(me.get("files/generateIds")["ids"]) == 10
     refused = me.refusal("GET", "/drive/v3/files/generateIds", params={"count": count})
     assert refused == (400, "invalidParameter")
 
 
 def test_an_update_changes_what_it_names_and_nothing_else(me):
-    """files.update has patch semantics; version and modifiedTime move on."""
+    """files.update changes the given fields, version and modifiedTime only."""
     file = me.upload(b"data", name="old", description="kept")
     changed = me(
         "PATCH", f"/drive/v3/files/{file['id']}", json={"name": "new"}, params={"fields": "*"}
@@ -130,15 +130,15 @@ def test_an_update_changes_what_it_names_and_nothing_else(me):
         {"createdTime": "2020-01-01T00:00:00Z"},
     ],
 )
-def test_what_only_the_server_sets_is_refused(me, body):
-    """403 fieldNotWritable; parents are changed through addParents and removeParents."""
+def test_fields_that_only_the_server_sets_are_refused(me, body):
+    """It is a 403 fieldNotWritable; parents change by addParents and removeParents."""
     file = me.create()
     refused = me.refusal("PATCH", f"/drive/v3/files/{file['id']}", json=body)
     assert refused == (403, "fieldNotWritable")
 
 
 def test_if_match_means_nothing_in_v3(me):
-    """v3 has no etags: the header is ignored and the last writer wins."""
+    """v3 has no etags: If-Match is ignored, and the last writer wins."""
     file = me.create()
     answer = me(
         "PATCH",
@@ -151,7 +151,7 @@ def test_if_match_means_nothing_in_v3(me):
 
 
 def test_properties_are_merged_cleared_by_null_and_limited(me, person):
-    """Key and value have 124 bytes of UTF-8 together, and there are 30 of each kind."""
+    """A property has 124 bytes of UTF-8, and there are at most 30 of each kind."""
     file = me.create(properties={"a": "1", "b": "2"}, appProperties={"mine": "x"})
     path = f"/drive/v3/files/{file['id']}"
     me("PATCH", path, json={"properties": {"a": None, "c": "3"}})
@@ -169,7 +169,7 @@ def test_properties_are_merged_cleared_by_null_and_limited(me, person):
 
 
 def test_trash_covers_what_lies_below_and_can_be_undone(me):
-    """A file in a trashed folder is trashed, but not explicitly."""
+    """A file in a trashed folder counts as trashed, but not explicitly."""
     folder = me.folder("bin")
     file = me.create("inside", parents=[folder])["id"]
     me("PATCH", f"/drive/v3/files/{folder}", json={"trashed": True})
@@ -181,7 +181,7 @@ def test_trash_covers_what_lies_below_and_can_be_undone(me):
 
 
 def test_delete_skips_the_trash_and_takes_the_folder_s_content_along(me):
-    """files.delete is for good, descendants included."""
+    """files.delete is permanent and includes all descendants."""
     folder = me.folder("gone")
     file = me.create(parents=[folder])["id"]
     assert me("DELETE", f"/drive/v3/files/{folder}").status_code == 204
@@ -191,7 +191,7 @@ def test_delete_skips_the_trash_and_takes_the_folder_s_content_along(me):
 
 
 def test_empty_trash_deletes_what_is_trashed(me):
-    """files.emptyTrash leaves everything else."""
+    """files.emptyTrash deletes trashed files only."""
     keep, gone = me.create()["id"], me.create()["id"]
     me("PATCH", f"/drive/v3/files/{gone}", json={"trashed": True})
     assert me("DELETE", "/drive/v3/files/trash").status_code == 204
@@ -200,7 +200,7 @@ def test_empty_trash_deletes_what_is_trashed(me):
 
 
 def test_a_copy_is_a_file_of_its_own(me):
-    """Content and properties are copied; the name and the folder may be others."""
+    """A copy has its own id and name and the same content and properties."""
     file = me.upload(b"content", name="original", properties={"p": "1"})
     copied = me(
         "POST", f"/drive/v3/files/{file['id']}/copy", json={}, params={"fields": "*"}
@@ -217,7 +217,7 @@ def test_a_copy_is_a_file_of_its_own(me):
 
 
 def test_a_move_changes_the_only_parent(me):
-    """AddParents moves; there is one parent, and no cycle."""
+    """`addParents` moves a file to its only parent; a cycle is refused."""
     one, two = me.folder("one"), me.folder("two")
     file = me.create(parents=[one])["id"]
     moved = me(
@@ -236,7 +236,7 @@ def test_a_move_changes_the_only_parent(me):
 
 
 def test_folders_lie_at_most_a_hundred_deep(me):
-    """Deeper is a 403, for a new file and for a moved one."""
+    """A file below 100 levels of folders is a 403, created or moved."""
     folder = "root"
     for number in range(100):
         folder = me.folder(f"{number}", parents=[folder])
@@ -248,7 +248,7 @@ def test_folders_lie_at_most_a_hundred_deep(me):
 
 
 def test_a_file_has_one_parent_and_it_is_a_folder(me):
-    """Several parents, or a file as parent, are refused."""
+    """Several parents, a file as a parent and an unknown parent are refused."""
     folders = [me.folder("a"), me.folder("b")]
     assert me("POST", "/drive/v3/files", json={"parents": folders}).status_code == 400
     file = me.create()["id"]
@@ -258,7 +258,7 @@ def test_a_file_has_one_parent_and_it_is_a_folder(me):
 
 
 def test_the_link_opens_the_file_in_a_browser(me):
-    """WebViewLink depends on the type; only blobs have webContentLink."""
+    """`webViewLink` depends on the type, and folders have no webContentLink."""
     folder = me.get(f"files/{me.folder('f')}", fields="id,webViewLink,webContentLink")
     assert folder["webViewLink"] == f"https://drive.google.com/drive/folders/{folder['id']}"
     assert "webContentLink" not in folder
@@ -267,7 +267,7 @@ def test_the_link_opens_the_file_in_a_browser(me):
 
 
 def test_times_and_users_are_those_of_the_account(me):
-    """CreatedTime can be set at creation, modifiedTime by an update."""
+    """`createdTime` can be set at creation, modifiedTime by an update; users are the account."""
     file = me.create(createdTime="2020-01-02T03:04:05.678Z")
     moment = "2021-01-01T00:00:00+01:00"
     changed = me(
@@ -284,7 +284,7 @@ def test_times_and_users_are_those_of_the_account(me):
 
 
 def test_revisions_keep_older_contents(me):
-    """Every content is a revision until it is deleted; the head cannot be the only one deleted."""
+    """Each content is a revision that can be deleted, except the only one."""
     file = me.upload(b"one")
     path = f"/upload/drive/v3/files/{file['id']}?uploadType=media"
     me("PATCH", path, data=b"two", headers={"Content-Type": "text/plain"})
@@ -298,7 +298,7 @@ def test_revisions_keep_older_contents(me):
 
 
 def test_about_names_the_account_and_needs_fields(me):
-    """about.get requires `fields`, and tells user and quota."""
+    """about.get requires `fields`, and gives the user and the quota."""
     assert me.refusal("GET", "/drive/v3/about") == (400, "required")
     before = me.get("about", fields="user(emailAddress),storageQuota")
     assert before["user"] == {"emailAddress": me.account}
@@ -315,7 +315,7 @@ DOCUMENT = "application/vnd.google-apps.document"
 
 
 def test_export_and_conversion_are_a_501_that_names_the_method(me):
-    """The emulator has no converter, and says so; what Drive refuses itself is refused as there."""
+    """The emulator cannot convert: it answers 501, unless Drive itself refuses the request."""
     doc = me.create("doc", mimeType=DOCUMENT)["id"]
     file = me.upload(b"text", name="f", type="text/plain")["id"]
     upload = "/upload/drive/v3/files"

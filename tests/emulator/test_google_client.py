@@ -12,7 +12,7 @@ pytest.importorskip("googleapiclient", reason="google-api-python-client is not i
 
 @pytest.fixture
 def build(emulator, me):
-    """Clients of both versions, redirected by the discovery document's rootUrl."""
+    """A function that builds a client of v2 or v3, redirected by the document's rootUrl."""
     import google_auth_httplib2
     from google.oauth2.credentials import Credentials
     from googleapiclient.discovery import build_from_document
@@ -59,8 +59,8 @@ def download(request, chunksize=100_000):
 
 @pytest.mark.parametrize("resumable", [False, True])
 @pytest.mark.parametrize("size", [0, 10, 700_001])
-def test_media_go_up_and_down(service, resumable, size):
-    """Multipart and resumable uploads, and chunked downloads of what was uploaded."""
+def test_media_are_uploaded_and_downloaded(service, resumable, size):
+    """Multipart and resumable uploads and chunked downloads give the same bytes."""
     content = os.urandom(size)
     upload = media(content, resumable=resumable, chunksize=256 * 1024)
     file = service.files().create(body={"name": "m"}, media_body=upload, fields="id,size").execute()
@@ -72,7 +72,7 @@ def test_media_go_up_and_down(service, resumable, size):
 
 
 def test_pages_follow_each_other(service):
-    """`list_next` goes on until there is no token."""
+    """`list_next` leads through all pages."""
     for number in range(7):
         service.files().create(body={"name": f"f{number}"}).execute()
     names, request = [], service.files().list(pageSize=3, orderBy="name")
@@ -84,7 +84,7 @@ def test_pages_follow_each_other(service):
 
 
 def test_an_http_error_has_google_s_reason(service):
-    """HttpError shows message and reason of the body."""
+    """HttpError has the message and the reason of the body."""
     from googleapiclient.errors import HttpError
 
     with pytest.raises(HttpError, match="File not found: nowhere") as caught:
@@ -93,7 +93,7 @@ def test_an_http_error_has_google_s_reason(service):
 
 
 def test_a_batch_answers_each_call(service, emulator):
-    """multipart/mixed at /batch/drive/v3: each part has its own status."""
+    """Each part of a batch at /batch/drive/v3 has its own status."""
     answers = {}
 
     def keep(request_id, answer, error):
@@ -109,7 +109,7 @@ def test_a_batch_answers_each_call(service, emulator):
 
 
 def test_a_batch_has_at_most_a_hundred_calls(me):
-    """More are a 400, and something else than multipart/mixed is one too."""
+    """More than 100 calls, or a body that is not multipart/mixed, is a 400."""
     part = "--b\r\nContent-Type: application/http\r\n\r\nGET /drive/v3/files HTTP/1.1\r\n\r\n\r\n"
     headers = {"Content-Type": "multipart/mixed; boundary=b"}
     body = part * 101 + "--b--"
@@ -118,15 +118,15 @@ def test_a_batch_has_at_most_a_hundred_calls(me):
 
 
 def batch(wire, *parts):
-    """The answer to a batch of (headers of the part, request) pairs."""
+    """Send a batch of (headers of the part, request) pairs and return its answer."""
     head = "--b\r\nContent-Type: application/http\r\n"
     body = "".join(f"{head}{headers}\r\n{request}\r\n\r\n" for headers, request in parts)
     headers = {"Content-Type": "multipart/mixed; boundary=b"}
     return wire("POST", "/batch/drive/v3", data=body + "--b--", headers=headers)
 
 
-def test_a_batch_names_its_answers_after_its_questions(me):
-    """Content-ID comes back with `response-` before it, and not at all where there was none."""
+def test_a_batch_returns_content_ids(me):
+    """A part's Content-ID is returned with the prefix `response-`, or not at all."""
     about = "GET /drive/v3/about?fields=user\r\n"
     answer = batch(
         me, ("Content-ID: <one+1>\r\n", about), ("Content-ID: two\r\n", about), ("", about)
@@ -136,15 +136,15 @@ def test_a_batch_names_its_answers_after_its_questions(me):
     assert answer.text.count("HTTP/1.1 200 OK") == 3
 
 
-def test_a_batch_that_is_refused_did_nothing(me):
-    """A part that is no request makes the whole a 400; what stands before it is not done either."""
+def test_a_refused_batch_changes_nothing(me):
+    """A part that is no request makes the whole batch a 400, and no other part is executed."""
     made = 'POST /drive/v3/files\r\nContent-Type: application/json\r\n\r\n{"name": "a"}'
     assert batch(me, ("", made), ("", "GET //[ HTTP/1.1")).status_code == 400
     assert me.names("") == []
 
 
-def test_media_do_not_go_in_a_batch_and_other_parts_do(me):
-    """Part by part: a 302 to where content is, a 400 for bytes that come, answers for the rest."""
+def test_media_in_a_batch_are_refused_part_by_part(me):
+    """A download is a 302 to the content, an upload a 400; the other parts are answered."""
     file = me.upload(b"content")["id"]
     made = 'POST /drive/v3/files\r\nContent-Type: application/json\r\n\r\n{"name": "a"}'
     down = f"GET /drive/v3/files/{file}?alt=media&supportsAllDrives=true HTTP/1.1"
@@ -164,7 +164,7 @@ def test_media_do_not_go_in_a_batch_and_other_parts_do(me):
 
 
 def test_the_client_s_batch_tells_which_part_has_media(service):
-    """get_media in a batch is an error of that part; its neighbours have their answers."""
+    """`get_media` in a batch is an error of that part only."""
     file = service.files().create(body={"name": "m"}, media_body=media(b"x")).execute()
     answers = {}
     batched = service.new_batch_http_request(
@@ -179,7 +179,7 @@ def test_the_client_s_batch_tells_which_part_has_media(service):
 
 
 def test_an_odd_chunk_size_is_an_error_of_the_client(service):
-    """google-api-python-client raises what Drive says, in place of going round for ever."""
+    """google-api-python-client raises Drive's error for an odd chunk size, and does not loop."""
     from googleapiclient.errors import HttpError
 
     upload = media(os.urandom(700_000), resumable=True, chunksize=100_000)
@@ -188,7 +188,7 @@ def test_an_odd_chunk_size_is_an_error_of_the_client(service):
 
 
 def test_an_expired_token_is_refreshed(build, emulator, me):
-    """google-auth refreshes at the emulator's token endpoint when it meets a 401."""
+    """google-auth refreshes an expired token at the emulator's token endpoint."""
     from google.oauth2.credentials import Credentials
 
     emulator.allow("", me.account, refresh_token="renew")
@@ -203,7 +203,7 @@ def test_an_expired_token_is_refreshed(build, emulator, me):
 
 
 def test_a_service_account_signs_in(build, emulator, me):
-    """A key file whose token_uri is the emulator's: the JWT grant, with a real signature."""
+    """A key file with the emulator's token_uri signs in, also on behalf of a user."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
     from google.oauth2.service_account import Credentials
@@ -233,7 +233,7 @@ def test_a_service_account_signs_in(build, emulator, me):
 
 
 def test_the_discovery_document_leads_to_the_emulator(emulator):
-    """Clients that fetch their discovery document here need nothing else redirected."""
+    """A client that fetches the discovery document here needs no other redirection."""
     import httplib2
     from googleapiclient.discovery import build
 
@@ -245,7 +245,7 @@ def test_the_discovery_document_leads_to_the_emulator(emulator):
 
 
 def test_v2_of_the_client_works_too(build):
-    """insert, list, patch, get_media and trash through the v2 document."""
+    """insert, list, patch, get_media and trash work through the v2 document."""
     service = build("v2")
     upload = media(b"content", resumable=True)
     file = service.files().insert(body={"title": "t"}, media_body=upload).execute()

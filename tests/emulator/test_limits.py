@@ -30,8 +30,8 @@ FORM = {**PACKED, "Content-Type": "application/x-www-form-urlencoded"}
         ("/upload/drive/v3/files?uploadType=resumable", PACKED),
     ],
 )
-def test_little_that_inflates_to_much_is_a_413(me, emulator, path, headers):
-    """70 kB that hold 70 MB are refused wherever a body is read; nothing of them stays."""
+def test_a_zip_bomb_is_a_413(me, emulator, path, headers):
+    """70 kB that inflate to 70 MB are refused wherever a body is read, and nothing is kept."""
     assert me("POST", path, data=BOMB, headers=headers).status_code == 413
     assert me.names("") == []
     assert list((emulator.data_dir / "incoming").glob("[!s]*")) == []
@@ -48,13 +48,13 @@ def test_little_that_inflates_to_much_is_a_413(me, emulator, path, headers):
     ],
 )
 def test_a_long_body_is_a_413(me, path, kind, size):
-    """Every body but content has a length that it may have."""
+    """Each body except content has a maximal length."""
     answer = me("POST", path, data=b"x" * size, headers={"Content-Type": kind})
     assert answer.status_code == 413
 
 
 def test_long_metadata_before_content_are_a_413(me):
-    """Metadata of a multipart upload are bounded as every JSON body is."""
+    """The metadata of a multipart upload have the limit of a JSON body."""
     body = multipart({"name": "x" * (2**24 + 1)}, b"content", "text/plain")
     headers = {"Content-Type": "multipart/related; boundary=xyz"}
     answer = me("POST", "/upload/drive/v3/files?uploadType=multipart", data=body, headers=headers)
@@ -67,7 +67,7 @@ def test_long_metadata_before_content_are_a_413(me):
 )
 @pytest.mark.parametrize("path", ["files", "changes?pageToken=1", "about", "drives"])
 def test_deep_fields_are_refused(me, path, fields):
-    """400 invalidParameter, as for fields that do not exist."""
+    """Deeply nested fields are a 400 invalidParameter, like unknown ones."""
     refused = me.refusal("GET", f"/drive/v3/{path}", params={"fields": fields})
     assert refused == (400, "invalidParameter")
 
@@ -82,7 +82,7 @@ def nested(depth, kind):
 
 @pytest.mark.parametrize("kind", ["list", "object"])
 def test_deep_json_is_refused(me, kind):
-    """400 parseError beyond 100 levels, as Google's parser has it, plain and in uploads."""
+    """JSON of more than 100 levels is a 400 parseError, as in Google's parser."""
     for depth in (101, 400, 900):
         body = {"name": "deep", "unknown": nested(depth, kind)}
         assert me.refusal("POST", "/drive/v3/files", json=body) == (400, "parseError")
@@ -108,7 +108,7 @@ def test_deep_json_is_refused(me, kind):
     ],
 )
 def test_huge_parameters_are_refused(me, params):
-    """400 for numbers, tokens and queries that nobody can mean."""
+    """Huge or non-ASCII numbers, and huge tokens and queries, are a 400."""
     for path in ("files", "changes"):
         more = {"pageToken": "1", **params} if path == "changes" else params
         assert me("GET", f"/drive/v3/{path}", params=more).status_code == 400
@@ -116,7 +116,7 @@ def test_huge_parameters_are_refused(me, params):
 
 @pytest.mark.parametrize("length", ["²", "9" * 5000, "-1", "1_0"])
 def test_a_length_is_a_number(me, length):
-    """400 for other digits than ASCII's, and for numbers beyond 64 bits, in headers too."""
+    """A length with other digits than ASCII's, or beyond 64 bits, is a 400."""
     headers = {"X-Upload-Content-Length": length.encode("latin-1")}
     path = "/upload/drive/v3/files?uploadType=resumable"
     assert me.refusal("POST", path, json={}, headers=headers) == (400, "badRequest")
@@ -131,8 +131,8 @@ BAD_TYPES = ["text/plain\r\nX-Injected: 1", "a\nb", "a\0b", "a\x7fb", "é", "�
 
 
 @pytest.mark.parametrize("kind", BAD_TYPES)
-def test_a_type_that_no_header_holds_is_refused(me, kind):
-    """400 wherever a MIME type is written, in both versions; nothing is made or changed."""
+def test_a_mime_type_that_no_header_can_hold_is_refused(me, kind):
+    """It is a 400 in both versions wherever a MIME type is written, and nothing changes."""
     file = me.upload(b"content", name="f", type="text/plain")["id"]
     related = {"Content-Type": "multipart/related; boundary=xyz"}
     whole = multipart({"mimeType": kind}, b"x", "text/plain")
@@ -155,8 +155,8 @@ def test_a_type_that_no_header_holds_is_refused(me, kind):
     assert (answer.content, answer.headers["Content-Type"]) == (b"content", "text/plain")
 
 
-def test_the_type_of_uploaded_bytes_is_looked_at_too(me):
-    """In the header of a simple upload, of a part, and of what a resumable upload announces."""
+def test_the_mime_type_of_uploaded_content_is_checked_too(me):
+    """The type is checked in a simple upload, in a part and in a resumable announcement."""
     path = "/upload/drive/v3/files?uploadType="
     for kind in ("é".encode("latin-1"), b"a" * 300):
         simple = me.refusal("POST", f"{path}media", data=b"x", headers={"Content-Type": kind})
@@ -169,8 +169,8 @@ def test_the_type_of_uploaded_bytes_is_looked_at_too(me):
 
 
 @pytest.mark.parametrize("kind", ["text/plain\r\nX-Injected: 1", "🦆", "é", " x"])
-def test_a_type_stored_long_ago_breaks_no_download(tmp_path, kind):
-    """What was written before such types were refused comes down as unknown bytes."""
+def test_an_invalid_mime_type_in_the_database_breaks_no_download(tmp_path, kind):
+    """A file that was stored with such a type is served as application/octet-stream."""
     with DriveEmulator(tmp_path) as emulator:
         wire = RawClient(emulator.url, emulator.token)
         file = wire.upload(b"content")["id"]
@@ -194,7 +194,7 @@ def test_a_type_stored_long_ago_breaks_no_download(tmp_path, kind):
 
 @pytest.mark.parametrize("header", ["Content-ID: a\r\n b", "Content-ID: é", "Content-ID: a\x00b"])
 def test_an_odd_content_id_breaks_no_batch(me, header):
-    """What is given back in the answer was looked at, too."""
+    """A Content-ID with control or other characters is not copied unchecked into the answer."""
     part = f"--b\r\n{header}\r\n\r\nGET /drive/v3/about?fields=user\r\n\r\n--b--"
     headers = {"Content-Type": "multipart/mixed; boundary=b"}
     answer = me("POST", "/batch/drive/v3", data=part.encode("latin-1"), headers=headers)
@@ -221,13 +221,13 @@ def test_an_odd_content_id_breaks_no_batch(me, header):
     ],
 )
 def test_a_member_of_another_type_is_a_400_at_every_depth(me, verb, path, body):
-    """Bodies are held against the schema of the discovery document, whatever lies how deep."""
+    """Bodies are checked against the discovery document's schema at every depth."""
     assert me.refusal(verb, f"/drive/{path}", json=body) == (400, "invalid")
     assert me.names("") == []
 
 
 def test_many_properties_and_parents_are_refused(me):
-    """At most 30 properties of a kind, and one parent."""
+    """More than 30 properties of a kind, or several parents, are refused."""
     many = {str(number): "x" for number in range(100_000)}
     assert me.refusal("POST", "/drive/v3/files", json={"properties": many})[0] == 403
     assert me.refusal("POST", "/drive/v3/files", json={"parents": ["root"] * 100_000})[0] == 400
@@ -235,14 +235,14 @@ def test_many_properties_and_parents_are_refused(me):
     assert me.refusal("POST", "/drive/v2/files", json={"properties": listed})[0] == 403
 
 
-def test_headers_beyond_all_measure_are_refused(emulator):
-    """A header of megabytes is a 4xx, and the emulator goes on."""
+def test_huge_headers_are_refused(emulator):
+    """A header of several megabytes is a 4xx, and the emulator keeps running."""
     connection = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=30)
     try:
         connection.request("GET", "/drive/v3/files", headers={"X-Long": "x" * 5_000_000})
         assert 400 <= connection.getresponse().status < 500
     except (BrokenPipeError, ConnectionResetError):
-        pass  # it was not read to its end
+        pass  # the emulator did not read it to its end
     finally:
         connection.close()
     assert emulator.log is not None
@@ -258,8 +258,8 @@ def test_headers_beyond_all_measure_are_refused(emulator):
         ("tokens", {"account": "a@example.com", "expires_in": 1e999}),
     ],
 )
-def test_admin_numbers_make_sense(emulator, path, body):
-    """A clock beyond all dates, or an infinite quota, is refused; the emulator goes on."""
+def test_invalid_admin_numbers_are_refused(emulator, path, body):
+    """A clock beyond all dates, or an infinite quota, is refused; the emulator keeps running."""
     text = json.dumps(body).replace("Infinity", "1e999")
     wire = RawClient(emulator.url, "emulator")
     headers = {"Content-Type": "application/json"}

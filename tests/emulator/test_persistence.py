@@ -30,7 +30,7 @@ def wire(process):
 
 
 def test_everything_answered_survives_sigkill(process, wire):
-    """Files, contents, permissions, tokens, used ids: all there after a kill, on the same port."""
+    """Files, contents, permissions, tokens and used ids survive a kill, on the same port."""
     content = os.urandom(300_000)
     file = wire.upload(content, name="kept", properties={"k": "v"})
     give = {"type": "user", "role": "reader", "emailAddress": "other@example.com"}
@@ -61,8 +61,8 @@ def wire_permissions(wire, file):
     return wire.get(f"files/{file['id']}/permissions", fields="*")["permissions"]
 
 
-def test_a_resumable_upload_goes_on_after_sigkill(process, wire):
-    """The session and the bytes that had arrived are on disk."""
+def test_a_resumable_upload_continues_after_sigkill(process, wire):
+    """An upload session and the bytes that it had received survive a kill."""
     content = os.urandom(1024 * 1024)
     started = wire("POST", "/upload/drive/v3/files?uploadType=resumable", json={"name": "big"})
     uri = started.headers["Location"]
@@ -78,8 +78,8 @@ def test_a_resumable_upload_goes_on_after_sigkill(process, wire):
     assert wire("GET", f"/drive/v3/files/{file['id']}?alt=media").content == content
 
 
-def test_what_was_answered_before_a_kill_in_mid_traffic_is_there(process):
-    """Kill while several clients write: every acknowledged file exists, none twice."""
+def test_a_kill_during_writes_loses_no_answered_file(process):
+    """After a kill while four clients write, every acknowledged file exists exactly once."""
     answered: list[str] = []
 
     def write() -> None:
@@ -107,8 +107,8 @@ def test_what_was_answered_before_a_kill_in_mid_traffic_is_there(process):
     wire.session.close()
 
 
-def test_bytes_of_a_request_that_a_kill_cut_off_are_cleared_away(process):
-    """What belongs to no file and no session is gone after the next start."""
+def test_partial_files_of_a_kill_are_removed(process):
+    """Bytes that belong to no file and no session are removed at the next start."""
     left = [process.data_dir / folder / "0123" for folder in ("incoming", "content")]
     for one in left:
         one.write_bytes(b"half of something")
@@ -117,8 +117,8 @@ def test_bytes_of_a_request_that_a_kill_cut_off_are_cleared_away(process):
     assert not any(one.exists() for one in left)
 
 
-def test_changes_go_on_counting_after_a_restart(process, wire):
-    """A token from before lists what was changed and deleted since."""
+def test_change_tokens_are_valid_after_a_restart(process, wire):
+    """A token from before a restart lists what was changed and deleted since."""
     token = wire.get("changes/startPageToken")["startPageToken"]
     kept, gone = wire.create("kept")["id"], wire.create("gone")["id"]
     wire("DELETE", f"/drive/v3/files/{gone}")
@@ -131,7 +131,7 @@ def test_changes_go_on_counting_after_a_restart(process, wire):
 
 
 def test_a_folder_is_held_by_one_emulator(process):
-    """A second emulator on the same data would overwrite what the first one holds."""
+    """A second emulator with the same data folder is refused."""
     command = [sys.executable, "-m", "colab_drive_tuner.emulator", "--data"]
     refused = subprocess.run(
         [*command, str(process.data_dir)],
@@ -145,7 +145,7 @@ def test_a_folder_is_held_by_one_emulator(process):
 
 
 def test_the_command_line_takes_tokens_and_faults():
-    """`--token TOKEN=ACCOUNT` replaces the default token; a bad one is a usage error."""
+    """`--token` replaces the default token, `--fault` adds faults; a bad token exits 2."""
     command = [sys.executable, "-m", "colab_drive_tuner.emulator"]
     more = ["--token", "abc=a@example.com,client=x,scopes=drive.file", "--fault",
             "do=error,status=500,api=drive.about.get", "--fault",
@@ -168,7 +168,7 @@ def test_the_command_line_takes_tokens_and_faults():
 
 
 def test_a_port_that_is_taken_is_named(monkeypatch, capsys):
-    """In one line, without a traceback."""
+    """A port in use is named in one line, without a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         monkeypatch.setattr(sys, "argv", ["drive-emulator", "--port", port])
@@ -179,7 +179,7 @@ def test_a_port_that_is_taken_is_named(monkeypatch, capsys):
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl_uploads_and_downloads(process, tmp_path):
-    """The commands of the documentation, with curl (which sends Expect: 100-continue)."""
+    """curl, which sends Expect: 100-continue, uploads and downloads as in the documentation."""
     source = tmp_path / "source"
     source.write_bytes(os.urandom(3_000_000))
 
@@ -197,7 +197,7 @@ def test_curl_uploads_and_downloads(process, tmp_path):
 
 
 def test_memory_stays_flat_for_large_bodies(process, wire):
-    """64 MB in and out again grow the emulator by less than 16 MB."""
+    """A 64 MB upload and download grow the emulator's memory by less than 16 MB."""
     status = Path(f"/proc/{process.process.pid}/status")
     if not status.exists():
         pytest.skip("needs /proc to see another process's memory")

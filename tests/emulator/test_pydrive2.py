@@ -10,13 +10,13 @@ pytest.importorskip("pydrive2", reason="PyDrive2 is not installed (extra: pydriv
 
 @pytest.fixture
 def drive(emulator, me, monkeypatch):
-    """GoogleDrive with oauth2client credentials, its service built for the emulator."""
+    """A GoogleDrive with oauth2client credentials, whose service is built for the emulator."""
     from googleapiclient.discovery import build
     from oauth2client.client import OAuth2Credentials
     from pydrive2.auth import GoogleAuth
     from pydrive2.drive import GoogleDrive
 
-    # PyDrive2 makes a connection for each thread and file, and closes none of them.
+    # PyDrive2 makes a connection for each thread and file and closes none of them.
     opened = []
     build_http = GoogleAuth._build_http
 
@@ -24,7 +24,7 @@ def drive(emulator, me, monkeypatch):
         opened.append(build_http(self))
         return opened[-1]
 
-    # As pydrive2's own Authorize does, but with the emulator's discovery document.
+    # Like PyDrive2's own Authorize, but with the emulator's discovery document.
     def authorize(self):
         self.http = self._build_http()
         self.http = self.credentials.authorize(self.http)
@@ -47,7 +47,7 @@ def drive(emulator, me, monkeypatch):
 
 
 def test_the_recipe_of_2019_finds_and_downloads_a_notebook(drive, me, tmp_path):
-    """ListFile by title, CreateFile by id, GetContentFile: byte for byte."""
+    """ListFile by title, CreateFile by id and GetContentFile give the notebook's bytes."""
     content = b'{"cells": []}'
     me.upload(content, name="X.ipynb", type="application/json")
     file_id = drive.ListFile({"q": "title='X.ipynb'"}).GetList()[0]["id"]
@@ -56,8 +56,8 @@ def test_the_recipe_of_2019_finds_and_downloads_a_notebook(drive, me, tmp_path):
     assert target.read_bytes() == content
 
 
-def test_files_go_up_change_and_come_down(drive, tmp_path):
-    """SetContentFile and SetContentString, metadata changes, and reading back."""
+def test_files_are_uploaded_changed_and_read(drive, tmp_path):
+    """SetContentFile, SetContentString and new metadata can be read back."""
     source = tmp_path / "source"
     source.write_bytes(os.urandom(300_000))
     file = drive.CreateFile({"title": "data.bin"})
@@ -76,7 +76,7 @@ def test_files_go_up_change_and_come_down(drive, tmp_path):
 
 
 def test_folders_lists_and_pages(drive):
-    """Parents as v2 writes them, and ListFile going over pages by itself."""
+    """A file is created in a folder as in v2, and ListFile reads all pages by itself."""
     kind = "application/vnd.google-apps.folder"
     folder = drive.CreateFile({"title": "folder", "mimeType": kind})
     folder.Upload()
@@ -89,7 +89,7 @@ def test_folders_lists_and_pages(drive):
 
 
 def test_revisions_are_listed_and_deleted(drive):
-    """GetRevisions shows each content that a file had; DeleteRevision takes one away."""
+    """GetRevisions lists each content that a file had, and a revision can be deleted."""
     file = drive.CreateFile({"title": "r.txt"})
     for content in ("one", "two"):
         file.SetContentString(content)
@@ -101,7 +101,7 @@ def test_revisions_are_listed_and_deleted(drive):
 
 
 def test_trash_untrash_delete_and_permissions(drive):
-    """The remaining methods of GoogleDriveFile."""
+    """The other methods of GoogleDriveFile work: trash, permissions and delete."""
     file = drive.CreateFile({"title": "f"})
     file.SetContentString("x")
     file.Upload()
@@ -118,7 +118,7 @@ def test_trash_untrash_delete_and_permissions(drive):
 
 
 def test_a_missing_file_is_an_api_error(drive):
-    """ApiRequestError, with the service's words."""
+    """A missing file raises ApiRequestError with the service's message."""
     from pydrive2.files import ApiRequestError
 
     with pytest.raises(ApiRequestError, match="File not found"):

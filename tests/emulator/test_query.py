@@ -50,15 +50,15 @@ MALFORMED = [
 
 @pytest.mark.parametrize("q", MALFORMED)
 def test_a_malformed_query_is_a_400_at_q(me, q):
-    """Never an empty list and never a full one: 400 `invalid`, location `q`."""
+    """A malformed query is a 400 `invalid` at `q`, never an empty or a full list."""
     answer = me("GET", "/drive/v3/files", params={"q": q})
     assert answer.status_code == 400, q
     error = answer.json()["error"]["errors"][0]
     assert (error["reason"], error["location"]) == ("invalid", "q")
 
 
-def test_names_equal_without_regard_to_case(me):
-    """`=` finds HELLO for hello, as rclone found on the live service; clients must compare."""
+def test_names_are_compared_without_case(me):
+    """`=` ignores case, as on the live service, so clients must compare names themselves."""
     me.create("Hello")
     me.create("hello")
     me.create("Hello there")
@@ -67,7 +67,7 @@ def test_names_equal_without_regard_to_case(me):
 
 
 def test_contains_matches_prefixes_of_words(me):
-    """`name contains` finds the beginning of a word, never its middle."""
+    """`name contains` matches the beginning of a word, never its middle."""
     me.create("HelloWorld.ipynb")
     me.create("My notes_final")
     assert me.names("name contains 'hello'") == ["HelloWorld.ipynb"]
@@ -89,22 +89,22 @@ def test_contains_matches_prefixes_of_words(me):
     ],
 )
 def test_names_are_escaped_with_backslashes(me, name, escaped):
-    r"""`\` is written `\\` and `'` is written `\'`."""
+    r"""In a query `\` is written `\\` and `'` is written `\'`."""
     me.create(name)
     me.create("another")
     assert me.names(f"name = '{escaped}'") == [name]
 
 
 def test_spacing_and_quotes_are_free(me):
-    """Any spacing is fine, and strings may stand in double quotes."""
+    """A query may have any spacing, parentheses and double quotes."""
     me.create("a")
     for q in ("name='a'", "  name  =  'a'  ", "name='a'and trashed=false", 'name = "a"',
               "(name='a')", "((name='a')and(trashed=false))", "name\n=\t'a'"):  # fmt: skip
         assert me.names(q) == ["a"], q
 
 
-def test_and_and_or_hold_from_left_to_right_and_not_negates(me):
-    """Neither binds tighter, as the documentation says; parentheses group; `not` negates."""
+def test_and_and_or_are_evaluated_from_left_to_right(me):
+    """Neither binds tighter, as documented; parentheses group and `not` negates."""
     for name in ("a", "b", "c"):
         me.create(name, starred=name == "c")
     assert me.names("name = 'a' or name = 'c' and starred = true") == ["c"]
@@ -117,7 +117,7 @@ def test_and_and_or_hold_from_left_to_right_and_not_negates(me):
 
 
 def test_parents_select_a_folder(me):
-    """`'id' in parents`, with `root` as an alias; an unknown folder is a 404."""
+    """`'id' in parents` selects a folder, `root` is an alias, and an unknown folder is a 404."""
     folder = me.folder("folder")
     me.create("inside", parents=[folder])
     assert me.names(f"'{folder}' in parents") == ["inside"]
@@ -127,14 +127,14 @@ def test_parents_select_a_folder(me):
 
 
 def test_no_file_has_a_label(me):
-    """The term is known, and finds nothing."""
+    """The term `labels` is known and matches no file."""
     me.create("here")
     assert me.names("'labels/abc' in labels") == []
     assert me.names("not 'labels/abc' in labels") == ["here"]
 
 
 def test_types_and_dates_select(me):
-    """MimeType takes =, != and contains; times take all comparisons, in UTC by default."""
+    """`mimeType` takes =, != and contains; times take all comparisons, in UTC by default."""
     me.folder("f")
     me.upload(b"", name="picture", type="image/png")
     me.create("old", modifiedTime="2012-06-04T12:00:00Z")
@@ -148,7 +148,7 @@ def test_types_and_dates_select(me):
 
 
 def test_properties_are_found_by_key_and_value(me, person):
-    """`properties has {...}`; appProperties only for the client that set them."""
+    """`properties has` finds public properties, `appProperties has` those of the same client."""
     me.create("public", properties={"k": "it's"})
     me.create("private", appProperties={"k": "v"})
     assert me.names(r"properties has { key='k' and value='it\'s' }") == ["public"]
@@ -159,7 +159,7 @@ def test_properties_are_found_by_key_and_value(me, person):
 
 
 def test_owners_writers_readers_and_shared_with_me(me, person):
-    """Roles are found by address or `me`; sharedWithMe may stand without a comparison."""
+    """Roles are found by address or `me`; `sharedWithMe` needs no comparison."""
     other = person()
     me.create("mine")
     shared = other.create("theirs")["id"]
@@ -180,14 +180,14 @@ def test_owners_writers_readers_and_shared_with_me(me, person):
     "q", ["sharedWithMe = false", "sharedWithMe=false and trashed = false", "sharedWithMe != true",
           "not sharedWithMe", "not (sharedWithMe = true)"],
 )  # fmt: skip
-def test_what_is_not_shared_with_me_cannot_be_asked(me, version, q):
-    """400 at `q`, as the live service answers, though its table of terms allows false."""
+def test_a_query_for_files_not_shared_with_me_is_refused(me, version, q):
+    """It is a 400, as on the live service, although the documented table allows `false`."""
     me.create("mine")
     assert me.refusal("GET", f"/drive/{version}/files", params={"q": q}) == (400, "invalid")
 
 
 def test_visibility_and_shortcuts_are_found(me):
-    """Visibility is the widest permission; shortcuts are found by their target."""
+    """`visibility` is the widest permission; shortcuts are found by their target."""
     public = me.create("public")["id"]
     give = {"type": "anyone", "role": "reader"}
     me("POST", f"/drive/v3/files/{public}/permissions", json=give)
@@ -199,7 +199,7 @@ def test_visibility_and_shortcuts_are_found(me):
 
 
 def test_full_text_searches_names_descriptions_and_text(me):
-    """Whole words anywhere, phrases in double quotes; sorting is refused."""
+    """`fullText` matches whole words, and phrases in double quotes; sorting is refused."""
     me.upload(b"the quick brown fox", name="story", type="text/plain")
     me.create("plain", description="a brown bear")
 
@@ -216,7 +216,7 @@ def test_full_text_searches_names_descriptions_and_text(me):
 
 
 def test_long_and_deep_queries_are_answered(me):
-    """Thousands of alternatives are found; thousands of parentheses are a 400."""
+    """Thousands of alternatives are evaluated; thousands of parentheses are a 400."""
     me.create("here")
     long = " or ".join(["name = 'x'"] * 3000 + ["name = 'here'"])
     assert me.names(long) == ["here"]
@@ -228,14 +228,14 @@ def test_long_and_deep_queries_are_answered(me):
 
 @given(st.text())
 def test_every_string_survives_escaping(text):
-    """Whatever a name is, its escaped form parses to a term with that very name."""
+    """Any name, escaped, parses to a term with exactly that name."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     assert parse(f"name='{escaped}'") == Term("name", "=", text)
 
 
 @given(st.text(alphabet="name='\\ ()andortis{}<>!", max_size=40))
 def test_a_query_parses_or_is_refused(text):
-    """No input makes the parser do anything else."""
+    """Any text either parses or is a 400."""
     try:
         found = parse(text)
     except ApiError as error:

@@ -12,7 +12,7 @@ from tests.emulator.raw_client import RawClient
 
 @pytest.mark.parametrize("token", ["unknown", "", "ya29.expired"])
 def test_an_unknown_token_is_a_401(emulator, me, token):
-    """401 with WWW-Authenticate, for reading and for uploads of any size."""
+    """An unknown token is a 401 with WWW-Authenticate, also for large uploads."""
     headers = {"Authorization": f"Bearer {token}"}
     answer = me("GET", "/drive/v3/files", headers=headers)
     assert answer.status_code == 401
@@ -24,7 +24,7 @@ def test_an_unknown_token_is_a_401(emulator, me, token):
 
 
 def test_a_token_expires(emulator, person):
-    """After its time, and at once when it is told to."""
+    """A token expires after its time, or at once when it is expired by the test."""
     short = person(expires_in=100)
     assert short("GET", "/drive/v3/files").status_code == 200
     emulator.advance_clock(101)
@@ -35,8 +35,8 @@ def test_a_token_expires(emulator, person):
     assert short.refusal("GET", "/drive/v3/files") == (401, "authError")
 
 
-def test_the_token_it_was_started_with_renews_itself():
-    """Clients that know one text alone can meet an expired token, too."""
+def test_the_token_of_the_start_is_its_own_refresh_token():
+    """A client that knows only one token can renew it after its expiry."""
     with DriveEmulator(tokens=["a=ann@example.com"]) as started:
         wire = RawClient(started.url, "a", "ann@example.com")
         started.faults.add("expire")
@@ -50,8 +50,8 @@ def test_the_token_it_was_started_with_renews_itself():
         wire.session.close()
 
 
-def test_a_call_without_a_token_expires_none(emulator, me, person):
-    """Such as the call for another one: the fault is about the caller's own."""
+def test_a_call_without_a_token_expires_no_token(emulator, me, person):
+    """The fault `expire` applies to the caller's own token, so a call without one has no effect."""
     emulator.faults.add("expire")
     del (nobody := person()).session.headers["Authorization"]
     assert nobody("GET", "/drive/v3/files").status_code == 401
@@ -60,7 +60,7 @@ def test_a_call_without_a_token_expires_none(emulator, me, person):
 
 
 def test_a_refresh_token_becomes_an_access_token(emulator, person):
-    """POST /token, form-encoded; a revoked token is invalid_grant."""
+    """POST /token gives an access token for a refresh token, and refuses a wider scope."""
     wire = person(refresh_token="refresh-me")
     wire.create("mine")
     form = {"grant_type": "refresh_token", "refresh_token": "refresh-me", "client_id": "c"}
@@ -75,8 +75,8 @@ def test_a_refresh_token_becomes_an_access_token(emulator, person):
     assert wire("POST", "/token", data=wider).json()["error"] == "invalid_scope"
 
 
-def test_a_revoked_refresh_token_takes_its_access_tokens_along(person):
-    """Afterwards neither is known, and revoking again is a 400."""
+def test_revoking_a_token_revokes_its_refresh_token(person):
+    """After a revocation neither token is known, and revoking again is an error."""
     wire = person(refresh_token="refresh-me-not")
     form = {"grant_type": "refresh_token", "refresh_token": "refresh-me-not"}
     wire.token = wire("POST", "/token", data=form).json()["access_token"]
@@ -95,7 +95,7 @@ def test_a_revoked_refresh_token_takes_its_access_tokens_along(person):
 
 
 def test_a_service_account_s_assertion_becomes_an_access_token(me):
-    """The JWT grant: the issuer is the account, or with delegation the subject."""
+    """A JWT assertion gives a token of its issuer; an expired one, or one without scope, none."""
     claims = {
         "iss": "robot@p.iam.gserviceaccount.com",
         "scope": "https://www.googleapis.com/auth/drive",

@@ -29,7 +29,7 @@ def content_of(wire, file):
 
 
 def test_a_simple_upload_has_all_three_checksums(me):
-    """uploadType=media takes the body as it is; the type comes from its Content-Type."""
+    """uploadType=media stores the body with its Content-Type and three checksums."""
     content = os.urandom(100_000)
     answer = me(
         "POST",
@@ -52,7 +52,7 @@ def test_a_simple_upload_has_all_three_checksums(me):
     ids=["empty", "plain", "cr", "crlf", "newlines", "dashes", "almost", "binary"],
 )  # fmt: skip
 def test_multipart_takes_both_line_ends(me, newline, content):
-    """Metadata and content in one body, with CRLF or with LF as Python's email writes it."""
+    """A multipart body may have CRLF, or LF as Python's email package writes it."""
     answer = me(
         "POST",
         f"{UPLOAD}?uploadType=multipart&fields=id,name,md5Checksum",
@@ -64,7 +64,7 @@ def test_multipart_takes_both_line_ends(me, newline, content):
 
 
 def test_multipart_decodes_base64(me):
-    """A part that says Content-Transfer-Encoding: base64 is stored decoded."""
+    """A part with Content-Transfer-Encoding: base64 is stored decoded."""
     content = os.urandom(10_000)
     text = base64.encodebytes(content)
     kind = "application/x\r\nContent-Transfer-Encoding: base64"
@@ -79,14 +79,14 @@ def test_multipart_decodes_base64(me):
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"--xyz\r\n\r\n{}\r\n--xyz--", b"--xyz\r\n"])
 def test_a_broken_multipart_body_is_a_400(me, body):
-    """Without two parts there is nothing to store."""
+    """A multipart body without two parts is a 400."""
     headers = {"Content-Type": "multipart/related; boundary=xyz"}
     answer = me("POST", f"{UPLOAD}?uploadType=multipart", data=body, headers=headers)
     assert answer.status_code == 400
 
 
 def test_metadata_that_is_not_json_is_a_parse_error(me):
-    """400 parseError, in plain and in multipart bodies."""
+    """Metadata that are not JSON are a 400 parseError."""
     assert me.refusal("POST", "/drive/v3/files", data=b"{broken") == (400, "parseError")
     assert me("POST", "/drive/v3/files", data=b"[1]").status_code == 400
 
@@ -107,7 +107,7 @@ def test_an_update_with_media_replaces_the_content(me):
 
 @pytest.mark.parametrize("prefix", ["", "/resumable"])
 def test_a_resumable_upload_goes_chunk_by_chunk(me, prefix):
-    """308 with the Range so far, then 200 with the file; on both documented paths."""
+    """A chunk gets a 308 with the Range so far, the last one a 200, on both documented paths."""
     content = os.urandom(2 * PIECE + 10)
     uri = start(me, {"name": "big"}, prefix + UPLOAD, **{"X-Upload-Content-Type": "image/png"})
     first = put(me, uri, content[:PIECE], f"bytes 0-{PIECE - 1}/{len(content)}")
@@ -119,7 +119,7 @@ def test_a_resumable_upload_goes_chunk_by_chunk(me, prefix):
 
 
 def test_a_status_query_tells_how_far_it_is(me):
-    """`bytes */N`: 308 without Range for nothing, with it for some, 200 at the end, for ever."""
+    """`bytes */N` gets a 308 with the Range received, if any, and after the end always a 200."""
     content = os.urandom(PIECE + 1)
     uri = start(me, {"name": "asked"})
     size = len(content)
@@ -138,7 +138,7 @@ def test_a_status_query_tells_how_far_it_is(me):
 @pytest.mark.parametrize("extra", [-1, 1, 1000, PIECE - 1])
 @pytest.mark.parametrize("total", ["*", str(8 * PIECE)])
 def test_a_chunk_that_is_no_multiple_of_256_kib_is_refused(me, extra, total):
-    """400 with Drive's words; what is whole is kept, and from there the session goes on."""
+    """It is a 400 with Drive's message; its whole multiples are kept, and the session continues."""
     content = os.urandom(3 * PIECE)
     uri = start(me, {"name": "odd"})
     size = PIECE + extra
@@ -158,8 +158,8 @@ def test_a_chunk_that_is_no_multiple_of_256_kib_is_refused(me, extra, total):
     assert content_of(me, done.json())[: len(content)] == content
 
 
-def test_a_client_with_odd_chunks_is_told_and_does_not_loop(me):
-    """The usual loop (send, read Range, send on) ends with the refusal of its first chunk."""
+def test_a_client_with_odd_chunks_does_not_loop(me):
+    """The usual loop (send, read Range, continue) ends at its first refused chunk."""
     uri, content, at, statuses = start(me), os.urandom(700_000), 0, []
     while at < len(content) and len(statuses) < 20:
         piece = content[at : at + 100_000]
@@ -172,7 +172,7 @@ def test_a_client_with_odd_chunks_is_told_and_does_not_loop(me):
 
 
 def test_bytes_sent_twice_count_once_and_gaps_are_refused(me):
-    """A chunk may overlap what has arrived, but not leave a hole."""
+    """A chunk may overlap received bytes, but may not leave a gap."""
     content = os.urandom(3 * PIECE)
     uri = start(me)
     put(me, uri, content[: 2 * PIECE], f"bytes 0-{2 * PIECE - 1}/{len(content)}")
@@ -183,23 +183,23 @@ def test_bytes_sent_twice_count_once_and_gaps_are_refused(me):
 
 
 def test_the_whole_content_may_come_in_one_request(me):
-    """Without Content-Range the body is everything, empty or not."""
+    """Without Content-Range the body is the whole content, empty or not."""
     for content in (b"", b"all at once"):
         done = put(me, start(me, {"name": "one"}), content)
         assert done.status_code == 200
         assert content_of(me, done.json()) == content
 
 
-def test_a_content_range_that_makes_no_sense_is_a_400(me):
-    """Unreadable, backwards, or of another length than announced."""
+def test_an_invalid_content_range_is_a_400(me):
+    """A Content-Range that is unreadable, reversed or of another length is a 400."""
     uri = start(me, **{"X-Upload-Content-Length": "10"})
     for wrong in ("nonsense", "bytes 5-1/10", "bytes 0-9/5", "bytes 0-9/11"):
         assert put(me, uri, b"0123456789", wrong).status_code == 400
     assert put(me, uri, b"01234", "bytes 0-9/10").status_code == 400
 
 
-def test_a_session_keeps_to_the_length_it_was_told(me):
-    """Announced at the start or by a chunk: another total, or a body of another size, is a 400."""
+def test_a_session_keeps_its_announced_length(me):
+    """Another total, or a body of another size, than announced is a 400."""
     announced = start(me, **{"X-Upload-Content-Length": "10"})
     assert put(me, announced, b"x" * 11).status_code == 400
     uri = start(me)
@@ -213,15 +213,15 @@ def test_a_session_keeps_to_the_length_it_was_told(me):
     assert content_of(me, done.json()) == b"x" * size
 
 
-def test_looking_at_a_session_does_not_end_it(me):
-    """Only PUT (or POST) sends; another verb is a 405."""
+def test_a_get_of_a_session_does_not_end_it(me):
+    """Only PUT and POST send to a session; another verb is a 405."""
     uri = start(me)
     assert me("GET", uri).status_code == 405
     assert content_of(me, put(me, uri, b"all").json()) == b"all"
 
 
-def test_a_session_ends_and_an_unknown_one_is_a_404(me, emulator):
-    """A session lives a week; its URI is a secret that cannot be guessed."""
+def test_an_expired_or_unknown_session_is_a_404(me, emulator):
+    """A session lives a week, and its URI cannot be guessed."""
     uri = start(me)
     assert put(me, uri[:-3] + "xyz", b"x").status_code == 404
     emulator.advance_clock(8 * 24 * 3600)
@@ -230,7 +230,7 @@ def test_a_session_ends_and_an_unknown_one_is_a_404(me, emulator):
 
 
 def test_a_used_id_conflicts_before_the_bytes_and_at_the_end(me):
-    """409 when the session starts; and at its last byte, if the id was used in between."""
+    """A used id is a 409 at the session's start, or at its end if it was used in between."""
     first, second = me.get("files/generateIds", count=2)["ids"]
     me.create(id=first)
     answer = me("POST", UPLOAD, params={"uploadType": "resumable"}, json={"id": first})
@@ -241,8 +241,8 @@ def test_a_used_id_conflicts_before_the_bytes_and_at_the_end(me):
     assert me.names("name = 'late'") == []
 
 
-def test_a_broken_connection_leaves_what_had_arrived(me, emulator):
-    """The next status query says how much, and the upload goes on from there."""
+def test_a_broken_connection_keeps_received_bytes(me, emulator):
+    """The next status query tells how much has arrived, and the upload continues from there."""
     content = os.urandom(3 * PIECE)
     uri = start(me, {"name": "broken"})
     connection = http.client.HTTPConnection("127.0.0.1", emulator.port)
@@ -253,7 +253,7 @@ def test_a_broken_connection_leaves_what_had_arrived(me, emulator):
     connection.send(content[: 2 * PIECE + 100])
     connection.close()
     while not any(one["method"] == "PUT" and one["status"] == 0 for one in emulator.log):
-        pass  # until the emulator has noticed
+        pass  # wait until the emulator has noticed
     answer = put(me, uri, b"", f"bytes */{len(content)}")
     arrived = int(answer.headers["Range"].rpartition("-")[2]) + 1
     assert arrived == 2 * PIECE
@@ -262,7 +262,7 @@ def test_a_broken_connection_leaves_what_had_arrived(me, emulator):
 
 
 def test_a_refused_upload_leaves_nothing_behind(me, emulator):
-    """Bytes that belong to no file are not kept."""
+    """The bytes of a refused upload are not kept."""
     me("PATCH", f"{UPLOAD}/nowhere?uploadType=media", data=b"x" * 1000)
     assert list((emulator.data_dir / "incoming").glob("[!s]*")) == []
 
@@ -279,7 +279,7 @@ def test_a_refused_upload_leaves_nothing_behind(me, emulator):
     ],
 )
 def test_downloads_take_ranges(me, asked, status, body, described):
-    """RFC 9110: one range is a 206; what is not understood is ignored."""
+    """One range is a 206, as in RFC 9110; a range that is not understood is ignored."""
     file = me.upload(b"0123456789", type="text/plain")
     answer = me("GET", f"/drive/v3/files/{file['id']}?alt=media", headers={"Range": asked})
     assert (answer.status_code, answer.content) == (status, body)
@@ -288,7 +288,7 @@ def test_downloads_take_ranges(me, asked, status, body, described):
 
 
 def test_a_range_past_the_end_is_a_416(me):
-    """With the size in Content-Range, also for an empty file."""
+    """A range past the end is a 416 with the size, also for an empty file."""
     for content in (b"0123456789", b""):
         file = me.upload(content)
         answer = me(
@@ -299,13 +299,13 @@ def test_a_range_past_the_end_is_a_416(me):
 
 
 def test_only_blobs_can_be_downloaded(me):
-    """403 fileNotDownloadable for folders."""
+    """Downloading a folder is a 403 fileNotDownloadable."""
     refused = me.refusal("GET", f"/drive/v3/files/{me.folder('f')}?alt=media")
     assert refused == (403, "fileNotDownloadable")
 
 
 def test_content_beyond_the_quota_is_refused_before_and_after(me, emulator):
-    """403 storageQuotaExceeded at the session's start, or when a body of unknown size ends."""
+    """Content beyond the quota is a 403 when it is announced, or when its body ends."""
     emulator.set_quota(me.account, 1000)
     me.upload(b"x" * 900)
     announced = {"X-Upload-Content-Length": "200"}

@@ -24,8 +24,8 @@ def titles(wire, q, **params):
     return [one["title"] for one in answer.json()["items"]]
 
 
-def test_a_file_is_shown_whole_under_its_old_names(me, file):
-    """v2 answers with the whole resource: title, fileSize, labels, downloadUrl, etag, ..."""
+def test_a_file_is_shown_with_all_fields_of_v2(me, file):
+    """v2 answers with the whole resource: title, fileSize, labels, downloadUrl and so on."""
     shown = me("GET", f"/drive/v2/files/{file['id']}").json()
     assert shown["title"] == "f.txt"
     assert shown["fileSize"] == "7"
@@ -38,8 +38,8 @@ def test_a_file_is_shown_whole_under_its_old_names(me, file):
     assert me("GET", shown["downloadUrl"]).content == b"content"
 
 
-def test_both_versions_show_one_store(me, file):
-    """What v2 made, v3 finds, and the other way round."""
+def test_both_versions_share_their_files(me, file):
+    """v3 finds files that v2 created, and the reverse."""
     assert me.get(f"files/{file['id']}")["name"] == "f.txt"
     me.create("from v3")
     assert titles(me, "title = 'from v3'") == ["from v3"]
@@ -47,12 +47,12 @@ def test_both_versions_show_one_store(me, file):
 
 @pytest.mark.parametrize("q", ["name = 'x'", "title = ", "modifiedTime > '2020-01-01'"])
 def test_v2_has_its_own_query_names(me, q):
-    """`title` and `modifiedDate`, not v3's; malformed is a 400."""
+    """v2 queries use `title` and `modifiedDate`; v3's names are a 400."""
     assert me("GET", "/drive/v2/files", params={"q": q}).status_code == 400
 
 
 def test_v2_queries_find(me, file):
-    """The 2019 recipe's query, dates, folders, and properties with a visibility."""
+    """v2 queries find files by title, date, parent and property with a visibility."""
     folder = me("POST", "/drive/v2/files", json={"title": "d", "mimeType": FOLDER}).json()["id"]
     prop = {"key": "k", "value": "v", "visibility": "PUBLIC"}
     body = {"title": "inside", "parents": [{"id": folder}], "properties": [prop]}
@@ -70,7 +70,7 @@ def test_v2_queries_find(me, file):
 
 
 def test_pages_have_a_link_to_the_next(me):
-    """maxResults, nextPageToken and nextLink."""
+    """`nextLink` leads to the next page, and the last page has none."""
     for number in range(3):
         me.create(f"f{number}")
     page = me("GET", "/drive/v2/files?maxResults=2&orderBy=title").json()
@@ -83,7 +83,7 @@ def test_pages_have_a_link_to_the_next(me):
 
 @pytest.mark.parametrize("verb", ["PUT", "PATCH"])
 def test_if_match_guards_changes(me, file, verb):
-    """Another etag is a 412 and changes nothing; the current one, or `*`, is fine."""
+    """Another etag is a 412 and changes nothing; the current one and `*` are accepted."""
     path = f"/drive/v2/files/{file['id']}"
     wrong = {"headers": {"If-Match": '"other"'}, "json": {"title": "x"}}
     assert me.refusal(verb, path, **wrong) == (412, "conditionNotMet")
@@ -97,8 +97,8 @@ def test_if_match_guards_changes(me, file, verb):
     assert me(verb, path, **anything).status_code == 200
 
 
-def test_if_none_match_spares_the_answer(me, file):
-    """304 without a body as long as the etag holds; v3 has no etags."""
+def test_if_none_match_gives_304(me, file):
+    """An unchanged etag is a 304 without a body; v3 has no etags."""
     path = f"files/{file['id']}"
     known = {"If-None-Match": file["etag"]}
     answer = me("GET", f"/drive/v2/{path}", headers=known)
@@ -109,7 +109,7 @@ def test_if_none_match_spares_the_answer(me, file):
 
 
 def test_if_match_guards_uploads_trash_and_delete(me, file):
-    """Every method that changes a file takes the header."""
+    """Each method that changes a file obeys If-Match."""
     wrong = {"If-Match": '"other"'}
     path = f"files/{file['id']}"
     for verb, address in (
@@ -124,7 +124,7 @@ def test_if_match_guards_uploads_trash_and_delete(me, file):
 
 
 def test_trash_untrash_touch_copy_and_delete(me, file):
-    """The methods that v3 has no more, and the two that it kept."""
+    """trash, untrash, touch, copy and delete work as v2 methods."""
     path = f"/drive/v2/files/{file['id']}"
     assert me("POST", f"{path}/trash").json()["labels"]["trashed"] is True
     assert me("POST", f"{path}/untrash").json()["labels"]["trashed"] is False
@@ -137,7 +137,7 @@ def test_trash_untrash_touch_copy_and_delete(me, file):
 
 
 def test_parents_in_an_update_move_the_file(me, file):
-    """v2 moves a file by its `parents`, and ignores what only the server sets."""
+    """v2 moves a file by `parents` and ignores fields that only the server sets."""
     folder = me.folder("there")
     body = {"parents": [{"id": folder}], "fileSize": "5", "etag": "x", "id": file["id"]}
     moved = me("PUT", f"/drive/v2/files/{file['id']}", json=body).json()
@@ -146,7 +146,7 @@ def test_parents_in_an_update_move_the_file(me, file):
 
 
 def test_parents_and_children_say_where_a_file_lies(me, file):
-    """Inserting a parent, or a child, moves; taking the only one away leads to the root folder."""
+    """Inserting a parent or a child moves a file; removing its only one moves it to the root."""
     folder = me("POST", "/drive/v2/files", json={"title": "f", "mimeType": FOLDER}).json()["id"]
     path = f"/drive/v2/files/{file['id']}/parents"
     (root,) = me("GET", path).json()["items"]
@@ -172,8 +172,8 @@ def test_parents_and_children_say_where_a_file_lies(me, file):
     assert me.refusal("POST", path, json={}) == (400, "invalid")
 
 
-def test_properties_are_set_and_taken_away_one_by_one(me, file):
-    """Private unless `visibility` says PUBLIC; v3 shows both kinds."""
+def test_properties_are_set_and_deleted_one_by_one(me, file):
+    """A property is private unless `visibility` is PUBLIC; v3 shows both kinds."""
     path = f"/drive/v2/files/{file['id']}/properties"
     for visibility in ("PUBLIC", "PRIVATE"):
         made = me("POST", path, json={"key": "k", "value": visibility, "visibility": visibility})
@@ -189,8 +189,8 @@ def test_properties_are_set_and_taken_away_one_by_one(me, file):
     assert me.refusal("POST", path, json={"value": "no key"}) == (400, "invalid")
 
 
-def test_revisions_in_v2_s_words(me, file):
-    """`items` with `pinned`, `fileSize`, and a `downloadUrl` each."""
+def test_revisions_in_v2(me, file):
+    """A revision has a downloadUrl and can be pinned."""
     (only,) = me("GET", f"/drive/v2/files/{file['id']}/revisions").json()["items"]
     assert me("GET", only["downloadUrl"]).content == me("GET", file["downloadUrl"]).content
     path = f"/drive/v2/files/{file['id']}/revisions/{only['id']}"
@@ -209,7 +209,7 @@ def test_revisions_in_v2_s_words(me, file):
     ],
 )
 def test_an_update_says_where_its_time_comes_from(me, file, behavior, body, year):
-    """modifiedDateBehavior: from the body, now, or what it was."""
+    """`modifiedDateBehavior` takes the time from the body, the present or the old value."""
     path = f"/drive/v2/files/{file['id']}?modifiedDateBehavior="
     me("PATCH", path + "fromBody", json={"modifiedDate": "2001-01-01T00:00:00Z"})
     shown = me("PATCH", path + behavior, json=body).json()["modifiedDate"]
@@ -217,7 +217,7 @@ def test_an_update_says_where_its_time_comes_from(me, file, behavior, body, year
     assert year or shown > "2021"
 
 
-def test_permissions_in_v2_s_words(me, file, person):
+def test_permissions_in_v2(me, file, person):
     """`value` names the grantee, withLink and additionalRoles the rest."""
     other = person()
     path = f"/drive/v2/files/{file['id']}/permissions"
@@ -233,7 +233,7 @@ def test_permissions_in_v2_s_words(me, file, person):
 
 
 def test_about_tells_quota_and_root(me):
-    """about.get of v2 needs no fields."""
+    """v2's about.get needs no fields."""
     about = me("GET", "/drive/v2/about").json()
     assert about["rootFolderId"] == me.get("files/root", fields="id")["id"]
     assert about["user"]["emailAddress"] == me.account
@@ -241,7 +241,7 @@ def test_about_tells_quota_and_root(me):
 
 
 def test_a_resumable_upload_in_v2(me):
-    """The same protocol on v2's upload path."""
+    """A resumable upload works on v2's upload path."""
     uri = me("POST", "/upload/drive/v2/files?uploadType=resumable", json={"title": "r"}).headers[
         "Location"
     ]
@@ -250,7 +250,7 @@ def test_a_resumable_upload_in_v2(me):
 
 
 def test_a_file_of_a_shared_drive_keeps_its_parent(me):
-    """403 teamDrivesParentLimit: there is no root folder of an owner to go to."""
+    """Removing the parent is a 403, because a shared drive's file has no owner's root folder."""
     drive = me("POST", "/drive/v2/drives?requestId=parents", json={"name": "team"}).json()["id"]
     all_drives = {"supportsAllDrives": "true"}
     body = {"title": "in it", "parents": [{"id": drive}]}
@@ -260,8 +260,8 @@ def test_a_file_of_a_shared_drive_keeps_its_parent(me):
     assert refused == (403, "teamDrivesParentLimit")
 
 
-def test_an_insert_if_there_is_none_is_refused(me):
-    """412 for `If-None-Match: *`, as live clients got it, by every way in; v3 ignores it."""
+def test_an_insert_with_if_none_match_is_refused(me):
+    """An insert with `If-None-Match: *` is a 412 in v2, as on the live service; v3 ignores it."""
     condition = {"If-None-Match": "*"}
     used, free = me.get("files/generateIds", count=2)["ids"]
     me.create("there", id=used)
@@ -280,7 +280,7 @@ def test_an_insert_if_there_is_none_is_refused(me):
 
 @pytest.mark.parametrize("condition", ["*", "{etag}", '"x", {etag}', "W/{etag}"])
 def test_if_none_match_guards_changes_too(me, file, condition):
-    """412 where the header names what is there, and a 304 for who reads."""
+    """If-None-Match with the present etag is a 412 for changes and a 304 for reads."""
     headers = {"If-None-Match": condition.format(etag=file["etag"])}
     path = f"/drive/v2/files/{file['id']}"
     refused = me.refusal("PUT", path, json={"title": "x"}, headers=headers)
@@ -292,7 +292,7 @@ def test_if_none_match_guards_changes_too(me, file, condition):
 
 @pytest.mark.parametrize("wish", ["convert", "ocr"])
 def test_conversion_is_a_501(me, file, wish):
-    """`convert` and `ocr` ask for a Docs Editors format; `convert=false` does not."""
+    """`convert` and `ocr` are a 501; `convert=false` is accepted."""
     where = f"/upload/drive/v2/files?uploadType=media&{wish}="
     for verb, path, more in (
         ("POST", f"{where}true", {"data": b"a,b"}),
@@ -306,11 +306,8 @@ def test_conversion_is_a_501(me, file, wish):
     assert len(titles(me, "")) == 2
 
 
-# Changes
-
-
 def test_changes_are_listed_by_number(me, file):
-    """From the beginning, from a token, or from a change's number; largestChangeId is the last."""
+    """Changes are listed from the beginning, from a page token or from a change's number."""
     first = me("GET", "/drive/v2/changes").json()
     assert (first["kind"], first["items"][-1]["fileId"]) == ("drive#changeList", file["id"])
     largest = int(first["largestChangeId"])
@@ -334,7 +331,7 @@ def test_changes_are_listed_by_number(me, file):
 
 
 def test_a_change_is_found_by_its_id(me, file):
-    """changes.get and selfLink; 404 for a number that no file stands at."""
+    """changes.get and selfLink give a change; an unknown number is a 404."""
     listed = me("GET", "/drive/v2/changes").json()["items"]
     change = listed[-1]
     assert me("GET", f"/drive/v2/changes/{change['id']}").json() == change
@@ -346,7 +343,7 @@ def test_a_change_is_found_by_its_id(me, file):
 
 
 def test_pages_of_changes_follow_each_other(me):
-    """maxResults, nextPageToken and nextLink, until newStartPageToken."""
+    """`nextLink` leads through the pages, and the last one has newStartPageToken."""
     start = me("GET", "/drive/v2/changes/startPageToken").json()["startPageToken"]
     made = [me.create(f"f{number}")["id"] for number in range(3)]
     params = {"startChangeId": start, "maxResults": "2"}
@@ -359,7 +356,7 @@ def test_pages_of_changes_follow_each_other(me):
 
 @pytest.mark.parametrize("name", ["pageToken", "startChangeId"])
 @pytest.mark.parametrize("token", ["x", "0", "-1", "999999999", "9" * 5000, "१"])
-def test_a_token_of_changes_is_one_that_was_given(me, name, token):
-    """400 for others."""
+def test_an_unknown_token_of_changes_is_refused(me, name, token):
+    """A page token or change number that was not given is a 400."""
     refused = me.refusal("GET", "/drive/v2/changes", params={name: token})
     assert refused == (400, "invalid")

@@ -26,7 +26,7 @@ PATHS = ["/drive/v3/files", "/_emulator/", "/_emulator/log", "/token", "/batch/d
 
 
 def ask(emulator, host, path="/drive/v3/files", verb="GET", token="", **headers):
-    """Status and text of the answer to a request with this very Host header."""
+    """Return status and text of the answer to a request with exactly this Host header."""
     connection = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=30)
     connection.putrequest(verb, path, skip_host=True)
     for name, value in {"Host": host, "Authorization": f"Bearer {token}", **headers}.items():
@@ -41,7 +41,7 @@ def ask(emulator, host, path="/drive/v3/files", verb="GET", token="", **headers)
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("headers", FOREIGN)
 def test_a_page_of_another_site_is_refused(me, path, headers):
-    """A foreign Origin, or none and a cross-site request: 403 with words, on every path."""
+    """A foreign Origin, or a cross-site request without one, is a 403 on every path."""
     for verb in ("GET", "POST", "OPTIONS"):
         answer = me(verb, path, headers={**headers, "Access-Control-Request-Method": "GET"})
         assert answer.status_code == 403, (verb, path, headers)
@@ -50,7 +50,7 @@ def test_a_page_of_another_site_is_refused(me, path, headers):
 
 
 def test_a_page_of_another_site_changes_nothing(me, emulator):
-    """No token and no fault is made by the requests that a page may send without asking."""
+    """Requests that a page may send without a preflight create no token and no fault."""
     body = json.dumps({"token": "stolen", "account": me.account})
     headers = {"Content-Type": "text/plain", "Origin": "https://evil.example"}
     assert me("POST", "/_emulator/tokens", data=body, headers=headers).status_code == 403
@@ -69,7 +69,7 @@ def test_a_page_of_another_site_changes_nothing(me, emulator):
      "localhost:99999", "[::1", "a:b:c", ""],
 )  # fmt: skip
 def test_a_name_of_another_machine_is_refused(emulator, me, host):
-    """DNS rebinding: a page whose name leads here sends that name in Host, and gets a 403."""
+    """A foreign Host header, as with DNS rebinding, is a 403."""
     for path in PATHS:
         status, text = ask(emulator, host.format(port=emulator.port), path, token=me.token)
         assert status == 403, (host, path)
@@ -79,7 +79,7 @@ def test_a_name_of_another_machine_is_refused(emulator, me, host):
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]", "app.localhost",
                                   "127.1.2.3"])  # fmt: skip
 def test_the_names_of_this_machine_are_answered(emulator, me, host):
-    """Loopback addresses and localhost, with the emulator's own port."""
+    """Loopback addresses and localhost are answered on the emulator's own port."""
     status, text = ask(emulator, f"{host}:{emulator.port}", token=me.token)
     assert (status, json.loads(text)["kind"]) == (200, "drive#fileList")
 
@@ -89,7 +89,7 @@ def test_the_names_of_this_machine_are_answered(emulator, me, host):
                "http://[::1]:5173", "http://app.localhost:8080"],
 )  # fmt: skip
 def test_a_page_of_this_machine_may_use_the_api(me, origin):
-    """The preflight is answered without a token, and answers are opened to that origin."""
+    """The preflight needs no token, and answers allow the page's origin."""
     asks = {
         "Origin": origin,
         "Sec-Fetch-Site": "cross-site",  # localhost and 127.0.0.1 are two sites
@@ -106,7 +106,7 @@ def test_a_page_of_this_machine_may_use_the_api(me, origin):
 
 
 def test_another_origin_can_be_allowed_for_the_api_alone():
-    """`origins=["https://app.example"]`: its pages may call the API, not the admin endpoints."""
+    """An origin in `origins=` may call the API, but not the admin endpoints."""
     with DriveEmulator(origins=["https://App.example/"]) as emulator:
         wire = RawClient(emulator.url, emulator.token)
         page = {"Origin": "https://app.example"}
@@ -123,7 +123,7 @@ def test_another_origin_can_be_allowed_for_the_api_alone():
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "x/json"])
 def test_an_admin_body_is_json_and_says_so(me, emulator, kind):
-    """415 for the types that a form can send, also without an Origin."""
+    """An admin request with a type that a form can send is a 415, even without an Origin."""
     token = f"minted-{kind}-{me.account}"
     body = json.dumps({"token": token, "account": me.account})
     answer = me("POST", "/_emulator/tokens", data=body, headers={"Content-Type": kind})
