@@ -9,6 +9,7 @@ import secrets
 import threading
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakValueDictionary
 from wsgiref.types import WSGIApplication
 
 from colab_drive_tuner.checkpoint.history import History
@@ -38,7 +39,7 @@ _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _DISK_SECONDS = 5.0
 """Time that the end of a trial waits for the local disk; a disk that hangs must not block it."""
 
-_open: dict[str, "ChainBackend"] = {}
+_open: WeakValueDictionary[str, "ChainBackend"] = WeakValueDictionary()
 """Open backends of this process by a random key, by which a pickled storage finds its backend."""
 
 
@@ -116,11 +117,8 @@ class StudyStorage(JournalStorage):
     """Optuna's journal storage on a chain; opened by `optuna_storage`.
 
     Args:
-        backend: The backend for the storage's log lines.
+        log_storage: The backend for the storage's log lines.
     """
-
-    def __init__(self, backend: ChainBackend) -> None:
-        super().__init__(backend)
 
     @property
     def journal(self) -> Journal:

@@ -197,19 +197,19 @@ def test_compare_shows_different_spaces_side_by_side(run_command, folder):
 @pytest.mark.parametrize("command", [["show"], ["trials"], ["best"], ["tail"], ["compare", "bowl"]])
 def test_a_hostile_parameter_name_is_escaped(run_command, folder, command):
     """Control and direction characters in a parameter's name are escaped in each output."""
-    name = "[red]\x1b[2J\u202elr"
+    name = "[red]\x1b[2J\u202elr\nforged: done"
     cdt.resume_search(
         lambda point: point[name],
         space={name: hp.uniform(name, 0, 1)},
         name="hostile",
-        max_evals=2,
+        max_evals=10,  # with fewer, `show` tells no importance
         store=folder,
         progress=False,
     )
     code, out, _ = run_command("--store", folder, *command, "hostile")
     assert code == 0
     assert not {"\x1b", "\u202e"} & set(out)
-    assert "lr" in out
+    assert "lr\\nforged" in out
 
 
 def test_tail_of_a_finished_search_ends(run_command, folder):
@@ -334,6 +334,7 @@ def test_a_parquet_file_reads_back_as_the_frame(folder, tmp_path):
         ([None, 1.0], ""),
         ([1.0, 1.0, None], "▁▁▁"),
         ([8.0, None, 4.5, 1.0, 3.0], "██▄▁▁"),
+        ([1e308, 0.0, -1e308], "█▄▁"),
     ],
 )
 def test_sparkline_of_the_best_loss(losses, drawn):

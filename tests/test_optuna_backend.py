@@ -294,6 +294,70 @@ def test_a_study_of_several_objectives_says_so_and_is_exported(
     assert "2; the first one is shown as the loss" in report.read_text()
 
 
+def test_an_infeasible_trial_is_never_the_best(
+    tmp_path: Path, run_command: Callable[..., tuple[int, str, str]]
+) -> None:
+    """Status, best trial and report leave out trials that violate a constraint; tables do not."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.create_study(storage=storage)
+    for loss, attributes in (
+        (1.0, {"constraints:cost": -1.0}),
+        (0.0, {"constraints:cost": 0.5}),
+        (-1.0, {"constraints": [-1.0, 2.0]}),
+        (3.0, {"constraints": "odd"}),
+    ):
+        study.add_trial(optuna.trial.create_trial(value=loss, system_attrs=attributes))
+    trial = study.ask()
+    trial.set_constraint("cost", 1)
+    study.tell(trial, -5.0)
+    failed = study.ask()
+    failed.set_constraint("cost", 1)
+    study.tell(failed, state=TrialState.FAIL)
+    storage.close()
+    run = functools.partial(run_command, "--store", tmp_path)
+    status = cdt.read_status(cdt.open_store(tmp_path), "study")
+    assert (status.best_loss, status.best_tid, status.failed) == (1.0, 0, 1)
+    rows = json.loads(run("trials", "study", "--json")[1])
+    assert [row["state"] for row in rows] == [
+        "done",
+        *["infeasible"] * 2,
+        "done",
+        "infeasible",
+        "error",
+    ]
+    assert [row["loss"] for row in rows] == [1.0, 0.0, -1.0, 3.0, -5.0, None]
+    shown = run("show", "study")[1]
+    assert "▁▁▁" in shown
+    assert " infeasible " not in shown
+    report = tmp_path / "r.html"
+    assert run("report", "study", "-o", report)[0] == 0
+    page = report.read_text()
+    assert "<th scope='row'>loss</th><td>1</td>" in page
+    assert page.count("<td>infeasible</td>") == 3
+    assert "loss -5, infeasible" in page
+
+
+def test_lines_of_deleted_studies_are_skipped(tmp_path: Path) -> None:
+    """Trials are numbered as by Optuna's replay; those of several studies have the study's name."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    studies = [optuna.create_study(storage=storage, study_name=name) for name in "ab"]
+    studies[0].tell(studies[0].ask(), 1.0)
+    optuna.delete_study(study_name="a", storage=storage)
+    for study_id in (0, -1, 7):  # of workers that have not seen yet that it is deleted
+        with contextlib.suppress(KeyError):
+            storage.create_new_trial(study_id)
+    studies[1].tell(studies[1].ask(), 2.0)
+    store = cdt.open_store(tmp_path)
+    assert storage.flush(30)
+    status = cdt.read_status(store, "study")
+    assert (status.trials, status.best_loss, status.best_tid) == (1, 2.0, 0)
+    again = optuna.create_study(storage=storage, study_name="a", direction="maximize")
+    again.tell(again.ask(), 3.0)
+    storage.close()
+    status = cdt.read_status(store, "study")
+    assert (status.trials, status.best_loss, status.best_tid) == (2, -3.0, "a 0")
+
+
 def test_a_search_is_no_study_and_a_study_no_search(tmp_path: Path) -> None:
     """A search opened as a study, or a study as a search, is refused with what it is."""
     from hyperopt import hp

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import typer
 from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, selected_store
 from colab_drive_tuner.cli.output import cell, echo, echo_json, json_value
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.text import text_of
+from colab_drive_tuner.text import text_of, visible
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.results.read_search import ReadSearch
@@ -42,13 +43,13 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
         return
     echo(search.status)
     width = min(60, max(10, shutil.get_terminal_size().columns - 12))
-    if line := sparkline([trial.loss for trial in data.trials], width):
+    if line := sparkline([None if t.infeasible else t.loss for t in data.trials], width):
         echo(f"best loss  {line}")
     if shares := data.importance():
-        top = [f"{label} {share:.0%}" for label, share in list(shares.items())[:5]]
+        top = [f"{visible(label)} {share:.0%}" for label, share in list(shares.items())[:5]]
         echo(f"importance {', '.join(top)}")
-    if data.objectives > 1:
-        echo(f"objectives {data.objectives}; the first one is shown as the loss")
+    for subject, remark in data.remarks.items():
+        echo(f"{subject:<10} {remark}")
     echo(f"ran on     {summary(data)}")
     echo(f"kept in    {search.status.url}")
     if listed := data.best(10) or data.failed[-10:]:
@@ -85,7 +86,8 @@ def trials(
     names = search.data.parameters
     known = ("tid", "loss", "seconds", *names)
     if sort not in known:
-        raise UsageError(f"--sort {sort!r} is not a column: choose among {', '.join(known)}.")
+        columns = visible(", ".join(known))
+        raise UsageError(f"--sort {sort!r} is not a column: choose among {columns}.")
     chosen = sorted(search.data.trials, key=lambda trial: _key(trial, sort))[:limit]
     if as_json:
         echo_json([_trial_json(trial) for trial in chosen])
@@ -110,9 +112,13 @@ def best(
     from colab_drive_tuner.errors import SearchError
 
     del as_json
-    best_trials = _read(selected_store(context), name).data.best(1)
+    data = _read(selected_store(context), name).data
+    best_trials = data.best(1)
     if not best_trials:
-        raise SearchError(f"No trial of search {name!r} has a loss yet.")
+        which = "feasible trial" if data.with_loss else "trial"
+        raise SearchError(f"No {which} of search {name!r} has a loss yet.")
+    for subject, remark in data.remarks.items():
+        echo(f"{subject}: {remark}", err=True)
     echo_json(_parameters(best_trials[0]))
 
 
@@ -188,6 +194,8 @@ def tail(
 
 def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
     """Draw the best loss so far as a line of block characters; a higher block is a higher loss."""
+    from colab_drive_tuner.search.results.pictures.svg import Scale
+
     course, least = list[float](), math.inf
     for loss in losses:
         least = min(least, loss if loss is not None and math.isfinite(loss) else math.inf)
@@ -197,10 +205,10 @@ def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
         return ""
     if len(course) > width:
         course = [course[index * (len(course) - 1) // (width - 1)] for index in range(width)]
-    low, high = course[-1], course[0]
-    if high == low:
+    if course[0] == course[-1]:
         return "▁" * len(course)
-    return "".join("▁▂▃▄▅▆▇█"[int((loss - low) / (high - low) * 7)] for loss in course)
+    height = Scale(course[-1], course[0], 0, 7)
+    return "".join("▁▂▃▄▅▆▇█"[int(height(loss))] for loss in course)
 
 
 def _read(store: Store, name: str) -> "ReadSearch":
@@ -238,7 +246,9 @@ def _key(trial: "TrialData", sort: str) -> tuple[bool, bool, Any]:
         sort, trial.parameters.get(sort)
     )
     number = isinstance(value, int | float)
-    return value is None, not number, value if number else text_of(value)
+    if not number:  # "study 10" follows "study 9"
+        value = re.sub(r"\d+", lambda digits: digits[0].zfill(9), text_of(value))
+    return value is None, not number, value
 
 
 def _trial_json(trial: "TrialData") -> dict[str, Any]:
@@ -287,4 +297,5 @@ def _line(trial: "TrialData") -> str:
     )
 
     parameters = ", ".join(f"{label}={value_text(trial, label, 60)}" for label in trial.parameters)
-    return f"trial {trial.tid}: {outcome_text(trial)} in {seconds_text(trial)} s, {parameters}"
+    line = f"trial {trial.tid}: {outcome_text(trial)} in {seconds_text(trial)} s, {parameters}"
+    return visible(line)

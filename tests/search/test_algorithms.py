@@ -301,6 +301,7 @@ def a_function_of_ours(value: float) -> float:
             False,
         ),
         ({"b": hp.normal("b", hp.uniform("a", 0, 1), 1)}, False),
+        ({"b": hp.uniform("b", 0, 10**25)}, False),  # an int that numpy has no type for
     ],
 )
 def test_user_functions_that_activate_parameters_are_left_to_hyperopt(space, own, asked):

@@ -75,7 +75,14 @@ def test_trials_losses_and_curves(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{", '{"trial_id": "1"}', json.dumps(trial(1, {"opt": "rmsprop"}, 1.0)), "[" * 9999],
+    [
+        *("", "[]", "{", '{"trial_id": "1"}', "[" * 9999),
+        *(
+            json.dumps(trial(1, {"opt": "rmsprop"}, 1.0)),
+            json.dumps(trial(1, {"lr": 10**400}, 1.0)),
+        ),
+        json.dumps(trial(1, VALUES, 1.0)).replace("[0.9]", "[]"),
+    ],
 )
 def test_an_invalid_trial_file_is_refused_before_anything_is_written(
     content: str, tmp_path: Path

@@ -292,15 +292,77 @@ def test_what_hyperopt_does_not_support_warns(tmp_path: Path) -> None:
     assert all(isinstance(row["seed"], int) for row in found.rows)
 
 
+def test_enqueued_trials_are_run(tmp_path: Path) -> None:
+    """Enqueued trials run with their values; those with a value missing or out of range do not."""
+    study = optuna.create_study()
+    study.optimize(
+        lambda trial: (
+            trial.suggest_float("x", 0, 1) + len(trial.suggest_categorical("c", ["", "a"]))
+        ),
+        n_trials=2,
+    )
+    for given in (
+        {"x": 0.25, "c": "a"},
+        {"x": 2, "c": "a"},
+        {"x": 0.5, "c": "b"},
+        {"x": 1, "y": 0},
+    ):
+        study.enqueue_trial(given)
+    with pytest.warns(cdt.errors.ConversionWarning, match="Waiting trials 3, 4, 5 have values"):
+        space = cdt.from_optuna(study, name="s", store=tmp_path)
+    options = {"max_evals": 3, "store": tmp_path, "seed": 1, "progress": False}
+    found = cdt.resume_search(lambda point: point["x"], space=space, name="s", **options)
+    assert found.trial(2).params == {"x": 0.25, "c": "a"}
+
+
+def test_trials_with_equal_numbers_are_all_kept(tmp_path: Path) -> None:
+    """In a study merged from searches, the second trial of a number gets an unused number."""
+    options = {"max_evals": 3, "store": tmp_path, "progress": False}
+    study = optuna.create_study()
+    for seed in (1, 2):
+        found = cdt.resume_search(
+            lambda x: x, space=hp.uniform("x", 0, 1), name=f"{seed}", seed=seed, **options
+        )
+        study.add_trials(found.to_optuna().trials)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    cdt.from_optuna(study, name="s", store=tmp_path)
+    documents = cdt.DriveTrials("s", store=tmp_path).trials
+    assert [document["tid"] for document in documents] == [0, 1, 2, 3, 4, 5, 6, 7]
+    values = [document["misc"]["vals"]["x"][0] for document in documents]
+    assert values == [trial.params["x"] for trial in study.trials]
+
+
+def test_infeasible_trials_have_no_loss_in_a_search(tmp_path: Path) -> None:
+    """A trial that violates a constraint becomes a failed one, so that it is never the best."""
+    study = optuna.create_study()
+    for cost in (0.0, 0.5):
+        trial = study.ask()
+        trial.set_constraint("cost", cost)
+        study.tell(trial, 1 - trial.suggest_float("x", cost, cost))
+    cdt.from_optuna(study, name="s", store=tmp_path)
+    _, infeasible = cdt.DriveTrials("s", store=tmp_path).trials
+    assert infeasible["result"]["status"] == "fail"
+    assert infeasible["result"]["reason"] == "infeasible, cost = 0.5; loss 0.5"
+    assert cdt.read_status(cdt.open_store(tmp_path), "s").best_tid == 0
+
+
 def test_attributes_that_are_not_json_are_kept(tmp_path: Path) -> None:
     """A numpy number is stored as a number, and another object as its repr."""
     study = optuna.create_study()
-    given = {"share": np.float64(0.5), "path": Path("x")}
-    study.add_trial(optuna.trial.create_trial(value=1.0, user_attrs=given))
+    circle: list[Any] = []
+    circle.append(circle)
+    param = {"params": {"x": 1.0}, "distributions": {"x": FloatDistribution(0, 1)}}
+    for given in (
+        {"share": np.float64(0.5), "path": Path("x")},
+        {"by": {(1, 2): 3}},
+        {"circle": circle},
+    ):
+        study.add_trial(optuna.trial.create_trial(value=1.0, user_attrs=given, **param))
     cdt.from_optuna(study, name="s", store=tmp_path)
-    (document,) = cdt.DriveTrials("s", store=tmp_path).trials
-    kept = json.loads(document["result"]["optuna"]["user_attrs"])
-    assert kept == {"share": 0.5, "path": repr(Path("x"))}
+    documents = cdt.DriveTrials("s", store=tmp_path).trials
+    kept = [json.loads(document["result"]["optuna"]["user_attrs"]) for document in documents]
+    assert kept[0] == {"share": 0.5, "path": repr(Path("x"))}
+    assert kept[1:] == [{"by": "{(1, 2): 3}"}, {"circle": "[[...]]"}]
 
 
 def test_a_study_that_cannot_become_a_search_is_refused(tmp_path: Path) -> None:
@@ -311,14 +373,18 @@ def test_a_study_that_cannot_become_a_search_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'two' has 2 objectives"):
         cdt.from_optuna(several, name="s", store=tmp_path)
     forged = optuna.create_study()
+    forged.ask({"x": FloatDistribution(0, 1)})
     forged.add_trial(
         optuna.trial.create_trial(value=1.0, user_attrs={"colab_drive_tuner:document": "AAAA"})
     )
-    with pytest.raises(UsageError, match="Trial 0 has an attribute"):
+    with pytest.raises(UsageError, match="Trial 1 has an attribute"):
         cdt.from_optuna(forged, name="s", store=tmp_path)
-    assert not list(tmp_path.iterdir())
-    plain = optuna.create_study()
+    plain = optuna.create_study(study_name="plain")
     plain.add_trial(optuna.trial.create_trial(value=1.0))
+    with pytest.raises(UsageError, match="No trial of study 'plain' has parameters"):
+        cdt.from_optuna(plain, name="s", store=tmp_path)
+    plain.ask({"x": FloatDistribution(0, 1)})
+    assert not list(tmp_path.iterdir())
     cdt.from_optuna(plain, name="s", store=tmp_path)
     with pytest.raises(UsageError, match="There is a search 's' already"):
         cdt.from_optuna(plain, name="s", store=tmp_path)

@@ -137,7 +137,9 @@ def _choose(node: Apply, label: str, param: Apply) -> _Choose:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and np.isfinite(value)
+    kinds = int | float | np.integer | np.floating
+    small = isinstance(value, kinds) and np.asarray(value).dtype != object  # fits 64 bits
+    return small and bool(np.isfinite(value))
 
 
 def _required(

@@ -86,12 +86,13 @@ def trials_table(trials: Sequence[TrialData], parameters: Sequence[str]) -> str:
 
 def loss_text(trial: TrialData) -> str:
     """Return a trial's loss, or the reason why it has none."""
-    return trial.error or trial.state if trial.loss is None else f"{trial.loss:.6g}"
+    return trial.error or trial.ending if trial.loss is None else f"{trial.loss:.6g}"
 
 
 def outcome_text(trial: TrialData) -> str:
-    """Return a trial's loss and whether it was pruned, or the reason why it has none."""
-    return loss_text(trial) + (", pruned" if trial.pruned and trial.loss is not None else "")
+    """Return a trial's loss and whether it counts, or the reason why it has none."""
+    counts = trial.loss is None or trial.ending == trial.state
+    return loss_text(trial) if counts else f"{loss_text(trial)}, {trial.ending}"
 
 
 def seconds_text(trial: TrialData) -> str:

@@ -117,12 +117,12 @@ def _running(history: History) -> tuple[RunningNow, ...]:
 def _status_of_study(history: History, common: dict[str, Any]) -> SearchStatus:
     """Return the status of an Optuna study; maximized values count as negative losses."""
     trials = read_study(history.study.lines)
-    with_loss = [trial for trial in trials if trial.loss is not None]
+    with_loss = [trial for trial in trials if trial.loss is not None and not trial.infeasible]
     best = min(with_loss, key=lambda trial: trial.loss or 0.0, default=None)
     return SearchStatus(
         done=sum(trial.state.ended for trial in trials),
         best_loss=best.loss if best else None,
-        best_tid=best.number if best else None,
+        best_tid=best.tid if best else None,
         trials=len(trials),
         failed=sum(trial.state == State.FAIL for trial in trials),
         pruned=sum(trial.state == State.PRUNED for trial in trials),

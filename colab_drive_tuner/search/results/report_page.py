@@ -86,9 +86,7 @@ def search_report(store: Store, name: str, *, refresh: int | None = None) -> str
     """Return the page of a search in a store."""
     search = read_search(store, name)
     head = str(search.status).removeprefix(f"{visible(name)}: ")
-    facts = provenance(search.history, search.status.url)
-    if (count := search.data.objectives) > 1:
-        facts = {"objectives": f"{count}; the first one is shown as the loss"} | facts
+    facts = search.data.remarks | provenance(search.history, search.status.url)
     return report_page(search.data, head, facts, refresh=refresh)
 
 
@@ -148,8 +146,9 @@ def _pairs(pairs: Mapping[str, object]) -> str:
 
 def _trials(data: SearchData) -> str:
     """Return a table of the best trials, then the others, up to the maximum size."""
-    known = set(map(id, data.with_loss))
-    ordered = data.best(len(data.trials)) + [t for t in data.trials if id(t) not in known]
+    best = data.best(len(data.trials))
+    known = set(map(id, best))
+    ordered = best + [trial for trial in data.trials if id(trial) not in known]
     names = data.parameters[:_MAX_COLUMNS]
     rows, size = list[str](), 0
     for trial in ordered:

@@ -43,6 +43,8 @@ class TrialData:
     error: str = ""
     pruned: bool = False
     """Whether a pruner ended the trial early."""
+    infeasible: bool = False
+    """Whether it violates a constraint of its study, so that its loss cannot be the best one."""
     given_up: bool = False
     """Whether too many workers or runtimes died in the trial."""
     values: tuple[float, ...] = ()
@@ -55,8 +57,8 @@ class TrialData:
 
     @property
     def ending(self) -> str:
-        """The state, or "pruned"."""
-        return "pruned" if self.pruned else self.state
+        """The state, or "pruned" or "infeasible"."""
+        return "pruned" if self.pruned else "infeasible" if self.infeasible else self.state
 
     @property
     def seconds(self) -> float | None:
@@ -83,6 +85,8 @@ class SearchData:
     sessions: tuple[Session, ...] = ()
     seen: float = -math.inf
     """Time of the last sign of life of its runtime, if known."""
+    studies: int = 1
+    """Number of Optuna studies whose trials these are."""
 
     @property
     def last(self) -> float:
@@ -109,6 +113,15 @@ class SearchData:
         """Number of objectives; the first one is the loss."""
         return max([1, *(len(trial.values) for trial in self.trials)])
 
+    @property
+    def remarks(self) -> dict[str, str]:
+        """Remarks on what the losses mean, by subject."""
+        several = {
+            "studies": (self.studies, "their losses are compared as if they were of one"),
+            "objectives": (self.objectives, "the first one is shown as the loss"),
+        }
+        return {name: f"{count}; {text}" for name, (count, text) in several.items() if count > 1}
+
     def table(self, trials: Sequence[TrialData]) -> tuple[list[str], list[list[Any]]]:
         """Return column names and rows for some of the trials, with all digits."""
         values = range(self.objectives if self.objectives > 1 else 0)
@@ -130,8 +143,9 @@ class SearchData:
         return [*names, "error"], rows
 
     def best(self, count: int) -> list[TrialData]:
-        """Return the trials with the lowest losses, the best first."""
-        return sorted(self.with_loss, key=lambda trial: trial.loss or 0.0)[:count]
+        """Return the feasible trials with the lowest losses, the best first."""
+        feasible = (trial for trial in self.with_loss if not trial.infeasible)
+        return sorted(feasible, key=lambda trial: trial.loss or 0.0)[:count]
 
     def importance(self) -> dict[str, float]:
         """Return the importance of each parameter, largest first; see `parameter_importance`."""
@@ -182,11 +196,9 @@ def _loss(value: Any) -> float | None:
 
 
 def _why_no_loss(row: Mapping[str, Any], document: TrialDocument, loss: float | None) -> str:
-    """Return why a trial that ended has no loss; "" if it has one or has not ended."""
-    if row["state"] != TrialState.DONE or loss is not None:
+    """Return why a trial that ended has no loss; "" if it has one, was pruned or has not ended."""
+    if row["state"] != TrialState.DONE or loss is not None or is_pruned(document):
         return ""
-    if is_pruned(document):
-        return "pruned"
     if row["status"] != "ok":
         return visible(row["status"])
     return f"loss {row['loss']}" if isinstance(row["loss"], float) else "the loss is not a number"
@@ -225,12 +237,11 @@ _STATES = {
 
 
 def study_data(name: str, history: History) -> SearchData:
-    """Return the data of Optuna studies; if there are several, trials have the study's name."""
+    """Return the data of all Optuna studies in a log."""
     found = read_study(history.study.lines)
-    several = len({trial.study for trial in found}) > 1
     trials = tuple(
         TrialData(
-            tid=f"{trial.study} {trial.number}" if several else trial.number,
+            tid=trial.tid,
             state=_STATES[trial.state],
             loss=trial.loss,
             where=_where(history.timeline, trial.began),
@@ -242,12 +253,14 @@ def study_data(name: str, history: History) -> SearchData:
             else {},
             error=trial.error,
             pruned=trial.state == State.PRUNED,
+            infeasible=trial.infeasible,
             values=tuple(trial.values) if len(trial.values) > 1 else (),
         )
         for trial in found
     )
     names = tuple(dict.fromkeys(label for trial in found for label in trial.parameters))
-    return SearchData(name, trials, names, tuple(history.timeline))
+    studies = len({trial.study for trial in found})
+    return SearchData(name, trials, names, tuple(history.timeline), studies=studies)
 
 
 def _where(sessions: Sequence[Session], began: float | None) -> str:

@@ -5,8 +5,7 @@ States and operations are those of Optuna's journal (`optuna/storages/journal/_s
 
 import json
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +13,7 @@ from enum import IntEnum
 from typing import Any
 
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
-from colab_drive_tuner.search.trial_documents import seconds_of
+from colab_drive_tuner.search.trial_documents import float_of, seconds_of
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 
@@ -28,12 +27,14 @@ class Operation(IntEnum):
     SET_TRIAL_PARAM = 5
     SET_TRIAL_STATE_VALUES = 6
     SET_TRIAL_INTERMEDIATE_VALUE = 7
+    SET_TRIAL_SYSTEM_ATTR = 9
 
 
 _TRIAL_UPDATES = (
     Operation.SET_TRIAL_PARAM,
     Operation.SET_TRIAL_STATE_VALUES,
     Operation.SET_TRIAL_INTERMEDIATE_VALUE,
+    Operation.SET_TRIAL_SYSTEM_ATTR,
 )
 
 
@@ -58,12 +59,15 @@ class StudyTrial:
 
     study: str
     number: int
+    tid: int | str
+    """The number, after the study's name if there are several studies."""
     minimized: bool
     """Whether the first objective is minimized; otherwise it is maximized."""
     state: State = State.RUNNING
     values: list[float] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
     steps: dict[int, float] = field(default_factory=dict)
+    system_attrs: dict[str, Any] = field(default_factory=dict)
     began: float | None = None
     ended: float | None = None
 
@@ -76,12 +80,28 @@ class StudyTrial:
         return value if self.minimized else -value
 
     @property
+    def infeasible(self) -> bool:
+        """Whether it has a loss but violates a constraint, so that it cannot be the best trial."""
+        return self.loss is not None and bool(violated_constraints(self.system_attrs))
+
+    @property
     def error(self) -> str:
-        """Reason why a complete or pruned trial has no loss; "" for all other trials."""
-        if self.state == State.PRUNED:
-            return "pruned"
+        """Reason why a complete trial has no loss; "" for all other trials."""
         without = self.state == State.COMPLETE and self.loss is None
         return f"value {', '.join(map(str, self.values))}" if without else ""
+
+
+def violated_constraints(system_attrs: Mapping[str, Any]) -> dict[str, float]:
+    """Return the constraints that a trial violates: those with a value above 0.
+
+    `Trial.set_constraint` stores each in an attribute of its own, a sampler's `constraints_func`
+    all in one list.
+    """
+    listed = system_attrs.get("constraints")
+    values = dict(enumerate(listed)) if isinstance(listed, list | tuple) else {}
+    named = {key: value for key, value in system_attrs.items() if key.startswith("constraints:")}
+    given = {str(key).removeprefix("constraints:"): val for key, val in (values | named).items()}
+    return {key: value for key, val in given.items() if (value := float_of(val)) and value > 0}
 
 
 _INVALID_LINE_ERRORS = (
@@ -95,28 +115,33 @@ _INVALID_LINE_ERRORS = (
 
 
 def read_study(lines: Iterable[bytes]) -> list[StudyTrial]:
-    """Return the trials of all studies that are not deleted, in order of creation."""
+    """Return the trials of all studies that are not deleted, in order of creation.
+
+    If there are several studies, the trials' names contain that of the study.
+    """
     replay = _Replay()
     for line in lines:
         try:
             replay.apply(json.loads(line))
         except _INVALID_LINE_ERRORS:
             continue  # Optuna reports the fault; here the other trials are shown
-    return [trial for study, trial in replay.trials if study not in replay.deleted]
+    trials = [trial for study, trial in replay.trials.values() if study in replay.studies]
+    if len({trial.study for trial in trials}) > 1:
+        for trial in trials:
+            trial.tid = f"{trial.study} {trial.number}"
+    return trials
 
 
 class _Replay:
     """Studies and trials of a log, numbered in the order of their creation."""
 
     def __init__(self) -> None:
-        self.studies: list[tuple[str, bool]] = []
-        """Name of each study, and whether its first objective is minimized."""
-        self.deleted: set[int] = set()
-        """Numbers of deleted studies."""
-        self.trials: list[tuple[int, StudyTrial]] = []
+        self.studies: dict[int, tuple[str, bool]] = {}
+        """Name of each study, and whether its first objective is minimized; not of deleted ones."""
+        self.trials: dict[int, tuple[int, StudyTrial]] = {}
         """Each trial, with the number of its study."""
-        self._counts: dict[int, int] = defaultdict(int)
-        """Number of trials by study."""
+        self._counts: list[int] = []
+        """Number of trials of each study that was ever created."""
 
     def apply(self, log: dict[str, Any]) -> None:
         """Apply one line of the log, as Optuna's replay does."""
@@ -124,22 +149,23 @@ class _Replay:
         if operation == Operation.CREATE_STUDY:
             self._create_study(str(log["study_name"]), minimized=log["directions"][0] != 2)
         elif operation == Operation.DELETE_STUDY:
-            self.deleted.add(int(log["study_id"]))
+            self.studies.pop(log["study_id"], None)
         elif operation == Operation.CREATE_TRIAL:
-            study = int(log["study_id"])
+            study = log["study_id"]
             name, minimized = self.studies[study]
-            trial = _created(log, StudyTrial(name, self._counts[study], minimized))
+            number = self._counts[study]
+            trial = _created(log, StudyTrial(name, number, number, minimized))
             self._counts[study] += 1
-            self.trials.append((study, trial))
+            self.trials[len(self.trials)] = study, trial
         elif operation in _TRIAL_UPDATES:
-            _, trial = self.trials[int(log["trial_id"])]
+            _, trial = self.trials[log["trial_id"]]
             if not trial.state.ended:
                 _update(trial, log)
 
     def _create_study(self, name: str, *, minimized: bool) -> None:
-        existing = [known for at, (known, _) in enumerate(self.studies) if at not in self.deleted]
-        if name not in existing:
-            self.studies.append((name, minimized))
+        if name not in (known for known, _ in self.studies.values()):
+            self.studies[len(self._counts)] = name, minimized
+            self._counts.append(0)
 
 
 def _update(trial: StudyTrial, log: dict[str, Any]) -> None:
@@ -148,6 +174,8 @@ def _update(trial: StudyTrial, log: dict[str, Any]) -> None:
         trial.parameters[str(log["param_name"])] = value
     elif log["op_code"] == Operation.SET_TRIAL_INTERMEDIATE_VALUE:
         trial.steps[int(log["step"])] = float(log["intermediate_value"])
+    elif log["op_code"] == Operation.SET_TRIAL_SYSTEM_ATTR:
+        trial.system_attrs |= log["system_attr"]
     else:
         trial.state = State(log["state"])
         trial.values = [float(value) for value in log["values"] or []] or trial.values
@@ -166,6 +194,7 @@ def _created(log: dict[str, Any], trial: StudyTrial) -> StudyTrial:
     }
     steps = log.get("intermediate_values", {}).items()
     trial.steps = {int(step): float(value) for step, value in steps}
+    trial.system_attrs = dict(log.get("system_attrs", {}))
     trial.began = _seconds(log.get("datetime_start"))
     trial.ended = _seconds(log.get("datetime_complete"))
     return trial

@@ -1,9 +1,11 @@
 """`from_optuna`: conversion of Optuna studies to searches that hyperopt continues."""
 
 import base64
+import itertools
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +13,7 @@ from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument, check_document
 from colab_drive_tuner.errors import ConversionWarning, UsageError
 from colab_drive_tuner.search.results.exchange.to_optuna import DOCUMENT
+from colab_drive_tuner.search.results.study_trials import violated_constraints
 from colab_drive_tuner.search.spec.space_values import plain
 from colab_drive_tuner.search.trial_documents import (
     ERROR,
@@ -19,7 +22,7 @@ from colab_drive_tuner.search.trial_documents import (
     imported_document,
     name_all_parameters,
 )
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.text import text_of, visible
 from colab_drive_tuner.user_warnings import warn_user
 
 # After `to_optuna`, which raises `MissingExtraError` if Optuna is missing.
@@ -31,7 +34,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 _MAX_RANDINT, _MAX_OPTIONS = 100, 1000
 """Larger integer ranges do not become a `randint`; larger grids do not become a choice."""
@@ -43,8 +46,8 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
     A maximized value becomes a negative loss. Categorical values become the index of a choice, and
     so do values of a grid that hyperopt's steps cannot represent, or of a range with a single
     float. The loss of a pruned trial is its last reported value; without one, its status is "fail",
-    like that of a failed trial. Waiting and running trials run when the search is resumed, unless
-    they lack values for some parameters.
+    like that of a failed trial and of one that violates a constraint. Waiting and running trials
+    run when the search is resumed, unless they lack values for some parameters.
 
     Args:
         study: The study, with one objective.
@@ -73,6 +76,11 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
     distributions = _distributions_of(study)
     space = {label: _hyperopt_expression(label, one) for label, one in distributions.items()}
     documents = _drop_incomplete(documents_of(study, distributions), frozenset(space))
+    if not space:
+        raise UsageError(
+            f"No trial of study {study.study_name!r} has parameters, so a search has nothing to "
+            "choose: run a trial first."
+        )
     name_all_parameters(documents, space)
     lost = [name for name, one in distributions.items() if _loses_steps(one)]
     if lost:
@@ -117,7 +125,15 @@ def documents_of(
             "one loss: keep the study in cdt.optuna_storage instead."
         )
     maximized = study.direction == optuna.study.StudyDirection.MAXIMIZE
-    return [_document(trial, distributions, maximized=maximized) for trial in study.trials]
+    documents = [_document(trial, distributions, maximized=maximized) for trial in study.trials]
+    # Trials of `to_optuna` keep their numbers, which others of the study can have, too.
+    numbers = {document["tid"] for document in documents}
+    unused, taken = (n for n in itertools.count() if n not in numbers), set[Any]()
+    for document in documents:
+        if document["tid"] in taken:
+            document["tid"] = document["misc"]["tid"] = next(unused)
+        taken.add(document["tid"])
+    return documents
 
 
 def _document(
@@ -133,8 +149,9 @@ def _document(
                 f"({error}): remove it from the study."
             ) from error
     tid, ended = trial.number, trial.state.is_finished()
+    params = trial.params if ended else _enqueued_params(trial, distributions) | trial.params
     values = {
-        label: _hyperopt_value(distributions[label], value) for label, value in trial.params.items()
+        label: _hyperopt_value(distributions[label], value) for label, value in params.items()
     }
     if not ended:
         return imported_document(tid, NEW, values, {"status": "new"}, owner=None)
@@ -149,14 +166,36 @@ def _document(
     )
 
 
+def _enqueued_params(
+    trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
+) -> dict[str, Any]:
+    """Return the values of `enqueue_trial` that lie in the study's distributions."""
+    found, enqueued = dict[str, Any](), trial.system_attrs.get("fixed_params")
+    for label, value in enqueued.items() if isinstance(enqueued, dict) else ():
+        with suppress(KeyError, TypeError, ValueError):  # unknown, or out of range
+            one = {label: distributions[label]}
+            found |= create_trial(
+                state=TrialState.WAITING, params={label: value}, distributions=one
+            ).params
+    return found
+
+
 def _result(trial: FrozenTrial, *, maximized: bool) -> dict[str, Any]:
-    attributes = json.dumps(trial.user_attrs, default=_as_json)
+    try:
+        attributes = json.dumps(trial.user_attrs, default=_as_json)
+    except (RecursionError, TypeError, ValueError):  # a key that is no text, or a circle
+        attributes = json.dumps({key: text_of(val, repr) for key, val in trial.user_attrs.items()})
     origin = {"optuna": {"state": trial.state.name, "user_attrs": attributes}}
     sign = -1 if maximized else 1
     steps = [sign * trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
     curve = {"history": {"value": steps}} if steps else {}
     if trial.state == TrialState.COMPLETE:
-        return {"status": "ok", "loss": sign * float(trial.values[0])} | curve | origin
+        loss = sign * float(trial.values[0])
+        if violated := violated_constraints(trial.system_attrs):
+            listed = ", ".join(f"{name} = {value:.6g}" for name, value in violated.items())
+            reason = f"infeasible, {listed}; loss {loss!r}"
+            return {"status": "fail", "reason": reason} | curve | origin
+        return {"status": "ok", "loss": loss} | curve | origin
     if trial.state == TrialState.PRUNED and steps and not math.isnan(steps[-1]):
         pruned = {"pruned": True, "pruned_at": max(trial.intermediate_values)}
         return {"status": "ok", "loss": steps[-1]} | pruned | curve | origin

@@ -34,7 +34,7 @@ def read_project(path: Path) -> list[TrialDocument]:
     for trial in found:
         try:
             documents.append(_document(len(documents), trial))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise UsageError(
                 f"Trial {trial.get('trial_id')!r:.40} in {path} is not a KerasTuner trial: "
                 f"{error!r:.200}."

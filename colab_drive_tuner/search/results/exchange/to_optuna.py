@@ -220,7 +220,7 @@ def _option_names(options: Sequence[Any]) -> list[Any]:
     for index, option in enumerate(options):
         value = plain(getattr(option, "obj", None)) if option.name == "literal" else option.name
         name: Any = value
-        if not (value is None or isinstance(value, bool) or is_number(value)):
+        if not (value is None or isinstance(value, bool | float) or is_number(value)):
             short = isinstance(value, str) and len(value) <= _MAX_NAME
             name = value if short else shortened(value, _MAX_NAME)
         names.append(f"{index}: {name}" if name in names or option.name != "literal" else name)

@@ -41,13 +41,13 @@ def history(data: SearchData) -> str:
     x = Scale(0, max(len(trials) - 1, 1), y_axis_width(y, 60), WIDTH - 15)
     y_label = "loss" + (" (logarithmic)" if y.log else "")
     canvas = _framed(f"Loss over trials of {data.name}", x, y, "trial", y_label)
-    for colour, pruned in ((GREY, True), (BLUE, False)):
-        spots = [
-            (x(index), y(loss))
-            for index, (trial, loss) in enumerate(zip(trials, losses, strict=True))
-            if loss is not None and trial.pruned == pruned
-        ]
-        canvas.dots(spots, colour)
+    spots = dict[str, list[tuple[float, float]]]()
+    for index, (trial, loss) in enumerate(zip(trials, losses, strict=True)):
+        if loss is not None:
+            spots.setdefault(trial.ending, []).append((x(index), y(loss)))
+    others = sorted({"pruned", "infeasible"} & spots.keys())
+    canvas.dots((spot for ending in others for spot in spots[ending]), GREY)
+    canvas.dots((spot for ending in spots if ending not in others for spot in spots[ending]), BLUE)
     width = min(
         max((x.end - x.start) / len(trials), 0.8), 5
     )  # narrow, so that many do not look like all
@@ -56,19 +56,20 @@ def history(data: SearchData) -> str:
     marked = (x(index) for index, trial in enumerate(trials) if id(trial) in outside)
     canvas.bars(((at - width / 2, width, 217.0) for at in marked), 6, RED)
     best, line = math.inf, list[tuple[float, float]]()
-    for index, loss in enumerate(losses):
-        if loss is not None and loss < best:
+    for index, (trial, loss) in enumerate(zip(trials, losses, strict=True)):
+        if loss is not None and loss < best and not trial.infeasible:
             if line:
                 line.append((x(index), y(best)))
             best = loss
             line.append((x(index), y(best)))
-    canvas.path([*line, (x(len(trials) - 1), y(best))], ORANGE)
+    if line:
+        canvas.path([*line, (x(len(trials) - 1), y(best))], ORANGE)
     if len(trials) <= _MAX_TOOLTIPS:
         for index, (trial, loss) in enumerate(zip(trials, losses, strict=True)):
             at = y(loss) if loss is not None else 220
             canvas.tooltip(x(index) - 4, at - 4, 8, 8, trial_tooltip(trial))
     legend = [("loss", BLUE), ("best so far", ORANGE)]
-    legend += [("pruned", GREY)] if any(trial.pruned for trial in trials) else []
+    legend += [(" or ".join(others), GREY)] if others else []
     kinds = [name for name, some in (("failed", data.failed), ("infinite", infinite)) if some]
     legend += [(" or ".join(kinds), RED)] if kinds else []
     _legend(canvas, legend)
@@ -106,17 +107,24 @@ def slices(data: SearchData) -> str:
     count = min(len(trials), max(1, _MAX_DOTS // len(shown)))
     drawn = random.Random(0).sample(trials, count)  # noqa: S311 - a picture needs no secret
     losses = [trial.finite_loss or 0.0 for trial in trials]
-    best = min(trials, key=lambda trial: trial.finite_loss or 0.0)
+    finite = (trial for trial in data.best(len(data.trials)) if trial.finite_loss is not None)
+    best = next(finite, None)
     for index, name in enumerate(shown):
         left, top = index % columns * width, index // columns * height
         y = _loss_scale(losses, top + height - 45, top + 22)
-        with_value = [trial for trial in (*drawn, best) if name in trial.parameters]
+        shown_trials = (*drawn, best) if best else drawn
+        with_value = [trial for trial in shown_trials if name in trial.parameters]
         _slice(canvas, name, with_value, best, y, left)
     return str(canvas)
 
 
 def _slice(
-    canvas: Canvas, name: str, trials: Sequence[TrialData], best: TrialData, y: Scale, left: float
+    canvas: Canvas,
+    name: str,
+    trials: Sequence[TrialData],
+    best: TrialData | None,
+    y: Scale,
+    left: float,
 ) -> None:
     """Draw the losses over one parameter, with the best trial marked."""
     start, end, bottom = left + y_axis_width(y, 48), left + WIDTH / 3 - 12, y.start + 8
@@ -143,7 +151,7 @@ def _slice(
     canvas.dots(
         [(at[id(t)], y(t.loss)) for t in trials if t is not best and t.loss is not None], BLUE
     )
-    if id(best) in at and best.loss is not None:
+    if best and best.loss is not None and id(best) in at:
         canvas.dots([(at[id(best)], y(best.loss))], ORANGE, size=9)
 
 
@@ -219,10 +227,10 @@ def _framed(title: str, x: Scale, y: Scale, x_label: str, y_label: str) -> Canva
 
 def trial_tooltip(trial: TrialData) -> str:
     """Return a trial's tooltip."""
-    parts = [f"trial {trial.tid}"]
-    parts.append(trial.error or trial.state if trial.loss is None else f"loss {trial.loss:.6g}")
-    if trial.pruned and trial.loss is not None:
-        parts.append("pruned")
+    loss = [] if trial.loss is None else [f"loss {trial.loss:.6g}"]
+    parts = [f"trial {trial.tid}", *loss]
+    if not loss or trial.ending != trial.state:
+        parts.append(trial.error or trial.ending)
     if trial.seconds is not None:
         parts.append(f"{trial.seconds:.3g} s")
     parts += [

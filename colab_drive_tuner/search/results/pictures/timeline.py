@@ -143,7 +143,9 @@ def _colours(data: SearchData) -> Callable[[TrialData], str]:
     """Return a function from a trial to its colour, by the rank of its loss."""
     ordered = [trial.loss for trial in data.best(len(data.trials))]
     step = {loss: i * len(LOSS_COLOURS) // len(ordered) for i, loss in enumerate(ordered)}
-    return lambda trial: GREY if trial.loss is None else LOSS_COLOURS[step[trial.loss]]
+    return lambda trial: (
+        GREY if trial.loss is None or trial.infeasible else LOSS_COLOURS[step[trial.loss]]
+    )
 
 
 def _mark_end(canvas: Canvas, lane: Lane, x: float, y: float) -> None:
