@@ -21,7 +21,7 @@ ID = "1jXfAbCdEfGhIjKlMnOpQrStUvWxYz012"
 
 
 def on_colab(monkeypatch, server, page=None):
-    """Colab's environment, its session list answered by `server`."""
+    """Set Colab's environment, with its session list answered by `server`."""
     google_colab.install(monkeypatch, page or google_colab.Page(attached=False))
     monkeypatch.setenv("COLAB_JUPYTER_IP", "127.0.0.1")
     monkeypatch.setenv("KMP_TARGET_PORT", str(server.port))
@@ -40,7 +40,7 @@ def on_colab(monkeypatch, server, page=None):
     ],
 )
 def test_colab_lists_the_notebook_by_its_quoted_name_and_its_id(monkeypatch, name):
-    """Names come back as people wrote them, with quotes, emoji, slashes and percent signs."""
+    """Names with quotes, emoji, slashes and percent signs are decoded correctly."""
     with SessionsServer([entry(name, f"fileId={ID}")]) as server:
         on_colab(monkeypatch, server)
         assert running_notebook() == RunningNotebook(name, drive_id=ID)
@@ -55,7 +55,7 @@ def test_colab_lists_the_notebook_by_its_quoted_name_and_its_id(monkeypatch, nam
     ],
 )
 def test_a_notebook_opened_from_elsewhere_has_no_drive_id(monkeypatch, path):
-    """From GitHub: the name is known, and nothing in Drive is taken for it."""
+    """A notebook from GitHub has a name, but no id of a file in Drive."""
     with SessionsServer([entry("quick.ipynb", path)]) as server:
         on_colab(monkeypatch, server)
         assert running_notebook() == RunningNotebook("quick.ipynb", elsewhere=True)
@@ -64,14 +64,14 @@ def test_a_notebook_opened_from_elsewhere_has_no_drive_id(monkeypatch, path):
 
 
 def test_an_empty_list_and_no_page_mean_that_nothing_is_known(monkeypatch):
-    """So it is where Colab's command line drives the runtime."""
+    """Colab's command line, for example, runs a runtime without a notebook."""
     with SessionsServer([]) as server:
         on_colab(monkeypatch, server)
         assert running_notebook() is None
 
 
-def test_several_notebooks_on_one_runtime_are_told_apart_by_the_kernel(monkeypatch):
-    """Without our kernel's id none of them is taken: it would be a guess."""
+def test_the_kernel_id_selects_one_of_several_notebooks(monkeypatch):
+    """Without the kernel's id none of several notebooks is selected."""
     with SessionsServer(
         [entry("one", "fileId=" + "1" * 33, kernel="k1"), entry("two", f"fileId={ID}", kernel="k2")]
     ) as server:
@@ -83,7 +83,7 @@ def test_several_notebooks_on_one_runtime_are_told_apart_by_the_kernel(monkeypat
 
 @pytest.mark.parametrize("way", ["blocks", "drips"])
 def test_an_endpoint_that_never_answers_is_given_up(monkeypatch, way):
-    """The list is asked for with a limit; then the page's own name for the notebook serves."""
+    """After a timeout the name comes from the page."""
     monkeypatch.setattr(detect_running, "TIMEOUT_SECONDS", 0.2)
     page = google_colab.Page({"cells": [], "metadata": {"colab": {"name": "mine.ipynb"}}})
     with SessionsServer(**{way: True}) as server:
@@ -93,8 +93,8 @@ def test_an_endpoint_that_never_answers_is_given_up(monkeypatch, way):
         assert time.monotonic() - started < 60
 
 
-def test_an_endpoint_that_is_gone_or_talks_nonsense_is_no_error(monkeypatch):
-    """A refused connection, another shape, an error page: nothing is known then, nothing fails."""
+def test_an_endpoint_that_is_gone_or_invalid_is_not_an_error(monkeypatch):
+    """On a refused connection, other JSON or an error page no notebook is detected."""
     with SessionsServer([]) as server:
         on_colab(monkeypatch, server)
         for entries in ({"message": "x"}, [None, 3, {"path": 7}], [{"kernel": []}]):
@@ -112,21 +112,21 @@ def test_an_endpoint_that_is_gone_or_talks_nonsense_is_no_error(monkeypatch):
 
 
 def test_a_page_that_blocks_for_ever_shows_no_content(monkeypatch):
-    """The open content is asked for with a limit of its own."""
+    """Reading the open content has a timeout of its own."""
     monkeypatch.setattr(detect_running, "TIMEOUT_SECONDS", 0.05)
     google_colab.install(monkeypatch, google_colab.Page(blocks=True))
     assert content_in_browser() is None
 
 
 def vscode(monkeypatch, path):
-    """Pretend that VS Code runs the notebook at `path`."""
+    """Simulate that VS Code runs the notebook at `path`."""
     module = ModuleType("IPython")
     module.get_ipython = lambda: SimpleNamespace(user_ns={"__vsc_ipynb_file__": str(path)})
     monkeypatch.setitem(sys.modules, "IPython", module)
 
 
 def test_vs_code_names_the_file_where_the_kernel_sees_it(monkeypatch, tmp_path):
-    """Local VS Code: the notebook lies on this disk, whatever its name."""
+    """With a local kernel in VS Code the notebook's path is on this disk."""
     path = tmp_path / "a\\b 🧪.ipynb"
     path.write_text("{}")
     vscode(monkeypatch, path)
@@ -135,22 +135,20 @@ def test_vs_code_names_the_file_where_the_kernel_sees_it(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("path", ["/home/me/x y.ipynb", "c:\\Users\\me\\x y.ipynb"])
 def test_vs_code_on_a_remote_kernel_gives_the_name_only(monkeypatch, path):
-    """Colab in VS Code: the path is one of the user's own computer."""
+    """With Colab in VS Code the path is one of the user's own computer."""
     vscode(monkeypatch, path)
     assert running_notebook() == RunningNotebook("x y.ipynb", elsewhere=True)
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".ipynb", "\0.ipynb"])
-def test_a_name_that_this_machine_could_not_give_a_file_is_one_from_elsewhere(
-    monkeypatch, tmp_path, name
-):
-    """Other systems allow other names: that is no error here."""
+def test_a_name_that_this_machine_does_not_allow_is_from_elsewhere(monkeypatch, tmp_path, name):
+    """Names that only other systems allow are not an error."""
     vscode(monkeypatch, f"{tmp_path}/{name}")
     assert running_notebook() == RunningNotebook(name, elsewhere=True)
 
 
-def test_the_servers_variable_serves_where_its_list_cannot_be_read(monkeypatch, bare_machine):  # noqa: F811
-    """Behind a password: Jupyter has put the notebook's path into the kernel's environment."""
+def test_jupyters_variable_gives_the_path_without_a_session_list(monkeypatch, bare_machine):  # noqa: F811
+    """If the list needs a password, the path comes from JPY_SESSION_NAME."""
     path = bare_machine / "lab.ipynb"
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
     assert running_notebook() is None

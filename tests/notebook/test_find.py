@@ -30,14 +30,14 @@ NAMES = [
 
 
 def notebook(*sources):
-    """Bytes of a notebook with these code cells."""
+    """Return the bytes of a notebook with these code cells."""
     cells = [{"cell_type": "code", "metadata": {}, "source": [source]} for source in sources]
     return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4}).encode()
 
 
 @pytest.fixture
 def client(bare_machine, drive_emulator):  # noqa: F811
-    """Somebody's Drive, empty; variables are cleared first, then the emulator's are set."""
+    """Connect to an empty Drive; variables are cleared before the emulator sets its own."""
     return DriveClient.connect()
 
 
@@ -50,7 +50,7 @@ def put(client, name, content=None, *, mime_type=COLAB, folder="Colab Notebooks"
 
 @pytest.fixture
 def colab(monkeypatch):
-    """Colab's runtime as it is while `page` shows the notebook that its session list names."""
+    """Set up a Colab runtime whose page shows the notebook of its session list."""
 
     def start(server, page=None):
         google_colab.install(monkeypatch, page or google_colab.Page(attached=False))
@@ -62,7 +62,7 @@ def colab(monkeypatch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_is_found_and_downloaded_by_its_name(client, name):
-    """With or without `.ipynb`, whatever signs the name holds; lookalikes are passed over."""
+    """The ending `.ipynb` is optional, names may have any sign, and similar files are ignored."""
     file = put(client, name)
     put(client, name, b"{}", mime_type="text/plain")
     put(client, "Copy of " + name)
@@ -85,7 +85,7 @@ def test_a_notebook_is_found_and_downloaded_by_its_name(client, name):
     ],
 )
 def test_colabs_own_and_uploaded_notebooks_are_found(client, mime_type):
-    """By name, and as the only candidate where nothing says what runs."""
+    """A notebook is found by name, or as the only candidate if the running one is unknown."""
     file = put(client, "x.ipynb", mime_type=mime_type)
     put(client, "data.json", b"{}", mime_type="application/json")
     put(client, "weights.bin", b"{}", mime_type="application/octet-stream")
@@ -94,7 +94,7 @@ def test_colabs_own_and_uploaded_notebooks_are_found(client, mime_type):
 
 
 def test_a_colab_notebook_without_an_ending_gets_one_on_disk(client):
-    """People rename notebooks; hyperas reads `<name>.ipynb` and nothing else."""
+    """Hyperas reads only `<name>.ipynb`, so a renamed notebook gets the ending."""
     put(client, "a/b plan")
     found = find_notebook("a/b plan", client=client)
     assert (found.name, found.local_name) == ("a/b plan", "a_b plan.ipynb")
@@ -102,7 +102,7 @@ def test_a_colab_notebook_without_an_ending_gets_one_on_disk(client):
 
 
 def test_a_notebook_is_found_by_its_id_and_by_its_links(client):
-    """What people copy out of the address bar, and what an error told them to use."""
+    """Ids and links from the address bar or an error message are accepted."""
     file = put(client, "x.ipynb")
     put(client, "x.ipynb", folder="Other")
     for text in (
@@ -114,8 +114,8 @@ def test_a_notebook_is_found_by_its_id_and_by_its_links(client):
         assert find_notebook(text, client=client).file.id == file.id
 
 
-def test_two_of_one_name_are_listed_and_never_guessed_between(client):
-    """The message holds id, owner, folder and time of both, and how to choose."""
+def test_two_notebooks_of_one_name_are_an_error_that_lists_them(client):
+    """The error has id, owner, folder and time of both, and says how to choose."""
     first, second = put(client, "x.ipynb"), put(client, "x.ipynb", folder="Old/2019")
     with pytest.raises(AmbiguousNotebookError) as caught:
         find_notebook("x", client=client)
@@ -127,7 +127,7 @@ def test_two_of_one_name_are_listed_and_never_guessed_between(client):
     assert list(Path().iterdir()) == []
 
 
-def test_an_unknown_name_says_where_it_was_looked_for(client):
+def test_an_unknown_name_is_an_error_that_names_the_account(client):
     """Upper and lower case count, as in Drive's own names."""
     put(client, "Quick.ipynb")
     with pytest.raises(NotebookNotFoundError, match=r"owner@example.com has no notebook named"):
@@ -135,14 +135,14 @@ def test_an_unknown_name_says_where_it_was_looked_for(client):
 
 
 def test_a_folder_of_that_id_is_no_notebook(client):
-    """An id of something else is named for what it is."""
+    """The id of a folder is refused with an error that says so."""
     folder = client.folder("Colab Notebooks")
     with pytest.raises(NotebookError, match="is not a notebook but"):
         find_notebook(folder.id, client=client)
 
 
 def test_nothing_known_and_several_in_drive_is_not_guessed(client):
-    """So it is where Colab's command line drives the runtime."""
+    """If the running notebook is unknown, one of several in Drive is never selected."""
     with pytest.raises(NotebookNotFoundError, match=r"name one with setup\(notebook="):
         find_notebook(client=client)
     only = put(client, "one.ipynb")
@@ -153,7 +153,7 @@ def test_nothing_known_and_several_in_drive_is_not_guessed(client):
 
 
 def test_the_running_notebook_is_known_by_its_id_also_after_it_was_renamed(client, colab):
-    """The session list keeps the name of the start; Drive knows the name of today."""
+    """The session list has the name at the start, and Drive has the present one."""
     file = put(client, "today.ipynb")
     with SessionsServer([entry("yesterday.ipynb", f"fileId={file.id}")]) as server:
         colab(server)
@@ -161,8 +161,8 @@ def test_the_running_notebook_is_known_by_its_id_also_after_it_was_renamed(clien
     assert (found.file.id, found.name, found.running) == (file.id, "today", True)
 
 
-def test_of_two_namesakes_the_running_one_is_meant(client, colab):
-    """Somebody names the notebook that they are in; the session list says which of two that is."""
+def test_of_two_notebooks_of_one_name_the_running_one_is_found(client, colab):
+    """If a user names the notebook in use, the session list decides between two of that name."""
     put(client, "x.ipynb", notebook("other"))
     file = put(client, "x.ipynb", folder="Mine")
     with SessionsServer([entry("x.ipynb", f"fileId={file.id}")]) as server:
@@ -172,7 +172,7 @@ def test_of_two_namesakes_the_running_one_is_meant(client, colab):
 
 
 def test_a_notebook_from_github_is_not_mixed_up_with_a_namesake_in_drive(client, colab):
-    """Its open page is what hyperas gets; without a page the error says what works without."""
+    """Its content comes from the open page; without a page the error says what works anyway."""
     put(client, "x.ipynb", notebook("somebody else's cell"))
     path = "https://github.com/me/it/blob/main/x.ipynb"
     with SessionsServer([entry("x.ipynb", path)]) as server:
@@ -184,8 +184,8 @@ def test_a_notebook_from_github_is_not_mixed_up_with_a_namesake_in_drive(client,
     assert json.loads(copy.read_bytes()) == json.loads(notebook("the open cell"))
 
 
-def test_half_an_emoji_in_an_open_cell_is_kept_as_it_is(client, colab):
-    """JavaScript cuts strings in the middle of one; UTF-8 has no way to write that."""
+def test_a_lone_surrogate_in_an_open_cell_is_kept(client, colab):
+    """JavaScript can cut a string within an emoji, which UTF-8 cannot encode."""
     content = {"cells": [{"cell_type": "code", "source": "'\ud83d'"}], "metadata": {}}
     path = "https://github.com/me/it/blob/main/x.ipynb"
     with SessionsServer([entry("x.ipynb", path)]) as server:
@@ -196,8 +196,8 @@ def test_half_an_emoji_in_an_open_cell_is_kept_as_it_is(client, colab):
             download_notebook(client=client)
 
 
-def test_a_list_that_gives_the_name_alone_leads_to_the_only_one_of_that_name(client, colab):
-    """The quoted name without an id: one notebook of it is taken, of two none."""
+def test_a_session_list_without_an_id_finds_a_unique_name(client, colab):
+    """A listed name without an id finds the only notebook of that name, but none of two."""
     file = put(client, "100% 🧪.ipynb")
     put(client, "other.ipynb")
     with SessionsServer([entry("100% 🧪.ipynb", "100% 🧪.ipynb")]) as server:
@@ -209,8 +209,8 @@ def test_a_list_that_gives_the_name_alone_leads_to_the_only_one_of_that_name(cli
             find_notebook(client=client)
 
 
-def test_a_notebook_of_another_account_says_so(client, colab):
-    """Opened by somebody else, or shared with them only: Drive answers 404 for it."""
+def test_a_notebook_that_the_account_cannot_see_is_an_error(client, colab):
+    """Drive answers 404 for a notebook of another account, and the error names the account."""
     with SessionsServer([entry("x.ipynb", "fileId=" + "1" * 33)]) as server:
         colab(server)
         with pytest.raises(NotebookNotFoundError, match=r"cannot be seen by owner@example.com"):
@@ -218,7 +218,7 @@ def test_a_notebook_of_another_account_says_so(client, colab):
 
 
 def test_a_shared_notebook_of_somebody_else_is_found(bare_machine, drive_emulator, colab):  # noqa: F811
-    """Shared by its owner; it lies in a folder that one may not see, and one reads it."""
+    """A reader finds a shared notebook, although its folder is not visible to them."""
     import requests
 
     drive_emulator.allow("friend", "friend@example.com")
@@ -242,7 +242,7 @@ def test_a_shared_notebook_of_somebody_else_is_found(bare_machine, drive_emulato
 
 
 def test_a_notebook_in_a_shared_drive_is_found(client, drive_emulator, colab):
-    """By its name, by its id, and as the running one; a shared drive belongs to nobody."""
+    """It is found by name, by id and as the running one; it has no owner."""
     import requests
 
     made = requests.post(
@@ -264,20 +264,20 @@ def test_a_notebook_in_a_shared_drive_is_found(client, drive_emulator, colab):
         find_notebook("x", client=client)
 
 
-def test_changes_that_are_not_saved_yet_are_pointed_out(client, colab):
-    """Hyperas reads the copy: it would run old cells without a word."""
+def test_unsaved_changes_warn(client, colab):
+    """Hyperas reads the copy, so it would run old cells without a warning."""
     file = put(client, "x.ipynb", notebook("old"))
     with SessionsServer([entry("x.ipynb", f"fileId={file.id}")]) as server:
         colab(server, google_colab.Page(json.loads(notebook("new"))))
         with pytest.warns(NotebookWarning, match="not saved in Drive yet"):
             download_notebook(client=client)
-        # As the page gives it: a source is one string there, a list of lines in the file.
+        # The page has a cell's source as one string, the file as a list of lines.
         colab(server, google_colab.Page({"cells": [{"cell_type": "code", "source": "old"}]}))
         assert download_notebook(client=client).read_bytes() == notebook("old")
 
 
-def test_downloading_again_fetches_nothing_that_is_here_already(client, drive_emulator):
-    """The second time Drive is asked about the notebook, not for its content."""
+def test_an_unchanged_notebook_is_not_downloaded_again(client, drive_emulator):
+    """The second download requests the notebook's metadata, but not its content."""
     put(client, "x.ipynb")
     download_notebook("x", client=client)
     drive_emulator.clear_log()
@@ -285,8 +285,8 @@ def test_downloading_again_fetches_nothing_that_is_here_already(client, drive_em
     assert not [call for call in drive_emulator.log if "alt=media" in str(call["query"])]
 
 
-def test_an_edited_copy_is_kept_aside_and_named(client):
-    """The user's edits survive under another name, which the warning tells."""
+def test_an_edited_copy_is_renamed_before_a_download(client):
+    """The user's edits are kept under another name, which the warning gives."""
     put(client, "x.ipynb")
     download_notebook("x", client=client)
     Path("x.ipynb").write_bytes(b"my edits")
@@ -305,8 +305,8 @@ def test_a_notebook_that_is_not_json_replaces_nothing(client):
     assert Path("x.ipynb").read_bytes() == b"theirs"
 
 
-def test_a_local_notebook_needs_nobody_to_sign_in(monkeypatch, tmp_path):
-    """Served from this very disk: no client, no credentials, no copy."""
+def test_a_local_notebook_needs_no_credentials(monkeypatch, tmp_path):
+    """A notebook on this disk is used without client, credentials or copy."""
     path = tmp_path / "lab.ipynb"
     path.write_bytes(notebook("1"))
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
@@ -315,7 +315,7 @@ def test_a_local_notebook_needs_nobody_to_sign_in(monkeypatch, tmp_path):
     assert list(Path().iterdir()) == []
 
 
-def test_without_drive_the_search_for_a_name_says_that_nobody_is_signed_in():
-    """No emulator, no credentials, no browser: an error, and no prompt."""
+def test_finding_a_name_without_credentials_is_an_error():
+    """Without credentials and a browser there is an error and no prompt."""
     with pytest.raises(CredentialsError):
         find_notebook("x")

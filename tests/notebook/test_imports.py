@@ -1,4 +1,4 @@
-"""Imports of notebook cells that hold magics, and text that looks like magics."""
+"""Imports of notebook cells with magics, or with text that looks like magics."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from colab_drive_tuner.notebook.imports import notebook_imports
 
 
 def imports(tmp_path, *cells):
-    """The imports of a notebook with these code cells, and what is said of those left out."""
+    """Return the imports of a notebook with these code cells, and messages about skipped ones."""
     code = [{"cell_type": "code", "source": cell, "metadata": {}} for cell in cells]
     (tmp_path / "n.ipynb").write_text(json.dumps({"cells": code, "nbformat": 4}))
     said = []
@@ -39,18 +39,18 @@ def imports(tmp_path, *cells):
     ],
 )
 def test_magics_hide_no_import(cell, tmp_path):
-    """Whatever of IPython stands in the cell, or only looks like it."""
+    """An import is found next to any IPython syntax, or text that only looks like it."""
     assert imports(tmp_path, cell) == (["import numpy as np"], [])
 
 
 @pytest.mark.parametrize("magic", ["bash", "html", "writefile x.py", "script python3", "R"])
-def test_cells_that_are_no_python_of_the_session_give_nothing(magic, tmp_path):
-    """Another language, another process or a file: nothing is imported there, nothing is said."""
+def test_cells_of_other_languages_are_ignored(magic, tmp_path):
+    """Cells of another language, process or file have no imports and cause no message."""
     assert imports(tmp_path, f"%%{magic}\nimport nothing") == ([], [])
 
 
 def test_an_unknown_magic_over_no_python_is_named(tmp_path):
-    """Its cell may have been Python for it: the line tells which cell that is."""
+    """The cell may be Python for that magic, so a message names it."""
     found, said = imports(tmp_path, "import os", "%%my_own\nimport x from y")
     assert found == ["import os"]
     assert len(said) == 1
@@ -59,7 +59,7 @@ def test_an_unknown_magic_over_no_python_is_named(tmp_path):
 
 
 def test_without_ipython_a_cell_with_magics_is_named(tmp_path, monkeypatch):
-    """Other cells are read as ever."""
+    """Without IPython a message names the cell, and other cells are read."""
     monkeypatch.setitem(sys.modules, "IPython.core.inputtransformer2", None)
     found, said = imports(tmp_path, "import os", "%cd x\nimport json")
     assert found == ["import os"]
@@ -67,7 +67,7 @@ def test_without_ipython_a_cell_with_magics_is_named(tmp_path, monkeypatch):
 
 
 def cells(**cell):
-    """A notebook with one code cell that has these entries."""
+    """Return a notebook with one code cell that has these entries."""
     return json.dumps({"cells": [{"cell_type": "code", **cell}]}).encode()
 
 
@@ -92,15 +92,15 @@ NO_NOTEBOOKS = {
 
 
 @pytest.mark.parametrize("case", NO_NOTEBOOKS)
-def test_what_is_no_notebook_is_one_error(case, tmp_path):
-    """Broken, endlessly deep, of wrong types: the error names the file."""
+def test_an_invalid_notebook_is_an_error(case, tmp_path):
+    """The error about a broken, deeply nested or wrongly typed notebook names the file."""
     (tmp_path / "n.ipynb").write_bytes(NO_NOTEBOOKS[case])
     with pytest.raises(NotebookError, match=r"n.ipynb' is not a notebook \(.+\): save it again"):
         notebook_imports(tmp_path / "n")
 
 
 def test_a_file_too_large_to_be_a_notebook_is_not_read(tmp_path, monkeypatch):
-    """Its size alone tells."""
+    """A file is refused by its size alone."""
     monkeypatch.setattr(cells_module, "MAX_BYTES", 1 << 20)
     (tmp_path / "n.ipynb").write_bytes(cells(source="#" * (1 << 20)))
     with pytest.raises(NotebookError, match="it is larger than 1 MiB"):
@@ -122,7 +122,7 @@ def test_a_file_too_large_to_be_a_notebook_is_not_read(tmp_path, monkeypatch):
     ids=["surrogate", "brackets", "minus", "attributes", "sum", "digits", "null", "magics"],
 )
 def test_a_cell_that_is_too_much_for_python_is_named(source, tmp_path):
-    """The imports of the others are read."""
+    """A cell that Python cannot parse is skipped with a message; other cells are read."""
     found, said = imports(tmp_path, "import os", source, "import re")
     assert found == ["import os", "import re"]
     assert len(said) == 1

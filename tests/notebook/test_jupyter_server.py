@@ -1,4 +1,4 @@
-"""Jupyter's shape of the session list, from a real Jupyter server with a real kernel."""
+"""Jupyter's form of the session list, from a real Jupyter server with a real kernel."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ Path({answer!r}).write_text("\\n".join(map(str, [
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A Jupyter server of this user with a notebook in a folder, and a function that calls it."""
+    """Start a Jupyter server with a notebook in a folder; give a function that calls it."""
     runtime, root = tmp_path / "runtime", tmp_path / "root"
     (root / "sub").mkdir(parents=True)
     (root / "sub" / NAME).write_text('{"cells": [], "metadata": {}, "nbformat": 4}')
@@ -36,7 +36,7 @@ def server(tmp_path, monkeypatch):
         **os.environ,
         "JUPYTER_RUNTIME_DIR": str(runtime),
         "PYTHONPATH": str(ROOT),
-        "http_proxy": "http://127.0.0.1:9",  # one that is dead: local addresses must not go there
+        "http_proxy": "http://127.0.0.1:9",  # a dead proxy, because local addresses must not use it
         "CI": "",
     }
     options = [f"--ServerApp.root_dir={root}", f"--IdentityProvider.token={TOKEN}", "--no-browser"]
@@ -52,7 +52,7 @@ def server(tmp_path, monkeypatch):
             assert time.monotonic() < deadline
             time.sleep(0.05)
             for info in runtime.glob("jpserver-*.json"):
-                with contextlib.suppress(json.JSONDecodeError):  # not all of it is written
+                with contextlib.suppress(json.JSONDecodeError):  # the file is not complete yet
                     url = json.loads(info.read_text())["url"]
 
         def call(method, path, body=None):
@@ -72,7 +72,7 @@ def server(tmp_path, monkeypatch):
 
 
 def wait_for_ready(client):
-    """Until the kernel answers; on a busy machine its heartbeat is late, and that means nothing."""
+    """Wait until the kernel answers; a late heartbeat on a busy machine is ignored."""
     deadline = time.monotonic() + 120
     while True:
         try:
@@ -84,7 +84,7 @@ def wait_for_ready(client):
 # Colab's version of jupyter_client is older than its Python.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client")
 def test_the_notebook_that_a_real_server_runs_is_found_and_not_copied(server, tmp_path):
-    """Found by the kernel's id, in a folder, also after it was renamed; served from this disk."""
+    """The notebook is found by the kernel's id, also after a rename, and used from this disk."""
     from jupyter_client import BlockingKernelClient
 
     call, runtime, root = server

@@ -22,12 +22,12 @@ pytestmark = pytest.mark.usefixtures("bare_machine")
 
 
 def notebook(*sources):
-    """Bytes of a notebook with these code cells."""
+    """Return the bytes of a notebook with these code cells."""
     cells = [{"cell_type": "code", "source": source} for source in sources]
     return json.dumps({"cells": cells, "nbformat": 4}).encode()
 
 
-def test_a_copy_of_ours_is_replaced_and_nothing_else_appears():
+def test_an_unedited_copy_is_replaced():
     """The second download of a notebook leaves one file, with the new content."""
     path = Path("x.ipynb").absolute()
     assert write_copy(path, notebook("1"), "id") is None
@@ -38,8 +38,8 @@ def test_a_copy_of_ours_is_replaced_and_nothing_else_appears():
 
 
 @pytest.mark.parametrize("ours_before", [False, True])
-def test_a_users_file_is_kept_aside_byte_for_byte(ours_before):
-    """Their own, or our copy that they edited: moved to a name that nobody has."""
+def test_a_users_file_is_renamed_and_not_changed(ours_before):
+    """The user's own file, or an edited copy, is moved to an unused name."""
     path = Path("x.ipynb").absolute()
     if ours_before:
         write_copy(path, notebook("1"), "id")
@@ -53,7 +53,7 @@ def test_a_users_file_is_kept_aside_byte_for_byte(ours_before):
 
 
 def test_a_users_file_with_the_same_content_stays_theirs():
-    """It is not touched, and later it is not taken for a copy of ours."""
+    """The file is not touched, and later it does not count as a copy of the package."""
     path = Path("x.ipynb").absolute()
     path.write_bytes(notebook("1"))
     before = path.stat()
@@ -65,7 +65,7 @@ def test_a_users_file_with_the_same_content_stays_theirs():
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_link_is_moved_and_never_written_through(tmp_path, exists):
-    """The file that a user's link leads to keeps its content."""
+    """The file to which a user's symlink points keeps its content."""
     target = tmp_path / "elsewhere.ipynb"
     if exists:
         target.write_bytes(b"theirs")
@@ -85,8 +85,8 @@ def test_a_link_is_moved_and_never_written_through(tmp_path, exists):
         *(b"[" * 10**5, b'{"cells": [7]}', b'{"cells": ' + b"9" * 9999 + b"}"),
     ],
 )
-def test_what_is_no_notebook_replaces_nothing(content):
-    """JSON with a list of cells, or `NotebookError`; the file that was there stays."""
+def test_an_invalid_notebook_replaces_nothing(content):
+    """Content without a list of cells raises NotebookError, and the existing file stays."""
     path = Path("x.ipynb").absolute()
     path.write_bytes(b"theirs")
     with pytest.raises(NotebookError, match=r"'x.ipynb' is not a notebook"):
@@ -96,20 +96,20 @@ def test_what_is_no_notebook_replaces_nothing(content):
 
 
 def test_a_folder_in_the_place_of_the_copy_is_an_error_that_names_it():
-    """A folder `x.ipynb` is not moved about."""
+    """A folder `x.ipynb` is not moved."""
     Path("x.ipynb").mkdir()
     with pytest.raises(NotebookError, match=r"x.ipynb is a folder"):
         write_copy(Path("x.ipynb").absolute(), notebook("1"), "id")
 
 
 def test_a_directory_that_cannot_be_written_to_is_an_error_that_names_it():
-    """/proc takes no files, not even from root; nothing is left behind."""
+    """The error names the path; /proc takes no files, even from root."""
     with pytest.raises(NotebookError, match=r"cannot be written to /proc/x.ipynb"):
         write_copy(Path("/proc/x.ipynb"), notebook("1"), "id")
 
 
 def test_without_a_state_folder_copies_count_as_the_users(monkeypatch):
-    """A home that cannot be written to: the download works, and the next keeps a file too many."""
+    """With a read-only home the download works, but the next one renames the copy."""
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
     path = Path("x.ipynb").absolute()
     assert write_copy(path, notebook("1"), "id") is None
@@ -117,8 +117,8 @@ def test_without_a_state_folder_copies_count_as_the_users(monkeypatch):
     assert write_copy(path, notebook("2"), "id") == path.with_name("x (kept).ipynb")
 
 
-def test_the_mark_says_whose_copy_it_is_and_whether_that_process_lives():
-    """`clean` needs to know whether a run still uses the copy; process ids come round."""
+def test_the_marker_records_the_copys_process():
+    """`clean` needs to know whether a run still uses the copy, although process ids are reused."""
     path = Path("x.ipynb").absolute()
     write_copy(path, notebook("1"), "id")
     (marker,) = copy_markers()
@@ -132,8 +132,8 @@ def test_the_mark_says_whose_copy_it_is_and_whether_that_process_lives():
     assert not marker.intact
 
 
-def test_two_directories_have_marks_of_their_own(monkeypatch, tmp_path):
-    """The same name elsewhere is another file."""
+def test_two_directories_have_separate_markers(monkeypatch, tmp_path):
+    """The same name in another directory is another file."""
     write_copy(Path("x.ipynb").absolute(), notebook("1"), "id")
     other = tmp_path / "other"
     other.mkdir()
@@ -143,8 +143,8 @@ def test_two_directories_have_marks_of_their_own(monkeypatch, tmp_path):
     assert write_copy(other / "x.ipynb", notebook("2"), "id") == other / "x (kept).ipynb"
 
 
-def test_names_as_long_as_a_file_system_takes_are_kept_aside_too():
-    """255 bytes, emoji among them: the new name is cut, not refused."""
+def test_a_file_with_a_name_of_maximum_length_can_be_renamed():
+    """The new name of a file with 255 bytes in its name is shortened."""
     path = Path("🧪" * 62 + ".ipynb").absolute()
     path.write_bytes(b"theirs")
     aside = write_copy(path, notebook("1"), "id")
@@ -153,7 +153,7 @@ def test_names_as_long_as_a_file_system_takes_are_kept_aside_too():
 
 
 def test_a_file_too_large_to_be_a_notebook_replaces_nothing(monkeypatch):
-    """The error says how large, and what to do."""
+    """The error gives the limit and the remedy."""
     monkeypatch.setattr(cells, "MAX_BYTES", 1 << 20)
     content = json.dumps({"cells": [], "text": "x" * (1 << 20)}).encode()
     with pytest.raises(NotebookError, match=r"it is larger than 1 MiB: clear its outputs"):
@@ -175,8 +175,8 @@ def test_a_file_too_large_to_be_a_notebook_replaces_nothing(monkeypatch):
         {"more": 1},
     ],
 )
-def test_a_mark_of_the_wrong_types_counts_as_none(changes):
-    """A damaged file in the state folder makes the copy the user's, and stops nothing."""
+def test_an_invalid_marker_is_ignored(changes):
+    """With a damaged marker the copy counts as the user's, and nothing fails."""
     path = Path("x.ipynb").absolute()
     write_copy(path, notebook(), "id")
     (marker,) = local_copy._markers_folder().glob("*.json")

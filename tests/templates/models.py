@@ -20,7 +20,7 @@ from hyperas.distributions import (
 
 
 class Layer:
-    """A layer that remembers how it was made, and how often it was used."""
+    """A layer that keeps its arguments and counts its uses."""
 
     def __init__(self, *args, **kwargs):
         self.args, self.kwargs, self.used = args, kwargs, 0
@@ -60,7 +60,7 @@ class Sequential:
 
 
 def stacked(x_train, y_train):
-    """Dropouts, an unnamed condition, layers as options, keywords."""
+    """A model with dropouts, an unnamed condition, layers as options and keywords."""
     model = Sequential()
     model.add(Dropout({{uniform(0, 1)}}))
     model.add(Dense({{choice([256, 512, 1024])}}))
@@ -122,7 +122,7 @@ def several_lines(x_train, y_train, x_test=(1, 2), *, verbose=0):
 
 
 def functional(x_train, y_train, x_test, y_test):
-    """The functional API, and a signature of two lines."""
+    """A model in the functional API."""
     inputs = Dense(784)
     x = Dense({{choice([20, 30, 40])}}, activation="relu")(inputs)
     x = Dense({{choice([20, 30, 40])}}, activation="relu")(x)
@@ -139,7 +139,7 @@ def functional(x_train, y_train, x_test, y_test):
 
 
 def recurrent():
-    """Imports in the function, comments between arguments, equal templates of other names."""
+    """A model with imports, comments between arguments and equal templates of other names."""
     import math
     from fractions import Fraction
 
@@ -158,7 +158,7 @@ def recurrent():
 
 
 def with_generator(generator, x_train):
-    """What data() returns may be any object; the batch size goes to one of its methods."""
+    """A model that takes an object from data() and passes the batch size to its method."""
     model = Sequential()
     model.add(Dropout({{uniform(0, 1)}}))
     model.add(Dropout({{uniform(0, 1)}}))
@@ -171,7 +171,7 @@ def base_network(shape, width, rate):
 
 
 def siamese(pairs, shape):
-    """Values go on to helpers."""
+    """A model that passes values to helpers."""
     rate1 = {{uniform(0, 1)}}
     rate2 = {{uniform(0, 1)}}
     width1 = {{choice([64, 128, 256])}}
@@ -186,7 +186,7 @@ def siamese(pairs, shape):
 
 
 def numbered(x):
-    """As many of one name as people had, and names with digits."""
+    """A model with many templates of one name, and names with digits."""
     conv2d_1 = Dense({{choice([16, 32])}}, ({{choice([3, 5])}}, 3))
     conv2d_2 = Dense({{choice([16, 32])}}, ({{choice([3, 5])}}, 3))
     pool = Dense(({{choice([2, 3])}}, {{choice([2, 3])}}))

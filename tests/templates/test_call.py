@@ -26,8 +26,8 @@ from colab_drive_tuner.templates import (
 from tests.templates import models
 
 
-def test_values_stand_where_templates_stood():
-    """Loops, comprehensions, lambdas, conditions and defaults see the sampled values."""
+def test_values_replace_templates():
+    """Loops, comprehensions, lambdas, conditions and defaults get the sampled values."""
     compiled = compile_model(models.expressions)
     assert len(tuple(compiled.space)) == 7
     values = dict(zip(tuple(compiled.space), [1, 1, 1, 1, 10, 1, 1], strict=True))
@@ -38,14 +38,14 @@ def test_values_stand_where_templates_stood():
 
 
 def test_signature_with_defaults_and_keywords():
-    """Several lines, defaults and keyword-only parameters stay as they are."""
+    """A signature with defaults and keyword-only parameters stays as it is."""
     compiled = compile_model(models.several_lines)
     assert compiled.call({"Dense": 20}, (0, 0)) == {"loss": 1, "units": 20, "status": "ok"}
     assert list(compiled.signature.parameters) == ["x_train", "y_train", "x_test", "verbose"]
 
 
-def test_decorators_stay_around():
-    """Wrappers with and without functools.wraps, and objects, wrap each call; originals stay."""
+def test_decorators_wrap_the_compiled_model():
+    """Decorators, with or without functools.wraps, wrap each call; the originals are unchanged."""
     result = compile_model(models.decorated).call({"rate": 0.5}, (1,))
     assert result == {"loss": 15, "status": "ok", "seconds": 3}
     assert compile_model(models.counted).call({"rate": 0.5}, (1,))["loss"] == 1.5
@@ -65,7 +65,7 @@ def test_partial_and_methods():
 
 
 def test_closures_stay_live():
-    """Cells are the user's own: read by the space, changed by the call."""
+    """Cells of a closure are the user's own: the space reads them, and the call changes them."""
     model, bonus = models.closure_model(3)
     compiled = compile_model(model)
     assert "Literal{30}" in str(as_apply(compiled.space["n"]))
@@ -74,7 +74,7 @@ def test_closures_stay_live():
 
 
 def test_globals_stay_live(monkeypatch):
-    """A helper that is defined again later is the one that runs."""
+    """If a helper is redefined, the new one is called."""
     compiled = compile_model(calls_helper)
     monkeypatch.setitem(globals(), "helper", lambda n: -n)
     monkeypatch.setitem(globals(), "calls", 0)
@@ -104,7 +104,7 @@ def test_lambda_model():
 
 
 def test_objects_in_choices_are_new_in_every_call():
-    """A layer among the options never carries anything from one trial to the next."""
+    """An object among the options is created anew for each call."""
     compiled = compile_model(models.stacked)
     values = space_eval(
         dict(compiled.space),
@@ -117,7 +117,7 @@ def test_objects_in_choices_are_new_in_every_call():
     assert first is not values["add"]
 
 
-def test_fmin_runs_it():
+def test_fmin_searches_a_compiled_model():
     """Hyperopt itself searches the space through `call`."""
     compiled = compile_model(models.assigned)
     best = fmin(
@@ -154,8 +154,8 @@ def test_tracebacks_show_the_line():
     assert shown.splitlines()[-2].strip() == "~~~~" + "^" * len("[{{choice([5, 6])}}]")
 
 
-def test_functions_inside_keep_their_names():
-    """IPython shows qualified names: they are those that the user's Python gave."""
+def test_inner_functions_keep_their_qualified_names():
+    """IPython shows the qualified names that the user's source gives."""
     assert compile_model(qualified).call({"n": 1}) == "qualified.<locals>.inner"
 
 
@@ -169,7 +169,7 @@ def qualified():
 
 
 def test_warnings_show_the_line():
-    """A warning is given for the user's own line."""
+    """A warning is attributed to the user's own line."""
     compiled = compile_model(failing)
     with warnings.catch_warnings(record=True) as caught, pytest.raises(IndexError):
         warnings.simplefilter("always")
@@ -178,7 +178,7 @@ def test_warnings_show_the_line():
     assert "warnings.warn" in linecache.getline(__file__, caught[0].lineno)
 
 
-def test_names_that_hyperas_brings_along():
+def test_status_ok_needs_no_import():
     """STATUS_OK works without an import, as in hyperas's generated module."""
     assert "STATUS_OK" not in globals()
     assert compile_model(relies_on_hyperas).call({"n": 1})["status"] == "ok"
@@ -190,7 +190,7 @@ def relies_on_hyperas():
 
 
 def test_templates_in_a_notebook_cell(tmp_path):
-    """Cells with magics, in IPython; an error shows the cell's own line."""
+    """Templates work in IPython cells with magics; a traceback shows the cell's own line."""
     interactive = pytest.importorskip("IPython.core.interactiveshell")
     shell = interactive.InteractiveShell.instance()
     try:
@@ -232,13 +232,13 @@ def takes_two(a, b=5):
     ("result", "arguments"),
     [((1, 2), (1, 2)), ([1, 2], (1, 2)), ((1,), (1,)), ({"a": 1}, {"a": 1}), (7, (7,))],
 )
-def test_data_fits(result, arguments):
-    """Tuples and lists go by position, a dict by name, another value is one argument."""
+def test_data_becomes_arguments(result, arguments):
+    """Tuples and lists are passed by position, a dict by name, another value as one argument."""
     assert bind_data(compile_model(takes_two), result) == arguments
 
 
 def test_names_decide_where_the_order_differs():
-    """`return b, a` for `model(a, b)` is put right, as hyperas's names did."""
+    """`return b, a` is assigned by name to `model(a, b)`, as in hyperas."""
     compiled = compile_model(takes_two)
     arguments = bind_data(compiled, swapped(), returned=returned_names(swapped))
     assert compiled.call({"n": 0}, arguments) == (1, 2, 0)
@@ -256,13 +256,13 @@ def test_names_decide_where_the_order_differs():
     ],
 )
 def test_data_that_does_not_fit(result, message):
-    """The error says what came and what is wanted."""
+    """The error gives what data() returned and what the model takes."""
     with pytest.raises(ObjectiveError, match=message):
         bind_data(compile_model(takes_two), result)
 
 
 def test_data_of_one_dict():
-    """A model with one parameter takes a dict that has not its name as a whole."""
+    """A model with one parameter gets a dict without that key as a whole."""
     compiled = compile_model(calls_with_one)
     assert bind_data(compiled, {"x": 1, "y": 2}) == ({"x": 1, "y": 2},)
     assert bind_data(compiled, {"data": 1}) == {"data": 1}
@@ -286,7 +286,7 @@ def uses_data_locals(x):
 
 
 def test_names_of_data_are_refused_before_anything_runs():
-    """A model that reads data()'s locals is told to take them as parameters."""
+    """A model that reads a local variable of data() is refused with its name and line."""
     line = uses_data_locals.__code__.co_firstlineno + 2
     with pytest.raises(ObjectiveError, match=f"'nb_classes' in line {line} of test_call.py"):
         compile_model(uses_data_locals, data_names=local_names(data_with_locals))
@@ -310,7 +310,7 @@ def reads_what_it_assigns(x):
 
 
 def test_templates_may_read_the_models_parameters():
-    """Their options come from what data() returns, as they do in hyperas."""
+    """Options may depend on what data() returns, as in hyperas; only then is data() needed."""
     asked = []
 
     def arguments(callee):
@@ -335,7 +335,7 @@ def test_templates_may_read_the_models_parameters():
 
 
 def test_models_are_compiled_in_threads_at_once():
-    """The interpreter's parser, standard output and the warnings' filters are not shared in use."""
+    """Compiling in parallel leaves standard output and the warnings' filters unchanged."""
     out, filters = sys.stdout, list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(compile_model, [models.expressions] * 60))
@@ -346,16 +346,16 @@ def test_models_are_compiled_in_threads_at_once():
     assert warnings.filters == filters
 
 
-def test_fingerprint_ignores_comments_and_layout():
-    """Comments and blanks do not change the fingerprint; the text is the function's own."""
+def test_the_source_of_a_compiled_model_has_the_templates():
+    """The source is the function's text with its templates as written."""
     compiled = compile_model(models.expressions)
     assert compiled.source.startswith("def expressions(x):\n    units = {{choice(")
     assert "{ choice" not in compiled.source
     assert "rate = lambda" in compiled.source
 
 
-def test_it_traces_for_debuggers():
-    """A debugger that stops in the function sees the user's file and line."""
+def test_debuggers_see_the_users_file_and_line():
+    """A trace function sees the user's file and line in the compiled model."""
     seen = []
 
     def tracer(frame, event, arg):

@@ -19,7 +19,7 @@ HELPER = "def helper(n):\n    return range(n)\n"
 
 @pytest.fixture
 def notebook():
-    """A namespace in which cells are run, as a kernel has it."""
+    """Return a namespace in which cells are run, as in a kernel."""
     namespace = {
         "runs": [],
         "FACTOR": 2,
@@ -34,7 +34,7 @@ _numbers = itertools.count()
 
 
 def test_running_the_cells_again_loads_nothing(notebook):
-    """The function is another object then; what it does is the same. The data is the very same."""
+    """A function that is defined again but unchanged returns the very same data."""
     first = load_data(notebook["load"])
     assert first == ([0, 2, 4], 3)
     exec(HELPER + "\n\n# moved down, and commented\n" + CELL, notebook)
@@ -55,18 +55,18 @@ def test_running_the_cells_again_loads_nothing(notebook):
     ],
 )
 def test_a_change_of_what_it_uses_loads_again(notebook, change):
-    """Its own source, a helper's, or a constant's value."""
+    """A changed source, helper or constant loads the data again."""
     load_data(notebook["load"])
     exec(change, notebook)
     try:
         load_data(notebook["load"])
     except TypeError:
-        assert "math" in change  # a number times a module
+        assert "math" in change  # multiplying a number by a module fails
     assert len(notebook["runs"]) == 2
 
 
 def test_arguments_count(notebook):
-    """The same arguments give the same data, others run it again; names are fine, too."""
+    """Equal arguments, by position or name, give the same data; others load it again."""
 
     def load(path, size=1):
         notebook["runs"].append(path)
@@ -86,17 +86,17 @@ def test_arguments_count(notebook):
     assert load_data([1]) == [1]
 
 
-def test_it_can_be_told_to_run_again(notebook):
-    """As `restart=True` tells it."""
+def test_again_loads_the_data_again(notebook):
+    """`again=True`, which `restart=True` passes, loads the data again."""
     load_data(notebook["load"])
     load_data(notebook["load"], again=True)
     assert len(notebook["runs"]) == 2
 
 
-def test_what_can_be_read_once_is_not_kept():
-    """A generator that a first search has used up would leave the second one nothing.
+def test_data_that_can_be_read_once_is_not_cached():
+    """A generator that a first search used up would leave nothing for the second.
 
-    Nor would the second trial get anything, which is worth a warning.
+    A warning says that the second trial would get nothing, either.
     """
 
     def load():
@@ -114,7 +114,7 @@ def test_what_can_be_read_once_is_not_kept():
         assert next(load_data(batches)["batches"]) == 0
 
 
-def test_an_error_is_not_kept(notebook):
+def test_an_error_of_data_is_not_cached(notebook):
     """A data function that failed runs again."""
     notebook["FACTOR"] = None
     with pytest.raises(TypeError):
@@ -124,7 +124,7 @@ def test_an_error_is_not_kept(notebook):
 
 
 def test_closures_methods_and_recursion():
-    """What a function holds counts; one that calls itself, or needs itself, does no harm."""
+    """Values in closures and instances count; functions that call themselves are supported."""
 
     class Source:
         def __init__(self, n):
@@ -153,6 +153,6 @@ async def streaming():
 
 @pytest.mark.parametrize("data", [waiting, streaming, functools.partial(waiting)])
 def test_data_that_is_async_is_refused(data):
-    """It would give a coroutine in place of the data."""
+    """An async data function would return a coroutine instead of the data."""
     with pytest.raises(ObjectiveError, match="is async: a data function must run"):
         load_data(data)

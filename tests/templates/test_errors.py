@@ -158,7 +158,7 @@ def cached():
 
 
 def test_models_without_templates_or_source():
-    """No template, no source, no function, an unknown wrapper: each has its own words."""
+    """No template, no source, no function and an unknown wrapper each have their own message."""
     with pytest.raises(TemplateError, match="contains no template"):
         compile_model(without_templates)
     namespace = {}
@@ -174,7 +174,7 @@ def test_models_without_templates_or_source():
 
 
 def test_a_file_that_changed_since(tmp_path, monkeypatch):
-    """Source that is no longer what runs is refused, never guessed at."""
+    """If a file no longer contains the running function, its source is refused."""
     path = tmp_path / "changing_model.py"
     path.write_text("def model(x):\n    n = {{choice([1, 2])}}\n    return n\n")
     monkeypatch.syspath_prepend(tmp_path)

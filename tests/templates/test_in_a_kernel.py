@@ -41,7 +41,7 @@ run('other', objective=model, data=data)""",
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """What each cell showed; keras is missing, which nobody needs here."""
+    """Run the cells without Keras, which none of them needs; return what each one showed."""
     folder = tmp_path_factory.mktemp("notebook")
     (folder / "lib" / "keras").mkdir(parents=True)
     (folder / "lib" / "keras" / "__init__.py").write_text('raise ImportError("no Keras here")\n')
@@ -50,9 +50,9 @@ def shown(tmp_path_factory):
 
 
 def test_a_traceback_ends_in_the_users_cell(shown):
-    """With its line marked, its text as typed, and the parameters that the user gave it."""
+    """The traceback marks the user's line as typed and shows the user's parameters."""
     text = shown[3]
-    heading = r"^(?:Cell In\[3\], line 6, in|/\S+\.py in) model\(x, y\)$"  # of IPython 9, and 7
+    heading = r"^(?:Cell In\[3\], line 6, in|/\S+\.py in) model\(x, y\)$"  # IPython 9, or 7
     *_, last = re.split(heading, text, flags=re.MULTILINE)
     assert last != text
     assert '----> 6     return {"loss": OFFSETS[{{choice([7, 8])}}] + units,  # here it' in last
@@ -61,12 +61,12 @@ def test_a_traceback_ends_in_the_users_cell(shown):
 
 
 def test_a_warning_shows_the_line(shown):
-    """File of the cell, number and text."""
+    """A warning shows the line number and the text of the cell."""
     assert ':4: UserWarning: these units are odd, or even\n  warnings.warn("these' in shown[3]
 
 
 def test_pdb_stops_in_the_users_cell(shown):
-    """Post mortem: the line, its surroundings, and the values."""
+    """Post-mortem debugging shows the line, its surroundings and the values."""
     assert "(6)model()" in shown[4]
     assert "----> 6     return" in shown[4]
     assert any(f"{units}\n" in shown[4] for units in (5, 6))
@@ -82,5 +82,5 @@ def test_pdb_stops_in_the_users_cell(shown):
     ],
 )
 def test_errors_before_training_name_cell_and_line(shown, cell, message):
-    """What is wrong, where, and what to change."""
+    """The error says what is wrong, in which line, and what to change."""
     assert message in shown[cell]

@@ -18,7 +18,7 @@ from tests.templates import models
 
 @pytest.fixture(scope="module")
 def hyperas():
-    """The package's own functions, loaded without its ensemble (which Keras 3 cannot import)."""
+    """Load hyperas's own functions without its ensemble, which Keras 3 cannot import."""
     pytest.importorskip("hyperas")
     before, path = set(sys.modules), list(sys.path)
     ensemble = ModuleType("hyperas.ensemble")
@@ -35,7 +35,7 @@ def hyperas():
             vars(sys.modules.get(parent, ensemble)).pop(child, None)
 
 
-@suppress_warnings()  # hyperas's code is of its time
+@suppress_warnings()  # hyperas's code warns on a current Python
 def space_by_hyperas(optim, model):
     text = optim.remove_imports(textwrap.dedent(inspect.getsource(model)))
     parts = optim.hyperparameter_names(text)
@@ -54,7 +54,7 @@ def test_space_equals_hyperas(hyperas, model):
 
 
 def test_names_follow_the_rule():
-    """Word before `=` or `(`, else the previous name; equal text shares the first name."""
+    """A name is the word before `=` or `(`, or the previous name; equal text shares its name."""
     assert tuple(compile_model(models.stacked).space) == (
         "Dropout",
         "Dense",
@@ -69,7 +69,7 @@ def test_names_follow_the_rule():
 
 
 def test_conversions_and_annotations_are_no_names(hyperas):
-    """What is around `int(...)` names the parameter, a key too; hyperas's name is known."""
+    """The name is the target around `int(...)`; hyperas's own name is known, too."""
 
     def model(x):
         n_estimators: int = int({{quniform(5, 40, 1)}})
@@ -94,7 +94,7 @@ def test_conversions_and_annotations_are_no_names(hyperas):
 
 
 def test_conversions_of_equal_text_have_names_of_their_own(hyperas):
-    """By its text alone the second would be `n_estimators_1`, as hyperas would have it."""
+    """The name comes from the target, although hyperas would number equal templates."""
 
     def model(x):
         forest(n_estimators=int({{quniform(5, 40, 1)}}), max_depth=int({{quniform(5, 40, 1)}}))
@@ -110,8 +110,8 @@ def test_conversions_of_equal_text_have_names_of_their_own(hyperas):
     )
 
 
-def test_the_distribution_of_hyperas_master():
-    """`uniformint` works, and a head may be written `hp.choice`."""
+def test_uniformint_and_the_prefix_hp_are_supported():
+    """`uniformint` works, and a distribution may be written `hp.choice`."""
 
     def model():
         return {"loss": {{uniformint(1, 3)}}, "n": {{hp.choice([1, 2])}}}
@@ -132,7 +132,7 @@ def test_the_distribution_of_hyperas_master():
 
 
 def test_comments_docstrings_and_strings_hold_no_templates():
-    """Text that only looks like a template is left alone, and lends no name either."""
+    """Text that only looks like a template is left unchanged and gives no name."""
 
     def model():
         """Set rate = {{uniform(0, 1)}} here."""
@@ -146,8 +146,8 @@ def test_comments_docstrings_and_strings_hold_no_templates():
     assert compiled.call({"rate": 2}) == ("units = {{choice([1, 2])}}", 2, "{rate} 2")
 
 
-def test_a_made_name_never_hides_a_written_one():
-    """`x_1` made of a second `x` and a written `x_1` stay two hyperparameters."""
+def test_a_numbered_name_does_not_collide_with_a_written_one():
+    """The second `x` and a written `x_1` stay two hyperparameters."""
 
     def model():
         x = {{uniform(0, 1)}}
@@ -166,7 +166,7 @@ def test_a_made_name_never_hides_a_written_one():
 
 
 def test_order_is_that_of_the_text():
-    """Python keeps an `if` expression's condition and a dict's keys apart; the text decides."""
+    """Parameters are in the order of the text, not of Python's evaluation."""
 
     def model():
         return dict(
@@ -178,8 +178,8 @@ def test_order_is_that_of_the_text():
     assert labels == ("first", "second", "fourth", "k")
 
 
-def test_bytes_are_not_characters():
-    """Umlauts and emoji in front of a template do not move its name."""
+def test_names_after_wide_characters_are_found():
+    """Umlauts and emoji before a template do not shift its name."""
 
     def model():
         return ["äöü 🎉", dict(ñ={{uniform(0, 1)}}, é={{choice([1, 2])}})]
@@ -188,7 +188,7 @@ def test_bytes_are_not_characters():
 
 
 def test_two_hyperparameters_of_one_name_are_refused():
-    """A nested expression may not take the name of another hyperparameter."""
+    """A nested expression may not have the name of another hyperparameter."""
 
     def model():
         rate = {{uniform(0, 1)}}
@@ -200,7 +200,7 @@ def test_two_hyperparameters_of_one_name_are_refused():
 
 
 def test_dicts_lambdas_and_nested_calls_as_options():
-    """Options may be anything that Python can write, hyperopt's own nested expressions included."""
+    """Options may be dicts, lambdas and hyperopt's own nested expressions."""
 
     def model(x):
         settings = {{choice([{"units": 1, "act": {"f": lambda v: v + OFFSET}}, {"units": 2}])}}
@@ -220,7 +220,7 @@ OFFSET = 41
 
 
 def test_imports_inside_the_function_serve_its_templates():
-    """A module imported in the function may be used in a template, as with hyperas."""
+    """A module imported in the function can be used in a template, as in hyperas."""
 
     def model():
         import math as m

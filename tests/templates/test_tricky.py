@@ -174,7 +174,7 @@ class Named:
     ids=lambda value: getattr(value, "__name__", ""),
 )  # fmt: skip
 def test_values_reach_every_place(model, labels, indices, result):
-    """Each template has the label of hyperas's rule, and its value where it stands."""
+    """Each template has its label by hyperas's rule, and its value in its place."""
     compiled = compile_model(model)
     assert " ".join(tuple(compiled.space)) == labels
     values = space_eval(
@@ -184,7 +184,7 @@ def test_values_reach_every_place(model, labels, indices, result):
 
 
 def test_choices_within_choices():
-    """Dicts and lists of hyperopt's own expressions are searched, and come as chosen."""
+    """Hyperopt's own expressions in dicts and lists are searched, and arrive as chosen."""
     compiled = compile_model(nested_choices)
     point = {"arch": 0, "filters": 1, "deep": 0}
     values = space_eval(dict(compiled.space), point)
@@ -194,7 +194,7 @@ def test_choices_within_choices():
 
 
 def test_data_reaches_every_signature():
-    """Star arguments take any number; names never go to parameters that have only a place."""
+    """Star arguments take any number of values; positional-only parameters are not named."""
     compiled = compile_model(star_arguments)
     assert compiled.call({"n": 1}, bind_data(compiled, (1, 2, 3))) == (6, {})
     assert compiled.call({"n": 1}, bind_data(compiled, {"extra": 5})) == (0, {"extra": 5})
@@ -259,7 +259,7 @@ def unnamed_match(x):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_cannot_work_is_refused_before_anything_runs(model, error, message):
-    """In words, with the line: it would fail in the middle of the search, or never tell."""
+def test_unsupported_models_are_refused_before_anything_runs(model, error, message):
+    """The error names the line; otherwise the model would fail later or never."""
     with pytest.raises(error, match=message):
         compile_model(model)
