@@ -25,7 +25,7 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    """A function that opens a store by kind and a word: `folder:a`, `memory:b`, `account:c`."""
+    """A function that opens a store by kind and name: `folder:a`, `memory:b`, `account:c`."""
 
     def open_one(place: str) -> Store:
         kind, _, word = place.partition(":")

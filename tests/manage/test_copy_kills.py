@@ -21,7 +21,7 @@ from tests.search.sample_searches import resume_sample_search, run_in_fork, tria
 
 @pytest.fixture
 def searched(tmp_path: Path) -> Path:
-    """A store with a search of five trials, restarted once, with a large attachment."""
+    """Return a store with a search of five trials, restarted once, with a large attachment."""
     resume_sample_search(tmp_path / "s", seed=8, max_evals=2)
     trials = resume_sample_search(tmp_path / "s", restart=True, max_evals=5).trials
     trials.attachments["large"] = b"x" * 40_000
@@ -30,7 +30,7 @@ def searched(tmp_path: Path) -> Path:
 
 
 def dying(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """From now on this process is killed when it has changed something on the disk `step` times."""
+    """Kill this process after it has changed something on the disk `step` times."""
     left = [step]
 
     def counted(owner: type, name: str) -> None:
@@ -51,8 +51,8 @@ def dying(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         counted(owner, name)
 
 
-def told(store: Path, name: str) -> list[Any]:
-    """The search, run on to nine trials."""
+def values_after_nine_trials(store: Path, name: str) -> list[Any]:
+    """Resume the search up to nine trials and return their values."""
     result = resume_sample_search(store, name=name, max_evals=9)
     assert result.trials.attachments["large"] == b"x" * 40_000
     return trial_values(result.trials)
@@ -64,7 +64,7 @@ def at_each_step(
     judge: Callable[[], None],
     stride: int = 1,
 ) -> int:
-    """Kill a process at each step of `act`, or each few; judge after each; return how many."""
+    """Kill a process at every `stride`-th step of `act`, and judge after each; return the steps."""
     step = 1 - stride
     while True:
         step += stride
@@ -81,11 +81,11 @@ def at_each_step(
 
 
 @pytest.mark.parametrize("act", [copy_search, move_search])
-def test_a_copy_that_is_killed_is_no_search(
+def test_a_killed_copy_is_not_a_search(
     act: Callable[..., str], searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`clean` finds what is left of it, the original is whole, and the same call does it anew."""
-    expected = told(tmp_path / "s", "s") if act is copy_search else []
+    """`clean` finds its leftovers, the original is complete, and the same call starts again."""
+    expected = values_after_nine_trials(tmp_path / "s", "s") if act is copy_search else []
     cut = 0
     store, other = FolderStore(searched), tmp_path / "t"
 
@@ -108,7 +108,8 @@ def test_a_copy_that_is_killed_is_no_search(
             folders = [path for path in other.iterdir() if path.name[0] != "."]
             assert len(left) == len(folders)
             cut += len(left)
-            # With its first record it may be a search whose mark somebody set: then it is named.
+            # With its first record it may be a search with a forged mark, so it is removed by name
+            # only.
             named = [one.id for one in left if not one.ours]
             assert len(remove(left, yes=True, named=named)) == len(left)
             assert [path for path in other.iterdir() if path.name[0] != "."] == []
@@ -118,17 +119,17 @@ def test_a_copy_that_is_killed_is_no_search(
     assert cut > 5
     if act is move_search:
         assert list_names(store) == []
-        assert told(other, "s") == trial_values(
+        assert values_after_nine_trials(other, "s") == trial_values(
             resume_sample_search(tmp_path / "whole", max_evals=9).trials
         )
     else:
-        assert told(searched, "s") == expected
+        assert values_after_nine_trials(searched, "s") == expected
 
 
-def test_begun_again_a_killed_copy_leaves_nothing_of_the_first(
+def test_repeating_a_killed_copy_removes_its_leftovers(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same command puts away what the one before it left, and is whole."""
+    """The same command trashes what the killed one left and makes a complete copy."""
 
     def work() -> None:
         dying(monkeypatch, 20)
@@ -137,19 +138,19 @@ def test_begun_again_a_killed_copy_leaves_nothing_of_the_first(
     assert run_in_fork(work) == -signal.SIGKILL
     (half,) = [path.name for path in (tmp_path / "t").iterdir() if path.name[0] != "."]
     assert half.startswith("s~copying-")
-    resume_sample_search(tmp_path / "t", name="s~", max_evals=1)  # what is left is in nobody's way
+    resume_sample_search(tmp_path / "t", name="s~", max_evals=1)  # leftovers are ignored
     copy_search(FolderStore(searched), "s", tmp_path / "t")
     assert list_names(FolderStore(tmp_path / "t")) == ["s", "s~"]
     assert [
         one for one in search_leftovers(FolderStore(tmp_path / "t")) if "copy" in one.kind
     ] == []
-    assert told(tmp_path / "t", "s") == told(searched, "s")
+    assert values_after_nine_trials(tmp_path / "t", "s") == values_after_nine_trials(searched, "s")
 
 
 def test_a_killed_rename_leaves_one_search_of_one_name(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old one or the new one, whole."""
+    """After a kill the search is complete under its old or its new name."""
     names = ["s", "a: b"]
 
     def judge() -> None:
@@ -157,7 +158,7 @@ def test_a_killed_rename_leaves_one_search_of_one_name(
         assert name in (
             *names,
             "a_ b",
-        )  # killed between the directory's name and what it stands for
+        )  # killed between the directory's name and its entry in the index
         assert len(resume_sample_search(searched, name=name, max_evals=5).trials) == 5
         if name != "s":
             rename_search(FolderStore(searched), name, "s")

@@ -54,7 +54,7 @@ WAYS = [
 
 
 def begin(store: Store) -> None:
-    """A search with a kept history, attachments, a run, and one trial that a kill cut off."""
+    """Create a search with a kept history, attachments and a run."""
     resume_sample_search(store, seed=8, max_evals=2)
     resume_sample_search(store, restart=True, max_evals=5, algo="tpe")
     trials = DriveTrials("s", store=store)
@@ -64,7 +64,7 @@ def begin(store: Store) -> None:
 
 
 def unfinished(store: Store) -> None:
-    """The search's sixth trial died with its process, and left a backup."""
+    """Kill the process in the search's sixth trial, and leave a backup."""
     run_in_fork(
         lambda: resume_sample_search(
             store, killing_objective(sample_objective, 1), max_evals=30, algo="tpe"
@@ -82,7 +82,7 @@ def on(store: Store, name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(("act", "here", "there", "name"), WAYS)
-def test_a_copy_is_the_search(
+def test_a_copy_continues_as_the_original_search(
     act: Callable[..., str],
     here: str,
     there: str,
@@ -91,7 +91,7 @@ def test_a_copy_is_the_search(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It goes on as the uninterrupted search, with its seed, attachments, backups and runs."""
+    """Seed, histories, attachments, backups and runs are copied; the trials continue equally."""
     monkeypatch.chdir(tmp_path)
     source, target = opened(here), opened(there)
     begin(source)
@@ -119,8 +119,8 @@ def test_a_copy_is_the_search(
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_models_go_along(tmp_path: Path, opened: Opener) -> None:
-    """`result.best_model` is there, in the copy as in the original, and the best ones are kept."""
+def test_models_are_copied(tmp_path: Path, opened: Opener) -> None:
+    """The best models are in the copy, and `result.best_model` loads there."""
     import numpy as np
 
     best = run_with_models(tmp_path, keep_models=2).best_model
@@ -133,7 +133,7 @@ def test_models_go_along(tmp_path: Path, opened: Opener) -> None:
 
 
 def test_a_moved_search_says_where_it_went(tmp_path: Path) -> None:
-    """A cell that still names the old store begins nothing anew without a word."""
+    """A cell that still names the old store gets an error with the new place."""
     source, target = FolderStore(tmp_path / "s"), FolderStore(tmp_path / "t")
     resume_sample_search(source)
     url = move_search(source, "s", target, new_name="new")
@@ -141,8 +141,8 @@ def test_a_moved_search_says_where_it_went(tmp_path: Path) -> None:
         resume_sample_search(source)
 
 
-def test_what_is_taken_or_impossible_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    """The same name in the target, the search itself, a store inside of it, a name that is none."""
+def test_an_impossible_target_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    """A name in use, the search itself, a store within it and an invalid name are refused."""
     source, target = FolderStore(tmp_path / "s"), FolderStore(tmp_path / "t")
     resume_sample_search(source)
     resume_sample_search(target, max_evals=2)
@@ -165,7 +165,7 @@ def test_what_is_taken_or_impossible_is_refused_and_nothing_is_written(tmp_path:
 
 
 def test_a_search_that_runs_is_not_copied(tmp_path: Path) -> None:
-    """Neither here nor where another machine has begun it while it was copied."""
+    """A search that this process is running can be neither copied nor moved."""
     source = FolderStore(tmp_path / "s")
 
     def objective(point: Any) -> float:
@@ -181,7 +181,7 @@ def test_a_search_that_runs_is_not_copied(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("harm", ["gap", "cut", "old gap"])
 def test_a_damaged_search_is_not_copied(harm: str, folder_with_many_records: Path) -> None:  # noqa: F811
-    """A missing or altered record is named, and what helps; also where a snapshot bridges it."""
+    """The error about a missing or altered record names the remedy, even behind a snapshot."""
     chain = record_files(folder_with_many_records)
     if harm != "old gap":
         for path in (folder_with_many_records / "search" / "records").glob("snapshot*"):
@@ -197,7 +197,7 @@ def test_a_damaged_search_is_not_copied(harm: str, folder_with_many_records: Pat
 
 
 def test_a_full_target_keeps_nothing(opened: Opener, drive_emulator: Any) -> None:
-    """Where it is known beforehand nothing is written; else what was goes into the trash."""
+    """With known free space nothing is written; otherwise the partial copy is trashed."""
     source, target = opened("folder:s"), opened("ann:Other")
     begin(source)
     assert target.free_space() is not None
@@ -209,7 +209,7 @@ def test_a_full_target_keeps_nothing(opened: Opener, drive_emulator: Any) -> Non
 
     class Roomy(type(target)):  # type: ignore[misc]
         def free_space(self) -> int | None:
-            return None  # as a shared drive says
+            return None  # as for a shared drive
 
     target.__class__ = Roomy
     with pytest.raises(QuotaError):
@@ -221,7 +221,7 @@ def test_a_full_target_keeps_nothing(opened: Opener, drive_emulator: Any) -> Non
 
 
 class Refusing(FolderStore):
-    """A store that refuses some of its calls, or is interrupted in them."""
+    """A store in which some calls are refused or interrupted."""
 
     def __init__(self, root: Path, call: str, error: BaseException, after: int = 0) -> None:
         super().__init__(root)
@@ -242,8 +242,8 @@ class Refusing(FolderStore):
         return refuse
 
 
-def test_a_move_whose_original_cannot_be_trashed_says_that_both_are_there(tmp_path: Path) -> None:
-    """The search goes on in either; the same call, once it may, puts the original away."""
+def test_a_move_whose_original_cannot_be_trashed_says_that_both_exist(tmp_path: Path) -> None:
+    """The search can be resumed in either; the same call later trashes the original."""
     resume_sample_search(tmp_path / "s")
     source = Refusing(tmp_path / "s", "trash", RefusedError("You may not."))
     with pytest.raises(StoreError, match=r"copied completely to .*You may not.*Both exist"):
@@ -256,8 +256,8 @@ def test_a_move_whose_original_cannot_be_trashed_says_that_both_are_there(tmp_pa
     assert len(resume_sample_search(tmp_path / "t", max_evals=8).trials) == 8
 
 
-def test_a_move_does_not_take_for_its_copy_what_lacks_a_trial(tmp_path: Path) -> None:
-    """After a first, cut-off move the original has gone on: it is not put away."""
+def test_a_move_does_not_trash_an_original_with_newer_results(tmp_path: Path) -> None:
+    """If the original continued after an incomplete move, it is not trashed."""
     resume_sample_search(tmp_path / "s")
     source = Refusing(tmp_path / "s", "trash", RefusedError("You may not."))
     with pytest.raises(StoreError):
@@ -273,7 +273,7 @@ def test_a_move_does_not_take_for_its_copy_what_lacks_a_trial(tmp_path: Path) ->
 def test_an_interrupted_copy_leaves_nothing_in_its_place(
     error: BaseException, after: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-C, or a store that stops answering: the target has no search, and may be used again."""
+    """After Ctrl-C or an outage the target has no search and can be used again."""
     begin(FolderStore(tmp_path / "s"))
     target = Refusing(tmp_path / "t", "create", error, after)
     with pytest.raises(type(error)):
@@ -288,8 +288,8 @@ def test_an_interrupted_copy_leaves_nothing_in_its_place(
     assert on(target, "s") == on(FolderStore(tmp_path / "whole"), "s")
 
 
-def test_results_that_wait_on_this_machine_go_along(tmp_path: Path) -> None:
-    """What a killed process had spooled is recorded before the search is copied."""
+def test_spooled_results_are_copied(tmp_path: Path) -> None:
+    """Results that a killed process spooled are recorded before the search is copied."""
     source = FolderStore(tmp_path / "s")
     resume_sample_search(source, max_evals=2)
     run_in_fork(
@@ -308,7 +308,7 @@ def test_results_that_wait_on_this_machine_go_along(tmp_path: Path) -> None:
 def test_a_search_of_another_account_is_copied_once_it_is_released(
     opened: Opener, drive_emulator: Any
 ) -> None:
-    """It can be read there, and goes on here; it cannot be moved."""
+    """Another account's search can be copied and continued, but not moved."""
     source = opened("ann:Searches")
     resume_sample_search(source)
     shared = source.root
@@ -335,10 +335,10 @@ def share(emulator: Any, file_id: str, account: str) -> None:
     assert answer.ok, answer.text
 
 
-def test_what_others_put_into_the_folder_is_named_and_not_copied(
+def test_foreign_files_in_the_folder_are_named_and_not_copied(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither a person's notes, nor marks that somebody set on files."""
+    """Neither a person's notes nor files with forged properties are copied."""
     source = FolderStore(tmp_path / "s")
     resume_sample_search(source)
     (tmp_path / "s" / "s" / "notes.md").write_text("mine")
@@ -355,7 +355,7 @@ def test_what_others_put_into_the_folder_is_named_and_not_copied(
 
 
 def test_the_command_line_copies_and_moves(tmp_path: Path, run_command: Any) -> None:
-    """Each prints where the search is now; a store that would end at once is refused."""
+    """Each command prints the search's new place; a memory store as target is refused."""
     resume_sample_search(tmp_path / "s")
     there = ("--store", tmp_path / "s")
     code, out, _ = run_command(*there, "copy", "s", "--to", tmp_path / "t", "--as", "b c")
@@ -367,12 +367,12 @@ def test_the_command_line_copies_and_moves(tmp_path: Path, run_command: Any) -> 
     assert run_command("--store", tmp_path / "t", "list")[1] == "b c\nr\n"
     assert run_command("--store", tmp_path / "t", "list", "--json")[1] == '[\n  "b c",\n  "r"\n]\n'
     assert run_command("--store", tmp_path / "t", "rm", "r", "--yes")[0] == 0
-    assert run_command("--store", tmp_path / "t", "rm", "b c")[0] == 1  # nobody answers
+    assert run_command("--store", tmp_path / "t", "rm", "b c")[0] == 1  # no answer
     assert run_command("--store", tmp_path / "t", "list")[1] == "b c\n"
 
 
 def test_a_search_that_was_stopped_stays_stopped(tmp_path: Path) -> None:
-    """Neither a copy nor another name makes it go on: it is not run."""
+    """Neither a copy nor a new name lets a stopped search run again."""
     source = FolderStore(tmp_path / "s")
     resume_sample_search(source, max_evals=30, loss_threshold=5.0)
     stopped = read_status(source, "s").stopped
@@ -386,8 +386,8 @@ def test_a_search_that_was_stopped_stays_stopped(tmp_path: Path) -> None:
         assert read_status(store, name).sessions == before
 
 
-def test_marks_that_lead_to_another_search_are_not_followed(tmp_path: Path) -> None:
-    """Whoever may edit the folder can set them: nothing of the other one is copied or restored."""
+def test_properties_that_lead_to_another_search_are_not_followed(tmp_path: Path) -> None:
+    """With a forged property nothing of the other search is copied or restored."""
     source = FolderStore(tmp_path / "s")
     resume_sample_search(source, name="secret", max_evals=3)
     resume_sample_search(source, name="secret", max_evals=2, restart=True)
@@ -409,7 +409,7 @@ def test_marks_that_lead_to_another_search_are_not_followed(tmp_path: Path) -> N
 
 
 def test_a_search_without_records_is_not_copied(tmp_path: Path) -> None:
-    """Its runtime was gone before it had recorded anything; it can be removed."""
+    """A search whose runtime died before it recorded anything can only be removed."""
     source = FolderStore(tmp_path / "s")
     create_folder(source, "s", lambda seconds: None)
     for act in (copy_search, move_search):

@@ -27,10 +27,10 @@ KINDS = ["folder:s", "memory:s", "ann:s"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_removed_search_lies_in_the_trash_and_its_name_is_free(
+def test_a_removed_search_is_in_the_trash_and_its_name_is_free(
     kind: str, opened: Opener, tmp_path: Path
 ) -> None:
-    """A run of the same name begins a new search, as if there had never been one."""
+    """A run under the same name starts a new search."""
     store = opened(kind)
     run_search(store, "a", 3)
     run_search(store, "b", 1)
@@ -48,10 +48,10 @@ def test_a_removed_search_lies_in_the_trash_and_its_name_is_free(
 
 @pytest.mark.parametrize("new", ["b", "a: b?", "日本 'x'"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_renamed_search_goes_on_under_its_new_name(
+def test_a_renamed_search_continues_under_its_new_name(
     kind: str, new: str, opened: Opener, tmp_path: Path
 ) -> None:
-    """With all that it had; the old name is free, and is not mistaken for it."""
+    """All of its trials are kept, and the old name is free for another search."""
     store = opened(kind)
     run_search(store, "a", 3)
     rename_search(store, "a", new)
@@ -67,8 +67,8 @@ def test_a_renamed_search_goes_on_under_its_new_name(
     assert len(trial_points(store, "again")) == 6
 
 
-def test_what_cannot_be_renamed_stays_as_it_was(tmp_path: Path) -> None:
-    """An impossible name, the name that it has, and a folder of a person's own."""
+def test_an_impossible_rename_changes_nothing(tmp_path: Path) -> None:
+    """An invalid name, the same name and the name of a person's folder are refused."""
     store = FolderStore(tmp_path / "s")
     run_search(store, "a", 1)
     (tmp_path / "s" / "mine").mkdir()
@@ -81,7 +81,7 @@ def test_what_cannot_be_renamed_stays_as_it_was(tmp_path: Path) -> None:
 
 
 def test_one_of_two_copies_in_a_store_is_renamed_or_removed(tmp_path: Path) -> None:
-    """Copies that people made share their ids, and are still told apart."""
+    """Copies made by hand have equal ids, but are treated as separate searches."""
     store = FolderStore(tmp_path / "s")
     run_search(store, "a", 2)
     shutil.copytree(tmp_path / "s" / "a", tmp_path / "s" / "b")
@@ -95,8 +95,8 @@ def test_one_of_two_copies_in_a_store_is_renamed_or_removed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["folder:s", "ann:s"])
-def test_a_search_that_is_held_is_left_alone(kind: str, opened: Opener) -> None:
-    """By this process, in the middle of a run."""
+def test_a_search_that_is_held_is_neither_renamed_nor_removed(kind: str, opened: Opener) -> None:
+    """The search is held by this process in the middle of a run."""
     store = opened(kind)
     refused = 0
 
@@ -124,7 +124,7 @@ def test_a_search_that_is_held_is_left_alone(kind: str, opened: Opener) -> None:
 
 
 def test_a_damaged_search_can_be_removed(tmp_path: Path) -> None:
-    """A person who gives it up need not repair it first; renaming says what is wrong."""
+    """A damaged search can be removed without repair, but not renamed."""
     store = FolderStore(tmp_path / "s")
     run_search(store, "a", 3)
     (tmp_path / "s" / "a" / "records" / "record-000000.cdt").unlink()
@@ -136,8 +136,8 @@ def test_a_damaged_search_can_be_removed(tmp_path: Path) -> None:
     assert list_names(store) == []
 
 
-def test_a_search_brought_back_from_the_trash_by_hand_is_what_it_was(tmp_path: Path) -> None:
-    """It is found under its name, and keeps it against a search that is begun anew elsewhere."""
+def test_a_search_restored_from_the_trash_by_hand_can_be_resumed(tmp_path: Path) -> None:
+    """It is found under its name, and renaming its folder does not start a new search."""
     store = FolderStore(tmp_path / "s")
     run_search(store, "a", 3)
     remove_search(store, "a")
@@ -153,7 +153,7 @@ def test_a_search_brought_back_from_the_trash_by_hand_is_what_it_was(tmp_path: P
 def test_a_store_may_be_named_by_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever a function of the package takes a store, as `resume_search` does."""
+    """Every function of the package that takes a store also takes its path."""
     monkeypatch.chdir(tmp_path)
     run_search("s", "a", 2)
     cdt.rename_search("s", "a", "b")
@@ -171,8 +171,10 @@ def test_a_store_may_be_named_by_its_folder(
     assert not (tmp_path / "typo").exists()
 
 
-def test_a_session_does_it_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In its own store, as the functions do it in any."""
+def test_a_session_manages_searches_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The methods of a session work on its own store."""
     monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(tmp_path / "s"))
     session = cdt.setup()
     assert session.list() == []

@@ -17,14 +17,12 @@ from tests.manage.conftest import Opener
 from tests.search.sample_searches import resume_sample_search, trial_values
 
 
-def told(result: Any) -> list[Any]:
+def result_values(result: Any) -> list[Any]:
     return trial_values(result.trials)
 
 
-def test_a_restart_that_was_left_in_a_cell_is_told_the_second_time(
-    tmp_path: Path, run_command: Any
-) -> None:
-    """The warning names what is kept and the way back; after a run without it there is none."""
+def test_a_second_restart_in_a_row_warns(tmp_path: Path, run_command: Any) -> None:
+    """The warning names the kept history and the command that restores it."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         resume_sample_search(tmp_path, restart=True)  # begins the search
@@ -38,16 +36,16 @@ def test_a_restart_that_was_left_in_a_cell_is_told_the_second_time(
     assert f"history {kept.id} in" in text
     assert str(tmp_path / "s") in text
     assert caught[0].filename.endswith("sample_searches.py")  # the caller's line, not the package's
-    with pytest.warns(SearchRestartedWarning):  # also where it is left in from the beginning
+    with pytest.warns(SearchRestartedWarning):  # also if it is in the cell from the beginning
         resume_sample_search(tmp_path, restart=True)
     command = text.partition("`colab-drive-tuner ")[2].partition("`")[0]
-    assert run_command(*shlex.split(command))[0] == 0  # as it is copied
+    assert run_command(*shlex.split(command))[0] == 0  # as copied from the message
     assert len(resume_sample_search(tmp_path).trials) == 6
 
 
 @pytest.mark.parametrize("kind", ["folder:s", "ann:s"])
-def test_a_kept_history_is_the_search_again(kind: str, opened: Opener) -> None:
-    """With its seed, suggestions and attachments; and the one in its place is kept, too."""
+def test_a_kept_history_is_restored_completely(kind: str, opened: Opener) -> None:
+    """Seed, suggestions and attachments are restored, and the replaced history is kept."""
     store: Store = opened(kind)
     first = resume_sample_search(store)
     trials = DriveTrials("s", store=store)
@@ -59,19 +57,19 @@ def test_a_kept_history_is_the_search_again(kind: str, opened: Opener) -> None:
     assert kept.best_loss == first.best_loss
     assert kept.begun <= present.begun
     assert restore_search(store, "s", kept.id[:5]) == kept
-    assert told(resume_sample_search(store, max_evals=9))[:6] == told(first)
+    assert result_values(resume_sample_search(store, max_evals=9))[:6] == result_values(first)
     again = DriveTrials("s", store=store)
     assert (again.attachments["large"], again.attachments["small"]) == (b"x" * 40_000, 3)
-    assert told(resume_sample_search(store, max_evals=9)) == told(
+    assert result_values(resume_sample_search(store, max_evals=9)) == result_values(
         resume_sample_search(store, name="whole", max_evals=9)
     )
     assert restore_search(store, "s").id == present.id
-    assert told(resume_sample_search(store, seed=5, max_evals=4)) == told(second)
+    assert result_values(resume_sample_search(store, seed=5, max_evals=4)) == result_values(second)
     assert [one.trials for one in list_histories(store, "s")] == [6, 4, 9, 4]
 
 
-def test_models_come_back_with_their_history(tmp_path: Path) -> None:
-    """Each history has its own, whose trials have the same numbers."""
+def test_models_are_restored_with_their_history(tmp_path: Path) -> None:
+    """Each history has its own models, although its trials have the same ids."""
     store = FolderStore(tmp_path)
     resume_sample_search(store)
     trials = DriveTrials("s", store=store)
@@ -94,8 +92,8 @@ def find_model(store: Store) -> list[int]:
     return [kept.tid for kept in models.stored]
 
 
-def test_what_cannot_be_restored_is_told_before_anything_is_written(tmp_path: Path) -> None:
-    """A search that was never restarted, an id that is none, and the present one's."""
+def test_an_impossible_restoration_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """A search without a restart, an unknown id and the present history are refused."""
     store = FolderStore(tmp_path)
     resume_sample_search(store)
     with pytest.raises(UsageError, match="never restarted"):
@@ -109,10 +107,8 @@ def test_what_cannot_be_restored_is_told_before_anything_is_written(tmp_path: Pa
     assert sorted((tmp_path / "s" / "records").iterdir()) == records
 
 
-def test_the_command_line_shows_histories_and_brings_one_back(
-    tmp_path: Path, run_command: Any
-) -> None:
-    """`status NAME --histories` says what `restore` takes."""
+def test_the_command_line_lists_and_restores_histories(tmp_path: Path, run_command: Any) -> None:
+    """`status NAME --histories` prints the ids that `restore` takes."""
     resume_sample_search(tmp_path)
     resume_sample_search(tmp_path, restart=True, seed=5, max_evals=2)
     _, out, _ = run_command("--store", tmp_path, "status", "s", "--histories", "--json")

@@ -1,9 +1,9 @@
 """Simulated Colab backend for Colab's official command line, which runs unmodified.
 
-The command line talks to https://colab.research.google.com through the proxy that HTTPS_PROXY
-names. This is that proxy; it has a certificate that REQUESTS_CA_BUNDLE makes known, and answers
-what google-colab-cli 0.7.5 asks (`colab_cli/client.py`: assign, unassign, assignments), as well as
-Google's token endpoint. A runtime that it hands out is a real Jupyter server with real kernels.
+The command line talks to https://colab.research.google.com through the proxy in HTTPS_PROXY, which
+is this server. Its certificate is trusted through REQUESTS_CA_BUNDLE. It answers what google-colab-
+cli 0.7.5 requests (`colab_cli/client.py`: assign, unassign, assignments), and Google's token
+endpoint. Each runtime that it assigns is a real Jupyter server with real kernels.
 """
 
 import contextlib

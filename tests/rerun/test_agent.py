@@ -33,7 +33,7 @@ agent.start_watchdog(
 
 
 def run_cells(*cells: str) -> NotebookClient:
-    """A real kernel that has run the cells, and is still there."""
+    """Start a real kernel, run the cells in it and return its client."""
     client = NotebookClient(v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells]))
     client.create_kernel_manager()
     client.start_new_kernel(env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})
@@ -47,8 +47,8 @@ def end(client: NotebookClient) -> None:
     client._cleanup_kernel()
 
 
-def test_credentials_are_read_again_and_again_and_lie_nowhere(tmp_path: Path) -> None:
-    """By this process and its children, from memory; the file is gone."""
+def test_credentials_are_readable_from_memory_and_in_no_file(tmp_path: Path) -> None:
+    """The process and its children read the credentials repeatedly; the file is deleted."""
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "credentials.json").write_text("secret")
@@ -61,12 +61,12 @@ def test_credentials_are_read_again_and_again_and_lie_nowhere(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("stop", ["idle", pytest.param("deadline", marks=pytest.mark.long)])
-def test_a_runtime_in_which_nothing_happens_is_released(tmp_path: Path, stop: str) -> None:
-    """Not while a cell runs, however long; soon after the last one; or after the deadline."""
+def test_an_idle_runtime_is_released(tmp_path: Path, stop: str) -> None:
+    """A runtime is released after an idle time or after its deadline, but not during a cell."""
     released = tmp_path / "released"
     deadline = None if stop == "idle" else time.time() - agent.GRACE_SECONDS + 2
     watching = WATCH.format(deadline=deadline, idle=8, released=str(released))
-    # Only in the cell does it become impatient: before it, a kernel that is held up idles as well.
+    # The idle time is short only within the cell, because a slow kernel is idle before it, too.
     busy = "get_ipython().events.callbacks['pre_run_cell'][-1].__self__.idle_seconds = 0.2"
     busy += f"\nimport os, time; time.sleep(3); print(os.path.exists({str(released)!r}))"
     client = run_cells(watching, *([busy] if stop == "idle" else []))
@@ -81,8 +81,8 @@ def test_a_runtime_in_which_nothing_happens_is_released(tmp_path: Path, stop: st
         end(client)
 
 
-def test_the_runtime_is_given_back_to_colab(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through `google.colab.runtime.unassign`; where there is no Colab, nothing happens."""
+def test_the_runtime_is_released_to_colab(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`google.colab.runtime.unassign` is called on Colab; elsewhere nothing happens."""
     from types import ModuleType
 
     agent._unassign()
@@ -96,8 +96,8 @@ def test_the_runtime_is_given_back_to_colab(monkeypatch: pytest.MonkeyPatch) -> 
     assert called.is_set()
 
 
-def test_what_is_prepared_is_only_for_its_owner(tmp_path: Path) -> None:
-    """The folder is 0700 and the file in it 0600 before anything secret is in it."""
+def test_the_prepared_folder_is_private(tmp_path: Path) -> None:
+    """The folder has mode 0700 and its file 0600 before it contains a secret."""
     from colab_drive_tuner.rerun.runners.colab import _PREPARE, _READY
 
     folder = tmp_path / "room"

@@ -44,7 +44,7 @@ print("told", len(processes), planted in b"".join(processes) + str(os.environ).e
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Where credentials lie, planted ones, of a person who has signed in."""
+    """Return the folder with the planted credentials of a person who has signed in."""
     identity = {
         "type": "authorized_user", "client_id": "id", "client_secret": "planted-client-5f2b61",
         "refresh_token": SECRET,
@@ -59,7 +59,7 @@ def home(tmp_path: Path) -> Path:
 def colab(
     tmp_path: Path, home: Path, drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Backend]:
-    """Colab, as far as its command line sees it, with one real Jupyter server behind it."""
+    """Simulate Colab as its command line sees it, with one real Jupyter server."""
     folder = tmp_path / "colab"
     folder.mkdir()
     with jupyter_server(folder, {}) as url:
@@ -73,13 +73,13 @@ def colab(
             yield backend
         finally:
             backend.close()
-            for room in Path("/tmp").glob("cdt-*"):  # a runtime's disk dies with it
+            for room in Path("/tmp").glob("cdt-*"):  # a runtime's disk is deleted with it
                 if any(room.name.startswith(session) for session in sessions()):
                     shutil.rmtree(room)
 
 
 def sessions() -> set[str]:
-    """The sessions that this test's user has had, after what Colab's command line has logged."""
+    """Return the sessions in the logs of Colab's command line for this test's user."""
     logs = Path(os.environ["HOME"], ".config", "colab-cli").rglob("*.*")
     return {
         session
@@ -90,7 +90,7 @@ def sessions() -> set[str]:
 
 @pytest.fixture
 def rerun() -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """One rerun of the search "parabola" on Colab."""
+    """A function that reruns the search "parabola" on Colab once."""
 
     def run(program: Path, *options: object) -> "subprocess.CompletedProcess[str]":
         where = ("--search", "parabola", "--on", "colab")
@@ -102,7 +102,7 @@ def rerun() -> Callable[..., "subprocess.CompletedProcess[str]"]:
 def test_a_run_acts_as_its_owner_and_leaves_neither_runtime_nor_secret(
     tmp_path: Path, home: Path, colab: Backend, rerun: Any
 ) -> None:
-    """The credentials arrive whole, leave no file, and are in no log, note or notebook."""
+    """The credentials arrive complete, and are in no other file, log, record or notebook."""
     nb = programs.notebook(tmp_path / "nb.ipynb", DIGEST, programs.source())
     done = subprocess.run(
         as_a_person(nb, "T4"), capture_output=True, text=True, check=False, timeout=280
@@ -118,7 +118,7 @@ def test_a_run_acts_as_its_owner_and_leaves_neither_runtime_nor_secret(
     identity = (home / "credentials.json").read_bytes()
     assert f"digest {hashlib.sha256(identity).hexdigest()}" in programs.printed(kept, 1)
     (session,) = sessions()
-    assert session not in programs.printed(kept, 1)  # its credentials file, of those still there
+    assert session not in programs.printed(kept, 1)  # its credentials file is gone
     assert "told 2 False" in programs.printed(kept, 1)  # its command line and its environment
     found = [
         path
@@ -130,19 +130,19 @@ def test_a_run_acts_as_its_owner_and_leaves_neither_runtime_nor_secret(
     assert "5f2b61" not in done.stdout + done.stderr
     assert b"5f2b61" not in content
     assert rerun(nb).returncode == ExitCode.FINISHED
-    assert colab.allocated == 1  # a look, and no runtime
+    assert colab.allocated == 1  # only a check, without a runtime
 
 
 def as_a_person(*arguments: object) -> list[str]:
-    """The command of a rerun with the person's credentials; run in the tests' own folder."""
+    """Return the command of a rerun with the person's credentials."""
     program = Path(__file__).with_name("signed_in_rerun.py")
     return [sys.executable, str(program), *map(str, arguments)]
 
 
-def test_with_an_emulator_no_credentials_go_there(
+def test_with_an_emulator_no_credentials_are_sent(
     tmp_path: Path, colab: Backend, rerun: Any
 ) -> None:
-    """The runtime works on the emulator, and nothing of the person is found in it."""
+    """The runtime uses the emulator and gets no credentials of the person."""
     look = "import os; print('named', os.environ.get('COLAB_DRIVE_TUNER_CREDENTIALS'))"
     nb = programs.notebook(tmp_path / "nb.ipynb", look, programs.source())
     done = rerun(nb)
@@ -156,7 +156,7 @@ def test_with_an_emulator_no_credentials_go_there(
 
 @pytest.mark.long
 def test_a_cell_that_raises_ends_the_run(tmp_path: Path, colab: Backend, rerun: Any) -> None:
-    """Colab's command line exits 0 and goes on to the next cell; the rerun does neither."""
+    """Colab's command line would run the next cell and exit with 0, but the rerun fails."""
     after = tmp_path / "after"
     nb = programs.notebook(tmp_path / "nb.ipynb", "1 / 0", f"open({str(after)!r}, 'w').close()")
     failed = rerun(nb)
@@ -168,7 +168,7 @@ def test_a_cell_that_raises_ends_the_run(tmp_path: Path, colab: Backend, rerun: 
 
 @pytest.mark.long
 def test_a_script_runs_on_colab_too(tmp_path: Path, colab: Backend, rerun: Any) -> None:
-    """Its `sys.exit(result.exit_code)` is no error."""
+    """A script that ends with `sys.exit(result.exit_code)` succeeds."""
     script = tmp_path / "search.py"
     script.write_text(programs.source() + "\nimport sys; sys.exit(result.exit_code)")
     assert rerun(script).returncode == ExitCode.FINISHED
@@ -185,9 +185,9 @@ STAGES = {
 
 
 def stage_script(folder: Path, step: str) -> str:
-    """A command in place of `colab` that says where it is, then becomes it.
+    """Return a command in place of `colab` that reports its step and then becomes `colab`.
 
-    It pauses before the step, so that a signal surely arrives in it.
+    It pauses before the step `step`, so that a signal arrives within it.
     """
     shim = folder / "shim"
     shim.write_text(
@@ -215,10 +215,10 @@ KILLS = [
 
 
 @pytest.mark.parametrize(("step", "signum"), KILLS)
-def test_a_run_that_is_killed_gives_its_runtime_back(
+def test_a_run_that_is_killed_releases_its_runtime(
     tmp_path: Path, colab: Backend, monkeypatch: pytest.MonkeyPatch, step: str, signum: int
 ) -> None:
-    """At every step: a stop is carried out at once, and what SIGKILL leaves by the stop hook."""
+    """A stopped run releases its runtime at every step; after SIGKILL the stop hook does."""
     begun = tmp_path / "reached-trial"
     in_trial = f"open({str(begun)!r}, 'w').close(); time.sleep(600)"
     body = programs.source(in_trial=in_trial if step == "run" else "")
@@ -235,7 +235,7 @@ def test_a_run_that_is_killed_gives_its_runtime_back(
     if signum == signal.SIGKILL:
         deadline = time.monotonic() + 30
         while step == "allocate" and not colab.allocated and time.monotonic() < deadline:
-            time.sleep(0.05)  # the command that allocates lives on for a moment
+            time.sleep(0.05)  # the allocating command runs a moment longer
         time.sleep(1)
         programs.run("schedule", "release")
     elif step != "release":
@@ -253,10 +253,10 @@ def wait_for(path: Path, seconds: float = 200) -> None:
 
 
 @pytest.mark.long
-def test_a_runtime_that_cannot_be_released_is_told_and_released_by_the_next_run(
+def test_a_runtime_that_cannot_be_released_is_named_and_released_by_the_next_run(
     tmp_path: Path, colab: Backend, rerun: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The words name the session; the next run, which has something to do, gives it back first."""
+    """The message names the session, and the next run releases it first."""
     script = tmp_path / "nothing.py"
     script.write_text("raise SystemExit(75)")
     colab.refuse_release = 3
@@ -280,7 +280,7 @@ def test_a_runtime_that_cannot_be_released_is_told_and_released_by_the_next_run(
 def test_two_schedulers_at_once_take_one_runtime(
     tmp_path: Path, colab: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two machines (each with its own state folder) fire in the same second: one goes on."""
+    """Of two machines that start a run in the same second, one runs and one is busy."""
     colab.slow = 4.0
     nb = programs.notebook(tmp_path / "nb.ipynb", programs.source())
     arguments = ("rerun", nb, "--search", "parabola", "--on", "colab")
@@ -300,7 +300,7 @@ def test_two_schedulers_at_once_take_one_runtime(
 
 @pytest.fixture
 def hasty(colab: Backend) -> Callable[[Path], Rerunner]:
-    """A rerun of "parabola" that believes a runtime lost after 15 seconds of silence."""
+    """A function that makes a rerun that counts a runtime as lost after 15 silent seconds."""
     place = ColabRunner(
         idle_seconds=20.0, heartbeat_timeout=15.0, heartbeat_check_seconds=1.0, pause=0.0
     )
@@ -310,9 +310,9 @@ def hasty(colab: Backend) -> Callable[[Path], Rerunner]:
 def test_a_kernel_that_dies_on_colab_is_noticed(
     tmp_path: Path, colab: Backend, hasty: Callable[[Path], Rerunner]
 ) -> None:
-    """As where memory runs out; its runtime has vanished, too, so that nothing can be released.
+    """A dead kernel whose runtime has vanished ends the run as unfinished (75).
 
-    Colab's command line would wait for ever. More to do (75), and the next run goes on.
+    Colab's command line would wait forever; the next run continues the search.
     """
     died = tmp_path / "died"
     dying = (
@@ -339,20 +339,20 @@ def test_a_kernel_that_dies_on_colab_is_noticed(
 def test_a_runtime_that_is_refused_does_not_count_against_the_notebook(
     tmp_path: Path, colab: Backend, hasty: Callable[[Path], Rerunner]
 ) -> None:
-    """However often Colab says no (a limit reached, no GPU free): the next tick asks again."""
+    """However often Colab refuses a runtime, the next run requests one again."""
     nb = programs.notebook(tmp_path / "nb.ipynb", programs.source())
     colab.refuse_assign = 4
-    for _ in range(4):  # one more than the runs without a trial after which it gives up
+    for _ in range(4):  # one more than the limit of runs without a trial
         refused = hasty(nb).once()
         assert refused.exit_code is ExitCode.FAILED
         assert "Allocation refused" in refused.message
     assert {run.ended for run in read_runs(open_store(), "parabola")} == {"not started"}
 
 
-def test_what_a_dead_rerun_is_still_allocating_is_released(
+def test_a_runtime_still_being_allocated_is_released(
     tmp_path: Path, colab: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGKILL in the middle of allocating, and the stop hook at once: it waits for the runtime."""
+    """After SIGKILL during the allocation, the stop hook waits for the runtime and releases it."""
     colab.slow = 5.0
     nb = programs.notebook(tmp_path / "nb.ipynb", programs.source())
     process = subprocess.Popen(

@@ -22,7 +22,7 @@ from tests.rerun import programs
 def test_papermill_reads_a_notebook_from_drive_and_writes_it_there(
     tmp_path: Path, drive_emulator: DriveEmulator
 ) -> None:
-    """By the entry point alone; of papermill's many writes the last one is sure to arrive."""
+    """The entry point alone makes papermill use Drive; its last write is uploaded."""
     drive = DriveClient.connect()
     nb = programs.notebook(tmp_path / "nb.ipynb", *[f"print({n})" for n in range(6)])
     lab = drive.folder("Lab", create=True)
@@ -39,8 +39,8 @@ def test_papermill_reads_a_notebook_from_drive_and_writes_it_there(
     assert made.mime_type == "application/vnd.google.colaboratory"
 
 
-def test_writes_close_together_are_one(drive_emulator: DriveEmulator) -> None:
-    """What is written within the pause goes up once; reading sees it at once."""
+def test_writes_within_the_pause_are_uploaded_once(drive_emulator: DriveEmulator) -> None:
+    """Writes within the pause are uploaded once, and reading uploads them first."""
     handler = DriveHandler(pause=3600)
     handler.write("first", "drive://a/nb.ipynb")
     handler.flush()
@@ -55,8 +55,8 @@ def test_writes_close_together_are_one(drive_emulator: DriveEmulator) -> None:
     assert handler.read(f"drive://id/{file.id}") == "later 19"
 
 
-def test_a_notebook_that_is_not_there_or_twice_is_named(drive_emulator: DriveEmulator) -> None:
-    """No such file, no such folder, two files of that name."""
+def test_a_missing_or_ambiguous_notebook_is_an_error(drive_emulator: DriveEmulator) -> None:
+    """A missing file or folder, and two files of one name, are errors that name the path."""
     drive, handler = DriveClient.connect(), DriveHandler()
     for missing in ("drive://nb.ipynb", "drive://No/such/nb.ipynb"):
         with pytest.raises(NotebookNotFoundError, match="There is no notebook drive://"):
@@ -67,12 +67,12 @@ def test_a_notebook_that_is_not_there_or_twice_is_named(drive_emulator: DriveEmu
         handler.read("drive://nb.ipynb")
 
 
-def test_a_write_that_could_not_be_sent_is_made_good(drive_emulator: DriveEmulator) -> None:
-    """In an outage nothing is raised and nothing lost: it waits for the end at the latest."""
+def test_a_write_that_failed_in_an_outage_is_repeated(drive_emulator: DriveEmulator) -> None:
+    """In an outage nothing is raised or lost: the write is repeated at the end at the latest."""
     tried = threading.Event()
 
     class Away(DriveHandler):
-        """Drive does not answer the first time."""
+        """A handler for which Drive does not answer the first time."""
 
         def _send(self, path: str, content: bytes) -> None:
             if not tried.is_set():
@@ -88,10 +88,10 @@ def test_a_write_that_could_not_be_sent_is_made_good(drive_emulator: DriveEmulat
     assert DriveClient.connect().download(file.id) == b"whole"
 
 
-def test_a_write_that_drive_refuses_is_told_by_the_next(
+def test_a_write_that_drive_refuses_raises_at_the_next(
     drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error in the background is not lost."""
+    """An error of a background upload is raised by the next write."""
     handler = DriveHandler(pause=0)
     monkeypatch.setenv("DRIVE_EMULATOR_TOKEN", "nobody")
     handler.write("one", "drive://nb.ipynb")

@@ -30,19 +30,19 @@ JOB = "projects/p/locations/us-central1/notebookExecutionJobs/17"
 
 @pytest.fixture
 def nb(tmp_path: Path) -> Path:
-    """A notebook."""
+    """Return a notebook that runs a search."""
     return programs.notebook(tmp_path / "nb.ipynb", programs.source())
 
 
 def place(**options: Any) -> EnterpriseRunner:
-    """A place that does not say who runs there, unless told."""
+    """Return a runner without a user or service account, unless the options have one."""
     return EnterpriseRunner(
         options.pop("vertex", Vertex("p", "us-central1")), "gs://bucket", **options
     )
 
 
-def test_a_job_holds_the_notebook_and_every_field_is_known(nb: Path) -> None:
-    """The notebook's own cells, after one that installs; GPU and account where they belong."""
+def test_a_job_has_the_notebook_and_only_known_fields(nb: Path) -> None:
+    """The notebook's cells follow one that installs; GPU and account are in the right fields."""
     body = place(service_account="robot@p.iam.gserviceaccount.com", gpu="T4").job(
         load_program(str(nb)), "parabola", 7200.0
     )
@@ -59,14 +59,14 @@ def test_a_job_holds_the_notebook_and_every_field_is_known(nb: Path) -> None:
 
 
 def schedule(nb: Path, search: str = "parabola", vertex: Any = None) -> EnterpriseSchedule:
-    """A schedule of every hour."""
+    """Return an hourly schedule."""
     plan = Plan(search, str(nb), "0 * * * *")
     where = place(user="me@example.com", **({"vertex": vertex} if vertex else {}))
     return EnterpriseSchedule(plan, where, load_program(str(nb)))
 
 
 def test_a_schedule_runs_one_at_a_time(nb: Path) -> None:
-    """`maxConcurrentRunCount` is "1" (a JSON int64 is text), and nothing queues behind it."""
+    """`maxConcurrentRunCount` is "1" (a JSON int64 is text), and no run is queued."""
     body = schedule(nb).body()
     check_body(body, "Schedule")
     assert body["maxConcurrentRunCount"] == "1"
@@ -90,28 +90,28 @@ def test_a_schedule_runs_one_at_a_time(nb: Path) -> None:
         ),
     ],
 )
-def test_a_field_that_google_does_not_describe_would_be_found(body: Any, words: str) -> None:
-    """A typo, a field of answers, a wrong type, an unknown choice: the check of ours knows them."""
+def test_check_body_finds_invalid_fields(body: Any, words: str) -> None:
+    """A typo, an output field, a wrong type and an unknown choice fail the check."""
     with pytest.raises(AssertionError, match=words):
         check_body(body, "NotebookExecutionJob")
 
 
 @pytest.mark.parametrize("name", ["evil.example/", "a@evil.example", "", "a b", "x#", "x\\y"])
 def test_a_region_cannot_lead_to_another_server(name: str) -> None:
-    """It is a part of the address that a token is sent to; so is the project."""
+    """Project and region are parts of the address to which a token is sent."""
     for project, region in (("p", name), (name, "us-central1")):
         with pytest.raises(UsageError, match="project or region"):
             Vertex(project, region)
 
 
-def test_who_runs_must_be_said(nb: Path) -> None:
-    """Neither or both of service account and user is refused."""
+def test_a_job_needs_a_user_or_a_service_account(nb: Path) -> None:
+    """A job without a user and a service account is refused."""
     with pytest.raises(UsageError, match="either"):
         place().job(load_program(str(nb)), "parabola", None)
 
 
 class Service(http.server.ThreadingHTTPServer):
-    """Answers as Vertex AI's reference has it; the states of a job come one after the other."""
+    """A simulated Vertex AI; the states of a job are answered one after another."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
@@ -119,12 +119,12 @@ class Service(http.server.ThreadingHTTPServer):
         self.asked: list[str] = []
         self.objects: dict[str, bytes] = {}
         self.refusal: tuple[int, Any] | None = None
-        """What it answers whatever is asked."""
+        """Status and body that answer every request, if set."""
         self.schedules: dict[str, Any] = {}
-        """By resource name; they are listed one on a page."""
+        """The schedules by resource name; a page lists one of them."""
 
     def schedule(self, method: str, path: str, content: bytes) -> dict[str, Any]:
-        """What the collection of schedules answers."""
+        """Answer a request to the collection of schedules."""
         where, _, page = path.partition("?pageToken=")
         if method == "POST":
             name = f"{where.removeprefix('/v1/')}/{len(self.schedules)}"
@@ -171,7 +171,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def vertex() -> Iterator[Service]:
-    """A stand-in for Vertex AI."""
+    """Run a simulated Vertex AI."""
     server = Service()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -180,21 +180,21 @@ def vertex() -> Iterator[Service]:
 
 
 def at(vertex: Service) -> Vertex:
-    """The stand-in as a project."""
+    """Return a project on the simulated Vertex AI."""
     with requests.Session() as session:
         session.trust_env = False
     return Vertex("p", "us-central1", session, f"http://127.0.0.1:{vertex.server_port}")
 
 
 def rerunner(tmp_path: Path, nb: Path, vertex: Service, **options: Any) -> Rerunner:
-    """A rerun on the stand-in; its clock is not waited for."""
+    """Return a rerun on the simulated Vertex AI that does not wait between requests."""
     where = place(user="me@example.com", vertex=at(vertex), **{"sleep": lambda _: None, **options})
     store = open_store(tmp_path / "store")
     return Rerunner(store, str(nb), "parabola", where, notify=lambda _: None)
 
 
 def test_a_job_is_watched_to_its_end(tmp_path: Path, nb: Path, vertex: Service) -> None:
-    """What the search says counts; a job that failed, or was refused, is a failure with reasons."""
+    """The search's status decides; a failed or refused job is a failure with its reason."""
     vertex.states = ["JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED"]
     assert rerunner(tmp_path, nb, vertex).once().exit_code is ExitCode.UNFINISHED
     parent = "/v1/projects/p/locations/us-central1/notebookExecutionJobs"
@@ -207,8 +207,10 @@ def test_a_job_is_watched_to_its_end(tmp_path: Path, nb: Path, vertex: Service) 
     assert "refused (403): Permission denied on p" in refused.message
 
 
-def test_a_job_that_nobody_waits_for_is_deleted(tmp_path: Path, nb: Path, vertex: Service) -> None:
-    """Where the rerun is broken off, so is its job."""
+def test_the_job_of_an_interrupted_rerun_is_deleted(
+    tmp_path: Path, nb: Path, vertex: Service
+) -> None:
+    """If the rerun is interrupted, its job is deleted."""
 
     def interrupted(seconds: float) -> None:
         raise KeyboardInterrupt
@@ -219,8 +221,8 @@ def test_a_job_that_nobody_waits_for_is_deleted(tmp_path: Path, nb: Path, vertex
     assert vertex.asked[-1] == f"DELETE /v1/{JOB}"
 
 
-def test_a_schedule_is_made_listed_and_removed(nb: Path, vertex: Service) -> None:
-    """Its notebook lies in the bucket first; those of other searches are left alone."""
+def test_a_schedule_is_created_listed_and_removed(nb: Path, vertex: Service) -> None:
+    """Its notebook is uploaded to the bucket first; schedules of other searches stay."""
     for search in ("parabola", "other", "third"):
         assert "reruns search" in schedule(nb, search, at(vertex)).install()
     (path, content), *_ = vertex.objects.items()
@@ -238,8 +240,8 @@ def test_a_schedule_is_made_listed_and_removed(nb: Path, vertex: Service) -> Non
     ]  # fmt: skip
 
 
-def test_what_google_cloud_says_holds_no_token(vertex: Service) -> None:
-    """A refusal that repeats it, and a redirect, which is not followed."""
+def test_errors_of_google_cloud_contain_no_token(vertex: Service) -> None:
+    """A token in a refusal is removed, and a redirect is not followed."""
 
     class Signed(requests.Session):
         credentials = SimpleNamespace(token="ya29.planted-token-of-a-person-0123456789")

@@ -26,19 +26,19 @@ from tests.rerun import programs
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A folder for searches."""
+    """Return a folder for searches."""
     return tmp_path / "store"
 
 
 def rerun(store: Path, program: Path, *options: object) -> "subprocess.CompletedProcess[str]":
-    """One rerun of the search "parabola" by the command line."""
+    """Rerun the search "parabola" once by the command line."""
     return programs.run("--store", store, "rerun", program, "--search", "parabola", *options)
 
 
-def test_a_run_finishes_a_search_is_kept_and_shown_and_a_second_one_starts_nothing(
+def test_a_run_that_finishes_the_search_is_recorded_and_a_second_one_starts_nothing(
     tmp_path: Path, store: Path
 ) -> None:
-    """0; the executed notebook lies in runs/; `status` shows it; the next tick only looks."""
+    """The executed notebook is in `runs/`, `status` shows it, and the next run only checks."""
     nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(), "print(answer)")
     first = rerun(store, nb, "-p", "answer=42")
     assert first.returncode == ExitCode.FINISHED, first.stderr
@@ -54,10 +54,10 @@ def test_a_run_finishes_a_search_is_kept_and_shown_and_a_second_one_starts_nothi
 
 
 @pytest.mark.parametrize("options", [(), ("--loop",), ("--scheduled",)])
-def test_a_program_that_is_not_there_is_an_error_whatever_the_search_says(
+def test_a_missing_program_is_an_error_even_for_a_finished_search(
     tmp_path: Path, store: Path, options: tuple[str, ...]
 ) -> None:
-    """Also where the search is finished: the schedule would fail as soon as it is needed."""
+    """Otherwise the schedule would fail only when the program is needed."""
     finished = programs.notebook(tmp_path / "nb.ipynb", programs.source())
     assert rerun(store, finished).returncode == ExitCode.FINISHED
     (tmp_path / "damaged.ipynb").write_text("{")
@@ -73,8 +73,8 @@ def test_a_program_that_is_not_there_is_an_error_whatever_the_search_says(
         assert done.stdout == ""
 
 
-def test_a_cell_that_raises_is_told_with_its_traceback(tmp_path: Path, store: Path) -> None:
-    """1, the cell's number and traceback; after three such runs nothing is started any more."""
+def test_a_cell_that_raises_fails_with_its_traceback(tmp_path: Path, store: Path) -> None:
+    """The error has the cell's number; after as many failures as allowed nothing is started."""
     nb = programs.notebook(tmp_path / "nb.ipynb", "fine = 1", "def f():\n    1 / 0\nf()")
     for _ in range(2):
         failed = rerun(store, nb, "--give-up-after", 2, "-p", "added=1")
@@ -88,10 +88,10 @@ def test_a_cell_that_raises_is_told_with_its_traceback(tmp_path: Path, store: Pa
     assert [run.ended for run in read_runs(open_store(store), "parabola")] == ["failed"] * 2
 
 
-def test_a_script_says_by_its_exit_code_what_became_of_it(tmp_path: Path, store: Path) -> None:
-    """A script that ends with `sys.exit(result.exit_code)` needs no kernel; a traceback is 1.
+def test_the_exit_code_of_a_script_decides_the_outcome(tmp_path: Path, store: Path) -> None:
+    """`sys.exit(result.exit_code)` finishes, a kill is unfinished, a traceback is a failure.
 
-    It runs in place, so that it finds what lies beside it.
+    A script runs in its own folder, so that it finds its modules.
     """
     script = tmp_path / "a folder" / "search.py"
     script.parent.mkdir()
@@ -103,7 +103,7 @@ def test_a_script_says_by_its_exit_code_what_became_of_it(tmp_path: Path, store:
     assert done.returncode == ExitCode.FINISHED, done.stderr
     script.write_text("import os; os.kill(os.getpid(), 9)")
     killed = programs.run("--store", store, "rerun", script, "--search", "other")
-    assert killed.returncode == ExitCode.UNFINISHED  # what reruns are for, as where a kernel dies
+    assert killed.returncode == ExitCode.UNFINISHED  # a killed process is resumed by the next run
     assert "killed by signal 9" in killed.stdout
     script.write_text("1 / 0")
     other = programs.run("--store", store, "rerun", script, "--search", "other")
@@ -112,14 +112,14 @@ def test_a_script_says_by_its_exit_code_what_became_of_it(tmp_path: Path, store:
 
 
 def test_a_notebook_may_end_as_a_script_does(tmp_path: Path, store: Path) -> None:
-    """`sys.exit(75)` in a cell is more to do, and no failure."""
+    """`sys.exit(75)` in a cell is an unfinished search, not a failure."""
     nb = programs.notebook(tmp_path / "nb.ipynb", "import sys; sys.exit(75)")
     done = rerun(store, nb)
     assert done.returncode == ExitCode.UNFINISHED, done.stderr
 
 
-def test_a_notebook_that_is_none_is_not_run(tmp_path: Path, store: Path) -> None:
-    """Nothing is started, and no run is noted."""
+def test_an_invalid_notebook_is_not_run(tmp_path: Path, store: Path) -> None:
+    """Nothing is started, and no run is recorded."""
     store.mkdir()
     (tmp_path / "nb.ipynb").write_text("[" * 100_000)
     done = rerun(store, tmp_path / "nb.ipynb")
@@ -130,7 +130,7 @@ def test_a_notebook_that_is_none_is_not_run(tmp_path: Path, store: Path) -> None
 
 
 def test_a_search_that_somebody_holds_is_left_alone(tmp_path: Path, store: Path) -> None:
-    """69 for a live holder, and for a second rerunner before the search is claimed."""
+    """A rerun exits with 69 if another rerun has started, or if the search has a live owner."""
     begun = tmp_path / "begun"
     waiting = f"open({str(begun)!r}, 'w').close()\nwhile not os.path.exists({str(begun)!r} + '2'):"
     waiting += " time.sleep(0.02)"
@@ -164,10 +164,10 @@ def wait_for(path: Path, seconds: float = 200) -> None:
 
 
 @pytest.mark.long
-def test_a_search_is_finished_through_five_deaths_with_nobody_touching_it(
+def test_a_search_finishes_after_five_killed_kernels(
     tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each kernel is killed in its second trial; `--loop`, as a call, goes on until it is done."""
+    """Each kernel is killed in its second trial, and the loop continues until the end."""
     monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(store))
     in_trial = (
         "count.append(1)\n"
@@ -194,7 +194,7 @@ def test_a_search_is_finished_through_five_deaths_with_nobody_touching_it(
 
 
 def test_the_loop_pauses_longer_and_longer_and_gives_up(tmp_path: Path, store: Path) -> None:
-    """Runs in which nothing comes of it are 30, 60, ... seconds apart, and end after the third."""
+    """Runs without a trial are 30, 60, ... seconds apart, and end after the third."""
     pauses: list[float] = []
     script = tmp_path / "nothing.py"
     script.write_text("raise SystemExit(75)")
@@ -209,14 +209,14 @@ def test_the_loop_pauses_longer_and_longer_and_gives_up(tmp_path: Path, store: P
 
 
 def test_the_loop_waits_for_drive_to_come_back(tmp_path: Path, store: Path) -> None:
-    """An outage that outlasts every retry is waited for like a run in which nothing was done."""
+    """An outage longer than all retries is waited for like a run without a trial."""
     script = tmp_path / "search.py"
     script.write_text(programs.source())
 
     class Away(FolderStore):
-        """A store that does not answer twice, itself or what `for_search` makes of it."""
+        """A store that does not answer twice, also as `for_search` returns it."""
 
-        silences = [1, 2]  # noqa: RUF012 - shared on purpose
+        silences = [1, 2]  # noqa: RUF012 - shared by the instances of for_search
 
         def list(self, *arguments: Any, **options: Any) -> list[Entry]:
             if self.silences:
@@ -237,10 +237,8 @@ def test_the_loop_waits_for_drive_to_come_back(tmp_path: Path, store: Path) -> N
 @pytest.mark.parametrize(
     "signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
 )
-def test_a_rerun_that_is_stopped_takes_its_kernel_along(
-    tmp_path: Path, store: Path, signum: int
-) -> None:
-    """128 + the signal; the kernel is gone; the run is noted as stopped; the search goes on."""
+def test_a_rerun_that_is_stopped_ends_its_kernel(tmp_path: Path, store: Path, signum: int) -> None:
+    """It exits with 128 plus the signal, and the run is recorded as stopped."""
     held = tmp_path / "pid"
     part = f"{held}.part"
     in_trial = f"open({part!r}, 'w').write(str(os.getpid())); os.rename({part!r}, {str(held)!r})"
@@ -261,7 +259,7 @@ def test_a_rerun_that_is_stopped_takes_its_kernel_along(
 
 
 @pytest.mark.long
-def test_a_run_knows_its_deadline(tmp_path: Path, store: Path) -> None:
+def test_max_time_gives_the_kernel_a_deadline(tmp_path: Path, store: Path) -> None:
     """`--max-time` reaches the kernel as a point in time."""
     shown = "import os; print('until', os.environ['COLAB_DRIVE_TUNER_DEADLINE'])"
     nb = programs.notebook(tmp_path / "nb.ipynb", shown, programs.source())
@@ -275,7 +273,7 @@ def test_a_run_knows_its_deadline(tmp_path: Path, store: Path) -> None:
 def test_the_notebook_in_the_repository_is_rerun_to_its_end(
     tmp_path: Path, drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """notebooks/scheduled.ipynb, read from Drive, with a parameter; it shows what was best."""
+    """notebooks/scheduled.ipynb runs from Drive with a parameter and shows its best trial."""
     shipped = Path(__file__).parents[2] / "notebooks" / "scheduled.ipynb"
     monkeypatch.chdir(tmp_path)  # where the kernel runs, and setup() copies the notebook to
     drive = DriveClient.connect()

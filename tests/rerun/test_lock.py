@@ -23,14 +23,14 @@ from tests.rerun import programs
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """From now on this process is on another machine: its state folder is another one."""
+    """Let this process act as another machine, with another state folder."""
     return lambda name: monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / name))
 
 
-def test_of_two_machines_one_has_the_turn(
+def test_one_machine_at_a_time_holds_the_rerun_lock(
     drive_emulator: DriveEmulator, machine: Callable[[str], None]
 ) -> None:
-    """Before the search exists, and at any time before the first is through."""
+    """The lock works before the search exists, and until its first holder releases it."""
     store = open_store()
     machine("a")
     with rerun_lock(store, "search", lambda _: None):
@@ -43,10 +43,10 @@ def test_of_two_machines_one_has_the_turn(
         pass
 
 
-def test_two_that_ask_in_the_same_moment_settle_who_it_is(
+def test_two_simultaneous_requests_give_the_lock_to_one(
     drive_emulator: DriveEmulator, machine: Callable[[str], None]
 ) -> None:
-    """Both have seen nobody and marked it: the last writer has it, and the first sees that."""
+    """If both have set the mark, the last writer holds the lock, and the other one notices."""
     store = open_store()
     machine("a")
 
@@ -58,10 +58,10 @@ def test_two_that_ask_in_the_same_moment_settle_who_it_is(
         rerun_lock(store, "search", meanwhile).__enter__()
 
 
-def test_a_turn_dies_with_its_machine(
+def test_the_lock_of_a_dead_process_is_freed(
     drive_emulator: DriveEmulator, machine: Callable[[str], None]
 ) -> None:
-    """On the same machine at once; elsewhere when the mark is 200 seconds old."""
+    """On the same machine it is free at once, on another one after 200 seconds."""
     die = (
         "import os; from colab_drive_tuner.rerun.lock import rerun_lock\n"
         "from colab_drive_tuner.store import open_store\n"
@@ -85,12 +85,12 @@ def test_a_turn_dies_with_its_machine(
 
 
 def run(n: int, trials: int, done: int, ended: str = "unfinished") -> Run:
-    """A run of the search "search"."""
+    """Return a run of the search "search"."""
     return Run("search", 1e9 + n, "local", 60.0, trials, done, ended)
 
 
-def test_runs_are_noted_and_read_back(tmp_path: Path) -> None:
-    """Those of other searches, and what people put there by hand, are passed over."""
+def test_runs_are_recorded_and_read(tmp_path: Path) -> None:
+    """Runs of other searches and files of a person are ignored."""
     store = open_store(tmp_path)
     record_run(store, run(1, 3, 3), None, "words")
     record_run(store, Run("other", 1.0, "local", 1.0, 0, 0, "failed"), None, "words")
@@ -103,7 +103,7 @@ def test_runs_are_noted_and_read_back(tmp_path: Path) -> None:
 
 
 def test_only_runs_in_a_row_without_a_trial_count_as_fruitless() -> None:
-    """Progress ends the row, also that of a person in between; stops and busy say nothing."""
+    """Progress ends the row, also a person's own; stopped runs do not count."""
     assert count_fruitless([], 0) == 0
     row = [run(1, 2, 2), run(2, 0, 2), run(3, 0, 2, "stopped"), run(4, 0, 2, "failed")]
     assert count_fruitless(row, 2) == 2
@@ -112,7 +112,7 @@ def test_only_runs_in_a_row_without_a_trial_count_as_fruitless() -> None:
 
 
 def test_another_account_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    """The words name both accounts; a person and a schedule have to be the same one."""
+    """The error names both accounts; a person and a schedule must use the same one."""
     script = tmp_path / "search.py"
     script.write_text(programs.source(in_trial="os._exit(1)"))
     accounts = ["one=one@example.com", "two=two@example.com"]
@@ -140,13 +140,11 @@ def share(emulator: DriveEmulator, folder: str, account: str) -> None:
     urllib.request.urlopen(request, timeout=30).close()
 
 
-def test_a_tick_of_a_finished_search_is_one_look(
+def test_a_rerun_of_a_finished_search_is_one_check(
     tmp_path: Path, drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It writes nothing: the same few questions as `status`, and no program is run."""
-    monkeypatch.setattr(
-        drive, "_CACHE_SECONDS", -1.0
-    )  # lists each time, however fast the machine is
+    """It makes the same few requests as `status`, writes nothing and runs no program."""
+    monkeypatch.setattr(drive, "_CACHE_SECONDS", -1.0)  # list each time, even on a fast machine
     script = tmp_path / "search.py"
     script.write_text(programs.source())
     subprocess.run([sys.executable, str(script)], check=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml  # papermill brings it
+import yaml  # a dependency of papermill
 
 from colab_drive_tuner.credentials import SOURCES, sources
 from colab_drive_tuner.credentials.source_interface import CredentialSource
@@ -29,9 +29,9 @@ NASTY = 'my "search" ü 100% $HOME\\'
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    """Awkward names for search, folder and credentials file, and planted secrets.
+    """Return a plan with awkward names and paths, and plant secrets.
 
-    Every variable that is secret belongs to a credential source.
+    Every secret variable belongs to a credential source.
     """
     secrets = tuple(variable for variable in Variable if variable.is_secret)
     for variable in secrets:
@@ -50,13 +50,13 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     return Plan(NASTY, str(nb.relative_to(tmp_path)), "*/15 * * * *", ("--on", "colab"))
 
 
-def test_no_secret_is_in_anything_that_is_generated(plan: Plan) -> None:
-    """Neither a credential nor a token: only the path of a file, or the name of a secret."""
+def test_generated_schedules_contain_no_secret(plan: Plan) -> None:
+    """They contain the path of a file or the name of a secret, but no credential or token."""
     for way in (cron, systemd, github):
         content = way.text(plan)
         assert "planted" not in content
         assert "TOKEN" not in content
-        assert "me@example.com" in content  # whom a service account acts for is no secret
+        assert "me@example.com" in content  # the account to act as is no secret
     assert "secrets.COLAB_DRIVE_TUNER_CREDENTIALS" in github.text(plan)
 
 
@@ -64,7 +64,7 @@ def test_no_secret_is_in_anything_that_is_generated(plan: Plan) -> None:
 def test_crontab_accepts_the_schedule_and_other_lines_are_left_alone(
     plan: Plan, crontab: None
 ) -> None:
-    """Added, replaced, listed, removed; crontab itself checks the lines."""
+    """Schedules are added, replaced, listed and removed; crontab itself checks the lines."""
     subprocess.run(["crontab", "-"], input="# mine\n5 5 * * * true\n", text=True, check=True)
     cron.install(plan)
     cron.install(Plan(plan.search, plan.program, "0 */2 * * *"))
@@ -79,7 +79,7 @@ def test_crontab_accepts_the_schedule_and_other_lines_are_left_alone(
 
 @pytest.fixture
 def crontab() -> Iterator[None]:
-    """The user's crontab as it was, afterwards."""
+    """Restore the user's crontab afterwards."""
     before = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
     yield
     if before.returncode:
@@ -89,7 +89,7 @@ def crontab() -> Iterator[None]:
 
 
 def test_the_line_of_cron_is_what_a_shell_runs(tmp_path: Path) -> None:
-    """Awkward names arrive as they are, through cron's reading of % and the shell's of the rest."""
+    """Awkward names survive cron's treatment of % and the shell's quoting."""
     plan = Plan(NASTY, "it's 5%.ipynb", "* * * * *")
     command = cron.text(plan).splitlines()[1].split(" ", 5)[5].replace(r"\%", "%")
     shown = command.replace(
@@ -107,9 +107,9 @@ def test_the_line_of_cron_is_what_a_shell_runs(tmp_path: Path) -> None:
 )
 @pytest.mark.timeout(1800)
 def test_a_real_cron_daemon_finishes_a_search(tmp_path: Path, crontab: None) -> None:
-    """A tick a minute and five killed kernels later it is done, with nobody touching it.
+    """The search finishes after five killed kernels, with a run each minute.
 
-    The last tick says how to end the schedule, and that ends it; all names are awkward.
+    The last run says how to remove the schedule; all names are awkward.
     """
     died = tmp_path / "died"
     died.mkdir()
@@ -130,7 +130,7 @@ def test_a_real_cron_daemon_finishes_a_search(tmp_path: Path, crontab: None) -> 
     assert added.returncode == 0, added.stderr
     state = Path(os.environ["XDG_STATE_HOME"])
     content = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=True).stdout
-    # cron gives its jobs the home of the password file; the test's user has another one.
+    # cron sets HOME from the password file, but this test has another one.
     content = f"XDG_STATE_HOME={state}\nHOME={os.environ['HOME']}\n{content}"
     subprocess.run(["crontab", "-"], input=content, text=True, check=True)
     log = state / "colab-drive-tuner" / "rerun" / f"{Plan(NASTY, '', '').slug}.log"
@@ -153,9 +153,9 @@ def test_a_real_cron_daemon_finishes_a_search(tmp_path: Path, crontab: None) -> 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 def test_systemd_accepts_the_units(plan: Plan, tmp_path: Path) -> None:
-    """`systemd-analyze verify` has nothing to say against them.
+    """`systemd-analyze verify` accepts the units without a warning.
 
-    $ is doubled in a command only: elsewhere systemd takes it as it is.
+    $ is doubled in commands only; elsewhere systemd uses it literally.
     """
     for path, content in systemd.files(plan).items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,8 +181,8 @@ def test_systemd_accepts_the_units(plan: Plan, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "fields", ["*/15 * * * *", "0 */2 * * *", "0 0 * * *", "5,35 8-18/2 1 */3 1-5", "7 4 * * 0,6"]
 )
-def test_systemd_reads_our_calendar_expressions(fields: str) -> None:
-    """Whatever cron can be told is something that systemd-analyze calendar understands."""
+def test_systemd_accepts_the_calendar_expressions(fields: str) -> None:
+    """`systemd-analyze calendar` accepts the translation of any cron expression."""
     done = subprocess.run(
         ["systemd-analyze", "calendar", systemd.on_calendar(fields)],
         capture_output=True,
@@ -191,8 +191,8 @@ def test_systemd_reads_our_calendar_expressions(fields: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_workflow_says_what_github_needs(plan: Plan, tmp_path: Path) -> None:
-    """75 and 69 are no failures, one run at a time, the secret goes through a file of mode 0600."""
+def test_the_workflow_of_github_is_complete(plan: Plan, tmp_path: Path) -> None:
+    """75 and 69 are no failures, runs do not overlap, and the secret is in a private file."""
     workflow = yaml.safe_load(github.text(plan))
     assert workflow[True]["schedule"] == [{"cron": "*/15 * * * *"}]
     assert workflow["concurrency"]["cancel-in-progress"] is False
@@ -201,7 +201,7 @@ def test_the_workflow_says_what_github_needs(plan: Plan, tmp_path: Path) -> None
     assert len(holders) == 1
     assert "umask 077" in holders[0]["run"]
     users = [step for step in steps if "colab-drive-tuner " in step.get("run", "")]
-    assert len(users) == 2  # the rerun, and what gives back the runtime that it leaves
+    assert len(users) == 2  # the rerun, and the release of a runtime that it left
     for step in users:
         assert step["env"]["GOOGLE_APPLICATION_CREDENTIALS"].endswith("/credentials.json")
         assert step["env"]["COLAB_DRIVE_TUNER_COLAB"] == "colab --auth adc"
@@ -221,7 +221,7 @@ def test_the_workflow_says_what_github_needs(plan: Plan, tmp_path: Path) -> None
 
 @pytest.mark.skipif(not ACTIONLINT, reason="needs actionlint")
 def test_actionlint_accepts_the_workflow(plan: Plan, tmp_path: Path) -> None:
-    """Not one remark, also for an awkward name."""
+    """The workflow passes actionlint without a remark, even for an awkward name."""
     github.install(plan)
     (file,) = (tmp_path / ".github" / "workflows").iterdir()
     done = subprocess.run([ACTIONLINT, str(file)], capture_output=True, text=True, check=False)
@@ -231,8 +231,8 @@ def test_actionlint_accepts_the_workflow(plan: Plan, tmp_path: Path) -> None:
     assert github.installed() == []
 
 
-def test_what_cannot_be_scheduled_is_refused() -> None:
-    """Intervals that cron cannot say evenly, and line breaks that would be lines of their own."""
+def test_invalid_schedules_are_refused() -> None:
+    """Uneven intervals, long lines and line breaks in names are refused."""
     assert parse_interval("15m") == "*/15 * * * *"
     assert parse_interval("60m") == "0 * * * *"
     assert parse_interval("2h") == "0 */2 * * *"
@@ -251,7 +251,7 @@ def test_what_cannot_be_scheduled_is_refused() -> None:
 
 
 def test_print_shows_and_installs_nothing(tmp_path: Path, plan: Plan) -> None:
-    """`--print` for each way; the folder here and the configuration stay as they are."""
+    """`--print` prints each kind of schedule and writes nothing."""
     for way in ("cron", "systemd", "github"):
         done = programs.run(
             "schedule", "add", plan.program, "--search", "s", "--with", way, "--print"
