@@ -21,7 +21,7 @@ _made: list[Path] = []
 
 @pytest.fixture
 def folder(tmp_path, tmp_path_factory) -> Path:
-    """A store with the search "search": 12 of 30 trials, in two sessions, at a record a trial."""
+    """A store with the search "search": 12 of 30 trials, in two sessions, a record per trial."""
     if not _made:
         original = tmp_path_factory.mktemp("made") / "store"
         run_with_record_per_trial(original, 7)

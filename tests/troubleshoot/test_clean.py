@@ -35,12 +35,12 @@ DATA = "def data():\n    x, y = [1], [2]\n    return x, y\n"
 
 
 def written_by_hyperas(imports="import json\nfrom os import path as p\n", model=MODEL):
-    """What hyperas's own functions put together for these sources."""
+    """Return the module that hyperas's own functions generate for these sources."""
     from hyperas import utils
 
     source = utils.remove_imports(model)
-    # The rest of hyperas cannot be imported with Keras 3; this is `optim.get_hyperopt_space` and
-    # `optim.hyperopt_keras_model` for MODEL, in the shape that they give.
+    # The rest of hyperas cannot be imported with Keras 3; this is the result of
+    # `optim.get_hyperopt_space` and `optim.hyperopt_keras_model` for MODEL.
     space = (
         "def get_space():\n    return {\n"
         "        'layers': hp.choice('layers', [\n        1, 2]),\n"
@@ -54,14 +54,14 @@ def written_by_hyperas(imports="import json\nfrom os import path as p\n", model=
 
 
 def ended_process():
-    """The id of a process that is no more."""
+    """Return the id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
 
 
 def copy_of_an_older_run(name="quickstart.ipynb"):
-    """A copy that we downloaded for a process that has ended."""
+    """Create a notebook copy that the package downloaded for a process that has ended."""
     path = Path(name).absolute()
     write_copy(path, b'{"cells": []}', "id")
     (mark_file,) = (
@@ -75,12 +75,12 @@ def copy_of_an_older_run(name="quickstart.ipynb"):
 
 
 def names(leftovers):
-    """What was found, by name."""
+    """Return the names of the leftovers."""
     return [Path(leftover.where).name for leftover in leftovers]
 
 
 def test_the_copy_of_an_older_run_is_listed_and_goes_only_with_yes():
-    """It is moved to where it can be got back, not deleted."""
+    """With `yes=True` the copy is moved to where it can be restored, not deleted."""
     path = copy_of_an_older_run()
     found = find_leftovers()
     assert names(found) == ["quickstart.ipynb"]
@@ -96,21 +96,21 @@ def test_the_copy_of_an_older_run_is_listed_and_goes_only_with_yes():
 
 
 def test_a_copy_that_a_live_process_uses_is_not_listed():
-    """It was downloaded by the process that runs this test: hyperas may read it at any moment."""
+    """A copy of a live process, which hyperas may read at any moment, is not listed."""
     write_copy(Path("quickstart.ipynb").absolute(), b'{"cells": []}', "id")
     assert find_leftovers() == []
 
 
 def test_the_copy_of_the_running_notebook_is_never_listed(monkeypatch):
-    """Neither by its name, nor where a Jupyter server has it open."""
+    """The session's notebook, and one that a Jupyter server has open, are not listed."""
     path = copy_of_an_older_run()
     assert find_leftovers(notebook=Notebook("quickstart")) == []
     monkeypatch.setattr(local_leftovers, "open_notebook_paths", lambda: {path})
     assert find_leftovers() == []
 
 
-def test_a_copy_that_somebody_edited_is_theirs():
-    """Before it was looked for, or between looking and removing."""
+def test_an_edited_copy_is_not_removed():
+    """A copy that was edited, even after it was listed, is the user's."""
     path = copy_of_an_older_run()
     found = find_leftovers()
     path.write_bytes(b'{"cells": [1]}')
@@ -120,10 +120,10 @@ def test_a_copy_that_somebody_edited_is_theirs():
 
 
 def test_a_copy_that_another_process_took_meanwhile_stays():
-    """Between looking and removing a new run began to use it."""
+    """A copy that a new run began to use after it was listed is not removed."""
     path = copy_of_an_older_run()
     found = find_leftovers()
-    write_copy(path, b'{"cells": []}', "id")  # as that run's setup() does
+    write_copy(path, b'{"cells": []}', "id")  # as setup() of that run does
     assert remove(found, yes=True) == {}
     assert path.exists()
 
@@ -137,12 +137,12 @@ def test_a_copy_that_another_process_took_meanwhile_stays():
     ],
 )
 def test_a_copy_in_drive_is_named_after_the_original_in_any_language(name, shown):
-    """Words before its name, or a number behind; whoever it is, it is only shown."""
+    """A copy has words before the original's name or a number after it, in any language."""
     assert find._is_named_like_copy(name, "x.ipynb") is shown
 
 
 def test_half_written_copies_of_dead_processes_are_listed():
-    """Those of a process that lives are being written."""
+    """Partial files of live processes, links and files of other names are not listed."""
     ended, digits = ended_process(), "0123456789abcdef"
     dead = Path(f".colab-drive-tuner-{ended}-{digits}.part")
     alive = Path(f".colab-drive-tuner-{os.getpid()}-{digits}.part")
@@ -157,7 +157,7 @@ def test_half_written_copies_of_dead_processes_are_listed():
 
 
 def test_a_users_own_files_are_never_listed_whatever_their_names():
-    """A directory full of lookalikes: nothing is found, and every byte stays."""
+    """No file with a similar name is listed, and every byte stays."""
     theirs = {
         "quickstart.ipynb": b'{"cells": []}',
         "Copy of quickstart.ipynb": b'{"cells": []}',
@@ -171,8 +171,8 @@ def test_a_users_own_files_are_never_listed_whatever_their_names():
     assert {file.name: file.read_bytes() for file in Path().iterdir()} == theirs
 
 
-def test_what_hyperas_left_is_known_by_its_content_and_put_away_with_its_cache():
-    """temp_model.py as hyperas 0.4.1 composes it, and what Python compiled of it."""
+def test_hyperas_files_are_known_by_their_content():
+    """temp_model.py as hyperas 0.4.1 writes it is removed with its compiled cache."""
     Path("temp_model.py").write_text(written_by_hyperas(), encoding="utf-8")
     subprocess.run([sys.executable, "-m", "compileall", "-q", "temp_model.py"], check=True)
     found = find_leftovers()
@@ -194,7 +194,7 @@ def test_what_hyperas_left_is_known_by_its_content_and_put_away_with_its_cache()
     ],
 )
 def test_a_temp_model_that_hyperas_did_not_write_is_the_users_and_so_is_its_cache(edit):
-    """Their own module of that name, also one that began as hyperas's."""
+    """A temp_model.py that was edited is the user's, and so is its compiled cache."""
     path = Path("temp_model.py")
     path.write_text(written_by_hyperas(), encoding="utf-8")
     assert local_leftovers.is_written_by_hyperas(path)
@@ -206,7 +206,7 @@ def test_a_temp_model_that_hyperas_did_not_write_is_the_users_and_so_is_its_cach
 
 
 def test_a_name_that_is_not_in_the_list_is_refused_before_anything_is_moved():
-    """A slip of the finger must not remove half of what was meant."""
+    """A mistyped name is refused, so that no part of the list is removed by mistake."""
     path = copy_of_an_older_run()
     with pytest.raises(UsageError, match="'/nowhere' is not a listed leftover"):
         remove(find_leftovers(), yes=True, named=["/nowhere"])
@@ -214,19 +214,19 @@ def test_a_name_that_is_not_in_the_list_is_refused_before_anything_is_moved():
 
 
 def test_a_clean_directory_says_so():
-    """An empty table would look like a failure."""
+    """Without leftovers the text says so, instead of showing an empty table."""
     assert describe(find_leftovers()) == "Nothing stale was found."
 
 
 def test_a_drive_without_a_store_is_clean(drive_emulator):
-    """None was begun there, which is no warning; one that was named is missed."""
+    """A Drive without the default store is clean; a named store that is missing is an error."""
     assert find_leftovers() == []
     with pytest.raises(NotFoundError, match="no folder 'Typo' in the Google Drive of"):
         find_leftovers(store="drive:Typo")
 
 
 def test_without_a_state_folder_or_a_drive_that_answers_the_rest_is_listed(monkeypatch, tmp_path):
-    """What cannot be looked at is a warning; the list is of what can be."""
+    """What cannot be checked is a warning, and the other leftovers are listed."""
     Path("temp_model.py").write_text(written_by_hyperas(), encoding="utf-8")
     (tmp_path / "store").mkdir()
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("bare_machine")
 
 @pytest.fixture
 def store(tmp_path) -> FaultyStore:
-    """A store with a search of 4 trials, a day later."""
+    """A store with a search of 4 trials, whose clock is a day ahead."""
     run_in_store(tmp_path / "store", "rand", 4)
     made = FaultyStore(tmp_path / "store")
     made.later = 86_400.0
@@ -50,12 +50,12 @@ def store(tmp_path) -> FaultyStore:
 
 
 def kinds(store) -> list[str]:
-    """What kinds of leftovers there are."""
+    """Return the kinds of the leftovers."""
     return [leftover.kind for leftover in find_leftovers(store=store)]
 
 
 def make_rival(store: FaultyStore, tid: int, x: float, after: float = 1.0) -> str:
-    """A second folder of the search, with a result of its own, as a lost race leaves it."""
+    """Create a second folder of the search with its own result, as a lost race leaves it."""
     own, first, records, export = store.reserve(4)
     marks = {KIND: FolderKind.SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
     winner = find_folder(store, "search")
@@ -93,8 +93,8 @@ def test_nothing_is_stale_in_a_store_that_was_just_used(store):
     assert kinds(store) == []
 
 
-def test_a_duplicate_folder_is_merged_and_then_put_away(store):
-    """Its result is in the search before the folder goes."""
+def test_a_duplicate_folder_is_merged_before_it_is_trashed(store):
+    """The result of a duplicate folder is in the search before the folder is trashed."""
     rival = make_rival(store, tid=9, x=0.25)
     (leftover,) = find_leftovers(store=store)
     assert (leftover.kind, leftover.id) == ("duplicate folder", rival)
@@ -105,8 +105,8 @@ def test_a_duplicate_folder_is_merged_and_then_put_away(store):
 
 
 @pytest.mark.parametrize("marks", ["duplicate", "empty search", "unfinished repair"])
-def test_a_persons_folder_that_was_marked_as_ours_stays(store, marks):
-    """Whoever may edit it can give it any name and mark: what lies in it says what it is."""
+def test_a_users_folder_with_forged_properties_stays(store, marks):
+    """Any co-editor can set a folder's name and properties: its content decides."""
     search = find_folder(store, "search")
     store.later = 1.0
     own, *ids = store.reserve(4)
@@ -125,13 +125,13 @@ def test_a_persons_folder_that_was_marked_as_ours_stays(store, marks):
 
 
 def test_another_search_of_that_name_is_no_duplicate(store):
-    """One that was begun an hour later is nothing that is left over."""
+    """A search of the same name that was begun an hour later is not listed."""
     make_rival(store, tid=9, x=0.25, after=3600.0)
     assert kinds(store) == []
 
 
 def test_a_duplicate_folder_that_would_lose_a_trial_is_refused(store):
-    """Its trial 0 is another one than the search's: it stays, also when it is named."""
+    """A duplicate with another result of a trial number stays, even if it is named."""
     rival = make_rival(store, tid=0, x=0.25)
     (leftover,) = find_leftovers(store=store)
     assert "1 of its results" in leftover.refused
@@ -142,7 +142,7 @@ def test_a_duplicate_folder_that_would_lose_a_trial_is_refused(store):
 
 
 def test_nothing_of_a_search_that_is_held_is_listed_or_removed(store, tmp_path, monkeypatch):
-    """Held from another machine, before the look or between look and act."""
+    """A search held elsewhere has no leftovers, even if they were listed before it was claimed."""
     make_rival(store, tid=9, x=0.25)
     before = find_leftovers(store=store)
     assert len(before) == 1
@@ -159,8 +159,8 @@ def test_nothing_of_a_search_that_is_held_is_listed_or_removed(store, tmp_path, 
     trials.close()
 
 
-def test_old_snapshots_and_backups_of_ended_trials_go(store, tmp_path):
-    """The two newest snapshots stay; so does a file of the user's that is only named like one."""
+def test_old_snapshots_and_backups_are_removed(store, tmp_path):
+    """The two newest snapshots stay, and a user's file with a snapshot's name."""
     folder = find_folder(store, "search")
     journal = Journal.open(store, "search", rules())
     from colab_drive_tuner.journal.snapshot import save_snapshot
@@ -183,7 +183,7 @@ def test_old_snapshots_and_backups_of_ended_trials_go(store, tmp_path):
 
 
 def test_the_backup_of_a_trial_that_was_cut_off_stays(tmp_path):
-    """It is what the trial goes on from; so does a copy that somebody made of one that goes."""
+    """The backup of an unfinished trial, and a user's copy of another backup, stay."""
     folder = tmp_path / "store"
     assert (
         run_in_fork(lambda: run_in_store(folder, "rand", 9, killing_objective(sample_objective, 4)))
@@ -213,7 +213,7 @@ def test_the_backup_of_a_trial_that_was_cut_off_stays(tmp_path):
 
 
 def test_an_empty_search_goes_once_it_is_old(store):
-    """Its runtime died before it had recorded anything; a young one may be about to."""
+    """An old search without records is listed; a new one may be about to begin."""
     own, first, records, export = store.reserve(4)
     marks = {KIND: FolderKind.SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
     store.create(own, None, name="never begun", parent=store.root, properties=marks)
@@ -223,8 +223,8 @@ def test_an_empty_search_goes_once_it_is_old(store):
     assert (leftover.kind, leftover.id) == ("empty search", own)
 
 
-def test_what_a_killed_create_left_is_put_away(store, tmp_path):
-    """Bytes whose id was never linked: nobody can find them."""
+def test_files_of_a_killed_create_are_removed(store, tmp_path):
+    """Content whose id was never linked is removed, because no reader can find it."""
     place = tmp_path / "store" / "search" / "index" / "names" / "folder"
     torn = [place / "torn.pkl.id", place / f"{'0' * 32}.new", place.parents[1] / "new-torn"]
     for path in torn:
@@ -237,7 +237,7 @@ def test_what_a_killed_create_left_is_put_away(store, tmp_path):
 
 
 def test_only_spools_whose_items_are_recorded_go(store):
-    """One holds a recorded result, the other one that is recorded nowhere."""
+    """A spool file is removed if its items are recorded, and stays otherwise."""
     spool = Spool(store.location, "search")
     epoch = hashlib.sha256(b"").hexdigest()
     entry = read_history(store, "search").trials[1]
@@ -253,8 +253,8 @@ def test_only_spools_whose_items_are_recorded_go(store):
     assert (recorded.path.exists(), fresh.path.exists()) == (False, True)
 
 
-def test_temporary_folders_of_dead_processes_go(monkeypatch, tmp_path):
-    """Those of live ones stay, and those in which somebody keeps something else."""
+def test_temporary_folders_of_dead_processes_are_removed(monkeypatch, tmp_path):
+    """Folders of live processes, with another mode or with files of a user stay."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     dead, other = ended_process(), ended_process()
     for name, file in (
@@ -274,7 +274,7 @@ def test_temporary_folders_of_dead_processes_go(monkeypatch, tmp_path):
 
 
 def sums_of_drive(client: DriveClient, folder: str) -> dict[str, str]:
-    """The sha256 of every file below a folder, by id."""
+    """Return the sha256 of each file below a folder, by its id."""
     found = {}
     for file in client.list_folder(folder):
         if file.is_folder:
@@ -284,8 +284,8 @@ def sums_of_drive(client: DriveClient, folder: str) -> dict[str, str]:
     return found
 
 
-def test_no_bystander_is_touched_by_setup_and_clean(drive_emulator, monkeypatch):
-    """A Drive full of lookalikes, and a directory of a user's own files: every sha256 stays."""
+def test_setup_and_clean_change_no_other_file(drive_emulator, monkeypatch):
+    """Files with similar names, in Drive and in the working directory, keep their content."""
     client = DriveClient.connect()
     colab = "application/vnd.google.colaboratory"
     for place, name, content in (
@@ -328,8 +328,8 @@ def test_no_bystander_is_touched_by_setup_and_clean(drive_emulator, monkeypatch)
     assert Path("__pycache__/temp_model.cpython-313.pyc").exists()
 
 
-def test_one_of_everything_stale_goes_and_the_rest_stays(store):
-    """Local copies and hyperas's files beside what searches leave, in one call."""
+def test_leftovers_of_all_kinds_are_removed_in_one_call(store):
+    """A notebook copy, hyperas's module and a duplicate folder are removed together."""
     copy_of_an_older_run()
     Path("temp_model.py").write_text(written_by_hyperas(), encoding="utf-8")
     make_rival(store, tid=9, x=0.25)
@@ -345,14 +345,14 @@ def test_one_of_everything_stale_goes_and_the_rest_stays(store):
 
 
 def test_an_empty_folder_beside_the_one_of_searches_must_be_named(drive_emulator, monkeypatch):
-    """Two runtimes made it at the same moment; the younger one stayed empty, or did not."""
+    """An empty duplicate of the store's folder is removed only if it is named and not new."""
     client = DriveClient.connect()
     for _ in range(3):
         client.create_folder("Colab Drive Tuner", parent="root")
     used, empty, _ = (folder.id for folder in client.folders("Colab Drive Tuner"))
     client.create_file("mine", b"", parent=client.folders("Colab Drive Tuner")[2].id)
     run_in_store(DriveStore.connect(), "rand", 1)  # type: ignore[arg-type]
-    assert find_leftovers() == []  # they may be made at this moment
+    assert find_leftovers() == []  # they may have been created just now
     monkeypatch.setattr(module, "SETTLED_SECONDS", -1.0)
     (leftover,) = find_leftovers()
     assert (leftover.kind, leftover.id) == ("empty folder", empty)

@@ -32,13 +32,13 @@ NO_TRIAL = encode([1, 2])
 
 
 def entry(kind: str, info: Any, document: Any = NO_TRIAL, tid: Any = 99, k: Any = 1) -> bytes:
-    """An entry of a record, whatever its fields are."""
+    """Return an entry of a record, with any values."""
     packed: bytes = msgpack.packb([kind, tid, k, info, document])
     return packed
 
 
 def trial(**changes: Any) -> bytes:
-    """A recorded trial of SPACE, the fourth, with some fields changed; of `misc`, by `misc_`."""
+    """Return a recorded trial of SPACE with some fields changed; `misc_` marks those of `misc`."""
     misc = {
         "tid": 3,
         "cmd": None,
@@ -66,7 +66,7 @@ def trial(**changes: Any) -> bytes:
 
 
 def parameters(**changes: Any) -> dict[str, Any]:
-    """The parameters of that trial, some of them changed."""
+    """Return the parameters of that trial, some of them changed."""
     return {"x": [1.0], "kind": [0], "y": [], "n": [], "q": [3.0]} | changes
 
 
@@ -129,7 +129,7 @@ class LaterStore(FolderStore):
     """A store whose clock is ahead, so that no lease is fresh."""
 
     def now(self) -> float:
-        """The time in an hour."""
+        """Return the time in an hour."""
         return super().now() + 3600
 
 
@@ -154,7 +154,7 @@ def craft(folder: Path, name: str, payload: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with a search for each crafted record, and one that is whole."""
+    """A store with a search for each crafted record, and one intact search."""
     folder = tmp_path_factory.mktemp("crafted") / "store"
     for name in [*CRAFTED, "whole"]:
         run_with_record_per_trial(folder, 2, name)
@@ -164,7 +164,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_status_shows_the_others_and_names_the_record(made: Path) -> None:
-    """A row each; the bad ones say which record it is."""
+    """Each search has a status; that of a damaged one names the record."""
     found = {status.name: status for status in list_searches(FolderStore(made))}
     assert (found["whole"].done, found["whole"].problem) == (2, "")
     for name in CRAFTED:
@@ -174,8 +174,8 @@ def test_status_shows_the_others_and_names_the_record(made: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["junk", "another", "empty"])
-def test_repair_goes_on_before_a_last_record_that_is_none(tmp_path: Path, damage: str) -> None:
-    """What was there before the repair is not somebody who writes at this moment."""
+def test_repair_replaces_an_invalid_last_record(tmp_path: Path, damage: str) -> None:
+    """An invalid last record is not taken for a session that is writing at this moment."""
     folder = tmp_path / "store"
     run_with_record_per_trial(folder, 3, "search")
     *_, before, last = sorted((folder / "search" / "records").glob("record-*"))
@@ -186,8 +186,8 @@ def test_repair_goes_on_before_a_last_record_that_is_none(tmp_path: Path, damage
     assert read_status(FolderStore(folder), "search").done == 3
 
 
-def test_doctor_names_each_and_looks_at_the_others(made: Path) -> None:
-    """As a problem, by which its exit code is 1."""
+def test_doctor_names_each_and_checks_the_others(made: Path) -> None:
+    """Each damaged search is a problem with the repair command, and the intact one is ok."""
     found = {finding.about: finding for finding in examine(made)}
     assert found["search 'whole'"].level == Level.OK
     for name in CRAFTED:
@@ -196,16 +196,16 @@ def test_doctor_names_each_and_looks_at_the_others(made: Path) -> None:
         assert f" repair {shlex.quote(name)}`" in found[f"search {name!r}"].advice
 
 
-def test_clean_goes_on_with_the_others(made: Path) -> None:
-    """It offers nothing of a search that cannot be read."""
+def test_clean_lists_nothing_of_an_unreadable_search(made: Path) -> None:
+    """`clean` offers no file of a search that cannot be read."""
     run_with_record_per_trial(made, 2, "twice")
     offered = find_leftovers(store=FolderStore(made))
     assert not [leftover for leftover in offered if any(name in leftover.id for name in CRAFTED)]
 
 
 @pytest.mark.parametrize("name", CRAFTED)
-def test_repair_keeps_what_makes_sense(made: Path, name: str) -> None:
-    """All that was recorded before."""
+def test_repair_keeps_the_trials_before_an_invalid_record(made: Path, name: str) -> None:
+    """Repair keeps every trial that was recorded before the invalid record."""
     report = repair(LaterStore(made), name)
     assert "ecord 5" in report.reason
     assert report.done == 2
@@ -213,8 +213,8 @@ def test_repair_keeps_what_makes_sense(made: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NO_TRIALS)
-def test_a_document_that_nothing_can_use_is_damage(tmp_path: Path, name: str) -> None:
-    """Whoever opens the search is told which trial it is; the others are brought back."""
+def test_an_unusable_trial_document_is_damage(tmp_path: Path, name: str) -> None:
+    """Opening the search names the trial, and repair restores the others."""
     run_with_record_per_trial(tmp_path / "store", 2)
     craft(tmp_path / "store", "search", entry("end", {"how": "done"}, NO_TRIALS[name], 3, 3))
     with pytest.raises(SearchDamagedError, match="trial 3"):
@@ -225,10 +225,10 @@ def test_a_document_that_nothing_can_use_is_damage(tmp_path: Path, name: str) ->
 @pytest.mark.filterwarnings("ignore::colab_drive_tuner.errors.SearchChangedWarning")
 @pytest.mark.parametrize("algo", ["tpe", "anneal", "rand"])
 @pytest.mark.parametrize("name", STRANGE)
-def test_a_strange_trial_ends_a_run_by_an_error_of_ours_at_most(
+def test_a_strange_trial_raises_at_most_an_error_of_this_package(
     tmp_path: Path, name: str, algo: str
 ) -> None:
-    """Whatever a record says of a trial, and of who suggested it, hyperopt never meets it."""
+    """Whatever a record says of a trial, the run finishes or raises an error of this package."""
     run_with_record_per_trial(tmp_path / "store", 2)
     craft(tmp_path / "store", "search", STRANGE[name])
     store = LaterStore(tmp_path / "store")
@@ -244,7 +244,7 @@ def test_a_strange_trial_ends_a_run_by_an_error_of_ours_at_most(
 
 @pytest.mark.parametrize("key", ["rstate", "early_stop"])
 def test_a_setting_that_no_run_can_use_is_left_out_by_repair(tmp_path: Path, key: str) -> None:
-    """Doctor names it, and a run; repair keeps all trials, and says what it left out."""
+    """Doctor and a run name the setting; repair keeps all trials and reports what it left out."""
     folder, junk = tmp_path / "store", encode([1])[:-1]
     run_with_record_per_trial(folder, 2)
     setting = junk if key == "rstate" else {"by": "x", "arguments": junk, "ended": 2}

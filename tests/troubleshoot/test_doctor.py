@@ -42,13 +42,13 @@ ORDER = [
 
 
 def levels(spec=None) -> dict[str, str]:
-    """The level of each finding."""
+    """Return the level of each finding."""
     return {finding.about: finding.level for finding in examine(spec)}
 
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Run the command line; return its exit code and what it printed."""
+    """Run the command line; return its exit code and its output."""
 
     def run_one(*arguments) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["colab-drive-tuner", *map(str, arguments)])
@@ -60,7 +60,7 @@ def run(monkeypatch, capsys):
 
 
 def test_a_healthy_folder_store_is_all_ok(tmp_path, run):
-    """In the order of the house, a line each, exit 0; without credentials, which it says."""
+    """Doctor prints one line for each requirement, in order, needs no credentials and exits 0."""
     run_in_store(tmp_path / "store", "rand", 3)
     code, out = run("--store", tmp_path / "store", "doctor")
     assert code == 0, out
@@ -72,7 +72,7 @@ def test_a_healthy_folder_store_is_all_ok(tmp_path, run):
 
 
 def test_json_says_the_same(tmp_path, run):
-    """For programs: about, level, text, advice."""
+    """`doctor --json` lists the findings with about, level, text and advice."""
     run_in_store(tmp_path / "store", "rand", 2)
     code, out = run("--store", tmp_path / "store", "doctor", "--json")
     findings = json.loads(out)
@@ -83,7 +83,7 @@ def test_json_says_the_same(tmp_path, run):
 
 @pytest.mark.parametrize("damaged", [0, 1])
 def test_a_damaged_search_is_a_problem_that_names_repair(tmp_path, run, damaged):
-    """The exit code says so, too, and what it says is true."""
+    """Doctor exits 1 and names `repair`, after which it exits 0."""
     run_in_store(tmp_path / "store", "rand", 8)
     records = sorted((tmp_path / "store").rglob("record-*.cdt"))
     records[damaged].unlink()
@@ -94,11 +94,11 @@ def test_a_damaged_search_is_a_problem_that_names_repair(tmp_path, run, damaged)
     assert run("--store", tmp_path / "store", "doctor")[0] == 0
 
 
-def test_without_credentials_it_says_so_and_looks_at_the_rest(run, monkeypatch):
-    """Drive cannot be used: a problem; disk and runtime are looked at all the same."""
+def test_without_credentials_the_rest_is_still_checked(run, monkeypatch):
+    """Missing credentials are a problem; disk and runtime are checked all the same."""
     code, out = run("doctor")
     assert code == 1
-    lines = dict(zip(ORDER, out.splitlines(), strict=True))  # one each, however much it tells
+    lines = dict(zip(ORDER, out.splitlines(), strict=True))  # one line each
     assert lines["credentials"].startswith("problem  credentials: without credentials.")
     assert "COLAB_DRIVE_TUNER_CREDENTIALS: not set" in lines["credentials"]
     for about in ("store", "quota", "searches"):
@@ -108,8 +108,8 @@ def test_without_credentials_it_says_so_and_looks_at_the_rest(run, monkeypatch):
 
 
 @pytest.mark.parametrize("drive", ["silent", "gone"])
-def test_a_drive_that_does_not_answer_is_said_and_nothing_is_claimed(run, monkeypatch, drive):
-    """It took the question and kept silent, or nothing listens: the other lines say why not."""
+def test_a_drive_that_does_not_answer_is_a_problem(run, monkeypatch, drive):
+    """If Drive is silent or unreachable, the lines that need it say why they were not checked."""
     monkeypatch.setattr(context, "PATIENCE", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -126,7 +126,7 @@ def test_a_drive_that_does_not_answer_is_said_and_nothing_is_claimed(run, monkey
 
 
 def test_a_clock_that_is_wrong_is_a_warning(drive_emulator, monkeypatch):
-    """Google refuses sign-ins whose time is off by minutes."""
+    """A clock that is wrong by minutes is a warning, because Google refuses its sign-ins."""
     monkeypatch.setattr(DriveClient, "now", lambda client: time.time() - 3600)
     found = {finding.about: finding for finding in examine()}["store"]
     assert found.level == Level.WARNING
@@ -135,7 +135,7 @@ def test_a_clock_that_is_wrong_is_a_warning(drive_emulator, monkeypatch):
 
 
 def test_a_folder_in_which_no_search_can_be_kept_is_a_problem(tmp_path):
-    """A file in the way, or no right to write. One that is not there may be one yet to come."""
+    """A file in place of the store's folder is a problem; a missing folder is only a warning."""
     file = tmp_path / "file"
     file.write_text("")
     assert levels(tmp_path / "new" / "store")["store"] == Level.WARNING
@@ -147,7 +147,7 @@ def test_a_folder_in_which_no_search_can_be_kept_is_a_problem(tmp_path):
 
 
 def test_a_command_on_colab_does_not_call_for_a_restart(run, monkeypatch):
-    """`!colab-drive-tuner doctor` has no way to the page, which says nothing about the page."""
+    """A command on Colab cannot reach the page, which does not mean that the page is gone."""
     google_colab.install(monkeypatch, google_colab.Page({"cells": []}))
     monkeypatch.setattr("google.colab._message.blocking_request", lambda *a, **k: 1 / 0)
     out = run("doctor")[1]
@@ -156,7 +156,7 @@ def test_a_command_on_colab_does_not_call_for_a_restart(run, monkeypatch):
 
 
 def test_a_working_directory_that_is_gone_is_named(run, tmp_path, monkeypatch):
-    """Somebody removed it, or unmounted what it lay on: neither doctor nor clean fall over."""
+    """A removed working directory is a problem that doctor and clean report without a crash."""
     run_in_store(tmp_path / "store", "rand", 2)
     gone = tmp_path / "gone"
     gone.mkdir()
@@ -170,8 +170,8 @@ def test_a_working_directory_that_is_gone_is_named(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_drive_is_asked_and_nothing_is_made_there(drive_emulator):
-    """Latency, clock, room; looking makes no folder."""
+def test_drive_is_checked_without_creating_anything(drive_emulator):
+    """Doctor measures Drive's latency, clock and quota and creates no folder."""
     before = len(DriveClient.connect().list_folder("root"))
     found = {finding.about: finding for finding in examine()}
     assert found["credentials"].level == Level.OK
@@ -186,8 +186,8 @@ def test_drive_is_asked_and_nothing_is_made_there(drive_emulator):
     assert levels()["quota"] == Level.OK
 
 
-def test_a_folder_of_drive_that_is_named_is_drive(drive_emulator):
-    """The store says that others share it, however it was named: the account is looked at."""
+def test_a_named_folder_of_drive_is_checked_as_drive(drive_emulator):
+    """The account is checked for a folder of Drive, given by its name or as a store object."""
     named = DriveStore.connect("Elsewhere")
     for spec in ("drive:Elsewhere", named):
         found = {finding.about: finding for finding in examine(spec)}
@@ -196,8 +196,8 @@ def test_a_folder_of_drive_that_is_named_is_drive(drive_emulator):
         assert found["searches"].text == "none yet: there is no store at drive:Elsewhere."
 
 
-def test_results_that_wait_in_the_spool_are_told(tmp_path):
-    """A process died before its last result was sent; the next run on this machine records it."""
+def test_spooled_results_are_a_warning(tmp_path):
+    """Results that a dead process spooled are counted; the next run here records them."""
     import hashlib
 
     from colab_drive_tuner.checkpoint.codec.codec import encode
@@ -216,7 +216,7 @@ def test_results_that_wait_in_the_spool_are_told(tmp_path):
 
 
 def test_a_probe_that_hangs_costs_its_line_only(tmp_path, monkeypatch):
-    """Each probe has a time limit; the others are asked all the same."""
+    """Each probe has a time limit, and the other probes still run."""
     release = threading.Event()
 
     def hangs(_context):
@@ -235,7 +235,7 @@ def test_a_probe_that_hangs_costs_its_line_only(tmp_path, monkeypatch):
 
 
 def test_a_probe_that_runs_out_of_time_keeps_what_it_had_found(monkeypatch):
-    """The first part of an answer is an answer."""
+    """The findings before the time limit are kept."""
     release = threading.Event()
 
     def slow(_context):
@@ -257,8 +257,8 @@ def test_a_probe_that_runs_out_of_time_keeps_what_it_had_found(monkeypatch):
         ({"hyperopt": "0.3.0", "pydrive2": "1.21.3", "cryptography": "50.0"}, "PyDrive2 1.21.3"),
     ],
 )
-def test_versions_that_clash_are_named(monkeypatch, installed, named):
-    """Which, with which, and what to do."""
+def test_incompatible_versions_are_named(monkeypatch, installed, named):
+    """Doctor warns of an incompatible package with its version, and gives advice."""
     monkeypatch.setattr(
         machine_probes, "installed_version", lambda package: installed.get(package, "")
     )
@@ -269,7 +269,7 @@ def test_versions_that_clash_are_named(monkeypatch, installed, named):
 
 
 def test_a_full_disk_and_a_state_folder_that_is_none_are_problems(monkeypatch, tmp_path):
-    """Results could not be spooled there."""
+    """Results cannot be spooled on a full disk, or if a file is in place of the state folder."""
     from types import SimpleNamespace
 
     monkeypatch.setattr(
@@ -286,7 +286,7 @@ def test_a_full_disk_and_a_state_folder_that_is_none_are_problems(monkeypatch, t
 
 
 def test_a_runtime_that_is_about_to_end_is_a_warning(monkeypatch, tmp_path):
-    """Colab's runtimes live for 12 hours, some for 24."""
+    """A Colab runtime that is 11.5 hours old is a warning that advises `max_time=`."""
     uptime = tmp_path / "uptime"
     uptime.write_text(f"{11.5 * 3600} 0.0\n")
     monkeypatch.setattr(runtime, "_UPTIME", uptime)

@@ -12,7 +12,7 @@ from tests.troubleshoot.damaged_searches import run_with_record_per_trial
 
 @pytest.fixture
 def store(tmp_path):
-    """A store with a search in it."""
+    """A store with one search."""
     store = FaultyStore(tmp_path)
     run_with_record_per_trial(store, 2)
     return store
@@ -27,7 +27,7 @@ def findings(store: FaultyStore, about: str) -> list[Finding]:
     [(7200.0, "search", "new"), (5.0, "search", "anew"), (5.0, "another", "new")],
 )
 def test_two_searches_of_one_name_are_a_problem(store, apart, begun_as, reason):
-    """No run goes on while both bear it: doctor says so before, and names both."""
+    """Two searches of one name are a problem with the place of both, because neither can resume."""
     store.later = apart
     other = create_in(store, "search", begun_as, reason=reason)
     store.later = 0.0
@@ -38,7 +38,7 @@ def test_two_searches_of_one_name_are_a_problem(store, apart, begun_as, reason):
 
 
 def test_one_search_in_two_folders_is_a_warning(store):
-    """Two runtimes made it at the same moment; the next run adds the one to the other."""
+    """Two folders that runtimes created at the same moment are a warning: the next run merges."""
     store.later = 5.0
     create_in(store, "search", "search")
     store.later = 0.0
@@ -46,8 +46,8 @@ def test_one_search_in_two_folders_is_a_warning(store):
     assert (found.level, found.text) == (Level.WARNING, "2 folders have its name.")
 
 
-def test_a_folder_that_lost_its_mark_is_named(store):
-    """A person's own folder in the same place is not."""
+def test_a_folder_that_lost_its_kind_is_named(store):
+    """A search's folder without its kind property is named; a user's own folder is not."""
     folder = next(entry for entry in store.list(store.root) if entry.name == "search")
     store.set_properties(folder.id, {KIND: "other"})
     store.create(*store.reserve(1), None, name="mine", parent=store.root)

@@ -18,25 +18,25 @@ CLASSES = {
 
 
 def entries() -> dict[str, str]:
-    """The text below each heading."""
+    """Return the text below each heading."""
     parts = re.split(r"^## (.+)$", HANDBOOK.read_text("utf-8"), flags=re.M)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def test_every_error_and_warning_has_an_entry_and_no_other_has():
-    """A class that is added, renamed or removed is so there, too."""
+    """The page has an entry for each class of `errors`, and no other entry."""
     assert set(entries()) == CLASSES
 
 
 def test_the_entries_stand_in_the_order_of_the_module():
-    """Whoever reads one finds its relatives beside it."""
+    """The entries have the order of the module, so that related errors are together."""
     defined = [name for name in vars(errors) if name in CLASSES]
     assert [name for name in entries() if name in vars(errors)] == defined
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_an_entry_says_what_to_do(name):
-    """In a sentence that tells to do something, and with commands that exist."""
+    """Each entry has an instruction, and its commands exist."""
     text = entries()[name]
     doing = (
         r"\b(run|choose|pass|leave|restore|return|correct|look up|install|sign in|check|ask|"

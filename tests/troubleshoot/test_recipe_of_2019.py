@@ -19,15 +19,15 @@ from tests.test_session import notebook, put
 
 @pytest.fixture(autouse=True)
 def fresh_process(bare_machine, monkeypatch):  # noqa: F811
-    """As if nothing had been set up yet; and afterwards again."""
+    """A process without a session or default store."""
     monkeypatch.setattr(session, "_last", None)
     monkeypatch.setattr(store, "_default", None)
     yield
     hyperas_compat.disable()
 
 
-def test_none_of_its_three_steps_is_needed(drive_emulator, monkeypatch):
-    """A run fails in the middle; the notebook is edited and saved; the cells are run again."""
+def test_none_of_the_recipes_three_steps_is_needed(drive_emulator, monkeypatch):
+    """After a bug in the model, editing the notebook and running its cells again is enough."""
     client = DriveClient.connect()
     file = put(client, "quickstart.ipynb", notebook("first = 1"))
     page = google_colab.Page(json.loads(notebook("first = 1")))
@@ -59,17 +59,17 @@ def test_none_of_its_three_steps_is_needed(drive_emulator, monkeypatch):
         with pytest.raises(RuntimeError, match="a bug"):
             run()
 
-        # Not deleted: the local copy is renewed from what was saved.
+        # Not deleted: setup() replaced the local copy by the saved notebook.
         client.update_content(file.id, notebook("second = 2"))
         page.notebook = json.loads(notebook("second = 2"))
-        # Not restarted: the same process. Not reloaded: the same page, the same sign-in.
+        # Not restarted: it is the same process. Not reloaded: same page, same sign-in.
         process, session_before = os.getpid(), here
         assert cdt.setup() is session_before
         assert Path("quickstart.ipynb").read_bytes() == notebook("second = 2")
         assert [path.name for path in Path().iterdir()] == ["quickstart.ipynb"]
         result = run()
         assert os.getpid() == process
-        # Not everything again: the two trials that had ended were not run a second time.
+        # Not all again: the two trials that had ended did not run a second time.
         assert result.finished
         assert len(calls) == 3 + 4
         assert calls[3] == calls[2]

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """The sha256 of every visible file below a folder."""
+    """Return the sha256 of each visible file below a folder."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -46,8 +46,8 @@ def sums(folder: Path) -> dict[str, str]:
     }
 
 
-def test_a_missing_record_is_bridged_by_what_else_there_is(folder):
-    """A record is deleted for good; trials.pkl has what it said, and the search is the same."""
+def test_a_missing_record_is_restored_from_trials_pkl(folder):
+    """The trials of a deleted record are read from trials.pkl, and the search is the same."""
     record_files(folder)[8].unlink()
     with pytest.raises(SearchDamagedError):
         read_status(FolderStore(folder), "search")
@@ -60,7 +60,7 @@ def test_a_missing_record_is_bridged_by_what_else_there_is(folder):
 
 
 def test_without_trials_pkl_the_lost_result_is_computed_again(folder):
-    """The trial's parameters stand in another record: it runs again with them, no other does."""
+    """A trial whose result is lost runs again with its recorded parameters, and no other does."""
     (folder / "search" / "trials.pkl").unlink()
     (path,) = [path for path in record_files(folder) if holds_end_of(path, 4)]
     path.unlink()
@@ -80,7 +80,7 @@ def test_without_trials_pkl_the_lost_result_is_computed_again(folder):
 
 
 def holds_end_of(path: Path, tid: int) -> bool:
-    """Whether a record says how a trial ended."""
+    """Return whether a record contains the end of a trial."""
     from colab_drive_tuner.checkpoint.record_items import ItemKind, read_items
     from colab_drive_tuner.journal.chain.record import decode_record
 
@@ -90,8 +90,8 @@ def holds_end_of(path: Path, tid: int) -> bool:
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "swapped", "first", "all", "trashed"])
-def test_any_damage_leaves_what_was_recorded(folder, damage):
-    """Cut, altered or swapped files, no first record, no record at all, records in the trash."""
+def test_repair_restores_every_trial_whatever_the_damage(folder, damage):
+    """Cut, altered, swapped, trashed or missing records: all trials are restored."""
     store, paths = FolderStore(folder), record_files(folder)
     if damage == "cut":
         paths[5].write_bytes(paths[5].read_bytes()[:50])
@@ -120,12 +120,12 @@ def test_any_damage_leaves_what_was_recorded(folder, damage):
     if damage in ("first", "all"):
         assert any("random state" in loss for loss in report.lost)
         assert "pass the seed=" in str(report)
-    # Where the random state was lost, what the caller passes again is what it was.
+    # If the random state was lost, the caller passes the same seed again.
     assert_resumes_as_uninterrupted(folder)
 
 
-def test_the_old_folder_is_untouched(folder):
-    """Every file of it is there, byte for byte; one is added, which ends its chain."""
+def test_the_old_folder_is_unchanged(folder):
+    """Every file of the old folder stays byte for byte; one record that ends its chain is added."""
     record_files(folder)[8].unlink()
     store = FolderStore(folder)
     old = find_folder(store, "search")
@@ -142,22 +142,22 @@ def test_the_old_folder_is_untouched(folder):
     assert find_folder(store, "search").duplicates == ()
 
 
-def test_a_whole_search_is_left_alone(folder):
-    """It is claimed and released as by any session, and that is all."""
+def test_an_intact_search_is_not_repaired(folder):
+    """An intact search stays in its folder, and the report says that nothing is to be repaired."""
     before = find_folder(FolderStore(folder), "search")
     report = repair(FolderStore(folder), "search")
     assert str(report) == "Search 'search' is intact and writable: there is nothing to repair."
     assert find_folder(FolderStore(folder), "search").id == before.id
 
 
-def test_what_there_never_was_cannot_be_repaired(tmp_path):
-    """The error says where to look."""
+def test_an_unknown_search_cannot_be_repaired(tmp_path):
+    """The error for an unknown search names the command that lists searches."""
     with pytest.raises(SearchNotFoundError, match=r"`colab-drive-tuner --store \S+ status`"):
         repair(FolderStore(tmp_path), "search")
 
 
-def test_a_search_in_the_trash_comes_back(folder):
-    """Its folder was thrown away: all of it goes on in a new one."""
+def test_a_search_in_the_trash_is_restored(folder):
+    """A search in the trash continues in a new folder with all its trials."""
     store = FolderStore(folder)
     store.trash(find_folder(store, "search").id)
     report = repair(store, "search")
@@ -165,8 +165,8 @@ def test_a_search_in_the_trash_comes_back(folder):
     assert_resumes_as_uninterrupted(folder)
 
 
-def test_what_this_machine_spooled_is_taken_along(folder):
-    """A process was killed before a result was sent; the search was damaged before it came back."""
+def test_spooled_results_of_this_machine_are_restored(folder):
+    """A result that a killed process had spooled here is part of the repaired search."""
     store = folder
 
     def run():
@@ -181,7 +181,7 @@ def test_what_this_machine_spooled_is_taken_along(folder):
 
 
 class RefusingStore(FolderStore):
-    """A store that refuses one id for good."""
+    """A store that permanently refuses one id."""
 
     refused = ""
 
@@ -191,8 +191,8 @@ class RefusingStore(FolderStore):
         return super().create(entry_id, *args, **options)
 
 
-def test_a_refused_id_is_gone_around(folder):
-    """The next record can never be written; the search goes on in a new chain."""
+def test_a_refused_id_is_bypassed(folder):
+    """If the next record can never be written, the search continues in a new chain."""
     store = RefusingStore(folder)
     store.refused = DriveTrials("search", store=store).log.journal._reader.head.ids[0]
     report = repair(store, "search")
@@ -201,8 +201,8 @@ def test_a_refused_id_is_gone_around(folder):
     assert_resumes_as_uninterrupted(folder)
 
 
-def test_attachments_come_along_and_a_lost_file_of_one_is_named(folder):
-    """Small and large ones; of a large one only its file is lost."""
+def test_attachments_are_restored_and_a_lost_one_is_named(folder):
+    """Attachments are restored; one whose file is lost is named in the report."""
     store = FolderStore(folder)
     trials = DriveTrials("search", store=store)
     trials.attachments["small"] = "s"
@@ -225,8 +225,8 @@ def test_attachments_come_along_and_a_lost_file_of_one_is_named(folder):
     assert "lost" not in kept
 
 
-def test_a_repair_that_is_cut_off_changes_nothing(folder, monkeypatch):
-    """Killed before the last step: the old folder still bears the name; a second repair works."""
+def test_an_interrupted_repair_changes_nothing(folder, monkeypatch):
+    """Interrupted before its last step, repair leaves the old folder in place and can run again."""
     record_files(folder)[8].unlink()
     old = find_folder(FolderStore(folder), "search").id
 
@@ -244,7 +244,7 @@ def test_a_repair_that_is_cut_off_changes_nothing(folder, monkeypatch):
 
 
 class TakingNoAttachments(FolderStore):
-    """A store that is away, or full, when a large attachment comes."""
+    """A store that is away, or full, when a large attachment is created."""
 
     says: StoreError | None = None
 
@@ -256,7 +256,7 @@ class TakingNoAttachments(FolderStore):
 
 @pytest.mark.parametrize("says", [UnavailableError("It is away."), RefusedError("It is full.")])
 def test_a_store_that_does_not_take_the_new_chain_changes_nothing(folder, monkeypatch, says):
-    """What the store said is raised; the old folder bears the name, and repair works later."""
+    """The store's error is raised, the old folder stays in place, and repair works later."""
     store = TakingNoAttachments(folder)
     trials = DriveTrials("search", store=store)
     trials.attachments["large"] = b"L" * 50_000
@@ -274,7 +274,7 @@ def test_a_store_that_does_not_take_the_new_chain_changes_nothing(folder, monkey
 
 
 def test_records_of_another_search_in_its_folder_are_not_mixed_in(folder):
-    """Somebody copied files together; ids and sums tell which chain is the search's."""
+    """Ids and checksums tell the search's chain from records that were copied into its folder."""
     run_with_record_per_trial(folder, 3, name="other")
     store = FolderStore(folder)
     home = find_folder(store, "search").records

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 def test_a_search_that_runs_elsewhere_is_refused(folder, monkeypatch, tmp_path):
-    """Its lease is fresh: nobody may take the name from under a live runtime."""
+    """A search with a fresh lease is refused, because repair would end a live run."""
     store = FolderStore(folder)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     trials = DriveTrials("search", store=folder)
@@ -31,15 +31,15 @@ def test_a_search_that_runs_elsewhere_is_refused(folder, monkeypatch, tmp_path):
 
 
 def test_a_damaged_release_of_this_machine_is_not_waited_for(tmp_path):
-    """Its session is known to have ended: whoever repairs has the lock that it would hold."""
+    """A session of this machine whose lock is free has ended, even if its release is damaged."""
     run_with_record_per_trial(tmp_path, 2)
     record_files(tmp_path)[-1].write_bytes(b"damaged")
     report = repair(FolderStore(tmp_path), "search")
     assert (report.done, report.lost) == (2, ())
 
 
-def test_an_owner_who_wakes_up_after_a_repair_learns_it(folder, monkeypatch, tmp_path):
-    """It paused for longer than its lease: its next record collides, and it stops."""
+def test_an_owner_that_wakes_up_after_a_repair_stops(folder, monkeypatch, tmp_path):
+    """An owner that paused for longer than its lease collides at its next record and stops."""
     from colab_drive_tuner.errors import SearchTakenOverError
 
     store = FaultyStore(folder)
@@ -60,8 +60,8 @@ def test_an_owner_who_wakes_up_after_a_repair_learns_it(folder, monkeypatch, tmp
         sleeper.close()
 
 
-def test_another_account_goes_on_after_a_release(folder):
-    """The ids of the first one are not its own: it gets a chain of its own, which names the old."""
+def test_another_account_can_repair_a_released_search(folder):
+    """Reserved ids work for one account: another one gets a new chain that names the old."""
     store = FaultyStore(folder)
     store.owner = "other@example.com"
     with pytest.raises(AccountMismatchError, match="repair"):
@@ -77,7 +77,7 @@ def test_another_account_goes_on_after_a_release(folder):
 
 
 def test_another_account_waits_for_the_release(folder, monkeypatch, tmp_path):
-    """For a day after the owner was last seen it may still wake up."""
+    """Another account may repair an unreleased search only a day after its owner was last seen."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     trials = DriveTrials("search", store=folder)
     trials.attachments["held"] = 1

@@ -19,8 +19,8 @@ from tests.troubleshoot.damaged_searches import run_with_record_per_trial
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
-def test_in_drive_the_trash_is_read_too(drive_emulator):
-    """Trashed records are no loss there, deleted ones are."""
+def test_a_search_in_drives_trash_is_restored(drive_emulator):
+    """Repair restores a trashed search from Drive's trash without a loss."""
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
@@ -36,8 +36,8 @@ def test_in_drive_the_trash_is_read_too(drive_emulator):
 
 
 @pytest.mark.parametrize("what", ["records", "their folder"])
-def test_records_in_drives_trash_are_told_and_brought_out_of_it(drive_emulator, what):
-    """Drive reads them for another 30 days, and then the search would be gone."""
+def test_records_in_drives_trash_are_reported_and_restored(drive_emulator, what):
+    """Doctor warns of trashed records, which Drive deletes after 30 days; repair restores them."""
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
@@ -70,8 +70,11 @@ def test_records_in_drives_trash_are_told_and_brought_out_of_it(drive_emulator, 
         dict.fromkeys([KIND, FIRST, RECORDS, EXPORT, HOME]),
     ],
 )
-def test_a_folder_that_lost_its_mark_comes_back(drive_emulator, altered):
-    """What it holds is found under its name, and nothing is begun beside it before."""
+def test_a_folder_without_its_properties_is_repaired(drive_emulator, altered):
+    """A folder without the properties of a search is found by its name and repaired.
+
+    Until then no search begins beside it.
+    """
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
@@ -86,8 +89,8 @@ def test_a_folder_that_lost_its_mark_comes_back(drive_emulator, altered):
     assert repair(store, "search").reason == ""
 
 
-def test_a_search_whose_ids_were_altered_comes_back(drive_emulator):
-    """They name nothing, as those of a search do in which nothing is recorded yet."""
+def test_a_search_with_altered_ids_is_repaired(drive_emulator):
+    """Ids that name nothing do not make a search look new, and repair restores them."""
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
@@ -102,7 +105,7 @@ def test_a_search_whose_ids_were_altered_comes_back(drive_emulator):
 
 
 def test_a_folder_of_records_that_was_moved_away_is_not_called_lost(drive_emulator):
-    """Moved back, the search goes on; until then nobody says that nothing is left of it."""
+    """Repair asks to move the records folder back, after which the search resumes."""
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
@@ -117,7 +120,7 @@ def test_a_folder_of_records_that_was_moved_away_is_not_called_lost(drive_emulat
 
 
 def test_a_search_whose_records_are_gone_is_listed(drive_emulator, monkeypatch):
-    """With its problem, beside the others; one that was made this moment is not."""
+    """A search without records is listed with its problem, unless it is new."""
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
@@ -134,8 +137,8 @@ def test_a_search_whose_records_are_gone_is_listed(drive_emulator, monkeypatch):
 
 
 @pytest.mark.parametrize("left", ["trials.pkl", "nothing"])
-def test_a_folder_of_records_that_was_deleted_for_good_hides_no_other_search(drive_emulator, left):
-    """trials.pkl is enough to go on from; without it the error says that nothing is left."""
+def test_a_deleted_folder_of_records_hides_no_other_search(drive_emulator, left):
+    """Repair restores trials from trials.pkl; without it the error says that nothing is left."""
     from colab_drive_tuner.store.drive import DriveStore
 
     store = DriveStore.connect()
@@ -162,7 +165,7 @@ def test_a_folder_of_records_that_was_deleted_for_good_hides_no_other_search(dri
 
 
 def delete(drive_emulator, entry_id: str) -> None:
-    """Delete a file or folder for good, as only its owner can."""
+    """Delete a file or folder permanently, as only its owner can."""
     requests.delete(
         f"{drive_emulator.url}/drive/v3/files/{entry_id}",
         headers={"Authorization": "Bearer emulator"},

@@ -17,13 +17,13 @@ pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 def make_newer(path: Path) -> None:
-    """As a version that writes another format would have made it."""
+    """Change a record to the format of a later version."""
     path.write_bytes(b"CDT9" + path.read_bytes()[4:])
 
 
 @pytest.mark.parametrize("which", ["all", "from the third on", "the last"])
-def test_what_a_newer_version_wrote_is_left_to_it(folder, which):
-    """Nothing is rebuilt from an older snapshot or trials.pkl: the error says to upgrade."""
+def test_records_of_a_newer_version_are_not_repaired(folder, which):
+    """The error says to upgrade; nothing is rebuilt from an older snapshot or trials.pkl."""
     first = {"all": 0, "from the third on": 2, "the last": -1}[which]
     for path in record_files(folder)[first:]:
         make_newer(path)
@@ -34,7 +34,7 @@ def test_what_a_newer_version_wrote_is_left_to_it(folder, which):
 
 
 def test_one_record_that_seems_newer_among_others_is_damaged(folder):
-    """Those behind it are readable, so that no newer version went on there."""
+    """One record of a newer format before readable ones is damage and is repaired."""
     make_newer(record_files(folder)[8])
     report = repair(FolderStore(folder), "search")
     assert (report.trials, report.done) == (12, 12)
@@ -43,8 +43,8 @@ def test_one_record_that_seems_newer_among_others_is_damaged(folder):
 
 @pytest.mark.parametrize("begun_as", ["another", "search"])
 @pytest.mark.parametrize("damaged", [False, True])
-def test_two_searches_of_one_name_are_not_made_one(tmp_path, begun_as, damaged):
-    """Whether or not one of them is damaged: neither gets the other's name or results."""
+def test_two_searches_of_one_name_are_not_merged(tmp_path, begun_as, damaged):
+    """Whether one is damaged or not, neither gets the name or the results of the other."""
     store = FaultyStore(tmp_path)
     run_with_record_per_trial(store, 3)
     store.later = 5.0
@@ -62,7 +62,7 @@ def test_two_searches_of_one_name_are_not_made_one(tmp_path, begun_as, damaged):
 
 
 def test_two_folders_of_which_the_older_is_damaged_are_named(tmp_path):
-    """Whose records cannot be read may be anybody's."""
+    """A folder whose first record cannot be read may be another search, so repair is refused."""
     store = FaultyStore(tmp_path)
     run_with_record_per_trial(store, 3)
     store.later = 5.0

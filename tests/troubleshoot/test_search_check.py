@@ -1,4 +1,4 @@
-"""Trials that existed but are missing: a shorter chain is not taken for a complete one."""
+"""Missing trials: a chain that lost its last records is not taken for a complete one."""
 
 from pathlib import Path
 
@@ -25,23 +25,23 @@ class LaterStore(FolderStore):
     """A store whose clock is ahead, so that no lease is fresh."""
 
     def now(self) -> float:
-        """The time in an hour."""
+        """Return the time in an hour."""
         return super().now() + 3600
 
 
 def about(store: Path | FolderStore, name: str = "search") -> list[Finding]:
-    """What doctor says of a search."""
+    """Return doctor's findings about a search."""
     return [finding for finding in examine(store) if finding.about == f"search {name!r}"]
 
 
 def lose(folder: Path, *, newest: int) -> None:
-    """Delete the newest records for good."""
+    """Delete the newest records permanently."""
     for path in record_files(folder)[-newest:]:
         path.unlink()
 
 
-def test_trials_pkl_knows_of_records_that_are_gone(tmp_path: Path) -> None:
-    """The doctor counts what there was; repair brings it back."""
+def test_trials_pkl_reveals_missing_records(tmp_path: Path) -> None:
+    """Doctor counts trials in trials.pkl that no record has, and repair restores them."""
     run_with_record_per_trial(tmp_path, 6)
     assert [finding.level for finding in about(tmp_path)] == [Level.OK]
     lose(tmp_path, newest=3)
@@ -59,8 +59,8 @@ def test_trials_pkl_knows_of_records_that_are_gone(tmp_path: Path) -> None:
     assert_resumes_as_uninterrupted(tmp_path)
 
 
-def test_a_snapshot_knows_of_records_that_are_gone(tmp_path: Path) -> None:
-    """Also one that the folder does not name any more."""
+def test_a_snapshot_reveals_missing_records(tmp_path: Path) -> None:
+    """A snapshot reveals missing records, even if the folder does not name it any more."""
     run_with_record_per_trial(tmp_path, 21)
     lose(tmp_path, newest=3)
     store = FolderStore(tmp_path)
@@ -76,7 +76,7 @@ def test_a_snapshot_knows_of_records_that_are_gone(tmp_path: Path) -> None:
 
 
 def test_an_older_trials_pkl_is_no_evidence(tmp_path: Path) -> None:
-    """Of trials before a restart nothing is missing."""
+    """Trials of a trials.pkl from before a restart are not missing."""
     resume_sample_search(tmp_path, name="search", max_evals=6)
     before = (tmp_path / "search" / "trials.pkl").read_bytes()
     resume_sample_search(tmp_path, name="search", max_evals=2, restart=True)
@@ -88,7 +88,7 @@ def test_an_older_trials_pkl_is_no_evidence(tmp_path: Path) -> None:
 def test_each_search_has_a_time_limit_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that takes too long is named, and hides no damage of another."""
+    """A search whose check takes too long is named, and the other searches are checked."""
     for name in ("a", "b", "search"):
         run_with_record_per_trial(tmp_path, 2, name)
     record_files(tmp_path)[1].write_bytes(b"")
