@@ -18,6 +18,7 @@ from colab_drive_tuner.checkpoint.record_items import LARGEST_LINE, claim_payloa
 from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.errors import UsageError, optional_import
 from colab_drive_tuner.journal import Journal, PayloadRules
+from colab_drive_tuner.search.results.read_search import status_of_studies
 from colab_drive_tuner.search.results.study_trials import translate_replay_errors
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.store import open_store
@@ -62,9 +63,11 @@ class ChainBackend(BaseJournalBackend):
             )
         self.key = secrets.token_hex(16)
         self._lock = threading.Lock()
+        self._lines: list[bytes] = history.study.lines
+        self.journal.report = lambda: status_of_studies(list(self._lines), name=name)
         self.journal.claim(_claim_of, on_busy=on_busy)
         study = self.journal.state.study
-        self._lines: list[bytes] = list(study.lines)
+        self._lines = list(study.lines)
         self._base: str = study.digest
         _open[self.key] = self
 

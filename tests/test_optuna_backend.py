@@ -17,6 +17,7 @@ from optuna.testing.pytest_storages import StorageTestCase  # noqa: E402 - asked
 from optuna.trial import TrialState  # noqa: E402
 
 import colab_drive_tuner as cdt  # noqa: E402
+from colab_drive_tuner.checkpoint.record_items import claim_payload  # noqa: E402
 from colab_drive_tuner.errors import (  # noqa: E402
     SearchDamagedError,
     SearchTakenOverError,
@@ -24,6 +25,7 @@ from colab_drive_tuner.errors import (  # noqa: E402
 )
 from colab_drive_tuner.journal.journal import Journal  # noqa: E402
 from colab_drive_tuner.optuna_backend import ATTEMPTS, RETRY_OF, StudyStorage  # noqa: E402
+from colab_drive_tuner.session.display import annotated_searches  # noqa: E402
 from tests.journal.faulty_store import FaultyStore  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -356,6 +358,22 @@ def test_lines_of_deleted_studies_are_skipped(tmp_path: Path) -> None:
     storage.close()
     status = cdt.read_status(store, "study")
     assert (status.trials, status.best_loss, status.best_tid) == (2, -3.0, "a 0")
+
+
+def test_a_session_shows_an_open_study(storage: StudyStorage) -> None:
+    """A session shows the live status of a study that this process holds, and its last one."""
+    store = storage.journal.store
+    study = optuna.create_study(storage=storage)
+    study.tell(study.ask(), 1.0)
+    rival = Journal.open(store, "without a status", storage.journal._reader.rules)
+    rival.claim(lambda _: claim_payload({}))
+    ((status, note),) = annotated_searches([], store.location, 0.0, {})
+    assert (status.name, status.done, status.best_loss, note) == ("study", 1, 1.0, "held here")
+    rival.close()
+    study.tell(study.ask(), 0.5)
+    storage.close()
+    ((status, note),) = annotated_searches([status], store.location, 0.0, {})
+    assert (status.best_loss, note[:5]) == (0.5, "as of")
 
 
 def test_a_search_is_no_study_and_a_study_no_search(tmp_path: Path) -> None:

@@ -66,9 +66,10 @@ def annotated_searches(
     others = {search.name: (search, "") for search in searches}
     for held in sorted(searches_of_store(location), key=lambda search: search.name):
         if held.journal is not None:
-            note = _RUNNING_HERE if held.journal.running else _HELD_HERE
-            live.append((held.report(), note))
-            others.pop(held.name, None)
+            if (status := held.report()) is not None:
+                note = _RUNNING_HERE if held.journal.running else _HELD_HERE
+                live.append((status, note))
+                others.pop(held.name, None)
         elif held.closed_at is not None and held.closed_at > read_at.get(held.name, listed_at):
             others[held.name] = held.report(), f"as of {_local_time(held.closed_at)}"
     return [*live, *(others[name] for name in sorted(others))]

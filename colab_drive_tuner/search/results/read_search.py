@@ -3,6 +3,7 @@
 It works without hyperopt.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
         "url": store.url(journal.folder) if journal.folder else "",
     }
     if history.study.lines:
-        return _status_of_study(history, common)
+        return status_of_studies(history.study.lines, **common)
     return status_of_trials(
         trials=[
             TrialFacts(entry.tid, entry.loss, entry.end is not None, entry.pruned)
@@ -114,9 +115,12 @@ def _running(history: History) -> tuple[RunningNow, ...]:
     return tuple(running)
 
 
-def _status_of_study(history: History, common: dict[str, Any]) -> SearchStatus:
-    """Return the status of an Optuna study; maximized values count as negative losses."""
-    trials = read_study(history.study.lines)
+def status_of_studies(lines: Iterable[bytes], **more: Any) -> SearchStatus:
+    """Return the status of Optuna studies from their log; `more` are further fields.
+
+    Maximized values count as negative losses.
+    """
+    trials = read_study(lines)
     with_loss = [trial for trial in trials if trial.loss is not None and not trial.infeasible]
     best = min(with_loss, key=lambda trial: trial.loss or 0.0, default=None)
     return SearchStatus(
@@ -127,7 +131,7 @@ def _status_of_study(history: History, common: dict[str, Any]) -> SearchStatus:
         failed=sum(trial.state == State.FAIL for trial in trials),
         pruned=sum(trial.state == State.PRUNED for trial in trials),
         study=True,
-        **common,
+        **more,
     )
 
 
