@@ -1,4 +1,4 @@
-"""An install on Colab adds this package and changes nothing that the image ships.
+"""An install on Colab adds this package and changes no package of Colab's image.
 
 `constraints.txt` lists the versions of the image's packages (Python 3.13).
 """
@@ -24,15 +24,15 @@ NO_REGISTRY = ("from versions: none", "connection broken", "Failed to establish"
 
 
 def image() -> dict[str, str]:
-    """Version by canonical name."""
+    """Return the version of each package of the image, by its canonical name."""
     lines = CONSTRAINTS.read_text().splitlines()
     pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(name): version for name, version in pairs}
 
 
 @pytest.mark.parametrize("text", [*CORE, *EMULATOR])
-def test_what_we_ask_for_is_in_the_image(text: str) -> None:
-    """Each dependency is satisfied by the version that is there."""
+def test_dependencies_are_in_the_image(text: str) -> None:
+    """Each dependency is satisfied by the version in the image."""
     asked = Requirement(text)
     there = image().get(canonicalize_name(asked.name))
     assert there is not None, f"{asked.name} is not in the image: make it an extra"
@@ -40,8 +40,8 @@ def test_what_we_ask_for_is_in_the_image(text: str) -> None:
 
 
 @pytest.mark.parametrize("asked", [CORE, CORE + EMULATOR], ids=["core", "emulator"])
-def test_what_that_brings_along_is_in_the_image(asked: list[str], tmp_path: Path) -> None:
-    """pip, held to the image's versions, finds an answer and needs nothing beside the image."""
+def test_transitive_dependencies_are_in_the_image(asked: list[str], tmp_path: Path) -> None:
+    """pip, limited to the image's versions, needs no package outside the image."""
     if int(version("pip").split(".")[0]) < 23:
         pytest.skip("this pip cannot resolve without installing")
     report = tmp_path / "report.json"

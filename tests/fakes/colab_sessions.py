@@ -36,7 +36,7 @@ class SessionsServer(ThreadingHTTPServer):
     """Answers `GET /api/sessions` with `entries`.
 
     With `blocks` it takes the request and never answers, with `drips` it never ends its answer;
-    `status` and `body` are what it answers instead, whatever that means.
+    `status` and `body` replace those of the normal answer.
     """
 
     daemon_threads = True
@@ -76,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(200)
             self.send_header("Content-Length", "1000000")
             self.end_headers()
-            with contextlib.suppress(OSError):  # until the other side has enough of it
+            with contextlib.suppress(OSError):  # until the client disconnects
                 while not self.server.closing.wait(0.02):
                     self.wfile.write(b" ")
             return

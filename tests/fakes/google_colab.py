@@ -34,7 +34,7 @@ class Page:
         if not self.attached:
             if timeout_sec is None:
                 _for_ever()
-            return None  # the real one comes back so after `timeout_sec`
+            return None  # as the real one does after `timeout_sec`
         return {"ipynb": self.notebook} if request_type == "get_ipynb" else None
 
     def authenticate_user(self, clear_output=True):
@@ -98,7 +98,8 @@ def install(monkeypatch, page):
     for module in (colab, message, auth, errors):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(google, "colab", colab, raising=False)
-    # Source: docs/facts.md, "Google Colab": the tag says Colab, the other two the consumer service.
+    # Source: docs/facts.md, "Google Colab": the tag means Colab, the other two the consumer
+    # service.
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260819-060000_RC00")
     monkeypatch.setenv("USE_AUTH_EPHEM", "1")
     monkeypatch.setenv("TBE_RUNTIME_ADDR", "172.28.0.1:8011")

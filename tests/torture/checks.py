@@ -1,6 +1,6 @@
 """Checks of the protocol's rules, about a second each; each fails on a mutant without the rule.
 
-Each takes an empty folder and raises where the build breaks the rule.
+Each takes an empty folder and raises if the build breaks the rule.
 """
 
 import os
@@ -65,7 +65,7 @@ def read(store: FolderStore) -> list[Any]:
 def settle(journal: Journal, until: Callable[[], object] = lambda: True) -> None:
     """Wait for the disk, and until the store has everything or cannot be reached.
 
-    Builds with a rule removed may never come to that: they are judged by what there is by then.
+    Builds with a rule removed may never get there; they are judged by the state after the deadline.
     """
     journal.flush_to_disk(20)
     deadline = time.monotonic() + 5
@@ -77,8 +77,8 @@ def settle(journal: Journal, until: Callable[[], object] = lambda: True) -> None
 
 
 @check
-def a_lost_answer_is_no_rival(folder: Path) -> None:
-    """The same bytes under the id are one's own."""
+def a_lost_answer_is_no_conflict(folder: Path) -> None:
+    """Equal bytes under the id are the session's own record."""
     store = FaultyStore(folder / "store")
     journal = claimed(store)
     for value in range(3):
@@ -88,8 +88,8 @@ def a_lost_answer_is_no_rival(folder: Path) -> None:
 
 
 @check
-def a_rival_is_noticed(folder: Path) -> None:
-    """The loser counts nothing as acknowledged, and keeps what it had."""
+def a_takeover_is_noticed(folder: Path) -> None:
+    """The former owner counts nothing as acknowledged and keeps its items in the spool."""
     store = FaultyStore(folder / "store")
     loser = claimed(store)
     append_acknowledged(loser, 1)
@@ -105,8 +105,8 @@ def a_rival_is_noticed(folder: Path) -> None:
 
 
 @check
-def a_clone_is_a_rival(folder: Path) -> None:
-    """A record of the same session with other bytes is not one's own."""
+def a_clones_record_is_a_conflict(folder: Path) -> None:
+    """A record with the same owner and other bytes is not the session's own."""
     store = FolderStore(folder / "store")
     (entry_id,) = store.reserve(1)
     one, other = (
@@ -119,8 +119,8 @@ def a_clone_is_a_rival(folder: Path) -> None:
 
 
 @check
-def a_clone_that_writes_the_same_is_a_rival(folder: Path) -> None:
-    """Even at the same instant: no two sessions ever make equal bytes."""
+def equal_content_of_a_clone_is_a_conflict(folder: Path) -> None:
+    """Two sessions never write equal bytes, even at the same instant."""
     record.time = SimpleNamespace(time=lambda: 1.0)  # type: ignore[assignment]
     store = FolderStore(folder / "store")
     (entry_id,) = store.reserve(1)
@@ -165,7 +165,7 @@ def one_record_is_in_flight(folder: Path) -> None:
 
 @check
 def nothing_is_acknowledged_without_an_answer(folder: Path) -> None:
-    """With the store away, everything is pending."""
+    """While the store is unavailable, every item is pending."""
     store = FaultyStore(folder / "store")
     journal = claimed(store)
     store.away = True
@@ -179,8 +179,8 @@ def nothing_is_acknowledged_without_an_answer(folder: Path) -> None:
 
 
 @check
-def a_gap_is_never_bridged(folder: Path) -> None:
-    """A record deleted by hand stops the reader."""
+def a_gap_is_never_skipped(folder: Path) -> None:
+    """A deleted record stops the reader."""
     _damage(folder, lambda path: path.unlink())
 
 
@@ -201,8 +201,8 @@ def _damage(folder: Path, damage: Callable[[Path], object]) -> None:
 
 
 @check
-def what_was_pending_survives_a_kill(folder: Path) -> None:
-    """Ends that the store had not answered are in the next session's chain."""
+def pending_ends_survive_a_kill(folder: Path) -> None:
+    """The next session records ends to which the store had not answered."""
     store = FaultyStore(folder / "store")
 
     def die() -> None:
@@ -220,8 +220,8 @@ def what_was_pending_survives_a_kill(folder: Path) -> None:
 
 
 @check
-def what_was_spooled_survives_a_power_cut(folder: Path) -> None:
-    """When a record is sent, what its durable items are lies in files that were flushed."""
+def spooled_ends_survive_a_power_cut(folder: Path) -> None:
+    """When a record is sent, its durable items are in flushed spool files."""
     (folder / "machines" / "first").mkdir(parents=True)
     values, cuts = ["one", "two"], []
 
@@ -246,8 +246,8 @@ def what_was_spooled_survives_a_power_cut(folder: Path) -> None:
 
 
 @check
-def a_spool_has_no_holes(folder: Path) -> None:
-    """A disk that is full for a moment takes what it missed before anything else."""
+def a_spool_has_no_gaps(folder: Path) -> None:
+    """A disk that was full gets the items that it missed before any later one."""
     store, values = FaultyStore(folder / "store"), ["one", "two", "three"]
 
     def die() -> None:
@@ -269,7 +269,7 @@ def a_spool_has_no_holes(folder: Path) -> None:
 
 @check
 def spooled_items_keep_their_order(folder: Path) -> None:
-    """Whatever their files are called; and what is missing between them is told."""
+    """The order does not depend on the files' names, and a missing item is a gap."""
     spool = Spool("a store", "a search")
     for value in (b"1", b"2", b"3"):
         segment = spool.new_file("epoch")
@@ -284,7 +284,7 @@ def spooled_items_keep_their_order(folder: Path) -> None:
 
 @check
 def a_search_outlives_its_copies(folder: Path) -> None:
-    """A folder with the same properties is left alone, and ends nothing."""
+    """A folder with the same properties is ignored, and the search resumes."""
     store = FaultyStore(folder / "store")
     journal = claimed(store)
     append_acknowledged(journal, 1)
@@ -300,8 +300,8 @@ def a_search_outlives_its_copies(folder: Path) -> None:
 
 
 @check
-def a_search_in_the_trash_is_missed(folder: Path) -> None:
-    """No other one is begun under its name."""
+def a_search_in_the_trash_is_an_error(folder: Path) -> None:
+    """No new search begins under the name of a trashed one."""
     store = FaultyStore(folder / "store")
     journal = claimed(store)
     append_acknowledged(journal, 1)
@@ -314,8 +314,8 @@ def a_search_in_the_trash_is_missed(folder: Path) -> None:
 
 @check
 def snapshots_hold_acknowledged_records(folder: Path) -> None:
-    """What is on its way when a snapshot is taken is not in it."""
-    refused: list[str] = []  # shared by what `for_search` makes of the store
+    """A record that is being sent is not in a snapshot."""
+    refused: list[str] = []  # shared with the stores that `for_search` returns
 
     class RecordsAway(FaultyStore):
         def create(self, *args: Any, **options: Any) -> Any:
@@ -336,7 +336,7 @@ def snapshots_hold_acknowledged_records(folder: Path) -> None:
 
 @check
 def ids_never_run_out(folder: Path) -> None:
-    """With blocks of two ids, ten records find their place."""
+    """Twenty items are recorded with blocks of two ids."""
     for module in (writer, sys.modules["colab_drive_tuner.journal.claim_and_takeover"]):
         module.ID_BLOCK = 2  # type: ignore[attr-defined]
     writer.ID_RESERVE = 1
@@ -351,7 +351,7 @@ def ids_never_run_out(folder: Path) -> None:
 
 @check
 def a_fork_may_not_write(folder: Path) -> None:
-    """Neither to the journal nor to the trials."""
+    """A forked process cannot append to the journal."""
     store = FaultyStore(folder / "store")
     journal = claimed(store)
 
@@ -372,8 +372,8 @@ def _with_a_snapshot(store: FaultyStore, value: str) -> Journal:
 
 
 @check
-def what_was_pending_is_of_the_history_of_a_snapshot(folder: Path) -> None:
-    """A session that opens through a snapshot records what the dead one had spooled."""
+def spooled_items_belong_to_a_snapshots_history(folder: Path) -> None:
+    """A session that reads from a snapshot records the items that a dead one spooled."""
     store = FaultyStore(folder / "store")
 
     def die() -> None:
@@ -389,8 +389,8 @@ def what_was_pending_is_of_the_history_of_a_snapshot(folder: Path) -> None:
 
 
 @check
-def who_holds_a_search_is_known_from_its_snapshot(folder: Path) -> None:
-    """Another machine does not take it for free."""
+def a_snapshot_tells_who_holds_a_search(folder: Path) -> None:
+    """Another machine that reads a snapshot knows that the search is held."""
     store = FaultyStore(folder / "store")
     _with_a_snapshot(store, "held")
     go_to(folder, "second")
@@ -399,8 +399,8 @@ def who_holds_a_search_is_known_from_its_snapshot(folder: Path) -> None:
 
 
 @check
-def gaps_are_seen_where_a_reader_pauses(folder: Path) -> None:
-    """At the end of what is read together, one record or two."""
+def gaps_are_seen_between_batches_of_reads(folder: Path) -> None:
+    """One or two missing records at the end of a batch of reads are an error."""
     chain.PARALLEL_READS = 4
     for missing in (1, 2):
         store = FaultyStore(folder / f"store {missing}")
@@ -416,7 +416,7 @@ def gaps_are_seen_where_a_reader_pauses(folder: Path) -> None:
 
 @check
 def no_snapshot_leads_into_another_chain(folder: Path) -> None:
-    """One of another search, copied into this one's folder, is not gone on from."""
+    """A snapshot of another search, copied into the folder, is ignored."""
     store = FaultyStore(folder / "store")
     _with_a_snapshot(store, "ours").close()
     mine = find_folder(store, "s")
@@ -431,7 +431,7 @@ def no_snapshot_leads_into_another_chain(folder: Path) -> None:
 
 @check
 def a_property_never_leads_outside(folder: Path) -> None:
-    """trials.pkl is not written over another file."""
+    """A forged property does not let trials.pkl replace another file."""
     store = FaultyStore(folder / "store")
     claimed(store).close()
     mine = find_folder(store, "s")

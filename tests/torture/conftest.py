@@ -12,7 +12,7 @@ from tests.torture.places import PLACES
 
 @contextlib.contextmanager
 def opened(kind: str, folder: Path) -> Iterator[Lab]:
-    """A lab with a store of that kind, without faults until `place.misbehave()`."""
+    """Open a lab with a store of that kind, without faults until `place.misbehave()`."""
     with PLACES[kind](folder, True, 11) as place:
         place.behave()
         lab = Lab(place, folder)
@@ -36,6 +36,6 @@ def drive_lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture(params=PLACES)
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    """Each lab in turn."""
+    """A lab for each kind of store in turn."""
     with opened(request.param, tmp_path) as lab:
         yield lab

@@ -1,4 +1,4 @@
-"""Death of a driver in each phase of a trial, with several in flight, and the invariants after."""
+"""Death of a driver in each phase of a trial, with several in flight, and checks afterwards."""
 
 import functools
 import os
@@ -45,7 +45,7 @@ def session(
     deadly: Callable[[int], None] = lambda tid: None,
     max_attempts: int = 99,
 ) -> None:
-    """Run the search up to `most` trials, three at once; each run of a trial is recorded."""
+    """Run the search up to `most` trials, three at once; leave a mark for each run of a trial."""
     marks = folder / "marks"
     marks.mkdir(exist_ok=True)
     store = folder / "store"
@@ -77,20 +77,20 @@ def session(
 
 
 def poisoned(folder: Path, poison: int) -> None:
-    """Run a session that trial `poison` kills whenever it runs, after all before is spooled."""
+    """Run a session that trial `poison` kills whenever it runs, once all before is spooled."""
 
     def deadly(tid: int) -> None:
         if tid == poison:
             assert all(journal.flush_to_disk(30) for journal in held_journals())
             os.kill(os.getpid(), signal.SIGKILL)
         elif abs(tid - poison) < WIDTH:
-            time.sleep(1)  # so that it is in flight at each death
+            time.sleep(1)  # keeps this trial in flight at each death
 
     session(folder, MOST, deadly, max_attempts=3)
 
 
 def die_in(folder: Path, phase: str, doomed: int, most: int = MOST) -> None:
-    """Run a session in a fork whose driver dies in a phase of one trial, all before it spooled."""
+    """Run a session whose driver dies in a phase of one trial, once all before is spooled."""
 
     def die(tid: int) -> None:
         if tid == doomed:

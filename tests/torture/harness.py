@@ -32,7 +32,7 @@ class Running:
 
     def __init__(self, work: Callable[[Session], None], session: Session) -> None:
         self.session = session
-        # As a process that this one may be a test's: its standard streams go to the log at once.
+        # As a test may start it: its standard streams go to the log at once.
         self._process = SERVER.Process(target=work, args=(session,), daemon=True)
         self._process.start()
         self.begun = time.monotonic()
@@ -101,7 +101,7 @@ class Running:
             time.sleep(0.005)
 
     def acknowledged(self) -> list[tuple[int, str]]:
-        """Position and sha256 of the records acknowledged so far."""
+        """Return position and sha256 of the records acknowledged so far."""
         return acknowledged_in(self.log / "acknowledged")
 
 
@@ -158,10 +158,10 @@ class Lab:
                 )
         assert not found["in the way"], f"files in the way: {found['in the way']}"
         if self.sessions_of(session.name)[-1].acknowledged():
-            # Where the last kill fell behind the last trial, nobody had anything left to do.
+            # If the last kill came after the last trial, the last session had nothing to do.
             assert not found["holder"], "it was released"
             assert found["copy"] == expected, "trials.pkl holds it, too"
-        # The sessions' working directory is their log.
+        # The working directory of a session is its log.
         known = {"phases", "acknowledged", "said", "outcome.json", "traceback"}
         for running in self.sessions_of(session.name):
             assert {path.name for path in running.log.iterdir()} <= known
@@ -191,7 +191,7 @@ def _complaint(running: Running) -> str:
 
 @dataclass
 class Report:
-    """Statistics of the phases in which kills fell."""
+    """Statistics of the phases in which the kills happened."""
 
     kills: int = 0
     searches: int = 0
@@ -234,14 +234,14 @@ def kill_anywhere(
     machines: int = 2,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Run searches under kills until there were `kills`, and one in every phase; judge each one.
+    """Run and judge searches under kills until `kills` happened and every phase was hit.
 
-    Two of three kills come at instants drawn over the time that a whole run takes; the others are
-    aimed at a phase, the ones missed so far first.
+    Two of three kills come at random times within the duration of a whole run; the others are aimed
+    at a phase, at first those missed so far.
     """
     report, begun = Report(), time.monotonic()
     calm = lab.session(f"{algo}-calm", algo=algo, max_evals=max_evals, nap=0.002)
-    lab.found(calm)  # the first process of all takes longer to start
+    lab.found(calm)  # the first process takes longer to start
     started = time.monotonic()
     lab.finish(calm)
     whole = time.monotonic() - started

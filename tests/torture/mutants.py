@@ -1,7 +1,7 @@
 """Mutants: builds with one rule of the protocol removed, patched into a process.
 
-Each of them is an error that an implementation could well make. A check in checks.py must fail for
-it, and pass without it.
+Each is a mistake that an implementation could make. A check in checks.py must fail for it, and pass
+without it.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ def _everywhere(create: Callable[..., bool]) -> None:
 
 @mutant
 def a_409_is_success() -> None:
-    """CREATE: whatever lies under the id is taken for one's own."""
+    """CREATE: any record under the id is taken for the session's own."""
     create = chain.create
 
     def believing(store: Any, frozen: Any, entry_id: str, parent: str, *marks: Any) -> bool:
@@ -54,8 +54,8 @@ def a_409_is_success() -> None:
 
 
 @mutant
-def a_409_is_a_rival() -> None:
-    """CREATE: one's own lost answer is taken for somebody else's record."""
+def a_409_is_a_conflict() -> None:
+    """CREATE: after a lost answer the session's own record is taken for another's."""
 
     def suspicious(store: Any, frozen: Any, entry_id: str, parent: str, *marks: Any) -> bool:
         try:
@@ -69,7 +69,7 @@ def a_409_is_a_rival() -> None:
 
 @mutant
 def the_owner_is_compared_instead_of_the_sha() -> None:
-    """CREATE: a cloned machine's record, or a fork's, is taken for one's own."""
+    """CREATE: the record of a cloned machine or a fork is taken for the session's own."""
 
     def trusting(store: Any, frozen: Any, entry_id: str, parent: str, *marks: Any) -> bool:
         try:
@@ -85,13 +85,13 @@ def the_owner_is_compared_instead_of_the_sha() -> None:
 
 @mutant
 def no_nonce() -> None:
-    """CREATE: what two sessions say in the same words is the same to the chain."""
+    """CREATE: records of two sessions with equal content have equal bytes."""
     record.secrets = SimpleNamespace(token_bytes=bytes)  # type: ignore[assignment]
 
 
 @mutant
 def a_fresh_nonce_for_each_retry() -> None:
-    """CREATE: the bytes are frozen after the first send."""
+    """CREATE: each retry sends other bytes."""
     create = chain.create
 
     def refreezing(store: Any, frozen: Any, entry_id: str, parent: str, *marks: Any) -> bool:
@@ -109,7 +109,7 @@ def a_fresh_nonce_for_each_retry() -> None:
 
 @mutant
 def two_records_in_flight() -> None:
-    """APPEND: record n+1 is sent before n is answered."""
+    """APPEND: record n+1 is sent before record n is answered."""
     advance = writer.Writer._create
 
     def hasty(self: Any, frozen: Any, deadline: Any) -> bool:
@@ -131,7 +131,7 @@ def two_records_in_flight() -> None:
 
 @mutant
 def acknowledged_before_the_answer() -> None:
-    """APPEND: counted as acknowledged when it is handed to the sender."""
+    """APPEND: a record counts as acknowledged without an answer."""
     until = outage_retry.OutageRetry.until_answered
 
     def impatient(self: Any, ask: Any, deadline: Any = None) -> Any:
@@ -146,8 +146,8 @@ def acknowledged_before_the_answer() -> None:
 
 
 @mutant
-def a_gap_is_bridged() -> None:
-    """READ: a missing record is passed over, and prev is not checked."""
+def a_gap_is_skipped() -> None:
+    """READ: a missing record is skipped, and prev is not checked."""
     read_on = chain.read_on
 
     def bridging(store: Any, head: Any, apply: Any, search: str) -> Any:
@@ -179,7 +179,7 @@ def a_gap_is_bridged() -> None:
 
 @mutant
 def checksums_are_not_checked() -> None:
-    """READ: an altered record is believed."""
+    """READ: an altered record is accepted."""
     unframe = chain.decode_record.__globals__["unframe"]
     import hashlib
 
@@ -193,13 +193,13 @@ def checksums_are_not_checked() -> None:
 
 @mutant
 def the_spool_is_dropped() -> None:
-    """SPOOL: what earlier sessions left is not looked at."""
+    """SPOOL: the items that earlier sessions spooled are ignored."""
     spool.Spool.leftovers = lambda self: []
 
 
 @mutant
 def ends_are_not_spooled_before_sending() -> None:
-    """SPOOL: an end is in memory only until it is acknowledged."""
+    """SPOOL: an end is only in memory until it is acknowledged."""
     spooling = writer.Writer._spool
 
     def forgetful(self: Any, taken: Any) -> None:
@@ -210,7 +210,7 @@ def ends_are_not_spooled_before_sending() -> None:
 
 @mutant
 def the_spool_is_removed_before_the_answer() -> None:
-    """SPOOL: removed when it is sent, not when it is seen in the chain."""
+    """SPOOL: a file is removed when it is sent, not when its items are in the chain."""
     close = spool.SpoolFileWriter.close
 
     def careless(self: Any) -> None:
@@ -222,25 +222,25 @@ def the_spool_is_removed_before_the_answer() -> None:
 
 @mutant
 def a_spooled_end_is_not_flushed() -> None:
-    """SPOOL: its bytes are left to the operating system."""
+    """SPOOL: a file's content is not flushed."""
     spool_file.os = SimpleNamespace(**vars(spool_file.os) | {"fsync": lambda descriptor: None})
 
 
 @mutant
 def a_spool_file_has_no_lasting_name() -> None:
-    """SPOOL: its folder is not flushed."""
+    """SPOOL: the folder of a spool file is not flushed."""
     spool_file.sync_folder = lambda folder: None
 
 
 @mutant
 def a_spool_has_no_lasting_folder() -> None:
-    """SPOOL: the folders above it are not flushed."""
+    """SPOOL: the folders above the spool are not flushed."""
     local_files.sync_folder = lambda folder: None
 
 
 @mutant
-def what_the_disk_did_not_take_is_left_out() -> None:
-    """SPOOL: a later item is spooled before one that could not be."""
+def unspooled_items_are_left_out() -> None:
+    """SPOOL: a later item is spooled before one that the disk refused."""
     make_durable = batch.BatchSpool.make_durable
 
     def forgetful(self: Any, sent: Any, ready: Any, items: Any, epoch: str) -> None:
@@ -251,19 +251,19 @@ def what_the_disk_did_not_take_is_left_out() -> None:
 
 
 @mutant
-def spool_files_go_by_their_names() -> None:
-    """SPOOL: the numbers of sessions and items are not looked at."""
+def spool_files_are_ordered_by_name() -> None:
+    """SPOOL: the numbers of sessions and items are ignored."""
     spool_file.SpoolFile.order = property(lambda self: (0, 0, self.path.name))
 
 
 @mutant
-def gaps_are_not_told() -> None:
-    """SPOOL: that items are missing is not said."""
+def gaps_are_not_reported() -> None:
+    """SPOOL: missing items are not reported."""
     spool.Spool.gaps = lambda self, leftovers: []
 
 
 @mutant
-def a_copy_is_a_rival() -> None:
+def a_copy_is_a_duplicate() -> None:
     """FOLDER: a copy of the search's folder is ended like a duplicate."""
     find_folder = folder.find_folder
 
@@ -282,13 +282,13 @@ def a_copy_is_a_rival() -> None:
 
 @mutant
 def a_moved_search_is_begun_anew() -> None:
-    """FOLDER: what was done to a search's folder by hand is not looked for."""
+    """FOLDER: a folder that a user moved or renamed is not looked for."""
     claim_and_takeover.find_moved_folder = lambda *args: None
 
 
 @mutant
 def a_snapshot_holds_what_is_not_acknowledged() -> None:
-    """SNAPSHOT: taken of the state with the records that are still on their way."""
+    """SNAPSHOT: the state includes records that are still being sent."""
 
     def early(self: Any) -> None:
         own = self._writer
@@ -304,8 +304,8 @@ def a_snapshot_holds_what_is_not_acknowledged() -> None:
 
 
 @mutant
-def the_lease_is_believed_over_the_chain() -> None:
-    """LEASE: who holds it writes on, whatever lies under the next id."""
+def the_lease_overrules_the_chain() -> None:
+    """LEASE: its holder writes on, whatever record is under the next id."""
 
     def sure(store: Any, frozen: Any, entry_id: str, parent: str, *marks: Any) -> bool:
         try:
@@ -330,7 +330,7 @@ def no_more_ids_are_named() -> None:
 
 @mutant
 def a_fork_may_write() -> None:
-    """APPEND: not only the process that claimed."""
+    """APPEND: other processes than the one that claimed may append."""
     from colab_drive_tuner.search.trials.logbook import Logbook
 
     writer.Writer.require_owner = lambda self: None
@@ -344,35 +344,35 @@ def _heads_from_snapshots(change: Callable[[Any], Any]) -> None:
 
 @mutant
 def a_snapshot_forgets_its_epoch() -> None:
-    """SNAPSHOT: what is spooled seems to belong to another history."""
+    """SNAPSHOT: spooled items seem to belong to another history."""
     _heads_from_snapshots(lambda head: dataclasses.replace(head, epoch=""))
 
 
 @mutant
 def a_snapshot_forgets_who_claimed() -> None:
-    """SNAPSHOT: a search that somebody holds seems to be free."""
+    """SNAPSHOT: a held search seems to be free."""
     _heads_from_snapshots(lambda head: dataclasses.replace(head, claim=None))
 
 
 @mutant
-def a_snapshot_is_believed_to_be_of_this_chain() -> None:
-    """OWNED: another search's snapshot leads into that one's chain."""
+def any_snapshot_counts_as_of_this_chain() -> None:
+    """OWNED: a snapshot of another search leads into its chain."""
     reader.Reader._is_of_this_chain = lambda self, head: True
 
 
 @mutant
-def nothing_is_looked_for_behind_a_gap() -> None:
-    """READ: a missing record that is the last of those read together seems to be the end."""
+def nothing_is_read_beyond_a_gap() -> None:
+    """READ: one missing record at the end of a batch seems to be the end of the chain."""
     chain.LOOK_BEYOND = 0
 
 
 @mutant
-def less_is_looked_for_behind_a_gap() -> None:
-    """READ: two missing records in the same place."""
+def too_little_is_read_beyond_a_gap() -> None:
+    """READ: two missing records at the end of a batch seem to be the end of the chain."""
     chain.LOOK_BEYOND = 1
 
 
 @mutant
-def whose_file_an_id_names_is_not_asked() -> None:
-    """OWNED: whatever a property names is taken for the search's own."""
+def file_ownership_is_not_checked() -> None:
+    """OWNED: any file that a property names is taken for the search's own."""
     file_ownership.owned_entry = lambda store, entry_id, *args, **kind: store.stat(entry_id)

@@ -1,8 +1,8 @@
 """Log of the phases that a session is in, readable after a SIGKILL.
 
-The package has no hooks for tests: its functions are wrapped here, in the process under torture.
-Each phase has a slot in a file, written with `os.pwrite` as it is entered and left; what reached
-the kernel survives the process. Acknowledged records are written down likewise.
+The package has no hooks for tests: its functions are wrapped here, in the tested process. Each
+phase has a slot in a file, written with `os.pwrite` as it is entered and left; what reached the
+kernel survives the process. Acknowledged records are logged the same way.
 """
 
 import functools
@@ -134,9 +134,9 @@ def instrument(log: PhaseLog) -> None:
 
 
 def _wrap_opening(log: PhaseLog, trials: Any) -> None:
-    """Opening is a phase; the class of the opened store is wrapped, whatever kind of store it is.
+    """Log opening a store as a phase, and wrap the class of the opened store.
 
-    It is wrapped as soon as it is known, and once.
+    It is wrapped once, as soon as it is known, whatever its kind.
     """
     inner, wrapped = trials.open_store, set()
 
@@ -153,7 +153,7 @@ def _wrap_opening(log: PhaseLog, trials: Any) -> None:
 
 
 def _wrap_sending(log: PhaseLog, claim_and_takeover: Any, writer: Any) -> None:
-    """Wrap two phases: sending ends with the answer, acknowledging begins with it."""
+    """Log two phases: sending ends with the answer, acknowledging begins with it."""
     create, advance, claim = (
         writer.create,
         writer.Writer._create,

@@ -27,12 +27,12 @@ class Place:
         fault = self.emulator.faults.add
         fault("list_lag", seconds=LIST_LAG)
         fault("latency", seconds=0.004, jitter=0.012)
-        # Lost answers: the call was processed. Those of creates decide whether 409 is understood.
+        # Lost answers: the call took effect. Those of creates test whether a 409 is understood.
         fault("reset", api="drive.files.create", when="after", probability=0.05)
         fault("reset", when="after", probability=0.02)
         fault("reset", when="before", probability=0.02)
         fault("error", status=503, probability=0.02)
-        # A create that arrives after its sender may be dead, and another one may own the search.
+        # A create that arrives late: its sender may be dead, and another session the owner.
         fault("late", api="drive.files.create", seconds=0.4, probability=0.03)
 
     def behave(self) -> None:

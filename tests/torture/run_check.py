@@ -1,4 +1,4 @@
-"""One check in a separate process, optionally with a mutant patched in."""
+"""One check in a separate process, with a mutant patched in if one is named."""
 
 import os
 import sys
@@ -32,4 +32,4 @@ def run_check(mutant: str | None, name: str, folder: str) -> None:
     except BaseException:  # noqa: BLE001 - a check must fail for the reason it names
         traceback.print_exc()
         os._exit(1)
-    os._exit(0)  # without a clean close: broken builds may not manage one
+    os._exit(0)  # no clean close, which a broken build may not manage

@@ -1,4 +1,4 @@
-"""Checks that need whole searches: equality, attempts, and the end of a trial."""
+"""Checks that need whole searches: equality, attempts and the ends of trials."""
 
 import functools
 import os
@@ -31,7 +31,7 @@ from tests.torture.checks import check
 
 @check
 def resumed_equals_plain(folder: Path) -> None:
-    """Killed in its fifth trial and resumed: the points of plain fmin."""
+    """A search killed in its fifth trial and resumed has the points of plain fmin."""
     assert (
         run_in_fork(lambda: run_in_store(folder, "rand", 9, killing_objective(sample_objective, 5)))
         == -signal.SIGKILL
@@ -40,17 +40,17 @@ def resumed_equals_plain(folder: Path) -> None:
 
 
 @check
-def a_hole_in_the_spool_is_filled(folder: Path) -> None:
-    """Results in the middle of what was spooled are gone: the points are those of plain fmin."""
+def a_gap_in_the_spool_is_filled(folder: Path) -> None:
+    """With results missing from the middle of the spool, the points are those of plain fmin."""
     store = with_hole(folder, 1)
-    for most in (10, 13):  # the second time by what the first one recorded
+    for most in (10, 13):  # the second run uses what the first one recorded
         assert trial_values(run_in_store(store, "anneal", most)) == trial_values(
             run_hyperopt("anneal", most)
         )
 
 
 def with_hole(folder: Path, *lost: int) -> FaultyStore:
-    """The store of a search of anneal, killed in its ninth trial; of its spool items are lost."""
+    """Return the store of a search killed in its ninth trial, with some spooled items lost."""
     store = FaultyStore(folder / "store")
     deadly = killing_objective_in_outage(store, away=4, calls=9)
     assert run_in_fork(lambda: run_in_store(store, "anneal", 10, deadly)) == -signal.SIGKILL
@@ -67,7 +67,7 @@ def with_hole(folder: Path, *lost: int) -> FaultyStore:
 
 @check
 def a_batch_is_inherited_whole(folder: Path) -> None:
-    """Killed in the second of three trials of one suggestion."""
+    """A search killed in the second of three trials of one suggestion runs all three."""
     options = {"max_queue_len": 3}
     assert (
         run_in_fork(
@@ -84,7 +84,7 @@ def a_batch_is_inherited_whole(folder: Path) -> None:
 
 @check
 def a_real_end_supersedes_a_give_up(folder: Path) -> None:
-    """It is wanted from the spool, and holds from then on."""
+    """A real end in the spool is wanted after a give-up, and counts from then on."""
     history, late = _with_end(TrialEnd.GIVEN_UP)
     assert rules().wanted(history, late)
     history.apply(_record(late, "somebody"))
@@ -93,7 +93,7 @@ def a_real_end_supersedes_a_give_up(folder: Path) -> None:
 
 @check
 def a_trial_ends_once(folder: Path) -> None:
-    """A second end from a spool is not wanted, and would not count."""
+    """A second end in the spool is not wanted, and would not count."""
     history, late = _with_end(TrialEnd.DONE)
     assert not rules().wanted(history, late)
     history.apply(_record(late, "somebody"))
@@ -115,7 +115,7 @@ def _record(item: bytes, owner: str) -> Record:
 
 @check
 def a_poison_trial_is_given_up(folder: Path) -> None:
-    """After two deaths, or three."""
+    """With two attempts a poison trial is given up after two or three deaths."""
 
     def poison(point: Any) -> float:
         if len(trials[-1]._dynamic_trials) == 3:
@@ -144,9 +144,9 @@ def a_poison_trial_is_given_up(folder: Path) -> None:
 
 @check
 def a_stop_is_no_death(folder: Path) -> None:
-    """Stopped four times in the same trial, with two attempts: it still gets its turn."""
+    """A trial that was stopped four times, with two attempts, still runs."""
 
-    @functools.wraps(sample_objective)  # so that it counts as the same objective
+    @functools.wraps(sample_objective)  # the wrapper must count as the same objective
     def stopped(point: Any) -> float:
         raise KeyboardInterrupt
 

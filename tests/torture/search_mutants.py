@@ -15,7 +15,7 @@ from tests.torture.mutants import mutant
 
 @mutant
 def seed_from_the_clock_on_resume() -> None:
-    """CREATE of suggestions: a session draws from a generator of its own."""
+    """A resumed session draws from a new random generator."""
     stream = run._seeds
 
     def fresh(stored: bytes, given: Any, k: int) -> Any:
@@ -28,7 +28,7 @@ def seed_from_the_clock_on_resume() -> None:
 
 @mutant
 def seed_restarts_on_resume() -> None:
-    """A session begins the stored stream anew."""
+    """A resumed session draws from the beginning of the stored stream."""
     stream = run._seeds
     run._seeds = lambda stored, given, k: stream(stored, given, 0)
 
@@ -51,7 +51,7 @@ def a_give_up_counts_as_an_end_for_the_spool() -> None:
 
 @mutant
 def spooled_ends_are_all_appended() -> None:
-    """SPOOL: not judged by the prefix up to the own claim."""
+    """SPOOL: spooled items are not compared with the chain up to the session's claim."""
     from colab_drive_tuner.search.trials import logbook
 
     logbook.wanted = lambda state, item: True
@@ -60,7 +60,7 @@ def spooled_ends_are_all_appended() -> None:
     def twice(self: Any, item: Any, *more: Any) -> None:
         entry = self.trials.get(item.tid)
         if entry is not None and item.kind == record_items.ItemKind.END:
-            entry.end = None  # the last end holds
+            entry.end = None  # the last end counts
         take(self, item, *more)
 
     history.History._apply_item = twice
@@ -68,7 +68,7 @@ def spooled_ends_are_all_appended() -> None:
 
 @mutant
 def claims_do_not_name_what_they_inherit() -> None:
-    """OPEN: unfinished trials are forgotten, and suggested anew."""
+    """OPEN: unfinished trials are forgotten and suggested anew."""
     take = history.History._apply_item
 
     def dropping(self: Any, item: Any, *more: Any) -> None:
@@ -80,31 +80,31 @@ def claims_do_not_name_what_they_inherit() -> None:
 
 @mutant
 def deaths_are_not_counted() -> None:
-    """ATTEMPTS: a trial that kills its runtime is tried for ever."""
+    """ATTEMPTS: a trial that kills its runtime runs again without limit."""
     history.History.used_up = lambda self, max_attempts: []
 
 
 @mutant
 def a_clean_end_counts_as_a_death() -> None:
-    """ATTEMPTS: a session that released is held against its trial."""
+    """ATTEMPTS: a session that was released counts against its trial."""
     history.History._discard_attempts = lambda self, owner: None
 
 
 @mutant
-def no_care_after_a_death() -> None:
+def no_acknowledged_start_after_a_death() -> None:
     """ATTEMPTS: the start of a trial is not acknowledged before it runs."""
     careful_start.CarefulStart.needed = lambda self, tid: False
 
 
 @mutant
-def what_is_missing_is_left_out() -> None:
-    """HOLES: a trial that a hole left out is not suggested again."""
+def missing_trials_are_left_out() -> None:
+    """HOLES: a trial that is missing from the spool is not suggested again."""
     missing_trials.MissingTrials.restore_next = lambda self: 0
 
 
 @mutant
-def what_is_missing_is_suggested_from_everything() -> None:
-    """HOLES: the algorithm sees the trials that came after it, too."""
+def missing_trials_are_suggested_from_all_trials() -> None:
+    """HOLES: the algorithm also sees the trials after the missing one."""
     suggest = missing_trials.MissingTrials._suggest
 
     def knowing(self: Any, call: Any, before: Any) -> Any:
@@ -114,8 +114,8 @@ def what_is_missing_is_suggested_from_everything() -> None:
 
 
 @mutant
-def what_is_missing_is_put_at_the_end() -> None:
-    """HOLES: it does not take its place between the others."""
+def missing_trials_are_put_at_the_end() -> None:
+    """HOLES: the trial does not get its place between the others."""
     history.History._add_trial = lambda self, item: self.trials.setdefault(
         item.tid, trials_and_sessions.RecordedTrial(item.tid, item.k, item.document)
     )

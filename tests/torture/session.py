@@ -1,7 +1,7 @@
-"""Program under torture: one session of a search, through the public API, as a process.
+"""Program under test: one session of a search, through the public API, in its own process.
 
-A session is started from a server that has imported everything already (`multiprocessing`'s fork
-server), so that hundreds of them take no more time than they need.
+Sessions are started from a server that has imported everything (`multiprocessing`'s fork server),
+so that hundreds of them start quickly.
 """
 
 import contextlib
@@ -102,7 +102,7 @@ def check(session: Session) -> None:
     store = open_store()
     records: set[tuple[int, str]] = set()
     folder = find_folder(store, session.name)
-    # What a loser of the first creation did lies in a folder of its own.
+    # The records of a duplicate folder, whose creator lost, are in that folder.
     for one in (folder, *folder.duplicates) if folder else ():
         chain.read_on(
             store,
@@ -124,7 +124,8 @@ def check(session: Session) -> None:
         "holder": read.log.journal.holder() is not None,
         "in the way": [
             name
-            # A folder store gives a name away once: killed in between, the next has a suffix.
+            # A folder store uses a name once: after a kill in between, the next folder has a
+            # suffix.
             for name in (re.sub(r"~[0-9a-f]{8}", "", name) for name in _visible(store, store.root))
             if not VISIBLE.fullmatch(name) and name not in searches
         ],
@@ -168,7 +169,7 @@ def _settle_in(session: Session) -> None:
 
 
 def _objective(session: Session, log: PhaseLog) -> Any:
-    @functools.wraps(sample_objective)  # so that it counts as the same objective everywhere
+    @functools.wraps(sample_objective)  # the wrapper must count as the same objective everywhere
     def objective(point: Any) -> float:
         with log.within("train"):
             trial = running_trial()
@@ -225,7 +226,7 @@ def _visible(store: Any, folder: str) -> list[str]:
 
 
 def _copy(store: Any, folder: Any) -> Any:
-    """Load `trials.pkl` with plain pickle; the search is our own."""
+    """Load `trials.pkl` with plain pickle; the search is this test's own."""
     with contextlib.suppress(ColabDriveTunerError, AttributeError):
         return trial_values(pickle.loads(store.read(folder.export)))
     return None

@@ -1,4 +1,4 @@
-"""Files cut, altered, deleted or moved by hand: the search opens if certain, or names the file."""
+"""Files cut, altered, deleted or moved by hand: the search resumes, or the file is named."""
 
 import os
 import re
@@ -29,18 +29,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def search(folder_lab: Lab, finished: Path) -> Session:
-    """A copy of the search, with room for more trials."""
+    """A copy of the search, which may run more trials."""
     shutil.copytree(finished, folder_lab.place.variables["COLAB_DRIVE_TUNER_STORE"])
     return folder_lab.session("s", max_evals=20, constants=CONSTANTS)
 
 
 def visible(lab: Lab, pattern: str) -> list[Path]:
-    """The search's files of that name."""
+    """Return the search's files that match the pattern."""
     return sorted((Path(lab.place.variables["COLAB_DRIVE_TUNER_STORE"]) / "s").glob(pattern))
 
 
 def refused(lab: Lab, search: Session) -> str:
-    """What the session says that finds damage; it writes nothing."""
+    """Run a session that finds damage; assert that it writes nothing, and return its message."""
     before = {path: path.stat().st_mtime_ns for path in visible(lab, "**/*")}
     running: Running = lab.start(search)
     assert running.end() == 3, running.said
@@ -60,7 +60,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.parametrize("which", [0, 3, -1], ids=["first", "middle", "last"])
 def test_a_damaged_record_is_named(folder_lab: Lab, search: Session, how: str, which: int) -> None:
-    """By its number, with no snapshot to bridge it; nothing is written."""
+    """Without a snapshot a damaged record is named by its number, and nothing is written."""
     for snapshot in visible(folder_lab, "records/snapshot-*"):
         snapshot.unlink()
     record = visible(folder_lab, "records/record-*")[which]
@@ -74,8 +74,8 @@ def test_a_damaged_record_is_named(folder_lab: Lab, search: Session, how: str, w
     [pytest.param(0, marks=pytest.mark.long), 3, -2],
     ids=["first", "middle", "last but one"],
 )
-def test_a_deleted_record_is_never_bridged(folder_lab: Lab, search: Session, which: int) -> None:
-    """A gap before later records stops the search."""
+def test_a_deleted_record_is_never_skipped(folder_lab: Lab, search: Session, which: int) -> None:
+    """A missing record before later ones stops the search."""
     for snapshot in visible(folder_lab, "records/snapshot-*"):
         snapshot.unlink()
     visible(folder_lab, "records/record-*")[which].unlink()
@@ -83,17 +83,19 @@ def test_a_deleted_record_is_never_bridged(folder_lab: Lab, search: Session, whi
     assert "missing although later ones exist" in says
 
 
-def test_what_a_snapshot_holds_survives_its_records(folder_lab: Lab, search: Session) -> None:
-    """A snapshot is of acknowledged records only: it is certain, so the search goes on from it."""
+def test_a_search_resumes_from_a_snapshot_of_deleted_records(
+    folder_lab: Lab, search: Session
+) -> None:
+    """A snapshot has acknowledged records only, so the search resumes from it."""
     visible(folder_lab, "records/record-*")[1].unlink()
     folder_lab.finish(search)
-    copy = folder_lab.start(search)  # finished: returns at once
+    copy = folder_lab.start(search)  # the search is finished: returns at once
     assert copy.end() == 0
 
 
 @pytest.mark.parametrize("how", [*DAMAGES, "deleted"])
 def test_snapshots_are_never_needed(folder_lab: Lab, search: Session, how: str) -> None:
-    """Lost, damaged, or with the trash emptied: the records tell all."""
+    """Without valid snapshots, and with an empty trash, the records are enough."""
     for snapshot in visible(folder_lab, "records/snapshot-*"):
         if how == "deleted":
             snapshot.unlink()
@@ -106,7 +108,7 @@ def test_snapshots_are_never_needed(folder_lab: Lab, search: Session, how: str) 
 
 
 def test_a_lost_or_wrong_hint_is_no_harm(folder_lab: Lab, search: Session) -> None:
-    """The hint is advice: none, or one that names something else, changes nothing."""
+    """The hint is advice: an empty or wrong one changes nothing."""
     store = open_store(folder_lab.place.variables["COLAB_DRIVE_TUNER_STORE"])
     (folder,) = [entry for entry in store.list(store.root) if "cdt_hint" in entry.properties]
     store.set_properties(folder.id, {"cdt_hint": "no-such-file"})
@@ -117,8 +119,8 @@ def test_a_lost_or_wrong_hint_is_no_harm(folder_lab: Lab, search: Session) -> No
     folder_lab.judge(search)
 
 
-def test_records_that_were_moved_away_are_missed(folder_lab: Lab, search: Session) -> None:
-    """Nobody begins a second history where `records/` is gone; put back, the search goes on."""
+def test_moved_records_are_an_error(folder_lab: Lab, search: Session) -> None:
+    """No second history begins while `records/` is moved away; once back, the search resumes."""
     (records,) = visible(folder_lab, "records")
     away = folder_lab.folder / "elsewhere"
     records.rename(away)
@@ -131,8 +133,8 @@ def test_records_that_were_moved_away_are_missed(folder_lab: Lab, search: Sessio
 
 
 @pytest.mark.parametrize("how", ["torn", "emptied", "garbage"])
-def test_a_damaged_spool_is_passed_over(folder_lab: Lab, search: Session, how: str) -> None:
-    """What a kill or a full disk leaves of a spool file is no reason to stop."""
+def test_a_damaged_spool_file_is_ignored(folder_lab: Lab, search: Session, how: str) -> None:
+    """A spool file that is damaged by a kill or a full disk does not stop the search."""
     folder_lab.finish(changed(search, max_evals=19))
     machine = Path(search.machine)
     (spool,) = (path.parent for path in machine.rglob("about.txt"))
@@ -143,7 +145,7 @@ def test_a_damaged_spool_is_passed_over(folder_lab: Lab, search: Session, how: s
 
 
 def test_clocks_decide_nothing(folder_lab: Lab, search: Session) -> None:
-    """Records written under clocks hours apart are one search."""
+    """The files' times, as of other clocks, do not matter for reading."""
     for path in visible(folder_lab, "records/*"):
         os.utime(path, (1, 1))
     folder_lab.finish(search)

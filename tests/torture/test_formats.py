@@ -33,7 +33,7 @@ VERSIONS = sorted(path.name for path in FORMATS.iterdir() if path.is_dir())
 
 
 def rich(point: dict[str, Any]) -> dict[str, Any]:
-    """A result with one of each kind of plain data; a function of the point alone."""
+    """Return a result with each kind of plain data, which depends on the point only."""
     loss = sample_objective(point)
     return {
         "status": "ok",
@@ -48,7 +48,7 @@ def rich(point: dict[str, Any]) -> dict[str, Any]:
 
 
 def go_on(store: FolderStore, max_evals: int, objective: Any = rich) -> DriveTrials:
-    """One session of the search."""
+    """Run one session of the search."""
     trials = DriveTrials("a search", store=store, notify=lambda text: None)
     hyperopt.fmin(
         objective,
@@ -64,7 +64,7 @@ def go_on(store: FolderStore, max_evals: int, objective: Any = rich) -> DriveTri
 
 
 def write_fixture(folder: Path) -> None:
-    """Write what the present version writes: run once for each format, see the README there."""
+    """Write the files of the present format: run once per format, see the README there."""
     os.environ["XDG_STATE_HOME"] = str(folder / "state")
     maintenance.SNAPSHOT_RECORDS = 1
     socket.gethostname = lambda: "a-machine"
@@ -94,7 +94,7 @@ def write_fixture(folder: Path) -> None:
 def store(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> FolderStore:
-    """A copy of the fixture, as if it had been written here."""
+    """A copy of the fixture, as if this machine had written it."""
     shutil.copytree(FORMATS / request.param, tmp_path, dirs_exist_ok=True)
     store = FolderStore(tmp_path / "store")
     (spool,) = (tmp_path / "state").rglob("about.txt")
@@ -105,7 +105,7 @@ def store(
 
 
 def test_records_of_every_version_load(store: FolderStore) -> None:
-    """Trials, parameters, results of every type, attachments small and large."""
+    """Trials, parameters, results of every type, and small and large attachments are read."""
     trials = DriveTrials("a search", store=store)
     ended = [doc for doc in trials.trials if doc["state"] == 2]
     assert len(ended) >= 3
@@ -115,8 +115,8 @@ def test_records_of_every_version_load(store: FolderStore) -> None:
     assert trials.attachments["large"] == bytes(range(256)) * 512
 
 
-def test_a_search_of_every_version_goes_on(store: FolderStore) -> None:
-    """What was spooled is recorded and not run again; the rest equals plain hyperopt."""
+def test_a_search_of_every_version_resumes(store: FolderStore) -> None:
+    """Spooled ends are recorded and not run again; the rest equals plain hyperopt."""
     ran: list[int] = []
 
     def counting(point: dict[str, Any]) -> dict[str, Any]:
@@ -128,8 +128,8 @@ def test_a_search_of_every_version_goes_on(store: FolderStore) -> None:
     assert len(ran) < 12 - before, "some ends came from the spool"
 
 
-def test_the_copy_of_every_version_loads(store: FolderStore) -> None:
-    """trials.pkl, by hyperopt alone and by our own careful reader."""
+def test_trials_pkl_of_every_version_loads(store: FolderStore) -> None:
+    """Both hyperopt alone and the package's safe reader load trials.pkl."""
     path = Path(store.url(store.root)) / "a search" / "trials.pkl"
     copy = pickle.loads(path.read_bytes())
     assert trial_values(copy) == trial_values(run_hyperopt("rand", 3, rich))
@@ -137,8 +137,8 @@ def test_the_copy_of_every_version_loads(store: FolderStore) -> None:
     assert [doc["tid"] for doc in documents] == [0, 1, 2]
 
 
-def test_a_snapshot_of_every_version_says_what_the_records_say(store: FolderStore) -> None:
-    """With it, and with its bytes gone, the same search is read."""
+def test_a_snapshot_of_every_version_equals_its_records(store: FolderStore) -> None:
+    """The same search is read with the snapshot and without it."""
     with_it = trial_values(DriveTrials("a search", store=store))
     snapshots = list(Path(store.url(store.root)).rglob("snapshot-*"))
     assert snapshots

@@ -13,7 +13,7 @@ LONG = pytest.mark.long
 
 
 def training(lab: Lab, **values: object) -> Running:
-    """A session in the middle of its search."""
+    """Start a session and wait until it is in the middle of its search."""
     options = {"max_evals": 30, "nap": 0.05} | values
     running = lab.start(lab.session("s", **options))
     running.wait_for(lambda: len(running.acknowledged()) > 3, "a few records")
@@ -21,7 +21,7 @@ def training(lab: Lab, **values: object) -> Running:
 
 
 def test_an_outage_of_seconds(drive_lab: Lab) -> None:
-    """Training goes on through it; what is pending is recorded when Drive returns."""
+    """Training continues during a short outage, and pending items are recorded afterwards."""
     running = training(drive_lab)
     drive_lab.place.outage(seconds=0.8)
     assert running.end() == 0, running.said
@@ -30,7 +30,7 @@ def test_an_outage_of_seconds(drive_lab: Lab) -> None:
 
 @pytest.mark.parametrize("by", ["resume_search", pytest.param("fmin", marks=LONG)])
 def test_an_outage_for_the_rest_of_the_run(drive_lab: Lab, by: str) -> None:
-    """All trials run; the end says what is pending and where; the next run records it."""
+    """All trials run; the end names the pending items and their file; the next run records them."""
     running = training(drive_lab, by=by, closing_patience=0.5)
     drive_lab.place.outage()
     assert running.end() == 0, running.said
@@ -43,7 +43,7 @@ def test_an_outage_for_the_rest_of_the_run(drive_lab: Lab, by: str) -> None:
 
 
 def test_killed_in_an_outage(drive_lab: Lab) -> None:
-    """What was spooled is recorded by the next session of the machine, and is not run again."""
+    """The next session on the machine records the spooled ends; the trials do not run again."""
     running = training(drive_lab, max_evals=20)
     drive_lab.place.outage()
     time.sleep(0.4)
@@ -54,7 +54,7 @@ def test_killed_in_an_outage(drive_lab: Lab) -> None:
 
 
 def test_killed_in_an_outage_and_resumed_elsewhere(drive_lab: Lab) -> None:
-    """The other machine runs those trials itself; the first one's spool then adds nothing."""
+    """Another machine runs the lost trials itself; the first one's spool then adds nothing."""
     running = training(drive_lab, max_evals=20)
     drive_lab.place.outage()
     time.sleep(0.4)
@@ -76,7 +76,7 @@ def test_killed_in_an_outage_and_resumed_elsewhere(drive_lab: Lab) -> None:
     ],
 )
 def test_a_stop_by_the_user(drive_lab: Lab, number: int, status: int, weather: str) -> None:
-    """Flushed and released within seconds, or, with Drive away, told where what is pending lies."""
+    """A stop flushes and releases in seconds, or names the file of pending items in an outage."""
     running = training(drive_lab, max_evals=400)
     if weather != "calm":
         drive_lab.place.outage()

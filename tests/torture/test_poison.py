@@ -1,4 +1,4 @@
-"""A trial that kills every runtime is given up, and no other trial with it."""
+"""A trial that kills every runtime is given up, and no other trial is."""
 
 import signal
 from pathlib import Path
@@ -13,7 +13,7 @@ ATTEMPTS = 3
 
 
 def runs_until_done(lab: Lab, search, *, fresh: bool, limit: int) -> int:
-    """Start session after session until one ends well; how many died."""
+    """Start sessions until one succeeds; return how many died."""
     for deaths in range(limit + 1):
         machine = f"{search.name} {deaths}" if fresh else "first"
         running = lab.start(changed(search, machine=lab.session("s", machine).machine))
@@ -40,7 +40,10 @@ CASES = [
 
 @pytest.mark.parametrize(("lab", "fresh", "nap", "poisons"), CASES, indirect=["lab"])
 def test_a_poison_trial_is_given_up(lab: Lab, fresh: bool, nap: float, poisons: list[int]) -> None:
-    """After `max_attempts` deaths or one more, also when it dies in its first millisecond."""
+    """It is given up after `max_attempts` deaths or one more, even if it dies at once.
+
+    No other trial is, and with `retry_failed` it can run again.
+    """
     for poison in poisons:
         search = lab.session(
             f"p{poison}",
@@ -67,7 +70,7 @@ def test_a_poison_trial_is_given_up(lab: Lab, fresh: bool, nap: float, poisons: 
 
 
 def test_two_poison_trials_in_a_row(folder_lab: Lab) -> None:
-    """Each costs its own deaths."""
+    """Each of two poison trials costs its own deaths, and both are given up."""
     search = folder_lab.session(
         "s", max_evals=8, poison=(3, 4), options={"max_attempts": 2}, algo="anneal"
     )
@@ -80,7 +83,7 @@ def test_two_poison_trials_in_a_row(folder_lab: Lab) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("ahead", [30, 90, 200])
 def test_far_ahead_of_the_store(drive_lab: Lab, ahead: int) -> None:
-    """Trials of no time on a slow Drive: the dead one ran far ahead, on machines that are gone."""
+    """A poison trial that ran far ahead of a slow Drive, on machines that are gone, is given up."""
     drive_lab.place.emulator.faults.add("latency", seconds=0.2)
     search = drive_lab.session(
         "s", max_evals=ahead + 10, poison=(ahead,), options={"max_attempts": ATTEMPTS}
@@ -91,13 +94,13 @@ def test_far_ahead_of_the_store(drive_lab: Lab, ahead: int) -> None:
     assert [tid for tid, end in ends.items() if end == TrialEnd.GIVEN_UP] == [ahead]
 
 
-def test_kills_from_outside_give_nobody_up(folder_lab: Lab, tmp_path: Path) -> None:
-    """A search that is killed in one trial after the other: none of them is given up."""
+def test_kills_from_outside_give_no_trial_up(folder_lab: Lab, tmp_path: Path) -> None:
+    """A search that is killed in one trial after the other ends them all, and gives none up."""
     search = folder_lab.session(
         "s", max_evals=20, nap=0.01, constants=dict(LEASE), options={"max_attempts": 2}
     )
     for _ in range(8):
-        # It ends the trial in which the one before it died, and dies in the next.
+        # It ends the trial in which the one before it died, and dies in the next one.
         running = folder_lab.start(changed(search, plan=("train", "leave", 2, 0.0)))
         assert running.end() in (0, -signal.SIGKILL), running.said
     folder_lab.finish(search)

@@ -1,4 +1,4 @@
-"""Several runtimes on one search: exactly one continues, and the others' results are kept."""
+"""Several runtimes on one search: exactly one continues, and no result of the others is lost."""
 
 import re
 import signal
@@ -22,14 +22,14 @@ CASES = [
 
 
 def endings(rivals: list[Running]) -> list[str]:
-    """How each of them ended: "" for a good end, else the error's name."""
+    """Return how each session ended: "" for success, otherwise the error's name."""
     for rival in rivals:
         assert rival.end() in (0, 3), rival.said
     return [rival.outcome["error"] or "" for rival in rivals]
 
 
 def kept_trials(loser: Running) -> list[int]:
-    """The trials whose ends lie in the local files that the loser's error names."""
+    """Return the trials whose ends are in the local files that the loser's error names."""
     says = loser.outcome["says"]
     named = re.search(r"kept in (.+?);", says)
     assert named is not None, says
@@ -45,12 +45,12 @@ def kept_trials(loser: Running) -> list[int]:
 
 
 def overtaken(rivals: list[Running]) -> list[Running]:
-    """Those that lost the search after they had it, and may keep something of it."""
+    """Return the sessions that lost the search after they had claimed it."""
     return [rival for rival in rivals if rival.outcome["error"] == "SearchTakenOverError"]
 
 
-def go_home(lab: Lab, losers: list[Running]) -> None:
-    """Run the search once more on each loser's machine, which still keeps things."""
+def resume_losers(lab: Lab, losers: list[Running]) -> None:
+    """Run the search once more on each loser's machine, so that its spool is replayed."""
     for loser in losers:
         lab.finish(changed(loser.session, options={"on_busy": "wait"}))
 
@@ -61,10 +61,10 @@ def judge(lab: Lab, search: Session) -> None:
 
 @pytest.mark.parametrize(("lab", "many"), CASES, indirect=["lab"])
 def test_rivals_that_start_at_once(lab: Lab, many: int) -> None:
-    """A search that is there: one claims it, the others are told who holds it."""
+    """Of several sessions that start at once, one claims; the others are told who holds it."""
     search = lab.session("s", max_evals=2)
     lab.finish(search)
-    # A holder that is not scheduled for a second is not taken for dead here.
+    # An owner that is not scheduled for a second must not count as dead here.
     constants = LEASE | {"STALE_SECONDS": 1.6}
     search = changed(search, max_evals=40, nap=0.12, constants=constants)
     rivals = [
@@ -79,23 +79,24 @@ def test_rivals_that_start_at_once(lab: Lab, many: int) -> None:
 
 @pytest.mark.parametrize(("lab", "many"), CASES, indirect=["lab"])
 def test_rivals_that_take_over(lab: Lab, many: int) -> None:
-    """The last to claim goes on; each loser stops at its next write and keeps its last trial."""
+    """The last to claim continues; each loser stops at its next write and keeps its last trial."""
     search = lab.session("s", max_evals=4)
     lab.finish(search)
-    # Far more trials than the losers end while the next one starts; the winner makes short work.
+    # The losers run far more trials than they can end before the next one starts; the winner is
+    # fast.
     search = changed(search, max_evals=40 * many, nap=0.15, options={"on_busy": "takeover"})
     losers: list[Running] = []
     for number in range(many - 1):
         machine = lab.session("s", f"rival {number}").machine
         losers.append(loser := lab.start(changed(search, machine=machine)))
-        # The next one comes in the middle of a trial, of sending, of anything.
+        # The next session comes at any moment: during a trial, a send, or between them.
         loser.wait_for(lambda: len(loser.acknowledged()) > 2, "a few records")
     search = changed(search, machine=lab.session("s", "winner").machine, nap=0.01)
     rivals = [*losers, winner := lab.start(search)]
     assert endings(rivals) == ["SearchTakenOverError"] * len(losers) + [""]
     for loser in losers:
         assert kept_trials(loser), "the trial that it could not record"
-    go_home(lab, losers)
+    resume_losers(lab, losers)
     judge(lab, search)
     assert winner.outcome["error"] is None
 
@@ -112,8 +113,8 @@ def test_rivals_that_take_over(lab: Lab, many: int) -> None:
     ],
     indirect=["lab"],
 )
-def test_one_that_was_paused_past_its_lease(lab: Lab, phase: str, resume: str) -> None:
-    """Stopped in mid-write or mid-trial, overtaken, and continued: it loses, nothing is lost."""
+def test_a_session_that_was_paused_past_its_lease(lab: Lab, phase: str, resume: str) -> None:
+    """A session paused in a write or trial and overtaken stops, and its results are kept."""
     search = lab.session("s", max_evals=40, nap=0.06)
     paused = lab.start(search)
     paused.wait_for(
@@ -128,12 +129,12 @@ def test_one_that_was_paused_past_its_lease(lab: Lab, phase: str, resume: str) -
     paused.signal(signal.SIGCONT)
     assert endings([paused, other]) == ["SearchTakenOverError", ""]
     assert kept_trials(paused)
-    go_home(lab, [paused])
+    resume_losers(lab, [paused])
     judge(lab, search)
 
 
 def test_a_write_that_arrives_after_the_takeover(drive_lab: Lab) -> None:
-    """A delayed create of the dead owner is either in the chain before the claim, or a loser's."""
+    """A dead owner's late create is in the chain before the claim, or changes nothing."""
     for number in range(2):
         search = drive_lab.session(f"s{number}", max_evals=80, nap=0.05)
         dead = drive_lab.start(search)
@@ -153,9 +154,9 @@ def test_a_write_that_arrives_after_the_takeover(drive_lab: Lab) -> None:
 
 @pytest.mark.parametrize(("lab", "many"), CASES, indirect=["lab"])
 def test_first_creation_converges(lab: Lab, many: int) -> None:
-    """Created by several at once, with listings that lag: one folder, equal to plain hyperopt."""
+    """Concurrent first sessions, with lagging listings, leave one search like plain hyperopt's."""
     warm = lab.session("warm", max_evals=1)
-    lab.finish(warm)  # the folder of all searches is there
+    lab.finish(warm)  # creates the store's folder
     for number in range(1 if many == 2 else 3):
         if lab.place.emulator is not None:
             lab.place.emulator.faults.add("list_lag", seconds=LIST_LAG)
@@ -170,12 +171,12 @@ def test_first_creation_converges(lab: Lab, many: int) -> None:
         said = [rival.outcome for rival in rivals]
         assert set(ends) <= {"", "SearchBusyError", "SearchTakenOverError"}, said
         lab.place.behave()
-        go_home(lab, overtaken(rivals))
+        resume_losers(lab, overtaken(rivals))
         judge(lab, search)
 
 
 def test_the_folder_of_all_searches_is_made_once(drive_lab: Lab) -> None:
-    """Two that start at once in an empty Drive find each other's searches afterwards."""
+    """Two sessions that start at once in an empty Drive leave searches that are both found."""
     emulator = drive_lab.place.emulator
     emulator.faults.add("list_lag", seconds=LIST_LAG)
     rivals = [
@@ -188,12 +189,12 @@ def test_the_folder_of_all_searches_is_made_once(drive_lab: Lab) -> None:
 
 
 def test_processes_of_one_machine_in_an_empty_drive(drive_lab: Lab) -> None:
-    """Each may find another folder of all searches: none takes one that lives for dead."""
+    """Processes that may each create the store's folder do not take a live one for dead."""
     drive_lab.place.emulator.faults.add("list_lag", seconds=LIST_LAG)
     search = drive_lab.session("s", max_evals=40, nap=0.12)
     rivals = [drive_lab.start(search) for _ in range(5)]
     ends = endings(rivals)
     assert ends.count("") == 1, ends
     drive_lab.place.behave()
-    go_home(drive_lab, overtaken(rivals))
+    resume_losers(drive_lab, overtaken(rivals))
     judge(drive_lab, search)

@@ -1,4 +1,4 @@
-"""SIGKILL anywhere in an Optuna study: no acknowledged trial is lost, and the study completes."""
+"""SIGKILL at any time in an Optuna study: no finished trial is lost, and the study completes."""
 
 import json
 import os
@@ -22,7 +22,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def objective(trial: optuna.Trial) -> float:
-    """A short training: a value that only these parameters have."""
+    """Train for a moment; return a value that only these parameters have."""
     x = trial.suggest_float("x", -1, 1)
     trial.set_user_attr("twice", 2 * x)
     time.sleep(0.02)
@@ -30,7 +30,7 @@ def objective(trial: optuna.Trial) -> float:
 
 
 def session(ledger: Path, wanted: int, name: str = "study") -> None:
-    """Check what dead processes left; go on until so many trials are complete, noting each end."""
+    """Check what dead processes left; run until `wanted` trials are complete, noting each."""
     storage = cdt.optuna_storage(name, max_attempts=1_000)
     study = optuna.create_study(
         storage=storage,
@@ -51,7 +51,7 @@ def session(ledger: Path, wanted: int, name: str = "study") -> None:
 
 
 def check(trials: list[FrozenTrial], ledger: Path) -> None:
-    """Every trial whose end was told is whole; numbers have no gaps; nothing runs."""
+    """Assert that noted trials are complete, numbers have no gaps, and no trial is running."""
     assert [trial.number for trial in trials] == list(range(len(trials)))
     assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
     for line in ledger.read_text().splitlines():
@@ -65,7 +65,7 @@ def check(trials: list[FrozenTrial], ledger: Path) -> None:
 
 
 def forked(work: Callable[[], None], variables: dict[str, str]) -> int:
-    """Start a process that does this work; its status is not 0 where that fails."""
+    """Start a process that does this work; return its id. Its exit status is not 0 on failure."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -81,15 +81,15 @@ def forked(work: Callable[[], None], variables: dict[str, str]) -> int:
 
 
 def status_of(pid: int) -> int:
-    """How a process ended, once it has."""
+    """Wait for a process and return its exit status."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def kill_anywhere(place: Place, folder: Path, *, kills: int, seed: int) -> None:
-    """Kill one process after the other, then let one complete the study, and judge that.
+    """Kill processes one after another, let one complete the study, and judge that.
 
-    They die at instants drawn over the time that a whole run takes here, from its opening to many
-    trials; there are more of them where few live long enough to end one.
+    The kills come at random times within the duration of a whole run, and go on until enough
+    processes lived long enough to end a trial.
     """
     ledger, calm, rng = folder / "ledger", folder / "calm", random.Random(seed)
     ledger.touch()
@@ -124,14 +124,14 @@ def kill_anywhere(place: Place, folder: Path, *, kills: int, seed: int) -> None:
 
 
 def test_a_study_is_killed_in_a_folder(tmp_path: Path) -> None:
-    """From its creation on; parameters of trials that were cut off are tried again."""
+    """Finished trials survive kills from the creation on; interrupted ones are retried."""
     kill_anywhere(folder_place(tmp_path / "store"), tmp_path, kills=6, seed=1)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_study_is_killed_100_times_in_a_folder(tmp_path: Path) -> None:
-    """The same, a hundred times."""
+    """A study in a folder survives a hundred kills."""
     kill_anywhere(folder_place(tmp_path / "store"), tmp_path, kills=100, seed=2)
 
 
@@ -139,6 +139,6 @@ def test_a_study_is_killed_100_times_in_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("faults", [False, True], ids=["calm", "faulty"])
 @pytest.mark.timeout(1800)
 def test_a_study_is_killed_100_times_on_drive(faults: bool, tmp_path: Path) -> None:
-    """The same on Drive, which answers late, loses answers and refuses now and then."""
+    """A study on Drive survives a hundred kills, with late, lost and refused answers."""
     with drive_place(faults=faults, seed=3) as place:
         kill_anywhere(place, tmp_path, kills=100, seed=4)

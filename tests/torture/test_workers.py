@@ -13,7 +13,7 @@ from tests.torture import driver_deaths
 
 
 def test_a_poison_trial_on_threads_is_given_up_alone(tmp_path: Path) -> None:
-    """It kills the process of all threads; what ran beside it ends."""
+    """A trial that kills the process of all threads is given up; those beside it end."""
     deaths = 0
     while run_in_fork(lambda: driver_deaths.poisoned(tmp_path, 4)) == -signal.SIGKILL:
         deaths += 1
@@ -28,11 +28,11 @@ def test_a_poison_trial_on_threads_is_given_up_alone(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(4))
 def test_drivers_killed_in_phases_drawn_at_random(seed: int, tmp_path: Path) -> None:
-    """Ten deaths in each search, in any phase of any trial, and then it ends as it must."""
+    """After ten deaths in random phases the search ends with every trial."""
     rng = random.Random(seed)
     for number in range(10):
         phase = rng.choice(list(driver_deaths.PHASES))
-        # Far enough apart that none of them has ended when its turn comes.
+        # Far enough apart that no trial has ended before the kill is aimed at it.
         driver_deaths.die_in(tmp_path, phase, number * 12 + rng.randrange(3), most=124)
     driver_deaths.session(tmp_path, 124)
     driver_deaths.judge(tmp_path, 124)

@@ -46,8 +46,8 @@ from tests.torture.search_checks import with_hole
 
 
 @check
-def only_what_dies_alone_is_given_up(folder: Path) -> None:
-    """Pools break until the deadly trial is found; the others end, and it is tried twice alone."""
+def only_a_trial_that_dies_alone_is_given_up(folder: Path) -> None:
+    """Pools break until the poison trial is found: it runs alone twice, and the others end."""
     ran: list[list[int]] = []
     for _ in range(8):
         pool = Breaking(4, suspects={tid for tids in ran for tid in tids if len(tids) > 1})
@@ -67,7 +67,7 @@ def only_what_dies_alone_is_given_up(folder: Path) -> None:
 
 @check
 def points_follow_from_the_record(folder: Path) -> None:
-    """What the record says was seen gives the recorded points."""
+    """The points follow from the ends that the record says the algorithm had seen."""
     with ThreadPoolExecutor(4) as pool:
         trials = wide(folder, "tpe", 40, uneven, executor=pool)
     recorded = {doc["tid"]: doc["misc"]["vals"] for doc in trials.trials}
@@ -76,7 +76,7 @@ def points_follow_from_the_record(folder: Path) -> None:
 
 @check
 def a_dead_driver_costs_its_trials_one_attempt(folder: Path) -> None:
-    """In each phase of a trial, with others in flight: all end, once, and nobody else's rises."""
+    """After a death in any phase all trials end; only trials in flight cost an attempt."""
     for number, (phase, attempt) in enumerate(driver_deaths.PHASES.items()):
         doomed, place = 4, folder / str(number)
         place.mkdir()
@@ -92,12 +92,12 @@ def a_dead_driver_costs_its_trials_one_attempt(folder: Path) -> None:
 
 @check
 def an_end_is_recorded_when_it_comes(folder: Path) -> None:
-    """While the first trial still runs, others end; a driver that dies then does not lose them."""
+    """Ends that come while the first trial still runs survive the driver's death."""
     marks = folder / "marks"
 
     def deadly(tid: int) -> None:
         if tid == 0:
-            while not list(marks.glob("9-*")):  # those before it were there to be awaited
+            while not list(marks.glob("9-*")):  # until trials before the ninth have ended
                 time.sleep(0.01)
             assert all(journal.flush_to_disk(30) for journal in held_journals())
             os.kill(os.getpid(), signal.SIGKILL)
@@ -110,8 +110,8 @@ def an_end_is_recorded_when_it_comes(folder: Path) -> None:
 
 
 @check
-def what_ends_during_a_stop_is_recorded(folder: Path) -> None:
-    """The user stops while one trial runs that ends soon after."""
+def ends_during_a_stop_are_recorded(folder: Path) -> None:
+    """A trial that ends while the user's stop waits for it is recorded."""
     begun, stopping = threading.Event(), threading.Event()
 
     def objective(point: Any) -> float:
@@ -134,8 +134,8 @@ def what_ends_during_a_stop_is_recorded(folder: Path) -> None:
 
 
 @check
-def our_own_pool_finds_the_guilty_one(folder: Path) -> None:
-    """It is made anew; all that was in it runs again alone, once, and the guilty one twice."""
+def the_packages_own_pool_finds_the_poison_trial(folder: Path) -> None:
+    """The pool is replaced; its trials run again alone, and the poison trial twice."""
     executor_arguments.LokyExecutor = OwnBreaking  # type: ignore[misc, assignment]
     pool = OwnBreaking(4)
     try:
@@ -150,8 +150,8 @@ def our_own_pool_finds_the_guilty_one(folder: Path) -> None:
 
 
 @check
-def a_cluster_that_goes_costs_no_attempt(folder: Path) -> None:
-    """Trials are cancelled, or workers die together; with one attempt each, all of them end."""
+def a_lost_cluster_costs_no_attempt(folder: Path) -> None:
+    """Cancelled trials, and workers that die together, do not count as attempts."""
 
     class Restarting(Breaking):
         def _run(self) -> None:
@@ -169,9 +169,9 @@ def a_cluster_that_goes_costs_no_attempt(folder: Path) -> None:
 
 @check
 def a_missing_trial_waits_for_those_before_it(folder: Path) -> None:
-    """A hole in the spool of a search that goes on with three at once: it is filled first."""
+    """A gap in the spool of a search with three trials at once is filled first."""
     store = FolderStore(folder / "store")
-    with_hole(folder, 0, 2)  # the end of a trial that is named, and all of another one
+    with_hole(folder, 0, 2)  # the end of a recorded trial, and everything about another one
     with ThreadPoolExecutor(3) as pool:
         trials = DriveTrials("search", store=store, max_attempts=100, notify=lambda _: None)
         trials.fmin(
@@ -191,8 +191,8 @@ def a_missing_trial_waits_for_those_before_it(folder: Path) -> None:
 
 
 @mutant
-def a_broken_pool_blames_everybody() -> None:
-    """WORKERS: all that was in flight is guilty."""
+def a_broken_pool_blames_every_trial() -> None:
+    """WORKERS: every trial in flight is guilty of the death."""
 
     def blame_all(self: Any, broken: Any) -> None:
         for started in [*broken, *self._started.values()]:
@@ -205,14 +205,14 @@ def a_broken_pool_blames_everybody() -> None:
 
 @mutant
 def suspects_run_beside_others() -> None:
-    """WORKERS: nothing runs alone, so nobody is ever guilty."""
+    """WORKERS: no suspect runs alone, so none is ever guilty."""
     worker_deaths.LostTrials.runs_alone = lambda self, tid: False  # type: ignore[method-assign]
     worker_deaths.LostTrials.any_alone = lambda self, tids: False  # type: ignore[method-assign]
 
 
 @mutant
 def deaths_of_workers_are_not_counted() -> None:
-    """ATTEMPTS: a start that says so is like any other."""
+    """ATTEMPTS: the deaths that a start records are ignored."""
     attempt = history.History._note_attempt
     history.History._note_attempt = lambda self, entry, owner, start: attempt(  # type: ignore[method-assign]
         self, entry, owner, start._replace(deaths=0)
@@ -220,8 +220,8 @@ def deaths_of_workers_are_not_counted() -> None:
 
 
 @mutant
-def what_was_pending_is_not_recorded() -> None:
-    """WORKERS: a suggestion does not say which ends it had not seen."""
+def pending_trials_are_not_recorded() -> None:
+    """WORKERS: a suggestion does not record which trials were pending."""
     insert = StoredTrials.insert_suggested
     StoredTrials.insert_suggested = (  # type: ignore[method-assign]
         lambda self, docs, k, pending: insert(self, docs, k, [])
@@ -229,8 +229,8 @@ def what_was_pending_is_not_recorded() -> None:
 
 
 @mutant
-def the_start_is_forgotten() -> None:
-    """WORKERS: a trial is submitted that is named nowhere."""
+def starts_are_not_recorded() -> None:
+    """WORKERS: a trial is submitted without a recorded start."""
     start = Logbook.start
 
     def forgetting(self: Any, document: Any, *args: Any, **options: Any) -> None:
@@ -244,20 +244,20 @@ def the_start_is_forgotten() -> None:
 
 
 @mutant
-def what_only_a_spool_names_is_not_run() -> None:
-    """WORKERS: a start that is replayed counts as one of this session's own."""
+def replayed_starts_count_as_own() -> None:
+    """WORKERS: a replayed start counts as one of this session."""
     Logbook.replayed = property(lambda self: frozenset(), lambda self, tids: None)  # type: ignore[assignment]
 
 
 @mutant
 def starts_are_recorded_after_their_submission() -> None:
-    """WORKERS: a trial runs before it is named."""
+    """WORKERS: a trial runs before its start is recorded."""
     start, submit = Logbook.start, dispatcher.Dispatcher.submit
     late: list[Callable[[], None]] = []
 
     def submitting(self: Any, submission: Any) -> None:
         submit(self, submission)
-        time.sleep(0.5)  # so that it begins meanwhile
+        time.sleep(0.5)  # the trial begins meanwhile
         late.pop()()
 
     Logbook.start = (  # type: ignore[method-assign]
@@ -268,7 +268,7 @@ def starts_are_recorded_after_their_submission() -> None:
 
 @mutant
 def ends_are_recorded_in_the_order_of_their_numbers() -> None:
-    """WORKERS: an end waits for those of all trials before it."""
+    """WORKERS: an end waits for the ends of all trials before it."""
     end = parallel.ParallelLoop._handle_outcome
     held: dict[int, Any] = {}
 
@@ -284,14 +284,14 @@ def ends_are_recorded_in_the_order_of_their_numbers() -> None:
 
 @mutant
 def an_end_that_comes_while_stopping_is_dropped() -> None:
-    """WORKERS: a stop waits for nothing."""
+    """WORKERS: a stop waits for no trial."""
     leave = parallel.ParallelLoop._stop_trials
     parallel.ParallelLoop._stop_trials = lambda self, patience: leave(self, 0.0)  # type: ignore[method-assign]
 
 
 @mutant
 def suspects_run_twice() -> None:
-    """WORKERS: what was in a broken pool is submitted twice."""
+    """WORKERS: the trials of a broken pool are submitted twice."""
     suspect = parallel.ParallelLoop._suspect
 
     def twice(self: Any, lost: Any) -> None:
@@ -303,19 +303,19 @@ def suspects_run_twice() -> None:
 
 @mutant
 def suspects_are_forgotten_between_sessions() -> None:
-    """WORKERS: the session after does not know who has to run alone."""
+    """WORKERS: the next session does not know which trials must run alone."""
     worker_deaths.LostTrials._record_suspects = lambda self: None  # type: ignore[method-assign]
 
 
 @mutant
 def a_cancelled_trial_is_guilty() -> None:
-    """WORKERS: what was cancelled from outside counts as a death."""
+    """WORKERS: a trial that was cancelled from outside counts as a death."""
     parallel.ParallelLoop._rerun_cancelled = parallel.ParallelLoop._charge_death  # type: ignore[method-assign]
 
 
 @mutant
 def workers_that_die_together_are_all_guilty() -> None:
-    """WORKERS: each death is put down to its trial."""
+    """WORKERS: the death of a worker is charged to its trial, even if others died with it."""
 
     def blame_each(self: Any, alone: Any) -> None:
         for started in alone:
@@ -326,5 +326,5 @@ def workers_that_die_together_are_all_guilty() -> None:
 
 @mutant
 def missing_trials_do_not_wait() -> None:
-    """HOLES: with trials in flight the algorithm is asked for new ones at once."""
+    """HOLES: with trials in flight the algorithm suggests new ones before missing ones."""
     missing_trials.MissingTrials.complete = property(lambda self: True, lambda self, value: None)  # type: ignore[assignment]
