@@ -77,13 +77,13 @@ def test_later_changes_do_not_affect_a_captured_value(more):
 
 
 def test_a_long_list_of_floats_is_checked_to_its_end():
-    """One other value after 900 numbers is found."""
+    """A value of another type after 900 floats in a list is refused."""
     with pytest.raises(NotPlainDataError, match=r"\[900\]"):
         capture([0.5] * 900 + [bytearray(b"x")])
 
 
 def test_a_time_zone_of_unknown_kind_is_refused_at_once():
-    """A datetime cannot change, but its time zone may be one that cannot be encoded."""
+    """A datetime whose time zone cannot be encoded is refused by `capture`."""
 
     class Nowhere(tzinfo):
         pass
@@ -101,7 +101,7 @@ def test_a_cycle_is_refused_at_once():
 
 
 def test_a_refused_list_leaves_nothing_behind():
-    """Lists share a buffer, which a refused list does not leave dirty for the next one."""
+    """A refused list leaves nothing in the buffer that lists share."""
     with pytest.raises(NotPlainDataError):
         capture([0.5] * 900 + [object()])
     floats = [1.5] * 70
@@ -109,7 +109,7 @@ def test_a_refused_list_leaves_nothing_behind():
 
 
 def test_an_encoded_value_leaves_no_reference_cycles():
-    """Results of a thousand trials do not wait for the garbage collector."""
+    """Encoding a value leaves no objects to the garbage collector."""
     assert min(left_by_one_trial() for _ in range(10)) == 0  # other code sometimes leaves objects
 
 

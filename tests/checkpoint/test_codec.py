@@ -27,7 +27,7 @@ def test_any_nesting_of_plain_values_comes_back_exactly(value):
 
 
 def test_encoding_changes_nothing():
-    """The value stays as it was, and a second encoding gives the same bytes."""
+    """An encoded value stays as it was, and a second encoding gives the same bytes."""
     value = decode(encode(PLAIN))  # NumPy 2.1 copies a str_ without its last NUL
     encode(value)
     assert encode(value["large"]) == encode(value["large"])
@@ -44,13 +44,13 @@ def test_a_decoded_array_is_the_callers_own():
 @pytest.mark.parametrize("name", NOT_PLAIN)
 @pytest.mark.parametrize("wrap", [lambda v: v, lambda v: [v], lambda v: (0, v), lambda v: {"a": v}])
 def test_what_is_not_plain_is_refused(name, wrap):
-    """No value is silently converted to a similar one, nested or not."""
+    """A value that is not plain is refused, nested or not, and never converted silently."""
     with pytest.raises(NotPlainDataError):
         encode(wrap(NOT_PLAIN[name]))
 
 
-def test_a_refusal_names_path_type_and_way_out():
-    """The error gives the path of the value, its type and the remedy."""
+def test_a_refusal_names_path_type_and_remedy():
+    """The error about a value gives its path, its type and the remedy."""
     with pytest.raises(NotPlainDataError) as refusal:
         encode({"loss": 1.0, "history": {"acc": [0.5, (1, object())]}})
     assert "result['history']['acc'][1][1] is an object" in str(refusal.value)
@@ -79,7 +79,7 @@ def test_keras_values_are_refused_with_the_conversion_to_use():
 
 
 def test_dtypes_of_other_packages_are_refused():
-    """The bytes of bfloat16 would come back as plain void."""
+    """A bfloat16 array is refused, because its bytes would come back as plain void."""
     ml_dtypes = pytest.importorskip("ml_dtypes")
     for value in (np.zeros(2, ml_dtypes.bfloat16), ml_dtypes.bfloat16(1)):
         with pytest.raises(NotPlainDataError, match="bfloat16"):
@@ -87,7 +87,7 @@ def test_dtypes_of_other_packages_are_refused():
 
 
 def test_deep_and_cyclic_values_are_refused():
-    """Neither crashes or raises RecursionError; the message says which of them it is."""
+    """Deep and cyclic values raise an error that says which they are, and no RecursionError."""
     deep = [1]
     for _ in range(5000):
         deep = [deep]

@@ -99,7 +99,7 @@ def test_the_first_random_state_and_the_last_target_hold() -> None:
 
 
 def test_each_death_in_a_trial_is_one_attempt() -> None:
-    """A session that names a trial several times counts once; at the limit it is used up."""
+    """A session that names a trial several times counts once; `used_up` applies the limit."""
     history = folded(claim("A", "new"), start(0), claim("B"), start(0, "B"), start(0, "B"))
     assert set(history.trials[0].attempts) == {"A", "B"}
     assert history.deaths == 1
@@ -192,7 +192,7 @@ def test_the_first_real_end_holds() -> None:
 
 
 def test_attachments_are_kept_until_deleted() -> None:
-    """The last value of each name is kept, and a deleted name is gone."""
+    """The last value of each attachment is kept, and a deleted one is gone."""
     names = [("a", b"1"), ("b", b"2"), ("a", b"3"), ("b", None)]
     payload = b"".join(attachment_item(name, value)[0] for name, value in names)
     assert folded(record("trials", payload)).attachments == {"a": b"3"}
@@ -338,7 +338,7 @@ def test_a_damaged_snapshot_is_an_error_or_loads(data: st.DataObject) -> None:
 
 
 def test_a_newer_format_is_said_to_be_newer() -> None:
-    """A newer format is not called damaged; the message says that it is newer."""
+    """The error about a newer format says that it is newer."""
     newer = msgpack.packb({"v": VERSION + 1, "settings": {}, "trials": b""})
     with pytest.raises(SearchDamagedError, match="newer version"):
         folded(record("claim", newer))
@@ -346,7 +346,7 @@ def test_a_newer_format_is_said_to_be_newer() -> None:
 
 @pytest.mark.parametrize("info", [{"name": "n"}, {"set": True}, {}])
 def test_an_attachment_says_its_name_and_whether_it_was_set(info: dict[str, Any]) -> None:
-    """An attachment without these fields is damage, because it would delete something."""
+    """An attachment without a name or value is damage, because it would delete something."""
     for value in (b"d", None):
         (whole,) = read_items(attachment_item("", value)[0], "it")
         assert (whole.name, whole.is_set) == ("", value is not None)
@@ -356,13 +356,13 @@ def test_an_attachment_says_its_name_and_whether_it_was_set(info: dict[str, Any]
 
 
 def test_a_record_without_an_owner_can_be_encoded_and_decoded() -> None:
-    """A person may have written such a record, and its search can still be copied."""
+    """A record without an owner, which a person may have written, survives encoding."""
     encoded = encode_record(dataclasses.replace(record("release", owner=""), at=1.0))
     assert decode_record(encoded.content, "it").owner == ""
 
 
 def test_content_that_ends_within_an_entry_is_damage() -> None:
-    """If the cut were accepted, the search would silently lose a trial."""
+    """Cut content raises SearchDamagedError; otherwise the search would lose a trial."""
     end_of_first = len(folded(claim("A", "new", max_evals=3)).dump())
     content = folded(claim("A", "new", max_evals=3), end(0, loss=1.0)).dump()
     for cut in range(end_of_first + 1, len(content)):

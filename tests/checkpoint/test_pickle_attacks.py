@@ -91,7 +91,7 @@ def test_a_call_outside_of_the_trials_is_not_run(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", [name for name, (data, _) in ATTACKS.items() if len(data) < 999])
 def test_a_small_attack_takes_little_memory(name):
-    """Sizes that a short pickle claims allocate no memory."""
+    """A short pickle takes at most 2 MiB of memory, whatever sizes it claims."""
     tracemalloc.start()
     try:
         with pytest.raises(UsageError):

@@ -98,7 +98,7 @@ def test_a_damaged_compressed_pickle_is_named(kind):
     ],
 )
 def test_a_format_that_cannot_be_read_is_named_with_the_remedy(data, words):
-    """The error names the format and what to do."""
+    """The error about another format names it and says what to do."""
     with pytest.raises(UsageError, match=words):
         read_trials(data)
 
@@ -126,7 +126,7 @@ def test_joblibs_arrays_of_objects_are_refused(tmp_path):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_dicts_of_the_standard_library_become_dicts(protocol):
-    """Items and their order are kept, also for a document."""
+    """OrderedDict, defaultdict and Counter become dicts with the same items in the same order."""
     ordered = OrderedDict([("b", 1), ("a", OrderedDict(x=2))])
     several = defaultdict(list, {"k": [1, 2]})
     entry = OrderedDict(document(0, ordered=ordered, several=several, counted=Counter("aab")))
@@ -161,7 +161,7 @@ def bson(monkeypatch):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_documents_from_mongodb_are_read(bson, protocol):
-    """Its ordered dicts become dicts and its ids become text."""
+    """In documents from MongoDB, ordered dicts become dicts and ids become text."""
     object_id, son = bson
     entry = son({**document(0), "_id": object_id()})
     ((read,), _) = read_trials(pickle.dumps([entry], protocol))
@@ -208,7 +208,7 @@ def test_merged_trials_get_new_ids_for_taken_ones():
 
 
 def test_values_of_other_packages_are_named_with_their_place():
-    """The error gives the value's path, its class and the remedy."""
+    """The error about a value of another package gives its path, its class and the remedy."""
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": [1, 2]})
     trials = hyperopt.trials_from_docs([document(0), document(1, table=[0, frame])], validate=False)
@@ -235,7 +235,7 @@ class Loaded(hyperopt.Trials):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_other_attributes_of_a_subclass_are_ignored(protocol, monkeypatch):
-    """The pickle may contain the class itself, as cloudpickle does for a notebook's classes."""
+    """Other attributes of a subclass are ignored, even if the pickle contains the class itself."""
     monkeypatch.setattr(Loaded, "__module__", "__main__")
     trials = Loaded()
     trials._insert_trial_docs(DOCUMENTS)

@@ -92,7 +92,7 @@ def test_a_pickle_takes_at_most_its_bound():
 
 @LINUX
 def test_a_machine_with_less_memory_says_so():
-    """With even less memory the error is one sentence, and the process continues."""
+    """Without enough memory the error is one sentence, and the process continues."""
     for name in ("marks", "lists"):
         refused = in_a_child_with(24 << 20, 500_000, name, "names")
         assert "this machine has not enough memory" in refused[name]
@@ -131,7 +131,7 @@ ALIKE = {
 
 @pytest.mark.parametrize("kind", ALIKE)
 def test_keys_that_hash_alike_make_no_record_slow(kind):
-    """A forged record with such keys is refused before a dict or set is built of them."""
+    """A record with keys of equal hash is refused before a dict or set is built of them."""
     for value in (dict.fromkeys(ALIKE[kind]), set(ALIKE[kind])):
         with pytest.raises(CodecError, match="all hash alike"):
             decode(encode(value))
@@ -163,7 +163,7 @@ def test_containers_are_charged_for_their_size(kind):
 
 
 def test_an_out_of_memory_error_keeps_nothing_alive(monkeypatch):
-    """The error that the user handles has no traceback with references to the data."""
+    """The error after running out of memory has no traceback with references to the data."""
 
     def parse(data):
         raise MemoryError

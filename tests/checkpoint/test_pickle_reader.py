@@ -128,7 +128,7 @@ def test_objects_in_two_places_stay_one():
 
 @pytest.mark.parametrize("name", sorted(NOT_PLAIN.keys() - {"module", "memoryview", "ordered"}))
 def test_a_value_that_is_not_plain_is_refused(name):
-    """A document with any other value is refused, and nothing is dropped."""
+    """A document with a value that is not plain is refused, and nothing is dropped."""
     with pytest.raises(UsageError, match="cannot be read as trials"):
         read_trials(cloudpickle.dumps([document(0, value=NOT_PLAIN[name])]))
 
@@ -166,7 +166,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("words", BROKEN)
 def test_a_document_that_hyperopt_would_not_write_is_named(words):
-    """The error names the trial's id and what is wrong."""
+    """The error about an invalid document names the trial's id and what is wrong."""
     with pytest.raises(UsageError, match=f"trial 4 is not a trial document: .*{words}"):
         read_trials(pickle.dumps([document(0), BROKEN[words]]))
 

@@ -92,7 +92,7 @@ def test_the_pickle_is_not_much_larger_than_hyperopts():
 
 
 def test_the_pickle_opens_without_this_package(tmp_path):
-    """A new interpreter loads it with pickle and hyperopt alone."""
+    """A new interpreter loads the pickle with pickle and hyperopt alone."""
     path = tmp_path / "trials.pkl"
     path.write_bytes(dump_trials([document(0), document(1)]))
     code = (
@@ -105,7 +105,7 @@ def test_the_pickle_opens_without_this_package(tmp_path):
 
 
 def test_a_loaded_trials_can_be_continued():
-    """`fmin` continues it from the next id."""
+    """`fmin` continues loaded trials from the next id."""
     loaded = pickle.loads(dump_trials([document(0), document(1)]))
     space = {"x": hyperopt.hp.uniform("x", 0, 1)}
     hyperopt.fmin(

@@ -173,7 +173,7 @@ ITEMS: dict[str, tuple[str, Callable[[list[Any]], Any]]] = {
 def test_an_invalid_entry_is_damage_of_the_record_that_is_named(
     store: FolderStore, what: str
 ) -> None:
-    """The other search is listed, doctor names the record, and repair continues without it."""
+    """An invalid entry is damage: doctor names the record, and repair continues without it."""
     pos = put_item(store, *ITEMS[what])
     assert f"Record {pos} " in use(store)
     with pytest.raises(SearchDamagedError, match=rf"Record {pos} .*repair search"):
@@ -220,7 +220,7 @@ DOCUMENTS: dict[str, bytes] = {
 def test_an_invalid_document_is_damage_of_the_trial_that_is_named(
     store: FolderStore, what: str
 ) -> None:
-    """Reading, export and doctor name the trial, and repair lets it run again."""
+    """Reading, export and doctor name the trial of an invalid document; repair runs it again."""
     pos = put_item(store, "end", lambda fields: fields.__setitem__(4, DOCUMENTS[what]))
     use(store)
     with pytest.raises(SearchDamagedError, match=rf"trial 0 .*record {pos}.*repair"):
@@ -256,7 +256,7 @@ BODIES: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @pytest.mark.parametrize("what", BODIES)
 def test_an_invalid_record_is_damage_that_is_named(store: FolderStore, what: str) -> None:
-    """The error names the record's position, whichever field is wrong."""
+    """The error about an invalid record names its position, whichever field is wrong."""
     pos = trials_records(store)[1]
     put(store, pos, lambda body: BODIES[what](body) and None)
     assert f"Record {pos} of search 'search'" in use(store)
@@ -299,7 +299,7 @@ def test_an_invalid_claim_is_damage_that_is_named(store: FolderStore, what: str)
     ],
 )
 def test_an_invalid_random_state_is_damage(store: FolderStore, state: bytes) -> None:
-    """A forged state could make numpy read beyond the end of its buffer."""
+    """A forged random state, with which numpy could read beyond its buffer, is refused."""
 
     def change(body: dict[str, Any]) -> None:
         claim = msgpack.unpackb(body["payload"])
@@ -385,7 +385,7 @@ def test_a_snapshot_that_is_a_decompression_bomb_is_ignored(store: FolderStore) 
 
 
 def test_a_state_that_compresses_well_is_read_back(store: FolderStore) -> None:
-    """A snapshot of such a state is written in a way that the limit of a reader accepts."""
+    """The snapshot of a state that compresses well is not taken for a decompression bomb."""
     folder = find_folder(store, "search")
     assert folder is not None
     head = open_journal(store, "search")._reader.head
@@ -399,7 +399,7 @@ def test_a_state_that_compresses_well_is_read_back(store: FolderStore) -> None:
 def test_a_snapshot_with_an_invalid_head_is_ignored(
     store: FolderStore, key: str, value: Any
 ) -> None:
-    """The search is read from its records instead."""
+    """If a snapshot's head is invalid, the search is read from its records."""
     path, body = snapshot_of(store)
     body["head"][key] = value
     path.write_bytes(frame(body))

@@ -84,7 +84,7 @@ def at_each_step(
 def test_a_killed_copy_is_not_a_search(
     act: Callable[..., str], searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`clean` finds its leftovers, the original is complete, and the same call starts again."""
+    """`clean` finds a killed copy's leftovers; the original is complete, and can be copied again."""
     expected = values_after_nine_trials(tmp_path / "s", "s") if act is copy_search else []
     cut = 0
     store, other = FolderStore(searched), tmp_path / "t"
@@ -129,7 +129,7 @@ def test_a_killed_copy_is_not_a_search(
 def test_repeating_a_killed_copy_removes_its_leftovers(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same command trashes what the killed one left and makes a complete copy."""
+    """The same command trashes what a killed one left, and makes a complete copy."""
 
     def work() -> None:
         dying(monkeypatch, 20)

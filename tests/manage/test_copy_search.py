@@ -197,7 +197,7 @@ def test_a_damaged_search_is_not_copied(harm: str, folder_with_many_records: Pat
 
 
 def test_a_full_target_keeps_nothing(opened: Opener, drive_emulator: Any) -> None:
-    """With known free space nothing is written; otherwise the partial copy is trashed."""
+    """If the target is full, nothing is written, or the partial copy is trashed."""
     source, target = opened("folder:s"), opened("ann:Other")
     begin(source)
     assert target.free_space() is not None
@@ -243,7 +243,7 @@ class Refusing(FolderStore):
 
 
 def test_a_move_whose_original_cannot_be_trashed_says_that_both_exist(tmp_path: Path) -> None:
-    """The search can be resumed in either; the same call later trashes the original."""
+    """The search can be resumed in both stores; the same call later trashes the original."""
     resume_sample_search(tmp_path / "s")
     source = Refusing(tmp_path / "s", "trash", RefusedError("You may not."))
     with pytest.raises(StoreError, match=r"copied completely to .*You may not.*Both exist"):

@@ -30,7 +30,7 @@ KINDS = ["folder:s", "memory:s", "ann:s"]
 def test_a_removed_search_is_in_the_trash_and_its_name_is_free(
     kind: str, opened: Opener, tmp_path: Path
 ) -> None:
-    """A run under the same name starts a new search."""
+    """After a removal, a run under the same name starts a new search."""
     store = opened(kind)
     run_search(store, "a", 3)
     run_search(store, "b", 1)
@@ -51,7 +51,7 @@ def test_a_removed_search_is_in_the_trash_and_its_name_is_free(
 def test_a_renamed_search_continues_under_its_new_name(
     kind: str, new: str, opened: Opener, tmp_path: Path
 ) -> None:
-    """All of its trials are kept, and the old name is free for another search."""
+    """A renamed search keeps all of its trials, and its old name is free for another search."""
     store = opened(kind)
     run_search(store, "a", 3)
     rename_search(store, "a", new)
@@ -96,7 +96,7 @@ def test_one_of_two_copies_in_a_store_is_renamed_or_removed(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", ["folder:s", "ann:s"])
 def test_a_search_that_is_held_is_neither_renamed_nor_removed(kind: str, opened: Opener) -> None:
-    """The search is held by this process in the middle of a run."""
+    """A search that this process is running can be neither renamed nor removed."""
     store = opened(kind)
     refused = 0
 
@@ -137,7 +137,7 @@ def test_a_damaged_search_can_be_removed(tmp_path: Path) -> None:
 
 
 def test_a_search_restored_from_the_trash_by_hand_can_be_resumed(tmp_path: Path) -> None:
-    """It is found under its name, and renaming its folder does not start a new search."""
+    """A search moved out of the trash continues; renaming its folder starts no new search."""
     store = FolderStore(tmp_path / "s")
     run_search(store, "a", 3)
     remove_search(store, "a")

@@ -22,7 +22,7 @@ def result_values(result: Any) -> list[Any]:
 
 
 def test_a_second_restart_in_a_row_warns(tmp_path: Path, run_command: Any) -> None:
-    """The warning names the kept history and the command that restores it."""
+    """The second restart in a row warns, and names the kept history and how to restore it."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         resume_sample_search(tmp_path, restart=True)  # begins the search

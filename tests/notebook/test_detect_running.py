@@ -64,7 +64,7 @@ def test_a_notebook_opened_from_elsewhere_has_no_drive_id(monkeypatch, path):
 
 
 def test_an_empty_list_and_no_page_mean_that_nothing_is_known(monkeypatch):
-    """Colab's command line, for example, runs a runtime without a notebook."""
+    """Without listed sessions and a page, as with Colab's command line, nothing is detected."""
     with SessionsServer([]) as server:
         on_colab(monkeypatch, server)
         assert running_notebook() is None
@@ -83,7 +83,7 @@ def test_the_kernel_id_selects_one_of_several_notebooks(monkeypatch):
 
 @pytest.mark.parametrize("way", ["blocks", "drips"])
 def test_an_endpoint_that_never_answers_is_given_up(monkeypatch, way):
-    """After a timeout the name comes from the page."""
+    """If the session list does not answer in time, the notebook's name comes from the page."""
     monkeypatch.setattr(detect_running, "TIMEOUT_SECONDS", 0.2)
     page = google_colab.Page({"cells": [], "metadata": {"colab": {"name": "mine.ipynb"}}})
     with SessionsServer(**{way: True}) as server:
@@ -112,7 +112,7 @@ def test_an_endpoint_that_is_gone_or_invalid_is_not_an_error(monkeypatch):
 
 
 def test_a_page_that_blocks_for_ever_shows_no_content(monkeypatch):
-    """Reading the open content has a timeout of its own."""
+    """Reading the open content from a page that blocks ends after a timeout."""
     monkeypatch.setattr(detect_running, "TIMEOUT_SECONDS", 0.05)
     google_colab.install(monkeypatch, google_colab.Page(blocks=True))
     assert content_in_browser() is None
@@ -142,13 +142,13 @@ def test_vs_code_on_a_remote_kernel_gives_the_name_only(monkeypatch, path):
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".ipynb", "\0.ipynb"])
 def test_a_name_that_this_machine_does_not_allow_is_from_elsewhere(monkeypatch, tmp_path, name):
-    """Names that only other systems allow are not an error."""
+    """A name that only other systems allow is that of a notebook elsewhere, and no error."""
     vscode(monkeypatch, f"{tmp_path}/{name}")
     assert running_notebook() == RunningNotebook(name, elsewhere=True)
 
 
 def test_jupyters_variable_gives_the_path_without_a_session_list(monkeypatch, bare_machine):  # noqa: F811
-    """If the list needs a password, the path comes from JPY_SESSION_NAME."""
+    """If the session list needs a password, the path comes from JPY_SESSION_NAME."""
     path = bare_machine / "lab.ipynb"
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
     assert running_notebook() is None

@@ -115,7 +115,7 @@ def test_a_notebook_is_found_by_its_id_and_by_its_links(client):
 
 
 def test_two_notebooks_of_one_name_are_an_error_that_lists_them(client):
-    """The error has id, owner, folder and time of both, and says how to choose."""
+    """The error about two notebooks of one name lists id, owner, folder and time of both."""
     first, second = put(client, "x.ipynb"), put(client, "x.ipynb", folder="Old/2019")
     with pytest.raises(AmbiguousNotebookError) as caught:
         find_notebook("x", client=client)
@@ -128,7 +128,7 @@ def test_two_notebooks_of_one_name_are_an_error_that_lists_them(client):
 
 
 def test_an_unknown_name_is_an_error_that_names_the_account(client):
-    """Upper and lower case count, as in Drive's own names."""
+    """A name whose case differs is not found, and the error names the account."""
     put(client, "Quick.ipynb")
     with pytest.raises(NotebookNotFoundError, match=r"owner@example.com has no notebook named"):
         find_notebook("quick", client=client)
@@ -153,7 +153,7 @@ def test_nothing_known_and_several_in_drive_is_not_guessed(client):
 
 
 def test_the_running_notebook_is_known_by_its_id_also_after_it_was_renamed(client, colab):
-    """The session list has the name at the start, and Drive has the present one."""
+    """A renamed notebook is found by the id in the session list, under its present name."""
     file = put(client, "today.ipynb")
     with SessionsServer([entry("yesterday.ipynb", f"fileId={file.id}")]) as server:
         colab(server)
@@ -172,7 +172,7 @@ def test_of_two_notebooks_of_one_name_the_running_one_is_found(client, colab):
 
 
 def test_a_notebook_from_github_is_not_mixed_up_with_a_namesake_in_drive(client, colab):
-    """Its content comes from the open page; without a page the error says what works anyway."""
+    """A notebook from GitHub is read from its page; without a page it is an error."""
     put(client, "x.ipynb", notebook("somebody else's cell"))
     path = "https://github.com/me/it/blob/main/x.ipynb"
     with SessionsServer([entry("x.ipynb", path)]) as server:
@@ -185,7 +185,7 @@ def test_a_notebook_from_github_is_not_mixed_up_with_a_namesake_in_drive(client,
 
 
 def test_a_lone_surrogate_in_an_open_cell_is_kept(client, colab):
-    """JavaScript can cut a string within an emoji, which UTF-8 cannot encode."""
+    """Half an emoji, to which JavaScript can cut a string, is kept in the copy."""
     content = {"cells": [{"cell_type": "code", "source": "'\ud83d'"}], "metadata": {}}
     path = "https://github.com/me/it/blob/main/x.ipynb"
     with SessionsServer([entry("x.ipynb", path)]) as server:
@@ -210,7 +210,7 @@ def test_a_session_list_without_an_id_finds_a_unique_name(client, colab):
 
 
 def test_a_notebook_that_the_account_cannot_see_is_an_error(client, colab):
-    """Drive answers 404 for a notebook of another account, and the error names the account."""
+    """The error about a notebook that Drive hides from the account names the account."""
     with SessionsServer([entry("x.ipynb", "fileId=" + "1" * 33)]) as server:
         colab(server)
         with pytest.raises(NotebookNotFoundError, match=r"cannot be seen by owner@example.com"):
@@ -242,7 +242,7 @@ def test_a_shared_notebook_of_somebody_else_is_found(bare_machine, drive_emulato
 
 
 def test_a_notebook_in_a_shared_drive_is_found(client, drive_emulator, colab):
-    """It is found by name, by id and as the running one; it has no owner."""
+    """A notebook in a shared drive is found by name, by id and as the running one."""
     import requests
 
     made = requests.post(
@@ -265,7 +265,7 @@ def test_a_notebook_in_a_shared_drive_is_found(client, drive_emulator, colab):
 
 
 def test_unsaved_changes_warn(client, colab):
-    """Hyperas reads the copy, so it would run old cells without a warning."""
+    """Unsaved changes warn, because hyperas would run the old cells of the copy."""
     file = put(client, "x.ipynb", notebook("old"))
     with SessionsServer([entry("x.ipynb", f"fileId={file.id}")]) as server:
         colab(server, google_colab.Page(json.loads(notebook("new"))))

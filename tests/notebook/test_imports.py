@@ -50,7 +50,7 @@ def test_cells_of_other_languages_are_ignored(magic, tmp_path):
 
 
 def test_an_unknown_magic_over_no_python_is_named(tmp_path):
-    """The cell may be Python for that magic, so a message names it."""
+    """A cell that only its unknown magic can read is named in a message."""
     found, said = imports(tmp_path, "import os", "%%my_own\nimport x from y")
     assert found == ["import os"]
     assert len(said) == 1
@@ -100,7 +100,7 @@ def test_an_invalid_notebook_is_an_error(case, tmp_path):
 
 
 def test_a_file_too_large_to_be_a_notebook_is_not_read(tmp_path, monkeypatch):
-    """A file is refused by its size alone."""
+    """A file that is too large for a notebook is refused by its size alone."""
     monkeypatch.setattr(cells_module, "MAX_BYTES", 1 << 20)
     (tmp_path / "n.ipynb").write_bytes(cells(source="#" * (1 << 20)))
     with pytest.raises(NotebookError, match="it is larger than 1 MiB"):

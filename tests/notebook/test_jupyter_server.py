@@ -84,7 +84,7 @@ def wait_for_ready(client):
 # Colab's version of jupyter_client is older than its Python.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client")
 def test_the_notebook_that_a_real_server_runs_is_found_and_not_copied(server, tmp_path):
-    """The notebook is found by the kernel's id, also after a rename, and used from this disk."""
+    """A notebook is found by the kernel's id, also after a rename, and used from this disk."""
     from jupyter_client import BlockingKernelClient
 
     call, runtime, root = server

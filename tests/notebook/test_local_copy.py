@@ -53,7 +53,7 @@ def test_a_users_file_is_renamed_and_not_changed(ours_before):
 
 
 def test_a_users_file_with_the_same_content_stays_theirs():
-    """The file is not touched, and later it does not count as a copy of the package."""
+    """A user's file that equals the download is not touched and remains the user's."""
     path = Path("x.ipynb").absolute()
     path.write_bytes(notebook("1"))
     before = path.stat()
@@ -103,7 +103,7 @@ def test_a_folder_in_the_place_of_the_copy_is_an_error_that_names_it():
 
 
 def test_a_directory_that_cannot_be_written_to_is_an_error_that_names_it():
-    """The error names the path; /proc takes no files, even from root."""
+    """The error about a read-only directory names it; /proc takes no files, even from root."""
     with pytest.raises(NotebookError, match=r"cannot be written to /proc/x.ipynb"):
         write_copy(Path("/proc/x.ipynb"), notebook("1"), "id")
 
@@ -118,7 +118,7 @@ def test_without_a_state_folder_copies_count_as_the_users(monkeypatch):
 
 
 def test_the_marker_records_the_copys_process():
-    """`clean` needs to know whether a run still uses the copy, although process ids are reused."""
+    """A marker tells `clean` whether a run still uses the copy, although process ids are reused."""
     path = Path("x.ipynb").absolute()
     write_copy(path, notebook("1"), "id")
     (marker,) = copy_markers()
@@ -133,7 +133,7 @@ def test_the_marker_records_the_copys_process():
 
 
 def test_two_directories_have_separate_markers(monkeypatch, tmp_path):
-    """The same name in another directory is another file."""
+    """A file of the same name in another directory does not count as a copy."""
     write_copy(Path("x.ipynb").absolute(), notebook("1"), "id")
     other = tmp_path / "other"
     other.mkdir()
@@ -153,7 +153,7 @@ def test_a_file_with_a_name_of_maximum_length_can_be_renamed():
 
 
 def test_a_file_too_large_to_be_a_notebook_replaces_nothing(monkeypatch):
-    """The error gives the limit and the remedy."""
+    """The error about a notebook that is too large gives the limit and the remedy."""
     monkeypatch.setattr(cells, "MAX_BYTES", 1 << 20)
     content = json.dumps({"cells": [], "text": "x" * (1 << 20)}).encode()
     with pytest.raises(NotebookError, match=r"it is larger than 1 MiB: clear its outputs"):

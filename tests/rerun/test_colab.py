@@ -102,7 +102,7 @@ def rerun() -> Callable[..., "subprocess.CompletedProcess[str]"]:
 def test_a_run_acts_as_its_owner_and_leaves_neither_runtime_nor_secret(
     tmp_path: Path, home: Path, colab: Backend, rerun: Any
 ) -> None:
-    """The credentials arrive complete, and are in no other file, log, record or notebook."""
+    """A run gets its owner's credentials, which are in no other file, log, record or notebook."""
     nb = programs.notebook(tmp_path / "nb.ipynb", DIGEST, programs.source())
     done = subprocess.run(
         as_a_person(nb, "T4"), capture_output=True, text=True, check=False, timeout=280
@@ -256,7 +256,7 @@ def wait_for(path: Path, seconds: float = 200) -> None:
 def test_a_runtime_that_cannot_be_released_is_named_and_released_by_the_next_run(
     tmp_path: Path, colab: Backend, rerun: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message names the session, and the next run releases it first."""
+    """A message names the session of such a runtime, and the next run releases it first."""
     script = tmp_path / "nothing.py"
     script.write_text("raise SystemExit(75)")
     colab.refuse_release = 3

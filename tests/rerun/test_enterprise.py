@@ -42,7 +42,7 @@ def place(**options: Any) -> EnterpriseRunner:
 
 
 def test_a_job_has_the_notebook_and_only_known_fields(nb: Path) -> None:
-    """The notebook's cells follow one that installs; GPU and account are in the right fields."""
+    """A job has the notebook's cells after one that installs, and only fields that Google knows."""
     body = place(service_account="robot@p.iam.gserviceaccount.com", gpu="T4").job(
         load_program(str(nb)), "parabola", 7200.0
     )
@@ -98,7 +98,7 @@ def test_check_body_finds_invalid_fields(body: Any, words: str) -> None:
 
 @pytest.mark.parametrize("name", ["evil.example/", "a@evil.example", "", "a b", "x#", "x\\y"])
 def test_a_region_cannot_lead_to_another_server(name: str) -> None:
-    """Project and region are parts of the address to which a token is sent."""
+    """A project or region with other characters, which could change the address, is refused."""
     for project, region in (("p", name), (name, "us-central1")):
         with pytest.raises(UsageError, match="project or region"):
             Vertex(project, region)
@@ -194,7 +194,7 @@ def rerunner(tmp_path: Path, nb: Path, vertex: Service, **options: Any) -> Rerun
 
 
 def test_a_job_is_watched_to_its_end(tmp_path: Path, nb: Path, vertex: Service) -> None:
-    """The search's status decides; a failed or refused job is a failure with its reason."""
+    """The search's status decides a job's outcome; a failed or refused job is a failure."""
     vertex.states = ["JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED"]
     assert rerunner(tmp_path, nb, vertex).once().exit_code is ExitCode.UNFINISHED
     parent = "/v1/projects/p/locations/us-central1/notebookExecutionJobs"
@@ -222,7 +222,7 @@ def test_the_job_of_an_interrupted_rerun_is_deleted(
 
 
 def test_a_schedule_is_created_listed_and_removed(nb: Path, vertex: Service) -> None:
-    """Its notebook is uploaded to the bucket first; schedules of other searches stay."""
+    """A schedule's notebook is uploaded to the bucket; schedules of other searches stay."""
     for search in ("parabola", "other", "third"):
         assert "reruns search" in schedule(nb, search, at(vertex)).install()
     (path, content), *_ = vertex.objects.items()

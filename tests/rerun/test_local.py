@@ -57,7 +57,7 @@ def test_a_run_that_finishes_the_search_is_recorded_and_a_second_one_starts_noth
 def test_a_missing_program_is_an_error_even_for_a_finished_search(
     tmp_path: Path, store: Path, options: tuple[str, ...]
 ) -> None:
-    """Otherwise the schedule would fail only when the program is needed."""
+    """A rerun whose program is missing or damaged fails, even if the search is finished."""
     finished = programs.notebook(tmp_path / "nb.ipynb", programs.source())
     assert rerun(store, finished).returncode == ExitCode.FINISHED
     (tmp_path / "damaged.ipynb").write_text("{")
@@ -74,7 +74,7 @@ def test_a_missing_program_is_an_error_even_for_a_finished_search(
 
 
 def test_a_cell_that_raises_fails_with_its_traceback(tmp_path: Path, store: Path) -> None:
-    """The error has the cell's number; after as many failures as allowed nothing is started."""
+    """An error names the cell; after as many failures as allowed nothing is started."""
     nb = programs.notebook(tmp_path / "nb.ipynb", "fine = 1", "def f():\n    1 / 0\nf()")
     for _ in range(2):
         failed = rerun(store, nb, "--give-up-after", 2, "-p", "added=1")
@@ -119,7 +119,7 @@ def test_a_notebook_may_end_as_a_script_does(tmp_path: Path, store: Path) -> Non
 
 
 def test_an_invalid_notebook_is_not_run(tmp_path: Path, store: Path) -> None:
-    """Nothing is started, and no run is recorded."""
+    """With an invalid notebook nothing is started, and no run is recorded."""
     store.mkdir()
     (tmp_path / "nb.ipynb").write_text("[" * 100_000)
     done = rerun(store, tmp_path / "nb.ipynb")
@@ -238,7 +238,7 @@ def test_the_loop_waits_for_drive_to_come_back(tmp_path: Path, store: Path) -> N
     "signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
 )
 def test_a_rerun_that_is_stopped_ends_its_kernel(tmp_path: Path, store: Path, signum: int) -> None:
-    """It exits with 128 plus the signal, and the run is recorded as stopped."""
+    """A stopped rerun ends its kernel, exits with 128 plus the signal and is recorded."""
     held = tmp_path / "pid"
     part = f"{held}.part"
     in_trial = f"open({part!r}, 'w').write(str(os.getpid())); os.rename({part!r}, {str(held)!r})"

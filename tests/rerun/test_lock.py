@@ -30,7 +30,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 def test_one_machine_at_a_time_holds_the_rerun_lock(
     drive_emulator: DriveEmulator, machine: Callable[[str], None]
 ) -> None:
-    """The lock works before the search exists, and until its first holder releases it."""
+    """The rerun lock works before the search exists, and until its first holder releases it."""
     store = open_store()
     machine("a")
     with rerun_lock(store, "search", lambda _: None):
@@ -46,7 +46,7 @@ def test_one_machine_at_a_time_holds_the_rerun_lock(
 def test_two_simultaneous_requests_give_the_lock_to_one(
     drive_emulator: DriveEmulator, machine: Callable[[str], None]
 ) -> None:
-    """If both have set the mark, the last writer holds the lock, and the other one notices."""
+    """If two machines set the mark, the last writer holds the lock, and the other notices."""
     store = open_store()
     machine("a")
 
@@ -61,7 +61,7 @@ def test_two_simultaneous_requests_give_the_lock_to_one(
 def test_the_lock_of_a_dead_process_is_freed(
     drive_emulator: DriveEmulator, machine: Callable[[str], None]
 ) -> None:
-    """On the same machine it is free at once, on another one after 200 seconds."""
+    """A dead process's lock is free at once on its machine, elsewhere after 200 seconds."""
     die = (
         "import os; from colab_drive_tuner.rerun.lock import rerun_lock\n"
         "from colab_drive_tuner.store import open_store\n"
@@ -90,7 +90,7 @@ def run(n: int, trials: int, done: int, ended: str = "unfinished") -> Run:
 
 
 def test_runs_are_recorded_and_read(tmp_path: Path) -> None:
-    """Runs of other searches and files of a person are ignored."""
+    """A search's recorded runs are read; runs of other searches and foreign files are ignored."""
     store = open_store(tmp_path)
     record_run(store, run(1, 3, 3), None, "words")
     record_run(store, Run("other", 1.0, "local", 1.0, 0, 0, "failed"), None, "words")
@@ -103,7 +103,7 @@ def test_runs_are_recorded_and_read(tmp_path: Path) -> None:
 
 
 def test_only_runs_in_a_row_without_a_trial_count_as_fruitless() -> None:
-    """Progress ends the row, also a person's own; stopped runs do not count."""
+    """Progress, also a person's own, ends a row of fruitless runs; stopped runs do not count."""
     assert count_fruitless([], 0) == 0
     row = [run(1, 2, 2), run(2, 0, 2), run(3, 0, 2, "stopped"), run(4, 0, 2, "failed")]
     assert count_fruitless(row, 2) == 2
@@ -112,7 +112,7 @@ def test_only_runs_in_a_row_without_a_trial_count_as_fruitless() -> None:
 
 
 def test_another_account_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    """The error names both accounts; a person and a schedule must use the same one."""
+    """A rerun of another account than the search's is refused; the error names both accounts."""
     script = tmp_path / "search.py"
     script.write_text(programs.source(in_trial="os._exit(1)"))
     accounts = ["one=one@example.com", "two=two@example.com"]
@@ -143,7 +143,7 @@ def share(emulator: DriveEmulator, folder: str, account: str) -> None:
 def test_a_rerun_of_a_finished_search_is_one_check(
     tmp_path: Path, drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It makes the same few requests as `status`, writes nothing and runs no program."""
+    """A finished search costs the requests of `status`, writes nothing and runs no program."""
     monkeypatch.setattr(drive, "_CACHE_SECONDS", -1.0)  # list each time, even on a fast machine
     script = tmp_path / "search.py"
     script.write_text(programs.source())

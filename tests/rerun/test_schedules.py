@@ -51,7 +51,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
 
 
 def test_generated_schedules_contain_no_secret(plan: Plan) -> None:
-    """They contain the path of a file or the name of a secret, but no credential or token."""
+    """Schedules have the path of a file or the name of a secret, but no credential or token."""
     for way in (cron, systemd, github):
         content = way.text(plan)
         assert "planted" not in content
@@ -192,7 +192,7 @@ def test_systemd_accepts_the_calendar_expressions(fields: str) -> None:
 
 
 def test_the_workflow_of_github_is_complete(plan: Plan, tmp_path: Path) -> None:
-    """75 and 69 are no failures, runs do not overlap, and the secret is in a private file."""
+    """Exit codes 75 and 69 are no failures, runs do not overlap, and the secret stays private."""
     workflow = yaml.safe_load(github.text(plan))
     assert workflow[True]["schedule"] == [{"cron": "*/15 * * * *"}]
     assert workflow["concurrency"]["cancel-in-progress"] is False

@@ -172,7 +172,7 @@ def test_a_search_that_has_converged(monkeypatch):
 
 
 def test_max_queue_len_suggestions_equal_hyperopts(asked):
-    """With `max_queue_len`, hyperopt gives TPE several ids and gets one document."""
+    """With `max_queue_len` hyperopt requests several ids, and TPE returns the same one document."""
     fast = run(fast_algorithm(tpe.suggest), MIXED, evals=80, max_queue_len=3)
     assert asked == []
     assert fast == run(tpe.suggest, MIXED, evals=80, max_queue_len=3)
@@ -210,7 +210,7 @@ def test_tpe_without_prior_weight_is_left_to_hyperopt(asked):
 
 
 def test_unknown_algorithms_and_hyperopt_versions_are_left_alone(monkeypatch):
-    """Those it does not know, and all of a hyperopt that may have changed."""
+    """An unknown algorithm, or any algorithm of an unknown hyperopt, is returned unchanged."""
 
     def own(*arguments: Any) -> Any:
         return tpe.suggest(*arguments)

@@ -26,7 +26,7 @@ def search(store: FolderStore, objective: Any) -> Any:
 def test_the_start_of_a_trial_is_recorded_before_its_backup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a kill would leave a backup that belongs to no trial and would be deleted."""
+    """A trial's start is recorded before its backup, so that a kill leaves no orphaned backup."""
     monkeypatch.setattr(writer, "LINGER_SECONDS", 600.0)
     monkeypatch.setattr(writer, "PAIR_SECONDS", 600.0)
     store, content = FolderStore(tmp_path / "store"), tmp_path / "content"

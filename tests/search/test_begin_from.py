@@ -65,7 +65,7 @@ def test_a_search_begins_with_the_trials_of_another(old: Path, algo: str) -> Non
 def test_a_killed_search_with_inherited_trials_resumes_to_the_same_result(
     old: Path, tmp_path_factory: Any
 ) -> None:
-    """Two kills change nothing, and later calls do not need the other search any more."""
+    """After two kills the search ends the same, even if the other search is gone."""
     whole = trial_values(wider(old).trials)
     again = tmp_path_factory.mktemp("again")
     run(again, "old", OLD, 22)

@@ -255,7 +255,7 @@ def test_delete_all_begins_a_new_history(tmp_path: Path) -> None:
     assert trial_values(run_in_store(tmp_path, "rand", 4)) == trial_values(run_hyperopt("rand", 4))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # hyperopt's file
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # file left open
 def test_the_save_file_holds_plain_trials(tmp_path: Path) -> None:
     """`trials_save_file` still writes an ordinary Trials."""
     path = tmp_path / "saved.pkl"

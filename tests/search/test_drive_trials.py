@@ -110,7 +110,7 @@ def test_a_changed_objective_is_a_warning(tmp_path: Path) -> None:
 def test_invalid_arguments_are_refused_before_the_store_is_opened(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Opening a store creates its folder, so the folder must not exist afterwards."""
+    """Invalid arguments raise an error before the store, and so its folder, is opened."""
     with pytest.raises(UsageError):
         DriveTrials(**{"name": "s", "store": tmp_path / "new"} | options)
     assert not (tmp_path / "new").exists()

@@ -176,7 +176,7 @@ def test_the_seed_may_come_from_hyperopts_variable(
 
 
 def test_edits_of_documents_are_not_recorded(tmp_path: Path) -> None:
-    """Edits count in this process only; a deleted trial comes back with the next call."""
+    """Edited documents count in this process only; a deleted one comes back with the next call."""
     trials = run_in_store(tmp_path, "rand", 3)
     whole = trials.losses()
     trials._dynamic_trials[0]["result"]["loss"] = -5.0

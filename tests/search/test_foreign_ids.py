@@ -268,7 +268,7 @@ def test_a_property_that_names_anothers_file_harms_nothing_in_drive(
 @pytest.mark.long
 @pytest.mark.parametrize(("key", "target"), [*itertools.product(KEYS, [*TARGETS, *GARBAGE])])
 def test_every_property_with_every_target(in_folder: FolderStore, key: str, target: str) -> None:
-    """No combination changes anything outside or raises an error of another package."""
+    """No combination of property and target changes anything outside or raises a foreign error."""
     point(in_folder, key, targets(in_folder).get(target, target))
     before = outside(in_folder)
     use(in_folder)

@@ -87,7 +87,7 @@ def test_trials_losses_and_curves(tmp_path: Path) -> None:
 def test_an_invalid_trial_file_is_refused_before_anything_is_written(
     content: str, tmp_path: Path
 ) -> None:
-    """The error names the invalid file or trial."""
+    """An invalid file or trial is refused by name, and no search is created."""
     folder = project(tmp_path / "kt", trial(1, VALUES, 1.0))
     (folder / "trial_1" / "trial.json").write_text(content)
     with pytest.raises(UsageError, match=r"trial\.json|Trial '1'"):

@@ -102,7 +102,7 @@ def test_an_inserted_trial_is_recorded_after_the_running_one(trials: DriveTrials
 
 
 def test_outages_are_recorded_for_the_timeline(tmp_path: Path) -> None:
-    """The timeline has the begin and end of each outage, with the session that waited for it."""
+    """The timeline has the start and end of each outage, with the session that waited for it."""
     store = FaultyStore(tmp_path)
     trials = DriveTrials("s", store=store, seed=1)
 

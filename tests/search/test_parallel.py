@@ -196,7 +196,7 @@ def test_what_an_objective_raises_is_recorded_and_raised(tmp_path: Path, threads
 def test_full_garbage_collections_are_rare_during_a_parallel_run(
     tmp_path: Path, threads: Executor
 ) -> None:
-    """A full collection stops all threads; after the run the thresholds are as before."""
+    """Full collections, which stop all threads, are delayed during a run and usual after it."""
     before, during = gc.get_threshold(), []
 
     def objective(point: Any) -> float:
@@ -399,7 +399,7 @@ def ours(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_a_trial_that_dies_alone_is_given_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Suspects run again one at a time; only the poison trial's attempts count."""
+    """After a pool breaks, suspects run one at a time; only the poison trial's attempts count."""
     pool = OwnBreaking(4)
     result = resume_sample_search(
         tmp_path, sample_objective, max_evals=9, executor=pool, max_attempts=2
@@ -415,7 +415,7 @@ def test_only_a_trial_that_dies_alone_is_given_up(
 
 
 def test_a_broken_pool_of_the_user_ends_the_run(tmp_path: Path) -> None:
-    """The error names the suspects; later runs find the poison trial and count its deaths."""
+    """An error names the suspects; later runs find the poison trial and count its deaths."""
     with pytest.raises(ExecutorError, match=r"died while trials 3, 4, 5 .* first with these"):
         resume_sample_search(
             tmp_path, sample_objective, max_evals=9, executor=Breaking(4), width=3, max_attempts=2
@@ -466,7 +466,7 @@ def test_a_cluster_without_workers_ends_the_run(
 def test_an_interrupt_reports_what_happens_to_running_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trials that end in time are recorded; the others run again, still as their first attempt."""
+    """After Ctrl-C, trials that end in time are recorded; the others run again, not as retries."""
     monkeypatch.setattr(parallel, "LEAVE_SECONDS", 2.0)
     said: list[str] = []
     attempts: list[int] = []
@@ -538,7 +538,7 @@ def test_an_interrupt_reports_what_happens_to_running_trials(
 def test_bad_arguments_are_refused_before_anything_is_written(
     options: dict[str, Any], named: str, tmp_path: Path
 ) -> None:
-    """The error names the invalid argument."""
+    """An invalid argument is refused by name, and no store is created."""
     with pytest.raises(UsageError, match=named):
         resume_sample_search(tmp_path / "store", sample_objective, **options)
     assert not (tmp_path / "store").exists()
@@ -562,7 +562,7 @@ def test_an_executor_that_was_shut_down_is_refused(
 
 
 def test_a_submit_that_returns_no_future_is_an_error(tmp_path: Path) -> None:
-    """The error names the executor, and the search can be resumed without it."""
+    """If `submit` returns no future, an error names the executor; the search can be resumed."""
 
     class Ticket(Executor):
         def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -588,7 +588,7 @@ def test_a_search_whose_workers_all_hang_ends_with_an_error(
 
 
 def test_an_executor_that_is_shut_down_during_a_run_ends_it(tmp_path: Path) -> None:
-    """The run ends with an error; with a new executor the search ends as plain hyperopt's."""
+    """A shutdown ends the run with an error; a new executor completes the same trials."""
     pool, closed = ThreadPoolExecutor(2), threading.Event()
 
     @functools.wraps(sample_objective)

@@ -247,7 +247,7 @@ def test_importance_finds_the_parameter_that_matters() -> None:
 
 
 def test_importance_of_a_conditional_parameter_counts_where_it_is_active() -> None:
-    """The importance is at most the share of the trials that have the parameter."""
+    """The importance of a conditional parameter is at most the share of trials that have it."""
     documents = [
         document(n, n / 10 if n % 4 == 0 else 5.0, {"k": n % 4, **({"c": n} if n % 4 == 0 else {})})
         for n in range(80)
@@ -323,7 +323,7 @@ def test_few_distinct_numbers_are_sorted_as_numbers() -> None:
 
 
 def test_options_with_a_common_prefix_have_distinct_labels() -> None:
-    """Each option has its own label, which begins where it differs from the others."""
+    """Options with a common prefix have labels that begin where they differ."""
     options = [{"kind": "dense", "a": 1}, {"kind": "conv"}, {"kind": "attention"}]
     documents = [document(n, n / 9) for n in range(12)]
     trials = search_data("s", documents).trials
@@ -388,7 +388,7 @@ def test_values_spread_evenly_are_not_drawn_on_a_logarithmic_axis() -> None:
 
 
 def test_the_space_on_a_page_has_a_line_for_each_parameter() -> None:
-    """The text of each line is escaped."""
+    """Each line of the space is a line on the page, with its text escaped."""
     whole = report_page.report_page(
         search(1.0), "", {"space": "x: uniform(0, 1)\n<b>: normal(0, 1)"}
     )

@@ -212,7 +212,7 @@ def test_on_an_executor_the_record_explains_each_decision(tmp_path: Path) -> Non
 
 
 def test_given_points_are_never_pruned(tmp_path: Path) -> None:
-    """The record does not say which trials had ended before a given point."""
+    """Given points are not pruned: the record does not say which trials ended before them."""
     given = [{"x": 0.1 * number} for number in range(10)]
     result = search(tmp_path, points_to_evaluate=given, max_evals=16)
     assert not any(one["pruned"] for one in result.trials.results[:10])
@@ -271,7 +271,7 @@ def test_a_trial_whose_loss_is_nan_does_not_count(tmp_path: Path) -> None:
 def test_an_untrusted_metric_name_is_escaped_and_cut(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The name is printed without control characters and not at full length."""
+    """A metric's name is printed without control characters and not at full length."""
     reported = {
         "metric": "loss",
         "values": [1.0],
@@ -318,7 +318,7 @@ def test_an_invalid_pruner_is_refused(tmp_path: Path, bad: Any) -> None:
     ],
 )
 def test_a_bad_report_is_named(tmp_path: Path, reports: list[Any], named: str) -> None:
-    """The error says whether the step or the value is invalid."""
+    """The error about an invalid report says whether its step or its value is invalid."""
 
     def objective(_point: Any) -> float:
         trial = running_trial()

@@ -98,7 +98,7 @@ for tid in range(4):
 
 
 def test_the_history_of_an_unknown_trial_is_an_error(tmp_path: Path) -> None:
-    """A trial whose objective reported nothing has an empty history."""
+    """An unknown trial is an error; a trial that reported nothing has an empty history."""
     result = resume_search(
         lambda x: x, space=hp.uniform("x", 0, 1), name="s", max_evals=1, store=tmp_path, seed=1
     )
@@ -160,7 +160,7 @@ def test_the_history_of_fit_is_kept_with_the_trial(tmp_path: Path) -> None:
 
 
 def test_a_history_object_is_kept_as_its_curves(tmp_path: Path) -> None:
-    """The object that `fit` returned may be the result's `history`."""
+    """A History object that `fit` returned is stored as its curves of numbers."""
     import numpy as np
 
     class History:  # like Keras's callback, which has its curves in an attribute

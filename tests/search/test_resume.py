@@ -191,7 +191,7 @@ def test_a_changed_space_is_an_error_that_shows_how(tmp_path: Path) -> None:
 
 
 def test_the_difference_of_a_long_line_shows_the_changed_part() -> None:
-    """Only the part that differs is shown, even if many equal options come before it."""
+    """Of a long line only the part that differs is shown, even after many equal options."""
     options = [f"option number {n}" for n in range(100)]
     before = describe_space({"o": hp.choice("o", options), "x": hp.uniform("x", 0, 1)})
     after = describe_space(
@@ -205,7 +205,7 @@ def test_the_difference_of_a_long_line_shows_the_changed_part() -> None:
 
 
 def test_the_space_is_described_alike_in_every_process(tmp_path: Path) -> None:
-    """Sets, functions, objects without a stable repr and the order of keys make no difference."""
+    """Sets, functions, objects and the order of keys do not change the description of a space."""
     script = """
 import sys; sys.path.insert(0, sys.argv[1])
 from hyperopt import hp

@@ -395,7 +395,7 @@ ODD_LOSSES = ["x", 1j, [1], np.array([1.0, 2.0])]
 
 @pytest.mark.parametrize("odd", ODD_LOSSES, ids=repr)
 def test_the_loss_of_a_failed_trial_may_be_anything(odd: Any, tmp_path: Path) -> None:
-    """Such a loss is ignored and does not end the run, in which plain hyperopt would fail."""
+    """A failed trial's loss of any type is ignored; plain hyperopt would end with an error."""
 
     @functools.wraps(sample_objective)
     def failing(point: Any) -> Any:

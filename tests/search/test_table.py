@@ -69,7 +69,7 @@ def test_a_column_for_each_parameter_by_its_path() -> None:
 
 
 def test_parameters_are_found_without_hyperopts_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evaluating the graph for each value took 20 s for the card of 10,000 trials."""
+    """The table does not evaluate the space's graph, which took 20 s for 10,000 trials."""
     monkeypatch.setattr("hyperopt.space_eval", pytest.fail)
     svm, forest = Table([document(0, SVM), document(1, FOREST)], CONDITIONAL).rows
     assert (svm["lr"], svm["model.C"], svm["model.shrink"]) == (0.5, 0.25, True)
@@ -125,7 +125,7 @@ def test_numbers_of_numpy_are_those_of_python() -> None:
 
 
 def test_none_is_a_value_and_an_inactive_parameter_is_na() -> None:
-    """The types of the columns are the same whichever trials there are."""
+    """None is a value, an inactive parameter is NA, and no type depends on the trials."""
     both = Table([document(0, SVM), document(1, FOREST)], CONDITIONAL).to_dataframe()
     assert both["layers.units"][0] is None
     assert both["layers.units"][1] == 32

@@ -345,12 +345,12 @@ def test_different_values_have_different_descriptions(pair: str, names: dict[str
 
 @pytest.mark.parametrize("expression", expressions(TYPE_ONLY))
 def test_a_value_compared_by_type_only_says_so(expression: str, names: dict[str, Any]) -> None:
-    """The description says so, also if the value is inside another one."""
+    """A value that is compared by type only is described so, also inside another value."""
     assert "compared by type only" in describe_value(value_of(expression, names))
 
 
 def test_descriptions_are_readable() -> None:
-    """They are shown in the message about a changed space."""
+    """Descriptions, which the message about a changed space shows, are short and readable."""
     assert describe_value(SimpleNamespace(b=2, a={"y", "x"})) == (
         "types.SimpleNamespace(a=set({'x', 'y'}), b=2)"
     )

@@ -235,7 +235,7 @@ def test_a_fork_may_not_write(tmp_path: Path) -> None:
 
 
 def test_a_second_process_is_refused_while_the_search_runs(tmp_path: Path) -> None:
-    """Another process on this machine is refused at once."""
+    """A second process on this machine gets a SearchBusyError at once."""
     script = f"""
 import sys
 sys.path.insert(0, {str(Path.cwd())!r})

@@ -74,7 +74,7 @@ def test_closures_stay_live():
 
 
 def test_globals_stay_live(monkeypatch):
-    """If a helper is redefined, the new one is called."""
+    """If the user redefines a helper, the compiled model calls the new one."""
     compiled = compile_model(calls_helper)
     monkeypatch.setitem(globals(), "helper", lambda n: -n)
     monkeypatch.setitem(globals(), "calls", 0)
@@ -256,13 +256,13 @@ def test_names_decide_where_the_order_differs():
     ],
 )
 def test_data_that_does_not_fit(result, message):
-    """The error gives what data() returned and what the model takes."""
+    """The error about data that does not fit says what data() returned and the model takes."""
     with pytest.raises(ObjectiveError, match=message):
         bind_data(compile_model(takes_two), result)
 
 
 def test_data_of_one_dict():
-    """A model with one parameter gets a dict without that key as a whole."""
+    """A model with one parameter gets a dict that lacks its name as a whole."""
     compiled = compile_model(calls_with_one)
     assert bind_data(compiled, {"x": 1, "y": 2}) == ({"x": 1, "y": 2},)
     assert bind_data(compiled, {"data": 1}) == {"data": 1}
@@ -347,7 +347,7 @@ def test_models_are_compiled_in_threads_at_once():
 
 
 def test_the_source_of_a_compiled_model_has_the_templates():
-    """The source is the function's text with its templates as written."""
+    """The source of a compiled model is the function's text with its templates as written."""
     compiled = compile_model(models.expressions)
     assert compiled.source.startswith("def expressions(x):\n    units = {{choice(")
     assert "{ choice" not in compiled.source

@@ -94,7 +94,7 @@ def test_again_loads_the_data_again(notebook):
 
 
 def test_data_that_can_be_read_once_is_not_cached():
-    """A generator that a first search used up would leave nothing for the second.
+    """A generator is not cached, because the first search would leave nothing for the second.
 
     A warning says that the second trial would get nothing, either.
     """
@@ -153,6 +153,6 @@ async def streaming():
 
 @pytest.mark.parametrize("data", [waiting, streaming, functools.partial(waiting)])
 def test_data_that_is_async_is_refused(data):
-    """An async data function would return a coroutine instead of the data."""
+    """An async data function, which would return a coroutine, is refused."""
     with pytest.raises(ObjectiveError, match="is async: a data function must run"):
         load_data(data)

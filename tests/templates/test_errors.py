@@ -133,7 +133,7 @@ def rounded():
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_bad_templates(model, line, message):
-    """Each error is a usage error that names the line and what is wrong."""
+    """An invalid template raises a usage error that names its line and what is wrong."""
     with pytest.raises(TemplateError) as caught:
         compile_model(model)
     assert message in str(caught.value)

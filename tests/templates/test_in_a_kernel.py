@@ -82,5 +82,5 @@ def test_pdb_stops_in_the_users_cell(shown):
     ],
 )
 def test_errors_before_training_name_cell_and_line(shown, cell, message):
-    """The error says what is wrong, in which line, and what to change."""
+    """An error before training says what is wrong, in which line, and what to change."""
     assert message in shown[cell]

@@ -69,7 +69,7 @@ def test_names_follow_the_rule():
 
 
 def test_conversions_and_annotations_are_no_names(hyperas):
-    """The name is the target around `int(...)`; hyperas's own name is known, too."""
+    """A parameter in `int(...)` has the name of the target; hyperas's own name is known, too."""
 
     def model(x):
         n_estimators: int = int({{quniform(5, 40, 1)}})
@@ -94,7 +94,7 @@ def test_conversions_and_annotations_are_no_names(hyperas):
 
 
 def test_conversions_of_equal_text_have_names_of_their_own(hyperas):
-    """The name comes from the target, although hyperas would number equal templates."""
+    """Equal conversions have the names of their targets, although hyperas would number them."""
 
     def model(x):
         forest(n_estimators=int({{quniform(5, 40, 1)}}), max_depth=int({{quniform(5, 40, 1)}}))

@@ -260,6 +260,6 @@ def unnamed_match(x):
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_unsupported_models_are_refused_before_anything_runs(model, error, message):
-    """The error names the line; otherwise the model would fail later or never."""
+    """A model that would fail in mid-search, or behave wrongly, is refused with the reason."""
     with pytest.raises(error, match=message):
         compile_model(model)

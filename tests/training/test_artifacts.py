@@ -112,7 +112,7 @@ def test_a_trashed_folder_is_not_used_again(store, folder, file):
 
 
 def test_backups_of_finished_trials_and_older_histories_are_obsolete(store, folder, file):
-    """Neither backups of unfinished trials nor a person's own files are obsolete."""
+    """Backups of finished trials or older histories are obsolete, but a person's files are not."""
     for tid in (1, 2, 3):
         StoreArtifacts(store, folder, tid).put("a", file(b"x"))
     inside = home(store, folder)

@@ -101,7 +101,7 @@ def test_killed_many_times_at_any_moment(tmp_path, backend):
 
 
 def test_two_fits_in_one_model_function(store):
-    """The first is skipped and the second resumed, even if the code between draws at random."""
+    """Of two fits the first is skipped and the second resumed, even if code between them draws."""
 
     def training(kill):
         model = convolutional_model()
@@ -132,13 +132,13 @@ def unfreezing(kill):
 
 
 def test_a_fit_that_unfreezes_layers_starts_from_its_first_epoch(store):
-    """A backup from before the change is not used either, because it would train other layers."""
+    """After a change of `trainable` no backup is used, because it would train other layers."""
     with pytest.warns(TrainingWarning, match="differs.*It starts from its first epoch"):
         assert_resumed_equals_whole(store, unfreezing, KillAt(2))
 
 
 def test_a_resumed_fit_that_unfreezes_layers_is_interrupted(store):
-    """The backup from before the change is dropped, and the next run gets the right outcome."""
+    """A backup from before layers are unfrozen is dropped, and the next run ends as usual."""
     whole = run_trial(store, create_search_folder(store, "whole"), lambda: unfreezing(None))
     folder = create_search_folder(store, "killed")
     with pytest.raises(Killed):
@@ -325,7 +325,7 @@ def test_tf_data_with_a_fixed_order(store):
 
 
 def test_backups_are_dropped_when_the_result_is_acknowledged(store):
-    """Only that trial's backups are dropped; a trial without backups causes no request."""
+    """Only the ended trial's backups are dropped; a trial without backups causes no request."""
     folder = create_search_folder(store)
     kept = []
 
@@ -345,7 +345,7 @@ def test_backups_are_dropped_when_the_result_is_acknowledged(store):
 
 
 def test_trial_backup_outside_of_a_search_warns_and_does_nothing():
-    """The warning names the user's line; a trial without a store warns, too."""
+    """Outside of a search a TrialBackup changes nothing, and its warning names the user's line."""
     keras.utils.set_random_seed(1)
     plain = convolutional_model()
     plain.fit(X, Y, epochs=2, verbose=0)
@@ -393,7 +393,7 @@ def test_a_callback_list_without_a_model_is_backed_up_in_fit(store):
 
 
 def test_a_second_trial_backup_in_one_fit_has_no_effect(store, uninterrupted):
-    """Two in one list act as one, and one instance can be used in several fits."""
+    """Two TrialBackups in one list act as one, and one instance can be used in several fits."""
 
     def training():
         backup = TrialBackup()
@@ -415,7 +415,7 @@ def test_seeds_do_not_depend_on_the_search_or_the_attempt(store, uninterrupted):
 
 
 def test_a_resumed_fit_prints_where_it_resumes(store, capsys):
-    """A resumed `fit` with progress prints one line about the epoch."""
+    """A resumed `fit` with progress prints after which epoch it resumes."""
     folder = create_search_folder(store)
     with pytest.raises(Killed):
         run_trial(store, folder, lambda: train_once(KillAt(1)))

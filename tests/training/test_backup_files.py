@@ -46,7 +46,7 @@ def test_what_was_written_is_read_bit_for_bit(tmp_path):
 
 
 def test_an_array_too_large_for_one_piece_is_written_in_several(tmp_path, monkeypatch):
-    """A piece is limited to 4 GiB by its format, but a variable may be larger."""
+    """A variable larger than 4 GiB, the limit of the format, is written in several pieces."""
     monkeypatch.setattr(codec, "_CHUNK", 70_001)
     write_backup(tmp_path / "x", TREE["arrays"])
     for one, other in zip(read_backup(tmp_path / "x"), TREE["arrays"], strict=True):
@@ -111,6 +111,6 @@ def test_a_file_of_another_version_is_refused(tmp_path):
 
 
 def test_an_object_array_is_not_written(tmp_path):
-    """An object array would contain pointers."""
+    """An object array is refused, because it would contain pointers."""
     with pytest.raises(NotPlainDataError):
         write_backup(tmp_path / "x", {"a": np.array([object()])})

@@ -159,7 +159,7 @@ def test_keeping_none_stores_none(store, folder):
 
 
 def test_a_model_too_large_for_the_store_warns_with_sizes(store, folder):
-    """The warning gives the model's size and the space left."""
+    """The warning about a model that is too large gives its size and the space left."""
     kept = BestModels(store, folder, free_space=lambda: 1000)
     kept.offer(model(), tid=0, loss=0.5)
     with pytest.warns(TrainingWarning, match=r"best/trial-00000-loss-0.5.keras \(0.0 MB\).*left"):
@@ -168,7 +168,7 @@ def test_a_model_too_large_for_the_store_warns_with_sizes(store, folder):
 
 @pytest.mark.parametrize("error", [NotImplementedError, KeyError, RuntimeError])
 def test_a_model_that_keras_cannot_save_warns(store, folder, error):
-    """The warning names the trial and the error that the model's code raised."""
+    """If Keras cannot save a model, a warning names the trial and the error of its code."""
 
     class Unsavable(keras.Model):
         def save(self, path):
@@ -207,7 +207,7 @@ def stored(store, folder, layer=None, **compiled):
 
 
 def test_a_lambda_layer_needs_safe_mode_false(store, folder):
-    """Loading it would run code from the file; `safe_mode=False` allows that."""
+    """A Lambda layer would run code from the file, so it is loaded only with `safe_mode=False`."""
     kept = stored(store, folder, keras.layers.Lambda(lambda x: x * 2))
     with pytest.raises(ModelError, match=r"Lambda layer.*safe_mode=False"):
         kept.load()
@@ -224,7 +224,7 @@ def test_an_unknown_class_is_named_with_the_decorator(store, folder):
 
 
 def test_an_unknown_loss_function_is_named(store, folder):
-    """A user's own loss has to be registered or passed in."""
+    """A user's own loss is named in an error unless it is registered or passed in."""
     kept = stored(store, folder, keras.layers.Dense(1), loss=own_loss)
     with pytest.raises(ModelError, match="function 'own_loss'"):
         kept.load()

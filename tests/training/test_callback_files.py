@@ -54,7 +54,7 @@ def first_is_best(folder, kill=None, seen=None):
 
 
 def test_a_large_file_is_sent_once_and_goes_with_the_backups(store, tmp_path, all_are_large):
-    """One separate file serves two backups, and another runtime restores it."""
+    """A large file is uploaded once for two backups, and another runtime restores it."""
     disks = [tmp_path / name for name in ("whole", "killed", "resumed")]
     for disk in disks:
         disk.mkdir()
@@ -87,7 +87,7 @@ def test_a_file_that_no_backup_needs_is_dropped(store, tmp_path, all_are_large):
 
 
 def test_a_damaged_file_makes_its_backup_unusable(store, tmp_path, all_are_large):
-    """The trial starts from its first epoch, uses nothing of the backup and ends the same."""
+    """With a damaged file the trial uses nothing of the backup, starts again and ends the same."""
     whole = run_trial(store, create_search_folder(store, "whole"), lambda: first_is_best(tmp_path))
     folder = create_search_folder(store)
     with pytest.raises(Killed):
@@ -106,7 +106,7 @@ def test_a_damaged_file_makes_its_backup_unusable(store, tmp_path, all_are_large
 
 @pytest.mark.parametrize("fill", ["../../evil", "/etc/evil", "..", "a\\..\\b", "a\0b"])
 def test_a_backup_cannot_choose_the_folder_of_a_file(tmp_path, fill):
-    """The path comes from the callback; a backup that would change the folder is refused."""
+    """A file's path comes from the callback; a backup that would change its folder is refused."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "3").mkdir()
     callback = checkpoint(tmp_path / "runs" / "{epoch}" / "best.weights.h5")
@@ -124,7 +124,7 @@ def test_a_backup_cannot_choose_the_folder_of_a_file(tmp_path, fill):
 
 
 def test_two_placeholders_cannot_form_the_parent_folder(tmp_path):
-    """Each of the two values is a valid name, but together they would be `..`."""
+    """Two values that are valid names but together form `..` are refused."""
     callback = checkpoint(tmp_path / "runs" / "{epoch}{val_loss}" / "best.weights.h5")
     saved = {"callback": next(iter(key_callbacks([callback]))), "content": b"", "name": "x"}
     saved["sha256"] = hashlib.sha256(b"").hexdigest()
@@ -146,7 +146,7 @@ def test_a_file_from_before_fit_is_not_backed_up(tmp_path):
 
 
 def test_keras_own_backup_callback_is_refused(store, tmp_path):
-    """BackupAndRestore and TrialBackup would both decide where `fit` resumes."""
+    """BackupAndRestore is refused, because it would also decide where `fit` resumes."""
     theirs = keras.callbacks.BackupAndRestore(tmp_path / "theirs")
     for before in ([theirs], []):
         after = [] if before else [theirs]
@@ -158,7 +158,7 @@ def test_keras_own_backup_callback_is_refused(store, tmp_path):
 
 
 def test_state_that_cannot_be_saved_warns_once(store, uninterrupted):
-    """Such a trial has no backups; with the attribute in `ignore=` it has, and resumes."""
+    """A callback whose state cannot be saved prevents backups, unless `ignore=` names the state."""
 
     class Reading(keras.callbacks.Callback):
         def __init__(self):

@@ -57,7 +57,7 @@ class Ticking(keras.callbacks.Callback):
 
 
 def test_a_deadline_stops_at_an_epochs_end_with_everything_flushed(store):
-    """The trial stops before an epoch that would end too late; the next run ends it as usual."""
+    """A trial stops before an epoch that would end too late; the next run ends it as usual."""
     whole = run_trial(store, create_search_folder(store, "whole"), lambda: train_once(epochs=6))
     folder = create_search_folder(store, "stopped")
 
@@ -80,7 +80,7 @@ def test_a_deadline_stops_at_an_epochs_end_with_everything_flushed(store):
 
 
 def test_epochs_of_the_previous_trial_predict_the_first_epoch(store):
-    """The first epoch does not start if it would end after the deadline."""
+    """A trial's first epoch does not start if one like the last trial's would end too late."""
     folder = create_search_folder(store)
     clock = Clock()
     artifacts = []

@@ -76,7 +76,7 @@ ARCHIVES = {
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("case", ARCHIVES)
 def test_an_archive_that_leads_out_or_blows_up_is_refused(tmp_path, case):
-    """The names and sizes that it declares are checked before anything is unpacked."""
+    """An archive's names and sizes are checked before anything is unpacked."""
     members, words = ARCHIVES[case]
     whole = [*saved(tmp_path / "a.keras").items(), *members]
     with pytest.raises(ModelError, match=f"The model .*{words}"):
@@ -262,7 +262,7 @@ CONFIGS = {
 
 @pytest.mark.parametrize("case", CONFIGS)
 def test_a_configuration_with_anything_but_model_parts_is_refused(tmp_path, monkeypatch, case):
-    """The error names the object or function that is not part of a model; nothing is written."""
+    """An object or function that is not part of a model is refused by name, and not called."""
     monkeypatch.chdir(tmp_path)
     config, words = CONFIGS[case]
     members = {**saved(tmp_path / "a.keras"), "config.json": json.dumps(config)}
@@ -346,7 +346,7 @@ def test_weights_from_outside_the_file_are_refused(tmp_path, change):
 
 
 def test_a_group_that_contains_itself_is_visited_once(tmp_path):
-    """The inspection of the weights ends, and they are loaded."""
+    """The weights of a file with a group that contains itself are checked and loaded."""
     assert load(weights(tmp_path / "b.keras", in_a_circle)).count_params() == 3
 
 
@@ -361,7 +361,7 @@ def test_invalid_weights_are_refused(tmp_path):
 
 @pytest.mark.parametrize("version", ["3.13.1", "3.12.4", "3.9.0", "2.15.0", "3.13.0rc1"])
 def test_a_keras_that_is_too_old_is_named(tmp_path, monkeypatch, version):
-    """The error names the version to install; `safe_mode=False` loads the file anyway."""
+    """The error about an old Keras names the version to install; `safe_mode=False` loads anyway."""
     path = tmp_path / "a.keras"
     saved(path)
     monkeypatch.setattr(keras, "__version__", version)

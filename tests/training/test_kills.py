@@ -87,7 +87,7 @@ def compare(ended, name, first):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CASES)
 def test_a_killed_trial_ends_as_the_uninterrupted_one(ended, name):
-    """History, weights, optimizer, files and callbacks are equal, and no epoch is repeated."""
+    """History, weights, optimizer, files and callbacks are equal after a kill and a resumption."""
     if name == "tensorboard":
         pytest.importorskip("tensorboard")
     compare(ended, name, 2)

@@ -103,7 +103,7 @@ def test_seeding_a_trial_repeats_initial_weights():
 
 @pytest.mark.parametrize("call", ["free_memory()", "is_keras_model(3)", "seed_trial(1, 2)"])
 def test_keras_is_not_imported_without_need(call):
-    """Without Keras in the objective, none of these functions imports it."""
+    """Freeing memory, checking for a model and seeding a trial do not import Keras."""
     code = (
         f"import sys; "
         f"from colab_drive_tuner.training.memory import free_memory, is_keras_model; "
@@ -122,7 +122,7 @@ def traced():
 
 
 def test_graphs_traced_by_fit_are_freed_after_the_trial():
-    """Otherwise TensorFlow would hold the graphs of every model that was ever fitted."""
+    """Graphs that `fit` traced, which TensorFlow would keep forever, are freed after the trial."""
     free_memory()
     before, settings = traced(), keras_settings()
     model = small_model()
@@ -173,7 +173,7 @@ def test_memory_stays_flat_over_a_hundred_trials(tmp_path, free):
 
 
 def test_keras_that_another_thread_is_importing_is_waited_for():
-    """A module that another thread is still importing has none of its names yet."""
+    """If another thread is importing Keras, its names are used only after the import."""
     program = """
         import sys, threading
         from colab_drive_tuner.training.memory import is_keras_model, keras_settings

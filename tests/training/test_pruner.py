@@ -30,7 +30,7 @@ from tests.training.small_trainings import Killed
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def told(result: Any) -> list[Any]:
+def comparable(result: Any) -> list[Any]:
     """Return what must be equal, bit for bit, in equal searches."""
     return [(doc["tid"], doc["misc"]["vals"], repr(doc["result"])) for doc in result.trials.trials]
 
@@ -49,7 +49,7 @@ def pruned(whole: Any) -> Any:
 
 
 def test_a_worse_trial_ends_early(whole: Any) -> None:
-    """Its `fit` returns the epochs so far, and its result has the epoch in which it was pruned."""
+    """A pruned `fit` returns the epochs so far, and the result has the epoch of the pruning."""
     results = whole.trials.results
     assert 2 <= sum(one["pruned"] for one in results) <= 6
     for one in results:
@@ -76,7 +76,7 @@ def test_a_killed_search_prunes_as_the_uninterrupted_one(
     assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
     objective = Objective()
     resumed = run_pruned_search(tmp_path, objective)
-    assert told(resumed) == told(whole)
+    assert comparable(resumed) == comparable(whole)
     assert objective.trained[0] == (tid, last), "it went on in the middle"
 
 
@@ -91,7 +91,10 @@ def test_the_order_of_the_callbacks_does_not_matter(
     with pytest.raises(Killed):
         run_pruned_search(tmp_path, Objective(order, kill=(tid, last, False)), max_evals=most)
     objective = Objective(order)
-    assert told(run_pruned_search(tmp_path, objective, max_evals=most)) == told(whole)[:most]
+    assert (
+        comparable(run_pruned_search(tmp_path, objective, max_evals=most))
+        == comparable(whole)[:most]
+    )
     assert objective.trained[0] == (tid, last)
 
 
@@ -108,7 +111,7 @@ def running(pruner: Any = None, limits: Any = None) -> RunningTrial:
 
 
 def test_an_unknown_metric_is_an_error_that_lists_the_metrics() -> None:
-    """If the validation is missing, the error names `validation_data=`."""
+    """The error about an unknown metric lists the known ones, or names `validation_data=`."""
     with pytest.raises(UsageError, match=r"no metric 'val_acc'.*loss, mae, val_loss, val_mae"):
         fit(Pruner(monitor="val_acc"), trial=running())
     with pytest.raises(UsageError, match=r"no metric 'val_loss'.*validation_data="):
@@ -198,7 +201,7 @@ def run_custom_loop(callbacks: Any, epochs: int = 4, model: Any = None) -> int:
 
 @pytest.mark.parametrize("limits", [{2: 0.5}, {4: 0.5}])
 def test_a_custom_loop_without_epochs_is_judged(limits: Any) -> None:
-    """The loop ends through its model; a warning names an epoch without the metric."""
+    """A custom loop ends through its model; a warning names an epoch without the metric."""
     trial, model = running(limits=limits), small_model(0.01)
     callbacks = keras.callbacks.CallbackList([PRUNER], model=model)
     with run_as(trial), warnings.catch_warnings(record=True) as told:
@@ -210,7 +213,7 @@ def test_a_custom_loop_without_epochs_is_judged(limits: Any) -> None:
 
 @pytest.mark.parametrize("in_list", [True, False])
 def test_a_custom_loop_without_a_model_warns_once(in_list: bool) -> None:
-    """Its epochs are reported, and the loop can call `should_prune` itself."""
+    """A custom loop without a model has its epochs reported and can call `should_prune` itself."""
     trial = running(limits={4: 0.5})
     callbacks = keras.callbacks.CallbackList([PRUNER]) if in_list else PRUNER
     with run_as(trial), warnings.catch_warnings(record=True) as told:
@@ -254,13 +257,13 @@ def test_two_pruners_are_an_error() -> None:
 
 
 def test_a_pruner_outside_of_a_search_warns_and_does_nothing() -> None:
-    """The `fit` trains all of its epochs."""
+    """Outside of a search a pruner warns, and `fit` trains all of its epochs."""
     with pytest.warns(TrainingWarning, match="no search is running"):
         assert len(fit(PRUNER, trial=None).history["loss"]) == 3
 
 
 def test_every_hook_of_keras_is_there() -> None:
-    """Keras accepts it as a callback, although its class does not derive from Callback."""
+    """Keras accepts a Pruner as a callback, although it does not derive from Callback."""
     hooks = [name for name in dir(keras.callbacks.Callback) if name.startswith(("on_", "set_"))]
     assert len(hooks) > 15
     assert all(callable(getattr(PRUNER, name)) for name in hooks)

@@ -126,7 +126,7 @@ def test_successive_halving_judges_at_its_rungs() -> None:
     ],
 )
 def test_a_bad_argument_is_named(arguments: dict[str, Any], named: str) -> None:
-    """The error names the invalid argument."""
+    """An invalid argument of a Pruner is refused by name."""
     with pytest.raises(UsageError, match=named):
         Pruner(**arguments)
 

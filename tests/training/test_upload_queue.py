@@ -48,7 +48,7 @@ def test_a_job_is_tried_until_the_store_answers():
     "error", [QuotaError("full"), StoreError("no"), OSError("disk"), NotPlainDataError("odd")]
 )
 def test_a_failed_job_warns_and_the_next_one_runs(error):
-    """The warning is shown in the user's thread, and the queue continues."""
+    """A failed job warns in the user's thread, and the queue runs the next one."""
     done = []
 
     def do(key, job):

@@ -113,7 +113,7 @@ def test_a_value_is_restored_with_its_type_and_content(tmp_path, value):
 
 
 def test_a_deque_keeps_its_length_and_a_defaultdict_its_factory(tmp_path):
-    """The limits and factories of containers are saved with them."""
+    """A deque's maximum length and a defaultdict's factory are saved with it."""
     assert restored(tmp_path, None, collections.deque([1], maxlen=2)).maxlen == 2
     assert restored(tmp_path, None, collections.defaultdict(set))["new"] == set()
 
@@ -185,7 +185,7 @@ def test_values_that_contain_themselves_are_restored(tmp_path):
 
 
 def test_objects_of_the_user_are_restored_in_place(tmp_path):
-    """Attributes and slots are set; the objects themselves stay the same."""
+    """Attributes and slots of a user's objects are set; the objects themselves stay the same."""
     before = Plain(count=0, inner=Slotted(), lock=threading.Lock())
     before.inner.left = 0
     callback = Callback(before)
@@ -242,7 +242,7 @@ def test_a_new_object_is_made_without_calling_its_class(tmp_path):
     ],
 )
 def test_values_that_cannot_be_saved_are_named(tmp_path, value):
-    """The error names the callback's class and the attribute; nothing is dropped silently."""
+    """A value that cannot be saved is named with its callback's class and attribute."""
     with pytest.raises(CannotSaveError, match=r"^Callback\.value.* \("):
         saved(tmp_path, None, value)
 
@@ -400,7 +400,7 @@ def test_a_state_that_cannot_be_restored_is_refused_before_anything_changes(pack
     ],
 )
 def test_a_crafted_state_raises_an_error_and_runs_no_code(packed):
-    """No code is found through it and no memory is allocated for it."""
+    """A crafted state finds no code and allocates no large memory; it raises an error."""
     callback = Callback()
     key = f"{Callback.__module__}.{Callback.__qualname__}#1"
     malformed = (IncompatibleBackupError, TypeError, ValueError, LookupError, ArithmeticError)
