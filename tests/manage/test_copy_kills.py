@@ -84,7 +84,7 @@ def at_each_step(
 def test_a_killed_copy_is_not_a_search(
     act: Callable[..., str], searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`clean` finds a killed copy's leftovers; the original is complete, and can be copied again."""
+    """`clean` finds a killed copy's leftovers; the original is complete and can be copied again."""
     expected = values_after_nine_trials(tmp_path / "s", "s") if act is copy_search else []
     cut = 0
     store, other = FolderStore(searched), tmp_path / "t"
