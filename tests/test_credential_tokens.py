@@ -259,7 +259,7 @@ class TestAMachineAtGoogle:
         google.be_this_machine(monkeypatch)
 
     def test_nobody_has_signed_in(self, google):
-        """The error lists what was tried and does not say that given credentials were refused."""
+        """Without a sign-in, the error lists what was tried and speaks of no refusal."""
         with pytest.raises(CredentialsError, match=r"^Nobody is signed in") as no:
             find()
         text = str(no.value)
@@ -268,7 +268,7 @@ class TestAMachineAtGoogle:
         assert "no longer accepts" not in text
 
     def test_its_server_refuses_the_token(self, google):
-        """The error names the metadata server and its status code."""
+        """If the metadata server refuses a token, the error names it and its status code."""
         google.busy = 403
         with pytest.raises(CredentialsError, match=r"^Nobody is signed in") as no:
             find()

@@ -102,7 +102,7 @@ def test_explicit_path_and_identity(tmp_path):
 
 
 def test_explicit_nonsense_is_refused():
-    """The error names the type of what was passed, and nothing of its content."""
+    """An object that is no credentials is refused by its type, without showing its content."""
     with pytest.raises(CredentialsError, match="not dict") as caught:
         find({"refresh_token": SECRET})
     assert SECRET not in str(caught.value)

@@ -35,7 +35,7 @@ def altered(self, file_id, path, *more):
 DriveClient.download_file = altered
 """,
 }
-"""What is put into every Python process of a demo that must fail."""
+"""Code that runs first in each Python process of a demo that must fail."""
 
 
 def run_script(script: Path, *arguments: object, **environment: str) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from colab_drive_tuner.errors import UsageError
 PACKAGE = Path(colab_drive_tuner.__file__).parent
 LIST = PACKAGE / "environment_variables.py"
 OF_THE_SYSTEM = {"PATH", "PYTHONPATH"}
-"""Handed on to the programs that are started; they say nothing to this package."""
+"""Passed on to started programs; they do not configure this package."""
 
 
 def sources() -> list[Path]:
@@ -94,7 +94,7 @@ def test_a_variable_is_its_name(monkeypatch):
 
 
 def test_a_variable_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the variable and its value; an unset variable is None."""
+    """A number that cannot be parsed is an error with name and value; unset, it is None."""
     monkeypatch.setenv("COLAB_DRIVE_TUNER_DEADLINE", "in two hours")
     with pytest.raises(UsageError, match=r"COLAB_DRIVE_TUNER_DEADLINE must be a number.*two hours"):
         Variable.DEADLINE.number(float)

@@ -29,7 +29,7 @@ MASTER = [
         "import uniform\nfrom hyperopt.hp import uniformint\n",
     ),
 ]
-"""How hyperas's development version differs, as far as its callers and this package can tell."""
+"""Changes from the released hyperas to its development version that callers can notice."""
 
 
 def test_the_development_version(run, tmp_path):

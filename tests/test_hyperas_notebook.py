@@ -63,7 +63,7 @@ NAMES = {
     "no such file": "'absent'",
     "none at all": "None",
 }
-"""What people hand over as `notebook_name`, and what lies there."""
+"""Values that users pass as `notebook_name`, by the file they refer to."""
 
 
 @pytest.fixture(scope="module")

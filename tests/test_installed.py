@@ -15,7 +15,7 @@ FACE = {
     "colab_drive_tuner.text",
     "colab_drive_tuner.version",
 }
-"""What `import colab_drive_tuner` itself loads."""
+"""Modules that `import colab_drive_tuner` itself loads."""
 
 
 def python(*arguments, cwd):

@@ -150,7 +150,7 @@ def test_parameters_are_queued_once_whenever_the_next_runtime_dies(
 
 @pytest.mark.parametrize("odd", [[1], {"a": []}, "one", None, True])
 def test_invalid_retry_attributes_are_ignored(tmp_path: Path, odd: object) -> None:
-    """Whoever may write to the study can set the attributes of a retry; bad ones do no harm."""
+    """Invalid retry attributes, which any writer of the study can set, do no harm."""
     storage = cdt.optuna_storage("study", store=tmp_path)
     study = optuna.create_study(storage=storage, study_name="s")
     for number in range(2):

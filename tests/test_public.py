@@ -90,7 +90,7 @@ MADE_BY_US = {
     "SearchStatus",
     "Session",
 }
-"""Classes that users get, and do not make."""
+"""Classes that the package returns and users do not create."""
 
 
 def callables(name: str) -> Iterator[tuple[str, Callable[..., object]]]:

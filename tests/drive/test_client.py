@@ -293,7 +293,7 @@ def test_an_unknown_token_is_refused_at_once(drive_emulator):
 
 
 def test_missing_scope_is_named(drive_emulator):
-    """The error names the missing permission."""
+    """A request without the needed scope is an error that names it."""
     drive_emulator.allow("reader", "owner@example.com", scopes=["drive.readonly"])
     reader = DriveClient(
         emulator_authorizer("reader", drive_emulator.url),

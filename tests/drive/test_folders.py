@@ -75,7 +75,7 @@ class TestFolder:
         assert [folder.id for folder in client.folders(paths[0][1])] == [paths[0][1]]
 
     def test_a_new_folder_that_no_listing_shows_yet(self, drive_emulator, client):
-        """Its creator uses a new folder that is not listed yet."""
+        """The creator of a folder can use it before any listing shows it."""
         drive_emulator.faults.add("list_lag", seconds=3600)
         made = client.folder("late")
         assert client.find("late") == []

@@ -97,6 +97,6 @@ def test_definite_errors_are_not_repeated():
 
 
 def test_the_hint_of_the_last_failure_is_shown():
-    """The error contains the hint of the last failure, such as the one about the upload cap."""
+    """The final error has the hint of the last failure, such as the one about the upload cap."""
     with pytest.raises(UnavailableError, match="wait a day"):
         policy(Clock()).run(failing(1000, hint="wait a day"), "x")

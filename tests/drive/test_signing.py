@@ -129,7 +129,7 @@ def test_threads_share_the_failure_of_one_renewal(monkeypatch):
 
 
 def test_a_revoked_sign_in_is_an_error(token_server):
-    """The error names the source of the credentials and the remedy, and shows no secret."""
+    """A revoked sign-in is an error with its source and the remedy, and without a secret."""
     token_server.answers = [(400, {"error": "invalid_grant", "error_description": SECRET})]
     with pytest.raises(CredentialsError, match=r"a test; invalid_grant.*Sign in") as caught:
         authorizer(token_server.url).headers()

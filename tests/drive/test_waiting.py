@@ -91,7 +91,7 @@ def test_a_wait_shows_how_long_it_lasts_at_most(at_once, monkeypatch, capsys):
 
 
 def test_a_log_is_not_flooded(clock, at_once, capsys):
-    """Where a line cannot be overwritten, there is no line for each step."""
+    """A log, in which no line can be overwritten, does not get a line for each step."""
     with progress_bar("steps", " steps", clock) as progress:
         for step in range(500):
             progress(step, 500)

@@ -170,7 +170,7 @@ def test_lists_lag_and_gets_do_not(me, emulator):
 
 
 def test_rate_limits_quota_expiry_and_outage(me, emulator):
-    """Each of these faults gives Drive's error as long as its rule exists."""
+    """A rate limit, a full quota, an expiry and an outage give Drive's errors while they last."""
     emulator.faults.add("rate_limit", per_second=5)
     found = statuses(me, 40)
     assert found[:5] == [200] * 5

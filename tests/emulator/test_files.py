@@ -131,7 +131,7 @@ def test_an_update_changes_what_it_names_and_nothing_else(me):
     ],
 )
 def test_fields_that_only_the_server_sets_are_refused(me, body):
-    """It is a 403 fieldNotWritable; parents change by addParents and removeParents."""
+    """Writing a field that only the server sets, or `parents`, is a 403 fieldNotWritable."""
     file = me.create()
     refused = me.refusal("PATCH", f"/drive/v3/files/{file['id']}", json=body)
     assert refused == (403, "fieldNotWritable")

@@ -181,7 +181,7 @@ def test_owners_writers_readers_and_shared_with_me(me, person):
           "not sharedWithMe", "not (sharedWithMe = true)"],
 )  # fmt: skip
 def test_a_query_for_files_not_shared_with_me_is_refused(me, version, q):
-    """It is a 400, as on the live service, although the documented table allows `false`."""
+    """Asking for files not shared with me is a 400, as on the live service."""
     me.create("mine")
     assert me.refusal("GET", f"/drive/{version}/files", params={"q": q}) == (400, "invalid")
 

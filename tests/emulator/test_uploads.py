@@ -138,7 +138,10 @@ def test_a_status_query_tells_how_far_it_is(me):
 @pytest.mark.parametrize("extra", [-1, 1, 1000, PIECE - 1])
 @pytest.mark.parametrize("total", ["*", str(8 * PIECE)])
 def test_a_chunk_that_is_no_multiple_of_256_kib_is_refused(me, extra, total):
-    """It is a 400 with Drive's message; its whole multiples are kept, and the session continues."""
+    """A chunk that is no multiple of 256 KiB is a 400 with Drive's message.
+
+    Its whole multiples are kept, and the session continues.
+    """
     content = os.urandom(3 * PIECE)
     uri = start(me, {"name": "odd"})
     size = PIECE + extra

@@ -54,7 +54,7 @@ class OvertakenStore(FaultyStore):
     """A store in which another thread appends an item while a given record is created."""
 
     appends = None
-    """The name of a record, and what to do once, before it lies there."""
+    """The name of a record, and a function to call once, before that record is created."""
 
     def create(self, *args, **options) -> Entry:
         if self.appends is not None and options["name"] == self.appends[0]:
@@ -215,7 +215,7 @@ def test_unusual_names_are_fine(store, name, machine):
 
 
 def test_an_unknown_on_busy_is_refused(store, open_journal):
-    """The error lists the allowed values of `on_busy`."""
+    """An unknown `on_busy` is an error that lists the allowed values."""
     with pytest.raises(UsageError, match="'wait', 'takeover', 'error'"):
         open_journal(store, on_busy="force")
 

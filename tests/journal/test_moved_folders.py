@@ -94,7 +94,7 @@ def recorded(drive: Drive, name: str = NAME) -> list[Any]:
 
 
 MACHINES = pytest.mark.parametrize("where", ["first", "second"])
-"""The machine that ran the search before, which has noted its folder, and another one."""
+"""The machine that ran the search, which has noted its folder, and another machine."""
 
 
 @MACHINES
@@ -113,7 +113,7 @@ def test_a_trashed_search_is_not_begun_anew(drive, run, machine, where):
 
 @MACHINES
 def test_a_renamed_search_resumes_by_its_new_name_only(drive, run, machine, where):
-    """Its old name is an error that tells the new one, until the folder is renamed back."""
+    """The old name of a search is an error that tells the new one, until it is renamed back."""
     folder = run(1)
     drive.rename(folder, "new name")
     machine(where)

@@ -20,7 +20,7 @@ from tests.search.sample_searches import run_in_fork
 
 VALUES = [f"value {number}" for number in range(6)]
 ACTS = 17
-"""Opening, header, item and flush of the first file; four items and flushes; and some to spare."""
+"""Open, header, item and flush of the first file; four items and flushes; and some spare ones."""
 
 
 def spool_and_die(store: FaultyStore, *, wait: bool, fails) -> None:

@@ -88,7 +88,7 @@ def left(store, machine) -> Path:
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["machine", "about.txt", "owners", "running", "search"])
 def test_a_damaged_note_is_named_and_the_search_resumes(store, left, name, damage):
-    """Whatever the damage to a note, the check names it, the search resumes and replaces it."""
+    """The check names a damaged note, of any damage; the search resumes and replaces it."""
     path = state_folder() / name if name == "machine" else left / name
     damage(path)
     harmless = damage is emptied and name == "owners"  # empty means that nobody claimed
@@ -107,7 +107,7 @@ def test_a_damaged_note_is_named_and_the_search_resumes(store, left, name, damag
 
 
 def test_undamaged_notes_are_read(store, left):
-    """Undamaged notes have an effect: otherwise the test of damaged ones would prove nothing."""
+    """Undamaged notes have an effect: otherwise the test of damaged notes would prove nothing."""
     spool = Spool(store.location, NAME)
     claim = Journal.open(store, NAME, RULES)._reader.head.claim
     assert spool.has_claimed(claim.owner)

@@ -178,7 +178,7 @@ class StoreContract:
     def test_a_renamed_folder_keeps_all_but_its_name(
         self, store: Store, reopen: Reopen, name: str
     ) -> None:
-        """Its files keep their ids, other clients see the new name, and the old name is free."""
+        """A renamed folder's files keep their ids, others see the new name, the old one is free."""
         folder, inner, second = store.reserve(3)
         marks = {"cdt_a": "1", "cdt_b": "2"}
         store.create(folder, None, name="old: 1", parent=store.root, properties=marks)

@@ -114,7 +114,7 @@ class TestMissingFolder:
     def test_a_new_folder_that_no_listing_shows_yet(
         self, store: DriveStore, drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Its creator knows that the folder exists."""
+        """The creator of a folder can use it before any listing shows it."""
         monkeypatch.setattr(module, "_CACHE_SECONDS", -1.0)
         drive_emulator.faults.add("list_lag", seconds=3600)
         store.ensure_root()

@@ -73,7 +73,7 @@ def outcome(act: Callable[..., object], *arguments: object) -> tuple[object, str
 
 HARMS = [lose, empty, halve, flip, edit]
 IN_PLACE = [pipe, folder, link]
-"""Pipes, folders and symbolic links, put where a file was."""
+"""Pipes, folders and symbolic links in place of a file."""
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +174,10 @@ def test_a_damaged_file_affects_its_search_only(
 
 @pytest.mark.parametrize("harm", HARMS)
 def test_damage_to_both_copies_of_a_description_is_named(harm: Harm, root: Path) -> None:
-    """The error names the place and the repair; no new search begins beside the old one."""
+    """A description damaged in both copies is an error that asks for `repair`.
+
+    No new search begins beside the old one.
+    """
     both = [root / "a" / "index" / place / "folder" for place in ("ids", "copies/ids")]
     for path in both:
         harm(path)

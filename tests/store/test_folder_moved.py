@@ -29,7 +29,7 @@ from colab_drive_tuner.store.folder import FolderStore
 from tests.store.searches import expected_points, run_search, trial_points
 
 Bring = Callable[[Path, Path], object]
-"""Brings the folder at the first path to the second one, which does not exist yet."""
+"""Copies the folder at the first path to the second path, which does not exist yet."""
 
 
 def by_cp(source: Path, target: Path) -> None:

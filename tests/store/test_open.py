@@ -58,7 +58,7 @@ def test_what_cannot_be_a_store_is_refused(spec: object) -> None:
     "spec", ["s3://bucket/searches", "gs:searches", "http://x", "Memory:x", "memry:x"]
 )
 def test_an_unknown_scheme_is_no_folder(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error lists the known schemes, for an argument and for the environment."""
+    """An unknown scheme, as argument or in the environment, is an error with the known ones."""
     with pytest.raises(UsageError, match=r"Known are .*folder:.* memory:"):
         open_store(spec)
     monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", spec)

@@ -36,7 +36,7 @@ PHASES: dict[str, int] = {
     "its result has arrived": 2,
     "its end is recorded": 0,
 }
-"""Phases of a trial in which the driver dies, and the attempt number of its rerun; 0: none."""
+"""Phases of a trial in which the driver dies, and the attempt number of its rerun (0: no rerun)."""
 
 
 def session(

@@ -20,7 +20,7 @@ from tests.torture.places import Place
 from tests.torture.session import Session, changed, check, plain, run
 
 LEASE = {"STALE_SECONDS": 0.8, "BEAT_SECONDS": 0.2, "SENDER_SHARE": 0.05}
-"""Everything in seconds; and more records than a search of so few trials would have."""
+"""Short times in seconds, and a sender that writes more records than usual for so few trials."""
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tests.torture.session", "tests.torture.run_check"])
 _PATIENCE = 120.0

@@ -64,4 +64,4 @@ PLACES: dict[str, Callable[[Path, bool, int], contextlib.AbstractContextManager[
     "folder": lambda folder, _faults, _seed: contextlib.nullcontext(folder_place(folder / "store")),
     "drive": lambda _folder, faults, seed: drive_place(faults=faults, seed=seed),
 }
-"""By kind of store: opens one for a test, given a folder, whether it has faults, and a seed."""
+"""Functions that open a store of each kind, given a folder, whether it has faults, and a seed."""

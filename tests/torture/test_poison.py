@@ -40,9 +40,9 @@ CASES = [
 
 @pytest.mark.parametrize(("lab", "fresh", "nap", "poisons"), CASES, indirect=["lab"])
 def test_a_poison_trial_is_given_up(lab: Lab, fresh: bool, nap: float, poisons: list[int]) -> None:
-    """It is given up after `max_attempts` deaths or one more, even if it dies at once.
+    """A poison trial is given up after `max_attempts` deaths or one more, even if it dies at once.
 
-    No other trial is, and with `retry_failed` it can run again.
+    No other trial is given up, and with `retry_failed` it can run again.
     """
     for poison in poisons:
         search = lab.session(

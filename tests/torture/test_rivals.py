@@ -60,7 +60,7 @@ def judge(lab: Lab, search: Session) -> None:
 
 
 @pytest.mark.parametrize(("lab", "many"), CASES, indirect=["lab"])
-def test_rivals_that_start_at_once(lab: Lab, many: int) -> None:
+def test_sessions_that_start_at_once(lab: Lab, many: int) -> None:
     """Of several sessions that start at once, one claims; the others are told who holds it."""
     search = lab.session("s", max_evals=2)
     lab.finish(search)
@@ -78,7 +78,7 @@ def test_rivals_that_start_at_once(lab: Lab, many: int) -> None:
 
 
 @pytest.mark.parametrize(("lab", "many"), CASES, indirect=["lab"])
-def test_rivals_that_take_over(lab: Lab, many: int) -> None:
+def test_sessions_that_take_over(lab: Lab, many: int) -> None:
     """The last to claim continues; each loser stops at its next write and keeps its last trial."""
     search = lab.session("s", max_evals=4)
     lab.finish(search)

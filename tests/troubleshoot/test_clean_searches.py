@@ -54,7 +54,7 @@ def kinds(store) -> list[str]:
     return [leftover.kind for leftover in find_leftovers(store=store)]
 
 
-def make_rival(store: FaultyStore, tid: int, x: float, after: float = 1.0) -> str:
+def make_duplicate(store: FaultyStore, tid: int, x: float, after: float = 1.0) -> str:
     """Create a second folder of the search with its own result, as a lost race leaves it."""
     own, first, records, export = store.reserve(4)
     marks = {KIND: FolderKind.SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
@@ -95,7 +95,7 @@ def test_nothing_is_stale_in_a_store_that_was_just_used(store):
 
 def test_a_duplicate_folder_is_merged_before_it_is_trashed(store):
     """The result of a duplicate folder is in the search before the folder is trashed."""
-    rival = make_rival(store, tid=9, x=0.25)
+    rival = make_duplicate(store, tid=9, x=0.25)
     (leftover,) = find_leftovers(store=store)
     assert (leftover.kind, leftover.id) == ("duplicate folder", rival)
     remove([leftover], yes=True)
@@ -126,13 +126,13 @@ def test_a_users_folder_with_forged_properties_stays(store, marks):
 
 def test_another_search_of_that_name_is_no_duplicate(store):
     """A search of the same name that was begun an hour later is not listed."""
-    make_rival(store, tid=9, x=0.25, after=3600.0)
+    make_duplicate(store, tid=9, x=0.25, after=3600.0)
     assert kinds(store) == []
 
 
 def test_a_duplicate_folder_that_would_lose_a_trial_is_refused(store):
     """A duplicate with another result of a trial number stays, even if it is named."""
-    rival = make_rival(store, tid=0, x=0.25)
+    rival = make_duplicate(store, tid=0, x=0.25)
     (leftover,) = find_leftovers(store=store)
     assert "1 of its results" in leftover.refused
     assert remove([leftover], yes=True) == {}
@@ -143,7 +143,7 @@ def test_a_duplicate_folder_that_would_lose_a_trial_is_refused(store):
 
 def test_nothing_of_a_search_that_is_held_is_listed_or_removed(store, tmp_path, monkeypatch):
     """A search held elsewhere has no leftovers, even if they were listed before it was claimed."""
-    make_rival(store, tid=9, x=0.25)
+    make_duplicate(store, tid=9, x=0.25)
     before = find_leftovers(store=store)
     assert len(before) == 1
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
@@ -332,7 +332,7 @@ def test_leftovers_of_all_kinds_are_removed_in_one_call(store):
     """A notebook copy, hyperas's module and a duplicate folder are removed together."""
     copy_of_an_older_run()
     Path("temp_model.py").write_text(written_by_hyperas(), encoding="utf-8")
-    make_rival(store, tid=9, x=0.25)
+    make_duplicate(store, tid=9, x=0.25)
     found = find_leftovers(store=store)
     assert {leftover.kind for leftover in found} == {
         "notebook copy",

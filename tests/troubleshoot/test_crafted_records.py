@@ -83,7 +83,7 @@ NO_TRIALS = {
     "a set for a value": trial(misc_vals=parameters(x=[{1}])),
     "no loss": trial(result={"status": "ok"}),
 }
-"""Documents that hyperopt, or what shows a search, cannot use."""
+"""Documents that hyperopt, or a command that shows a search, cannot use."""
 
 STRANGE = {
     "no such option": entry("end", {"how": "done"}, trial(misc_vals=parameters(kind=[7])), 3, 3),
@@ -103,7 +103,7 @@ STRANGE = {
     ),
     "other indices": entry("end", {"how": "done"}, trial(misc_idxs={"x": [0, 0], "z": 1}), 3, 3),
 }
-"""Records of trials that hold what no search would, and that can be read all the same."""
+"""Readable records of trials with values that no search would write."""
 
 CRAFTED = {
     "a list as a key": b"\x81\x90\xc0",
@@ -228,7 +228,7 @@ def test_an_unusable_trial_document_is_damage(tmp_path: Path, name: str) -> None
 def test_a_strange_trial_raises_at_most_an_error_of_this_package(
     tmp_path: Path, name: str, algo: str
 ) -> None:
-    """Whatever a record says of a trial, the run finishes or raises an error of this package."""
+    """With any values in a trial's record, a run finishes or raises an error of the package."""
     run_with_record_per_trial(tmp_path / "store", 2)
     craft(tmp_path / "store", "search", STRANGE[name])
     store = LaterStore(tmp_path / "store")

@@ -23,7 +23,10 @@ def make_newer(path: Path) -> None:
 
 @pytest.mark.parametrize("which", ["all", "from the third on", "the last"])
 def test_records_of_a_newer_version_are_not_repaired(folder, which):
-    """The error says to upgrade; nothing is rebuilt from an older snapshot or trials.pkl."""
+    """Records of a newer version are an error that asks for an upgrade.
+
+    Nothing is rebuilt from an older snapshot or trials.pkl.
+    """
     first = {"all": 0, "from the third on": 2, "the last": -1}[which]
     for path in record_files(folder)[first:]:
         make_newer(path)
