@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -64,6 +65,9 @@ def listen(port: int) -> socket.socket:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(("127.0.0.1", port))
         found.listen(512)
+    except OverflowError:
+        found.close()
+        raise ValueError(f"the port must be 0 to 65535, not {port}") from None
     except OSError as error:
         found.close()
         reason = f"port {port}: {error.strerror or error} (port 0 chooses a free port)"
@@ -91,6 +95,32 @@ def _print_ready(url: str) -> None:
     sys.stdout.flush()
 
 
+def _check_latency(latency: float) -> None:
+    if not 0 <= latency < float("inf"):
+        raise ValueError(f"the latency must be 0 or more seconds, not {latency:g}")
+
+
+@contextlib.contextmanager
+def _exit_on_termination() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into an exit that cleans up; only the main thread can."""
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        known = []
+    # Not those that the caller handles, or nohup ignores.
+    ours = [one for one in known if signal.getsignal(one) is signal.SIG_DFL]
+    for one in ours:
+        signal.signal(one, _exit)
+    try:
+        yield
+    finally:
+        for one in ours:
+            signal.signal(one, signal.SIG_DFL)
+
+
+def _exit(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
 def serve(
     port: int = 0,
     data: str | Path | None = None,
@@ -116,18 +146,19 @@ def serve(
         notify: Called with the URL when ready; None: one line with the URL is printed.
 
     Raises:
-        ValueError: A token, fault or origin cannot be parsed, or the latency is negative.
+        ValueError: A token, fault or origin cannot be parsed, the port or latency is out of range,
+            or the data folder cannot be used.
     """
     require_packages()
     from .faults import parse_rule
     from .service import Service
 
-    if latency < 0:
-        raise ValueError(f"the latency must be 0 or more seconds, not {latency:g}")
+    _check_latency(latency)
     known = dict(tokens) if isinstance(tokens, Mapping) else dict(map(parse_grant, tokens))
     rules = [parse_rule(text) for text in faults]
     allowed = [parse_origin(text) for text in origins]
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_exit_on_termination())
         if data is None:
             data = stack.enter_context(tempfile.TemporaryDirectory(prefix="drive-emulator-"))
         service = Service(Path(data), known or default_tokens(), seed)
@@ -168,6 +199,7 @@ class DriveEmulator:
         seed: int = 0,
         origins: Sequence[str] = (),
     ) -> None:
+        _check_latency(latency)
         self._grants = dict(map(parse_grant, tokens)) or default_tokens()
         self._origins = list(map(parse_origin, origins))
         self._own = None if data_dir else tempfile.TemporaryDirectory(prefix="drive-emulator-")
@@ -230,14 +262,19 @@ class DriveEmulator:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line.startswith(READY):
-            raise RuntimeError(f"the emulator did not start; it printed {line!r}")
+            self._reap()
+            raise RuntimeError("the emulator did not start; see the error that it printed")
         self.port = int(line.strip().rpartition(":")[2])
 
     def _start_thread(self) -> None:
         from .service import Service
 
-        service = Service(self.data_dir, self._grants, self._seed)
         listening = listen(self.port)
+        try:
+            service = Service(self.data_dir, self._grants, self._seed)
+        except BaseException:  # also an interrupt must leave the port free
+            listening.close()
+            raise
         self.port = listening.getsockname()[1]
         server = _server(service, self._latency, self._origins)
 

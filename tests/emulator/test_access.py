@@ -71,6 +71,17 @@ def test_a_link_opens_a_file_without_listing_it(me, person):
     assert other.names("") == []
 
 
+@pytest.mark.parametrize("role", ["owner", "organizer", "fileOrganizer"])
+def test_everybody_can_be_given_no_role_above_writer(me, role):
+    """Neither when the permission is created, nor later."""
+    path = f"/drive/v3/files/{me.create()['id']}/permissions"
+    given = me("POST", path, json={"type": "anyone", "role": "reader"}).json()["id"]
+    body, params = {"type": "anyone", "role": role}, {"transferOwnership": "true"}
+    refused = (403, "invalidSharingRequest")
+    assert me.refusal("POST", path, json=body, params=params) == refused
+    assert me.refusal("PATCH", f"{path}/{given}", json={"role": role}, params=params) == refused
+
+
 def test_permissions_are_listed_changed_and_taken_back(me, person):
     """Permissions are listed, changed and removed; the owner's cannot be removed."""
     file = me.create()["id"]

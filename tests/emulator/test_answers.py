@@ -14,6 +14,7 @@ import pytest
         ("owners(emailAddress),id", {"owners", "id"}),
         ("owners/emailAddress", {"owners"}),
         ("capabilities(canEdit,canCopy)", {"capabilities"}),
+        ("capabilities/canEdit,capabilities(canCopy)", {"capabilities"}),
         ("properties/anything", set()),
     ],
 )
@@ -25,6 +26,20 @@ def test_fields_select_what_is_shown(me, fields, shown):
         assert answer["owners"] == [{"emailAddress": me.account}]
     if "capabilities" in answer:
         assert answer["capabilities"] == {"canEdit": True, "canCopy": True}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "files(capabilities),files(capabilities/canEdit)",
+        "files(capabilities/canEdit),files(capabilities)",
+        "files/capabilities/canEdit,files(id,capabilities)",
+    ],
+)
+def test_a_field_named_twice_is_as_wide_as_its_widest_mention(me, fields):
+    """In any order, and at any depth."""
+    me.create()
+    assert "canCopy" in me.get("files", fields=fields)["files"][0]["capabilities"]
 
 
 def test_a_star_selects_everything_at_its_level(me):
@@ -91,6 +106,15 @@ def test_a_page_token_belongs_to_its_query(me):
         assert me.refusal("GET", "/drive/v3/files", params=wrong) == (400, "invalid")
 
 
+def test_natural_order_takes_digits_of_any_kind_and_length(me):
+    """Leading zeros do not count; a superscript is no digit."""
+    names = ["f2", "f0010", "f" + "9" * 5000, "f²"]
+    for name in reversed(names):
+        me.create(name)
+    listed = me.get("files", orderBy="name_natural")["files"]
+    assert [one["name"] for one in listed] == names
+
+
 def test_lists_are_sorted_by_several_keys(me):
     """`orderBy` takes several keys, `desc`, folders first, and natural numbers."""
     me.folder("z")
@@ -125,6 +149,8 @@ def test_lists_are_sorted_by_several_keys(me):
         ("files?supportsAllDrives=maybe", (400, "invalidParameter")),
         ("files?corpora=nonsense", (400, "invalid")),
         ("files?spaces=nonsense", (400, "invalid")),
+        ("changes?pageToken=1&spaces=nonsense", (400, "invalid")),
+        ("changes?pageToken=1&spaces=appDataFolder", (403, "insufficientScopes")),
         ("files?maxResults=3", (400, "invalid")),
         ("files?bogus=1", (400, "invalid")),
         ("files/nowhere", (404, "notFound")),

@@ -212,6 +212,10 @@ def test_a_copy_is_a_file_of_its_own(me):
     me("DELETE", f"/drive/v3/files/{file['id']}")
     assert me("GET", f"/drive/v3/files/{copied['id']}?alt=media").content == b"content"
     folder = me.folder("f")
+    inside = me.create("inside", parents=[folder])["id"]
+    unset = {"name": None, "parents": None, "mimeType": None}
+    copied = me("POST", f"/drive/v3/files/{inside}/copy", json=unset, params={"fields": "*"}).json()
+    assert (copied["name"], copied["parents"]) == ("Copy of inside", [folder])
     refused = me.refusal("POST", f"/drive/v3/files/{folder}/copy", json={})
     assert refused == (403, "cannotCopyFile")
 

@@ -144,13 +144,20 @@ def test_a_folder_is_held_by_one_emulator(process):
     assert "another emulator" in refused.stderr
 
 
-def test_the_command_line_takes_tokens_and_faults():
-    """`--token` replaces the default token, `--fault` adds faults; a bad token exits 2."""
+def test_the_command_line_takes_tokens_and_faults(tmp_path):
+    """`--token` replaces the default token, `--fault` adds faults; a bad token exits 2.
+
+    SIGTERM leaves no temporary folder behind.
+    """
     command = [sys.executable, "-m", "colab_drive_tuner.emulator"]
     more = ["--token", "abc=a@example.com,client=x,scopes=drive.file", "--fault",
             "do=error,status=500,api=drive.about.get", "--fault",
             "do=latency,seconds=0.001,probability=0.5"]  # fmt: skip
-    with subprocess.Popen([*command, *more], stdout=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [*command, *more], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
         line = process.stdout.readline()
         wire = RawClient(line.strip().rpartition(" ")[2], "abc")
         assert wire.names("") == []
@@ -159,7 +166,9 @@ def test_the_command_line_takes_tokens_and_faults():
         known = wire("GET", "/drive/v3/files", headers={"Authorization": "Bearer emulator"})
         assert known.status_code == 401
         wire.session.close()
+        assert len(list(tmp_path.iterdir())) == 1
         process.terminate()
+    assert list(tmp_path.iterdir()) == []
     wrong = subprocess.run(
         [*command, "--token", "x"], capture_output=True, text=True, timeout=60, check=False
     )
@@ -175,6 +184,38 @@ def test_a_port_that_is_taken_is_named(monkeypatch, capsys):
         with pytest.raises(SystemExit):
             main()
     assert f"port {port}: Address already in use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--port", "65536"], "the port must be 0 to 65535, not 65536"),
+        (["--latency", "nan"], "the latency must be 0 or more seconds, not nan"),
+        (["--data", "."], "file is not a database"),
+    ],
+)
+def test_what_cannot_be_started_with_is_named(monkeypatch, capsys, tmp_path, arguments, reason):
+    """In one line, without a traceback."""
+    (tmp_path / "metadata.sqlite").write_text("not of an emulator" * 10)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["drive-emulator", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("as_process", [False, True])
+def test_after_a_failed_start_it_can_be_started(tmp_path, as_process):
+    """Its data are not held, and nothing is left running."""
+    emulator = DriveEmulator(tmp_path, process=as_process)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        emulator.port = taken.getsockname()[1]
+        with pytest.raises((OSError, RuntimeError)):
+            emulator.start()
+    assert emulator.process is None
+    with emulator:
+        assert requests.get(f"{emulator.url}/_emulator/", timeout=30).ok
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -1,5 +1,6 @@
 """Downloads of whole contents or byte ranges."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,11 @@ from ..errors import ApiError
 from ..protocol.calls import Answer, Call, Slice
 from ..protocol.writable_fields import check_mime_type
 from ..state.model import OCTETS
+
+_RANGE = re.compile(
+    r"bytes=[ \t]*(?:([0-9]{1,4000})-([0-9]{0,4000})|-([0-9]{1,4000}))[ \t]*", re.IGNORECASE
+)
+"""The numbers of a range: first and last byte, or a count of bytes at the end."""
 
 
 def content_answer(call: Call, head: Mapping[str, Any] | None) -> Answer:
@@ -57,16 +63,12 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
 
     Multiple ranges return None: the whole content is sent then, as the RFC allows.
     """
-    unit, _, spec = (header or "").partition("=")
-    first, dash, last = spec.strip().partition("-")
-    if unit.strip().lower() != "bytes" or not dash or "," in spec:
+    found = _RANGE.fullmatch(header or "")
+    if found is None:
         return None
-    try:
-        if not first.strip():
-            count = int(last)
-            return (max(0, size - count), size - 1) if count else (size, size)
-        start = int(first)
-        end = int(last) if last.strip() else size - 1
-    except ValueError:
-        return None
-    return (start, min(end, size - 1)) if start <= end or start >= size else None
+    if found[3]:
+        count = int(found[3])
+        return (max(0, size - count), size - 1) if count else (size, size)
+    start = int(found[1])
+    end = int(found[2]) if found[2] else max(start, size - 1)
+    return (start, min(end, size - 1)) if start <= end else None

@@ -14,6 +14,7 @@ from ..protocol import resources, resources_v2
 from ..protocol.calls import Answer, Call
 from ..protocol.resources import rfc3339
 from ..queries.fields import Selection, prune
+from ..queries.listing import requested_spaces
 from ..queries.paging import next_link
 from ..state import access
 from ..state.model import Node
@@ -116,7 +117,7 @@ def _changes(call: Call, start: int) -> Iterator[_Change]:
 def _scope(call: Call) -> Callable[[str, str, str], bool]:
     """Return a test for the list's files, by shared drive, space and owner."""
     parameters = call.parameters
-    spaces = {one.strip() for one in (parameters.text("spaces") or "drive").split(",")}
+    spaces = requested_spaces(call)
     drive = parameters.text("driveId") or parameters.text("teamDriveId")
     if drive:
         access.find(call.database, call.caller, drive)

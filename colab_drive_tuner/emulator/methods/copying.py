@@ -30,7 +30,7 @@ def copy_node(call: Call, node: Node, body: dict[str, Any]) -> Node:
         "mimeType": node.mime_type,
         "description": node.description,
         "properties": dict(node.properties),
-        **body,
+        **{name: value for name, value in body.items() if value is not None},
     }
     if "properties" in body:
         given["properties"] = {**node.properties, **(body["properties"] or {})}
@@ -39,7 +39,7 @@ def copy_node(call: Call, node: Node, body: dict[str, Any]) -> Node:
         given["appProperties"] = {**mine, **(body.get("appProperties") or {})}
     if node.mime_type == SHORTCUT:
         given.setdefault("shortcutDetails", dict(node.extra["shortcutDetails"]))
-    if "parents" not in body:
+    if "parents" not in given:
         parent = database.nodes.get(node.parent)
         writable = parent is not None and (
             access.visible(database, call.caller, parent)

@@ -191,6 +191,7 @@ async def update(call: Call) -> Answer:
     role = body.get("role", found["role"])
     if role not in ROLES:
         raise bad_request("The permission role field is invalid.")
+    _check_role(node, found["type"], role)
     if role == "owner" and found["role"] != "owner":
         return _transfer(call, node, found)
     new = {**found, "role": role, **_expiration(call, body)}

@@ -42,6 +42,8 @@ async def empty_trash(call: Call) -> Answer:
     """files.emptyTrash: permanently delete the caller's trashed files."""
     database = call.database
     drive = call.parameters.text("driveId") or ""
+    if drive:
+        access.find(database, call.caller, drive)
     for node in [one for one in database.nodes.values() if one.trashed and one.drive == drive]:
         if node.id not in database.nodes or (not drive and node.owner != call.caller.email):
             continue

@@ -49,16 +49,14 @@ class _Parser:
         self.at += 1
         return token
 
-    def items(self, close: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def items(self, close: str, into: dict[str, Any]) -> None:
         while True:
-            self.path(found)
+            self.path(into)
             if self.peek() != ",":
                 break
             self.take(",")
         if self.peek() != close:
             raise _bad(self.text)
-        return found
 
     def path(self, into: dict[str, Any]) -> None:
         self.depth += 1
@@ -72,8 +70,7 @@ class _Parser:
             self.path(below)
         elif self.peek() == "(":
             self.take("(")
-            for key, value in self.items(")").items():
-                below.setdefault(key, {}).update(value)
+            self.items(")", below)
             self.take(")")
         else:
             whole = True
@@ -102,7 +99,8 @@ def _check(version: str, schema: Mapping[str, Any], selection: Selection) -> Non
 def select(version: str, schema: str, fields: str) -> Selection:
     """Parse `fields` for a response of `schema`; raise a 400 for an unknown field."""
     parser = _Parser(fields)
-    selection = parser.items("")
+    selection: dict[str, Any] = {}
+    parser.items("", selection)
     _check(version, {"$ref": schema}, selection)
     return selection
 

@@ -45,8 +45,9 @@ V2_SORT_KEYS = {
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    parts = re.split(r"(\d+)", name.lower())
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+    """Return a sort key by which digits count as numbers, however long they are."""
+    parts = re.split("0*([0-9]+)", name.lower())
+    return [(0, len(part), part) if at % 2 else (1, 0, part) for at, part in enumerate(parts)]
 
 
 class Search:
@@ -203,11 +204,7 @@ def corpora(call: Call) -> Callable[[Node], bool]:
     wanted = parameters.text("corpora") or (parameters.text("corpus") or "user").lower()
     drive = parameters.text("driveId") or parameters.text("teamDriveId")
     with_drives = parameters.flag("includeItemsFromAllDrives", "includeTeamDriveItems")
-    spaces = {one.strip() for one in (parameters.text("spaces") or "drive").split(",")}
-    if spaces - {"drive", "appDataFolder", "photos"}:
-        raise invalid("spaces")
-    if "appDataFolder" in spaces and "drive.appdata" not in call.caller.scopes:
-        raise insufficient_spaces()
+    spaces = requested_spaces(call)
     if wanted not in CORPORA:
         raise invalid("corpora")
     if wanted in {"drive", "teamDrive"} and not drive:
@@ -232,6 +229,16 @@ def corpora(call: Call) -> Callable[[Node], bool]:
     if with_drives:
         return lambda node: node.space in spaces
     return lambda node: not node.drive and node.space in spaces
+
+
+def requested_spaces(call: Call) -> set[str]:
+    """Return the listed spaces; raise a 400 or 403 for those that are unknown or not granted."""
+    spaces = {one.strip() for one in (call.parameters.text("spaces") or "drive").split(",")}
+    if spaces - {"drive", "appDataFolder", "photos"}:
+        raise invalid("spaces")
+    if "appDataFolder" in spaces and "drive.appdata" not in call.caller.scopes:
+        raise insufficient_spaces()
+    return spaces
 
 
 async def list_files(call: Call) -> Answer:

@@ -52,21 +52,21 @@ class Database:
         self._sql = sqlite3.connect(
             folder / "metadata.sqlite", isolation_level=None, check_same_thread=False, timeout=2
         )
-        # Exclusive: a second emulator on the same folder would overwrite the data of this one.
-        self._sql.execute("PRAGMA locking_mode = EXCLUSIVE")
         try:
+            # Exclusive: a second emulator on the same folder would overwrite the data of this one.
+            self._sql.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._sql.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
+            self._sql.execute("PRAGMA synchronous = NORMAL")
+            self._sql.execute(
+                "CREATE TABLE IF NOT EXISTS documents (kind TEXT, key TEXT, value TEXT, "
+                "PRIMARY KEY (kind, key)) WITHOUT ROWID"
+            )
+        except sqlite3.DatabaseError as error:
             self._sql.close()
             raise ValueError(
                 f"{folder} cannot be used ({error}): stop another emulator that holds it, "
                 "or choose another folder"
             ) from None
-        self._sql.execute("PRAGMA synchronous = NORMAL")
-        self._sql.execute(
-            "CREATE TABLE IF NOT EXISTS documents (kind TEXT, key TEXT, value TEXT, "
-            "PRIMARY KEY (kind, key)) WITHOUT ROWID"
-        )
         self.nodes: dict[str, Node] = {}
         self.children: dict[str, dict[str, None]] = {}
         self.names: dict[str, dict[str, None]] = {}
