@@ -98,6 +98,22 @@ def test_a_broken_download_resumes(client, root, weather, drive_emulator):
     assert seen == sorted(seen)
 
 
+@pytest.mark.parametrize("size", [1_000_000, 5_000_000])
+def test_a_file_replaced_during_its_download_arrives_whole(client, root, weather, size):
+    """The download breaks, and its rest does not exist any more: the new content is fetched."""
+    made = client.create_file("x", LARGE, parent=root)
+    weather.add("truncate", query="alt=media", times=1, fraction=0.5)
+    replacements = [LARGE[-size:]]
+
+    def replace(done, total):
+        if replacements:
+            client.update_content(made.id, replacements.pop())
+
+    sink = io.BytesIO()
+    downloading.download(client._calls, made.id, sink, replace)
+    assert sink.getvalue() == LARGE[-size:]
+
+
 def test_a_broken_upload_resumes(client, root, weather, drive_emulator):
     """After a failure the client asks how much has arrived and sends only the rest."""
     drive_emulator.clear_log()

@@ -50,4 +50,5 @@ def test_an_invalid_date_is_ignored():
     clock = ServerClock(Monotonic())
     clock.learn(None, sent=500.0)
     clock.learn("yesterday", sent=500.0)
+    clock.learn("Mon, 23 Nov 99999999999999999999 12:00:30 GMT", sent=500.0)
     assert clock.now() is None

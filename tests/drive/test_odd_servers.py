@@ -24,11 +24,11 @@ def test_names_are_compared_exactly_here(server, connect):
 
 
 def test_short_and_empty_pages_are_followed(server, connect):
-    """The page token decides whether there is more, not the number of files."""
+    """The page token decides whether there is more; a file on two pages counts once."""
     pages = [
         {"files": [], "nextPageToken": "p2"},
         {"files": [{"id": "1", "name": "x"}], "nextPageToken": "p3"},
-        {"files": [{"id": "2", "name": "x"}]},
+        {"files": [{"id": "1", "name": "x"}, {"id": "2", "name": "x"}]},
     ]
     server.answers["GET", "/drive/v3/files"] = respond_in_turn(
         *(respond(200, page) for page in pages)

@@ -127,4 +127,5 @@ def test_retry_after_in_both_forms():
     assert retry_after({"Retry-After": "Mon, 23 Nov 2026 12:00:30 GMT"} | now) == 30
     assert retry_after({"Retry-After": "Mon, 23 Nov 2026 11:00:00 GMT"} | now) == 0
     assert retry_after({"Retry-After": "soon"} | now) == 0
+    assert retry_after({"Retry-After": "Mon, 23 Nov 99999999999999999999 12:00 GMT"} | now) == 0
     assert retry_after({}) == 0

@@ -44,6 +44,13 @@ def test_repeats_until_it_works():
     assert max(clock.pauses) <= 16
 
 
+def test_repeats_for_days():
+    """Thousands of attempts, each after the longest pause."""
+    clock = Clock()
+    assert policy(clock, float("inf")).run(failing(2000), "x") == "done"
+    assert 8 <= clock.pauses[-1] <= 16
+
+
 def test_pauses_are_random():
     """Two clients that fail together do not retry together."""
     one, other = Clock(), Clock()

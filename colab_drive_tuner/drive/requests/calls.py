@@ -86,8 +86,8 @@ class Calls:
         return self.file(request, f"a request for the file {file_id}")
 
     def list(self, q: str) -> list[DriveFile]:
-        """Return all files that match `q`, from all pages."""
-        found: list[DriveFile] = []
+        """Return all files that match `q`, from all pages; each once, though pages may overlap."""
+        found: dict[str, DriveFile] = {}
         files, token = self.files, None
         while True:
             request = files.list(
@@ -99,19 +99,21 @@ class Calls:
                 fields=f"nextPageToken,incompleteSearch,files({FIELDS})",
             )
             page, token = self.run(request, "a request for a list of files", _page)
-            found += page
+            found |= page
             if token is None:
-                return found
+                return list(found.values())
 
     def run(self, request: Request, what: str, read: Callable[[dict[str, Any]], T]) -> T:
         """Run a request with retries, and parse the answer with `read`."""
         return self.policy.run(lambda: self.transport.send(request, what).read(read), what)
 
 
-def _page(data: dict[str, Any]) -> tuple[list[DriveFile], str | None]:
+def _page(data: dict[str, Any]) -> tuple[dict[str, DriveFile], str | None]:
+    """Return the files of a page by their ids, and the token of the next page."""
     if data.get("incompleteSearch"):
         raise TryAgainError("its search was incomplete")
-    return [DriveFile.from_json(file) for file in data["files"]], data.get("nextPageToken") or None
+    files = map(DriveFile.from_json, data["files"])
+    return {file.id: file for file in files}, data.get("nextPageToken") or None
 
 
 def checked_id(file_id: str) -> str:

@@ -163,7 +163,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
     try:
         moment = parsedate_to_datetime(value)
         start = parsedate_to_datetime(headers["Date"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         return 0.0
     if moment.tzinfo is None or start.tzinfo is None:
         moment, start = moment.replace(tzinfo=UTC), start.replace(tzinfo=UTC)

@@ -79,8 +79,8 @@ class RetryPolicy:
         if state.attempt_number == 1:
             backoff = self.uniform(0.0, 0.2)
         else:
-            backoff = min(0.5 * 2.0 ** (state.attempt_number - 1), self.longest_pause)
-            backoff *= self.uniform(0.5, 1.0)
+            doublings = min(state.attempt_number - 1, 60)  # a day's attempts exceed any float
+            backoff = min(0.5 * 2.0**doublings, self.longest_pause) * self.uniform(0.5, 1.0)
         return max(backoff, _failure(state).after)
 
 

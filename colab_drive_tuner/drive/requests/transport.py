@@ -107,7 +107,7 @@ class ServerClock:
         """Process the Date header of an answer to a request sent at `sent` (monotonic)."""
         try:
             stamp = parsedate_to_datetime(date or "").timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             return
         arrived = self._monotonic()
         offset = stamp - arrived
@@ -156,9 +156,9 @@ class Transport:
 
     @contextmanager
     def download(self, request: Request, what: str) -> Iterator[Download]:
-        """Like `send`, for a GET whose body the caller reads in blocks."""
+        """Like `send`, for a GET whose body the caller reads in blocks; 416 is passed on."""
         with self._send_signed(request, what) as (response, signature):
-            if response.status_code not in {200, 206}:
+            if response.status_code not in {200, 206, 416}:
                 raise _refusal(self._read_all(response), what, request, signature)
             blocks = self._blocks(response, float("inf"))
             yield Download(response.status_code, response.headers, blocks)

@@ -90,6 +90,8 @@ class _Fetch:
             with self._transport.download(
                 self._request.with_changes(headers=headers), self._what
             ) as answer:
+                if answer.status == 416:
+                    return True  # the file became shorter, as `mismatch` reports
                 if before and not self._continues(answer, before):
                     self._start_again()
                 self._receive(answer)
