@@ -170,6 +170,8 @@ def test_workload_identity_file(source, subject, module):
     [
         ("{", "holds no credentials"),
         ("[]", "holds no credentials"),
+        ("[" * 100_000, "holds no credentials"),
+        (json.dumps({"installed": {"client_secret": SECRET}}), "login --client-secrets"),
         ('{"type": "cheese"}', "holds no credentials"),
         (json.dumps({"type": "authorized_user", "client_secret": SECRET}), "incomplete"),
         (json.dumps({"type": "external_account", "secret": SECRET}), "incomplete"),
@@ -199,10 +201,19 @@ def test_a_broken_file_ends_the_lookup(tmp_path, content, words):
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_missing_file_asks_for_a_correct_path(tmp_path):
+@pytest.mark.parametrize("path", ["nowhere.json", "~nobody-of-this-name/nowhere.json"])
+def test_a_missing_file_asks_for_a_correct_path(path):
     """The error for a missing file asks the user to correct the path."""
     with pytest.raises(CredentialsError, match="correct the path"):
-        find(environ={Variable.CREDENTIALS: str(tmp_path / "nowhere.json")})
+        find(environ={Variable.CREDENTIALS: path})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_may_have_the_encodings_of_windows(tmp_path, encoding):
+    """Files that Windows writes with a byte order mark, or as UTF-16, are read."""
+    path = tmp_path / "credentials.json"
+    path.write_text(json.dumps(USER), encoding=encoding)
+    assert find(str(path)).credentials.refresh_token == SECRET
 
 
 def test_a_tilde_in_a_path_is_the_home_folder(tmp_path, monkeypatch):
@@ -225,7 +236,32 @@ def test_content_in_place_of_a_path_is_not_quoted(robot):
         assert "PRIVATE" not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize("content", ["{", '{"type": "cheese"}', None])
+@pytest.mark.parametrize("begin", ["ya29.", "1//0", "GOCSPX-", "eyJ", "-----BEGIN PRIVATE KEY"])
+def test_a_token_in_place_of_a_path_is_not_quoted(begin):
+    """The error quotes no access or refresh token, client secret, JWT or key."""
+    with pytest.raises(CredentialsError, match="give the path") as caught:
+        find(begin + SECRET)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+UNEXPECTED = [
+    "{", "[]", "[" * 100_000, '{"type": "cheese"}', '{"type": "impersonated_service_account"}',
+    '{"type": "external_account", "credential_source": 5}',
+]  # fmt: skip
+"""Contents with which google-auth fails, each in another way."""
+
+
+@pytest.mark.parametrize("content", UNEXPECTED)
+def test_an_unusable_sign_in_of_gcloud_is_named(tmp_path, monkeypatch, content):
+    """The error names the broken file, and does not call the sign-in missing."""
+    path = tmp_path / "application_default_credentials.json"
+    path.write_text(content)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    with pytest.raises(CredentialsError, match=rf"{path} cannot be used"):
+        find()
+
+
+@pytest.mark.parametrize("content", [*UNEXPECTED, None])
 def test_unusable_application_default_credentials_are_named(tmp_path, monkeypatch, content):
     """If GOOGLE_APPLICATION_CREDENTIALS names a broken file, the error names the variable."""
     path = tmp_path

@@ -145,7 +145,10 @@ def test_missing_permissions_are_an_error(run_command, google, client_file):
     assert not login_file().exists()
 
 
-@pytest.mark.parametrize("content", [None, "{", "{}", '{"type": "service_account"}'])
+@pytest.mark.parametrize(
+    "content",
+    [None, "{", "{}", '{"type": "service_account"}', "5", "[" * 100_000, '{"installed": null}'],
+)
 def test_a_file_that_is_no_client_is_refused(run_command, tmp_path, content):
     """The error for a missing or wrong client file says what to create."""
     path = tmp_path / "no-client.json"

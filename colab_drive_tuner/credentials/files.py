@@ -6,6 +6,8 @@ are not trusted until they produce a token (see `token`).
 """
 
 import json
+import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +24,8 @@ from colab_drive_tuner.errors import CredentialsError
 
 PORTABLE_TYPES = ("authorized_user", "service_account")
 """Types of credentials files that work on any machine."""
+_SECRET = re.compile(r"\{|-----BEGIN |^(?:ya29\.|1//?0|GOCSPX-|AIza|eyJ)")
+"""What a path does not contain, but a credentials file's content or a token does."""
 
 
 def from_variable(request: CredentialRequest) -> Any:
@@ -35,7 +39,12 @@ def from_variable(request: CredentialRequest) -> Any:
 def variable_file() -> Path | None:
     """Return the path that COLAB_DRIVE_TUNER_CREDENTIALS names."""
     named = Variable.CREDENTIALS.get()
-    return Path(named).expanduser() if named else None
+    return _expanded(named) if named else None
+
+
+def _expanded(path: str | Path) -> Path:
+    """Replace `~`, unless it is unknown; `Path.expanduser` would raise an error."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 see the docstring
 
 
 def login_file() -> Path:
@@ -49,12 +58,12 @@ def from_login(_: CredentialRequest) -> Any:
     """Load the sign-in that `colab-drive-tuner login` stored."""
     path = login_file()
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = json.loads(path.read_bytes())
         client = {name: info[name] for name in ("client_id", "client_secret", "token_uri")}
         return user_credentials(client, info["refresh_token"])
     except FileNotFoundError:
         raise SourceError("nobody has signed in on this machine") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CredentialsError(
             f"The sign-in kept in {path} cannot be read ({type(error).__name__}): run "
             "`colab-drive-tuner logout`, then `colab-drive-tuner login` again."
@@ -78,32 +87,35 @@ def from_application_default(request: CredentialRequest) -> Any:
             warnings.simplefilter("ignore", UserWarning)
             # Scopes are added afterwards: a user's are fixed, and requesting others would fail.
             credentials, _ = google.auth.default()
-    except (GoogleAuthError, OSError) as error:
-        if not Variable.GOOGLE_CREDENTIALS.get():
+    except (
+        *(GoogleAuthError, OSError),
+        # It does not expect every content of a file.
+        *(ValueError, TypeError, LookupError, AttributeError, RecursionError),
+    ) as error:
+        file = application_default_file()
+        if file is None:
             raise SourceError("none on this machine") from None
-        kind = type(error).__name__
-        raise SourceError(
-            f"the file that {Variable.GOOGLE_CREDENTIALS} names cannot be used ({kind})"
-        ) from None
+        named = f" (the file that {Variable.GOOGLE_CREDENTIALS} names)"
+        shown = f"{file}{named if Variable.GOOGLE_CREDENTIALS.get() else ''}"
+        raise SourceError(f"{shown} cannot be used ({type(error).__name__})") from None
     return with_scopes(credentials, request.scopes)
 
 
 def application_default_file() -> Path | None:
     """Return the file of the application default credentials; None if there is none."""
     if named := Variable.GOOGLE_CREDENTIALS.get():
-        return Path(named).expanduser()
-    folder = Variable.GCLOUD_FOLDER.get()
-    path = Path(folder) if folder else Path("~/.config/gcloud").expanduser()
+        return _expanded(named)
+    path = _expanded(Variable.GCLOUD_FOLDER.get() or "~/.config/gcloud")
     path /= "application_default_credentials.json"
     return path if path.is_file() else None
 
 
 def from_file(path: Path, request: CredentialRequest) -> Any:
     """Load credentials from the file at `path`; raises `CredentialsError`."""
-    if "{" in str(path):
+    if _SECRET.search(str(path)):
         raise CredentialsError(
-            "What should be the path of a credentials file looks like its content: keep that in a "
-            "file, and give the path."
+            "What should be the path of a credentials file looks like its content or a token: keep "
+            "that in a file, and give the path."
         )
     return from_info(read_info(path), f"The file {path}", request)
 
@@ -111,12 +123,12 @@ def from_file(path: Path, request: CredentialRequest) -> Any:
 def read_info(path: Path) -> Any:
     """Return a credentials file's JSON, None if it is not JSON; raises `CredentialsError`."""
     try:
-        return json.loads(path.expanduser().read_text(encoding="utf-8"))
+        return json.loads(_expanded(path).read_bytes())
     except OSError as error:
         raise CredentialsError(
             f"The credentials file {path} cannot be read ({error.strerror}); correct the path."
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -149,6 +161,11 @@ def from_info(info: Any, where: str, request: CredentialRequest) -> Any:
             f"{where} says it holds credentials of type {kind}, but they are incomplete or damaged "
             f"({type(error).__name__}); create them again."
         ) from None
+    if isinstance(info, dict) and info.keys() & {"installed", "web"}:
+        raise CredentialsError(
+            f"{where} describes an OAuth client, with which nobody has signed in yet: use it in "
+            "`colab-drive-tuner login --client-secrets FILE`."
+        )
     raise CredentialsError(
         f"{where} holds no credentials: its type must be service_account, authorized_user or "
         "external_account."

@@ -48,7 +48,7 @@ def sign_out() -> bool | None:
     """Delete the stored sign-in; return whether Google revoked it, None if there was none."""
     path = login_file()
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = json.loads(path.read_bytes())
         url = f"{info['token_uri'].rpartition('/')[0]}/revoke"
         with new_session(local=False) as session:
             answer = session.post(
@@ -57,7 +57,7 @@ def sign_out() -> bool | None:
         revoked = answer.status_code in {200, 400}  # 400: it had been revoked before
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         revoked = False  # offline (errors of requests are OSErrors), or an invalid file
     path.unlink()
     return revoked
@@ -71,7 +71,7 @@ def _ask(client_secrets: Path, scopes: list[str]) -> Any:
         from oauthlib.oauth2 import OAuth2Error
     try:
         flow = InstalledAppFlow.from_client_secrets_file(str(client_secrets), scopes)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not the JSON of an OAuth client"
         raise UsageError(
             f"{client_secrets} cannot be used ({reason}): create an OAuth client of the type "
