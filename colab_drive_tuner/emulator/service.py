@@ -12,7 +12,18 @@ from starlette.requests import ClientDisconnect
 from .errors import ApiError, insufficient_scopes, not_emulated
 from .faults import Faults, Rule, refusal
 from .media import resumable, uploads
-from .methods import about, changes, copying, drives, files, permissions, removal, revisions, v2
+from .methods import (
+    about,
+    changes,
+    comments,
+    copying,
+    drives,
+    files,
+    permissions,
+    removal,
+    revisions,
+    v2,
+)
 from .protocol import discovery
 from .protocol.api_versions import check_conversion
 from .protocol.calls import FORM_LIMIT, Answer, Call, read_whole, stream_of
@@ -36,6 +47,14 @@ _SHARED: dict[str, Handler] = {
     "permissions.get": permissions.get,
     "permissions.update": permissions.update,
     "permissions.delete": permissions.delete,
+    "comments.list": comments.list_entries,
+    "comments.get": comments.get,
+    "comments.update": comments.update,
+    "comments.delete": comments.delete,
+    "replies.list": comments.list_entries,
+    "replies.get": comments.get,
+    "replies.update": comments.update,
+    "replies.delete": comments.delete,
     "files.export": revisions.export,
     "revisions.list": revisions.list_revisions,
     "revisions.get": revisions.get,
@@ -58,6 +77,8 @@ _V3: dict[str, Handler] = _SHARED | {
     "about.get": about.get,
     "files.create": files.create,
     "permissions.create": permissions.create,
+    "comments.create": comments.create,
+    "replies.create": comments.create,
     "teamdrives.create": drives.create,
     "drives.create": drives.create,
 }
@@ -70,6 +91,10 @@ _V2: dict[str, Handler] = _SHARED | {
     "files.untrash": v2.untrash,
     "permissions.insert": permissions.create,
     "permissions.patch": permissions.update,
+    "comments.insert": comments.create,
+    "comments.patch": comments.update,
+    "replies.insert": comments.create,
+    "replies.patch": comments.update,
     "changes.get": changes.get,
     "teamdrives.insert": drives.create,
     "drives.insert": drives.create,

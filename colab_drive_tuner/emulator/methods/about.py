@@ -1,6 +1,5 @@
 """about.get: the caller and the storage quota."""
 
-from ..errors import ApiError
 from ..protocol import resources, resources_v2
 from ..protocol.calls import Answer, Call
 from ..state import access
@@ -15,14 +14,7 @@ def _in_trash(database: Database, email: str) -> int:
 
 
 async def get(call: Call) -> Answer:
-    """about.get: caller and storage use; `fields` is required."""
-    if not call.parameters.text("fields"):
-        raise ApiError(
-            400,
-            "required",
-            "The 'fields' parameter is required for this method.",
-            location="fields",
-        )
+    """about.get: caller and storage use."""
     database, account = call.database, call.caller.account
     used = database.usage.get(account.email, 0)
     quota = {
@@ -52,7 +44,7 @@ async def get(call: Call) -> Answer:
 
 
 async def get_v2(call: Call) -> Answer:
-    """v2's about.get, which does not require `fields`."""
+    """v2's about.get."""
     database, account = call.database, call.caller.account
     used = str(database.usage.get(account.email, 0))
     first, most = (call.parameters.text(one) for one in ("startChangeId", "maxChangeIdCount"))

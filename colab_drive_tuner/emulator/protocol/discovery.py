@@ -48,6 +48,8 @@ class Method:
     """The schema of the request body; `response` is the schema of the answer."""
     response: str | None
     uploads: bool
+    needs_fields: bool
+    """Whether `fields` is required."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,18 @@ def _methods(document: Mapping[str, Any], resource: Mapping[str, Any]) -> Iterat
             request=found.get("request", {}).get("$ref"),
             response=found.get("response", {}).get("$ref"),
             uploads="mediaUpload" in found,
+            needs_fields=_needs_fields(document, found),
         )
     for child in resource.get("resources", {}).values():
         yield from _methods(document, child)
+
+
+def _needs_fields(document: Mapping[str, Any], method: Mapping[str, Any]) -> bool:
+    if "Required: The `fields` parameter" in method.get("description", ""):
+        return True
+    # As users found, the live service requires it for replies as for comments.
+    is_reply = document["version"] == "v3" and method["id"].startswith("drive.replies.")
+    return is_reply and "response" in method
 
 
 @cache
@@ -187,6 +198,9 @@ class Parameters:
             if described.get("required") and described["location"] == "query":
                 if not self._values.get(name):
                     raise _missing(name)
+        if method.needs_fields and not self._values.get("fields"):
+            message = "The 'fields' parameter is required for this method."
+            raise ApiError(400, "required", message, location="fields")
 
     def text(self, name: str) -> str | None:
         """Return the value as text, or None."""

@@ -160,6 +160,7 @@ class Database:
         """Delete a file permanently, within a transaction; its id remains used."""
         self._sql.execute("DELETE FROM documents WHERE kind = 'node' AND key = ?", (node.id,))
         self.store("used", node.id, True)
+        self.store("comments", node.id, None)
         self.change += 1
         emails: set[str] = set()
         above: Node | None = node
