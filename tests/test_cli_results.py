@@ -202,7 +202,7 @@ def test_a_hostile_parameter_name_is_escaped(run_command, folder, command):
         lambda point: point[name],
         space={name: hp.uniform(name, 0, 1)},
         name="hostile",
-        max_evals=10,  # with fewer, `show` tells no importance
+        max_evals=10,  # with fewer trials `show` has no importance
         store=folder,
         progress=False,
     )

@@ -170,7 +170,7 @@ class Model:
         f = facts(a.view)
         ends = tuple((t, p) for t, p in sorted(a.spool) if t not in self.ended(a) and f.par.get(t) in (None, p))
         free = [t for t in range(self.cfg.trials) if not (t in f.real or t in f.given or t in dict(a.spool) or t in dict(a.run))]
-        free = [t for t in free if (t, True) not in a.alone]        # those run again as they are named
+        free = [t for t in free if (t, True) not in a.alone]  # suspects run again apart from these
         count = set if self.bad == "per-session" else list
         tired = [t for t in free if len(count(f.namers.get(t, ()))) >= self.cfg.max_attempts]
         nxt = next((t for t in free if t not in tired), None)

@@ -32,7 +32,7 @@ class Running:
 
     def __init__(self, work: Callable[[Session], None], session: Session) -> None:
         self.session = session
-        # As a test may start it: its standard streams go to the log at once.
+        # The process redirects its standard streams to its log before anything else.
         self._process = SERVER.Process(target=work, args=(session,), daemon=True)
         self._process.start()
         self.begun = time.monotonic()
