@@ -17,6 +17,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal import claim_and_takeover, lease
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
@@ -193,7 +194,10 @@ def test_damage_to_both_copies_of_a_description_is_named(harm: Harm, root: Path)
 def test_repair_brings_back_a_search_without_its_index(
     left: str, root: Path, tmp_path: Path
 ) -> None:
-    """Repair rebuilds the index: every trial is there, and the search resumes in its folder."""
+    """Repair rebuilds the index: trials and attachments are there, it resumes in its folder."""
+    trials = DriveTrials("a", store=open_store(root), notify=lambda text: None)
+    trials.attachments["equal"] = trials.attachments["large"]  # one value in two files
+    trials.close()
     index = root / "a" / "index"
     if left == "index/ids":
         shutil.rmtree(index / "ids")

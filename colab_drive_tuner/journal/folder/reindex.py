@@ -19,6 +19,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     RECORDS,
     FolderKind,
 )
+from colab_drive_tuner.store.folder.disk import file_names
 from colab_drive_tuner.store.protocol import Entry, Store
 
 _RECORDS_NAME = "records"
@@ -35,23 +36,27 @@ def reindex_search(store: Store, entry: Entry) -> int:
     """Rebuild the index of a damaged search's folder; return the number of consistent records."""
     ids: dict[str, str] = {}
     known = store.reserve(1)
-    records = list(_chain(Path(store.url(entry.id)) / _RECORDS_NAME))
+    folder = Path(store.url(entry.id)) / _RECORDS_NAME
+    records = list(_chain(folder))
     for pos, (file, record) in enumerate(records):
         if pos >= len(known):
             break
         ids[f"{_RECORDS_NAME}/{file}"] = known[pos]
         known += record.more
         for sha, entry_id in record.files.items():
-            ids[f"{_RECORDS_NAME}/attachment-{sha[:16]}.cdt"] = entry_id
+            # Equal values of several records have several files, the first with the plain name.
+            plain, distinct = file_names(f"attachment-{sha[:16]}.cdt", entry_id)
+            stored = distinct if (folder / distinct).exists() else plain
+            ids.setdefault(f"{_RECORDS_NAME}/{stored}", entry_id)
     found = store.reindex(entry.id, ids)
     inside = {one.name: one for one in store.list(found.id) if not one.damage}
-    folder = inside.get(_RECORDS_NAME)
-    first = [one.id for one in store.list(folder.id, name=record_name(0))] if folder else []
+    listed = inside.get(_RECORDS_NAME)
+    first = [one.id for one in store.list(listed.id, name=record_name(0))] if listed else []
     unused = iter(store.reserve(3))
     properties = {
         KIND: FolderKind.SEARCH,
         FIRST: first[0] if first else next(unused),
-        RECORDS: folder.id if folder else next(unused),
+        RECORDS: listed.id if listed else next(unused),
         EXPORT: inside[EXPORT_NAME].id if EXPORT_NAME in inside else next(unused),
     }
     if KIND in found.properties:  # known from the old index; it may be an archived folder
