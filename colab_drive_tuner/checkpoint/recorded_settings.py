@@ -3,7 +3,7 @@
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.plain_data import is_exact
-from colab_drive_tuner.journal.chain.fields import typed, whole
+from colab_drive_tuner.journal.chain.fields import moment, typed, whole
 
 STOPPED = "stopped"
 """Setting: why the search was stopped before all its trials."""
@@ -61,4 +61,4 @@ def check_settings(value: Any) -> dict[str, Any]:
 def check_outage(value: Any) -> list[float]:
     """Check the start and end of an outage of the store."""
     began, ended = typed(value, list)
-    return [typed(began, float), typed(ended, float)]
+    return [moment(began), moment(ended)]

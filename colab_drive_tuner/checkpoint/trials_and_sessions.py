@@ -13,7 +13,7 @@ from colab_drive_tuner.checkpoint.record_items import (
 )
 from colab_drive_tuner.checkpoint.recorded_settings import check_outage
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal.chain.fields import file_id, one_of, sha256_hex, typed, whole
+from colab_drive_tuner.journal.chain.fields import file_id, moment, one_of, sha256_hex, typed, whole
 from colab_drive_tuner.journal.chain.record import ClaimReason
 
 
@@ -54,7 +54,7 @@ class Session:
         where, began, last, end, outages = typed(fields, list)
         how = None if end == "" else one_of(ClaimReason, end)
         outages = [check_outage(outage) for outage in typed(outages, list)]
-        return cls(typed(where, str), typed(began, float), typed(last, float), how, outages)
+        return cls(typed(where, str), moment(began), moment(last), how, outages)
 
 
 def process_label(runtime: str, pid: int, host: str) -> str:

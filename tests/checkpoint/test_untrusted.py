@@ -38,6 +38,7 @@ from colab_drive_tuner.search.results.read_search import (
     read_status,
 )
 from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.store.protocol import LATEST_TIME
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
@@ -251,6 +252,8 @@ BODIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "an infinite care": lambda body: body.update(careful=math.inf),
     "a NaN care": lambda body: body.update(careful=math.nan),
     "a text as payload": lambda body: body.update(payload="x"),
+    "a time in the year 10000": lambda body: body.update(at=LATEST_TIME + 1),
+    "a NaN time": lambda body: body.update(at=math.nan),
 }
 
 

@@ -22,6 +22,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import FolderStore, index, top_folders
 from colab_drive_tuner.store.folder.description import seal, unseal
+from colab_drive_tuner.store.protocol import LATEST_TIME
 from tests.journal.simulated_disks import VolatileDisk
 from tests.store.contract import Reopen, StoreContract
 
@@ -192,6 +193,7 @@ def test_an_id_cannot_point_outside(store: FolderStore, entry_id: str) -> None:
         {"id": "another"},
         {"name": 1},
         {"created": "now"},
+        {"created": LATEST_TIME + 1},
         {"properties": {"a": 1}},
         {"x": 1},
     ],

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type
 import msgpack
 
 from colab_drive_tuner.errors import SearchDamagedError
+from colab_drive_tuner.store.protocol import LATEST_TIME
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -61,6 +62,13 @@ def duration(value: Any) -> float:
     """Check a finite number of seconds, 0 or more."""
     if type(value) is not float or not 0 <= value <= MAX_COUNT:
         raise ValueError(f"{value!r:.60} should be a number of seconds")
+    return value
+
+
+def moment(value: Any) -> float:
+    """Check a time in seconds since 1970 that a date can show."""
+    if type(value) is not float or not 0 <= value <= LATEST_TIME:
+        raise ValueError(f"{value!r:.60} is not a possible time")
     return value
 
 

@@ -22,6 +22,7 @@ from colab_drive_tuner.journal.chain.fields import (
     file_id,
     file_ids,
     load,
+    moment,
     sha256_hex,
     typed,
 )
@@ -100,7 +101,7 @@ class Record:
     more: Annotated[tuple[str, ...], file_ids] = ()
     """Further ids, following those known so far."""
     payload: bytes = b""
-    at: float = 0.0
+    at: Annotated[float, moment] = 0.0
     """Time by the writer's clock, for display only."""
     sha: str = ""
     """sha256 of this record, once it is encoded."""
@@ -227,5 +228,5 @@ def decode_record(content: bytes, what: str) -> Record:
         if (record.kind == RecordKind.CLAIM) != (record.claimant is not None):
             raise ValueError("only a claim has a claimant")
     except (KeyError, TypeError, ValueError) as error:
-        raise SearchDamagedError(f"{what} lacks a field or has a wrong one: {error}") from error
+        raise SearchDamagedError(f"{what} lacks a field or has a wrong one: {error}.") from error
     return record

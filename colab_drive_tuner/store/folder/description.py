@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from colab_drive_tuner.store.protocol import LATEST_TIME
+
 ROOT = "root"
 ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 TOP = "folder"
@@ -54,6 +56,7 @@ def decode(content: bytes, key: str) -> Description | None:
     valid = (
         all(isinstance(getattr(described, field), str) for field in texts)
         and isinstance(described.created, float)
+        and 0 <= described.created <= LATEST_TIME
         and isinstance(described.is_folder, bool)
         and are_properties(described.properties)
         and ID.fullmatch(described.id)

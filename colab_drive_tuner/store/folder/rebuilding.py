@@ -14,6 +14,7 @@ from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import TOP, Description
 from colab_drive_tuner.store.folder.index import NAME, Index
 from colab_drive_tuner.store.folder.top_folders import make_folder
+from colab_drive_tuner.store.protocol import LATEST_TIME
 
 
 def rebuild_index(
@@ -54,7 +55,7 @@ def rebuild_index(
             name=path.name,
             parent=parent,
             file=path.name,
-            created=path.lstat().st_mtime,
+            created=min(max(path.lstat().st_mtime, 0.0), LATEST_TIME),
             is_folder=path.is_dir(),
             properties={},
             nonce=uuid.uuid4().hex,
