@@ -33,6 +33,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     SearchFolder,
     find_folder,
     name_marks,
+    search_folder,
 )
 from colab_drive_tuner.journal.folder.subfolders import BACKUPS, BEST_MODELS, RUNS
 from colab_drive_tuner.journal.snapshot import save_snapshot
@@ -54,6 +55,7 @@ from colab_drive_tuner.training.file_copier import (
     model_files,
     scratch_file,
 )
+from colab_drive_tuner.troubleshoot.clean.leftovers import trash_and_free
 from colab_drive_tuner.troubleshoot.clean.unfinished_copies import (
     FROM,
     MAKER,
@@ -92,10 +94,15 @@ def write_copy(original: HeldSearch, target: Store, name: str, notify: Notify) -
         _require_unchanged(source)
         write_first_record()
         target.rename(folder.id, name, {KIND: FolderKind.SEARCH} | name_marks(target, name))
-        _require_unique(target, name, folder.first)
+        found = find_folder(target, name)
+        if found is not None and (found.first != folder.first or found.duplicates):
+            raise UsageError(
+                f"A search {name!r} was created in {target.url(target.root)} at the same moment, "
+                f"so no copy was made: choose another name."
+            )
     except BaseException as error:  # also after an interrupt: leave no partial copy
         with suppress(StoreError):
-            target.trash(folder.id)
+            trash_and_free(target, folder, name)
         if isinstance(error, KeyboardInterrupt):
             notify(
                 f"Stopped: search {original.name!r} is unchanged; the partial copy is in the "
@@ -145,7 +152,7 @@ def _trash_abandoned_copies(original: HeldSearch, target: Store, name: str) -> N
             marks = (entry.properties.get(KIND), entry.properties.get(FROM))
             if marks == (FolderKind.COPYING, original.folder.first) and name_of_copy(entry) == name:
                 if is_abandoned(target, entry, locked=True):
-                    target.trash(entry.id)
+                    trash_and_free(target, search_folder(entry), name)
 
 
 def _write_except_first_record(
@@ -257,16 +264,6 @@ def _require_unchanged(source: _Source) -> None:
         raise SearchBusyError(
             f"Search {source.held.name!r} was run while it was copied, so no copy was made: try "
             f"again after that run has stopped."
-        )
-
-
-def _require_unique(target: Store, name: str, first: str) -> None:
-    """Raise `UsageError` if a search with that name was created in the target during the copy."""
-    found = find_folder(target, name)
-    if found is not None and found.first != first:
-        raise UsageError(
-            f"A search {name!r} was created in {target.url(target.root)} at the same moment, so no "
-            f"copy was made: choose another name."
         )
 
 

@@ -13,6 +13,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     check_name,
     find_folder,
     free_name,
+    freed_mark,
     is_search,
     name_marks,
 )
@@ -114,10 +115,17 @@ def rename_search(
         with local_lock(store, name):
             for duplicate in folder.duplicates:  # their results are in the chain now
                 store.trash(duplicate.id)
-            free_name(store.for_search(name), folder, name)
-            store.rename(folder.id, new_name, name_marks(store, new_name))
-    found = find_folder(store, new_name)
-    return store.url(folder.id if found is None else found.id)
+            marks = name_marks(store, new_name) | freed_mark(name)
+            store.rename(folder.id, new_name, marks)
+            renamed = find_folder(store, new_name) or folder  # not listed yet
+            if renamed.first != folder.first or renamed.duplicates:
+                store.rename(folder.id, name, name_marks(store, name) | freed_mark(new_name))
+                raise UsageError(
+                    f"A search {new_name!r} was created in {store.url(store.root)} at the same "
+                    f"moment, so {name!r} keeps its name: choose another one."
+                )
+            free_name(store.for_search(new_name), renamed, name)
+    return store.url(renamed.id)
 
 
 def require_free(store: Store, name: str) -> None:

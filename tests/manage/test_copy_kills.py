@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import SearchFolderError, UsageError
 from colab_drive_tuner.manage.copy_search import copy_search, move_search
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
 from colab_drive_tuner.store.folder import FolderStore
@@ -124,6 +124,26 @@ def test_a_killed_copy_is_not_a_search(
         )
     else:
         assert values_after_nine_trials(searched, "s") == expected
+
+
+def test_a_run_under_the_name_of_a_killed_copy_says_what_lies_there(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between its first record and its name; once it is put away, the name is free."""
+
+    def work() -> None:
+        monkeypatch.setattr(FolderStore, "rename", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        copy_search(searched, "s", tmp_path / "t")
+
+    assert run_in_fork(work) == -signal.SIGKILL
+    (half,) = [path for path in (tmp_path / "t").iterdir() if path.name[0] != "."]
+    with pytest.raises(SearchFolderError, match="copy that gets the name 's' is unfinished"):
+        resume_sample_search(tmp_path / "t", max_evals=1)
+    left = list(search_leftovers(FolderStore(tmp_path / "t")))
+    assert [one.kind for one in left] == ["unfinished copy"]
+    assert remove(left, yes=True, named=[left[0].id])
+    assert not half.exists()
+    assert len(resume_sample_search(tmp_path / "t", max_evals=1).trials) == 1
 
 
 def test_repeating_a_killed_copy_removes_its_leftovers(

@@ -288,6 +288,14 @@ def test_an_interrupted_copy_leaves_nothing_in_its_place(
     assert on(target, "s") == on(FolderStore(tmp_path / "whole"), "s")
 
 
+def test_an_interrupted_copy_leaves_its_name_free(tmp_path: Path) -> None:
+    """Also when its first record, which names the search, is written already."""
+    begin(FolderStore(tmp_path / "s"))
+    with pytest.raises(KeyboardInterrupt):
+        copy_search(tmp_path / "s", "s", Refusing(tmp_path / "t", "rename", KeyboardInterrupt(), 0))
+    assert len(resume_sample_search(tmp_path / "t", max_evals=2).trials) == 2
+
+
 def test_spooled_results_are_copied(tmp_path: Path) -> None:
     """Results that a killed process spooled are recorded before the search is copied."""
     source = FolderStore(tmp_path / "s")

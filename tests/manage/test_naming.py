@@ -1,7 +1,9 @@
 """Listing, removing and renaming searches in every kind of store."""
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,10 +18,13 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.manage.copy_search import copy_search
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.store.protocol import Entry
 from tests.manage.conftest import Opener
 from tests.store.searches import expected_points, run_search, trial_points
 
@@ -78,6 +83,39 @@ def test_an_impossible_rename_changes_nothing(tmp_path: Path) -> None:
             rename_search(store, "a", new)
         assert list_names(store) == ["a"]
         assert trial_points(store, "a") == expected_points(tmp_path, 1)
+
+
+class Overtaken(FolderStore):
+    """A store in which another machine creates a search while this one renames or copies one."""
+
+    def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
+        if self.stat(entry_id).name == "a" and name == "b":
+            run_search(FolderStore(self._root), "b", 2)
+        super().rename(entry_id, name, properties)
+
+    def create(self, *args: Any, **options: Any) -> Entry:
+        if options["name"].startswith("b~copying"):
+            run_search(FolderStore(self._root), "b", 2)
+        return super().create(*args, **options)
+
+
+def copy_in_store(store: FolderStore, name: str, new_name: str) -> str:
+    return copy_search(store, name, store, new_name=new_name)
+
+
+@pytest.mark.parametrize("act", [rename_search, copy_in_store])
+def test_a_name_that_another_machine_takes_meanwhile_stays_with_it(
+    act: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a renamed nor a copied search becomes a second one of that name."""
+    run_search(tmp_path / "s", "a", 3)
+    monkeypatch.setattr(Spool, "acquire", lambda spool: True)  # as on two machines
+    with pytest.raises(UsageError, match="at the same moment"):
+        act(Overtaken(tmp_path / "s"), "a", "b")
+    assert list_names(FolderStore(tmp_path / "s")) == ["a", "b"]
+    for name, count in (("a", 4), ("b", 5)):
+        run_search(tmp_path / "s", name, count)
+        assert trial_points(tmp_path / "s", name) == expected_points(tmp_path, count)
 
 
 def test_one_of_two_copies_in_a_store_is_renamed_or_removed(tmp_path: Path) -> None:

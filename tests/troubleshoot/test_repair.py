@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.errors import (
+    NotFoundError,
     RefusedError,
     SearchDamagedError,
     SearchNotFoundError,
@@ -15,6 +16,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
 )
 from colab_drive_tuner.journal.folder.lookup import KIND, find_folder
+from colab_drive_tuner.manage.naming import remove_search
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import list_searches, read_history, read_status
 from colab_drive_tuner.store.folder import FolderStore
@@ -163,6 +165,48 @@ def test_a_search_in_the_trash_is_restored(folder):
     report = repair(store, "search")
     assert (report.done, report.lost, report.old) == (12, (), "")
     assert_resumes_as_uninterrupted(folder)
+
+
+def test_a_repaired_search_is_removed_with_its_name(folder):
+    """The old folder, which is kept, neither takes the name nor the place of the one removed."""
+    record_files(folder)[8].unlink()
+    repair(FolderStore(folder), "search")
+    run_with_record_per_trial(folder, 14)
+    remove_search(folder, "search")
+    assert repair(FolderStore(folder), "search").done == 14
+    remove_search(folder, "search")
+    assert len(run_with_record_per_trial(folder, 2)) == 2
+
+
+def test_the_rest_of_a_killed_repair_is_not_taken_for_the_search(folder, monkeypatch):
+    """Killed while it brought a search back from the trash, without an attachment yet."""
+    trials = DriveTrials("search", store=FolderStore(folder))
+    trials.attachments["large"] = b"x" * 40_000
+    trials.close()
+    remove_search(folder, "search")
+    with monkeypatch.context() as patched:
+        patched.setattr(chain_writer, "attachment_item", lambda *_: os.kill(os.getpid(), 9))
+        assert run_in_fork(lambda: repair(FolderStore(folder), "search")) == -9
+    assert repair(FolderStore(folder), "search").reason == "its folder is in the trash"
+    trials = DriveTrials("search", store=FolderStore(folder))
+    assert trials.attachments["large"] == b"x" * 40_000
+
+
+def test_a_record_written_while_a_repair_reads_is_not_missing(folder, monkeypatch):
+    """Its id was read before it existed, and a snapshot that covers it afterwards."""
+    late = record_files(folder)[8].read_bytes()
+    missed = []
+
+    def read(store, entry_id, read_trashed=FolderStore.read_trashed):
+        content = read_trashed(store, entry_id)
+        if content == late and not missed:
+            missed.append(entry_id)
+            raise NotFoundError("It is not there yet.")
+        return content
+
+    monkeypatch.setattr(FolderStore, "read_trashed", read)
+    assert repair(FolderStore(folder), "search").reason == ""
+    assert missed
 
 
 def test_spooled_results_of_this_machine_are_restored(folder):

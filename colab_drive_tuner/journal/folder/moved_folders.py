@@ -133,10 +133,14 @@ def _report_deleted(
 
 
 def find_unmarked(store: Store, name: str) -> Entry | None:
-    """Return a folder of the name that holds records and is not marked as a search."""
+    """Return a folder of the name that holds records and is not marked as a search.
+
+    The archived folder of a repaired search, which gave its name up, is not one.
+    """
     with contextlib.suppress(NotFoundError):  # the root does not exist yet
         for entry in store.list(store.root, name=name):
-            unmarked = entry.is_folder and entry.properties.get(KIND) != FolderKind.SEARCH
+            freed = freed_mark(name).items() <= entry.properties.items()
+            unmarked = entry.is_folder and is_altered(entry) and not freed
             if unmarked and not entry.damage and holds_records(store, entry):
                 return entry
     return None
@@ -189,6 +193,11 @@ def _where(store: Store, name: str, entry: Entry, *, altered: bool) -> str:
         happened = f"The folder of search {name!r} was {moved}: {place}."
         back = " and rename it back" if renamed else ""
         remedies.append(f"move it back to {store.url(store.root)}{back}")
+    if entry.properties.get(KIND) == FolderKind.COPYING:
+        return (
+            f"A copy that gets the name {name!r} is unfinished: {place}. Repeat the copy if it was "
+            f"interrupted, or put the folder away with {store.command('clean', '--yes', entry.id)}."
+        )
     if altered:
         happened += f" Its properties, of which {KIND} marks it as a search, were altered."
         remedies.append(f"run {store.command('repair', name)}")

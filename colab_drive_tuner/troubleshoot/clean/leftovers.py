@@ -15,6 +15,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UsageError,
 )
+from colab_drive_tuner.journal.folder.lookup import SearchFolder, free_name
 from colab_drive_tuner.journal.spool.spool import idle_leftovers
 from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.search.results.read_search import read_status
@@ -67,9 +68,11 @@ def left_in_store(
     still_stale: Callable[[], bool],
     *,
     ours: bool = True,
+    discard: Callable[[], str] | None = None,
 ) -> Leftover:
     """Return a folder in the store as a leftover; removal moves it to the store's trash."""
-    where, discard = describe_location(store, folder_id, name), partial(trash, store, [folder_id])
+    where = describe_location(store, folder_id, name)
+    discard = discard or partial(trash, store, [folder_id])
     return Leftover(kind, folder_id, where, reason, ours, still_stale, discard)
 
 
@@ -84,6 +87,12 @@ def trash(store: Store, entry_ids: Iterable[str]) -> str:
         with suppress(NotFoundError):  # already removed
             store.trash(entry_id)
     return store.trash_location
+
+
+def trash_and_free(store: Store, folder: SearchFolder, name: str) -> str:
+    """Like `trash`, for a folder with records of a search, whose name becomes free."""
+    free_name(store, folder, name)
+    return trash(store, [folder.id])
 
 
 def is_held(store: Store, name: str) -> bool:

@@ -32,6 +32,7 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import (
     left_in_store,
     left_on_disk,
     trash,
+    trash_and_free,
 )
 from colab_drive_tuner.troubleshoot.clean.unfinished_copies import SETTLED_SECONDS, copy_leftovers
 from colab_drive_tuner.troubleshoot.repair.salvage import salvage_folder
@@ -80,17 +81,18 @@ def _is_settled(store: Store, folder: Entry | SearchFolder) -> bool:
 
 def _repair_leftovers(store: Store, folder: Entry, has_original: bool) -> Iterator[Leftover]:
     still_stale = partial(_is_unchanged, store, folder)
+    discard = partial(trash_and_free, store, search_folder(folder), folder.name)
     if folder.properties[KIND] == FolderKind.ARCHIVED:
         reason = "`repair` rebuilt the search in another folder and kept this one unchanged."
-        yield left_in_store(
-            store, "archived search", folder.id, folder.name, reason, still_stale, ours=False
-        )
+        kind, ours = "archived search", False
     elif _is_settled(store, folder):
         reason = "A `repair` was interrupted before it replaced the search's folder."
-        ours = has_original and _is_made_by_repair(store, folder)
-        yield left_in_store(
-            store, "unfinished repair", folder.id, folder.name, reason, still_stale, ours=ours
-        )
+        kind, ours = "unfinished repair", has_original and _is_made_by_repair(store, folder)
+    else:
+        return
+    yield left_in_store(
+        store, kind, folder.id, folder.name, reason, still_stale, ours=ours, discard=discard
+    )
 
 
 def _is_made_by_repair(store: Store, folder: Entry) -> bool:

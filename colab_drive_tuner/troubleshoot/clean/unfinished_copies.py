@@ -10,7 +10,7 @@ from colab_drive_tuner.journal.folder.marked_folders import holds_records
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_in_store
+from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_in_store, trash_and_free
 
 FROM, MAKER = "cdt_from", "cdt_by"
 """Marks of a copy: the id of the original's first record, and the machine that writes the copy."""
@@ -46,6 +46,7 @@ def copy_leftovers(store: Store, folder: Entry) -> Iterator[Leftover]:
     """Yield the folder if it is an abandoned copy."""
     if not is_abandoned(store, folder):
         return
+    copied = search_folder(folder)
     yield left_in_store(
         store,
         "unfinished copy",
@@ -54,7 +55,8 @@ def copy_leftovers(store: Store, folder: Entry) -> Iterator[Leftover]:
         "A `copy` or `move` of a search was interrupted before it was complete.",
         partial(_is_still_abandoned, store, folder),
         # The first record is written last: a folder with one may be a search with a forged mark.
-        ours=not (exists(store, search_folder(folder).first) or holds_records(store, folder)),
+        ours=not (exists(store, copied.first) or holds_records(store, folder)),
+        discard=partial(trash_and_free, store, copied, name_of_copy(folder)),
     )
 
 

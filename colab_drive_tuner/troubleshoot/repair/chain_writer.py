@@ -16,7 +16,12 @@ from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreErr
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.chain import Head, end_chain
 from colab_drive_tuner.journal.folder.creation import make_search_folder
-from colab_drive_tuner.journal.folder.lookup import KIND, FolderKind, SearchFolder
+from colab_drive_tuner.journal.folder.lookup import (
+    KIND,
+    FolderKind,
+    SearchFolder,
+    free_name,
+)
 from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.store.protocol import Store
@@ -115,8 +120,8 @@ def end_old_chain(store: Store, name: str, salvaged: SalvagedFolder, target: str
     )
 
 
-def replace_folders(store: Store, new: str, old: Iterable[SearchFolder]) -> None:
-    """Mark the new folder as the search, then mark the old ones as archived.
+def replace_folders(store: Store, name: str, new: str, old: Iterable[SearchFolder]) -> None:
+    """Mark the new folder as the search, then archive the old ones, which give up its name.
 
     In this order a folder is marked as the search at any moment. While there are two, the old one
     takes precedence, but cannot be claimed, so no session ends the new one as a duplicate.
@@ -124,3 +129,4 @@ def replace_folders(store: Store, new: str, old: Iterable[SearchFolder]) -> None
     store.set_properties(new, {KIND: FolderKind.SEARCH})
     for folder in old:
         store.set_properties(folder.id, {KIND: FolderKind.ARCHIVED})
+        free_name(store, folder, name)

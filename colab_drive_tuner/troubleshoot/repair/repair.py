@@ -5,11 +5,13 @@ one whose next record is refused. The old folder's files are not changed. The fo
 last, after the new chain has been written and read back, so an interrupted repair has no effect.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from colab_drive_tuner.errors import (
     AccountMismatchError,
     NewerFormatError,
+    NotFoundError,
     SearchBusyError,
     SearchDamagedError,
     SearchError,
@@ -21,9 +23,11 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search, two_searches_error
 from colab_drive_tuner.journal.folder.lookup import (
     KIND,
+    FolderKind,
     SearchFolder,
     check_name,
     find_folder,
+    free_name,
     is_search,
     search_folder,
 )
@@ -148,12 +152,15 @@ def _find_folder(store: Store, name: str) -> _FoundFolder:
     folder = find_folder(store, name)
     if folder is not None:
         return _FoundFolder(folder)
-    if (unmarked := find_unmarked(store, name)) is not None:
-        reason = f"the property {KIND} of its folder, which marks it as a search, was altered"
-        return _FoundFolder(search_folder(unmarked), reason)
+    altered = find_unmarked(store, name)
     trashed = [
         entry for entry in store.list_trash(store.root) if entry.name == name and is_search(entry)
     ]
+    # The result of an interrupted repair is the last choice: it may be incomplete.
+    unfinished = altered is not None and altered.properties.get(KIND) == FolderKind.REPAIRING
+    if altered is not None and not (unfinished and trashed):
+        reason = f"the property {KIND} of its folder, which marks it as a search, was altered"
+        return _FoundFolder(search_folder(altered), reason)
     if not trashed:
         raise SearchNotFoundError(
             f"There is no search {name!r} in {store.url(store.root)}, nor in its trash: "
@@ -214,11 +221,14 @@ def _rebuild(store: Store, name: str, found: _FoundFolder, reason: str, spool: S
         *built.notes,
         *copy_files(store, found.folder.id, chain, unfinished, built.epochs),
     ]
+    _require_unchanged_name(store, name, found)
     if not found.in_trash:
         notes += end_old_chain(store, name, salvaged, chain.id)
-    replace_folders(
-        store, chain.id, [] if found.in_trash else [found.folder, *found.folder.duplicates]
-    )
+    old = [] if found.in_trash else [found.folder, *found.folder.duplicates]
+    replace_folders(store, name, chain.id, old)
+    if found.in_trash:
+        with suppress(NotFoundError):  # a local trash cannot be changed
+            free_name(store, found.folder, name)
     spool.note_folder(KnownFolder(chain.id, chain.first))
     return Repair(
         name=name,
@@ -232,6 +242,16 @@ def _rebuild(store: Store, name: str, found: _FoundFolder, reason: str, spool: S
         old="" if found.in_trash else store.url(found.folder.id),
         new=store.url(chain.id),
     )
+
+
+def _require_unchanged_name(store: Store, name: str, found: _FoundFolder) -> None:
+    """Raise if another folder has the name by now, or the search has another name."""
+    current = find_folder(store, name)
+    if (current and current.id) != (None if found.reason else found.folder.id):
+        raise SearchFolderError(
+            f"Search {name!r} was created, renamed or removed while it was repaired, so nothing "
+            f"was changed: look at {store.command('list')}, then repair it again if it is needed."
+        )
 
 
 def _rebuild_history(

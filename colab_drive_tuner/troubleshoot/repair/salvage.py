@@ -127,6 +127,8 @@ def salvage_folder(store: Store, folder: SearchFolder) -> SalvagedFolder:
     candidates: dict[int, list[FoundRecord]] = {}
     named = {folder.first}
     present: set[str] = set()
+    absent: set[str] = set()
+    again: set[str] = set()
     with (
         parallel_readers("cdt-salvage") as readers,
         progress_bar("Reading all files of the search", " files") as progress,
@@ -144,6 +146,7 @@ def salvage_folder(store: Store, folder: SearchFolder) -> SalvagedFolder:
                 if trouble:
                     found.unreadable.append(trouble)
                 if content is None:
+                    absent.add(entry_id)
                     continue
                 present.add(entry_id)
                 try:
@@ -156,6 +159,10 @@ def salvage_folder(store: Store, folder: SearchFolder) -> SalvagedFolder:
                     named |= names
                     wanted |= names
             wanted -= tried
+            if not wanted and _has_gap(candidates, found.snapshots):
+                # A session may have written the missing records before the later ones were read.
+                wanted, absent = absent - again, set()
+                again |= wanted
     found.snapshots.sort(key=lambda snapshot: snapshot[0].pos)
     _choose_records(candidates, found, named)
     found.next_id = _next_id(found)
@@ -238,6 +245,14 @@ def _add_file(
     if all(record.sha != known.record.sha for known in at_position):  # ignore identical copies
         at_position.append(FoundRecord(record, entry_id))
     return set(record.more)
+
+
+def _has_gap(
+    candidates: dict[int, list[FoundRecord]], snapshots: list[tuple[Head, History]]
+) -> bool:
+    """Whether a record is missing before a later record or the end of a snapshot."""
+    ends = [head.pos for head, _ in snapshots] + [pos + 1 for pos in candidates]
+    return len(candidates) < max(ends, default=0)
 
 
 def _choose_records(
