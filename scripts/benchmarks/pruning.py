@@ -24,6 +24,7 @@ from colab_drive_tuner.trial import running_trial
 RULES = {
     "median": Pruner("median"),
     "percentile": Pruner("percentile"),
+    "percentile of 75": Pruner("percentile", percentile=75),
     "successive halving": Pruner("successive halving"),
 }
 _numbers = itertools.count()
@@ -37,6 +38,8 @@ class Curves:
         points = map(self._key, configurations(name))
         self._of = dict(zip(points, curves, strict=True))
         self._target = target
+        self.begun: list[list[float]] = []
+        """The curves read so far, in their order."""
         self.epochs, self.best = 0, math.inf
         self.needed = math.inf
         """Epochs until the loss was reached."""
@@ -45,7 +48,9 @@ class Curves:
         self, point: dict[str, Any], first: int = 0, last: int | None = None
     ) -> Iterator[float]:
         """Yield the losses of a configuration from epoch `first` to `last`."""
-        for loss in self._of[self._key(point)][first:last]:
+        curve = self._of[self._key(point)]
+        self.begun.append(curve)
+        for loss in curve[first:last]:
             self.epochs += 1
             self.best = min(self.best, loss)
             if loss <= self._target and self.needed == math.inf:
@@ -74,7 +79,24 @@ def races(
             race = Curves(name, curves, whole.best)
             run(race, budget)
             found.setdefault(way, []).append(race.needed)
+        found.setdefault("foresight", []).append(_foresight(whole.begun, whole.best))
     return found
+
+
+def _foresight(curves: list[list[float]], target: float) -> int:
+    """Return the epochs of the unpruned search's trials if the pruner knew how each will end.
+
+    It still runs `min_trials` trials whole, and of each later one the epochs of the warm-up and the
+    first that it may judge.
+    """
+    rule = RULES["median"]
+    losses = itertools.chain.from_iterable(
+        curve
+        if number < rule.min_trials or min(curve) <= target
+        else curve[: rule.warmup_steps + 1]
+        for number, curve in enumerate(curves)
+    )
+    return next(epochs for epochs, loss in enumerate(losses, 1) if loss <= target)
 
 
 def _ways(name: str, seed: int, trials: int) -> dict[str, Callable[[Curves, int], None]]:
