@@ -299,16 +299,16 @@ class Journal:
         pending = own.writer.counts().pending
         if released and not pending:
             own.spool.forget_session()
-        elif pending:
+        own.spool.release()
+        atexit.unregister(self.close)
+        self._own = None
+        unregister(own.spool.folder)
+        if pending:
             self._notify(
                 f"Search {self.name!r}: {pending} entries are not acknowledged yet. They are kept "
                 f"in {left[0] if left else own.spool.folder}; the next run on this machine records "
                 f"them."
             )
-        own.spool.release()
-        atexit.unregister(self.close)
-        self._own = None
-        unregister(own.spool.folder)
 
     def _owner(self) -> _Ownership:
         if self._own is None:

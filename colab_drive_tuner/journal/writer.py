@@ -55,7 +55,7 @@ class Writer:
     def __init__(
         self, reader: Reader, spool: Spool, owner: str, notify: Callable[[str], None]
     ) -> None:
-        self.reader, self.spool, self.owner, self.notify = reader, spool, owner, notify
+        self.reader, self.spool, self.owner, self._notify = reader, spool, owner, notify
         self.acknowledged_at = time.monotonic()
         self.state_lock = threading.Lock()
         """Held while the reader's head and state change, so that both show the same prefix."""
@@ -71,13 +71,20 @@ class Writer:
         self._pending = self._acknowledged = self._collected = 0
         self._urgent, self._closed = 0, False
         """Number of callers waiting for the threads; whether the threads should end."""
-        self._batch_spool = BatchSpool(spool, notify)
-        self.retry = OutageRetry(spool.folder, notify)
+        self._batch_spool = BatchSpool(spool, self.notify)
+        self.retry = OutageRetry(spool.folder, self.notify)
         self._spare: tuple[str, ...] = ()
         self._threads = [
             threading.Thread(target=self._guard, args=(work,), name=name, daemon=True)
             for name, work in (("cdt-collect", self._collect), ("cdt-send", self._send))
         ]
+
+    def notify(self, text: str) -> None:
+        """Notify the user; an output that is closed by now must not end a background thread."""
+        try:
+            self._notify(text)
+        except Exception:
+            log.exception("The user could not be notified: %s", text)
 
     def start(self) -> None:
         """Start the background threads."""

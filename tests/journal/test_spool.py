@@ -45,6 +45,24 @@ def test_items_of_an_outage_are_recorded_when_the_store_returns(store, open_jour
     assert open_journal(store, claim=False).state.items == list(range(20))
 
 
+def test_a_notice_that_cannot_be_shown_does_not_end_the_run(store, machine, caplog):
+    """As where the output is a closed pipe: what is pending is recorded after the outage."""
+
+    def notify(text: str) -> None:
+        raise BrokenPipeError(text)
+
+    journal = Journal.open(store, "a search", RULES)
+    journal.claim(lambda state: b"", notify=notify)
+    store.away = True
+    journal.append(item("kept"), durable=True)
+    assert not journal.flush(timeout=0.5)
+    store.away = False
+    assert journal.flush(timeout=20)
+    journal.close()
+    assert Journal.open(store, "a search", RULES).state.items == ["kept"]
+    assert "The store answers again" in caplog.text
+
+
 def test_no_pause_is_longer_than_the_longest(store, open_journal, monkeypatch):
     """However much CPU time the writer has used, its pauses end and items are recorded."""
     monkeypatch.setattr(writer, "COLLECTOR_SHARE", 1e-9)
