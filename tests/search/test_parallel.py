@@ -2,12 +2,19 @@
 
 import functools
 import gc
+import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import (
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -244,6 +251,64 @@ def test_attachments_come_back(tmp_path: Path, threads: Executor) -> None:
     for doc in again.trials:
         assert again.trial_attachments(doc)["x"] == str(doc["misc"]["vals"]["x"][0])
     assert len(trials.attachments) == 6
+
+
+class UnshowableError(Exception):
+    """An error without a text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("where", ["here", "threads", "threads with a timeout"])
+def test_an_error_whose_text_fails_is_the_trials_error(
+    where: str, tmp_path: Path, threads: Executor
+) -> None:
+    """An exception whose `__str__` raises is recorded with a placeholder, and re-raised as it is."""
+
+    @functools.wraps(sample_objective)
+    def failing(point: Any) -> float:
+        if running_trial().tid == 2:  # type: ignore[union-attr]
+            raise UnshowableError
+        return sample_objective(point)
+
+    options: dict[str, Any] = {} if where == "here" else {"executor": threads}
+    if where == "threads with a timeout":
+        options["trial_timeout"] = 60.0
+    with pytest.raises(UnshowableError):
+        wide(tmp_path, "rand", 3, failing, **options)
+    trials = wide(tmp_path, "rand", 4, failing, catch_eval_exceptions=True, **options)
+    errors = [doc["misc"]["error"][1] for doc in trials._dynamic_trials if doc["state"] == 3]
+    assert errors == ["<UnshowableError that cannot be shown>"]
+    assert len(trials.trials) == 3
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failing_early_stop_function_loses_no_result_that_has_arrived(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results that arrived together are all recorded, although `early_stop_fn` raises at one."""
+    wait = dispatcher.Dispatcher.wait
+
+    def wait_for_three(self: Any, timeout: float) -> list[Any]:
+        completions = wait(self, timeout)
+        while len(completions) < 3 and self.in_flight:
+            completions += wait(self, timeout)
+        return completions
+
+    monkeypatch.setattr(dispatcher.Dispatcher, "wait", wait_for_three)
+
+    calls: list[int] = []
+
+    def stop(trials: Any, *_: Any) -> Any:
+        calls.append(len(trials.trials))
+        if error is ValueError or len(calls) == 1:  # a second interrupt ends the wait
+            raise error("broken")
+        return False, ()
+
+    with ThreadPoolExecutor(3) as pool, pytest.raises(error):
+        wide(tmp_path, "rand", 3, sample_objective, executor=pool, early_stop_fn=stop)
+    assert open_read_only(tmp_path).log.history.done == 3
 
 
 def test_an_early_stop_function_sees_ended_trials_only(tmp_path: Path, threads: Executor) -> None:
@@ -559,6 +624,55 @@ def test_an_executor_that_was_shut_down_is_refused(
     with pytest.raises(UsageError, match="was shut down"):
         resume_sample_search(tmp_path / "store", sample_objective, executor=pool)
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_an_executor_whose_workers_do_not_start_is_refused(kind: str, tmp_path: Path) -> None:
+    """A failing initializer of a pool is an error before anything is written; no trial is blamed."""
+    pool: Executor
+    if kind == "threads":
+        pool = ThreadPoolExecutor(1, initializer=int, initargs=("no number",))
+    else:
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(1, context, initializer=os._exit, initargs=(1,))
+    with pool, pytest.raises(UsageError, match=f"{type(pool).__name__} do not start .*__main__"):
+        resume_sample_search(tmp_path / "store", sample_objective, executor=pool)
+    assert not (tmp_path / "store").exists()
+
+
+class BreaksBetweenTrials(Executor):
+    """A pool that breaks after some trials; with `late`, none of them has ended by then."""
+
+    def __init__(self, runs: int, *, late: bool) -> None:
+        self._runs, self._late, self._hanging = runs, late, list[Future[Any]]()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run it at once, or with `late` never."""
+        future: Future[Any] = Future()
+        if not self._runs:
+            for lost in self._hanging:
+                threading.Timer(0.05, lost.set_exception, (BrokenProcessPool("gone"),)).start()
+            self._hanging = []
+            raise BrokenProcessPool("gone")
+        self._runs -= 1
+        if self._late:
+            self._hanging.append(future)
+        else:
+            future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def test_a_pool_that_is_found_broken_ends_the_run(tmp_path: Path) -> None:
+    """If `submit` finds the pool broken, only the trials that run at that time are suspects."""
+    with pytest.raises(ExecutorError, match=r"takes no more trials \(BrokenProcessPool: gone"):
+        resume_sample_search(
+            tmp_path, sample_objective, executor=BreaksBetweenTrials(2, late=False), width=1
+        )
+    assert "suspects" not in DriveTrials("s", store=tmp_path).log.settings
+    pool, other = BreaksBetweenTrials(2, late=True), tmp_path / "other"
+    with pytest.raises(ExecutorError, match="a worker died while trials 0, 1 of"):
+        resume_sample_search(other, sample_objective, executor=pool, width=3)
+    assert DriveTrials("s", store=other).log.settings["suspects"] == [0, 1]
 
 
 def test_a_submit_that_returns_no_future_is_an_error(tmp_path: Path) -> None:

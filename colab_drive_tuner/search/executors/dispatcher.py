@@ -25,6 +25,7 @@ from colab_drive_tuner.search.executors.worker import (
     run_task,
 )
 from colab_drive_tuner.search.executors.worker_deaths import Death, classify_death
+from colab_drive_tuner.text import text_of
 from colab_drive_tuner.trial import Artifacts
 
 INLINE_BYTES = 64 * 1024
@@ -32,7 +33,7 @@ INLINE_BYTES = 64 * 1024
 WORKER_START_SECONDS = 120.0
 """Time for a worker to start, import Keras and load the data, on top of `trial_timeout`."""
 TIMEOUT_GRACE_SECONDS = 10.0
-"""Time for a worker that has run trials before to report a timeout, on top of `trial_timeout`."""
+"""Time for a worker to report that its trial timed out, on top of `trial_timeout`."""
 WORKER_CHECK_SECONDS = 5.0
 """Interval between checks whether the engine has workers."""
 
@@ -44,7 +45,10 @@ class Submission:
     task: Task
     artifacts: Artifacts | None = None
     future: "Future[Any] | None" = None
-    submitted: float = 0.0
+    waits_since: float = 0.0
+    """`time.monotonic()` when it was submitted, or was last seen in the executor's own queue."""
+    located_at: float | None = None
+    """`time.monotonic()` when its worker reported that it runs; None: not yet, or not received."""
     with_objective: bool = False
 
 
@@ -76,13 +80,13 @@ class Dispatcher:
         self._submissions: dict[Submission, None] = {}
         self._unresponsive: set[Future[Any]] = set()
         """Futures that are no longer waited for and may still occupy a worker."""
-        self._known_workers: set[str] = set()
-        """Names of the workers that have answered."""
         self._sent = 0
         self._numbers = itertools.count()
         self._locations: LocationReceiver | None = None
         self._checked = time.monotonic()
         self._absent_since: float | None = None
+        self._progressed = 0.0
+        """`time.monotonic()` when a trial was last seen to start or end."""
 
     @property
     def in_flight(self) -> list[Submission]:
@@ -116,11 +120,14 @@ class Dispatcher:
         if not reports:
             return []
         by_number = {one.task.number: one for one in self._submissions}
-        return [
+        located = [
             (by_number[report.number], report.worker)
             for report in reports
             if report.number in by_number
         ]
+        for submission, _ in located:
+            submission.located_at = self._progressed = time.monotonic()
+        return located
 
     def submit(self, submission: Submission) -> None:
         """Send a trial to a worker; exceptions of the engine are passed on."""
@@ -137,7 +144,7 @@ class Dispatcher:
         else:
             content = self._payload.content if with_objective else None
             future = self.engine.submit(run_task, self._payload.sha, content, task)
-        submission.future, submission.submitted = future, time.monotonic()
+        submission.future, submission.waits_since = future, time.monotonic()
         submission.with_objective = with_objective
         future.add_done_callback(lambda done: self._completed.put((submission, done)))
         self._submissions[submission] = None
@@ -160,6 +167,7 @@ class Dispatcher:
         if submission not in self._submissions or submission.future is not future:
             return []  # dropped as overdue, or from a pool that was replaced
         del self._submissions[submission]
+        self._progressed = time.monotonic()
         submission.future = None  # Dask keeps and recomputes a result while it is referenced
         if future.cancelled():
             return [Completion(submission, death=Death.CANCELLED)]
@@ -167,19 +175,35 @@ class Dispatcher:
         if error is not None:
             return [Completion(submission, death=classify_death(error), error=error)]
         outcome = _outcome(future.result())
-        self._known_workers.add(outcome.worker)
         if outcome.status == TaskStatus.UNKNOWN and not submission.with_objective:
-            self._send(submission, with_objective=True)
-            return []
+            return self._send_objective(submission)
         return [Completion(submission, outcome)]
 
+    def _send_objective(self, submission: Submission) -> list[Completion]:
+        """Submit a trial again, with the objective that its worker lacks."""
+        try:
+            self._send(submission, with_objective=True)
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything: see worker_deaths.py
+            death = Death.CANCELLED if classify_death(error) else None  # it has not begun
+            return [Completion(submission, death=death, error=error)]
+        return []
+
     def _drop_overdue(self) -> list[Completion]:
-        """Time out trials whose worker has not even reported the timeout."""
+        """Time out trials whose worker has not even reported the timeout.
+
+        A trial may wait for a worker for as long as others start and end.
+        """
         if self.trial_timeout is None:
             return []
-        all_known = len(self._known_workers) >= self._width
-        limit = self.trial_timeout + (TIMEOUT_GRACE_SECONDS if all_known else WORKER_START_SECONDS)
-        overdue = [one for one in self._submissions if time.monotonic() - one.submitted > limit]
+        now, overdue = time.monotonic(), []
+        for one in self._submissions:
+            if self.engine.local and one.future is not None and not one.future.running():
+                one.waits_since = now
+            begun, patience = one.located_at, TIMEOUT_GRACE_SECONDS
+            if begun is None:
+                begun, patience = max(one.waits_since, self._progressed), WORKER_START_SECONDS
+            if now - begun > self.trial_timeout + patience:
+                overdue.append(one)
         for submission in overdue:
             del self._submissions[submission]
             if submission.future is not None and not submission.future.cancel():
@@ -213,7 +237,6 @@ class Dispatcher:
         """Kill the workers; later submissions get new ones."""
         self._submissions.clear()
         self._unresponsive.clear()
-        self._known_workers.clear()
         self._sent = 0
         self.engine.restart()
 
@@ -224,7 +247,9 @@ def _outcome(answer: Any) -> Outcome:
     try:
         outcome: Outcome = pickle.loads(answer)  # noqa: S301 - from this search's own worker
     except Exception as error:  # noqa: BLE001 - such as a class that only the worker can import
-        problem = ExecutorError(f"What the objective returned cannot be read here: {error}")
+        problem = ExecutorError(
+            f"What the objective returned cannot be read here: {text_of(error)}"
+        )
         return Outcome(
             TaskStatus.RAISED,
             error=problem,

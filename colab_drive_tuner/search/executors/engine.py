@@ -3,7 +3,8 @@
 import os
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -40,6 +41,12 @@ class Engine:
         packages = {kind.__module__.partition(".")[0] for kind in type(self.executor).__mro__}
         return self.in_process or "mpi4py" in packages
 
+    @cached_property
+    def local(self) -> bool:
+        """Whether it is a pool on this machine, whose futures show whether they are running."""
+        is_pool = hasattr(self.executor, "_processes") or isinstance(self.executor, LokyExecutor)
+        return self.in_process or is_pool
+
     def width(self) -> int | None:
         """Return the number of trials that can run at once; None if the executor does not say."""
         if self.restartable:
@@ -62,35 +69,44 @@ class Engine:
         return count
 
     def prepare(self, *, keras: bool) -> None:
-        """Prepare the executor before the search is claimed.
+        """Prepare the executor before the search is claimed; start the workers of a new pool.
 
         Args:
             keras: Whether trials will use Keras.
 
         Raises:
-            UsageError: It forks, and TensorFlow would hang in its workers.
+            UsageError: It forks, and TensorFlow would hang in its workers; or its workers do not
+                start.
         """
         context = getattr(self.executor, "_mp_context", None)
         method = context.get_start_method(allow_none=False) if context is not None else ""
-        if method != "fork":
-            return
-        if keras or "tensorflow" in sys.modules:
+        if method == "fork" and (keras or "tensorflow" in sys.modules):
             raise UsageError(
                 "executor= forks this process, in which TensorFlow is loaded: its trials would "
                 "hang. Write ProcessPoolExecutor(n, mp_context=multiprocessing.get_context("
                 "'spawn')), or executor=cdt.loky_executor(n)."
             )
+        workers = getattr(self.executor, "_threads" if self.in_process else "_processes", None)
+        if workers is None or workers:  # another kind of executor, or a pool in use
+            return
         # The first call makes all forks: before this process starts threads, whose locks a fork
-        # would copy in a locked state.
-        self.submit(os.getpid).result(timeout=_START_SECONDS)
+        # would copy in a locked state. It also shows, before a trial can be blamed, whether workers
+        # start at all.
+        try:
+            with suppress(TimeoutError):
+                self.submit(os.getpid).result(timeout=_START_SECONDS)
+        except BrokenExecutor as error:
+            raise UsageError(
+                f"The workers of executor={self.name} do not start ({error}): see what they print. "
+                "Its initializer may raise; or its processes import this script, which must make "
+                "the executor under `if __name__ == '__main__':`."
+            ) from error
 
     def locations(self) -> LocationReceiver:
         """Return the receiver of the locations that workers report."""
         if self.in_process:
             return LocationReceiver()
-        # Workers of the standard library's pool and of loky are always on this machine.
-        local = hasattr(self.executor, "_processes") or isinstance(self.executor, LokyExecutor)
-        return DatagramReceiver(anywhere=not local)
+        return DatagramReceiver(anywhere=not self.local)
 
     def restart(self) -> None:
         """Kill all workers; the next call gets new ones. Requires `restartable`."""

@@ -46,6 +46,8 @@ def check_workers(executor: Any, width: Any, trial_timeout: Any) -> Workers | No
                 f"executor={engine.name} does not say how many trials it can run at once: pass "
                 "width=."
             )
+    elif engine.local:  # a pool runs no more trials at once than it has workers
+        width = min(width, engine.width() or width)
     return Workers(engine, width, timeout)
 
 

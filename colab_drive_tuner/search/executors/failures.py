@@ -3,6 +3,7 @@
 from colab_drive_tuner.errors import ExecutorError
 from colab_drive_tuner.search.executors.engine import Engine
 from colab_drive_tuner.search.executors.worker import Outcome
+from colab_drive_tuner.text import text_of
 
 
 class InWorkerError(Exception):
@@ -33,7 +34,7 @@ def cancelled_repeatedly(engine: Engine, search: str, tid: object, times: int) -
 
 def submission_refused(engine: Engine, search: str, error: Exception | None) -> ExecutorError:
     """Return the error for an executor that accepts no trials; no `error` if it was closed."""
-    why = "it was closed" if error is None else f"{type(error).__name__}: {error}"
+    why = "it was closed" if error is None else f"{type(error).__name__}: {text_of(error)}"
     failure = ExecutorError(
         f"{engine.name} takes no more trials ({why.rstrip('.')}). What had ended in search "
         f"{search!r} is recorded: make a new executor, and call again to continue."
@@ -50,7 +51,8 @@ def engine_failed(
         return error
     failure = ExecutorError(
         f"{engine.name} could not run trial {tid} of search {search!r}: {type(error).__name__}: "
-        f"{error}. Its workers need colab-drive-tuner, and the packages that the objective imports."
+        f"{text_of(error)}. Its workers need colab-drive-tuner, and the packages that the "
+        "objective imports."
     )
     failure.__cause__ = error
     return failure

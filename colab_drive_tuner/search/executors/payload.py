@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.spec.keras_use import is_users_file
 from colab_drive_tuner.templates.free_names import cell_content, global_names
+from colab_drive_tuner.text import text_of
 
 _REFUSED: dict[str, frozenset[str]] = {
     "colab_drive_tuner": frozenset({"DriveClient", "Journal", "Session", "StoredTrials"}),
@@ -83,8 +84,8 @@ def _dump(value: Any, objective: Callable[..., Any]) -> bytes:
         raise _refusal(objective, error.refused) from None
     except Exception as error:
         raise UsageError(
-            f"The objective cannot be sent to the workers of executor=: {error}. Make in it, "
-            "or in the data function, what cannot be pickled: a lock, an open file, a "
+            f"The objective cannot be sent to the workers of executor=: {text_of(error)}. Make in "
+            "it, or in the data function, what cannot be pickled: a lock, an open file, a "
             "connection. Or run it on threads: executor=ThreadPoolExecutor(n)."
         ) from error
 

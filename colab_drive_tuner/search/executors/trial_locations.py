@@ -1,7 +1,7 @@
 """Locations of running trials: each worker reports to the driver which trial it has started.
 
-Locations are displayed and recorded; no decision depends on them. If a report is lost or cannot
-reach the driver, the worker's name stays unknown until the trial ends.
+Locations are displayed and recorded, and a silent worker's time limit begins with them. If a report
+is lost or cannot reach the driver, the worker's name stays unknown until the trial ends.
 """
 
 import hashlib

@@ -28,6 +28,7 @@ from colab_drive_tuner.search.executors.trial_locations import Location, Locatio
 from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.backups import BackupFolder
 from colab_drive_tuner.search.trials.returned_models import ResultParts, SavedModel, separate_model
+from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.backup.writer import flush_backups, has_backups
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 from colab_drive_tuner.trial import Artifacts, TrialInterrupted
@@ -202,7 +203,7 @@ def _serialize_model(parts: ResultParts, loss_to_beat: float) -> ResultParts:
             parts.keras.save(path)
             saved = SavedModel(path.read_bytes())
         except Exception as error:  # noqa: BLE001 - a user's get_config can fail in any way
-            saved = SavedModel(b"", repr(error))
+            saved = SavedModel(b"", text_of(error, repr))
     return replace(parts, keras=saved)
 
 
@@ -213,7 +214,7 @@ def failed_outcome(status: TaskStatus, error: BaseException) -> Outcome:
         worker_name(),
         error=error,
         error_type=str(type(error)),
-        error_text=str(error),
+        error_text=text_of(error),
         traceback="".join(traceback.format_exception(error)),
     )
 
@@ -225,13 +226,13 @@ def _pickled(outcome: Outcome) -> bytes:
         packed: bytes = cloudpickle.dumps(outcome)
         if outcome.error is not None:
             pickle.loads(packed)  # noqa: S301 - own data: some exceptions cannot be unpickled
-    except Exception:  # noqa: BLE001 - pickling a user's objects can raise anything
+    except Exception as error:  # noqa: BLE001 - pickling a user's objects can raise anything
         if outcome.error is not None:
             outcome.error = None
             return _pickled(outcome)
         problem = SearchError(
-            f"What the objective returned cannot be sent back from its worker: "
-            f"{sys.exc_info()[1]}. Return plain data, a Keras model, or bytes as `attachments`."
+            f"What the objective returned cannot be sent back from its worker: {text_of(error)}. "
+            "Return plain data, a Keras model, or bytes as `attachments`."
         )
         return _pickled(
             replace(failed_outcome(TaskStatus.RAISED, problem), seconds=outcome.seconds)

@@ -5,6 +5,7 @@ Engines are recognised by the names of their exception classes, so none has to b
 
 from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping
+from concurrent.futures.thread import BrokenThreadPool
 from enum import StrEnum
 from typing import Any
 
@@ -41,6 +42,8 @@ def classify_death(error: BaseException) -> Death | None:
     """Classify a future's exception; None if it is an engine's error and not a death."""
     if _is_one_of(error, _CANCELLED):
         return Death.CANCELLED
+    if isinstance(error, BrokenThreadPool):
+        return None  # threads do not die: their initializer has raised
     if _is_one_of(error, _POOL):
         return Death.SEVERAL_TRIALS
     if _is_one_of(error, _WORKER):

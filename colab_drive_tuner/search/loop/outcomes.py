@@ -57,6 +57,8 @@ class OutcomeLoop(Loop):
         self._dispatcher, self._max_attempts = dispatcher, max_attempts
         self._owner = f"{dispatcher.engine.name} of {self._owner}"
         self._started: dict[Submission, Started] = {}
+        self._arrived: deque[Completion] = deque()
+        """Completions to handle; an interrupt leaves the rest to `_completions_within`."""
         self._to_rerun: deque[Started] = deque()
         """Lost trials, waiting to run again."""
         settings = self._trials.log.settings
@@ -83,7 +85,9 @@ class OutcomeLoop(Loop):
     def _handle_completions(self, completions: list[Completion]) -> None:
         """Handle completions; a failure is raised only after all of them are handled."""
         broken, alone = list[Started](), list[Started]()
-        for completion in completions:
+        self._arrived.extend(completions)
+        while self._arrived:
+            completion = self._arrived.popleft()
             started = self._started.pop(completion.submission)
             if completion.outcome is not None:
                 self._handle_outcome(started, completion.outcome)
@@ -103,13 +107,22 @@ class OutcomeLoop(Loop):
             self._handle_single_death(alone)
 
     def _handle_outcome(self, started: Started, outcome: Outcome) -> None:
+        """Handle what a worker returned; an error in it must not lose what the others returned."""
+        try:
+            self._record_outcome(started, outcome)
+        except SearchTakenOverError:
+            raise
+        except Exception as error:  # noqa: BLE001 - such as one of the early-stop function's
+            self._fail(error)
+        for notice in outcome.notices:
+            self._notify_once(notice)
+
+    def _record_outcome(self, started: Started, outcome: Outcome) -> None:
         document, tid = started.document, started.document["tid"]
         document["owner"] = outcome.worker or document["owner"]
         started = replace(started, began=time.monotonic() - outcome.seconds)
         if outcome.backed_up and not self._dispatcher.engine.in_process:
             started = replace(started, artifacts=self._trials.backups.adopt(tid, started.artifacts))
-        for notice in outcome.notices:
-            self._notify_once(notice)
         if outcome.status == TaskStatus.DONE:
             self._handle_result(started, outcome)
         elif outcome.status == TaskStatus.RAISED:
@@ -215,6 +228,8 @@ class OutcomeLoop(Loop):
 
     def _completions_within(self, seconds: float) -> Iterator[Completion]:
         """Yield completions for up to `seconds`, while any trial is running."""
+        while self._arrived:
+            yield self._arrived.popleft()
         until = time.monotonic() + seconds
         while self._started and (left := until - time.monotonic()) > 0:
             yield from self._dispatcher.wait(min(0.1, left))

@@ -16,9 +16,9 @@ from hyperopt.utils import coarse_utcnow
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.search.executors import failures
-from colab_drive_tuner.search.executors.dispatcher import Completion, Dispatcher, Submission
+from colab_drive_tuner.search.executors.dispatcher import Dispatcher, Submission
 from colab_drive_tuner.search.executors.worker import Task, TaskStatus
-from colab_drive_tuner.search.executors.worker_deaths import Death, classify_death
+from colab_drive_tuner.search.executors.worker_deaths import classify_death
 from colab_drive_tuner.search.loop.outcomes import OutcomeLoop, numbers_of
 from colab_drive_tuner.search.loop.sequential import Display, Started
 from colab_drive_tuner.search.trial_documents import RUNNING
@@ -101,13 +101,11 @@ class ParallelLoop(OutcomeLoop):
         if self._to_rerun:
             if in_flight and self._lost.runs_alone(self._to_rerun[0].document["tid"]):
                 return False
-            self._submit_again(self._to_rerun.popleft())
-            return True
+            return self._submit_again(self._to_rerun.popleft())
         document = None if self._stop_reason else self._next(in_flight)
         if document is None or (in_flight and self._lost.runs_alone(document["tid"])):
             return False
-        self._submit(self._start(document, durable=True))
-        return True
+        return self._submit(self._start(document, durable=True))
 
     def _next(self, in_flight: list[Submission]) -> TrialDocument | None:
         """Return the next document to run, from the queue or from the algorithm."""
@@ -122,7 +120,8 @@ class ParallelLoop(OutcomeLoop):
             self._remaining = 0
         return self._counts.next_queued
 
-    def _submit(self, started: Started) -> None:
+    def _submit(self, started: Started) -> bool:
+        """Submit a trial; return False if the executor does not take it."""
         artifacts = started.artifacts
         in_process = self._dispatcher.engine.in_process
         attempt, ends_at = started.attempt, None
@@ -144,23 +143,21 @@ class ParallelLoop(OutcomeLoop):
         try:
             self._dispatcher.submit(submission)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything: see worker_deaths.py
-            if classify_death(error):  # the trial has not begun, so it is not charged
-                self._handle_completions(
-                    [Completion(submission, death=Death.CANCELLED, error=error)]
-                )
-            else:
-                del self._started[submission]
+            self._to_rerun.append(self._started.pop(submission))  # it has not begun
+            if not (classify_death(error) and self._started):  # else their futures report deaths
                 self._fail(
                     failures.submission_refused(self._dispatcher.engine, self._trials.name, error)
                 )
+            return False
+        return True
 
-    def _submit_again(self, lost: Started) -> None:
+    def _submit_again(self, lost: Started) -> bool:
         """Run a lost trial again; if it killed a worker, record that with its start."""
         died = self._lost.take_new_deaths(lost.document["tid"])
         if died:
             self._trials.backups.forget(lost.artifacts)
             lost = self._start(lost.document, died=died, durable=True)
-        self._submit(lost)
+        return self._submit(lost)
 
     @property
     def _loss_to_beat(self) -> float:

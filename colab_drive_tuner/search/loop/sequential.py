@@ -37,6 +37,7 @@ from colab_drive_tuner.search.trial_documents import ERROR, FINISHED, RUNNING, p
 from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.returned_models import ModelResult, separate_model
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
+from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.backup.writer import has_backups
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
@@ -162,12 +163,12 @@ class Loop:
         except Exception as error:
             how = TrialEnd.CAUGHT if self._spec.catch_eval_exceptions else TrialEnd.RAISED
             document["state"] = ERROR
-            document["misc"]["error"] = str(type(error)), str(error)
+            document["misc"]["error"] = str(type(error)), text_of(error)
             document["misc"]["traceback"] = traceback.format_exc()
             self._tell(started, how)
             if how == TrialEnd.RAISED:
                 raise
-            log.error("Trial %s of search %r raised: %s", tid, self._trials.name, error)
+            log.error("Trial %s of search %r raised: %s", tid, self._trials.name, text_of(error))
         else:
             document |= {"state": FINISHED, "result": result}
             if curves:
