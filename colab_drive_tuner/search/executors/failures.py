@@ -66,10 +66,10 @@ def objective_not_loaded(outcome: Outcome) -> ExecutorError:
     )
 
 
-def objective_raised(outcome: Outcome) -> Exception:
+def objective_raised(outcome: Outcome) -> BaseException:
     """Return the objective's exception, with its traceback in the worker as the cause."""
     error = outcome.error
-    if not isinstance(error, Exception):
+    if error is None:
         error = ExecutorError(
             f"The objective raised {outcome.error_type}, which cannot be sent here: "
             f"{outcome.error_text}"

@@ -156,7 +156,7 @@ class OutcomeLoop(Loop):
     def _handle_error(self, started: Started, outcome: Outcome) -> None:
         document, error = started.document, outcome.error
         if error is not None and not isinstance(error, Exception):
-            self._fail(error)  # such as a KeyboardInterrupt: the trial has not ended
+            self._fail(failures.objective_raised(outcome))  # an interrupt: it has not ended
             return
         how = TrialEnd.CAUGHT if self._spec.catch_eval_exceptions else TrialEnd.RAISED
         document["misc"]["error"] = outcome.error_type, outcome.error_text
@@ -214,6 +214,12 @@ class OutcomeLoop(Loop):
         """Whether trials were just cancelled: a restarting cluster also kills workers."""
         return time.monotonic() - self._cancelled < RESTART_SECONDS
 
+    @property
+    def _continues(self) -> bool:
+        """Whether the run goes on after a death; otherwise the error that ends it names trials."""
+        engine = self._dispatcher.engine
+        return engine.restartable or not engine.death_breaks_pool
+
     def _handle_single_death(self, alone: list[Started]) -> None:
         """Handle the death of a worker with one trial; suspect the trial if others die with it."""
         for completion in self._completions_within(TOGETHER_SECONDS):
@@ -239,6 +245,8 @@ class OutcomeLoop(Loop):
         for started in lost:
             self._lost.suspect(started.document["tid"])
             self._to_rerun.append(started)
+        if not self._continues:  # the error that ends the run says so
+            return
         self._trials.notify(
             f"Workers died while {named(lost)} of search {self._trials.name!r} ran; they "
             "run again one at a time, and only a trial that kills its worker then is charged with "
@@ -275,15 +283,13 @@ class OutcomeLoop(Loop):
         """Charge a worker's death to this trial alone; give the trial up, or rerun it alone."""
         tid, inherited = started.document["tid"], self._trials.log.inherited
         attempts = self._lost.blame(tid, inherited, self._progress(started))
-        engine = self._dispatcher.engine
-        continues = engine.restartable or not engine.death_breaks_pool
         if attempts >= self._max_attempts:
             reason = give_up_reason(attempts, "worker", "runtime")
             self._record_end(started, TrialEnd.GIVEN_UP, given_up_result(reason))
-            if continues:  # otherwise the error that ends the run says so
+            if self._continues:
                 self._trials.notify(given_up_message(self._trials.name, tid, reason))
             return
-        if continues:
+        if self._continues:
             self._trials.notify(
                 f"A worker died while trial {tid} of search {self._trials.name!r} ran; it runs "
                 f"again, alone (attempt {attempts + 1} of {self._max_attempts})."
