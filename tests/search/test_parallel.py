@@ -264,7 +264,7 @@ class UnshowableError(Exception):
 def test_an_error_whose_text_fails_is_the_trials_error(
     where: str, tmp_path: Path, threads: Executor
 ) -> None:
-    """An exception whose `__str__` raises is recorded with a placeholder, and re-raised as it is."""
+    """An exception whose `__str__` raises is recorded with a placeholder and re-raised."""
 
     @functools.wraps(sample_objective)
     def failing(point: Any) -> float:
@@ -628,7 +628,7 @@ def test_an_executor_that_was_shut_down_is_refused(
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_an_executor_whose_workers_do_not_start_is_refused(kind: str, tmp_path: Path) -> None:
-    """A failing initializer of a pool is an error before anything is written; no trial is blamed."""
+    """A pool whose initializer fails is refused before anything is written; no trial is charged."""
     pool: Executor
     if kind == "threads":
         pool = ThreadPoolExecutor(1, initializer=int, initargs=("no number",))
