@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.hyperas.voting import VotingModel
+from colab_drive_tuner.search.spec.arguments import find_algorithm, whole_number
 from colab_drive_tuner.search.spec.keyword_advice import MINIMIZE_ADVICE, explain_keywords
 from colab_drive_tuner.search.trials.returned_models import best_returned_models, check_keep_models
 
@@ -202,12 +203,20 @@ def _search(
     more: Mapping[str, Any] = {},
 ) -> "tuple[dict[str, Any], NamedSpace]":
     import numpy as np
-    from hyperopt import fmin
+    from hyperopt import Trials, fmin
 
     from colab_drive_tuner.search.spec.keras_use import load_keras_for
     from colab_drive_tuner.search.spec.templated_objective import TemplatedObjective
     from colab_drive_tuner.templates import compile_with_data, load_data
 
+    if not isinstance(trials, Trials):
+        raise UsageError(
+            "trials must be session.trials(name), DriveTrials(name) or hyperopt's Trials(), got "
+            f"{trials!r:.60}."
+        )
+    max_evals, suggest = whole_number("max_evals", max_evals, least=1), find_algorithm(algo)
+    if rseed is not None:
+        rseed = whole_number("rseed", rseed, least=0)
     compiled = compile_with_data(model, data, lambda: load_data(data, data_args))
     space = NamedSpace(compiled.space, compiled.hyperas_names)
     if verbose:
@@ -217,7 +226,7 @@ def _search(
         objective.prepare()
         load_keras_for(model)  # a trial's seed is set in Keras only if it is loaded before
     options = {
-        "algo": algo,
+        "algo": suggest,
         "max_evals": max_evals,
         "rstate": np.random.default_rng(rseed),
         "show_progressbar": verbose,

@@ -159,6 +159,35 @@ def test_data_that_does_not_fit_is_refused_before_a_trial():
     assert len(trials) == 0
 
 
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ({"trials": None}, r"trials must be session.trials\(name\), .* got None"),
+        ({"max_evals": None}, "max_evals must be an integer >= 1, got None"),
+        ({"rseed": "7"}, "rseed must be an integer >= 0, got '7'"),
+        ({"algo": "grid"}, "algo must be one of"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_named_before_the_data_is_loaded(argument, words):
+    """Instead of an error from inside of hyperopt or numpy."""
+    given = {"algo": "rand", "max_evals": 2, "trials": Trials(), "verbose": False}
+    with pytest.raises(UsageError, match=words):
+        minimize(model, lambda: 1 / 0, **given | argument)
+
+
+@pytest.mark.parametrize(("result", "words"), [(None, "NoneType"), ({"loss": 1}, "'status'")])
+def test_a_result_that_hyperopt_cannot_use_is_explained(result, words):
+    """As `resume_search` explains it, with any Trials."""
+
+    def useless(x, y):
+        rate = {{uniform(0, 1)}}
+        return result if rate < 2 else 0.0
+
+    with pytest.raises(ObjectiveError, match=rf"useless\(\) returned .*{words}.*: return"):
+        minimize(useless, data, "rand", 2, Trials(), verbose=False)
+
+
 def test_best_models_are_the_best(capsys):
     """`best_models` orders by loss; a model that was not kept is an error with the remedy."""
     trials = Trials()
@@ -166,6 +195,8 @@ def test_best_models_are_the_best(capsys):
     losses = sorted(trials.losses())
     by_loss = {t["result"]["loss"]: t["result"]["model"] for t in trials.trials}
     assert models == [by_loss[loss] for loss in losses[:2]]
+    trials.trials[0]["result"]["loss"] = float("nan")  # not the best of anything
+    assert len(best_models(4, model, data, rand.suggest, 4, trials)) == 3
     del trials.best_trial["result"]["model"]
     with pytest.raises(SearchError, match="keep_models=2"):
         best_models(2, model, data, rand.suggest, 4, trials)

@@ -14,7 +14,12 @@ from colab_drive_tuner.search.executors.executor_arguments import check_workers
 from colab_drive_tuner.search.loop.pruning import check_pruner
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.run import run_search
-from colab_drive_tuner.search.spec.arguments import find_algorithm, real_number, whole_number
+from colab_drive_tuner.search.spec.arguments import (
+    check_early_stop,
+    find_algorithm,
+    real_number,
+    whole_number,
+)
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
 from colab_drive_tuner.search.spec.templated_objective import describe_objective
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
@@ -122,6 +127,7 @@ class DriveTrials(StoredTrials):
         """
         validate_timeout(timeout)
         validate_loss_threshold(loss_threshold)
+        check_early_stop(early_stop_fn)
         source, data = describe_objective(fn)
         if isinstance(space, str) and space == "annotated":
             fn, space = _annotated(fn)
@@ -132,7 +138,7 @@ class DriveTrials(StoredTrials):
             max_evals=_total(max_evals),
             timeout=real_number("timeout", timeout),
             loss_threshold=real_number("loss_threshold", loss_threshold),
-            max_queue_len=max_queue_len,
+            max_queue_len=whole_number("max_queue_len", max_queue_len, least=1),
             rstate=rstate,
             pass_expr_memo_ctrl=pass_expr_memo_ctrl,
             catch_eval_exceptions=catch_eval_exceptions,

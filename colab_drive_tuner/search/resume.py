@@ -15,6 +15,7 @@ from colab_drive_tuner.journal.folder.lookup import check_name
 from colab_drive_tuner.search.executors.executor_arguments import check_workers
 from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.spec.arguments import (
+    check_early_stop,
     check_space,
     find_algorithm,
     parse_duration,
@@ -155,8 +156,7 @@ def resume_search(
     check_name(name)
     max_evals = whole_number("max_evals", max_evals, least=1)
     loss_threshold = real_number("loss_threshold", loss_threshold)
-    if early_stop_fn is not None and not callable(early_stop_fn):
-        raise UsageError(f"early_stop_fn must be a function or None, got {early_stop_fn!r}.")
+    check_early_stop(early_stop_fn)
     seconds = _time_left(parse_duration(max_time))
     suggest = find_algorithm(algo)
     workers = check_workers(executor, width, trial_timeout)
@@ -278,6 +278,6 @@ def _template_task(
     def prepare() -> tuple[Callable[[Any], Any], str | None]:
         function = TemplatedObjective(compiled, data, data_args, loaded)
         function.prepare()
-        return validate_results(function, compiled.name), function.describe_data()
+        return function, function.describe_data()
 
     return Task(dict(compiled.space), prepare, compiled.source)

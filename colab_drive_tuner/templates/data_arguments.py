@@ -71,7 +71,7 @@ def bind_data(
 
     A tuple provides one argument per element, None provides none, a dict one per name, any other
     value one. A model with a single parameter gets a tuple or dict as a whole if it does not fit
-    otherwise. If `returned` (`returned_names(data)`) lists the model's parameters in another order,
+    otherwise. If `returned` (`returned_names(data)`) lists the model's parameters, in any order,
     arguments are passed by name, as in hyperas. Raises `ObjectiveError` if they do not fit.
     """
     values = () if result is None else result
@@ -91,16 +91,22 @@ def bind_data(
         )
     if not isinstance(values, tuple):
         values = tuple(values) if isinstance(values, list) and len(wanted) != 1 else (values,)
+    if returned and len(returned) == len(values) and set(returned) == set(wanted):
+        named = dict(zip(returned, values, strict=True))
+        if _fits(model, (), named):
+            return named
     if not _fits(model, values, {}):
         if isinstance(result, tuple) and _takes_one_value(model, wanted):
             return (result,)
+        if result is None:
+            raise ObjectiveError(
+                f"{model.name}() takes {_listed(wanted)}, but there is no data: pass a data "
+                "function that returns them."
+            )
         raise ObjectiveError(
-            f"The data function returned {_count(len(values))}, but {model.name}() takes "
-            f"{_count(len(wanted))} ({_listed(wanted)}): return as many, or a dict by name."
+            f"The data function returned {len(values)} value{'s' * (len(values) != 1)}, but "
+            f"{model.name}() takes {_listed(wanted)}: return as many, or a dict by name."
         )
-    if returned and len(returned) == len(values) and set(returned) == set(wanted):
-        named = dict(zip(returned, values, strict=True))
-        return named if _fits(model, (), named) else values
     return values
 
 
@@ -140,7 +146,3 @@ def _difference(wanted: list[str], given: list[str], model: Callee) -> str:
 
 def _listed(names: list[Any]) -> str:
     return ", ".join(str(name) for name in names) or "nothing"
-
-
-def _count(number: int) -> str:
-    return "no value" if number == 0 else "1 value" if number == 1 else f"{number} values"

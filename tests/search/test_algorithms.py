@@ -201,6 +201,15 @@ def test_settings_and_mixes(algo, asked):
     assert fast == run(algo, CONDITIONAL, evals=120)
 
 
+def test_bounds_whose_squares_overflow(asked):
+    """Where hyperopt's scores overflow to NaN, it chooses among the candidates itself."""
+    wide = {"u": hp.uniform("u", -1e300, 1e300), "n": hp.normal("n", 0, 1e200)}
+    with np.errstate(all="ignore"):
+        found = run(fast_algorithm(tpe.suggest), wide, evals=30)
+        assert len(asked) >= 10
+        assert found == run(tpe.suggest, wide, evals=30)
+
+
 def test_tpe_without_prior_weight_is_left_to_hyperopt(asked):
     """With `prior_weight=0` the score bounds do not hold, so hyperopt itself suggests."""
     algo = partial(tpe.suggest, prior_weight=0)

@@ -61,6 +61,24 @@ def test_an_invalid_max_evals_is_refused(max_evals: Any, tmp_path: Path) -> None
     assert list_searches(open_store(tmp_path)) == []
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"max_queue_len": 0}, "max_queue_len must be an integer >= 1, got 0"),
+        ({"max_queue_len": None}, "max_queue_len must be an integer >= 1, got None"),
+        ({"early_stop_fn": 5}, "early_stop_fn must be a function or None, got 5"),
+    ],
+    ids=str,
+)
+def test_arguments_that_hyperopt_fails_on_or_hangs_with_are_refused(
+    option: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """By name, before the search is created."""
+    with pytest.raises(UsageError, match=words):
+        run_in_store(tmp_path, "rand", 2, **option)
+    assert list_searches(open_store(tmp_path)) == []
+
+
 def test_an_invalid_algorithm_is_refused(tmp_path: Path) -> None:
     """An `algo` that is neither a function nor a known name is refused by name."""
     with pytest.raises(UsageError, match=r"algo must be .* got 5"):

@@ -206,8 +206,9 @@ def test_the_stored_random_state_wins(tmp_path: Path) -> None:
     assert trial_values(trials) == trial_values(run_hyperopt("rand", 9))
 
 
-def test_a_randomstate_is_taken_as_hyperas_passes_it(tmp_path: Path) -> None:
-    """A `RandomState`, which Hyperas passes, is accepted; equal ones give equal searches."""
+@pytest.mark.parametrize("bits", [np.random.MT19937, np.random.PCG64])
+def test_a_randomstate_is_taken_as_hyperas_passes_it(bits: Any, tmp_path: Path) -> None:
+    """Hyperas passes a RandomState; equal ones, of any bit generator, give equal searches."""
     found = []
     for name in ("a", "b"):
         trials = DriveTrials(name, store=tmp_path)
@@ -217,7 +218,7 @@ def test_a_randomstate_is_taken_as_hyperas_passes_it(tmp_path: Path) -> None:
             algo=hyperopt.rand.suggest,
             max_evals=3,
             trials=trials,
-            rstate=np.random.RandomState(1337),
+            rstate=np.random.RandomState(bits(1337)),
             verbose=False,
         )
         found.append(trial_values(trials))

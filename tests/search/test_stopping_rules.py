@@ -390,6 +390,12 @@ def test_a_limit_that_cannot_be_compared_is_refused(limit: dict[str, Any], tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_a_rule_that_returns_only_a_bool_is_explained(tmp_path: Path) -> None:
+    """The functions of hyperopt also return the arguments of their next call."""
+    with pytest.raises(UsageError, match=r"returned False: .* such as `return False, \[\]`"):
+        resume_sample_search(tmp_path, early_stop_fn=lambda trials: len(trials) > 9)
+
+
 ODD_LOSSES = ["x", 1j, [1], np.array([1.0, 2.0])]
 
 

@@ -228,6 +228,11 @@ def takes_two(a, b=5):
     return a, b, n
 
 
+def takes_two_by_name(*, a, b):
+    n = {{choice([1, 2])}}
+    return a, b, n
+
+
 @pytest.mark.parametrize(
     ("result", "arguments"),
     [((1, 2), (1, 2)), ([1, 2], (1, 2)), ((1,), (1,)), ({"a": 1}, {"a": 1}), (7, (7,))],
@@ -242,6 +247,9 @@ def test_names_decide_where_the_order_differs():
     compiled = compile_model(takes_two)
     arguments = bind_data(compiled, swapped(), returned=returned_names(swapped))
     assert compiled.call({"n": 0}, arguments) == (1, 2, 0)
+    by_name = compile_model(takes_two_by_name)
+    arguments = bind_data(by_name, swapped(), returned=returned_names(swapped))
+    assert by_name.call({"n": 0}, arguments) == (1, 2, 0)
     assert returned_names(two) == ("a", "b")
     assert returned_names(helper) is None
 
@@ -249,8 +257,8 @@ def test_names_decide_where_the_order_differs():
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        ((1, 2, 3), r"3 values, but takes_two\(\) takes 2 values \(a, b\)"),
-        (None, "no value"),
+        ((1, 2, 3), r"3 values, but takes_two\(\) takes a, b: return"),
+        (None, r"takes_two\(\) takes a, b, but there is no data"),
         ({"b": 1}, "a missing"),
         ({"a": 1, "c": 2}, "c not wanted"),
     ],

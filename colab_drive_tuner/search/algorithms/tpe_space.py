@@ -30,9 +30,9 @@ from colab_drive_tuner.search.algorithms.tpe_parameters import (
     SuggestOptions,
 )
 
-_NARROW = 1e-8
-"""Priors with a smaller sigma are left to hyperopt. It raises sigmas to 1e-12 in some places only,
-and a mixture's sigmas go down to a hundredth of the prior's."""
+_NARROW, _WIDE = 1e-8, 1e150
+"""Priors with a sigma outside of this range are left to hyperopt. It raises sigmas to 1e-12 in some
+places only, and a mixture's sigmas go down to a hundredth of the prior's; it squares sigmas."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _choose(node: Apply, label: str, param: Apply) -> _Choose:
     if param.name == "randint":
         return _Choose(node, label, RandInt(**numbers), named["size"], None)
     continuous = Continuous.of(param.name, **numbers)
-    if continuous.prior_sigma < _NARROW:  # also if low >= high
+    if not _NARROW <= continuous.prior_sigma <= _WIDE:  # also if low >= high
         raise UnsupportedNodeError(f"the width of {label}")
     return _Choose(node, label, continuous, named["size"], None)
 

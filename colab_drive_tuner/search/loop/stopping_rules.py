@@ -10,7 +10,7 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.recorded_settings import EARLY_STOP, STOPPED
-from colab_drive_tuner.errors import NotPlainDataError
+from colab_drive_tuner.errors import NotPlainDataError, UsageError
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.spec.settings import stored_early_stop
 from colab_drive_tuner.search.trials.counts import TrialCounts
@@ -68,7 +68,15 @@ class StoppingRules:
         """Judge after a round; return why the search ends, or "", and the settings to record."""
         why, settings = self._reached(counts), {}
         if self._spec.early_stop_fn is not None:
-            stop, self._arguments = self._spec.early_stop_fn(trials, *self._arguments)
+            returned = self._spec.early_stop_fn(trials, *self._arguments)
+            try:
+                stop, self._arguments = returned
+            except (TypeError, ValueError):
+                raise UsageError(
+                    f"early_stop_fn {self._spec.early_stop_name} returned {returned!r:.80}: return "
+                    "whether to stop, and a list of its further arguments at the next call, such "
+                    "as `return False, []`."
+                ) from None
             if stop:
                 why = f"early_stop_fn {self._spec.early_stop_name}"
             settings = self._state(counts)

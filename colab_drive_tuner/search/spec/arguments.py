@@ -31,6 +31,12 @@ def whole_number(name: str, value: Any, *, least: int, most: int = sys.maxsize) 
     return number
 
 
+def check_early_stop(function: Any) -> None:
+    """Raise `UsageError` unless `early_stop_fn` is a function or None."""
+    if function is not None and not callable(function):
+        raise UsageError(f"early_stop_fn must be a function or None, got {function!r:.80}.")
+
+
 def parse_duration(duration: float | str | timedelta | None) -> float | None:
     """Return the seconds in "11h30m", "90s", 3600 or a timedelta; None for None.
 
@@ -88,12 +94,12 @@ def check_space(space: Any) -> None:
 
     from colab_drive_tuner.templates import try_sampling
 
-    at = ""
+    shown, at = f"{space!r:.60}", ""
     try:
         Domain(None, space)
         for node in dfs(as_apply(space)):
             if node.name == "hyperopt_param":
-                at = f" (at {node.arg['label'].obj!r})"
+                shown, at = "", f" (at {node.arg['label'].obj!r})"
                 try_sampling(node)
     except DuplicateLabel as error:
         raise UsageError(
@@ -102,6 +108,6 @@ def check_space(space: Any) -> None:
     except Exception as error:
         why = "there is nothing in it to choose" if isinstance(error, IndexError) else error
         raise UsageError(
-            f"space={space!r:.60} cannot be searched{at}: {why}. A space is made of hyperopt's "
+            f"space={shown} cannot be searched{at}: {why}. A space is made of hyperopt's "
             "expressions, such as {'x': hp.uniform('x', 0, 1)}."
         ) from error

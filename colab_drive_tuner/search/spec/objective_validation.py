@@ -35,30 +35,29 @@ def check_signature(objective: Callable[..., Any]) -> None:
 
 
 def validate_results(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
-    """Wrap the objective: a return value that hyperopt cannot use raises `ObjectiveError`."""
+    """Wrap the objective so that it returns `validated` results."""
+    return lambda sampled: validated(function(sampled), name)
+
+
+def validated(result: Any, name: str) -> Any:
+    """Return a result of objective `name`; raise `ObjectiveError` if hyperopt cannot use it."""
     from hyperopt import STATUS_STRINGS
 
-    def call(sampled: Any) -> Any:
-        result = function(sampled)
-        if isinstance(result, Real):
-            _check_loss(result, name)
-            return float(result)
-        if not isinstance(result, Mapping):
-            raise ObjectiveError(f"{name}() returned {type(result).__name__}: {_HINT}.")
-        if "status" not in result:
-            raise ObjectiveError(f"{name}() returned a result without 'status': {_HINT}.")
-        if result["status"] not in STATUS_STRINGS:
-            raise ObjectiveError(
-                f"{name}() returned the status {result['status']!r:.40}, which hyperopt does not "
-                f"know: {_HINT}."
-            )
-        if result["status"] == "ok":
-            _check_loss(result.get("loss"), name)
-        return result
-
-    if hasattr(function, "prepare"):  # called by a worker before its first trial
-        vars(call)["prepare"] = function.prepare
-    return call
+    if isinstance(result, Real):
+        _check_loss(result, name)
+        return float(result)
+    if not isinstance(result, Mapping):
+        raise ObjectiveError(f"{name}() returned {type(result).__name__}: {_HINT}.")
+    if "status" not in result:
+        raise ObjectiveError(f"{name}() returned a result without 'status': {_HINT}.")
+    if result["status"] not in STATUS_STRINGS:
+        raise ObjectiveError(
+            f"{name}() returned the status {result['status']!r:.40}, which hyperopt does not "
+            f"know: {_HINT}."
+        )
+    if result["status"] == "ok":
+        _check_loss(result.get("loss"), name)
+    return result
 
 
 def _check_loss(loss: Any, name: str) -> None:

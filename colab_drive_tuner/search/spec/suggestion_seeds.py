@@ -25,9 +25,9 @@ def generator_of(rstate: Any) -> np.random.Generator:
     if isinstance(rstate, np.random.Generator):
         return rstate
     if isinstance(rstate, np.random.RandomState):
-        bits = np.random.MT19937()
         state = rstate.get_state(legacy=False)
-        bits.state = {"bit_generator": "MT19937", "state": state["state"]}
+        bits = BIT_GENERATORS[state["bit_generator"]]()
+        bits.state = state
         return np.random.Generator(bits)
     if isinstance(rstate, int | np.integer) and not isinstance(rstate, bool) and rstate >= 0:
         return np.random.default_rng(int(rstate))

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from colab_drive_tuner.search.spec.objective_validation import validated
+
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import CompiledModel, DataArguments
 
@@ -58,7 +60,7 @@ class TemplatedObjective:
 
     def __call__(self, sampled: Mapping[str, Any]) -> Any:
         """Call the model function."""
-        return self._model.call(sampled, self.prepare())
+        return validated(self._model.call(sampled, self.prepare()), self._model.name)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = None if callable(self._data) else self._arguments

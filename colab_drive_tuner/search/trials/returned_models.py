@@ -8,12 +8,15 @@ the store, also in a session that did not train it.
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.errors import NotPlainDataError, SearchError, TrainingWarning, UsageError
 from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.search.spec.arguments import whole_number
+from colab_drive_tuner.search.trial_documents import countable_loss
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.memory import split_result
 from colab_drive_tuner.user_warnings import warn_user
@@ -192,8 +195,7 @@ def _metrics(history: Any) -> dict[str, list[float]] | None:
 
 def check_keep_models(trials: Any, number: int) -> None:
     """Raise `UsageError`, before any trial runs, if `trials` keeps fewer than `number` models."""
-    if number < 1:
-        raise UsageError(f"nb_models must be an integer >= 1, got {number!r}.")
+    number = whole_number("nb_models", number, least=1)
     if (keep := getattr(trials, "keep_models", number)) < number:
         raise UsageError(
             f"These trials keep {keep} of the best models, not {number}: make them by "
@@ -203,14 +205,16 @@ def check_keep_models(trials: Any, number: int) -> None:
 
 def best_returned_models(trials: Any, number: int) -> list[Any]:
     """Return the models with the lowest losses, best first; raise `SearchError` if one is lost."""
-    ended = [trial for trial in trials.trials if trial["result"].get("status") == "ok"]
-    ended.sort(key=lambda trial: float(trial["result"]["loss"]))
-    models = [trial["result"].get("model") for trial in ended[:number]]
-    lost = [trial["tid"] for trial, kept in zip(ended, models, strict=False) if kept is None]
+    ended = [
+        (loss, trial) for trial in trials.trials if (loss := countable_loss(trial)) is not None
+    ]
+    best = [trial for _, trial in sorted(ended, key=itemgetter(0))[:number]]
+    models = [trial["result"].get("model") for trial in best]
+    lost = [trial["tid"] for trial, kept in zip(best, models, strict=True) if kept is None]
     if lost:
         raise SearchError(
-            f"The models of trials {', '.join(map(str, lost))} were not kept: return them as "
-            f"'model', and keep enough with trials=session.trials(name, keep_models={number})."
+            f"No model was kept of trial {', '.join(map(str, lost))}: return the model as 'model', "
+            f"and keep enough with trials=session.trials(name, keep_models={number})."
         )
     return models
 
