@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from colab_drive_tuner.credentials import find_credentials
-from colab_drive_tuner.drive.file import DriveFile
+from colab_drive_tuner.drive.file import (
+    DriveFile,
+    checked_mime_type,
+    checked_properties,
+    checked_text,
+)
 from colab_drive_tuner.drive.folders import FolderClient, new_body
 from colab_drive_tuner.drive.requests.calls import ALL_DRIVES, WITH_FIELDS, Calls, checked_id
 from colab_drive_tuner.drive.requests.endpoint import Endpoint, find_endpoint
@@ -20,7 +25,7 @@ from colab_drive_tuner.drive.requests.transport import Transport
 from colab_drive_tuner.drive.transfers.content import create_content, replace_content, verified
 from colab_drive_tuner.drive.transfers.download import download
 from colab_drive_tuner.drive.transfers.source import Source
-from colab_drive_tuner.errors import IdTakenError, UnavailableError, UsageError
+from colab_drive_tuner.errors import IdTakenError, UnavailableError
 from colab_drive_tuner.local_files import replace_file
 from colab_drive_tuner.progress_line import Progress
 
@@ -203,7 +208,7 @@ class DriveClient(FolderClient):
             mime_type: The content's MIME type.
         """
         with self._explain_quota_errors(), Source.opened(content) as source:
-            file = replace_content(self._calls, file_id, source, mime_type)
+            file = replace_content(self._calls, file_id, source, checked_mime_type(mime_type))
             return verified(self._calls, file, source)
 
     # Changing
@@ -217,7 +222,7 @@ class DriveClient(FolderClient):
                 bytes.
         """
         return self._update(
-            file_id, {"properties": _checked_properties(properties)}, "a change of properties of"
+            file_id, {"properties": checked_properties(properties)}, "a change of properties of"
         )
 
     def rename(
@@ -230,7 +235,7 @@ class DriveClient(FolderClient):
             name: The new name; need not be unique in the folder.
             properties: As in `update_properties`.
         """
-        body = {"name": name, "properties": _checked_properties(properties or {})}
+        body = {"name": checked_text(name), "properties": checked_properties(properties or {})}
         return self._update(file_id, body, "the renaming of")
 
     def trash(self, file_id: str) -> None:
@@ -251,13 +256,3 @@ def _sign_in(ask: Callable[[], None]) -> None:
         ask()
     except UnavailableError:
         raise TryAgainError("Google's sign-in server was silent or busy") from None
-
-
-def _checked_properties(properties: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return the properties as a dict; raise `UsageError` if Drive could not store them."""
-    for key, value in properties.items():
-        if len(f"{key}{value or ''}".encode()) > 124:
-            raise UsageError(
-                f"The property {key!r} is too long: key and value may have 124 bytes at most."
-            )
-    return dict(properties)

@@ -1,9 +1,12 @@
 """Values for files and quotas of Drive."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+from colab_drive_tuner.errors import UsageError
 
 FOLDER = "application/vnd.google-apps.folder"
 SHORTCUT = "application/vnd.google-apps.shortcut"
@@ -78,6 +81,37 @@ class Quota:
     used: int
     limit: int | None
     """Bytes; None: unlimited. 0 for a service account, which has no storage."""
+
+
+def checked_text(text: object, what: str = "name") -> str:
+    """Return the text; raise `UsageError` if it is none, or cannot be sent to Drive."""
+    if not isinstance(text, str):
+        raise UsageError(f"A {what} in Google Drive is a text, not {text!r}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{text!r} cannot be a {what} in Google Drive: it contains half a character."
+        ) from None
+    return text
+
+
+def checked_mime_type(mime_type: str) -> str:
+    """Return the type; raise `UsageError` if it cannot be the value of an HTTP header."""
+    if not re.fullmatch("[!-~]([ -~]*[!-~])?", checked_text(mime_type, "MIME type")):
+        raise UsageError(f"{mime_type!r} is not a MIME type, such as 'text/plain'.")
+    return mime_type
+
+
+def checked_properties(properties: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the properties as a dict; raise `UsageError` if Drive could not store them."""
+    for key, value in properties.items():
+        pair = checked_text(key, "property") + checked_text(value or "", "property's value")
+        if len(pair.encode()) > 124:
+            raise UsageError(
+                f"The property {key!r} is too long: key and value may have 124 bytes at most."
+            )
+    return dict(properties)
 
 
 def seconds(rfc3339: str | None) -> float:

@@ -7,7 +7,14 @@ same moment. So a path refers to all of them, and new files are put into the old
 from collections.abc import Mapping
 from typing import Any
 
-from colab_drive_tuner.drive.file import FOLDER, SHORTCUT, DriveFile
+from colab_drive_tuner.drive.file import (
+    FOLDER,
+    SHORTCUT,
+    DriveFile,
+    checked_mime_type,
+    checked_properties,
+    checked_text,
+)
 from colab_drive_tuner.drive.file_search import FileSearchClient
 from colab_drive_tuner.drive.query import FolderId, parse_folder
 from colab_drive_tuner.drive.requests.calls import WITH_FIELDS
@@ -102,7 +109,7 @@ class FolderClient(FileSearchClient):
             if parsed.certain:
                 raise
             return None
-        found = self._target(found)
+        found = self.target(found)
         if not found.is_folder:
             raise UsageError(f"folder={place!r} is the file {found.name!r}, not a folder.")
         if found.trashed:
@@ -114,7 +121,7 @@ class FolderClient(FileSearchClient):
     def _children(self, parents: list[DriveFile], name: str) -> list[DriveFile]:
         """Return the folders of that name, oldest first, so that all clients agree on the first."""
         found = [
-            self._target(file) for parent in parents for file in self.find(name, parent=parent.id)
+            self.target(file) for parent in parents for file in self.find(name, parent=parent.id)
         ]
         folders = {file.id: file for file in found if file.is_folder and not file.trashed}
         if found and not folders:
@@ -131,7 +138,12 @@ class FolderClient(FileSearchClient):
         others = [file for file in self._children([parent], name) if file.id != made.id]
         return sorted([made, *others], key=_creation_order)
 
-    def _target(self, file: DriveFile) -> DriveFile:
+    def target(self, file: DriveFile) -> DriveFile:
+        """Return the file that a shortcut leads to; another file, or a dead shortcut, itself.
+
+        Args:
+            file: The shortcut.
+        """
         if file.mime_type == SHORTCUT and file.target_id is not None:
             try:
                 return self.get(file.target_id)
@@ -150,8 +162,8 @@ def new_body(
     """Return the request body for a new file or folder."""
     return {
         "id": file_id,
-        "name": name,
-        "mimeType": mime_type,
+        "name": checked_text(name),
+        "mimeType": checked_mime_type(mime_type),
         "parents": [parent],
-        "properties": dict(properties or {}),
+        "properties": checked_properties(properties or {}),
     }

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
+from colab_drive_tuner.drive.file import checked_text
 from colab_drive_tuner.errors import UsageError
 
 
 def quoted(text: str) -> str:
     """Return a string literal for `q`; backslashes are escaped first, before new ones are added."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "'" + checked_text(text).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def query(
@@ -59,7 +60,7 @@ def parse_folder(text: str) -> FolderId | tuple[str, ...]:
     relative to My Drive, which it may name, or starts with Colab's mount point of it. Raises
     `UsageError` for anything else.
     """
-    text = text.strip()
+    text = checked_text(text).strip()
     if "://" in text:
         return _parse_link(text)
     if text.startswith("drive.google.com/"):  # browsers omit the scheme
@@ -86,8 +87,12 @@ def parse_folder(text: str) -> FolderId | tuple[str, ...]:
 
 
 def _parse_link(link: str) -> FolderId | tuple[str, ...]:
-    address = urlsplit(link)
-    if address.hostname is None or not address.hostname.endswith(".google.com"):
+    try:
+        address = urlsplit(link)
+        known = (address.hostname or "").endswith(".google.com")
+    except ValueError:
+        known = False
+    if not known:
         raise UsageError(
             f"folder={link!r} is not a link to Google Drive; paste the address that the browser "
             "shows when the folder is open."

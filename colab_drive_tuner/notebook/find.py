@@ -38,7 +38,7 @@ _SUFFIX = ".ipynb"
 _UNKNOWN_FOLDER = "a folder not shared with you"
 _ID = re.compile(r"[A-Za-z0-9_-]{19,}")
 _ID_IN_LINK = re.compile(
-    r"https?://(?:colab\.research|drive|colab\.cloud)\.google\.com(?=/)\S*?"
+    r"(?:https?://)?(?:colab\.research|drive|colab\.cloud)\.google\.com(?=/)\S*?"
     r"(?:/drive/|/d/|[?&]id=|fileId=)([A-Za-z0-9_-]{19,})"
 )
 
@@ -101,6 +101,8 @@ def locate(
     """
     running = running_notebook(read_browser)
     if name is not None:
+        if not isinstance(name, str):
+            raise UsageError(f"The notebook's name must be a text, not {name!r}.")
         if not name.strip():
             raise UsageError("The notebook's name is empty; leave it out to use the running one.")
         if running is not None and stem(running.name) == stem(name):
@@ -173,7 +175,7 @@ def _resolve_named(name: str, client: "DriveClient") -> Notebook:
     link = _ID_IN_LINK.match(name.strip())
     if link is not None or _ID.fullmatch(name):
         try:
-            file = client.get(link[1] if link else name)
+            file = client.target(client.get(link[1] if link else name))
         except NotFoundError:
             if link is not None:
                 raise NotebookNotFoundError(
@@ -187,16 +189,27 @@ def _resolve_named(name: str, client: "DriveClient") -> Notebook:
                     f"{file.mime_type}; name a notebook."
                 )
             return Notebook(stem(file.name), file=file)
-    found = [file for file in client.find(name) if is_notebook(file)]
+    found = _notebooks_named(name, client)
     if not found or not name.endswith(_SUFFIX):
         other = stem(name) if name.endswith(_SUFFIX) else name + _SUFFIX
-        found += [file for file in client.find(other) if is_notebook(file)]
+        found |= _notebooks_named(other, client)
+    if not found and "://" in name:
+        raise NotebookNotFoundError(
+            f"{name!r} is not a link to a notebook in Drive. Save a copy in Drive, and give that "
+            "one's name or link."
+        )
     if not found:
         raise NotebookNotFoundError(
             f"{client.account()} has no notebook named {name!r} in Drive. Check the name (it is "
             "case-sensitive), or give its Drive id or link."
         )
-    return _require_single(found, f"are named {name!r}", client)
+    return _require_single(list(found.values()), f"are named {name!r}", client)
+
+
+def _notebooks_named(name: str, client: "DriveClient") -> dict[str, "DriveFile"]:
+    """Return the notebooks of exactly this name by their ids, also those that shortcuts lead to."""
+    found = map(client.target, client.find(name))
+    return {file.id: file for file in found if is_notebook(file) and not file.trashed}
 
 
 def _only_notebook(client: "DriveClient") -> Notebook:

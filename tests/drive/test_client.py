@@ -108,6 +108,32 @@ def test_content_of_any_size_and_kind(client, root, tmp_path, size, kind):
     assert (tmp_path / "back").read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        ({"name": 3}, "A name in Google Drive is a text, not 3"),
+        ({"name": "\ud800"}, "half a character"),
+        ({"properties": {"k": 3}}, "A property's value in Google Drive is a text, not 3"),
+        ({"properties": {"k": "\ud800"}}, "half a character"),
+        ({"properties": {"k": "v" * 124}}, "124 bytes"),
+        ({"mime_type": "text/plain\r\nX: y"}, "is not a MIME type"),
+        ({"mime_type": "é"}, "is not a MIME type"),
+    ],
+)
+def test_what_drive_cannot_store_is_refused(client, root, change, refusal):
+    """Names, properties and types that Drive cannot store are refused before anything is sent."""
+    with pytest.raises(UsageError, match=refusal):
+        client.create_file(**{"name": "x", "content": b"", "parent": root, **change})
+    assert client.list_folder(root) == []
+
+
+@pytest.mark.parametrize("patience", [0, -1, float("nan"), "60", None])
+def test_patience_is_a_number_of_seconds(drive_emulator, patience):
+    """A patience of another kind is refused when the client is made."""
+    with pytest.raises(UsageError, match="patience must be a number of seconds above 0"):
+        DriveClient.connect(patience=patience)
+
+
 @pytest.mark.parametrize("content", ["text", io.StringIO("text"), 3, None, ["a"]])
 def test_what_cannot_be_uploaded_is_refused(client, root, content):
     """Content of another type is refused before anything is sent."""

@@ -83,9 +83,14 @@ def test_folder_in_every_form(text, meaning):
         "/content/drive/Shareddrives/team/a",
         "a/../b",
         "a/\x00b",
+        "https://[drive.google.com/drive/folders/1AbC_d-EfGhIjKlMnOpQrStUvWxYz",
+        "\ud800",
+        5,
+        None,
+        b"a",
     ],
 )
 def test_what_is_no_folder_is_refused(text):
     """A link to another page, and names that no folder should have, are refused."""
-    with pytest.raises(UsageError, match="folder="):
+    with pytest.raises(UsageError, match=r"folder=|in Google Drive"):
         parse_folder(text)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import requests
 
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import (
@@ -12,6 +13,7 @@ from colab_drive_tuner.errors import (
     NotebookError,
     NotebookNotFoundError,
     NotebookWarning,
+    UsageError,
 )
 from colab_drive_tuner.notebook import download_notebook, find_notebook
 from tests.fakes import google_colab
@@ -110,8 +112,40 @@ def test_a_notebook_is_found_by_its_id_and_by_its_links(client):
         f"https://colab.research.google.com/drive/{file.id}#scrollTo=abc",
         f"https://drive.google.com/file/d/{file.id}/view?usp=sharing",
         f"https://drive.google.com/open?id={file.id}",
+        f"colab.research.google.com/drive/{file.id}",
     ):
         assert find_notebook(text, client=client).file.id == file.id
+
+
+def test_a_shortcut_leads_to_its_notebook(client, drive_emulator):
+    """A shortcut is followed by its id and by its name; with its target's name it is no second."""
+    file = put(client, "x.ipynb")
+    for name in ("short.ipynb", "x.ipynb"):
+        made = requests.post(
+            f"{drive_emulator.url}/drive/v3/files",
+            headers={"Authorization": f"Bearer {drive_emulator.token}"},
+            json={
+                "name": name,
+                "mimeType": "application/vnd.google-apps.shortcut",
+                "shortcutDetails": {"targetId": file.id},
+            },
+            timeout=30,
+        )
+        for text in (name, made.json()["id"]):
+            assert find_notebook(text, client=client).file.id == file.id
+
+
+@pytest.mark.parametrize("name", [5, b"x", Path("x.ipynb")])
+def test_a_name_is_a_text(client, name):
+    """A name of another type is refused as such."""
+    with pytest.raises(UsageError, match="name must be a text"):
+        find_notebook(name, client=client)
+
+
+def test_a_link_to_another_place_is_told_from_a_name(client):
+    """The error for a link to GitHub asks for a copy in Drive, not for another spelling."""
+    with pytest.raises(NotebookNotFoundError, match="not a link to a notebook in Drive"):
+        find_notebook("https://colab.research.google.com/github/a/b/x.ipynb", client=client)
 
 
 def test_two_notebooks_of_one_name_are_an_error_that_lists_them(client):

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import tenacity
 
-from colab_drive_tuner.errors import UnavailableError
+from colab_drive_tuner.errors import UnavailableError, UsageError
 
 T = TypeVar("T")
 
@@ -44,6 +44,10 @@ class RetryPolicy:
     """Tests pass a clock that `sleep` advances."""
     uniform: Callable[[float, float], float] = random.Random().uniform  # noqa: S311  # no secret
     """A separate generator: retries must not affect training that uses the global `random`."""
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.patience, int | float) and self.patience > 0):
+            raise UsageError(f"patience must be a number of seconds above 0, got {self.patience!r}")
 
     def run(self, attempt: Callable[[], T], what: str) -> T:
         """Call `attempt` until it no longer raises `TryAgainError`, and return its result.
