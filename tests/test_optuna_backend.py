@@ -319,6 +319,8 @@ def test_an_infeasible_trial_is_never_the_best(
     run = functools.partial(run_command, "--store", tmp_path)
     status = cdt.read_status(cdt.open_store(tmp_path), "study")
     assert (status.best_loss, status.best_tid, status.failed) == (1.0, 0, 1)
+    (history,) = cdt.list_histories(tmp_path, "study")
+    assert (history.trials, history.done, history.best_loss) == (6, 6, 1.0)
     rows = json.loads(run("trials", "study", "--json")[1])
     assert [row["state"] for row in rows] == [
         "done",

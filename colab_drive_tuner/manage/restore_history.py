@@ -14,7 +14,7 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal.chain.chain import HISTORY_DIGITS, Head, read_on
 from colab_drive_tuner.journal.chain.record import Record, RecordKind
 from colab_drive_tuner.manage.exclusive_access import Notify, hold, require_own_folder
-from colab_drive_tuner.search.results.read_search import open_journal
+from colab_drive_tuner.search.results.read_search import history_status, open_journal
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.file_copier import FileCopier
@@ -74,22 +74,22 @@ def _read_histories(search_store: Store, name: str) -> list[tuple[SearchHistory,
         found[-1][0].apply(record)
 
     read_on(search_store, Head(0, "", (folder.first,)), apply, name)
-    return [
-        (
-            SearchHistory(
+    listed = []
+    for history, at, epoch in found:
+        counted = history_status(history, name=name)
+        is_present = history is found[-1][0]
+        if counted.trials or is_present:
+            summary = SearchHistory(
                 id=epoch[:HISTORY_DIGITS],
                 begun=at,
-                trials=len(history.trials),
-                done=history.done,
-                best_loss=history.best_loss,
-                present=history is found[-1][0],
+                trials=counted.trials,
+                done=counted.done,
+                best_loss=counted.best_loss,
+                present=is_present,
                 epoch=epoch,
-            ),
-            history,
-        )
-        for history, at, epoch in found
-        if history.trials or history is found[-1][0]
-    ]
+            )
+            listed.append((summary, history))
+    return listed
 
 
 def restore_search(

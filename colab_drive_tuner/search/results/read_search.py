@@ -80,16 +80,21 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
     holder = journal.holder()
     dead_here = holder is not None and _died_here(store, name, holder)
     held = holder is not None and not (holder.stale or dead_here)
-    common: dict[str, Any] = {
-        "name": name,
-        "holder": holder,
-        "dead_here": dead_here,
-        "recovered": history.deaths,
-        "sessions": history.sessions,
-        "url": store.url(journal.folder) if journal.folder else "",
-    }
+    return history_status(
+        history,
+        name=name,
+        holder=holder,
+        dead_here=dead_here,
+        running=_running(history) if held else (),
+        url=store.url(journal.folder) if journal.folder else "",
+    )
+
+
+def history_status(history: History, **more: Any) -> SearchStatus:
+    """Return the status of a search or study from its records; `more` are further fields."""
+    more |= {"recovered": history.deaths, "sessions": history.sessions}
     if history.study.lines:
-        return status_of_studies(history.study.lines, **common)
+        return status_of_studies(history.study.lines, **more)
     return status_of_trials(
         trials=[
             TrialFacts(entry.tid, entry.loss, entry.end is not None, entry.pruned)
@@ -98,8 +103,7 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
         settings=history.settings,
         unfinished=bool(history.unfinished),
         done=history.done,
-        running=_running(history) if held else (),
-        **common,
+        **more,
     )
 
 
