@@ -66,6 +66,9 @@ def test_a_link_opens_a_file_without_listing_it(me, person):
         "POST", f"/drive/v3/files/{file}/permissions", json={"type": "anyone", "role": "reader"}
     ).json()
     assert given["id"] == "anyoneWithLink"
+    body = {"type": "anyone", "role": "reader", "allowFileDiscovery": True}
+    public = me("POST", f"/drive/v3/files/{file}/permissions", json=body).json()
+    assert public["id"] == "anyone"
     other = person()
     assert other("GET", f"/drive/v3/files/{file}").status_code == 200
     assert other.names("") == []
@@ -80,6 +83,14 @@ def test_everybody_can_be_given_no_role_above_writer(me, role):
     refused = (403, "invalidSharingRequest")
     assert me.refusal("POST", path, json=body, params=params) == refused
     assert me.refusal("PATCH", f"{path}/{given}", json={"role": role}, params=params) == refused
+
+
+def test_a_domain_is_compared_without_case(me, person):
+    """A permission for Example.Org holds for the accounts of example.org."""
+    file = me.create()["id"]
+    body = {"type": "domain", "role": "reader", "domain": "Example.Org"}
+    assert me("POST", f"/drive/v3/files/{file}/permissions", json=body).status_code == 200
+    assert person("ann@example.org")("GET", f"/drive/v3/files/{file}").status_code == 200
 
 
 def test_permissions_are_listed_changed_and_taken_back(me, person):

@@ -240,15 +240,19 @@ def test_a_move_changes_the_only_parent(me):
 
 
 def test_folders_lie_at_most_a_hundred_deep(me):
-    """A file below 100 levels of folders is a 403, created or moved."""
-    folder = "root"
+    """A file below 100 levels of folders is a 403, created or moved, by itself or in a folder."""
+    folders = ["root"]
     for number in range(100):
-        folder = me.folder(f"{number}", parents=[folder])
+        folders.append(me.folder(f"{number}", parents=folders[-1:]))
+    folder = folders[-1]
     refused = (403, "myDriveHierarchyDepthLimitExceeded")
     assert me.refusal("POST", "/drive/v3/files", json={"parents": [folder]}) == refused
     file = me.create()["id"]
     move = {"addParents": folder, "removeParents": "root"}
     assert me.refusal("PATCH", f"/drive/v3/files/{file}", params=move) == refused
+    above = me.folder("above", parents=[me.folder("top")])
+    move["addParents"] = above
+    assert me.refusal("PATCH", f"/drive/v3/files/{folders[1]}", params=move) == refused
 
 
 def test_a_file_has_one_parent_and_it_is_a_folder(me):

@@ -229,6 +229,8 @@ def test_permissions_in_v2(me, file, person):
     link = {"type": "anyone", "role": "reader", "withLink": True}
     assert me("POST", path, json=link).json()["id"] == "anyoneWithLink"
     assert len(me("GET", path).json()["items"]) == 3
+    public = me("POST", path, json={"type": "anyone", "role": "reader"}).json()
+    assert (public["id"], public["withLink"]) == ("anyone", False)
     assert me("DELETE", f"{path}/{given['id']}").status_code == 204
 
 

@@ -39,7 +39,7 @@ def move(call: Call, node: Node) -> dict[str, Any]:
     access.require(database, caller, parent, access.WRITER)
     if any(one.id == node.id for one in access.lineage(database, parent)):
         raise bad_request("The specified parent would create a cycle.")
-    check_depth(database, parent)
+    check_depth(database, parent, _height(database, node))
     if not remove and node.drive:
         raise _one_parent()
     owner = "" if parent.drive else (node.owner or caller.email)
@@ -59,13 +59,21 @@ def _one_parent() -> ApiError:
     return forbidden("teamDrivesParentLimit", "A shared drive item must have exactly one parent.")
 
 
-def check_depth(database: Database, parent: Node) -> None:
-    """Raise a 403 if a file in this folder would exceed the allowed folder depth."""
-    if sum(1 for _ in access.lineage(database, parent)) > DEEPEST:
+def check_depth(database: Database, parent: Node, height: int = 0) -> None:
+    """Raise a 403 if a file in this folder, `height` levels deep itself, would lie too deep."""
+    if sum(1 for _ in access.lineage(database, parent)) + height > DEEPEST:
         raise forbidden(
             "teamDriveHierarchyTooDeep" if parent.drive else "myDriveHierarchyDepthLimitExceeded",
             f"A folder may be nested in at most {DEEPEST} others.",
         )
+
+
+def _height(database: Database, folder: Node) -> int:
+    """Return the number of levels below a folder."""
+    height, level = 0, [folder.id]
+    while level := [child for one in level for child in database.children.get(one, ())]:
+        height += 1
+    return height
 
 
 def move_below(database: Database, folder: Node) -> None:

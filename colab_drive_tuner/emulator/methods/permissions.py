@@ -52,8 +52,8 @@ def _read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
             found["role"] = "commenter"
         if "expirationDate" in body:
             found["expirationTime"] = body["expirationDate"]
-        # v2's permissions for anyone allow discovery by default.
-        found["allowFileDiscovery"] = not body.get("withLink", body.get("type") == "anyone")
+        # Unlike v3, v2 allows discovery by default, as users found.
+        found["allowFileDiscovery"] = not body.get("withLink")
     return found
 
 
@@ -73,11 +73,9 @@ def _grantee(body: dict[str, Any], kind: str) -> dict[str, Any]:
         if not body.get("domain"):
             raise invalid("permission.domain", "The specified domain is invalid.")
         identity = person_id(body["domain"]) + "k"
-        return {"domain": body["domain"], "id": identity, "allowFileDiscovery": discovery}
-    return {
-        "id": "anyoneCanFind" if discovery else "anyoneWithLink",
-        "allowFileDiscovery": discovery,
-    }
+        domain = body["domain"].lower()
+        return {"domain": domain, "id": identity, "allowFileDiscovery": discovery}
+    return {"id": "anyone" if discovery else "anyoneWithLink", "allowFileDiscovery": discovery}
 
 
 def _expiration(call: Call, body: Mapping[str, Any]) -> dict[str, Any]:

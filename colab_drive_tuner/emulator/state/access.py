@@ -56,7 +56,8 @@ def _direct_rank(database: Database, email: str, node: Node, *, listed: bool) ->
     best = 0
     for permission in active_permissions(database, node):
         kind = permission["type"]
-        if listed and kind in {"anyone", "domain"} and not permission.get("allowFileDiscovery"):
+        by_link = kind == "anyone" or not permission.get("allowFileDiscovery")
+        if listed and kind in {"anyone", "domain"} and by_link:
             continue
         if kind == "anyone" or applies(permission, email):
             best = max(best, RANKS[permission["role"]])
@@ -66,8 +67,8 @@ def _direct_rank(database: Database, email: str, node: Node, *, listed: bool) ->
 def rank(database: Database, email: str, node: Node, *, listed: bool = False) -> int:
     """Return the rank of the account's highest role on the file; 0 for none.
 
-    With `listed`, a permission for anyone counts only if it allows discovery: a link makes a file
-    readable, but does not add it to listings.
+    With `listed`, a permission for anyone does not count, and one for a domain only if it allows
+    discovery: a link makes a file readable, but does not add it to listings.
     """
     return Inheritance(database, email, listed=listed).rank(node)
 
