@@ -10,12 +10,15 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from colab_drive_tuner import cli, store
 from colab_drive_tuner.search.executors.trial_locations import UNROUTED_ADDRESS
+
+TESTS = Path(__file__).parent
 
 PACKAGE_VARIABLES = ("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_")
 """Prefixes of the variables that configure this package."""
@@ -33,6 +36,28 @@ ENVIRONMENT_VARIABLES = (
 
 TERMINAL_VARIABLES = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE")
 """Variables that set the width and colours of output."""
+
+SLOWEST_FILES = (
+    "test_demo.py",
+    "rerun/test_colab.py",
+    "training/test_backup.py",
+    "training/test_kills.py",
+    "test_bench.py",
+    "store/test_folder_kills.py",
+    "test_notebooks.py",
+    "search/test_hyperopt_own_tests.py",
+    "rerun/test_local.py",
+    "test_hyperas_models.py",
+    "training/test_pruner.py",
+    "torture/test_rivals.py",
+    "test_hyperas_compat.py",
+    "training/test_deadline.py",
+    "training/test_damaged_backups.py",
+    "search/test_executor_engines.py",
+    "training/test_callback_files.py",
+    "torture/test_kills.py",
+)
+"""Files that run first, so that no worker has a long file left when the others have finished."""
 
 if importlib.util.find_spec("colab_drive_tuner.emulator.pytest_plugin"):
     pytest_plugins = ["colab_drive_tuner.emulator.pytest_plugin"]
@@ -74,11 +99,13 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip long tests without `--long`."""
+    """Skip long tests without `--long`; put the tests of the slowest files first."""
     if not config.getoption("--long"):
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes: runs with --long"))
+    ranks = {TESTS / name: rank for rank, name in enumerate(SLOWEST_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(autouse=True)

@@ -134,7 +134,7 @@ def suggest(effort: Effort) -> Iterator[Row]:
         found = {}
         for size in sizes:
             repeats = effort.repeats(15 if size > 1000 else 40)
-            count = effort.trials(size, size // 10)
+            count = effort.trials(size, size // 25)
             found[size] = child("suggestions", algo=algo, name=name, count=count, repeats=repeats)
         same = all(one["same"] for one in found.values())
         yield Row(
@@ -215,8 +215,8 @@ def resume(effort: Effort) -> Iterator[Row]:
             linger=0.0005,
             die=True,
         )
-        # Not less in the quick form: concurrent requests must overlap even on a busy machine.
-        emulator.faults.add("latency", seconds=LATENCY)
+        # More in the quick form, in which concurrent requests must overlap even on a busy machine.
+        emulator.faults.add("latency", seconds=2 * LATENCY if effort.quick else LATENCY)
         answer = child("reopen", emulator.environment, log=f"{emulator.url}/_emulator/log")
         log = [entry for entry in emulator.log if entry["time"] <= answer["first_at"]]
         reading = [entry for entry in log if entry["time"] <= answer["read_at"]]
