@@ -170,7 +170,7 @@ def test_data_that_does_not_fit_is_refused_before_a_trial():
     ids=str,
 )
 def test_wrong_arguments_are_named_before_the_data_is_loaded(argument, words):
-    """Instead of an error from inside of hyperopt or numpy."""
+    """A wrong argument is a UsageError before data() is called, not an error inside hyperopt."""
     given = {"algo": "rand", "max_evals": 2, "trials": Trials(), "verbose": False}
     with pytest.raises(UsageError, match=words):
         minimize(model, lambda: 1 / 0, **given | argument)
@@ -178,7 +178,7 @@ def test_wrong_arguments_are_named_before_the_data_is_loaded(argument, words):
 
 @pytest.mark.parametrize(("result", "words"), [(None, "NoneType"), ({"loss": 1}, "'status'")])
 def test_a_result_that_hyperopt_cannot_use_is_explained(result, words):
-    """As `resume_search` explains it, with any Trials."""
+    """A result that hyperopt cannot use raises ObjectiveError, also with hyperopt's own Trials."""
 
     def useless(x, y):
         rate = {{uniform(0, 1)}}

@@ -100,7 +100,7 @@ def test_a_broken_download_resumes(client, root, weather, drive_emulator):
 
 @pytest.mark.parametrize("size", [1_000_000, 5_000_000])
 def test_a_file_replaced_during_its_download_arrives_whole(client, root, weather, size):
-    """The download breaks, and its rest does not exist any more: the new content is fetched."""
+    """If a file is replaced by a shorter one while its download breaks, its new content arrives."""
     made = client.create_file("x", LARGE, parent=root)
     weather.add("truncate", query="alt=media", times=1, fraction=0.5)
     replacements = [LARGE[-size:]]

@@ -129,7 +129,7 @@ def test_what_drive_cannot_store_is_refused(client, root, change, refusal):
 
 @pytest.mark.parametrize("patience", [0, -1, float("nan"), "60", None])
 def test_patience_is_a_number_of_seconds(drive_emulator, patience):
-    """A patience of another kind is refused when the client is made."""
+    """A patience that is no positive number is refused when the client is made."""
     with pytest.raises(UsageError, match="patience must be a number of seconds above 0"):
         DriveClient.connect(patience=patience)
 

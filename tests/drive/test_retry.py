@@ -45,7 +45,7 @@ def test_repeats_until_it_works():
 
 
 def test_repeats_for_days():
-    """Thousands of attempts, each after the longest pause."""
+    """With unlimited patience a call is repeated thousands of times, with the longest pause."""
     clock = Clock()
     assert policy(clock, float("inf")).run(failing(2000), "x") == "done"
     assert 8 <= clock.pauses[-1] <= 16

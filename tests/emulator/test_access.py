@@ -75,8 +75,8 @@ def test_a_link_opens_a_file_without_listing_it(me, person):
 
 
 @pytest.mark.parametrize("role", ["owner", "organizer", "fileOrganizer"])
-def test_everybody_can_be_given_no_role_above_writer(me, role):
-    """Neither when the permission is created, nor later."""
+def test_anyone_gets_no_role_above_writer(me, role):
+    """`anyone` cannot be made an owner or organizer, neither at once nor by a change."""
     path = f"/drive/v3/files/{me.create()['id']}/permissions"
     given = me("POST", path, json={"type": "anyone", "role": "reader"}).json()["id"]
     body, params = {"type": "anyone", "role": role}, {"transferOwnership": "true"}

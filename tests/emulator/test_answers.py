@@ -36,8 +36,8 @@ def test_fields_select_what_is_shown(me, fields, shown):
         "files/capabilities/canEdit,files(id,capabilities)",
     ],
 )
-def test_a_field_named_twice_is_as_wide_as_its_widest_mention(me, fields):
-    """In any order, and at any depth."""
+def test_a_field_named_twice_has_its_widest_selection(me, fields):
+    """A field that is selected whole and in part is shown whole, in any order and depth."""
     me.create()
     assert "canCopy" in me.get("files", fields=fields)["files"][0]["capabilities"]
 
@@ -106,8 +106,8 @@ def test_a_page_token_belongs_to_its_query(me):
         assert me.refusal("GET", "/drive/v3/files", params=wrong) == (400, "invalid")
 
 
-def test_natural_order_takes_digits_of_any_kind_and_length(me):
-    """Leading zeros do not count; a superscript is no digit."""
+def test_natural_order_compares_numbers_of_any_length(me):
+    """`name_natural` ignores leading zeros and takes a superscript for no digit."""
     names = ["f2", "f0010", "f" + "9" * 5000, "f²"]
     for name in reversed(names):
         me.create(name)

@@ -17,7 +17,7 @@ def say(wire, path, **body):
 
 
 def test_a_comment_is_created_changed_and_listed_newest_first(me, file, emulator):
-    """Its author has no address; HTML is escaped; changes have times."""
+    """Comments are listed newest first, without their author's address and with escaped HTML."""
     first = say(me, f"{file}/comments", content="a < b\nc", anchor='{"r": "head"}',
                 quotedFileContent={"mimeType": "text/plain", "value": "a"})  # fmt: skip
     assert first["htmlContent"] == "a &lt; b<br>c"
@@ -41,7 +41,7 @@ def test_a_comment_is_created_changed_and_listed_newest_first(me, file, emulator
 
 
 def test_a_reply_resolves_and_reopens(me, file):
-    """With or without a text of its own; the comment's time is that of its newest reply."""
+    """A reply with an action resolves or reopens its comment and updates the comment's time."""
     comment = say(me, f"{file}/comments", content="why?")["id"]
     path = f"{file}/comments/{comment}"
     texts = [say(me, f"{path}/replies", content="because", action="resolve")]
@@ -54,8 +54,8 @@ def test_a_reply_resolves_and_reopens(me, file):
     assert listed == {"replies": [{"action": "resolve"}, {"action": "reopen"}]}
 
 
-def test_what_was_deleted_has_no_content(me, file):
-    """It is shown on request only, and cannot be changed."""
+def test_deleted_comments_and_replies_have_no_content(me, file):
+    """A deleted reply is shown on request only; a deleted comment is a 404."""
     comment = say(me, f"{file}/comments", content="secret")["id"]
     path = f"{file}/comments/{comment}"
     reply = say(me, f"{path}/replies", content="secret")["id"]
@@ -85,15 +85,15 @@ def test_what_was_deleted_has_no_content(me, file):
         ("GET", "?fields=*&pageSize=101", None, (400, "invalidParameter")),
     ],
 )
-def test_what_makes_no_comment_is_refused(me, file, verb, path, body, refusal):
-    """Without content, without the fields that v3 requires, or of something that is not there."""
+def test_invalid_comments_and_replies_are_refused(me, file, verb, path, body, refusal):
+    """Comments without content, without v3's required fields or with unknown ids are refused."""
     comment = say(me, f"{file}/comments", content="x")["id"]
     path = f"/drive/v3/files/{file}/comments{path.format(id=comment)}"
     assert me.refusal(verb, path, json=body) == refusal
 
 
 def test_readers_read_commenters_comment_and_authors_change(me, file, person):
-    """The file's owner may delete what others said, but not change it."""
+    """Readers cannot comment; only authors change comments; the file's owner may delete them."""
     reader, commenter = person(), person()
     for other, role in ((reader, "reader"), (commenter, "commenter")):
         body = {"type": "user", "role": role, "emailAddress": other.account}
@@ -110,7 +110,7 @@ def test_readers_read_commenters_comment_and_authors_change(me, file, person):
 
 
 def test_v2_has_its_own_names(me, file):
-    """CommentId, status, verb, context and dates; `fields` is not required."""
+    """v2 names commentId, status, verb and context, and does not require `fields`."""
     path = f"/drive/v2/files/{file}/comments"
     context = {"type": "text/plain", "value": "a"}
     comment = me("POST", path, json={"content": "why?", "context": context}).json()

@@ -194,8 +194,8 @@ def test_a_port_that_is_taken_is_named(monkeypatch, capsys):
         (["--data", "."], "file is not a database"),
     ],
 )
-def test_what_cannot_be_started_with_is_named(monkeypatch, capsys, tmp_path, arguments, reason):
-    """In one line, without a traceback."""
+def test_invalid_arguments_are_named(monkeypatch, capsys, tmp_path, arguments, reason):
+    """An invalid port, latency or data folder exits 2 and is named."""
     (tmp_path / "metadata.sqlite").write_text("not of an emulator" * 10)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["drive-emulator", *arguments])
@@ -206,8 +206,8 @@ def test_what_cannot_be_started_with_is_named(monkeypatch, capsys, tmp_path, arg
 
 
 @pytest.mark.parametrize("as_process", [False, True])
-def test_after_a_failed_start_it_can_be_started(tmp_path, as_process):
-    """Its data are not held, and nothing is left running."""
+def test_a_failed_start_can_be_repeated(tmp_path, as_process):
+    """After a failed start nothing runs or holds the data, so that the next start works."""
     emulator = DriveEmulator(tmp_path, process=as_process)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         emulator.port = taken.getsockname()[1]

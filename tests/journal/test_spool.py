@@ -46,7 +46,7 @@ def test_items_of_an_outage_are_recorded_when_the_store_returns(store, open_jour
 
 
 def test_a_notice_that_cannot_be_shown_does_not_end_the_run(store, machine, caplog):
-    """As where the output is a closed pipe: what is pending is recorded after the outage."""
+    """If a message cannot be shown, as on a closed pipe, it is logged, and items are recorded."""
 
     def notify(text: str) -> None:
         raise BrokenPipeError(text)

@@ -168,7 +168,7 @@ def test_a_search_in_the_trash_is_restored(folder):
 
 
 def test_a_repaired_search_is_removed_with_its_name(folder):
-    """The old folder, which is kept, neither takes the name nor the place of the one removed."""
+    """After a repaired search is removed, its archived old folder does not take its name."""
     record_files(folder)[8].unlink()
     repair(FolderStore(folder), "search")
     run_with_record_per_trial(folder, 14)
@@ -179,7 +179,7 @@ def test_a_repaired_search_is_removed_with_its_name(folder):
 
 
 def test_the_rest_of_a_killed_repair_is_not_taken_for_the_search(folder, monkeypatch):
-    """Killed while it brought a search back from the trash, without an attachment yet."""
+    """A folder that a killed repair left incomplete is not used; repair can run again."""
     trials = DriveTrials("search", store=FolderStore(folder))
     trials.attachments["large"] = b"x" * 40_000
     trials.close()
@@ -193,7 +193,7 @@ def test_the_rest_of_a_killed_repair_is_not_taken_for_the_search(folder, monkeyp
 
 
 def test_a_record_written_while_a_repair_reads_is_not_missing(folder, monkeypatch):
-    """Its id was read before it existed, and a snapshot that covers it afterwards."""
+    """A record that was written after repair had looked for its id does not count as missing."""
     late = record_files(folder)[8].read_bytes()
     missed = []
 
