@@ -5,13 +5,16 @@ essential are renamed (`set_aside`) and created again.
 """
 
 import logging
+import multiprocessing
 import os
 import re
 import secrets
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from platformdirs import user_state_path
@@ -25,6 +28,8 @@ TERMINATION_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )
 """SIGHUP is missing on Windows."""
+_PARENT_CHECK_SECONDS = 1.0
+"""Interval at which a worker checks that the process which started it is alive."""
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +54,8 @@ def process_start_time(pid: int) -> str | None:
             status = Path(f"/proc/{pid}/stat").read_text()
         except OSError:
             return None
-        return status.rpartition(")")[2].split()[19]  # field 22; the name may contain spaces
+        fields = status.rpartition(")")[2].split()  # the name before them may contain spaces
+        return None if fields[0] in "ZX" else fields[19]  # a zombie is dead
     if os.name == "posix":  # on Windows, signal 0 would terminate the process
         try:
             os.kill(pid, 0)
@@ -58,6 +64,33 @@ def process_start_time(pid: int) -> str | None:
         except PermissionError:
             return ""
     return ""
+
+
+def exit_with(parent: int) -> None:
+    """Exit once `parent`, which started this process, has died: no orphan keeps memory or a GPU.
+
+    Does nothing if another process started this one.
+    """
+    known = multiprocessing.parent_process()
+    if known is not None and known.pid == parent:
+        _start_exit_with(parent, os.getpid())
+
+
+@cache  # once in each process; a fork has another id
+def _start_exit_with(parent: int, _: int) -> None:
+    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
+
+
+def _exit_with(parent: int, *, by_handle: bool = os.name == "nt") -> None:
+    known = multiprocessing.parent_process()
+    if by_handle and known is not None:
+        known.join()
+    else:
+        # An orphan gets another parent; behind a fork server it keeps that one.
+        alive = os.getppid(), process_start_time(parent)
+        while alive[1] is not None and (os.getppid(), process_start_time(parent)) == alive:
+            time.sleep(_PARENT_CHECK_SECONDS)
+    os._exit(1)
 
 
 @contextmanager

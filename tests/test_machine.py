@@ -1,14 +1,16 @@
 """Files and processes of this machine."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from colab_drive_tuner.local_files import TEMPORARY_NAME, replace_file, scratch_folder
-from colab_drive_tuner.machine import process_start_time
+from colab_drive_tuner.machine import _exit_with, exit_with, process_start_time
 
 
 def test_a_file_is_replaced_atomically_or_left_unchanged(tmp_path):
@@ -50,5 +52,41 @@ def test_a_process_is_known_by_its_start_time():
         began = process_start_time(process.pid)
         assert began
         assert process_start_time(process.pid) == began
-        process.communicate(b"\n")
+        process.stdin.close()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+        assert process_start_time(process.pid) is None
     assert process_start_time(process.pid) is None
+
+
+def end_with(parent, ready, **options):
+    """Set `ready`, then wait for the end of `parent`."""
+    ready.set()
+    _exit_with(parent, **options)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"), [("fork", {}), ("fork", {"by_handle": True}), ("forkserver", {})]
+)
+def test_a_process_exits_with_the_one_that_started_it(method, options):
+    """An orphan is noticed by its parent's id, by a handle as on Windows, or by the start time."""
+    script = f"""if True:
+        import multiprocessing, os, signal
+        from tests.test_machine import end_with
+
+        context = multiprocessing.get_context({method!r})
+        ready = context.Event()
+        context.Process(target=end_with, args=(os.getpid(), ready), kwargs={options}).start()
+        ready.wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, timeout=60, check=False
+    )
+    assert done.returncode == -signal.SIGKILL  # and nobody holds the pipe open
+
+
+def test_only_a_process_that_another_started_exits_with_it():
+    """In a process that multiprocessing did not start, `exit_with` starts no thread."""
+    before = threading.active_count()
+    exit_with(os.getppid())
+    assert threading.active_count() == before

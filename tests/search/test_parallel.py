@@ -766,6 +766,16 @@ def test_a_poison_trial_that_takes_the_driver_with_it_is_given_up_alone(tmp_path
     assert [one["status"] for one in results] == ["ok", "fail", "ok", "ok", "ok"]
 
 
+def test_processes_that_the_driver_started_exit_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a worker process, each task calls `exit_with` with the id of the driver's process."""
+    drivers: list[int] = []
+    monkeypatch.setattr(worker, "exit_with", drivers.append)
+    resume_sample_search(tmp_path, sample_objective, executor=OfMPI())
+    assert drivers == [os.getpid()] * 6
+
+
 @pytest.mark.parametrize("cause", [CancelledError, WorkerCrashedError])
 def test_cancelled_trials_and_crashed_workers_of_a_restart_cost_no_attempt(
     cause: type[BaseException], tmp_path: Path

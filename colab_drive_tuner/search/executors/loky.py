@@ -2,20 +2,18 @@
 
 import multiprocessing
 import os
+import signal
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from typing import Any
 
 from colab_drive_tuner.errors import optional_import
+from colab_drive_tuner.machine import exit_with
 from colab_drive_tuner.search.spec.arguments import whole_number
 
 _KILL_SECONDS = 10.0
 """Time for workers to exit after they were killed."""
-
-_DRIVER_CHECK_SECONDS = 1.0
-"""Interval at which a worker checks that its driver is alive."""
 
 
 class LokyExecutor(Executor):
@@ -135,6 +133,8 @@ def _pool(count: int) -> Any:
 def _initialize_worker(driver: int) -> None:
     """Keep a worker alive until its driver dies, and let it start processes.
 
+    In a terminal, Ctrl-C goes to the workers too. The driver decides what becomes of their trials.
+
     loky's workers exit once psutil reports 300 MB more than at their start, as happens when Keras
     is imported, and the trials that they leave to others are sometimes never run. Without psutil
     they do not exit.
@@ -147,19 +147,5 @@ def _initialize_worker(driver: int) -> None:
 
     process_executor._USE_PSUTIL = False
     multiprocessing.set_start_method(None, force=True)
-    threading.Thread(target=_exit_with, args=(driver,), daemon=True).start()
-
-
-def _exit_with(driver: int, *, by_handle: bool = os.name == "nt") -> None:
-    """Exit once the driver has died, so that an orphan does not occupy memory and the GPU forever.
-
-    An orphan gets another parent, except on Windows, where a process has a handle of its parent to
-    wait for.
-    """
-    parent = multiprocessing.parent_process()
-    if by_handle and parent is not None:
-        parent.join()
-    else:
-        while os.getppid() == driver:
-            time.sleep(_DRIVER_CHECK_SECONDS)
-    os._exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    exit_with(driver)

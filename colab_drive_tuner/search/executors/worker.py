@@ -23,6 +23,7 @@ from hyperopt.base import Ctrl, Domain
 
 from colab_drive_tuner.checkpoint.codec.capture import capture
 from colab_drive_tuner.errors import SearchError
+from colab_drive_tuner.machine import exit_with
 from colab_drive_tuner.search.evaluate import Attempt, CompiledDomain, evaluate
 from colab_drive_tuner.search.executors.trial_locations import Location, LocationSender, worker_name
 from colab_drive_tuner.search.trial_documents import RUNNING
@@ -70,6 +71,8 @@ class Task:
     """Number of the task within the run."""
     sender: LocationSender | None = None
     """Reports to the driver that the task has started."""
+    driver: int = 0
+    """Process id of the driver; processes that it started exit when it has died."""
 
 
 @dataclass
@@ -99,6 +102,7 @@ def run_task(sha: str, content: bytes | None, task: Task) -> bytes:
         content: The objective pickled by `payload.pack`; None if the worker may have it already.
         task: The attempt.
     """
+    exit_with(task.driver)
     try:
         domain = _domain(sha, content)
         if domain is None:

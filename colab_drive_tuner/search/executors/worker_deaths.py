@@ -34,6 +34,7 @@ _CANCELLED: Names = {
     "asyncio": frozenset({"CancelledError"}),
     "concurrent": frozenset({"CancelledError"}),
     "distributed": frozenset({"FutureCancelledError", "FuturesCancelledError"}),
+    "joblib": frozenset({"ShutdownExecutorError"}),  # of its loky, by another search
     "ray": frozenset({"TaskCancelledError"}),
 }
 

@@ -5,6 +5,7 @@ submitted, ends in the order of their arrival.
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -137,6 +138,7 @@ class ParallelLoop(OutcomeLoop):
             if in_process
             else self._trials.backups.worker_folder(attempt.search, artifacts),
             free_memory=self._trials.free_memory,
+            driver=os.getpid(),
         )
         submission = Submission(task, artifacts if in_process else None)
         self._started[submission] = started
