@@ -6,9 +6,12 @@ enable logging for a bug report must be able to publish the log.
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
+from socket import SHUT_RDWR, socket
+from threading import Timer
+from time import monotonic
 from typing import Any
 
 import requests
@@ -17,6 +20,9 @@ from urllib3.connectionpool import HTTPConnectionPool
 
 BLOCK = 64 * 1024
 """Bytes of a request body sent at once: small enough for the timeout to allow 3 kB/s."""
+
+_HEADERS_SECONDS = 300.0
+"""Time limit for the headers of an answer to a request without a timeout."""
 
 _LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
 """Loggers that log request URLs."""
@@ -61,27 +67,50 @@ def _may_be_logged(_: logging.LogRecord) -> bool:
 
 
 @cache
-def _silent(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
-    """Return a subclass of the pool whose connections ignore http.client's global debug level.
+def _guarded(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+    """Return a subclass of the pool whose connections print nothing and bound their waiting.
 
-    At that level http.client prints headers and bodies.
+    With http.client's global debug level they would print headers and bodies. A socket's timeout
+    starts anew with each byte, so a server that sends a few at a time would never be given up.
     """
-    connection = type(pool.ConnectionCls.__name__, (pool.ConnectionCls,), {"debuglevel": 0})
+    base: Any = pool.ConnectionCls
+
+    def getresponse(connection: Any) -> Any:
+        limit, begun = connection.timeout or _HEADERS_SECONDS, monotonic()
+        timer = Timer(limit, _shut_down, [connection.sock])
+        timer.daemon = True
+        timer.start()
+        try:
+            answer = base.getresponse(connection)
+        finally:
+            timer.cancel()
+        if monotonic() - begun >= limit:
+            answer.close()
+            raise TimeoutError("the headers came too slowly")  # they may be cut off
+        return answer
+
+    connection = type(base.__name__, (base,), {"debuglevel": 0, "getresponse": getresponse})
     return type(pool.__name__, (pool,), {"ConnectionCls": connection})
 
 
-def _silence(manager: Any) -> Any:
+def _shut_down(connected: socket) -> None:
+    """End the waiting for a connected socket's bytes in another thread."""
+    with suppress(OSError, TypeError):  # closed meanwhile, or not a socket of Python
+        socket.shutdown(connected, SHUT_RDWR)  # not SSL's own, which waits for the server
+
+
+def _guard_pools(manager: Any) -> Any:
     pools = manager.pool_classes_by_scheme
-    manager.pool_classes_by_scheme = {scheme: _silent(pool) for scheme, pool in pools.items()}
+    manager.pool_classes_by_scheme = {scheme: _guarded(pool) for scheme, pool in pools.items()}
     return manager
 
 
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, blocksize=BLOCK)
-        _silence(self.poolmanager)
+        _guard_pools(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         known = len(self.proxy_manager)
         manager = super().proxy_manager_for(*args, **kwargs)
-        return _silence(manager) if len(self.proxy_manager) > known else manager
+        return _guard_pools(manager) if len(self.proxy_manager) > known else manager

@@ -1,9 +1,11 @@
 """Misbehaving servers: proxies, wrong answers, and a Drive that ignores the case of names."""
 
+import contextlib
 import gzip
 import io
 import json
 import os
+import threading
 
 import pytest
 from google.oauth2.credentials import Credentials
@@ -85,6 +87,25 @@ def test_a_slow_answer_costs_no_more_than_the_patience(server):
     transport = Transport(signer, local=True, patience=5, monotonic=ten_seconds_a_look)
     with pytest.raises(TryAgainError, match="too slowly"):
         transport.send(Request("GET", f"http://127.0.0.1:{server.server_port}/x"), "x")
+    transport.close()
+
+
+def test_headers_that_trickle_cost_no_more_than_the_patience(server):
+    """A server that sends its headers byte by byte, each within the timeout, is given up."""
+
+    def trickle(handler):
+        with contextlib.suppress(OSError):  # the client has closed the connection
+            for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300 + b"\r\nContent-Length: 2\r\n\r\n{}":
+                handler.connection.send(bytes([byte]))
+                closed.wait(0.01)
+
+    closed = threading.Event()
+    server.answers["GET", "/x"] = trickle
+    signer = Authorizer(Identity(Credentials("x"), "a test"))
+    transport = Transport(signer, local=True, patience=0.3)
+    with pytest.raises(TryAgainError, match="no answer"):
+        transport.send(Request("GET", f"http://127.0.0.1:{server.server_port}/x"), "x")
+    closed.set()
     transport.close()
 
 

@@ -52,6 +52,8 @@ def test_transient(status, reason):
         (401, "authError", CredentialsError, "sign in again"),
         (403, "storageQuotaExceeded", QuotaError, "Free some space"),
         (403, "dailyLimitExceeded", QuotaError, "another project"),
+        (403, "activeItemCreationLimitExceeded", QuotaError, "delete some"),
+        (403, "downloadQuotaExceeded", QuotaError, "wait a day"),
         (403, "accessNotConfigured", RefusedError, "Enable the Google Drive API"),
         (403, "insufficientPermissions", CredentialsError, "drive.readonly"),
         (403, "insufficientFilePermissions", RefusedError, "edit rights"),

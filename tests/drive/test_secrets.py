@@ -13,7 +13,7 @@ import urllib3
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
-from colab_drive_tuner.credentials.http_session import _silence, new_session
+from colab_drive_tuner.credentials.http_session import _guard_pools, new_session
 from colab_drive_tuner.credentials.redact import redact
 from colab_drive_tuner.drive.requests.signing import Authorizer
 from colab_drive_tuner.drive.requests.transport import Request, same_origin
@@ -301,7 +301,7 @@ def test_every_kind_of_pool_is_silent_and_keeps_its_class():
 
     manager = urllib3.PoolManager()
     manager.pool_classes_by_scheme = {"http": SocksPool, "https": urllib3.HTTPSConnectionPool}
-    pools = _silence(manager).pool_classes_by_scheme
+    pools = _guard_pools(manager).pool_classes_by_scheme
     assert issubclass(pools["http"], SocksPool)
     assert issubclass(pools["http"].ConnectionCls, OverSocks)
     assert issubclass(pools["https"].ConnectionCls, urllib3.connection.HTTPSConnection)

@@ -42,6 +42,14 @@ _FATAL: dict[str, tuple[type[ColabDriveTunerError], str]] = {
         QuotaError,
         "The folder holds as many items as Drive allows: choose another one with folder=.",
     ),
+    "activeItemCreationLimitExceeded": (
+        QuotaError,
+        "The account has made as many items as Drive allows: delete some for good.",
+    ),
+    "downloadQuotaExceeded": (
+        QuotaError,
+        "The file was downloaded too often lately: wait a day, or use a copy of it.",
+    ),
     "dailyLimitExceeded": (
         QuotaError,
         (
