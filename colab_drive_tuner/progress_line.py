@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from colab_drive_tuner.text import visible
@@ -13,6 +13,9 @@ AFTER_SECONDS = 1.5
 """Delay before anything is shown."""
 LOG_SECONDS = 30.0
 """Interval between lines where a line cannot be overwritten: in files, pipes and CI."""
+
+OUTPUT_ERRORS = (OSError, ValueError)
+"""Raised by an output that is full, closed or lacks a character, which must not end the work."""
 
 _TICK_SECONDS = 1.0
 """Interval between updates of a countdown."""
@@ -33,7 +36,7 @@ def progress_bar(
     """Yield a progress callback; after a delay it shows a tqdm bar, or log lines.
 
     Yields None in threads other than the main one: users do not wait for those, and their bars
-    would be mixed with the output of training.
+    would be mixed with the output of training. Also without a standard error, as in a service.
 
     Args:
         what: Description of the operation.
@@ -41,7 +44,7 @@ def progress_bar(
         clock: Seconds, as `time.monotonic` returns them.
         bar_format: A format of tqdm's; None for its default.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or sys.stderr is None:
         yield None
         return
     begun, shown = clock(), None
@@ -49,23 +52,26 @@ def progress_bar(
     def progress(done: int, total: int | None) -> None:
         nonlocal shown
         if shown is None and clock() - begun >= AFTER_SECONDS:
-            shown = _tqdm(
-                desc=visible(what),
-                total=total,
-                initial=done,
-                unit=unit,
-                unit_scale=unit == "B",
-                bar_format=bar_format,
-                leave=False,
-            )
+            with suppress(*OUTPUT_ERRORS):
+                shown = _tqdm(
+                    desc=visible(what),
+                    total=total,
+                    initial=done,
+                    unit=unit,
+                    unit_scale=unit == "B",
+                    bar_format=bar_format,
+                    leave=False,
+                )
         if shown is not None:
-            shown.update(done - shown.n)
+            with suppress(*OUTPUT_ERRORS):
+                shown.update(done - shown.n)
 
     try:
         yield progress
     finally:
         if shown is not None:
-            shown.close()
+            with suppress(*OUTPUT_ERRORS):
+                shown.close()
 
 
 @contextmanager
@@ -114,7 +120,8 @@ def countdown(
 def _tqdm(**options: Any) -> Any:
     from tqdm.auto import tqdm
 
-    if not (type(sys.stderr).__module__.startswith("ipykernel") or sys.stderr.isatty()):
+    is_terminal = hasattr(sys.stderr, "isatty") and sys.stderr.isatty()
+    if not (type(sys.stderr).__module__.startswith("ipykernel") or is_terminal):
         options |= {"mininterval": LOG_SECONDS, "maxinterval": LOG_SECONDS, "file": _Lines()}
         if options["bar_format"] is None:
             options["ncols"] = 0  # without the bar itself

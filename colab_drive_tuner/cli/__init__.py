@@ -1,6 +1,7 @@
 """Command line `colab-drive-tuner`: a thin layer in which each command calls one function."""
 
 import sys
+from io import TextIOWrapper
 
 from colab_drive_tuner.cli.app import app
 from colab_drive_tuner.cli.output import echo
@@ -14,6 +15,8 @@ def main() -> None:
 
     Only the message of an error is printed; `--debug` shows the traceback.
     """
+    if isinstance(sys.stdout, TextIOWrapper):  # a pipe on Windows lacks most characters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except Exception as error:  # users see a message, not a traceback

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TextIO
 
+from colab_drive_tuner.progress_line import OUTPUT_ERRORS
 from colab_drive_tuner.search.executors.trial_locations import host_of
 from colab_drive_tuner.search.html_helpers import ORANGE, bar, escaped
 from colab_drive_tuner.search.trial_documents import RUNNING
@@ -75,7 +76,9 @@ class LogOutput:
     def draw(self, state: ProgressState, *, last: bool) -> None:
         """See `ProgressOutput.draw`."""
         del last
-        self._out.write(f"{state}\n")
+        encoding = getattr(self._out, "encoding", None) or "utf-8"
+        line = f"{state}\n".encode(encoding, "backslashreplace").decode(encoding)
+        self._out.write(line)
         self._out.flush()
 
 
@@ -145,7 +148,8 @@ def output_for(out: TextIO) -> ProgressOutput:
     """Return the display that suits this kind of standard output."""
     if type(out).__module__.startswith(("ipykernel", "google.colab")):
         return NotebookOutput()
-    return TerminalOutput(out) if out.isatty() else LogOutput(out)
+    is_terminal = hasattr(out, "isatty") and out.isatty()  # an object that only writes has none
+    return TerminalOutput(out) if is_terminal else LogOutput(out)
 
 
 class Progress:
@@ -175,7 +179,7 @@ class Progress:
         self._recovered = counts.ended
         self._output = output or output_for(sys.stdout)
         self._begun = self._drawn = clock()
-        self._stopped = ""
+        self._stopped, self._failed = "", False
 
     def update(self, stopped: str) -> None:
         """Draw, unless the last update is too recent; `stopped`: reason why the search ends now."""
@@ -184,9 +188,14 @@ class Progress:
             self.draw()
 
     def draw(self, *, last: bool = False) -> None:
-        """Draw the current state."""
+        """Draw the current state, unless the output has failed."""
         self._drawn = self._clock()
-        self._output.draw(self.state(last=last), last=last)
+        if self._failed:
+            return
+        try:
+            self._output.draw(self.state(last=last), last=last)
+        except OUTPUT_ERRORS:
+            self._failed = True
 
     def state(self, *, last: bool = False) -> ProgressState:
         """Return the current state; the last one has no remaining time."""
@@ -255,7 +264,8 @@ def display(
         show: False: nothing; True: `Progress`; otherwise a progress callback of hyperopt's kind.
         deadline: `time.monotonic()` at which the run ends; None: no deadline.
     """
-    if not show:
+    no_output = sys.stdout is None or getattr(sys.stdout, "closed", False)  # as in a service
+    if not show or (show is True and no_output):
         return nullcontext(lambda _stopped: None)
     if show is True:
         return _redrawn(Progress(trials, counts, total, deadline=deadline), trials)

@@ -1,6 +1,9 @@
 """Progress bars: shown for slow calls, not for short ones or in background threads."""
 
 import functools
+import io
+import os
+import sys
 import threading
 import time
 
@@ -88,6 +91,22 @@ def test_a_wait_shows_how_long_it_lasts_at_most(at_once, monkeypatch, capsys):
                 shown += capsys.readouterr().err
     assert shown.startswith("Waiting for b: 0 of at most 90 s\n")
     assert [one for one in threading.enumerate() if one.name == "countdown"] == []
+
+
+@pytest.mark.parametrize("broken", [None, "closed", "full"])
+def test_work_outlives_its_standard_error(clock, at_once, broken, monkeypatch):
+    """Work with a bar goes on if standard error is missing, closed or full."""
+    out = io.StringIO()
+    if broken == "closed":
+        out.close()
+    elif broken == "full":
+        monkeypatch.setattr(out, "write", lambda _: os.fsync(-1))  # an OSError
+    monkeypatch.setattr(sys, "stderr", out if broken else None)
+    with progress_bar("steps", " steps", clock) as progress:
+        assert (progress is None) == (broken is None)
+        if progress:
+            progress(1, 2)
+            progress(2, 2)
 
 
 def test_a_log_is_not_flooded(clock, at_once, capsys):

@@ -136,6 +136,49 @@ def test_progress_false_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr() == ("", "")
 
 
+class Failing(Screen):
+    """An output that fails after some writes, like a log on a full disk."""
+
+    def write(self, text: str) -> int:
+        if self.getvalue():
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+class FailingLog(Failing):
+    def isatty(self) -> bool:
+        return False
+
+
+class OnlyWrites:
+    """An object in place of standard output, like those that write into a logger."""
+
+    def write(self, text: str) -> None:
+        """Forget the text."""
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
+ASCII, CLOSED = (io.TextIOWrapper(io.BytesIO(), "ascii") for _ in range(2))
+CLOSED.close()
+
+
+@pytest.mark.parametrize("out", [Failing(), FailingLog(), OnlyWrites(), CLOSED, None, ASCII])
+def test_a_search_outlives_its_output(
+    out: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search runs to its end if its output is full, closed, missing or lacks a character."""
+    monkeypatch.setattr(sys, "stdout", out)
+    found = resume_search(
+        sample_objective, name="名", max_evals=2, space=SPACE, algo="rand", store=tmp_path
+    )
+    assert found.finished
+    if out is ASCII:
+        out.seek(0)
+        assert out.readlines()[-1].startswith("\\u540d: 2 of 2 trials | ")
+
+
 def drawn(state: ProgressState, width: int, *, last: bool = False) -> str:
     """Return what a terminal of this width shows, without colours."""
     screen = Screen()

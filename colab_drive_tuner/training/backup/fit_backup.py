@@ -1,6 +1,5 @@
 """`FitBackup`: callback that backs up, resumes and, before a deadline, stops one `fit`."""
 
-import sys
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
@@ -74,7 +73,8 @@ class FitBackup(BackupCallback):
         )
         self._batches = None
         if done and self.params["verbose"]:
-            sys.stdout.write(f"Trial {self._trial.tid} resumes after epoch {done} of {total}.\n")
+            resumed = f"Trial {self._trial.tid} resumes after epoch {done} of {total}."
+            print(resumed)  # noqa: T201 - next to the epochs that Keras prints
         # Keras ignores 0; None means `initial_epoch` as passed to `fit`.
         self.model._initial_epoch = (max(total, done) if over else done) or None
         self._resumed = None if over or done >= total else done or None
