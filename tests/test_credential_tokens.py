@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import traceback
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.oauth2.credentials import Credentials
@@ -18,9 +19,10 @@ from colab_drive_tuner.credentials import (
     sources,
 )
 from colab_drive_tuner.credentials.files import from_info
-from colab_drive_tuner.credentials.source_interface import CredentialSource
+from colab_drive_tuner.credentials.source_interface import CredentialRequest, CredentialSource
 from colab_drive_tuner.credentials.token import TokenRefusedError, get_token
 from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
 from colab_drive_tuner.runtime import Kind, Runtime
@@ -178,6 +180,18 @@ def test_an_outage_of_the_token_endpoint_is_no_refusal(google, chosen, answer):
         find(**options)
     google.answer = (200, {"access_token": "later", "expires_in": 3600})
     assert find(**options).credentials.token == "later"
+
+
+def test_a_wrong_clock_is_named(monkeypatch, robot):
+    """A service account on a machine whose clock is hours off is not called revoked."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    with DriveEmulator() as emulator:
+        robot["token_uri"] = f"{emulator.url}/token"
+        for hours in (-3, 3):
+            moment = now + timedelta(hours=hours)
+            monkeypatch.setattr("google.auth._helpers.utcnow", lambda moment=moment: moment)
+            with pytest.raises(CredentialsError, match="this machine's clock is wrong"):
+                find(from_info(robot, "The file", CredentialRequest()))
 
 
 def test_every_kind_of_file_is_verified(google, info, tmp_path, monkeypatch):

@@ -95,9 +95,13 @@ class _SignInServer:
 
 def _refusal(credentials: Any, error: Exception, status: int | None) -> TokenRefusedError:
     code = next((word for word in _OAUTH_CODES if word in str(error)), "")
+    if code == "invalid_grant":
+        # Google's words for an assertion that was signed in the past or future.
+        skewed = "short-lived token" in str(error)
+        why = "this machine's clock is wrong" if skewed else "it has expired or was revoked"
+        return TokenRefusedError(code, why)
     if code:
-        expired = code == "invalid_grant"
-        return TokenRefusedError(code, "it has expired or was revoked" if expired else "")
+        return TokenRefusedError(code)
     kind = type(error).__name__
     if type(credentials).__module__.startswith("google.auth.compute_engine"):
         answer = "was not asked" if status is None else f"has no token ({status})"

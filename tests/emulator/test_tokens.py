@@ -95,7 +95,7 @@ def test_revoking_a_token_revokes_its_refresh_token(person):
 
 
 def test_a_service_account_s_assertion_becomes_an_access_token(me):
-    """A JWT assertion gives a token of its issuer; an expired one, or one without scope, none."""
+    """A JWT assertion gives a token of its issuer; one of another time or without scope, none."""
     claims = {
         "iss": "robot@p.iam.gserviceaccount.com",
         "scope": "https://www.googleapis.com/auth/drive",
@@ -108,7 +108,8 @@ def test_a_service_account_s_assertion_becomes_an_access_token(me):
         form = {"grant_type": kind, "assertion": f"e30.{middle}.c2ln"}
         return me("POST", "/token", data=form).json()
 
-    assert ask({**claims, "exp": time.time() - 600})["error"] == "invalid_grant"
+    for wrong in ({"exp": time.time() - 600}, {"iat": time.time() + 7200}, {"iat": "now"}):
+        assert ask({**claims, **wrong})["error"] == "invalid_grant"
     assert ask({**claims, "scope": ""})["error"] == "invalid_scope"
     token = ask(claims)["access_token"]
     answer = me(

@@ -17,6 +17,8 @@ from ..state.model import person_id
 from ..state.tokens import LIFETIME, Grant, Tokens, short_scopes
 
 JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+CLOCK_SKEW = 600
+"""Seconds by which the clock of an assertion's signer may be fast."""
 SCOPES = "https://www.googleapis.com/auth/"
 PATHS = {
     "/token", "/oauth2/v4/token", "/o/oauth2/token", "/revoke", "/o/oauth2/revoke", "/tokeninfo",
@@ -64,7 +66,9 @@ def _token(tokens: Tokens, form: dict[str, str]) -> Answer:
         if "@" not in account:
             return _refusal("invalid_grant", "Invalid JWT Signature.")
         # The signer uses the real clock, even if a test has moved the service's.
-        if not isinstance(claims.get("exp"), int | float) or claims["exp"] < time.time():
+        times: list[Any] = [claims.get("iat", 0), claims.get("exp")]
+        known = all(isinstance(one, int | float) for one in times)
+        if not (known and times[0] - CLOCK_SKEW <= time.time() <= times[1]):
             message = (
                 "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable "
                 "timeframe. Check your iat and exp values in the JWT claim."
