@@ -16,7 +16,7 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.optuna_journal import line_item
 from colab_drive_tuner.checkpoint.record_items import LARGEST_LINE, claim_payload
 from colab_drive_tuner.checkpoint.replay_filter import wanted
-from colab_drive_tuner.errors import UsageError, optional_import
+from colab_drive_tuner.errors import SearchBusyError, UsageError, optional_import
 from colab_drive_tuner.journal import Journal, PayloadRules
 from colab_drive_tuner.search.results.read_search import status_of_studies
 from colab_drive_tuner.search.results.study_trials import translate_replay_errors
@@ -37,6 +37,10 @@ RETRY_OF = "colab_drive_tuner:again"
 _SET_STATE = 6
 """Optuna's operation that sets a trial's state."""
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_SHARED = (
+    "For workers in other processes, run Optuna's gRPC proxy in the process that holds the study: "
+    "optuna.storages.run_grpc_proxy_server(storage)."
+)
 _DISK_SECONDS = 5.0
 """Time that the end of a trial waits for the local disk; a disk that hangs must not block it."""
 
@@ -65,7 +69,10 @@ class ChainBackend(BaseJournalBackend):
         self._lock = threading.Lock()
         self._lines: list[bytes] = history.study.lines
         self.journal.report = lambda: status_of_studies(list(self._lines), name=name)
-        self.journal.claim(_claim_of, on_busy=on_busy)
+        try:
+            self.journal.claim(_claim_of, on_busy=on_busy)
+        except SearchBusyError as error:
+            raise SearchBusyError(f"{error} {_SHARED}") from error
         study = self.journal.state.study
         self._lines = list(study.lines)
         self._base: str = study.digest
@@ -109,10 +116,7 @@ def _claim_of(history: History) -> bytes:
 
 def _find_open(key: str, name: str) -> ChainBackend:
     if key not in _open:
-        raise UsageError(
-            f"Study {name!r} is held by one process. For workers in other processes, run Optuna's "
-            "gRPC proxy in that process: optuna.storages.run_grpc_proxy_server(storage)."
-        )
+        raise UsageError(f"Study {name!r} is held by one process. {_SHARED}")
     return _open[key]
 
 

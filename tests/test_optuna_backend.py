@@ -393,18 +393,23 @@ def test_a_search_is_no_study_and_a_study_no_search(tmp_path: Path) -> None:
         cdt.resume_search(lambda x: x, name="study", **options)
 
 
-def test_a_storage_pickled_into_another_process_says_what_to_use(tmp_path: Path) -> None:
-    """One process holds a study; unpickling its storage in another names Optuna's proxy."""
+def test_a_study_in_another_process_says_what_to_use(tmp_path: Path) -> None:
+    """One process holds a study; opening or unpickling it in another names Optuna's proxy."""
     import pickle
 
     storage = cdt.optuna_storage("study", store=tmp_path)
-    pickled = pickle.dumps(storage)
-    storage.close()
-    code = f"import pickle; pickle.loads({pickled!r})"
+    code = (
+        "import pickle, colab_drive_tuner as cdt\n"
+        f"try: cdt.optuna_storage('study', store={str(tmp_path)!r})\n"
+        "except cdt.errors.SearchBusyError as error: print(error)\n"
+        f"pickle.loads({pickle.dumps(storage)!r})"
+    )
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
+    storage.close()
+    assert "run_grpc_proxy_server" in done.stdout
     assert "run_grpc_proxy_server" in done.stderr
 
 

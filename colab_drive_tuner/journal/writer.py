@@ -110,8 +110,8 @@ class Writer:
         if os.getpid() != self.pid:
             raise SearchError(
                 f"Search {self.reader.name!r} was claimed by another process, of which this is a "
-                f"fork: run trials in the process that called fmin or resume_search; workers of an "
-                f"Optuna study share that process's optuna.storages.run_grpc_proxy_server(storage)."
+                f"fork: run trials in the process that called fmin or resume_search; for an Optuna "
+                f"study, run optuna.storages.run_grpc_proxy_server(storage) in that process."
             )
 
     def counts(self) -> Counts:
