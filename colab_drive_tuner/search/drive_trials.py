@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hyperopt
-from hyperopt.base import validate_loss_threshold, validate_timeout
+from hyperopt.base import DuplicateLabel, validate_loss_threshold, validate_timeout
 from hyperopt.exceptions import InvalidAnnotatedParameter
 from hyperopt.pyll import Apply
 
@@ -16,11 +16,14 @@ from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.run import run_search
 from colab_drive_tuner.search.spec.arguments import (
     check_early_stop,
+    check_save_file,
+    check_space,
     find_algorithm,
     real_number,
     whole_number,
 )
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
+from colab_drive_tuner.search.spec.objective_validation import check_callable, check_signature
 from colab_drive_tuner.search.spec.templated_objective import describe_objective
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import visible
@@ -107,7 +110,8 @@ class DriveTrials(StoredTrials):
                 objective receives it.
             show_progressbar: False, True, or a progress callback of hyperopt's kind.
             early_stop_fn: Function that ends the search; see `hyperopt.early_stop`.
-            trials_save_file: Path to which the trials are also pickled after each round.
+            trials_save_file: Path to which the trials are also pickled after each round. Its folder
+                must exist.
             executor: Where trials run: a `concurrent.futures.Executor` (`ThreadPoolExecutor(4)`,
                 `loky_executor(4)`, `ray_executor()`, ...) or a `distributed.Client`. None: in
                 this process, one after another.
@@ -121,16 +125,24 @@ class DriveTrials(StoredTrials):
             The return value of `hyperopt.fmin`.
 
         Raises:
+            UsageError: An argument cannot be used; nothing has been written.
+            ObjectiveError: `fn` cannot be called with a point; nothing has been written.
             SearchBusyError: Another runtime holds the search.
             SpaceChangedError: The search was created with another space.
             ExecutorError: The workers of `executor` died, or it has none.
         """
         validate_timeout(timeout)
         validate_loss_threshold(loss_threshold)
-        check_early_stop(early_stop_fn)
+        check_callable(fn)
         source, data = describe_objective(fn)
         if isinstance(space, str) and space == "annotated":
             fn, space = _annotated(fn)
+        check_space(space, duplicate=DuplicateLabel)
+        if pass_expr_memo_ctrl is None:
+            pass_expr_memo_ctrl = getattr(fn, "fmin_pass_expr_memo_ctrl", False)
+        if not pass_expr_memo_ctrl:
+            check_signature(fn)
+        check_early_stop(early_stop_fn)
         spec = SearchSpec(
             fn,
             space,
@@ -144,7 +156,7 @@ class DriveTrials(StoredTrials):
             catch_eval_exceptions=catch_eval_exceptions,
             show_progress=verbose and show_progressbar,
             early_stop_fn=early_stop_fn,
-            trials_save_file=trials_save_file,
+            trials_save_file=check_save_file(trials_save_file),
             source=source,
             data=data,
             keras_wanted=load_keras_for(fn),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.environment_variables import Variable
-from colab_drive_tuner.errors import ObjectiveError, UsageError
+from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal.folder.lookup import check_name
 from colab_drive_tuner.search.executors.executor_arguments import check_workers
 from colab_drive_tuner.search.results.result import SearchResult
@@ -25,6 +25,7 @@ from colab_drive_tuner.search.spec.arguments import (
 from colab_drive_tuner.search.spec.keras_use import load_keras_for
 from colab_drive_tuner.search.spec.keyword_advice import ADVICE, explain_keywords
 from colab_drive_tuner.search.spec.objective_validation import (
+    check_callable,
     check_return_statements,
     check_signature,
     validate_results,
@@ -242,8 +243,7 @@ def _task(
 ) -> Task:
     from colab_drive_tuner.search.spec.fingerprints import describe_source
 
-    if not callable(objective):
-        raise ObjectiveError(f"The model or objective must be a function, got {objective!r:.60}.")
+    check_callable(objective)
     check_return_statements(objective)
     if space is None:
         return _template_task(objective, data, data_args, again=again)

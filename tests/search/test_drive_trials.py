@@ -6,11 +6,12 @@ from typing import Any
 import hyperopt
 import numpy as np
 import pytest
+from hyperopt import hp
 
 from colab_drive_tuner.cli.tables import show_searches
 from colab_drive_tuner.errors import SearchChangedWarning, UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.read_search import list_searches, read_status
+from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
@@ -53,46 +54,35 @@ def test_a_search_without_max_evals_is_never_finished(
     assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["search", "3"]
 
 
-@pytest.mark.parametrize("max_evals", [0, -3, 2.5, "3", float("nan"), 10**30])
-def test_an_invalid_max_evals_is_refused(max_evals: Any, tmp_path: Path) -> None:
-    """An invalid `max_evals` is refused by name before the search is created."""
-    with pytest.raises(UsageError, match="max_evals must be"):
-        run_in_store(tmp_path, "rand", max_evals)
-    assert list_searches(open_store(tmp_path)) == []
-
-
 @pytest.mark.parametrize(
-    ("option", "words"),
+    ("name", "values", "words"),
     [
-        ({"max_queue_len": 0}, "max_queue_len must be an integer >= 1, got 0"),
-        ({"max_queue_len": None}, "max_queue_len must be an integer >= 1, got None"),
-        ({"early_stop_fn": 5}, "early_stop_fn must be a function or None, got 5"),
+        ("fn", [5, None, "abs"], "objective must be a function"),
+        ("fn", [lambda x, kind: x], "does not take what hyperopt passes"),
+        ("space", [5, {}, {"x": hp.uniform("x", 1, 0)}], "space=.* cannot be searched"),
+        ("space", [[hp.uniform("x", 0, 1), hp.uniform("x", 0, 2)]], "space= has two .* 'x'"),
+        ("algo", [5, "grid"], "algo must be one of"),
+        ("max_evals", [0, -3, 2.5, "3", float("nan"), 10**30], "max_evals must be"),
+        ("timeout", [0, "soon", float("nan")], "timeout"),
+        ("loss_threshold", ["low", float("nan")], "loss_threshold"),
+        ("max_queue_len", [0, -1, 2.5, "3", None, float("nan")], "max_queue_len must be"),
+        ("rstate", ["3", -1], "rstate must be"),
+        ("early_stop_fn", [5, "no_progress_loss"], "early_stop_fn must be"),
+        ("trials_save_file", [5], "trials_save_file must be a path"),
+        ("trials_save_file", ["absent/trials.pkl", "."], "trials_save_file must be a file in"),
+        ("pruner", ["median"], "pruner must be"),
     ],
-    ids=str,
 )
-def test_arguments_that_hyperopt_fails_on_or_hangs_with_are_refused(
-    option: dict[str, Any], words: str, tmp_path: Path
+def test_an_invalid_argument_of_fmin_is_refused(
+    name: str, values: list[Any], words: str, tmp_path: Path
 ) -> None:
-    """By name, before the search is created."""
-    with pytest.raises(UsageError, match=words):
-        run_in_store(tmp_path, "rand", 2, **option)
-    assert list_searches(open_store(tmp_path)) == []
-
-
-def test_an_invalid_algorithm_is_refused(tmp_path: Path) -> None:
-    """An `algo` that is neither a function nor a known name is refused by name."""
-    with pytest.raises(UsageError, match=r"algo must be .* got 5"):
-        hyperopt.fmin(
-            abs,
-            hyperopt.hp.uniform("x", 0, 1),
-            algo=5,
-            max_evals=1,
-            trials=run_in_store(tmp_path / "other", "rand", 1),
-        )
-    with pytest.raises(UsageError, match=r"algo must be .* got 'grid'"):
-        run_in_store(tmp_path / "other", "rand", 2).fmin(
-            abs, hyperopt.hp.uniform("x", 0, 1), "grid", 3
-        )
+    """The error about an invalid argument names it, and nothing is written."""
+    trials = DriveTrials("search", store=tmp_path)
+    for value in values:
+        options: dict[str, Any] = {"fn": sample_objective, "space": SPACE, "max_evals": 1}
+        with pytest.raises(Exception, match=words):
+            trials.fmin(**options | {name: value})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_changed_objective_is_a_warning(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from datetime import timedelta
 from decimal import Decimal
 from importlib import import_module
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.errors import UsageError
@@ -87,8 +89,19 @@ def real_number(name: str, value: Any) -> float | None:
     return number
 
 
-def check_space(space: Any) -> None:
-    """Raise `UsageError` if hyperopt cannot draw from the space."""
+def check_save_file(path: Any) -> str:
+    """Return the argument `trials_save_file` as text; raise `UsageError` if it is not writable."""
+    try:
+        name = os.fsdecode(path or "")
+    except TypeError:
+        raise UsageError(f"trials_save_file must be a path, got {path!r:.60}.") from None
+    if name and (Path(name).is_dir() or not Path(name).parent.is_dir()):
+        raise UsageError(f"trials_save_file must be a file in an existing folder, got {name!r}.")
+    return name
+
+
+def check_space(space: Any, *, duplicate: type[Exception] = UsageError) -> None:
+    """Raise `UsageError` if hyperopt cannot draw from the space, `duplicate` for equal labels."""
     from hyperopt.base import Domain, DuplicateLabel
     from hyperopt.pyll import as_apply, dfs
 
@@ -102,7 +115,7 @@ def check_space(space: Any) -> None:
                 shown, at = "", f" (at {node.arg['label'].obj!r})"
                 try_sampling(node)
     except DuplicateLabel as error:
-        raise UsageError(
+        raise duplicate(
             f"space= has two hyperparameters named {str(error)!r}: give one of them another name."
         ) from error
     except Exception as error:

@@ -13,6 +13,12 @@ from colab_drive_tuner.text import text_of
 _HINT = "return {'loss': ..., 'status': STATUS_OK}"
 
 
+def check_callable(objective: Any) -> None:
+    """Raise `ObjectiveError` if the objective is not a function or another callable."""
+    if not callable(objective):
+        raise ObjectiveError(f"The model or objective must be a function, got {objective!r:.60}.")
+
+
 def check_signature(objective: Callable[..., Any]) -> None:
     """Raise `ObjectiveError` if the objective cannot be called with a point as only argument."""
     if inspect.iscoroutinefunction(objective) or inspect.isasyncgenfunction(objective):
