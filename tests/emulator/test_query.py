@@ -27,7 +27,9 @@ MALFORMED = [
     "title = 'a'",
     "nonsense = 'a'",
     "fullText = 'a'",
-    "parents in 'a'",
+    "parents != 'a'",
+    "parents in a",
+    "'a' = parents",
     "'a' in name",
     "'a' in",
     "trashed = 'true'",
@@ -123,6 +125,17 @@ def test_parents_select_a_folder(me):
     assert me.names(f"'{folder}' in parents") == ["inside"]
     assert me.names("'root' in parents") == ["folder"]
     refused = me.refusal("GET", "/drive/v3/files", params={"q": "'nowhere' in parents"})
+    assert refused == (404, "notFound")
+
+
+def test_a_collection_may_be_on_the_left(me):
+    """`parents in 'x'` and `parents = 'x'` mean the documented `'x' in parents`."""
+    folder = me.folder("f")
+    me.create("in", parents=[folder])
+    for q in (f"'{folder}' in parents", f"parents in '{folder}'", f"parents='{folder}'"):
+        assert me.names(q) == ["in"]
+    assert me.names("owners in 'me' and not parents in 'root'") == ["in"]
+    refused = me.refusal("GET", "/drive/v3/files", params={"q": "parents in 'nowhere'"})
     assert refused == (404, "notFound")
 
 

@@ -26,6 +26,7 @@ _TOKEN = re.compile(
 
 EQUALITY = frozenset({"=", "!="})
 ORDER = EQUALITY | {"<", "<=", ">", ">="}
+COLLECTION = frozenset({"in", "="})
 
 TERMS: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
     "v3": {
@@ -38,11 +39,11 @@ TERMS: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
         "trashed": ("boolean", EQUALITY),
         "starred": ("boolean", EQUALITY),
         "sharedWithMe": ("boolean", EQUALITY),
-        "parents": ("collection", frozenset({"in"})),
-        "owners": ("collection", frozenset({"in"})),
-        "labels": ("collection", frozenset({"in"})),
-        "writers": ("collection", frozenset({"in"})),
-        "readers": ("collection", frozenset({"in"})),
+        "parents": ("collection", COLLECTION),
+        "owners": ("collection", COLLECTION),
+        "labels": ("collection", COLLECTION),
+        "writers": ("collection", COLLECTION),
+        "readers": ("collection", COLLECTION),
         "properties": ("pairs", frozenset({"has"})),
         "appProperties": ("pairs", frozenset({"has"})),
         "visibility": ("visibility", EQUALITY),
@@ -205,7 +206,9 @@ class _Parser:
         self.at += 1
         field, sort, _ = self.term(name, operator)
         if sort == "collection":
-            raise _MalformedError  # `in` takes its value on the left
+            # Documented is only `'x' in parents`, but the live service also takes `parents in 'x'`
+            # and `parents = 'x'`, which many programs send.
+            return Term(field, "in", self.text())
         value = self.value(sort)
         if field == "sharedWithMe" and value != (operator == "="):
             # The documented table allows false, but the live service refuses it, as users found.
