@@ -30,14 +30,6 @@ class Operation(IntEnum):
     SET_TRIAL_SYSTEM_ATTR = 9
 
 
-_TRIAL_UPDATES = (
-    Operation.SET_TRIAL_PARAM,
-    Operation.SET_TRIAL_STATE_VALUES,
-    Operation.SET_TRIAL_INTERMEDIATE_VALUE,
-    Operation.SET_TRIAL_SYSTEM_ATTR,
-)
-
-
 class State(IntEnum):
     """States of Optuna's trials."""
 
@@ -104,16 +96,6 @@ def violated_constraints(system_attrs: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, val in given.items() if (value := float_of(val)) and value > 0}
 
 
-_INVALID_LINE_ERRORS = (
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-)
-
-
 def read_study(lines: Iterable[bytes]) -> list[StudyTrial]:
     """Return the trials of all studies that are not deleted, in order of creation.
 
@@ -123,7 +105,14 @@ def read_study(lines: Iterable[bytes]) -> list[StudyTrial]:
     for line in lines:
         try:
             replay.apply(json.loads(line))
-        except _INVALID_LINE_ERRORS:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ):
             continue  # Optuna reports the fault; here the other trials are shown
     trials = [trial for study, trial in replay.trials.values() if study in replay.studies]
     if len({trial.study for trial in trials}) > 1:
@@ -157,7 +146,7 @@ class _Replay:
             trial = _created(log, StudyTrial(name, number, number, minimized))
             self._counts[study] += 1
             self.trials[len(self.trials)] = study, trial
-        elif operation in _TRIAL_UPDATES:
+        elif "trial_id" in log:
             _, trial = self.trials[log["trial_id"]]
             if not trial.state.ended:
                 _update(trial, log)
@@ -176,7 +165,7 @@ def _update(trial: StudyTrial, log: dict[str, Any]) -> None:
         trial.steps[int(log["step"])] = float(log["intermediate_value"])
     elif log["op_code"] == Operation.SET_TRIAL_SYSTEM_ATTR:
         trial.system_attrs |= log["system_attr"]
-    else:
+    elif log["op_code"] == Operation.SET_TRIAL_STATE_VALUES:
         trial.state = State(log["state"])
         trial.values = [float(value) for value in log["values"] or []] or trial.values
         trial.began = _seconds(log.get("datetime_start")) or trial.began
