@@ -155,10 +155,12 @@ def best_ensemble(
         functions: Ignored: helpers are visible.
 
     Raises:
-        UsageError: `voting` is invalid, or `trials` keeps fewer than `nb_ensemble_models` models.
+        UsageError: `voting` or `weights` is invalid, or `trials` keeps fewer than
+            `nb_ensemble_models` models.
         SearchError: One of the models was not kept.
     """
-    VotingModel([], voting)  # checks `voting` before the search
+    check_keep_models(trials, nb_ensemble_models)
+    VotingModel([None] * nb_ensemble_models, voting, weights)  # checks both before the search
     models = best_models(nb_ensemble_models, model, data, algo, max_evals, trials)
     return VotingModel(models, voting, weights)
 

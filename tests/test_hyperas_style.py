@@ -220,9 +220,9 @@ def test_ensembles_vote(capsys):
     trials = Trials()
     with pytest.raises(UsageError, match="must be 'hard' or 'soft'"):
         best_ensemble(2, model, data, rand.suggest, 3, trials, voting="loud")
+    with pytest.raises(UsageError, match="1 weights for 2 models"):
+        best_ensemble(2, model, data, rand.suggest, 3, trials, weights=[1])
     assert len(trials) == 0
-    with pytest.raises(UsageError, match="weights"):
-        VotingModel(models, weights=[1])
     vote = best_ensemble(2, model, data, rand.suggest, 3, trials, voting="soft")
     assert vote.predict([0, 0]).shape == (2,)
 

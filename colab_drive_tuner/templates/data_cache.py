@@ -1,15 +1,17 @@
 """Cache of the results of data functions, for the lifetime of the process.
 
 Loading may take minutes, and cells are run repeatedly. So `data()` runs once, and again only if its
-source, its arguments, or a helper, constant or module that it uses has changed. Files and network
-resources that it reads are not checked for changes.
+source, its arguments, or a helper, constant, object or module that it uses has changed. Files and
+network resources that it reads are not checked for changes, nor is the inside of arrays, tables and
+other objects of libraries.
 """
 
+import argparse
 import functools
 import inspect
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 from colab_drive_tuner.errors import DataWarning, ObjectiveError, UsageError
@@ -19,6 +21,7 @@ from colab_drive_tuner.user_warnings import warn_user
 DataArguments = Sequence[Any] | Mapping[str, Any]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), PurePath)
+_NAMESPACES = (SimpleNamespace, argparse.Namespace)
 _MAX_COMPARED = 1000  # items of a collection; longer ones are compared by identity
 
 _loaded: dict[tuple[str, str], tuple[Any, Any]] = {}
@@ -40,7 +43,7 @@ def load_data(data: Any, arguments: DataArguments | None = None, *, again: bool 
         str(getattr(data, "__qualname__", type(data).__qualname__)),
     )
     if not again and key in _loaded:
-        if _loaded[key][0] == _fingerprint((data, given, named), set()):
+        if _loaded[key][0] == _fingerprint((data, given, named), {}, key[0]):
             return _loaded[key][1]
     _loaded.pop(key, None)  # frees the old data before the new is loaded
     result = data(*given, **named)
@@ -53,7 +56,7 @@ def load_data(data: Any, arguments: DataArguments | None = None, *, again: bool 
         )
     if not any(isinstance(part, Iterator) for part in parts):
         # Computed after the call: a counter or list changed by the function itself is no change.
-        _loaded[key] = _fingerprint((data, given, named), set()), result
+        _loaded[key] = _fingerprint((data, given, named), {}, key[0]), result
     return result
 
 
@@ -108,28 +111,48 @@ class _Identity:
     __hash__ = None  # type: ignore[assignment]  # the object may not be hashable
 
 
-def _fingerprint(value: Any, known: set[int]) -> Any:
-    """Return a value that changes if `value` behaves differently: by content where possible."""
+def _fingerprint(value: Any, known: dict[int, Any], module: str) -> Any:
+    """Return a value that changes if `value` behaves differently: by content where possible.
+
+    Classes of `module`, the user's notebook or file, are compared by content, and so are their
+    objects; others by identity. `known` holds the compared objects by id.
+    """
     if isinstance(value, _PLAIN):
         return type(value).__name__, repr(value)
     if id(value) in known:
         return "recursion"
-    known |= {id(value)}
+    known[id(value)] = value
     if isinstance(value, FunctionType):
         return _function_fingerprint(value, known)
     if isinstance(value, MethodType):
-        return _fingerprint(value.__func__, known), _Identity(value.__self__)
+        owner = _fingerprint(value.__self__, known, value.__module__)
+        return _fingerprint(value.__func__, known, module), owner
     if isinstance(value, functools.partial):
-        return [_fingerprint(part, known) for part in (value.func, value.args, value.keywords)]
+        parts = value.func, value.args, value.keywords
+        return [_fingerprint(part, known, module) for part in parts]
     if isinstance(value, ModuleType):
         return "module", value.__name__
     if isinstance(value, tuple | list | dict) and len(value) <= _MAX_COMPARED:
-        parts = [*value, *value.values()] if isinstance(value, dict) else value
-        return type(value).__name__, [_fingerprint(part, known) for part in parts]
+        parts = (*value, *value.values()) if isinstance(value, dict) else tuple(value)
+        return type(value).__name__, [_fingerprint(part, known, module) for part in parts]
+    if isinstance(value, type) and _is_of(module, value):
+        members = [
+            (name, getattr(part, "__func__", getattr(part, "fget", part)))
+            for name, part in vars(value).items()
+            if isinstance(part, FunctionType) or not name.startswith("__")
+        ]
+        return _fingerprint([value.__qualname__, *value.__bases__, *members], known, module)
+    if isinstance(value, _NAMESPACES) or _is_of(module, type(value)):
+        return _fingerprint([type(value), object.__getstate__(value)], known, module)
     return _Identity(value)
 
 
-def _function_fingerprint(function: FunctionType, known: set[int]) -> Any:
+def _is_of(module: str, kind: type) -> bool:
+    """Return whether a class inherits only from classes of the module: it has no hidden state."""
+    return all(base is object or base.__module__ == module for base in kind.__mro__)
+
+
+def _function_fingerprint(function: FunctionType, known: dict[int, Any]) -> Any:
     cells = [cell_content(cell) for cell in function.__closure__ or ()]
     parts = [function.__defaults__, function.__kwdefaults__, *cells]
     used = sorted(global_names(function.__code__) & function.__globals__.keys())
@@ -140,11 +163,11 @@ def _function_fingerprint(function: FunctionType, known: set[int]) -> Any:
         is_library = (
             isinstance(value, FunctionType) and value.__globals__ is not function.__globals__
         )
-        return _Identity(value) if is_library else _fingerprint(value, known)
+        return _Identity(value) if is_library else _fingerprint(value, known, function.__module__)
 
     return (
         _code_fingerprint(function.__code__),
-        [_fingerprint(part, known) for part in parts],
+        [_fingerprint(part, known, function.__module__) for part in parts],
         [(name, dependency(value)) for name, value in values.items()],
     )
 

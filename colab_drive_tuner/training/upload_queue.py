@@ -4,12 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from colab_drive_tuner.errors import (
-    NotPlainDataError,
-    StoreError,
-    TrainingWarning,
-    UnavailableError,
-)
+from colab_drive_tuner.errors import TrainingWarning, UnavailableError
 from colab_drive_tuner.user_warnings import warn_user
 
 PAUSES = (1.0, 60.0)
@@ -25,8 +20,7 @@ class UploadQueue(Generic[Key, Job]):
     Args:
         name: The thread's name.
         do: Runs one job; called again, after a pause, while it raises `UnavailableError`.
-        failed: Returns the warning for a job that raised another error of the store or the disk,
-            or `NotPlainDataError`.
+        failed: Returns the warning for a job that raised another error.
         first: Returns the key of the next job among the queued ones.
     """
 
@@ -95,7 +89,7 @@ class UploadQueue(Generic[Key, Job]):
                     self.state.wait(PAUSES[0] if self.hurry else pause)
                 pause = min(2 * pause, longest)
                 continue
-            except (StoreError, OSError, NotPlainDataError) as error:
+            except Exception as error:  # noqa: BLE001 - such as no memory: warned of, the next runs
                 trouble = self._failed(key, job, error)
             pause = PAUSES[0]
             with self.state:

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import types
 
 import pytest
 
@@ -12,7 +13,21 @@ CELL = """
 def load():
     runs.append(1)
     rows = [n * FACTOR + CONFIG["add"] for n in helper(3)]
-    return rows, len(rows)
+    return rows, len(rows) + Settings.add + settings.add + options.add
+"""
+SETTINGS = """
+class Settings:
+    add = 0
+
+    def __init__(self):
+        self.nested = {"rows": [self]}
+
+    @property
+    def last(self):
+        return self.nested["rows"][-1]
+
+
+settings, options = Settings(), types.SimpleNamespace(add=0)
 """
 HELPER = "def helper(n):\n    return range(n)\n"
 
@@ -24,9 +39,10 @@ def notebook():
         "runs": [],
         "FACTOR": 2,
         "CONFIG": {"sub": 1, "add": 0},
+        "types": types,
         "__name__": f"notebook_{next(_numbers)}",
     }
-    exec(HELPER + CELL, namespace)
+    exec(HELPER + SETTINGS + CELL, namespace)
     return namespace
 
 
@@ -37,7 +53,7 @@ def test_running_the_cells_again_loads_nothing(notebook):
     """A function that is defined again but unchanged returns the very same data."""
     first = load_data(notebook["load"])
     assert first == ([0, 2, 4], 3)
-    exec(HELPER + "\n\n# moved down, and commented\n" + CELL, notebook)
+    exec(HELPER + SETTINGS + "\n\n# moved down, and commented\n" + CELL, notebook)
     assert load_data(notebook["load"]) is first
     assert notebook["runs"] == [1]
 
@@ -51,6 +67,11 @@ def test_running_the_cells_again_loads_nothing(notebook):
         "CONFIG['add'] = 7",
         "CONFIG = {'sub': 1, 'add': 2}",
         "import math\nFACTOR = math",
+        "Settings.add = 1",
+        "settings.add = 1",
+        "settings.nested['rows'].append(1)",
+        "options.add = 1",
+        SETTINGS.replace("rows", "lines"),
         HELPER + "    # the same\nhelper = lambda n: [n]",
     ],
 )

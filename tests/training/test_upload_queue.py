@@ -45,7 +45,11 @@ def test_a_job_is_tried_until_the_store_answers():
 
 
 @pytest.mark.parametrize(
-    "error", [QuotaError("full"), StoreError("no"), OSError("disk"), NotPlainDataError("odd")]
+    "error",
+    [
+        *(QuotaError("full"), StoreError("no"), OSError("disk"), NotPlainDataError("odd")),
+        MemoryError("none"),
+    ],
 )
 def test_a_failed_job_warns_and_the_next_one_runs(error):
     """A failed job warns in the user's thread, and the queue runs the next one."""

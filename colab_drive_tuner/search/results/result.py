@@ -289,9 +289,10 @@ class SearchResult:
         except (AllTrialsFailed, KeyError):
             best = None
         if best is None:
+            more = "raise max_evals" if self.done >= self.max_evals else "run it again"
             raise SearchError(
-                f"No trial of search {self.name!r} has a loss yet ({self.done} of "
-                f"{self.max_evals} have ended): run more; if all have ended, raise max_evals."
+                f"No trial of search {self.name!r} has a loss that is a number ({self.done} of "
+                f"{self.max_evals} have ended): {more} to run more trials."
             )
         return best
 

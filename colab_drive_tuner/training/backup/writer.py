@@ -45,7 +45,9 @@ class BackupWriter:
         self._uploads = UploadQueue[int, tuple[int, Mapping[str, Any]]](
             "trial-backup",
             self._store,
-            lambda fit, job, error: f"A backup of the trial could not be kept: {error}",
+            lambda fit, job, error: (
+                f"A backup of the trial could not be kept: {str(error) or repr(error)}"
+            ),
         )
         self._state = self._uploads.state
         self.wait, self.warn = self._uploads.wait, self._uploads.warn

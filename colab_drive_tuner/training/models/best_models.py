@@ -200,7 +200,7 @@ class BestModels:
 
     def _failed(self, path: Path, kept: KeptModel, error: Exception) -> str:
         path.unlink(missing_ok=True)
-        return f"{kept} was not kept: {error}"
+        return f"{kept} was not kept: {str(error) or repr(error)}"
 
     def _upload(self, path: Path, kept: KeptModel) -> None:
         """Store one model, then trash those worse than the best `keep`."""
