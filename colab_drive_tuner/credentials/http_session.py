@@ -79,7 +79,8 @@ def _guarded(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
         limit, begun = connection.timeout or _HEADERS_SECONDS, monotonic()
         timer = Timer(limit, _shut_down, [connection.sock])
         timer.daemon = True
-        timer.start()
+        with suppress(RuntimeError):  # while the interpreter ends, Python 3.12 starts no thread
+            timer.start()
         try:
             answer = base.getresponse(connection)
         finally:

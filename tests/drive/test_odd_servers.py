@@ -109,6 +109,17 @@ def test_headers_that_trickle_cost_no_more_than_the_patience(server):
     transport.close()
 
 
+def test_requests_work_while_the_interpreter_ends(server, connect, monkeypatch):
+    """Requests are answered when no thread can be started any more, as at exit from Python 3.12."""
+
+    def refuse(timer):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    server.answers["GET", "/drive/v3/files/x"] = respond(200, {"id": "x"})
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    assert connect().get("x").id == "x"
+
+
 def test_a_redirect_is_not_followed(server, connect):
     """A redirect is not followed, so that the token goes nowhere else."""
     server.answers["GET", "/drive/v3/files/x"] = respond(
