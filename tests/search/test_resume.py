@@ -226,6 +226,8 @@ print(describe_space({"b": hp.choice("b", [{"x", "y", "z"}, len, Layer(), Layer]
     assert len(texts) == 1
     one = describe_space({"a": hp.uniform("a", 0, 1), "b": 2})
     assert one == describe_space({"b": 2, "a": hp.uniform("a", 0, 1)})
+    lone = describe_space(hp.uniform("\ud800", 0, 1)).encode()  # as records are
+    assert lone.startswith(b"\\ud800: uniform")
 
 
 def test_comments_and_layout_of_the_objective_may_change(tmp_path: Path) -> None:

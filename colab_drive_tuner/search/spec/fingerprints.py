@@ -43,7 +43,8 @@ def describe_space(space: Any) -> str:
         for node in dfs(expression)
         if node.name == "hyperopt_param"
     )
-    return "\n".join([*parameters, f"= {_text(expression)}"])
+    text = "\n".join([*parameters, f"= {_text(expression)}"])
+    return text.encode(errors="backslashreplace").decode()  # a label can have lone surrogates
 
 
 def _text(node: Any) -> str:
