@@ -203,7 +203,8 @@ class DriveEmulator:
         self._grants = dict(map(parse_grant, tokens)) or default_tokens()
         self._origins = list(map(parse_origin, origins))
         self._own = None if data_dir else tempfile.TemporaryDirectory(prefix="drive-emulator-")
-        self.data_dir = Path(data_dir or (self._own.name if self._own else ""))
+        # Absolute, because the working directory may be another one when it starts again.
+        self.data_dir = Path(data_dir or (self._own.name if self._own else "")).absolute()
         self._tokens = list(tokens)
         self._latency = latency
         self._seed = seed

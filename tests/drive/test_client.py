@@ -1,6 +1,7 @@
 """Methods of the Drive client, against an emulator without faults."""
 
 import doctest
+import errno
 import hashlib
 import io
 import os
@@ -140,6 +141,20 @@ def test_what_cannot_be_uploaded_is_refused(client, root, content):
     with pytest.raises(UsageError, match="must be bytes"):
         client.create_file("x", content, parent=root)
     assert client.list_folder(root) == []
+
+
+@pytest.mark.parametrize("size", [10, 6_000_000])
+def test_content_that_cannot_be_read_is_no_outage(client, root, size):
+    """An error of the disk while a file is uploaded is raised at once, and not retried."""
+
+    class Damaged(io.BytesIO):
+        def read(self, count=-1):
+            if self.tell() + count >= size:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(count)
+
+    with pytest.raises(UsageError, match=r"cannot be read: .*Input/output error"):
+        client.create_file("x", Damaged(bytes(size)), parent=root)
 
 
 def test_small_files_take_one_request(client, root, drive_emulator):

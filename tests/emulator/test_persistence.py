@@ -205,6 +205,23 @@ def test_invalid_arguments_are_named(monkeypatch, capsys, tmp_path, arguments, r
     assert reason in capsys.readouterr().err
 
 
+def test_its_data_stay_where_they_are(tmp_path, monkeypatch):
+    """An emulator with a relative folder finds its data again from another working directory."""
+    monkeypatch.chdir(tmp_path)
+    emulator = DriveEmulator("drive")
+    other = tmp_path / "other"
+    other.mkdir()
+    with emulator:
+        wire = RawClient(emulator.url, "emulator")
+        wire.create("kept")
+        emulator.stop()
+        monkeypatch.chdir(other)
+        emulator.start()
+        assert wire.names("") == ["kept"]
+        wire.session.close()
+    assert list(other.iterdir()) == []
+
+
 @pytest.mark.parametrize("as_process", [False, True])
 def test_a_failed_start_can_be_repeated(tmp_path, as_process):
     """After a failed start nothing runs or holds the data, so that the next start works."""

@@ -85,8 +85,12 @@ class Source:
     def read_at(self, offset: int, count: int) -> bytes:
         """Read `count` bytes at `offset`, and add new ones to the checksum."""
         if self.seekable:
-            self._stream.seek(self._base + offset)
-            data = self._stream.read(count)
+            try:
+                self._stream.seek(self._base + offset)
+                data = self._stream.read(count)
+            except OSError as error:
+                # Any OSError that is raised within a request counts as one of the network.
+                raise UsageError(f"What is uploaded cannot be read: {error}") from error
             if not data and count:
                 raise UsageError("The file became shorter while it was uploaded; upload it again.")
             self._update_hash(offset, data)
