@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from .errors import ApiError, insufficient_scopes, not_emulated
 from .faults import Faults, Rule, refusal
-from .media import resumable, uploads
+from .media import uploads
 from .methods import (
     about,
     changes,
@@ -162,7 +162,7 @@ class Service:
             self.tokens.allow_refresh(token, grant)  # so that a client with this token can renew it
         self.log = RequestLog(folder / "requests.jsonl")
         self.faults = Faults(seed)
-        self.sessions = resumable.Sessions(self.database)
+        self.sessions = uploads.Sessions(self.database)
         self._lagging: dict[str, tuple[float, Node | None]] = {}
 
     def close(self) -> None:

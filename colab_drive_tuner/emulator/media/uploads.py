@@ -1,14 +1,74 @@
-"""Uploads in one request, simple or multipart; see `resumable` for resumable uploads.
+"""Uploads: in one request (simple or multipart), or resumable after an interruption.
 
-They follow "Upload file data" of the Drive documentation.
+They follow "Upload file data" of the Drive guide. The state of a resumable session is on disk, so
+it continues with the received bytes even after the emulator was killed.
 """
 
-from ..errors import invalid
-from ..protocol.api_versions import answer, read_body, selection
+import re
+import secrets
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..errors import ApiError, bad_request, invalid
+from ..methods import files
+from ..protocol.api_versions import answer, creates, read_body, selection
 from ..protocol.calls import Answer, Call
+from ..state.database import Database
+from ..state.model import Node
 from . import contents
+from .contents import Received, Sink
 from .multipart import Multipart
-from .resumable import prepare, start_session, store
+
+ALIGNMENT = 256 * 1024
+"""Every chunk but the last is a multiple of 256 KiB."""
+
+WEEK = 7 * 24 * 3600
+
+
+@dataclass
+class Session:
+    """A resumable upload: its announced metadata, and the final answer once it is complete."""
+
+    id: str
+    email: str
+    client: str
+    scopes: list[str]
+    verb: str
+    path: str
+    query: list[tuple[str, str]]
+    body: dict[str, Any]
+    media_type: str
+    length: int | None
+    expires: float
+    file_id: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    new_parents: list[str] | None = None
+
+    def save(self, database: Database) -> None:
+        """Store the session, so that it survives a restart."""
+        database.store("session", self.id, asdict(self))
+
+
+def prepare(call: Call, body: dict[str, Any], media_type: str) -> Node | None:
+    """Check the request before any bytes arrive; return the file to update, if any."""
+    files.media_type(body, media_type)  # an invalid type is refused before any bytes arrive
+    if creates(call):
+        files.check_create(call, body, media_type, media=True)
+        return None
+    node = files.requested_file(call)
+    files.check_update(call, node, body, media=True)
+    return node
+
+
+def store(call: Call, body: dict[str, Any], received: Received, media_type: str) -> Node:
+    """Create or update the file; delete the received content if that is refused."""
+    try:
+        if creates(call):
+            return files.create_node(call, body, received, media_type)
+        # Looked up again, since it may have changed during the upload.
+        return files.update_node(call, files.requested_file(call), body, received, media_type)
+    finally:
+        received.discard()
 
 
 async def upload(call: Call) -> Answer:
@@ -30,3 +90,207 @@ async def upload(call: Call) -> Answer:
     prepare(call, body, media_type)
     received = await contents.receive(call.database, parts.media())
     return answer(call, store(call, body, received, media_type), wanted)
+
+
+async def start_session(call: Call) -> Answer:
+    """Open a session; its secret URI, valid for a week, is in the Location header."""
+    selection(call)
+    body = read_body(call, await call.json())
+    media_type = call.headers.get("x-upload-content-type", "")
+    announced = call.headers.get("x-upload-content-length")
+    if announced is not None and not re.fullmatch("[0-9]{1,18}", announced):
+        raise bad_request("Invalid X-Upload-Content-Length.")
+    target = prepare(call, body, media_type)
+    length = int(announced) if announced else None
+    if length is not None:
+        owner = target.owner if target is not None else call.caller.email
+        drive = target.drive if target is not None else files.parent_for(call, body).drive
+        files.check_room(call.database, owner or call.caller.email, drive, length)
+    session = Session(
+        id=secrets.token_urlsafe(48),
+        email=call.caller.email,
+        client=call.caller.client,
+        scopes=sorted(call.caller.scopes),
+        verb=call.verb,
+        path=call.path,
+        query=call.query,
+        body=body,
+        media_type=media_type,
+        length=length,
+        expires=call.database.clock.now() + WEEK,
+        headers={k: v for k, v in call.headers.items() if k in {"if-match", "if-none-match"}},
+        new_parents=call.new_parents,
+    )
+    session.save(call.database)
+    query = f"uploadType=resumable&upload_id={session.id}"
+    headers = {
+        "Location": f"{call.base}{call.path}?{query}",
+        "X-GUploader-UploadID": session.id,
+        "Content-Type": "text/html; charset=UTF-8",
+    }
+    return Answer(200, b"", headers)
+
+
+_CONTENT_RANGE = re.compile(
+    r"bytes\s+(?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)\s*$", re.IGNORECASE
+)
+
+
+class Sessions:
+    """The open sessions and their incoming files."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._sinks: dict[str, Sink] = {}
+        self._busy: set[str] = set()
+
+    def find(self, upload_id: str) -> Session:
+        """Return the session; raise a 404 if it is unknown or expired."""
+        found = self._database.document("session", upload_id)
+        if found is None or found["expires"] < self._database.clock.now():
+            raise ApiError(404, "notFound", "Upload session not found.")
+        return Session(**found)
+
+    def _sink(self, session: Session) -> Sink:
+        if session.id not in self._sinks:
+            path = self._database.incoming / f"session-{session.id}"
+            size = path.stat().st_size if path.exists() else 0
+            self._sinks[session.id] = Sink(path, cut_at=size // ALIGNMENT * ALIGNMENT)
+        return self._sinks[session.id]
+
+    async def receive(self, call: Call, session: Session) -> Answer:
+        """Receive a chunk or answer a status query, on behalf of the session's creator."""
+        if call.verb == "DELETE":
+            self.forget(session, delete=True)
+            return Answer(499)
+        if call.verb not in {"PUT", "POST"}:
+            raise ApiError(405, "httpMethodNotAllowed", "Method Not Allowed")
+        if session.file_id:
+            return self._completed(call, session)
+        if session.id in self._busy:
+            raise ApiError(503, "backendError", "The session is receiving another chunk.")
+        self._busy.add(session.id)
+        try:
+            return await self._receive(call, session)
+        finally:
+            self._busy.discard(session.id)
+
+    async def _receive(self, call: Call, session: Session) -> Answer:
+        start, end, total = self._content_range(call, session)
+        sink = self._sink(session)
+        if total is not None:
+            if total < sink.size or session.length not in {None, total}:
+                raise invalid("Content-Range", "The total differs from what was announced before.")
+            if session.length is None and start is not None:
+                session.length = total
+                session.save(self._database)
+        if start is None:
+            if total is not None and sink.size >= total:
+                return await self._complete(call, session, sink)
+            return progress(sink.size)
+        if start > sink.size:
+            raise invalid("Content-Range", f"The next byte that is expected is {sink.size}.")
+        # Without Content-Range the body is the whole content.
+        last = end is None or (total is not None and end + 1 == total)
+        try:
+            at = await self._take(call, sink, start, last=last)
+        except BaseException:  # also if the request is cancelled
+            self._reopen(session)  # keeps the bytes that arrived, in multiples of 256 KiB
+            raise
+        if not last and end is not None and (end + 1) % ALIGNMENT:
+            # The complete multiples were kept, as a status query reports.
+            raise bad_request(
+                "Invalid request.  The number of bytes uploaded is required to be equal or greater "
+                f"than {ALIGNMENT}, except for the final request (it's recommended to be the exact "
+                f"multiple of {ALIGNMENT}).  The received request contained {at - start} bytes, "
+                "which does not meet this requirement."
+            )
+        if (end is not None and at != end + 1) or (end is None and at != (total or at)):
+            self._reopen(session)
+            raise bad_request("The body is not as long as was announced.")
+        if last or (total is not None and at >= total):
+            return await self._complete(call, session, sink)
+        return progress(sink.size)
+
+    async def _take(self, call: Call, sink: Sink, start: int, *, last: bool) -> int:
+        """Append the new bytes; return the offset at which the body ended."""
+        at = start
+        fresh = bytearray()
+        try:
+            async for chunk in call.body:
+                # Skip bytes that the session already has.
+                fresh += chunk[max(0, min(len(chunk), sink.size + len(fresh) - at)) :]
+                at += len(chunk)
+                if len(fresh) >= contents.PIECE:
+                    await _put(sink, fresh, len(fresh) // ALIGNMENT * ALIGNMENT)
+        except BaseException:  # also if the request is cancelled: keep complete multiples
+            await _put(sink, fresh, len(fresh) // ALIGNMENT * ALIGNMENT)
+            raise
+        await _put(sink, fresh, len(fresh) if last else len(fresh) // ALIGNMENT * ALIGNMENT)
+        return at
+
+    def _reopen(self, session: Session) -> None:
+        sink = self._sinks.pop(session.id, None)
+        if sink is not None:
+            sink.close()
+
+    def _content_range(
+        self, call: Call, session: Session
+    ) -> tuple[int | None, int | None, int | None]:
+        header = call.headers.get("content-range")
+        if header is None:
+            # The whole content in one request; its length need not be announced.
+            length = call.headers.get("content-length")
+            return 0, None, int(length) if length else session.length
+        found = _CONTENT_RANGE.match(header)
+        if found is None:
+            raise invalid("Content-Range", "Failed to parse Content-Range header.")
+        total = None if found[3] == "*" else int(found[3])
+        if found[1] is None:
+            return None, None, total
+        start, end = int(found[1]), int(found[2])
+        if end < start or (total is not None and end >= total):
+            raise invalid("Content-Range", "Failed to parse Content-Range header.")
+        return start, end, total
+
+    async def _complete(self, call: Call, session: Session, sink: Sink) -> Answer:
+        received = await sink.finish()
+        self._sinks.pop(session.id, None)
+        call.headers = {**call.headers, **session.headers}
+        call.new_parents = session.new_parents
+        node = store(call, session.body, received, session.media_type)
+        session.file_id = node.id
+        session.save(self._database)
+        return self._completed(call, session)
+
+    def _completed(self, call: Call, session: Session) -> Answer:
+        node = self._database.nodes.get(session.file_id)
+        if node is None:
+            raise ApiError(410, "gone", "The uploaded file is gone.")
+        return answer(call, node, selection(call))
+
+    def close(self) -> None:
+        """Close the files; received bytes are kept."""
+        for sink in self._sinks.values():
+            sink.close()
+        self._sinks.clear()
+
+    def forget(self, session: Session, *, delete: bool) -> None:
+        """Delete a session and its received bytes."""
+        sink = self._sinks.pop(session.id, None)
+        if sink is not None:
+            sink.discard()
+        if delete:
+            self._database.store("session", session.id, None)
+
+
+async def _put(sink: Sink, fresh: bytearray, count: int) -> None:
+    await sink.write(bytes(fresh[:count]))
+    await sink.flush()
+    del fresh[:count]
+
+
+def progress(size: int) -> Answer:
+    """Answer 308 with the received range; without Range if nothing has arrived."""
+    headers = {"Range": f"bytes=0-{size - 1}"} if size else {}
+    return Answer(308, b"", headers)
