@@ -75,13 +75,14 @@ class ChainBackend(BaseJournalBackend):
             raise SearchBusyError(f"{error} {_SHARED}") from error
         study = self.journal.state.study
         self._lines = list(study.lines)
+        self._recorded = len(self._lines)
         self._base: str = study.digest
         _open[self.key] = self
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """Return the logs from this line on."""
         with self._lock:
-            lines = self._lines[log_number_from:]
+            lines = self._lines[log_number_from : self._recorded]
         return map(json.loads, lines)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
@@ -98,12 +99,25 @@ class ChainBackend(BaseJournalBackend):
                     f"at most {LARGEST_LINE:,} can be kept. Keep large attributes in files."
                 )
         with self._lock:
-            for line in lines:
-                item = line_item(line, self.key, len(self._lines), self._base)
-                self.journal.append(item, durable=True)
-                self._lines.append(line)
+            self._lines += lines
+            self._record()
         if any(log["op_code"] == _SET_STATE and log["state"] in _ENDED for log in logs):
             self.journal.flush_to_disk(_DISK_SECONDS)
+
+    def _record(self) -> None:
+        """Record the new lines, and one before them whose recording Ctrl-C interrupted.
+
+        If that one was recorded already, its repetition is ignored, because its place is taken.
+        """
+        try:
+            while self._recorded < len(self._lines):
+                line = self._lines[self._recorded]
+                item = line_item(line, self.key, self._recorded, self._base)
+                self.journal.append(item, durable=True)
+                self._recorded += 1
+        except Exception:
+            del self._lines[self._recorded :]
+            raise
 
     def __reduce__(self) -> Any:
         """Pickle as a reference: unpickling finds this object, and fails in other processes."""

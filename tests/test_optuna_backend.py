@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -339,6 +340,36 @@ def test_an_infeasible_trial_is_never_the_best(
     assert "<th scope='row'>loss</th><td>1</td>" in page
     assert page.count("<td>infeasible</td>") == 3
     assert "loss -5, infeasible" in page
+
+
+@pytest.mark.parametrize("is_recorded", [False, True])
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_an_interrupt_loses_no_line(
+    is_recorded: bool, goes_on: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while a line is recorded, before or after its turn, loses and doubles no line."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.create_study(storage=storage, study_name="s")
+    append = storage.journal.append
+
+    def interrupted(item: Any, **options: Any) -> None:
+        if is_recorded:
+            append(item, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage.journal, "append", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            study.set_user_attr("n", 0)
+    assert study.user_attrs == {}
+    if goes_on:
+        study.set_user_attr("n", 1)
+    storage.close()
+    reopened = cdt.optuna_storage("study", store=tmp_path)
+    lines = list(reopened._backend.read_logs(0))
+    reopened.close()
+    first, second = [0] * (is_recorded or goes_on), [1] * goes_on
+    assert [line["user_attr"]["n"] for line in lines[1:]] == first + second
 
 
 def test_lines_of_deleted_studies_are_skipped(tmp_path: Path) -> None:
