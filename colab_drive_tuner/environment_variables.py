@@ -6,13 +6,14 @@ defines the names of its two variables itself.
 
 import os
 from enum import StrEnum
+from pathlib import Path
 from typing import Self, TypeVar
 
 from colab_drive_tuner.errors import UsageError
 
 Number = TypeVar("Number", int, float)
-_SECRET = True
-"""Marks a variable as one whose value is a secret, such as a token, and not only names one."""
+_SECRET, _PATH = "secret", "path"
+"""Kinds of values: a secret itself, such as a token, and not only its file; a file or folder."""
 
 
 class Variable(StrEnum):
@@ -23,18 +24,24 @@ class Variable(StrEnum):
 
     meaning: str
     is_secret: bool
+    is_path: bool
 
-    def __new__(cls, name: str, meaning: str, is_secret: bool = False) -> Self:
+    def __new__(cls, name: str, meaning: str, kind: str = "") -> Self:
         """Create a member that is equal to its name."""
         variable = str.__new__(cls, name)
         variable._value_ = name
         variable.meaning = meaning
-        variable.is_secret = is_secret
+        variable.is_secret, variable.is_path = kind == _SECRET, kind == _PATH
         return variable
 
     def get(self) -> str:
         """Return the value; empty if it is not set."""
         return os.environ.get(self.value, "")
+
+    def get_absolute(self) -> str:
+        """Return the value; a path, so that it names the same file in every working directory."""
+        value = self.get()
+        return str(Path(value).expanduser().absolute()) if value and self.is_path else value
 
     def number(self, kind: type[Number]) -> Number | None:
         """Return the value as an int or float; None if it is not set. Raises `UsageError`."""
@@ -43,8 +50,8 @@ class Variable(StrEnum):
             return None
         try:
             return kind(value)
-        except ValueError as error:
-            raise UsageError(f"{self} must be a number, got {value!r:.60}.") from error
+        except ValueError:
+            raise UsageError(f"{self} must be a number, got {value!r:.60}.") from None
 
     @property
     def is_ours(self) -> bool:
@@ -58,6 +65,7 @@ class Variable(StrEnum):
     CREDENTIALS = (
         "COLAB_DRIVE_TUNER_CREDENTIALS",
         "The [credentials file](permissions.md#where-a-sign-in-comes-from) to sign in with.",
+        _PATH,
     )
     ACT_AS = (
         "COLAB_DRIVE_TUNER_ACT_AS",
@@ -83,16 +91,23 @@ class Variable(StrEnum):
     STATE_HOME = (
         "XDG_STATE_HOME",
         "The folder for locks, logs and results on their way to Drive. Default: `~/.local/state`.",
+        _PATH,
     )
     CONFIG_HOME = (
         "XDG_CONFIG_HOME",
         "The folder for the sign-in of `login` and for systemd's units. Default: `~/.config`.",
+        _PATH,
     )
     GOOGLE_CREDENTIALS = (
         "GOOGLE_APPLICATION_CREDENTIALS",
         "The file of Google's application default credentials.",
+        _PATH,
     )
-    GCLOUD_FOLDER = "CLOUDSDK_CONFIG", "The folder of gcloud. Default: `~/.config/gcloud`."
+    GCLOUD_FOLDER = (
+        "CLOUDSDK_CONFIG",
+        "The folder of gcloud. Default: `~/.config/gcloud`.",
+        _PATH,
+    )
     HYPEROPT_SEED = (
         "HYPEROPT_FMIN_SEED",
         "The seed of a new search that names none, as for `hyperopt.fmin`.",

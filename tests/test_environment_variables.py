@@ -73,8 +73,7 @@ def test_every_way_of_reading_a_variable_is_noticed():
 def test_every_variable_is_read_and_explained(variable):
     """Each listed variable has a meaning and is read somewhere in the package."""
     assert variable.meaning.endswith(".")
-    if variable is not Variable.STATE_HOME:  # platformdirs reads it
-        assert any(f"Variable.{variable.name}" in path.read_text("utf-8") for path in sources())
+    assert any(f"Variable.{variable.name}" in path.read_text("utf-8") for path in sources())
 
 
 @pytest.mark.parametrize("variable", Variable)

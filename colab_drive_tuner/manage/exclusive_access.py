@@ -20,6 +20,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     SearchFolder,
     check_name,
     find_folder,
+    search_not_found,
 )
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.spec.settings import SearchSettings
@@ -71,10 +72,7 @@ def require_folder(store: Store, name: str) -> SearchFolder:
     check_name(name)
     folder = find_folder(store, name)
     if folder is None:
-        raise SearchNotFoundError(
-            f"There is no search {name!r} in {store.url(store.root)}: {store.command('list')} "
-            f"lists the searches there."
-        )
+        raise search_not_found(store, name)
     return folder
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from colab_drive_tuner.errors import (
     AmbiguousNotebookError,
     ColabDriveTunerError,
+    NotebookError,
     NotebookNotFoundError,
     UnavailableError,
     UsageError,
@@ -48,7 +49,10 @@ class DriveHandler:
             raise NotebookNotFoundError(
                 f"There is no notebook {path} in Google Drive: check the path."
             )
-        return self._drive().download(found).decode("utf-8")
+        try:
+            return self._drive().download(found).decode("utf-8")
+        except UnicodeDecodeError:
+            raise NotebookError(f"{path} is not a notebook: it is not text in UTF-8.") from None
 
     def write(self, buf: str, path: str) -> None:
         """Schedule an upload of the notebook, in place of an earlier version not yet uploaded.

@@ -27,6 +27,8 @@ class RerunStatus:
     """Number of trials that have ended."""
     account: str | None = None
     """The account of the search's last owner; None if it has had no owner."""
+    missing: str = ""
+    """If the store does not hold the search: a message with names like it."""
 
 
 def read_rerun_status(store: Store, name: str, *, own_run_ended: bool = False) -> RerunStatus:
@@ -37,8 +39,9 @@ def read_rerun_status(store: Store, name: str, *, own_run_ended: bool = False) -
     """
     try:
         journal = open_journal(store, name)
-    except SearchNotFoundError:
-        return RerunStatus(ExitCode.UNFINISHED, f"Search {name!r} has not begun.")
+    except SearchNotFoundError as missing:
+        message = f"Search {name!r} has not begun."
+        return RerunStatus(ExitCode.UNFINISHED, message, missing=str(missing))
     status = status_of(store, name, journal)
     progress = f"{status.progress} trials done"
     if status.stopped:

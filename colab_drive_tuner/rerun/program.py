@@ -7,8 +7,9 @@ executed notebook, not from an exit code: Colab's command line exits 0 even if a
 import json
 import re
 from dataclasses import dataclass
+from importlib.util import decode_source
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from colab_drive_tuner.errors import NotebookError, NotebookNotFoundError, UsageError
 from colab_drive_tuner.notebook.cells import code_cell, new_notebook
@@ -39,16 +40,38 @@ class Program:
     def notebook(self) -> dict[str, Any]:
         """Return it as a notebook of version 4; raise `NotebookError` if it is not one."""
         if self.is_script:
-            return new_notebook(self.content.decode())
+            try:
+                return new_notebook(decode_source(self.content))
+            except (SyntaxError, UnicodeDecodeError) as error:
+                raise NotebookError(f"{self.name} is not Python source: {error}.") from None
         try:
             found = json.loads(self.content)
         except (ValueError, RecursionError):
             found = None
-        if not isinstance(found, dict) or not isinstance(found.get("cells"), list):
+        if not _is_notebook(found):
             raise NotebookError(
                 f"{self.name} is not a notebook of version 4: save it again in Jupyter."
             )
         return found
+
+    @property
+    def kernel(self) -> str:
+        """The name of the kernel that it asks for; empty if it names none."""
+        spec = self.notebook()["metadata"].get("kernelspec")
+        return str(spec.get("name", "")) if isinstance(spec, dict) else ""
+
+
+def _is_notebook(found: Any) -> TypeGuard[dict[str, Any]]:
+    return (
+        isinstance(found, dict)
+        and found.get("nbformat") == 4
+        and isinstance(found.get("metadata"), dict)
+        and isinstance(found.get("cells"), list)
+        and all(
+            isinstance(cell, dict) and isinstance(cell.get("metadata"), dict)
+            for cell in found["cells"]
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -63,8 +86,7 @@ class CellError:
 def load_program(name: str) -> Program:
     """Read a notebook or script; raise `NotebookError` if it is missing or invalid."""
     program = _read(name)
-    if not program.is_script:
-        program.notebook()
+    program.notebook()
     return program
 
 
@@ -111,8 +133,9 @@ def find_error(executed: Path) -> CellError | None:
             name, value = output.get("ename", "Error"), str(output.get("evalue", ""))
             if name == "SystemExit" and value in ("0", "75", "None", ""):
                 return None
+            message = f"Cell {number} raised {name}: {value}"
+            if name in _BUSY or (name == "SystemExit" and value == "69"):
+                return CellError(message, ExitCode.BUSY)
             traceback = _COLOURS.sub("", "\n".join(output.get("traceback", [])))
-            message = f"Cell {number} raised {name}: {value}\n{traceback}"
-            busy = name in _BUSY or (name == "SystemExit" and value == "69")
-            return CellError(message, ExitCode.BUSY if busy else ExitCode.FAILED)
+            return CellError(f"{message}\n{traceback}", ExitCode.FAILED)
     return None

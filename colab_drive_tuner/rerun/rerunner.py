@@ -8,7 +8,7 @@ start a run, so that a superfluous rerun is safe and cheap.
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from colab_drive_tuner.errors import (
     AccountMismatchError,
@@ -138,6 +138,9 @@ class Rerunner:
                 after = RerunStatus(
                     after.exit_code if vanished else error.exit_code, message, done=after.done
                 )
+            elif after.missing:
+                message = f"{self.program} ended, but did not begin this search: check its name."
+                after = replace(after, message=f"{message} {after.missing}")
             self._record(task, before, after, began, ended or RunEnd(after.exit_code.name.lower()))
         return after
 

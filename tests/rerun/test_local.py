@@ -1,5 +1,6 @@
 """Reruns on this machine: real kernels through papermill, real scripts, real kills."""
 
+import json
 import os
 import re
 import signal
@@ -13,8 +14,9 @@ import pytest
 
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.emulator.server import DriveEmulator
-from colab_drive_tuner.errors import UnavailableError
+from colab_drive_tuner.errors import NotebookError, UnavailableError
 from colab_drive_tuner.rerun.exit_code import ExitCode, read_rerun_status
+from colab_drive_tuner.rerun.program import load_program
 from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished
 from colab_drive_tuner.rerun.runners.local import LocalRunner
 from colab_drive_tuner.rerun.runs import read_runs
@@ -39,12 +41,12 @@ def test_a_run_that_finishes_the_search_is_recorded_and_a_second_one_starts_noth
     tmp_path: Path, store: Path
 ) -> None:
     """The executed notebook is in `runs/`, `status` shows it, and the next run only checks."""
-    nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(), "print(answer)")
-    first = rerun(store, nb, "-p", "answer=42")
+    nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(), "print(answer, rate * 2)")
+    first = rerun(store, nb, "-p", "answer=42 😀", "-p", "rate=0.00001")
     assert first.returncode == ExitCode.FINISHED, first.stderr
     assert "4 of 4 trials done" in first.stdout
     (kept,) = (store / "parabola" / "runs").glob("*finished.ipynb")
-    assert "42" in programs.printed(kept, -1)
+    assert "42 😀 2e-05" in programs.printed(kept, -1)
     shown = programs.run("--store", store, "status", "parabola").stdout
     assert re.search(rf"local +\d\.\d +\+4 +finished +{re.escape(str(kept))}", shown)
     second = rerun(store, nb, "--scheduled")
@@ -119,14 +121,40 @@ def test_a_notebook_may_end_as_a_script_does(tmp_path: Path, store: Path) -> Non
 
 
 def test_an_invalid_notebook_is_not_run(tmp_path: Path, store: Path) -> None:
-    """With an invalid notebook nothing is started, and no run is recorded."""
+    """With an invalid notebook or script nothing is started, and no run is recorded."""
     store.mkdir()
-    (tmp_path / "nb.ipynb").write_text("[" * 100_000)
+    valid = {"nbformat": 4, "metadata": {}, "cells": []}
+    for wrong in (
+        "[" * 100_000,
+        json.dumps(valid | {"nbformat": 3}),
+        json.dumps(valid | {"metadata": []}),
+        json.dumps(valid | {"cells": [{"cell_type": "code"}]}),
+    ):
+        (tmp_path / "nb.ipynb").write_text(wrong)
+        with pytest.raises(NotebookError, match="not a notebook of version 4"):
+            load_program(str(tmp_path / "nb.ipynb"))
+    (tmp_path / "script.py").write_bytes("1".encode("utf-16"))
+    with pytest.raises(NotebookError, match="not Python source"):
+        load_program(str(tmp_path / "script.py"))
+    (tmp_path / "script.py").write_bytes("# coding: latin-1\n'\xe9'".encode("latin-1"))
+    assert "\xe9" in str(load_program(str(tmp_path / "script.py")).notebook())
+    spec = {"kernelspec": {"name": "conda-env-lab-py", "display_name": ""}}
+    (tmp_path / "nb.ipynb").write_text(json.dumps(valid | {"metadata": spec}))
     done = rerun(store, tmp_path / "nb.ipynb")
     assert done.returncode == ExitCode.FAILED
-    assert "not a notebook of version 4" in done.stderr
+    assert "asks for the kernel 'conda-env-lab-py'" in done.stderr
     assert done.stdout == ""
     assert read_runs(open_store(store), "parabola") == []
+
+
+def test_a_program_that_runs_another_search_is_reported(tmp_path: Path, store: Path) -> None:
+    """The name in the program may be mistyped: the rerun says so, and names searches like it."""
+    script = tmp_path / "search.py"
+    script.write_text(programs.source("parabolla", 1))
+    done = rerun(store, script)
+    assert done.returncode == ExitCode.UNFINISHED
+    assert "did not begin this search" in done.stdout
+    assert "did you mean 'parabolla'?" in done.stdout
 
 
 def test_a_search_that_somebody_holds_is_left_alone(tmp_path: Path, store: Path) -> None:

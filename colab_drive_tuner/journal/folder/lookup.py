@@ -6,13 +6,19 @@ for before a new one is created (moved_folders.py, creation.py).
 """
 
 import contextlib
+import difflib
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, SearchNameError
+from colab_drive_tuner.errors import (
+    NotFoundError,
+    SearchDamagedError,
+    SearchNameError,
+    SearchNotFoundError,
+)
 from colab_drive_tuner.store.protocol import Entry, Store
 
 KIND, FIRST, RECORDS = "cdt_kind", "cdt_first", "cdt_records"
@@ -160,6 +166,20 @@ def is_search(entry: Entry) -> bool:
     """Whether an entry of the root is a search, or a folder too damaged to tell."""
     marked = entry.properties.get(KIND) == FolderKind.SEARCH
     return entry.is_folder and (marked or bool(entry.damage))
+
+
+def search_not_found(store: Store, name: str) -> SearchNotFoundError:
+    """Return the error for a search that the store does not hold, with names like it."""
+    try:
+        names = [entry.name for entry in store.list(store.root) if is_search(entry)]
+    except NotFoundError as no_store:
+        return SearchNotFoundError(f"There is no search {name!r}. {no_store}")
+    similar = " or ".join(map(repr, difflib.get_close_matches(name, names)))
+    return SearchNotFoundError(
+        f"There is no search {name!r} in {store.url(store.root)}: "
+        + (f"did you mean {similar}? " if similar else "")
+        + f"{store.command('status')} lists the searches in it."
+    )
 
 
 def search_folder(entry: Entry) -> SearchFolder:

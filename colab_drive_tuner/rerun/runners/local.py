@@ -1,7 +1,6 @@
 """Runner on this machine: a notebook with papermill in a kernel, a script with this Python."""
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -10,9 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from colab_drive_tuner.credentials import account_variables
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import (
     MissingExtraError,
+    NotebookError,
     NotebookRunError,
     RuntimeLostError,
     UsageError,
@@ -39,15 +40,25 @@ class LocalRunner:
         if task.program.is_script:
             if self.parameters:
                 raise UsageError("Only notebooks have parameters: leave out -p for a script.")
-        elif importlib.util.find_spec("papermill") is None:
+            return
+        if importlib.util.find_spec("papermill") is None:
             raise MissingExtraError(
                 "Running a notebook needs papermill: pip install 'colab-drive-tuner[rerun]'."
             )
-        task.program.notebook()
+        from jupyter_client.kernelspec import KernelSpecManager  # papermill requires it
+
+        kernel = task.program.kernel
+        if kernel and kernel not in KernelSpecManager().find_kernel_specs():
+            raise NotebookError(
+                f"{task.program.name} asks for the kernel {kernel!r}, which this machine does not "
+                "have (`jupyter kernelspec list` shows those it has): choose another one in "
+                "Jupyter and save the notebook, or install this one."
+            )
 
     def run(self, task: RunTask) -> CellError | None:
         """See `Runner.run`."""
-        environ = {**os.environ, **task.environment}
+        account = {item.value: item.get_absolute() for item in account_variables() if item.get()}
+        environ = {**os.environ, **account, **task.environment}
         if task.deadline is not None:
             environ[Variable.DEADLINE] = f"{task.deadline:.0f}"
         run = self._run_script if task.program.is_script else self._run_notebook
@@ -65,17 +76,19 @@ class LocalRunner:
                 ) from None
 
     def _run_notebook(self, task: RunTask, run: Callable[..., int]) -> CellError | None:
+        import yaml  # papermill requires it
+
         given = task.folder / "given.ipynb"
         given.write_bytes(task.program.content)
-        parameters = task.folder / "parameters.json"  # JSON is YAML, which papermill reads
-        parameters.write_text(json.dumps(dict(self.parameters)))
-        metadata = task.program.notebook().get("metadata", {})
+        parameters = task.folder / "parameters.yaml"  # not JSON, whose 1e-05 is a text in YAML
+        parameters.write_text(yaml.safe_dump(dict(self.parameters)))
+        metadata = task.program.notebook()["metadata"]
         spec, language = metadata.get("kernelspec", {}), metadata.get("language_info", {})
         command = [
             sys.executable, "-m", "papermill", str(given), str(task.executed),
             "--parameters_file", str(parameters), "--no-progress-bar", "--no-log-output",
             "--cwd", str(task.program.folder), "--log-level", "ERROR",
-            *([] if "name" in spec else ["--kernel", "python3"]),
+            *([] if task.program.kernel else ["--kernel", "python3"]),
             *([] if "language" in spec or "name" in language else ["--language", "python"]),
         ]  # fmt: skip
         code = run(command)

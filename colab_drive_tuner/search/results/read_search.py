@@ -17,7 +17,7 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
 )
 from colab_drive_tuner.journal import Journal, PayloadRules
-from colab_drive_tuner.journal.folder.lookup import is_search
+from colab_drive_tuner.journal.folder.lookup import is_search, search_not_found
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
@@ -46,10 +46,7 @@ def open_journal(store: Store, name: str) -> Journal:
     """Open a search's journal for reading; raise `SearchNotFoundError` if it does not exist."""
     journal = Journal.open(store, name, PayloadRules(History, History.load, wanted))
     if not journal.exists:
-        raise SearchNotFoundError(
-            f"There is no search {name!r} in {store.url(store.root)}: {store.command('status')} "
-            f"lists the searches in it."
-        )
+        raise search_not_found(store, name)
     return journal
 
 
