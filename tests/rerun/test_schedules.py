@@ -16,7 +16,7 @@ import yaml  # a dependency of papermill
 from colab_drive_tuner.credentials import SOURCES, sources
 from colab_drive_tuner.credentials.source_interface import CredentialSource
 from colab_drive_tuner.environment_variables import Variable
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 from colab_drive_tuner.rerun.runs import read_runs
 from colab_drive_tuner.rerun.schedulers import cron, github, systemd
 from colab_drive_tuner.rerun.schedulers.plan import Plan, parse_interval
@@ -179,16 +179,51 @@ def test_systemd_accepts_the_units(plan: Plan, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 @pytest.mark.parametrize(
-    "fields", ["*/15 * * * *", "0 */2 * * *", "0 0 * * *", "5,35 8-18/2 1 */3 1-5", "7 4 * * 0,6"]
-)
+    "fields",
+    ["*/15 * * * *", "0 */2 * * *", "0 0 * * *", "5,35 8-18/2 1 */3 1-5", "7 4 * * 0,6",
+     "0 9 * * */2", "0 9 * * 5-7"],
+)  # fmt: skip
 def test_systemd_accepts_the_calendar_expressions(fields: str) -> None:
     """`systemd-analyze calendar` accepts the translation of any cron expression."""
+    assert parse_interval(fields) == fields
     done = subprocess.run(
         ["systemd-analyze", "calendar", systemd.on_calendar(fields)],
         capture_output=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_timer_fires_on_the_days_of_cron(plan: Plan) -> None:
+    """Weekdays may have steps. A day or a weekday is enough, as for cron, if both are given."""
+    assert systemd.on_calendar("0 9 * * */2") == "Sun,Tue,Thu,Sat *-*-* 9:0:00"
+    timer = list(systemd.files(replace(plan, cron="0 9 1 * 1-5/2")).values())[1]
+    lines = [line for line in timer.splitlines() if line.startswith("OnCalendar=")]
+    assert lines == ["OnCalendar=*-*-1 9:0:00", "OnCalendar=Mon,Wed,Fri *-*-* 9:0:00"]
+
+
+def test_without_a_systemd_session_nothing_is_written(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a user session, `install` writes no units, which would be listed but never fire."""
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho no session >&2; exit 1\n")
+    (tmp_path / "systemctl").chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(ColabDriveTunerError, match=r"no session.*use --with cron"):
+        systemd.install(plan)
+    assert systemd.installed() == []
+
+
+def test_paths_in_a_schedule_are_absolute(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative paths in variables become absolute, because cron starts jobs in the home directory."""
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_CREDENTIALS", "key.json")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "~/adc.json")
+    passed = plan.environment()
+    assert passed["COLAB_DRIVE_TUNER_CREDENTIALS"] == str(tmp_path / "key.json")
+    assert passed["GOOGLE_APPLICATION_CREDENTIALS"] == str(Path.home() / "adc.json")
+    assert passed["XDG_CONFIG_HOME"] == str(tmp_path / "config")
 
 
 def test_the_workflow_of_github_is_complete(plan: Plan, tmp_path: Path) -> None:
@@ -237,7 +272,10 @@ def test_invalid_schedules_are_refused() -> None:
     assert parse_interval("60m") == "0 * * * *"
     assert parse_interval("2h") == "0 */2 * * *"
     assert parse_interval("24h") == parse_interval("1d") == "0 0 * * *"
-    for wrong in ("7m", "0m", "5h", "often", "* * * *", "* * * * $(x)", "1d\n* * * * * evil"):
+    fields = ("60 * * * *", "* 24 * * *", "0 0 0 * *", "*/0 * * * *", "9-5 * * * *", "* * * * 8")
+    for wrong in (
+        "7m", "0m", "5h", "often", "* * * *", "* * * * $(x)", "1d\n* * * * * evil", *fields,
+    ):  # fmt: skip
         with pytest.raises(UsageError, match="--every"):
             parse_interval(wrong)
     with pytest.raises(UsageError, match="longer than the 998 bytes"):
@@ -248,6 +286,20 @@ def test_invalid_schedules_are_refused() -> None:
         cron.text(Plan("a\nb", "nb.ipynb", "* * * * *"))
     with pytest.raises(UsageError, match="line break"):
         github.text(Plan("a\nb", "nb.ipynb", "* * * * *"))
+
+
+def test_a_workflow_is_refused_below_the_root_of_its_repository(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub runs no workflow there; a notebook outside of the repository is refused, too."""
+    with pytest.raises(UsageError, match="not in this repository"):
+        github.text(replace(plan, program="../nb.ipynb"))
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    with pytest.raises(UsageError, match=f"root: cd {tmp_path}"):
+        github.install(replace(plan, program="nb.ipynb"))
+    assert not (tmp_path / "sub" / ".github").exists()
 
 
 def test_print_shows_and_installs_nothing(tmp_path: Path, plan: Plan) -> None:

@@ -1,7 +1,7 @@
 """Schedules as a GitHub Actions workflow, which writes the credentials from a secret to a file."""
 
 import shlex
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
@@ -109,6 +109,9 @@ jobs:
 def install(plan: Plan) -> str:
     """Write the workflow into this repository; return a message with the remaining steps."""
     content = text(plan)
+    root = next((at for at in (Path.cwd(), *Path.cwd().parents) if (at / ".git").exists()), None)
+    if root not in (None, Path.cwd()):  # GitHub finds no workflow below the root
+        raise UsageError(f"Run this command at the repository's root: cd {shlex.quote(str(root))}")
     file = path(plan)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)
@@ -133,14 +136,12 @@ def remove(search: str) -> bool:
 
 
 def _in_repository(program: str) -> str:
-    relative = Path(program)
-    if relative.is_absolute():
-        if not relative.is_relative_to(Path.cwd()):
-            raise UsageError(
-                f"{program} is not in this repository: run this command at the repository's root."
-            )
-        relative = relative.relative_to(Path.cwd())
-    return str(PurePosixPath(relative))
+    file, root = Path(program).resolve(), Path.cwd().resolve()
+    if not file.is_relative_to(root):
+        raise UsageError(
+            f"{program} is not in this repository: run this command at the repository's root."
+        )
+    return file.relative_to(root).as_posix()
 
 
 def _yaml(value: str) -> str:

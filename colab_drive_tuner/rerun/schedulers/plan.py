@@ -23,6 +23,9 @@ from colab_drive_tuner.errors import MissingExtraError, UsageError
 SCHEDULERS = ("cron", "systemd", "github")
 _COMMENT = "# colab-drive-tuner schedule "
 _EVERY = re.compile(r"(\d+)(m|h|d)")
+_CRON_PART = re.compile(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/[1-9]\d?)?")
+_CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+"""Least and greatest number of cron's fields: minute, hour, day, month, weekday."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,15 @@ class Plan:
 
         A schedule is stored and shown as plain text.
         """
-        variables = (*account_variables(), Variable.COLAB_COMMAND, Variable.EMULATOR_HOST)
-        passed = {item.value: item.get() for item in variables if item.get() and not item.is_secret}
+        variables = (
+            *account_variables(), Variable.COLAB_COMMAND, Variable.EMULATOR_HOST,
+            Variable.STATE_HOME, Variable.CONFIG_HOME,
+        )  # fmt: skip
+        passed = {
+            item.value: item.get_absolute()
+            for item in variables
+            if item.get() and not item.is_secret
+        }
         folders = [str(Path(sys.executable).parent)]
         folders += [str(Path(tool).parent) for tool in map(shutil.which, ("colab", "uvx")) if tool]
         folders += ["/usr/local/bin", "/usr/bin", "/bin"]
@@ -87,7 +97,7 @@ def parse_interval(every: str) -> str:
     Raises `UsageError` for an interval that does not divide an hour or a day.
     """
     fields = every.split()
-    if len(fields) == 5 and all(re.fullmatch(r"[\d*/,\-]+", field) for field in fields):
+    if len(fields) == 5 and all(map(_is_cron_field, fields, _CRON_RANGES)):
         return " ".join(fields)
     match = _EVERY.fullmatch(every)
     count, unit = (int(match[1]), match[2]) if match else (0, "")
@@ -99,8 +109,18 @@ def parse_interval(every: str) -> str:
         return "0 0 * * *"
     raise UsageError(
         f"--every {every!r} is not valid: give minutes that divide an hour (15m), hours that "
-        "divide a day (2h), 1d, or cron's five fields."
+        "divide a day (2h), 1d, or cron's five fields in numbers, such as '0 9 * * 1-5'."
     )
+
+
+def _is_cron_field(field: str, limits: tuple[int, int]) -> bool:
+    for match in map(_CRON_PART.fullmatch, field.split(",")):
+        if match is None:
+            return False
+        numbers = [limits[0], *(int(number) for number in match.groups() if number), limits[1]]
+        if numbers != sorted(numbers):
+            return False
+    return True
 
 
 def require_printable(text: str, label: str) -> str:

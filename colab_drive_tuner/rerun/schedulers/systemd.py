@@ -31,7 +31,9 @@ def text(plan: Plan) -> str:
 
 def install(plan: Plan) -> str:
     """Write and start the timer; return a message for the user."""
-    for path, content in files(plan).items():
+    units = files(plan)
+    _systemctl("daemon-reload")  # fails without a user session, before anything is written
+    for path, content in units.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     timer = f"{_PREFIX}{plan.slug}.timer"
@@ -62,7 +64,10 @@ def remove(search: str) -> bool:
 
 
 def on_calendar(cron: str) -> str:
-    """Convert cron's five fields to a systemd calendar expression."""
+    """Convert cron's five fields to a systemd calendar expression.
+
+    Of two restrictions, on the day and on the weekday, it requires both.
+    """
     minute, hour, day, month, weekday = cron.split()
     days = "" if weekday == "*" else f"{_weekdays(weekday)} "
     return f"{days}*-{_field(month, 1)}-{_field(day, 1)} {_field(hour)}:{_field(minute)}:00"
@@ -80,8 +85,13 @@ def _field(field: str, first: int = 0) -> str:
 
 
 def _weekdays(field: str) -> str:
-    names = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-    return re.sub(r"\d", lambda found: names[int(found[0]) % 8], field).replace("-", "..")
+    names = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
+    days = set[int]()
+    for part in field.split(","):
+        base, _, step = part.partition("/")
+        first, _, last = ("0-6" if base == "*" else base).partition("-")
+        days.update(range(int(first), int(last or first) + 1, int(step or 1)))
+    return ",".join(names[day % 7] for day in sorted(days))
 
 
 def _service(plan: Plan) -> str:
@@ -108,13 +118,18 @@ TimeoutStopSec=20min
 
 
 def _timer(plan: Plan) -> str:
+    minute, hour, day, month, weekday = plan.cron.split()
+    times = [plan.cron]
+    if not day.startswith("*") and not weekday.startswith("*"):  # cron requires one of the two
+        times = [f"{minute} {hour} {day} {month} *", f"{minute} {hour} * {month} {weekday}"]
+    calendar = "\n".join(f"OnCalendar={on_calendar(time)}" for time in times)
     return f"""\
 {search_comment(plan.search)}
 [Unit]
 Description=Rerun of search {_plain(plan.search)}
 
 [Timer]
-OnCalendar={on_calendar(plan.cron)}
+{calendar}
 Persistent=true
 
 [Install]
@@ -153,6 +168,6 @@ def _systemctl(*arguments: str) -> None:
         error, code = "systemctl is not installed", 1
     if code:
         raise ColabDriveTunerError(
-            f"`{' '.join(command)}` failed: {error}. The units are in {_folder()}; on a machine "
-            "without a systemd user session use --with cron."
+            f"`{' '.join(command)}` failed: {error}. On a machine without a systemd user session, "
+            "use --with cron."
         )
