@@ -153,7 +153,11 @@ class _Answer(http.server.BaseHTTPRequestHandler):
         elif "/schedules" in self.path:
             body = self.server.schedule(self.command, self.path, sent)
         elif self.command == "GET":
-            body = {"name": JOB, "jobState": self.server.states.pop(0)}
+            state = self.server.states.pop(0)
+            status, body = (
+                int(state) if state.isdecimal() else 200,
+                {"name": JOB, "jobState": state},
+            )
         elif self.command == "POST" and not self.server.states:
             status, body = 403, {"error": {"message": "Permission denied on p"}}
         content = json.dumps(body).encode()
@@ -205,6 +209,18 @@ def test_a_job_is_watched_to_its_end(tmp_path: Path, nb: Path, vertex: Service) 
     assert "JOB_STATE_FAILED" in failed.message
     refused = rerunner(tmp_path, nb, vertex).once()
     assert "refused (403): Permission denied on p" in refused.message
+
+
+def test_a_job_continues_if_polls_fail(tmp_path: Path, nb: Path, vertex: Service) -> None:
+    """Polls may fail for some minutes; after that the job is deleted and the run is unfinished."""
+    vertex.states = ["JOB_STATE_RUNNING", "503", "503", "JOB_STATE_SUCCEEDED"]
+    assert rerunner(tmp_path, nb, vertex).once().exit_code is ExitCode.UNFINISHED
+    assert not vertex.asked[-1].startswith("DELETE")
+    vertex.states = ["JOB_STATE_RUNNING", *["503"] * 20]
+    lost = rerunner(tmp_path, nb, vertex).once()
+    assert (lost.exit_code, vertex.states) == (ExitCode.UNFINISHED, [])
+    assert "refused (503)" in lost.message
+    assert vertex.asked[-1] == f"DELETE /v1/{JOB}"
 
 
 def test_the_job_of_an_interrupted_rerun_is_deleted(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from colab_drive_tuner.environment_variables import Variable
-from colab_drive_tuner.errors import NotebookRunError, UsageError
+from colab_drive_tuner.errors import NotebookRunError, RuntimeLostError, UsageError
 from colab_drive_tuner.rerun.enterprise.vertex import Vertex
 from colab_drive_tuner.rerun.program import CellError, Program, with_first_cells
 from colab_drive_tuner.rerun.runners.runner import RunTask
@@ -23,6 +23,8 @@ _GPUS = {
     "L4": ("NVIDIA_L4", "g2-standard-4"),
     "A100": ("NVIDIA_TESLA_A100", "a2-highgpu-1g"),
 }
+_MOST_MISSES = 20
+"""Number of successive polls without an answer after which a job is given up."""
 _INSTALL = "%pip install --quiet {package}\n"
 _LIMIT = "import os, time\nos.environ[{variable!r}] = str(time.time() + {seconds:.0f})\n"
 
@@ -105,10 +107,16 @@ class EnterpriseRunner:
         job = str(operation.get("name", "")).partition("/operations/")[0]
         if "/notebookExecutionJobs/" not in job:
             job = str(operation.get("metadata", {}).get("notebookExecutionJob", job))
-        ended = False
+        ended, misses = False, 0
         try:
             while True:
-                found = call("GET", job)
+                try:
+                    found, misses = call("GET", job), 0
+                except NotebookRunError as error:  # one lost answer must not end a job of hours
+                    misses += 1
+                    if misses == _MOST_MISSES:
+                        raise RuntimeLostError(str(error)) from None
+                    found = {}
                 ended = found.get("jobState") in _ENDED
                 if ended:
                     break
