@@ -1,5 +1,6 @@
 """Files on the local disk: atomic replacement, durable folders, scratch folders, checksums."""
 
+import errno
 import hashlib
 import os
 import re
@@ -40,6 +41,8 @@ def replace_file(path: Path, fill: Callable[[BinaryIO], object], *, mode: int = 
     On any error `path` is unchanged and the temporary file is removed. A killed process leaves the
     file behind; its name contains the process id (see `TEMPORARY_NAME`).
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "it is a device or pipe, not a file", str(path))
     temporary = path.with_name(f".colab-drive-tuner-{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
         opener = partial(os.open, mode=mode)

@@ -1,5 +1,6 @@
 """Export of searches as pickles of hyperopt Trials or CSV; import of pickles, running no code."""
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -82,11 +83,18 @@ def _export_study(name: str, history: History, target: Path) -> int:
 
 
 def write_file(path: str | Path, content: bytes) -> None:
-    """Write a file atomically; raise `UsageError` if that fails."""
-    if Path(path).is_dir():
+    """Write a file atomically; raise `UsageError` if that fails.
+
+    A link stays one: the file that it leads to is replaced. A device or pipe is written to.
+    """
+    target = Path(path).expanduser()
+    if target.is_dir():
         raise UsageError(f"{str(path)!r} is a folder: name a file in it.")
     try:
-        replace_file(Path(path), lambda sink: sink.write(content))
+        if target.exists() and not target.is_file():  # such as /dev/stdout, or >(gzip) of a shell
+            target.write_bytes(content)
+        else:
+            replace_file(Path(os.path.realpath(target)), lambda sink: sink.write(content))
     except OSError as error:
         raise UsageError(
             f"{str(path)!r} cannot be written: {error.strerror}; name another place."
