@@ -78,7 +78,7 @@ def _usage(command, path) -> str:
 
 
 def _argument(parameter) -> str:
-    return parameter.name.upper() + ("..." if parameter.nargs == -1 else "")
+    return parameter.metavar + ("..." if parameter.nargs == -1 else "")
 
 
 def _row(parameter) -> tuple[str, str, str]:

@@ -18,6 +18,7 @@ from hyperopt import hp
 import colab_drive_tuner as cdt
 from colab_drive_tuner.cli import main
 from colab_drive_tuner.emulator import DriveEmulator
+from colab_drive_tuner.local_files import replace_file
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from tests.troubleshoot.test_clean import copy_of_an_older_run
 
@@ -197,6 +198,32 @@ def test_the_store_may_be_named_after_the_command(run_command, folder, place):
     )
 
 
+def test_a_store_without_a_value_is_named(run_command):
+    """A final `--store` is refused as such; the command after it is not taken for its value."""
+    code, _, err = run_command("status", "parabola", "--store")
+    assert code == 2
+    assert "Option '--store' requires an argument" in err
+
+
+def test_a_similar_name_is_suggested(run_command, folder):
+    """A name that is mistyped is answered with the names like it."""
+    for command in (("status",), ("rm", "--yes")):
+        err = run_command("--store", folder, *command, "parabolla")[2]
+        assert "did you mean 'parabola'?" in err
+
+
+def test_a_pipe_that_lacks_characters_shows_their_escapes(run_command, folder):
+    """A name that the encoding of standard output lacks is escaped, and nothing fails."""
+    assert run_command("--store", folder, "rename", "parabola", "日本")[0] == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "colab_drive_tuner", "--store", folder, "list"],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b"\\u65e5\\u672c\n")
+
+
 def test_an_unexpected_error_is_printed_in_one_sentence(run_command, folder, monkeypatch):
     """An unexpected error is printed in one sentence; `--debug` raises it with its traceback."""
 
@@ -270,6 +297,23 @@ def test_export_names_a_file_that_cannot_be_written(run_command, folder, tmp_pat
     code, _, err = run_command("--store", folder, "export", "parabola", tmp_path)
     assert code == 2
     assert str(tmp_path) in err
+
+
+def test_export_keeps_links_and_pipes(run_command, folder, tmp_path):
+    """A link is followed, a pipe is written to: neither is replaced by a file."""
+    link, pipe = tmp_path / "latest.csv", tmp_path / "pipe"
+    link.symlink_to("today.csv")
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    for file in (link, pipe):
+        assert run_command("--store", folder, "export", "parabola", file)[0] == 0
+    assert link.is_symlink()
+    assert (tmp_path / "today.csv").read_text().startswith("tid,")
+    assert pipe.is_fifo()
+    assert len(pickle.loads(os.read(reader, 1 << 16))) == 5
+    os.close(reader)
+    with pytest.raises(FileExistsError, match="device or pipe"):
+        replace_file(pipe, lambda sink: sink.write(b""))
 
 
 def notebook_of(path: Path, store: Path, *lines: str) -> Path:

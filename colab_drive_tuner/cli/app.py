@@ -35,7 +35,10 @@ class _SharedOptions(TyperGroup):
             elif argument == "--debug" or argument.startswith("--store="):
                 shared.append(argument)
             elif argument == "--store":
-                shared += [argument, *itertools.islice(remaining, 1)]
+                value = list(itertools.islice(remaining, 1))
+                if not value and not ctx.resilient_parsing:  # shell completion asks for one
+                    ctx.fail("Option '--store' requires an argument.")
+                shared += [argument, *value]
             else:
                 own.append(argument)
         return super().parse_args(ctx, shared + own)
@@ -52,17 +55,8 @@ app = typer.Typer(
     """,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
-for _command in (
-    *(results.show, results.trials, results.best, results.compare, results.tail),
-    *(report.report, report.dashboard),
-    *(manage.list_, manage.rm, manage.rename, manage.copy, manage.move),
-    *(manage.restore, rerun.rerun),
-    *(login.login, login.logout, login.whoami),
-    *(troubleshoot.doctor, troubleshoot.clean, troubleshoot.repair),
-):
-    app.command(_command.__name__.removesuffix("_"))(_command)
-app.add_typer(schedule.schedule_app, name="schedule")
 
 
 def _show_version(requested: bool) -> None:
@@ -93,13 +87,14 @@ def _options(
     context.obj = store
 
 
-@app.command()
 def status(
     context: typer.Context,
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Name of a search. Default: all searches.", autocompletion=complete_name
+            metavar="NAME",
+            help="Name of a search. Default: all searches.",
+            autocompletion=complete_name,
         ),
     ] = None,
     exit_code: Annotated[
@@ -160,12 +155,14 @@ def status(
         raise typer.Exit(read_rerun_status(store, name).exit_code)
 
 
-@app.command()
 def export(
     context: typer.Context,
     name: Name,
     file: Annotated[
-        Path, typer.Argument(help="File to write: CSV if its name ends in .csv, else a pickle.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="File to write: CSV if its name ends in .csv, else a pickle."
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -182,15 +179,15 @@ def export(
     echo_result(f"Exported {count} trials of {name!r} to {file}.", facts, as_json=as_json)
 
 
-@app.command("import")
 def import_(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Name of the new search.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new search.")],
     file: Annotated[
         Path,
         typer.Argument(
+            metavar="FILE",
             help="Pickle of hyperopt Trials (its code is not run), or folder of a KerasTuner "
-            "project."
+            "project.",
         ),
     ],
     as_json: AsJson = False,
@@ -208,7 +205,6 @@ def import_(
     echo_result(text, facts, as_json=as_json)
 
 
-@app.command()
 def emulator(
     port: Annotated[
         int, typer.Option(help="Port to listen on. 0: any free port.", min=0, max=65535)
@@ -269,3 +265,22 @@ def emulator(
         if isinstance(error, OSError) and error.filename is None:  # an error of the socket
             reason = error.strerror or reason
         raise UsageError(f"The emulator cannot start: {reason}.") from error
+
+
+for _panel, _commands in {
+    "Look at searches": (
+        *(status, manage.list_, results.show, results.trials, results.best, results.compare),
+        *(results.tail, report.report, report.dashboard),
+    ),
+    "Manage searches": (
+        *(manage.rm, manage.rename, manage.copy, manage.move, manage.restore, export, import_),
+    ),
+    "Run unattended": (rerun.rerun,),
+    "Sign in to Google Drive": (login.login, login.logout, login.whoami),
+    "Troubleshoot and test": (
+        *(troubleshoot.doctor, troubleshoot.clean, troubleshoot.repair, emulator),
+    ),
+}.items():
+    for _command in _commands:
+        app.command(_command.__name__.removesuffix("_"), rich_help_panel=_panel)(_command)
+app.add_typer(schedule.schedule_app, name="schedule", rich_help_panel="Run unattended")

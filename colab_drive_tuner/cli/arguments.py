@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from colab_drive_tuner.errors import StoreError
+from colab_drive_tuner.errors import ColabDriveTunerError
 
 if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
 
-_UNQUOTED = re.compile(r"\w[\w@%+=:,.-]*")
-"""A name that needs no quoting in any shell. Names are untrusted: they come from the store."""
+_UNQUOTED = re.compile(r"\w[\w%+,.-]*")
+"""A name that needs no quoting in any shell, and that bash completes as one word.
+
+Names are untrusted: they come from the store.
+"""
 
 
 def selected_store(context: typer.Context) -> "Store":
@@ -29,27 +32,34 @@ def complete_name(context: typer.Context, incomplete: str) -> list[str]:
     Candidates are the searches in the local folder given by `--store`, or else those that this
     machine has run in Drive, except names that would need quoting.
     """
-    store = context.find_root().params.get("store")
-    names = _run_in_drive() if store is None else _in_folder(Path(store.removeprefix("folder:")))
-    unquoted = {name for name in names if _UNQUOTED.fullmatch(name)}
-    return sorted(name for name in unquoted if name.startswith(incomplete))
+    from colab_drive_tuner.store import split_scheme
 
-
-def _in_folder(folder: Path) -> Iterator[str]:
+    spec = context.find_root().params.get("store") or "drive:"
     try:
-        yield from (path.name for path in folder.iterdir() if (path / "index").is_dir())
-    except OSError:
-        return  # the command itself reports a missing folder
+        names = set(_in_folder(spec) if split_scheme(spec)[0].is_path else _run_in_drive())
+    except ColabDriveTunerError:
+        return []  # the command itself reports a missing folder
+    return sorted(
+        name for name in names if name.startswith(incomplete) and _UNQUOTED.fullmatch(name)
+    )
+
+
+def _in_folder(spec: str) -> Iterator[str]:
+    from colab_drive_tuner.store import open_store
+
+    store = open_store(spec)
+    for entry in store.list(store.root):
+        if (Path(store.url(entry.id)) / "index").is_dir():  # a test that imports no journal
+            yield entry.name
 
 
 def _run_in_drive() -> Iterator[str]:
     from colab_drive_tuner.journal.spool.notes import known_searches
 
-    try:
-        yield from (name for name, location, _ in known_searches() if location.startswith("drive:"))
-    except StoreError:
-        return  # the command itself reports that no state folder can be created
+    return (name for name, location, _ in known_searches() if location.startswith("drive:"))
 
 
-Name = Annotated[str, typer.Argument(help="Name of the search.", autocompletion=complete_name)]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the search.", autocompletion=complete_name)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -81,7 +81,7 @@ def rm(
 def rename(
     context: typer.Context,
     name: Name,
-    new_name: Annotated[str, typer.Argument(help="New name of the search.")],
+    new_name: Annotated[str, typer.Argument(metavar="NEW_NAME", help="New name of the search.")],
     as_json: AsJson = False,
 ) -> None:
     """Rename a search, which can then be resumed under its new name.
@@ -154,7 +154,8 @@ def restore(
     history: Annotated[
         str | None,
         typer.Argument(
-            help="Id of a history, from `status NAME --histories`. Default: the last kept one."
+            metavar="HISTORY",
+            help="Id of a history, from `status NAME --histories`. Default: the last kept one.",
         ),
     ] = None,
     as_json: AsJson = False,

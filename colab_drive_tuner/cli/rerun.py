@@ -11,7 +11,8 @@ import typer
 
 from colab_drive_tuner.cli.arguments import AsJson, complete_name
 from colab_drive_tuner.cli.output import echo, echo_json, message_printer
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.environment_variables import Variable
+from colab_drive_tuner.errors import UnavailableError, UsageError
 from colab_drive_tuner.version import __version__
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 Program = Annotated[
     str,
     typer.Argument(
-        help="Notebook or script. drive://Folder/x.ipynb is a notebook in Google Drive."
+        metavar="PROGRAM",
+        help="Notebook or script. drive://Folder/x.ipynb is a notebook in Google Drive.",
     ),
 ]
 Search = Annotated[
@@ -36,7 +38,13 @@ Region = Annotated[str, typer.Option(help="Region, for Colab Enterprise.")]
 class RunOptions:
     """Options for runs, shared by `rerun` and `schedule add`."""
 
-    on: Annotated[str, typer.Option(help="Where to run it: local, colab or enterprise.")] = "local"
+    on: Annotated[
+        str,
+        typer.Option(
+            help="Where to run it: local, colab or enterprise.",
+            autocompletion=lambda: ["local", "colab", "enterprise"],
+        ),
+    ] = "local"
     gpu: Annotated[
         str | None, typer.Option(help="GPU type for --on colab or enterprise: T4, L4, A100.")
     ] = None
@@ -50,7 +58,8 @@ class RunOptions:
     give_up_after: Annotated[
         int,
         typer.Option(
-            help="Start no run after this many runs without a new trial. 0: never give up."
+            min=0,
+            help="Start no run after this many runs without a new trial. 0: never give up.",
         ),
     ] = 3
     install: Annotated[
@@ -157,27 +166,30 @@ def rerun(
         colab-drive-tuner rerun train.ipynb --search mnist-cnn --loop
         colab-drive-tuner rerun train.ipynb --search mnist-cnn --on colab --gpu T4
     """
-    from colab_drive_tuner.rerun.exit_code import ExitCode
+    from colab_drive_tuner.rerun.exit_code import ExitCode, RerunStatus
     from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished
     from colab_drive_tuner.rerun.stopping import StoppedError
     from colab_drive_tuner.search.spec.arguments import parse_duration
 
     runner = options.runner(options.on, dict(map(_parameter, parameter or [])))
     notify = message_printer(as_json)
-    rerunner = Rerunner(
-        store=_store(context, options),
-        program=program,
-        search=search,
-        runner=runner,
-        max_seconds=parse_duration(options.max_time),
-        give_up_after=options.give_up_after,
-        notify=notify,
-    )
+    max_seconds = parse_duration(options.max_time)
     try:
+        rerunner = Rerunner(
+            store=_store(context, options),
+            program=program,
+            search=search,
+            runner=runner,
+            max_seconds=max_seconds,
+            give_up_after=options.give_up_after,
+            notify=notify,
+        )
         status = rerun_until_finished(rerunner) if loop else rerunner.once()
     except StoppedError as stopped:
         echo(f"colab-drive-tuner: {stopped}", err=True)
         raise typer.Exit(128 + stopped.signum) from None
+    except UnavailableError as outage:  # a scheduler should fire again, not alert a person
+        status = RerunStatus(ExitCode.UNFINISHED, str(outage))
     if as_json:
         outcome = status.exit_code.name.lower()
         facts = {"search": search, "outcome": outcome, "done": status.done}
@@ -192,13 +204,20 @@ def rerun(
 
 
 def _store(context: typer.Context, options: RunOptions) -> "Store":
-    from colab_drive_tuner.store import open_store
+    from colab_drive_tuner.store import open_store, split_scheme
 
     if context.obj and options.on != "local":
-        raise UsageError(
-            f"--on {options.on} needs the search in Drive, but the folder {context.obj} exists "
-            "only on this machine: leave out --store."
-        )
+        scheme, rest = split_scheme(context.obj)
+        if scheme.is_local:
+            raise UsageError(
+                f"--on {options.on} needs the search in Drive, but the folder {context.obj} exists "
+                f"only on this machine: leave out --store, and unset {Variable.STORE}."
+            )
+        if rest:
+            raise UsageError(
+                f"--on {options.on} does not hand --store {context.obj} on to the notebook: for a "
+                "folder of Drive use --folder here, and setup(folder=...) in the notebook."
+            )
     if options.folder is None:
         return open_store(context.obj)
     if context.obj:

@@ -126,7 +126,9 @@ def compare(
     context: typer.Context,
     names: Annotated[
         list[str],
-        typer.Argument(help="Names of two or more searches.", autocompletion=complete_name),
+        typer.Argument(
+            metavar="NAMES", help="Names of two or more searches.", autocompletion=complete_name
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:

@@ -36,7 +36,12 @@ def add(
     search: Search,
     options: RunOptions,
     with_: Annotated[
-        str, typer.Option("--with", help="Scheduler: cron, systemd, github or enterprise.")
+        str,
+        typer.Option(
+            "--with",
+            help="Scheduler: cron, systemd, github or enterprise.",
+            autocompletion=lambda: ["cron", "systemd", "github", "enterprise"],
+        ),
     ] = "cron",
     every: Annotated[
         str, typer.Option(help="Interval: 15m, 2h, 1d, or cron's five fields.")

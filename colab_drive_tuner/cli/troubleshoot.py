@@ -32,7 +32,9 @@ def clean(
     context: typer.Context,
     named: Annotated[
         list[str] | None,
-        typer.Argument(help="Ids or paths of listed items that --yes removes in addition."),
+        typer.Argument(
+            metavar="ITEMS", help="Ids or paths of listed items that --yes removes in addition."
+        ),
     ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove the listed items that this package created.")

@@ -70,12 +70,14 @@ def find_credentials(
     identity, tried = _look_up(SOURCES, request, lambda found: ensure_token(found, retry))
     if identity is None:
         raise CredentialsError(
-            "Nobody is signed in to Google Drive. In Colab, run the cell while the notebook is open"
-            " in a browser; elsewhere run `colab-drive-tuner login`, or `gcloud auth "
-            f"application-default login --scopes={SCOPE_FILE},openid,{CLOUD_SCOPE}`, or set "
-            f"{Variable.CREDENTIALS} to a credentials file. To keep searches in a local folder "
-            "instead, pass store=, or set COLAB_DRIVE_TUNER_STORE to the folder (setup() and the "
-            f"command line read it too). What was tried:\n{tried}"
+            "Nobody is signed in to Google Drive.\n"
+            "- Without an account: keep searches in a local folder. Pass store='searches' (on the "
+            f"command line --store searches), or set {Variable.STORE}=searches.\n"
+            "- In Colab: run the cell while the notebook is open in a browser.\n"
+            "- Elsewhere: run `colab-drive-tuner login`, or `gcloud auth application-default login "
+            f"--scopes={SCOPE_FILE},openid,{CLOUD_SCOPE}`, or set {Variable.CREDENTIALS} to a "
+            "credentials file (docs/permissions.md).\n"
+            f"What was tried:\n{tried}"
         )
     return identity
 

@@ -121,7 +121,10 @@ def _folder(path: str) -> Store:
 def _drive(folder: str) -> Store:
     from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
 
-    return DriveStore.connect(folder or DEFAULT_FOLDER)
+    store = DriveStore.connect(folder or DEFAULT_FOLDER)
+    if folder:
+        store.environment = {Variable.STORE: f"drive:{folder}"}
+    return store
 
 
 def _memory(name: str) -> Store:

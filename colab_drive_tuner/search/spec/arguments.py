@@ -40,7 +40,7 @@ def check_early_stop(function: Any) -> None:
 
 
 def parse_duration(duration: float | str | timedelta | None) -> float | None:
-    """Return the seconds in "11h30m", "90s", 3600 or a timedelta; None for None.
+    """Return the seconds in "11h30m", "90s", "90", 3600 or a timedelta; None for None.
 
     Raises `UsageError` for anything else, and unless the duration is positive and finite.
     """
@@ -52,6 +52,8 @@ def parse_duration(duration: float | str | timedelta | None) -> float | None:
     elif isinstance(duration, int | float) and not isinstance(duration, bool):
         with suppress(OverflowError):
             seconds = float(duration)
+    elif isinstance(duration, str) and duration.isdecimal():  # from a command line
+        seconds = float(duration)
     elif isinstance(duration, str) and (match := _DURATION.fullmatch(duration.replace(" ", ""))):
         parts = [int(part or 0) for part in match.groups()]
         seconds = float(sum(n * unit for n, unit in zip(parts, (86400, 3600, 60, 1), strict=True)))
