@@ -3,6 +3,21 @@
     import colab_drive_tuner as cdt; session = cdt.setup()
     result = cdt.resume_search(model, data, name="mnist-cnn", max_evals=50)
 
+Run both lines again after a disconnect: the search continues. `help(cdt.resume_search)` explains
+every argument; so does `help` of each name below.
+
+    setup, Session                       the first line of a notebook: sign in, find the notebook
+    resume_search, SearchResult          run or resume a search
+    DriveTrials                          `trials=` for hyperopt.fmin or hyperas
+    TrialBackup, Pruner, running_trial   inside a trial: resume it, stop it early
+    loky_executor, ray_executor          run trials in parallel
+    list_searches, read_status           look at searches, also from elsewhere
+    copy_search, move_search, rename_search, remove_search, export_trials, import_trials
+    list_histories, restore_search       go back to before a restart
+    optuna_storage, from_optuna          Optuna studies
+    open_store, DriveClient              a folder, Google Drive
+    errors                               every error and warning
+
 Public names are loaded when they are first used, so that importing the package costs nothing.
 """
 

@@ -114,7 +114,7 @@ def _unreadable(function: FunctionType) -> TemplateError:
     return TemplateError(
         f"The source of {function.__name__}() cannot be read (its file is "
         f"{function.__code__.co_filename!r}), so its templates cannot be compiled: define it "
-        "in a file, or in a notebook cell without %%time."
+        "in a file, or in a notebook cell without %%time; or pass space= if it has no templates."
     )
 
 

@@ -177,7 +177,12 @@ def _explain(title: str, name: str, signature: inspect.Signature, advice: Mappin
 
 def _usage(title: str, signature: inspect.Signature, error: TypeError) -> str:
     """Explain how to call the function, after too many or too few arguments."""
-    kinds = [(key, part.kind) for key, part in signature.parameters.items() if key != "self"]
-    named = [f"{key}=..." for key, kind in kinds if kind is inspect.Parameter.KEYWORD_ONLY]
-    placed = [key for key, kind in kinds if kind is not inspect.Parameter.KEYWORD_ONLY]
-    return f"{title}(): {error}. Call it as {title}({', '.join(placed + named)})."
+    parts = [part for key, part in signature.parameters.items() if key != "self"]
+    named = [part for part in parts if part.kind is inspect.Parameter.KEYWORD_ONLY]
+    required = [part for part in named if part.default is inspect.Parameter.empty]
+    call = [part.name for part in parts if part not in named]
+    call += [f"{part.name}=..." for part in required or named]
+    return (
+        f"{title}(): {error}. Call it as {title}({', '.join(call)}); help({title}) lists all "
+        "arguments."
+    )
