@@ -224,6 +224,30 @@ def test_a_pipe_that_lacks_characters_shows_their_escapes(run_command, folder):
     assert (done.returncode, done.stdout) == (0, b"\\u65e5\\u672c\n")
 
 
+def test_a_rerun_in_an_outage_is_to_be_repeated(run_command, folder, tmp_path, monkeypatch):
+    """A rerun that Drive does not answer exits with 75, at which schedulers fire again."""
+
+    def fail(rerunner):
+        raise cdt.errors.UnavailableError("Drive does not answer.")
+
+    monkeypatch.setattr("colab_drive_tuner.rerun.rerunner.Rerunner.once", fail)
+    script = tmp_path / "search.py"
+    code, out, _ = run_command("--store", folder, "rerun", script, "--search", "parabola")
+    assert (code, out) == (75, "Drive does not answer.\n")
+
+
+def test_a_folder_of_drive_is_handed_on_to_local_runs_only(run_command, drive_emulator):
+    """A run on this machine uses `--store drive:FOLDER`; a runtime elsewhere would not."""
+    opened = cdt.open_store("drive:Lab")
+    assert opened.environment == {"COLAB_DRIVE_TUNER_STORE": "drive:Lab"}
+    assert cdt.open_store().environment == {}
+    code, _, err = run_command(
+        "--store", "drive:Lab", "rerun", "nb.ipynb", "--search", "s", "--on", "colab"
+    )
+    assert code == 2
+    assert "use --folder here" in err
+
+
 def test_an_unexpected_error_is_printed_in_one_sentence(run_command, folder, monkeypatch):
     """An unexpected error is printed in one sentence; `--debug` raises it with its traceback."""
 

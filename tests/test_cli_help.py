@@ -59,6 +59,12 @@ def test_help_shows_an_example_that_parses(path, monkeypatch, capsys):
     assert all(at[: len(path)] == path for at in called)
 
 
+def test_help_has_a_short_option(capsys):
+    """`-h` is `--help`, for the program and for each command."""
+    for path in ((), ("schedule", "add")):
+        assert printed(capsys, *path, "-h") == printed(capsys, *path, "--help")
+
+
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_help_explains_every_argument_in_sentences(path):
     """Each option and argument of each command has a help text that ends with a period."""
@@ -75,7 +81,7 @@ def test_help_explains_every_argument_in_sentences(path):
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """A folder with four searches, two with names that a shell would change, and another folder."""
-    for name in ("mnist-cnn", "mnist-mlp", "with space", "$(touch hacked)"):
+    for name in ("mnist-cnn", "mnist-mlp", "mnist:old", "with space", "$(touch hacked)"):
         cdt.resume_search(
             lambda x: x, space=hp.uniform("x", 0, 1), name=name, max_evals=1,
             store=tmp_path / "store", progress=False, seed_training=False,
@@ -143,6 +149,12 @@ def test_names_are_completed_wherever_one_is_expected(store, monkeypatch, capsys
         assert offered(monkeypatch, capsys, f"colab-drive-tuner {command} ") == []
     monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(store))
     assert offered(monkeypatch, capsys, "colab-drive-tuner import mnist-m") == []
+    monkeypatch.setenv("HOME", str(store.parent))  # the shell hands on ~ as it is typed
+    assert offered(monkeypatch, capsys, "colab-drive-tuner status --store ~/store mnist-c") == [
+        "mnist-cnn"
+    ]
+    for option, value in (("rerun --on", "colab"), ("schedule add --with", "systemd")):
+        assert value in offered(monkeypatch, capsys, f"colab-drive-tuner {option} ")
 
 
 def test_names_in_drive_are_those_that_this_machine_has_run(
