@@ -224,18 +224,23 @@ def test_tail_of_a_finished_search_ends(run_command, folder):
 
 
 def test_tail_of_an_idle_search_keeps_watching(run_command, tmp_path, monkeypatch):
-    """`tail` says once that nobody runs the search, and polls until it is interrupted."""
+    """`tail` says once that nobody runs the search, and polls until interrupted, over outages."""
     cdt.import_trials(cdt.open_store(tmp_path / "store"), "idle", trials_file(tmp_path))
     looked = []
+
+    def fail(store, name):
+        raise cdt.errors.UnavailableError("Drive does not answer.")
 
     def sleep(seconds):
         looked.append(seconds)
         if len(looked) == 2:
             raise KeyboardInterrupt
+        monkeypatch.setattr("colab_drive_tuner.cli.results._read", fail)
 
     monkeypatch.setattr("colab_drive_tuner.cli.results.time.sleep", sleep)
-    code, out, _ = run_command("--store", tmp_path / "store", "tail", "idle", "--every", "3")
+    code, out, err = run_command("--store", tmp_path / "store", "tail", "idle", "--every", "3")
     assert (code, looked) == (130, [3.0, 3.0])
+    assert err == "Drive does not answer.\n"
     assert out.count("It is not running now") == 1
     assert out.count("trial 0: 0.5 in") == 1
 

@@ -12,6 +12,7 @@ import typer
 
 from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, selected_store
 from colab_drive_tuner.cli.output import cell, echo, echo_json, json_value
+from colab_drive_tuner.errors import UnavailableError
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import text_of, visible
 
@@ -172,7 +173,14 @@ def tail(
     store = selected_store(context)
     seen: set[object] | None = None
     while True:
-        search = _read(store, name)
+        try:
+            search = _read(store, name)
+        except UnavailableError as outage:
+            if seen is None:
+                raise
+            echo(outage, err=True)
+            time.sleep(every)
+            continue
         ended = [t for t in search.data.trials if t.state.ended]
         if seen is None:
             seen = {trial.tid for trial in ended[:-3]}
