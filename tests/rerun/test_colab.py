@@ -20,7 +20,7 @@ from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.exit_code import ExitCode, read_rerun_status
 from colab_drive_tuner.rerun.rerunner import Rerunner
-from colab_drive_tuner.rerun.runners.colab import ColabRunner
+from colab_drive_tuner.rerun.runners.colab import ColabRunner, colab_command
 from colab_drive_tuner.rerun.runs import read_runs
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
@@ -367,3 +367,19 @@ def test_a_runtime_still_being_allocated_is_released(
     process.wait(60)
     assert "Released cdt-" in programs.run("schedule", "release").stdout
     assert (colab.allocated, colab.taken) == (1, {})
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("'colab", "is not a command: No closing"),
+        ("no-colab --auth adc", "'no-colab', which cannot"),
+    ],
+)
+def test_a_command_line_that_cannot_be_run_is_named(
+    monkeypatch: pytest.MonkeyPatch, command: str, words: str
+) -> None:
+    """Before anything is allocated: a wrong variable is a wrong use, not an unexpected error."""
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_COLAB", command)
+    with pytest.raises(UsageError, match=f"COLAB_DRIVE_TUNER_COLAB.*{words}"):
+        colab_command()

@@ -237,9 +237,9 @@ def test_the_job_of_an_interrupted_rerun_is_deleted(
     assert vertex.asked[-1] == f"DELETE /v1/{JOB}"
 
 
-def test_a_schedule_is_created_listed_and_removed(nb: Path, vertex: Service) -> None:
+def test_a_schedule_is_created_replaced_listed_and_removed(nb: Path, vertex: Service) -> None:
     """A schedule's notebook is uploaded to the bucket; schedules of other searches stay."""
-    for search in ("parabola", "other", "third"):
+    for search in ("third", "parabola", "other", "third"):
         assert "reruns search" in schedule(nb, search, at(vertex)).install()
     (path, content), *_ = vertex.objects.items()
     assert path.startswith(

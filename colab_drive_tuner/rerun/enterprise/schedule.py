@@ -51,10 +51,13 @@ class EnterpriseSchedule:
         return f"# the notebook: {self.uri}\nPOST {path}\n{json.dumps(self.body(), indent=2)}"
 
     def install(self) -> str:
-        """Upload the notebook and create the schedule; return a message for the user."""
+        """Upload the notebook and replace the search's schedule; return a message for the user."""
         body, vertex = self.body(), self.runner.vertex
         vertex.put_object(self.uri, self.runner.notebook(self.program, self.max_seconds))
+        replaced = _schedules_of(vertex, self.plan.search)
         made = vertex.call("POST", f"{vertex.parent}/schedules", body)
+        for item in replaced:
+            vertex.call("DELETE", item["name"])
         return f"{made.get('name', 'A schedule')} reruns search {self.plan.search!r}."
 
 
@@ -66,7 +69,7 @@ def installed(vertex: Vertex) -> list[tuple[str, str]]:
 
 def remove(vertex: Vertex, search: str) -> bool:
     """Delete every schedule of a search; return whether there was one."""
-    found = [item for item in _schedules(vertex) if item["displayName"] == _name(search)]
+    found = _schedules_of(vertex, search)
     for item in found:
         vertex.call("DELETE", item["name"])
     return bool(found)
@@ -74,6 +77,10 @@ def remove(vertex: Vertex, search: str) -> bool:
 
 def _name(search: str) -> str:
     return f"{_PREFIX}{search}"[:128]
+
+
+def _schedules_of(vertex: Vertex, search: str) -> list[dict[str, Any]]:
+    return [item for item in _schedules(vertex) if item["displayName"] == _name(search)]
 
 
 def _schedules(vertex: Vertex) -> list[dict[str, Any]]:

@@ -77,8 +77,13 @@ del agent
 
 def colab_command() -> list[str]:
     """Find Colab's command line: as configured, in this environment, on the PATH, or by uvx."""
-    named = shlex.split(Variable.COLAB_COMMAND.get())
+    try:
+        named = shlex.split(Variable.COLAB_COMMAND.get())
+    except ValueError as error:
+        raise UsageError(f"{Variable.COLAB_COMMAND} is not a command: {error}.") from None
     if named:
+        if shutil.which(named[0]) is None:
+            raise UsageError(f"{Variable.COLAB_COMMAND} names {named[0]!r}, which cannot be run.")
         return named
     scripts = Path(sys.executable).parent  # this environment, which may not be activated
     found = shutil.which("colab", path=os.pathsep.join([str(scripts), os.environ.get("PATH", "")]))
