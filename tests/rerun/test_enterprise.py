@@ -5,6 +5,7 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -104,10 +105,14 @@ def test_a_region_cannot_lead_to_another_server(name: str) -> None:
             Vertex(project, region)
 
 
-def test_a_job_needs_a_user_or_a_service_account(nb: Path) -> None:
-    """A job without a user and a service account is refused."""
+def test_a_job_needs_an_account_and_a_bucket(nb: Path) -> None:
+    """A job without a user and a service account is refused, and one with an invalid bucket."""
     with pytest.raises(UsageError, match="either"):
         place().job(load_program(str(nb)), "parabola", None)
+    with pytest.raises(UsageError, match="must be gs://BUCKET, got results"):
+        replace(place(user="me@example.com"), bucket="results").job(
+            load_program(str(nb)), "parabola", None
+        )
 
 
 class Service(http.server.ThreadingHTTPServer):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ class EnterpriseRunner:
 
         The body contains the notebook, unless `source` refers to it.
         """
+        if not re.fullmatch(r"gs://[\w.-]+(/.*)?", self.bucket):
+            raise UsageError(f"--bucket must be gs://BUCKET, got {self.bucket}.")
         if (self.service_account is None) == (self.user is None):
             raise UsageError("Give either --service-account or --user, as which the run acts.")
         if self.gpu is not None and self.gpu not in _GPUS:
