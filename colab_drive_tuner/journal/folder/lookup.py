@@ -178,7 +178,7 @@ def search_not_found(store: Store, name: str) -> SearchNotFoundError:
     return SearchNotFoundError(
         f"There is no search {name!r} in {store.url(store.root)}: "
         + (f"did you mean {similar}? " if similar else "")
-        + f"{store.command('status')} lists the searches in it."
+        + f"{store.command('list')} lists the searches in it."
     )
 
 
