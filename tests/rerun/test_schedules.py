@@ -217,7 +217,7 @@ def test_without_a_systemd_session_nothing_is_written(
 def test_paths_in_a_schedule_are_absolute(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Relative paths in variables become absolute, because cron starts jobs in the home directory."""
+    """Relative paths in variables become absolute: cron starts jobs in the home directory."""
     monkeypatch.setenv("COLAB_DRIVE_TUNER_CREDENTIALS", "key.json")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "~/adc.json")
     passed = plan.environment()
