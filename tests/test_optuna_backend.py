@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,19 @@ from optuna.testing.pytest_storages import StorageTestCase  # noqa: E402 - asked
 from optuna.trial import TrialState  # noqa: E402
 
 import colab_drive_tuner as cdt  # noqa: E402
+from colab_drive_tuner.checkpoint.history import History  # noqa: E402
 from colab_drive_tuner.checkpoint.record_items import claim_payload  # noqa: E402
+from colab_drive_tuner.checkpoint.trials_and_sessions import Session  # noqa: E402
 from colab_drive_tuner.errors import (  # noqa: E402
     SearchDamagedError,
     SearchTakenOverError,
     UsageError,
 )
+from colab_drive_tuner.journal.chain.record import ClaimReason  # noqa: E402
 from colab_drive_tuner.journal.journal import Journal  # noqa: E402
 from colab_drive_tuner.optuna_backend import ATTEMPTS, RETRY_OF, StudyStorage  # noqa: E402
+from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes  # noqa: E402
+from colab_drive_tuner.search.results.search_data import study_data  # noqa: E402
 from colab_drive_tuner.session.display import annotated_searches  # noqa: E402
 from tests.journal.faulty_store import FaultyStore  # noqa: E402
 
@@ -391,6 +397,33 @@ def test_lines_of_deleted_studies_are_skipped(tmp_path: Path) -> None:
     storage.close()
     status = cdt.read_status(store, "study")
     assert (status.trials, status.best_loss, status.best_tid) == (2, -3.0, "a 0")
+
+
+def iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def test_an_interrupted_trial_ends_with_its_runtime() -> None:
+    """The timeline shows a trial until its runtime was killed, and one that runs until now."""
+    trial: dict[str, Any] = {"op_code": 4, "study_id": 0}
+    end: dict[str, Any] = {"op_code": 6, "state": 3, "values": None}
+    logs = [
+        {"op_code": 0, "study_name": "s", "directions": [1]},
+        *(trial | {"datetime_start": iso(began)} for began in (5, 1001, 1006)),
+        *(end | {"trial_id": n, "datetime_complete": iso(at)} for n, at in ((0, 1000), (1, 1005))),
+    ]
+    history = History()
+    history.study.lines = [json.dumps(log).encode() for log in logs]
+    killed = Session("killed", 0.0, 10.0, ClaimReason.DEAD)
+    history.timeline[:] = [killed, Session("next", 1000.0, 1010.0)]
+    data = study_data("study", history)
+    assert [(trial.where, trial.ended) for trial in data.trials] == [
+        ("killed", 10.0),
+        ("next", 1005.0),
+        ("next", None),
+    ]
+    lanes = [(lane.where, lane.last, len(lane.trials)) for lane in runtime_lanes(data)]
+    assert lanes == [("killed", 10.0, 1), ("next", 1010.0, 2)]
 
 
 def test_a_session_shows_an_open_study(storage: StudyStorage) -> None:

@@ -9,7 +9,7 @@ from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.trials_and_sessions import Session
 from colab_drive_tuner.search.results.importance import parameter_importance
-from colab_drive_tuner.search.results.study_trials import State, read_study
+from colab_drive_tuner.search.results.study_trials import State, StudyTrial, read_study
 from colab_drive_tuner.search.results.table import Table, free_name, value_cell
 from colab_drive_tuner.search.trial_documents import (
     TrialState,
@@ -239,14 +239,15 @@ _STATES = {
 def study_data(name: str, history: History) -> SearchData:
     """Return the data of all Optuna studies in a log."""
     found = read_study(history.study.lines)
+    runs = (_run_of(trial, history.timeline) for trial in found)
     trials = tuple(
         TrialData(
             tid=trial.tid,
             state=_STATES[trial.state],
             loss=trial.loss,
-            where=_where(history.timeline, trial.began),
+            where=where,
             began=trial.began,
-            ended=trial.ended,
+            ended=ended,
             parameters=trial.parameters,
             curves={"value": [trial.steps[step] for step in sorted(trial.steps)]}
             if trial.steps
@@ -256,14 +257,21 @@ def study_data(name: str, history: History) -> SearchData:
             infeasible=trial.infeasible,
             values=tuple(trial.values) if len(trial.values) > 1 else (),
         )
-        for trial in found
+        for trial, (where, ended) in zip(found, runs, strict=True)
     )
     names = tuple(dict.fromkeys(label for trial in found for label in trial.parameters))
     studies = len({trial.study for trial in found})
     return SearchData(name, trials, names, tuple(history.timeline), studies=studies)
 
 
-def _where(sessions: Sequence[Session], began: float | None) -> str:
-    """Return the runtime that held the study when a trial began."""
+def _run_of(trial: StudyTrial, sessions: Sequence[Session]) -> tuple[str, float | None]:
+    """Return the runtime that held the study when a trial began, and when the trial ended in it.
+
+    A trial that a kill interrupted is marked as failed only by the next session.
+    """
+    began, ended = trial.began, trial.ended
     before = [one for one in sessions if began is not None and one.began <= began]
-    return before[-1].where if before else ""
+    if began is None or not before:
+        return "", ended
+    is_interrupted = ended is not None and len(before) < sum(one.began <= ended for one in sessions)
+    return before[-1].where, max(began, before[-1].last) if is_interrupted else ended

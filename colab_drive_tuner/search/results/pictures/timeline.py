@@ -46,7 +46,8 @@ def runtime_lanes(data: SearchData) -> list[Lane]:
         if trial.state is TrialState.RUNNING
         else trial
         for trial in data.trials
-        if trial.began is not None and trial.ended is not None
+        if trial.began is not None
+        and (trial.ended is not None or trial.state is TrialState.RUNNING)
     ]
     by_session: dict[int, list[TrialData]] = {}
     elsewhere: dict[str, list[TrialData]] = {}
