@@ -314,10 +314,12 @@ def test_only_blobs_can_be_downloaded(me):
 def test_content_beyond_the_quota_is_refused_before_and_after(me, emulator):
     """Content beyond the quota is a 403 when it is announced, or when its body ends."""
     emulator.set_quota(me.account, 1000)
-    me.upload(b"x" * 900)
+    large = me.upload(b"x" * 900)["id"]
     announced = {"X-Upload-Content-Length": "200"}
     refused = me.refusal("POST", f"{UPLOAD}?uploadType=resumable", json={}, headers=announced)
     assert refused == (403, "storageQuotaExceeded")
     refused = me.refusal("POST", f"{UPLOAD}?uploadType=media", data=b"x" * 200)
     assert refused == (403, "storageQuotaExceeded")
     me.upload(b"x" * 100)
+    again = {"X-Upload-Content-Length": "900"}  # in place of the old content
+    assert me("PATCH", f"{UPLOAD}/{large}?uploadType=resumable", headers=again).status_code == 200

@@ -78,7 +78,7 @@ async def upload(call: Call) -> Answer:
         return await start_session(call)
     wanted = selection(call)
     content_type = call.headers.get("content-type", "")
-    if kind == "media" or (kind is None and not content_type.startswith("multipart/")):
+    if kind == "media" or (kind is None and not content_type.lower().startswith("multipart/")):
         prepare(call, {}, content_type)
         received = await contents.receive(call.database, call.body)
         return answer(call, store(call, {}, received, content_type), wanted)
@@ -103,9 +103,10 @@ async def start_session(call: Call) -> Answer:
     target = prepare(call, body, media_type)
     length = int(announced) if announced else None
     if length is not None:
+        place = target if target is not None else files.parent_for(call, body)
         owner = target.owner if target is not None else call.caller.email
-        drive = target.drive if target is not None else files.parent_for(call, body).drive
-        files.check_room(call.database, owner or call.caller.email, drive, length)
+        growth = length - (target.size if target is not None else 0)
+        files.check_room(call.database, owner, place.drive, growth)
     session = Session(
         id=secrets.token_urlsafe(48),
         email=call.caller.email,
