@@ -233,6 +233,12 @@ class Dispatcher:
             del self._submissions[submission]
         return cancelled
 
+    def kill_hanging(self) -> None:
+        """Kill the workers, if the engine can replace them and trials occupy them that are left."""
+        left = [*(one.future for one in self._submissions), *self._unresponsive]
+        if self.engine.restartable and not all(future is None or future.done() for future in left):
+            self.restart()
+
     def restart(self) -> None:
         """Kill the workers; later submissions get new ones."""
         self._submissions.clear()

@@ -36,7 +36,7 @@ def submission_refused(engine: Engine, search: str, error: Exception | None) -> 
     """Return the error for an executor that accepts no trials; no `error` if it was closed."""
     why = "it was closed" if error is None else f"{type(error).__name__}: {text_of(error)}"
     failure = ExecutorError(
-        f"{engine.name} takes no more trials ({why.rstrip('.')}). What had ended in search "
+        f"{engine.name} takes no more trials ({why.rstrip('.: ')}). What had ended in search "
         f"{search!r} is recorded: make a new executor, and call again to continue."
     )
     failure.__cause__ = error

@@ -60,6 +60,8 @@ class ParallelLoop(OutcomeLoop):
                 lost = isinstance(error, SearchTakenOverError)
                 self._stop_trials(0.0 if lost else LEAVE_SECONDS)
                 raise
+            finally:
+                self._dispatcher.kill_hanging()
         self._trials.refresh()
         return self._stop_reason
 
@@ -209,11 +211,9 @@ class ParallelLoop(OutcomeLoop):
                 (left if running else ended).append(started)
         hanging = bool(self._started)
         left += self._started.values()
-        restartable = self._dispatcher.engine.restartable
-        if hanging and restartable:
-            self._dispatcher.restart()
         if left or ended:
-            self._notify_stopped(ended, left, unrecorded=hanging and not restartable)
+            unrecorded = hanging and not self._dispatcher.engine.restartable
+            self._notify_stopped(ended, left, unrecorded=unrecorded)
 
     def _notify_stopped(
         self, ended: list[Started], left: list[Started], *, unrecorded: bool
