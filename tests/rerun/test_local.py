@@ -19,7 +19,9 @@ from colab_drive_tuner.rerun.exit_code import ExitCode, read_rerun_status
 from colab_drive_tuner.rerun.program import load_program
 from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished
 from colab_drive_tuner.rerun.runners.local import LocalRunner
+from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.rerun.runs import read_runs
+from colab_drive_tuner.rerun.stopping import StopSignals
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry
@@ -145,6 +147,10 @@ def test_an_invalid_notebook_is_not_run(tmp_path: Path, store: Path) -> None:
     assert "asks for the kernel 'conda-env-lab-py'" in done.stderr
     assert done.stdout == ""
     assert read_runs(open_store(store), "parabola") == []
+    spec["kernelspec"]["name"] = "Python3"  # Jupyter ignores the case
+    (tmp_path / "nb.ipynb").write_text(json.dumps(valid | {"metadata": spec}))
+    program = load_program(str(tmp_path / "nb.ipynb"))
+    LocalRunner().check(RunTask(program, "parabola", tmp_path, StopSignals()))
 
 
 def test_a_program_that_runs_another_search_is_reported(tmp_path: Path, store: Path) -> None:

@@ -202,13 +202,28 @@ def test_a_timer_fires_on_the_days_of_cron(plan: Plan) -> None:
     assert lines == ["OnCalendar=*-*-1 9:0:00", "OnCalendar=Mon,Wed,Fri *-*-* 9:0:00"]
 
 
+def fake(tool: Path, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a program on the PATH that fails with a message."""
+    tool.write_text(f"#!/bin/sh\necho '{message}' >&2; exit 1\n")
+    tool.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
+
+
+def test_a_user_who_may_not_use_cron_has_no_schedules(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Schedules of other kinds can be listed; adding one names the alternatives."""
+    fake(tmp_path / "crontab", "You (me) are not allowed to use this program", monkeypatch)
+    assert cron.installed() == []
+    with pytest.raises(ColabDriveTunerError, match=r"not allowed.*The alternatives are"):
+        cron.install(plan)
+
+
 def test_without_a_systemd_session_nothing_is_written(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a user session, `install` writes no units, which would be listed but never fire."""
-    (tmp_path / "systemctl").write_text("#!/bin/sh\necho no session >&2; exit 1\n")
-    (tmp_path / "systemctl").chmod(0o700)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    fake(tmp_path / "systemctl", "no session", monkeypatch)
     with pytest.raises(ColabDriveTunerError, match=r"no session.*use --with cron"):
         systemd.install(plan)
     assert systemd.installed() == []

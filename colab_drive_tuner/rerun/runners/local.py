@@ -48,7 +48,7 @@ class LocalRunner:
         from jupyter_client.kernelspec import KernelSpecManager  # papermill requires it
 
         kernel = task.program.kernel
-        if kernel and kernel not in KernelSpecManager().find_kernel_specs():
+        if kernel and kernel.lower() not in KernelSpecManager().find_kernel_specs():
             raise NotebookError(
                 f"{task.program.name} asks for the kernel {kernel!r}, which this machine does not "
                 "have (`jupyter kernelspec list` shows those it has): choose another one in "

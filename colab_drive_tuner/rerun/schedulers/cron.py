@@ -74,7 +74,7 @@ def _read() -> list[str]:
     done = _crontab("-l")
     if done.returncode == 0:
         return done.stdout.splitlines()
-    if "no crontab" in done.stderr:
+    if "no crontab" in done.stderr or "not allowed" in done.stderr:  # by cron.allow or cron.deny
         return []
     raise ColabDriveTunerError(f"crontab -l failed ({done.stderr.strip()}). {_ALTERNATIVES}")
 
@@ -82,7 +82,8 @@ def _read() -> list[str]:
 def _write(content: str) -> None:
     done = _crontab("-", content)  # changes nothing if it cannot parse the content
     if done.returncode:
-        raise ColabDriveTunerError(f"crontab refused the schedule: {done.stderr.strip()}")
+        refusal = f"crontab refused the schedule: {done.stderr.strip()}"
+        raise ColabDriveTunerError(f"{refusal}. {_ALTERNATIVES}")
 
 
 def _crontab(argument: str, content: str = "") -> "subprocess.CompletedProcess[str]":
