@@ -219,6 +219,19 @@ def test_a_user_who_may_not_use_cron_has_no_schedules(
         cron.install(plan)
 
 
+def test_lines_of_any_encoding_stay_in_the_crontab(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another line's bytes are kept, even if they are not UTF-8."""
+    (tmp_path / "table").write_bytes(b"# caf\xe9\n")
+    fake(tmp_path / "crontab", "", monkeypatch)
+    script = f'#!/bin/sh\ncd "{tmp_path}"; if [ "$1" = -l ]; then cat table; else cat >table; fi\n'
+    (tmp_path / "crontab").write_text(script)
+    cron.install(plan)
+    assert cron.installed() == [(NASTY, "*/15 * * * *")]
+    assert (tmp_path / "table").read_bytes().startswith(b"# caf\xe9\n# colab-drive-tuner")
+
+
 def test_without_a_systemd_session_nothing_is_written(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

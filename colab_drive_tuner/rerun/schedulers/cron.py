@@ -92,7 +92,8 @@ def _crontab(argument: str, content: str = "") -> "subprocess.CompletedProcess[s
             ["crontab", argument],  # noqa: S607 - found on the user's PATH
             input=content,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # keeps the bytes of other lines, whatever their encoding
             check=False,
         )
     except FileNotFoundError:

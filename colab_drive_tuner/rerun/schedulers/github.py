@@ -114,7 +114,7 @@ def install(plan: Plan) -> str:
         raise UsageError(f"Run this command at the repository's root: cd {shlex.quote(str(root))}")
     file = path(plan)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(content)
+    file.write_text(content, encoding="utf-8")
     return (
         f"Wrote {file}: commit and push it to the default branch, and store the content of your "
         f"credentials file in the repository's secret {SECRET} (`gh secret set {SECRET} < FILE`)."

@@ -149,7 +149,7 @@ def schedules_in_files(files: Iterable[Path], when: str) -> list[tuple[str, str]
     """List the schedules in files: the search and the matches of the pattern `when`."""
     found = []
     for file in files:
-        content = file.read_text()
+        content = file.read_text(encoding="utf-8", errors="replace")
         times = "; ".join(re.findall(when, content, re.MULTILINE)) or "?"
         found += [(name, times) for name in map(search_in_comment, content.splitlines()) if name]
     return found

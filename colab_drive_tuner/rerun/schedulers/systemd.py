@@ -35,7 +35,7 @@ def install(plan: Plan) -> str:
     _systemctl("daemon-reload")  # fails without a user session, before anything is written
     for path, content in units.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
     timer = f"{_PREFIX}{plan.slug}.timer"
     _systemctl("daemon-reload")
     _systemctl("enable", "--now", timer)
