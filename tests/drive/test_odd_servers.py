@@ -6,6 +6,7 @@ import io
 import json
 import os
 import threading
+import traceback
 
 import pytest
 from google.oauth2.credentials import Credentials
@@ -107,6 +108,16 @@ def test_headers_that_trickle_cost_no_more_than_the_patience(server):
         transport.send(Request("GET", f"http://127.0.0.1:{server.server_port}/x"), "x")
     closed.set()
     transport.close()
+
+
+@pytest.mark.parametrize("token", ["planted-token\n", "planted-töken", "planted-token-日"])
+def test_a_token_that_no_header_can_hold_is_an_error(server, connect, token):
+    """A token with a line end, as read from a file, is named at once and not shown."""
+    server.answers["GET", "/drive/v3/files/x"] = respond(401, {})
+    signer = Authorizer(Identity(Credentials(token), "a test"))
+    with pytest.raises(CredentialsError) as caught:
+        connect(signer).get("x")
+    assert "planted" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_requests_work_while_the_interpreter_ends(server, connect, monkeypatch):

@@ -41,7 +41,7 @@ def find_endpoint() -> Endpoint:
     # Rebuilt from the checked parts, because URL parsers disagree about unusual addresses.
     literal = f"[{name}]" if ":" in name else name
     origin = f"http://{literal}" + (f":{port}" if port else "")
-    return Endpoint(origin, Variable.EMULATOR_TOKEN.get() or "emulator")
+    return Endpoint(origin, Variable.EMULATOR_TOKEN.get().strip() or "emulator")
 
 
 def _is_loopback(name: str) -> bool:

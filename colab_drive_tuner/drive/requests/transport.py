@@ -25,7 +25,7 @@ from colab_drive_tuner.credentials.http_session import BLOCK, new_session, unlog
 from colab_drive_tuner.drive.requests.refusal import Refusal, retry_after
 from colab_drive_tuner.drive.requests.retry_policy import REFUSED_PATIENCE, TryAgainError
 from colab_drive_tuner.drive.requests.signing import Authorizer
-from colab_drive_tuner.errors import StoreError, UnavailableError
+from colab_drive_tuner.errors import CredentialsError, StoreError, UnavailableError
 
 T = TypeVar("T")
 
@@ -210,6 +210,11 @@ class Transport:
                     allow_redirects=False,
                     stream=True,
                 )
+        except (requests.exceptions.InvalidHeader, UnicodeEncodeError):
+            raise CredentialsError(
+                "The access token cannot be sent: it contains a line end or another character that "
+                "no token has. Remove it from where the token is kept."
+            ) from None
         except requests.exceptions.RequestException as error:
             raise _transient(error) from None
         self.clock.learn(response.headers.get("Date"), sent)
