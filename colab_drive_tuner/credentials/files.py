@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from colab_drive_tuner.credentials.source_interface import (
     CredentialRequest,
@@ -60,6 +61,7 @@ def from_login(_: CredentialRequest) -> Any:
     try:
         info = json.loads(path.read_bytes())
         client = {name: info[name] for name in ("client_id", "client_secret", "token_uri")}
+        _check_urls(client)
         return user_credentials(client, info["refresh_token"])
     except FileNotFoundError:
         raise SourceError("nobody has signed in on this machine") from None
@@ -149,6 +151,8 @@ def from_info(info: Any, where: str, request: CredentialRequest) -> Any:
     kind = info.get("type") if isinstance(info, dict) else None
     scopes = request.scopes
     try:
+        if kind is not None:
+            _check_urls(info)
         if kind == "service_account":
             return service_account_credentials(info, scopes, Variable.ACT_AS.get() or None)
         if kind == "authorized_user":
@@ -170,6 +174,14 @@ def from_info(info: Any, where: str, request: CredentialRequest) -> Any:
         f"{where} holds no credentials: its type must be service_account, authorized_user or "
         "external_account."
     )
+
+
+def _check_urls(info: Mapping[str, Any]) -> None:
+    """Raise `ValueError` if a sign-in server's URL is none: it would count as a silent server."""
+    for url in (info[name] for name in ("token_uri", "token_url") if name in info):
+        if not isinstance(url, str) or not re.fullmatch(r"https?://[^/?#\s]+\S*", url):
+            raise ValueError("not a URL")
+        urlsplit(url)  # raises ValueError for an invalid host
 
 
 def user_credentials(client: Mapping[str, Any], refresh_token: Any, **more: Any) -> Any:
