@@ -137,7 +137,7 @@ def _find_open(key: str, name: str) -> ChainBackend:
 class StudyStorage(JournalStorage):
     """Optuna's journal storage on a chain; opened by `optuna_storage`.
 
-    Args:
+    Inherited argument:
         log_storage: The backend for the storage's log lines.
     """
 
