@@ -1,6 +1,7 @@
 """Commands that manage scheduled reruns: schedule add, list, remove, release."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -61,7 +62,10 @@ def add(
     from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
     from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
     from colab_drive_tuner.rerun.program import load_program
+    from colab_drive_tuner.rerun.runners.local import LocalRunner
+    from colab_drive_tuner.rerun.runners.runner import RunTask
     from colab_drive_tuner.rerun.schedulers.plan import Plan, find_scheduler, parse_interval
+    from colab_drive_tuner.rerun.stopping import StopSignals
     from colab_drive_tuner.search.spec.arguments import parse_duration
     from colab_drive_tuner.store import absolute_spec
 
@@ -80,6 +84,8 @@ def add(
 
     runner = options.runner(with_ if with_ == "enterprise" else options.on)
     loaded = load_program(program)
+    if isinstance(runner, LocalRunner) and with_ != "github" and not print_:
+        runner.check(RunTask(loaded, search, Path(), StopSignals()))
     if with_ == "enterprise" and isinstance(runner, EnterpriseRunner):
         schedule = EnterpriseSchedule(plan, runner, loaded, max_seconds)
         show_and_install(schedule.text(), schedule.install)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml  # a dependency of papermill
@@ -217,6 +218,20 @@ def test_a_user_who_may_not_use_cron_has_no_schedules(
     assert cron.installed() == []
     with pytest.raises(ColabDriveTunerError, match=r"not allowed.*The alternatives are"):
         cron.install(plan)
+
+
+def test_a_notebook_that_cannot_run_here_is_not_scheduled(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Any
+) -> None:
+    """A schedule of this machine would fail at each tick, as where its kernel is missing."""
+    fake(tmp_path / "crontab", "reached", monkeypatch)
+    content = json.loads(Path(plan.program).read_text())
+    content["metadata"]["kernelspec"]["name"] = "conda-env-lab-py"
+    Path("nb.ipynb").write_text(json.dumps(content))
+    code, out, err = run_command("schedule", "add", "nb.ipynb", "--search", "s")
+    assert (code, out) == (1, "")
+    assert "asks for the kernel 'conda-env-lab-py'" in err
+    assert run_command("schedule", "add", "nb.ipynb", "--search", "s", "--print")[0] == 0
 
 
 def test_lines_of_any_encoding_stay_in_the_crontab(
