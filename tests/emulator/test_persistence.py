@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -93,8 +94,10 @@ def test_a_kill_during_writes_loses_no_answered_file(process):
     threads = [threading.Thread(target=write) for _ in range(4)]
     for thread in threads:
         thread.start()
+    end = time.monotonic() + 60
     while len(answered) < 60:
-        pass
+        assert time.monotonic() < end
+        time.sleep(0.005)
     process.kill()
     for thread in threads:
         thread.join()

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import http.client
 import os
+import time
 
 import pytest
 
@@ -255,8 +256,10 @@ def test_a_broken_connection_keeps_received_bytes(me, emulator):
     connection.endheaders()
     connection.send(content[: 2 * PIECE + 100])
     connection.close()
+    end = time.monotonic() + 60
     while not any(one["method"] == "PUT" and one["status"] == 0 for one in emulator.log):
-        pass  # wait until the emulator has noticed
+        assert time.monotonic() < end, "the emulator has not noticed"
+        time.sleep(0.005)
     answer = put(me, uri, b"", f"bytes */{len(content)}")
     arrived = int(answer.headers["Range"].rpartition("-")[2]) + 1
     assert arrived == 2 * PIECE
