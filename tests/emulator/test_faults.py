@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,7 @@ def test_a_late_delivery_takes_effect_after_the_client_gave_up(me, emulator):
     end = time.monotonic() + 60
     while me.names("") != ["ghost"]:
         assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_hanging_call_gives_no_answer(me, emulator):
@@ -192,12 +194,27 @@ def test_rate_limits_quota_expiry_and_outage(me, emulator):
     assert statuses(me, 3) == [200, 401, 401]
 
 
-def test_latency_delays_a_call(me, emulator):
-    """The fault `latency` delays a call by its seconds."""
-    emulator.faults.add("latency", seconds=0.15, jitter=0.05, times=1)
-    begun = time.monotonic()
-    me("GET", "/drive/v3/files")
-    assert time.monotonic() - begun >= 0.15
+def test_latency_delays_one_call_and_no_other(me, person, emulator):
+    """The fault `latency` delays a call by its seconds; meanwhile another call is answered."""
+    other = person()
+    first = ""
+    for seconds in (0.2, 2.0, 20.0):  # on a busy machine the other call may take longer
+        emulator.clear_log()
+        emulator.faults.clear()
+        emulator.faults.add("latency", seconds=seconds, jitter=0.05, account=me.account)
+        begun = time.monotonic()
+        with ThreadPoolExecutor() as pool:
+            slow = pool.submit(me, "GET", "/drive/v3/files")
+            while not emulator.faults.rules[0]["struck"]:
+                assert time.monotonic() < begun + 30
+                time.sleep(0.01)
+            other("GET", "/drive/v3/files")
+            slow.result()
+        assert time.monotonic() - begun >= seconds
+        first = emulator.log[0]["account"]
+        if first == other.account:
+            break
+    assert first == other.account
 
 
 def test_an_invalid_rule_is_refused(emulator):
