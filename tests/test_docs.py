@@ -31,6 +31,8 @@ def test_a_pages_code_blocks_run(page, tmp_path, monkeypatch, request):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default")  # readers see them too
+            # Keras' own, from `model.save` with TensorFlow on NumPy 2; Python hides it by default.
+            warnings.filterwarnings("ignore", "__array__ impl", DeprecationWarning, "keras")
             assert run_page(page, lambda: request.getfixturevalue("drive_emulator"))
     finally:
         hyperas_compat.disable()
