@@ -60,12 +60,17 @@ def test_version(run_command):
 
 
 def test_status_shows_every_search(run_command, folder):
-    """`status` prints a search's name, its number of trials and its state."""
+    """`status` prints each search's name, number of trials, best loss and state."""
+    cdt.resume_search(
+        lambda x: 0.25, space=hp.uniform("x", 0, 1), name="flat", max_evals=1, store=folder,
+        progress=False,
+    )  # fmt: skip
+    best = cdt.DriveTrials("parabola", store=folder).best_trial["result"]["loss"]
     code, out, _ = run_command("--store", folder, "status")
     assert code == 0
-    assert "parabola" in out
-    assert "5 of 8" in out
-    assert "unfinished" in out
+    flat, begun = out.splitlines()[-2:]
+    assert re.fullmatch(r"flat +1 of 1 +0\.25 +0 +finished", flat.strip())
+    assert re.fullmatch(rf"parabola +5 of 8 +{best:.6g} +0 +unfinished", begun.strip())
 
 
 def test_status_as_json(run_command, folder, tmp_path):
@@ -317,10 +322,18 @@ def test_import_runs_no_code_and_overwrites_no_search(run_command, folder, tmp_p
 
 
 def test_export_names_a_file_that_cannot_be_written(run_command, folder, tmp_path):
-    """`export` to the path of a folder exits 2 and names the path."""
-    code, _, err = run_command("--store", folder, "export", "parabola", tmp_path)
-    assert code == 2
-    assert str(tmp_path) in err
+    """`export` to a folder's path, or into a folder that is missing or a file, exits 2.
+
+    The error names the path, and nothing is left behind.
+    """
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for target in ("folder", "missing/trials.pkl", "file/trials.pkl"):
+        code, _, err = run_command("--store", folder, "export", "parabola", tmp_path / target)
+        assert code == 2
+        assert repr(str(tmp_path / target)) in err
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_export_keeps_links_and_pipes(run_command, folder, tmp_path):

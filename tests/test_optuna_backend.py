@@ -227,7 +227,7 @@ def test_trials_run_during_an_outage(tmp_path: Path) -> None:
 
 
 def test_several_workers_share_one_study_as_threads(tmp_path: Path) -> None:
-    """Four threads and two objectives: each trial is recorded once and read back as it was."""
+    """Four threads, two objectives and pruned trials: each trial is recorded once as it was."""
     storage = cdt.optuna_storage("study", store=tmp_path)
     study = optuna.create_study(
         storage=storage, study_name="s", directions=["minimize", "maximize"]
@@ -235,10 +235,14 @@ def test_several_workers_share_one_study_as_threads(tmp_path: Path) -> None:
 
     def objective(trial: optuna.Trial) -> tuple[float, float]:
         x = trial.suggest_float("x", 0, 1)
+        if trial.number % 3 == 1:
+            raise optuna.TrialPruned
         return x, 1 - x
 
     study.optimize(objective, n_trials=12, n_jobs=4)
     assert sorted(trial.number for trial in study.trials) == list(range(12))
+    pruned = study.get_trials(states=[TrialState.PRUNED])
+    assert sorted(trial.number for trial in pruned) == [1, 4, 7, 10]
     storage.close()
     again = cdt.optuna_storage("study", store=tmp_path)
     assert optuna.load_study(study_name="s", storage=again).trials == study.trials
@@ -443,18 +447,26 @@ def test_a_session_shows_an_open_study(storage: StudyStorage) -> None:
 
 
 def test_a_search_is_no_study_and_a_study_no_search(tmp_path: Path) -> None:
-    """A search opened as a study, or a study as a search, is refused with what it is."""
+    """A search opened as a study, or a study as a search, is refused with what it is.
+
+    Nothing is written.
+    """
     from hyperopt import hp
+
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     options = {"space": hp.uniform("x", 0, 1), "max_evals": 2, "progress": False, "store": tmp_path}
     cdt.resume_search(lambda x: x, name="search", **options)
-    with pytest.raises(UsageError, match="'search' is a hyperopt search with 2 trials"):
-        cdt.optuna_storage("search", store=tmp_path)
     storage = cdt.optuna_storage("study", store=tmp_path)
     optuna.create_study(storage=storage)
     storage.close()
+    before = files()
+    with pytest.raises(UsageError, match="'search' is a hyperopt search with 2 trials"):
+        cdt.optuna_storage("search", store=tmp_path)
     with pytest.raises(UsageError, match="'study' is an Optuna study"):
         cdt.resume_search(lambda x: x, name="study", **options)
+    assert files() == before
 
 
 def test_a_study_in_another_process_says_what_to_use(tmp_path: Path) -> None:

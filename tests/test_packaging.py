@@ -59,12 +59,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
 
 
 def test_the_sdist_can_be_read_and_tested(built):
-    """The sdist has the metadata files, tests and scripts, and no local environments."""
+    """The sdist has the metadata files, docs, tests and scripts, and no local environments."""
     _, sdist = built
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "scripts/test"} <= names
     assert "tests/conftest.py" in names
+    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.*")} <= names
     assert not any(name.startswith((".venv", ".demo", "site/")) for name in names)
 
 

@@ -264,10 +264,12 @@ def test_another_account_in_the_environment_makes_another_session(colab, monkeyp
 
 
 @pytest.mark.parametrize("arguments", [{"folder": " "}, {"notebook": ""}, {"folder": 3}])
-def test_arguments_that_name_nothing_are_refused(arguments):
-    """Blank arguments, and arguments that are no text, are refused."""
+def test_arguments_that_name_nothing_are_refused(arguments, drive_emulator):
+    """Blank arguments, and arguments that are no text, are refused before any request to Drive."""
+    drive_emulator.clear_log()
     with pytest.raises(UsageError, match="is neither a name nor a link"):
         setup(**arguments)
+    assert drive_emulator.log == []
 
 
 def test_a_missing_notebook_is_a_warning(drive_emulator, monkeypatch):

@@ -221,9 +221,13 @@ def test_whoami_without_a_sign_in(run_command):
 
 
 def test_with_an_emulator_nobody_signs_in(run_command, drive_emulator, client_file, google):
-    """With an emulator, `login` and `logout` exit 2 and send Google nothing."""
+    """With an emulator, `login` and `logout` exit 2, keep a stored sign-in, send Google nothing."""
+    kept = json.dumps({"token_uri": f"{google.url}/token", "refresh_token": SECRET})
+    login_file().parent.mkdir(parents=True)
+    login_file().write_text(kept)
     for command in (("login", "--client-secrets", client_file), ("logout",)):
         code, _, err = run_command(*command)
         assert code == 2
         assert "DRIVE_EMULATOR_HOST is set" in err
+    assert login_file().read_text() == kept
     assert google.asked == []
