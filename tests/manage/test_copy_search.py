@@ -1,5 +1,6 @@
 """Copying and moving complete searches between folders, Drives, accounts and names."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,32 @@ def test_a_search_that_runs_is_not_copied(tmp_path: Path) -> None:
     resume_sample_search(source, objective, max_evals=1)
     assert list_names(source) == ["s"]
     assert not (tmp_path / "t" / "s").exists()
+
+
+@pytest.mark.parametrize("act", [copy_search, move_search])
+def test_a_search_that_another_machine_takes_over_is_not_copied(
+    act: Callable[..., str], tmp_path: Path
+) -> None:
+    """If another machine runs the search during the copy, no copy is made and nothing is lost."""
+    source = FolderStore(tmp_path / "s")
+    resume_sample_search(source, max_evals=2)
+    statuses: list[int] = []
+
+    def run_elsewhere() -> None:
+        os.environ["XDG_STATE_HOME"] = str(tmp_path / "another machine")
+        resume_sample_search(FolderStore(tmp_path / "s"), on_busy="takeover", max_evals=3)
+
+    class Target(FolderStore):
+        def create(self, *args: Any, **options: Any) -> Any:
+            if not statuses:
+                statuses.append(run_in_fork(run_elsewhere))
+            return super().create(*args, **options)
+
+    with pytest.raises(SearchBusyError, match="was run while it was copied"):
+        act(source, "s", Target(tmp_path / "t"))
+    assert statuses == [0]
+    assert list_names(FolderStore(tmp_path / "t")) == []
+    assert read_status(source, "s").done == 3
 
 
 @pytest.mark.parametrize("harm", ["gap", "cut", "old gap"])

@@ -156,17 +156,23 @@ def test_annotated_objectives(tmp_path: Path) -> None:
 
 
 def test_attachments_come_back(tmp_path: Path) -> None:
-    """Attachments of a result are there in the next session and in a pickled copy."""
+    """Attachments of a result, of `Ctrl` and set after `fmin` are in later sessions and pickles."""
 
-    def objective(point: Any) -> dict[str, Any]:
+    @hyperopt.fmin_pass_expr_memo_ctrl
+    def objective(expr: Any, memo: Any, ctrl: Any) -> dict[str, Any]:
+        ctrl.attachments["tid"] = ctrl.current_trial["tid"]
         return {"status": "ok", "loss": 1.0, "attachments": {"notes": b"abc", "plain": [1, (2,)]}}
 
     trials = run_in_store(tmp_path, "rand", 2, objective)
+    trials.trial_attachments(trials.trials[1])["after"] = "fmin"
+    trials.close()
     again = open_read_only(tmp_path)
     for found in (trials, again, pickle.loads(pickle.dumps(again))):
         attached = found.trial_attachments(found.trials[1])
         assert attached["notes"] == b"abc"
         assert attached["plain"] == [1, (2,)]
+        assert (attached["tid"], attached["after"]) == (1, "fmin")
+        assert "after" not in found.trial_attachments(found.trials[0])
     assert again.attachments == trials.attachments
 
 

@@ -1,6 +1,7 @@
 """KerasTuner projects read as searches, without changing the project."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,12 @@ def test_an_invalid_trial_file_is_refused_before_anything_is_written(
 
 
 def test_a_folder_without_a_project_is_refused(tmp_path: Path) -> None:
-    """A folder that is not a KerasTuner project is refused by name."""
-    with pytest.raises(UsageError, match="neither a file nor the folder of a KerasTuner"):
-        cdt.import_trials(cdt.open_store(tmp_path / "store"), "kt", tmp_path)
+    """A folder that is not a KerasTuner project and a missing file are refused by name."""
+    for path in (tmp_path, tmp_path / "absent.pkl"):
+        words = re.escape(f"{str(path)!r} is neither a file nor the folder of a KerasTuner")
+        with pytest.raises(UsageError, match=words):
+            cdt.import_trials(cdt.open_store(tmp_path / "store"), "kt", path)
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning")

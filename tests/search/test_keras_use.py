@@ -136,7 +136,7 @@ assert "keras" not in sys.modules and "whole" not in sys.modules
 
 
 def test_a_model_of_scikit_learn_loads_no_tensorflow(folder: Path) -> None:
-    """A scikit-learn model, in a template or in hyperas's `minimize`, loads no TensorFlow."""
+    """A scikit-learn model, in a template, `minimize` or `fmin`, loads no TensorFlow."""
     run(
         folder,
         """
@@ -158,6 +158,12 @@ cdt.resume_search(model, data, name="a", max_evals=2, store="store")
 cdt.resume_search(abs, space=hp.uniform("x", 0, 1), name="b", max_evals=2, store="store")
 trials = cdt.DriveTrials("c", store="store")
 minimize(model, data, algo=rand.suggest, max_evals=2, trials=trials)
+
+def objective(c):
+    return -LogisticRegression(C=c).fit(*data()).score(*data())
+
+trials = cdt.DriveTrials("d", store="store")
+hyperopt.fmin(objective, hp.uniform("c", 0.1, 2), algo=rand.suggest, max_evals=2, trials=trials)
 assert not {"keras", "tensorflow", "jax", "torch"} & sys.modules.keys()
 """,
     )

@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 from hyperopt.base import Domain
 from hyperopt.early_stop import no_progress_loss
+from hyperopt.pyll import rec_eval
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.emulator import DriveEmulator
@@ -237,20 +238,20 @@ def test_caught_errors_count(tmp_path: Path, threads: Executor) -> None:
 
 
 def test_attachments_come_back(tmp_path: Path, threads: Executor) -> None:
-    """Attachments of a result are recorded under the trial that they belong to."""
+    """Attachments of a result and of `Ctrl` are recorded under the trial that they belong to."""
 
-    def objective(point: Any) -> Any:
-        return {
-            "status": "ok",
-            "loss": sample_objective(point),
-            "attachments": {"x": str(point["x"])},
-        }
+    @hyperopt.fmin_pass_expr_memo_ctrl
+    def objective(expr: Any, memo: Any, ctrl: Any) -> Any:
+        x = rec_eval(expr, memo=memo)["x"]
+        ctrl.attachments["tid"] = ctrl.current_trial["tid"]
+        return {"status": "ok", "loss": x, "attachments": {"x": str(x)}}
 
     trials = wide(tmp_path, "rand", 6, objective, executor=threads)
     again = open_read_only(tmp_path)
     for doc in again.trials:
-        assert again.trial_attachments(doc)["x"] == str(doc["misc"]["vals"]["x"][0])
-    assert len(trials.attachments) == 6
+        attached = again.trial_attachments(doc)
+        assert (attached["x"], attached["tid"]) == (str(doc["misc"]["vals"]["x"][0]), doc["tid"])
+    assert len(trials.attachments) == 12
 
 
 class UnshowableError(Exception):

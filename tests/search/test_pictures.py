@@ -299,10 +299,13 @@ def test_hours_without_a_runtime_are_cut_out() -> None:
 
 
 def test_parameters_of_a_space_are_shown_as_chosen() -> None:
-    """A choice is shown as the option chosen or as its index."""
+    """With a space a choice is shown as the option chosen, otherwise as its index."""
     space = {"opt": hp.choice("opt", ["adam", {"kind": "sgd"}])}
-    data = search_data("s", [document(0, 1.0, {"opt": 0})], space)
-    assert data.trials[0].parameters["opt"] in ("adam", 0)
+    documents = [document(tid, 1.0, {"opt": tid}) for tid in (0, 1)]
+    shown = [dict(trial.parameters) for trial in search_data("s", documents, space).trials]
+    assert shown == [{"opt": "adam"}, {"opt.kind": "sgd"}]
+    shown = [dict(trial.parameters) for trial in search_data("s", documents).trials]
+    assert shown == [{"opt": 0}, {"opt": 1}]
 
 
 def texts(drawn: str) -> list[str]:

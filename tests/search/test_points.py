@@ -185,7 +185,7 @@ def test_impossible_values_are_refused(space: str, point: Any, words: str, tmp_p
 
 
 def test_a_range_may_depend_on_another_parameter(tmp_path: Path) -> None:
-    """Random search accepts a point for a range that depends on another parameter."""
+    """Random search accepts a point for a range that depends on another parameter; TPE cannot."""
     point = {"x": 1.5, "y": 1.75}
     result = given(tmp_path, SPACES["within"], [point], algo="rand", max_evals=3)
     assert result.trials.trials[0]["misc"]["vals"] == {"x": [1.5], "y": [1.75]}

@@ -1,5 +1,6 @@
 """Pruning by `report` and `should_prune`: decisions follow from the record, also after kills."""
 
+import functools
 import itertools
 import json
 import os
@@ -36,7 +37,7 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.memory import MemoryStore
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import running_trial
-from tests.search.sample_searches import run_in_fork
+from tests.search.sample_searches import run_in_fork, trial_values
 
 SPACE = {"x": hp.uniform("x", 0, 1)}
 MEDIAN = Pruner(warmup_steps=0, min_trials=2)
@@ -60,11 +61,6 @@ def search(store: Any, objective: Callable[[Any], Any] = curve, **options: Any) 
     defaults = {"name": "search", "max_evals": 12, "seed": 3, "algo": "rand", "pruner": MEDIAN}
     given = defaults | {"progress": False} | options
     return resume_search(objective, space=SPACE, store=store, **given)
-
-
-def comparable(trials: hyperopt.Trials) -> list[Any]:
-    """Return what must be equal, bit for bit, in equal searches."""
-    return [(doc["tid"], doc["misc"]["vals"], repr(doc["result"])) for doc in trials.trials]
 
 
 def explain(trials: DriveTrials) -> list[tuple[bool, list[float]]]:
@@ -108,12 +104,18 @@ def test_a_worse_trial_ends_early(tmp_path: Path) -> None:
 
 
 def test_an_exported_pickle_is_plain_hyperopt(tmp_path: Path) -> None:
-    """The exported pickle is a plain `Trials` with the same results."""
+    """The exported pickle is a plain `Trials` with the same results, and TPE continues it."""
     result = search(tmp_path)
     export_trials(FolderStore(tmp_path), "search", tmp_path / "trials.pkl")
     trials = pickle.loads((tmp_path / "trials.pkl").read_bytes())
     assert type(trials) is hyperopt.Trials
     assert trials.results == result.trials.results
+    before = trial_values(trials)
+    tpe = functools.partial(hyperopt.tpe.suggest, n_startup_jobs=3)
+    options = {"rstate": np.random.default_rng(0), "show_progressbar": False}
+    hyperopt.fmin(lambda point: point["x"], SPACE, tpe, 14, trials=trials, **options)
+    assert trial_values(trials)[:12] == before
+    assert trials.trials[13]["result"]["status"] == "ok"
 
 
 numbers = itertools.count()
@@ -153,7 +155,7 @@ def test_two_sessions_and_a_replay_prune_alike(
     whole = search(store, objective, name=f"{name}-whole", **options)
     for most in (min(cut, len(curves)), len(curves)):
         again = search(store, objective, name=name, **options | {"max_evals": most})
-    assert comparable(again.trials) == comparable(whole.trials)
+    assert trial_values(again.trials) == trial_values(whole.trials)
     explain(again.trials)
 
 
@@ -181,7 +183,7 @@ def test_a_killed_search_prunes_as_the_uninterrupted_one(tmp_path: Path, call: i
         assert run_in_fork(lambda run=deadly, at=store: search(at, run)) == -signal.SIGKILL  # type: ignore[misc]
         with pytest.warns(SearchChangedWarning, match="source"):
             resumed = search(store)
-        assert comparable(resumed.trials) == comparable(whole.trials)
+        assert trial_values(resumed.trials) == trial_values(whole.trials)
 
 
 def test_one_worker_prunes_as_no_worker(tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_one_worker_prunes_as_no_worker(tmp_path: Path) -> None:
     inline = search(tmp_path / "inline")
     with loky_executor(1) as executor:
         there = search(tmp_path / "there", executor=executor)
-    assert comparable(there.trials) == comparable(inline.trials)
+    assert trial_values(there.trials) == trial_values(inline.trials)
     assert any(one["pruned"] for one in there.trials.results)
 
 
@@ -208,7 +210,7 @@ def test_on_an_executor_the_record_explains_each_decision(tmp_path: Path) -> Non
     trials = DriveTrials("search", store=tmp_path)
     assert any(trials.log.pending_of.values())
     assert sum(pruned for pruned, _ in explain(trials)) > 3
-    assert comparable(trials) == comparable(result.trials)
+    assert trial_values(trials) == trial_values(result.trials)
 
 
 def test_given_points_are_never_pruned(tmp_path: Path) -> None:

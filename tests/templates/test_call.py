@@ -362,6 +362,28 @@ def test_the_source_of_a_compiled_model_has_the_templates():
     assert "rate = lambda" in compiled.source
 
 
+def test_comments_and_layout_do_not_change_the_source():
+    """The source of a compiled model has no comments and the layout of a formatter."""
+
+    def plain(x):
+        units = {{choice([1, 2])}}
+        return {"loss": units + x, "status": "ok"}
+
+    expected = compile_model(plain).source
+
+    # fmt: off
+    def plain(x):  # the same model
+        units = {{ choice([1,2]) }}
+
+        return {
+            "loss": units+x,  # is minimized
+            'status': "ok",
+        }
+    # fmt: on
+
+    assert compile_model(plain).source == expected
+
+
 def test_debuggers_see_the_users_file_and_line():
     """A trace function sees the user's file and line in the compiled model."""
     seen = []

@@ -15,6 +15,7 @@ from colab_drive_tuner.errors import TrainingWarning, UsageError
 from colab_drive_tuner.intermediate_values import IntermediateValues
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import RunningTrial, run_as
+from tests.search.sample_searches import trial_values
 from tests.training.pruned_search import (
     EPOCHS,
     PRUNER,
@@ -28,11 +29,6 @@ from tests.training.small_trainings import Killed
 
 # numpy 2 warns about TensorFlow's tensors
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-def comparable(result: Any) -> list[Any]:
-    """Return what must be equal, bit for bit, in equal searches."""
-    return [(doc["tid"], doc["misc"]["vals"], repr(doc["result"])) for doc in result.trials.trials]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +72,7 @@ def test_a_killed_search_prunes_as_the_uninterrupted_one(
     assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
     objective = Objective()
     resumed = run_pruned_search(tmp_path, objective)
-    assert comparable(resumed) == comparable(whole)
+    assert trial_values(resumed.trials) == trial_values(whole.trials)
     assert objective.trained[0] == (tid, last), "it went on in the middle"
 
 
@@ -91,10 +87,8 @@ def test_the_order_of_the_callbacks_does_not_matter(
     with pytest.raises(Killed):
         run_pruned_search(tmp_path, Objective(order, kill=(tid, last, False)), max_evals=most)
     objective = Objective(order)
-    assert (
-        comparable(run_pruned_search(tmp_path, objective, max_evals=most))
-        == comparable(whole)[:most]
-    )
+    resumed = run_pruned_search(tmp_path, objective, max_evals=most)
+    assert trial_values(resumed.trials) == trial_values(whole.trials)[:most]
     assert objective.trained[0] == (tid, last)
 
 
@@ -111,9 +105,16 @@ def running(pruner: Any = None, limits: Any = None) -> RunningTrial:
 
 
 def test_an_unknown_metric_is_an_error_that_lists_the_metrics() -> None:
-    """The error about an unknown metric lists the known ones, or names `validation_data=`."""
+    """An unknown metric is an error after the first epoch, which lists the known metrics.
+
+    Without a validation it names `validation_data=`.
+    """
+    begun: list[int] = []
+    counter = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: begun.append(epoch))
+    callbacks = [Pruner(monitor="val_acc"), counter]
     with pytest.raises(UsageError, match=r"no metric 'val_acc'.*loss, mae, val_loss, val_mae"):
-        fit(Pruner(monitor="val_acc"), trial=running())
+        fit(None, trial=running(), callbacks=callbacks)
+    assert begun == [0]
     with pytest.raises(UsageError, match=r"no metric 'val_loss'.*validation_data="):
         fit(PRUNER, trial=running(), validation_split=0.0)
 
