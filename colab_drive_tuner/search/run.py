@@ -22,6 +22,7 @@ from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.loop.sequential import Loop
 from colab_drive_tuner.search.loop.stopping_rules import StoppingRules
 from colab_drive_tuner.search.progress import display
+from colab_drive_tuner.search.spec.arguments import check_ranges
 from colab_drive_tuner.search.spec.fingerprints import describe_algorithm, describe_space
 from colab_drive_tuner.search.spec.points import check_documents, point_document
 from colab_drive_tuner.search.spec.settings import SearchSettings, stored_rstate
@@ -58,6 +59,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     if not spec.restart and (why := _stop_reason(trials, spec)):
         return why
     domain = CompiledDomain(spec.fn, spec.space, pass_expr_memo_ctrl=spec.pass_expr_memo_ctrl)
+    check_ranges(spec.space, spec.algo, spec.max_evals)
     settings = _settings(trials, spec)
     _check_recorded(trials, spec, settings)
     dispatcher = _dispatcher(spec, domain)

@@ -1,9 +1,11 @@
 """Invalid arguments of a search and invalid results of its objective are refused by name."""
 
+import functools
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import hyperopt
 import numpy as np
 import pytest
 from hyperopt import hp
@@ -17,7 +19,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.search.spec.arguments import parse_duration
+from colab_drive_tuner.search.spec.arguments import check_ranges, find_algorithm, parse_duration
 from colab_drive_tuner.store import open_store
 from tests.search.sample_searches import (
     data,
@@ -109,6 +111,52 @@ def test_bad_input_is_refused_before_anything_is_written(
         resume_sample_search(tmp_path, **options)
     assert list_searches(open_store(tmp_path)) == []
     assert capsys.readouterr() == ("", "")
+
+
+FEW_RANDOM = functools.partial(hyperopt.tpe.suggest, n_startup_jobs=5)
+SUM = hp.uniform("x", 0, 1 + hp.uniform("y", 1, 2))
+INDEX = hp.randint("x", hp.randint("y", 2, 5))
+
+
+@pytest.mark.parametrize(
+    ("algo", "space", "fails_from"),
+    [
+        ("tpe", SUM, 21),
+        ("tpe", hp.normal("x", hp.choice("y", [1, 2]), 1), 21),
+        (FEW_RANDOM, SUM, 6),
+        ("anneal", INDEX, 2),
+        ("anneal", SUM, None),
+        ("rand", INDEX, None),
+        ("tpe", hp.pchoice("kind", [(0.5, SUM), (0.5, 2)]), 21),
+        ("tpe", hp.pchoice("x", [(0.5, 1), (0.5, hp.uniform("y", 1, 2))]), None),
+    ],
+)
+def test_a_range_on_which_the_algorithm_fails_is_refused(
+    algo: Any, space: Any, fails_from: int | None
+) -> None:
+    """A range made of other parameters is refused if hyperopt fails on it within `max_evals`."""
+    suggest = find_algorithm(algo)
+
+    def run(max_evals: int) -> None:
+        hyperopt.fmin(
+            lambda point: float(isinstance(point, int)),
+            space,
+            suggest,
+            max_evals,
+            rstate=np.random.default_rng(0),
+            show_progressbar=False,
+        )
+
+    if fails_from is None:
+        check_ranges(space, suggest, 99)
+        run(22)
+        return
+    check_ranges(space, suggest, fails_from - 1)
+    run(fails_from - 1)
+    with pytest.raises(UsageError, match="fails on the range of 'x'"):
+        check_ranges(space, suggest, fails_from)
+    with pytest.raises(TypeError):
+        run(fails_from)
 
 
 @pytest.mark.parametrize(

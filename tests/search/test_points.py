@@ -185,8 +185,14 @@ def test_impossible_values_are_refused(space: str, point: Any, words: str, tmp_p
 
 
 def test_a_range_may_depend_on_another_parameter(tmp_path: Path) -> None:
-    """Random search accepts a point for a range that depends on another parameter; TPE cannot."""
+    """Random search accepts a point for a range that depends on another parameter.
+
+    TPE, which would fail after its 20 random trials, refuses the range before anything is written.
+    """
     point = {"x": 1.5, "y": 1.75}
+    with pytest.raises(UsageError, match=r"algo='tpe' fails on the range of 'x'.*algo='rand'"):
+        given(tmp_path, SPACES["within"], [point])
+    assert list_searches(open_store(tmp_path)) == []
     result = given(tmp_path, SPACES["within"], [point], algo="rand", max_evals=3)
     assert result.trials.trials[0]["misc"]["vals"] == {"x": [1.5], "y": [1.75]}
 

@@ -102,6 +102,34 @@ def check_save_file(path: Any) -> str:
     return name
 
 
+def check_ranges(space: Any, algo: Callable[..., Any], max_evals: int) -> None:
+    """Raise `UsageError` if `algo` will fail on a range that is an expression.
+
+    hyperopt's TPE fails on each such range, its annealing on those of `hp.randint`, once the first
+    trials, which are random, have ended.
+    """
+    from hyperopt.pyll import as_apply, dfs
+
+    from colab_drive_tuner.search.spec.fingerprints import describe_algorithm
+
+    name = describe_algorithm(algo).partition("(")[0]
+    if name not in ("tpe", "anneal"):
+        return
+    settings = getattr(algo, "keywords", {})
+    if max_evals <= (settings.get("n_startup_jobs", 20) if name == "tpe" else 1):
+        return
+    for node in dfs(as_apply(space)):
+        if node.name == "hyperopt_param":
+            draw = node.pos_args[1]
+            fails = draw.name == "randint" if name == "anneal" else draw.name != "categorical"
+            if fails and any(argument.name != "literal" for argument in draw.inputs()):
+                raise UsageError(
+                    f"algo={name!r} fails on the range of {node.arg['label'].obj!r}, which is not "
+                    "made of numbers alone: pass algo='rand', or scale in the objective, such as "
+                    "upper * share with hp.uniform('share', 0, 1)."
+                )
+
+
 def check_space(space: Any, *, duplicate: type[Exception] = UsageError) -> None:
     """Raise `UsageError` if hyperopt cannot draw from the space, `duplicate` for equal labels."""
     from hyperopt.base import Domain, DuplicateLabel
