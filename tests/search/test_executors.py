@@ -482,16 +482,16 @@ def test_workers_killed_in_each_phase_cost_other_trials_no_attempt(
 ) -> None:
     """After a worker dies in each phase, every trial has ended and is recorded once.
 
-    A trial that kills its worker once ends in its second attempt.
+    A trial that kills its worker once ends with its result.
     """
     (tmp_path / "marks").mkdir()
     result = run(tmp_path, Phases(tmp_path / "marks"), executor=workers)
     assert {path.name for path in (tmp_path / "marks").iterdir()} == {"loaded", "running", "sent"}
     assert [doc["tid"] for doc in result.trials.trials] == list(range(8))
+    assert statuses(result) == ["ok"] * 8
     attempts = [one["attempt"] for one in result.trials.results]
     assert [a for tid, a in enumerate(attempts) if tid not in (0, 1, 2, 4)] == [1] * 4
     assert max(attempts) <= 2
-    assert attempts[2] == 2
     here = run(tmp_path, lambda x: x**2, name="here")
     assert [d["misc"]["vals"] for d in result.trials.trials] == [
         d["misc"]["vals"] for d in here.trials.trials

@@ -2,6 +2,7 @@
 
 import json
 import math
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,10 @@ SPACE = {
 
 
 def objective(point: dict[str, Any]) -> dict[str, Any]:
-    """Return a failure for some points, a NaN loss for others, and a loss otherwise."""
+    """Return a loss; for some points raise, or return a failure or a NaN loss."""
     loss = point["rate"] + point["normal"] ** 2
+    if point["depth"] == 4:
+        raise ValueError("too deep")
     if point["depth"] == 2:
         return {"status": "fail"}
     if point["depth"] == 3:
@@ -52,7 +55,7 @@ def objective(point: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> cdt.SearchResult:
-    """Run a search with conditional parameters, failures and NaN losses."""
+    """Run a search with conditional parameters, failures, errors and NaN losses."""
     return cdt.resume_search(
         objective,
         space=SPACE,
@@ -62,11 +65,15 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> cdt.SearchResult:
         algo="rand",
         store=tmp_path_factory.mktemp("store"),
         progress=False,
+        catch_eval_exceptions=True,
     )
 
 
 def test_a_search_as_a_study(result: cdt.SearchResult, caplog: pytest.LogCaptureFixture) -> None:
-    """The study has the search's states, losses and active parameters, and logs nothing."""
+    """The study has the search's states, losses, times, curves and active parameters.
+
+    The conversion logs nothing.
+    """
     optuna.logging.set_verbosity(optuna.logging.INFO)
     optuna.logging.enable_propagation()
     try:
@@ -84,9 +91,17 @@ def test_a_search_as_a_study(result: cdt.SearchResult, caplog: pytest.LogCapture
             assert (LOSS in trial.user_attrs) == (loss is not None)
         else:
             assert (trial.state, trial.value) == (TrialState.COMPLETE, loss)
+        for optuna_time, key in (
+            (trial.datetime_start, "book_time"),
+            (trial.datetime_complete, "refresh_time"),
+        ):
+            assert optuna_time.timestamp() == document[key].replace(tzinfo=UTC).timestamp()
+        history = document["result"].get("history", {"val_loss": []})
+        np.testing.assert_equal(list(trial.intermediate_values.values()), history["val_loss"])
         active = {label for label, values in document["misc"]["vals"].items() if len(values)}
         assert trial.params.keys() == active
         assert ("momentum" in active) == (document["misc"]["vals"]["kind"] == [3])
+    assert {document["state"] for document in result.trials._dynamic_trials} == {2, 3}
     assert study.best_value == result.best_loss
     assert {trial.params["kind"] for trial in study.trials} == {"adam", "sgd", None, "3: dict"}
     assert {trial.params["weighted"] for trial in study.trials} == {"a", "b"}

@@ -363,7 +363,7 @@ def test_the_source_of_a_compiled_model_has_the_templates():
 
 
 def test_comments_and_layout_do_not_change_the_source():
-    """The source of a compiled model has no comments and the layout of a formatter."""
+    """The source of a compiled model does not depend on its comments and layout."""
 
     def plain(x):
         units = {{choice([1, 2])}}
