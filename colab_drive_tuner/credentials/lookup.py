@@ -71,8 +71,8 @@ def find_credentials(
     if identity is None:
         raise CredentialsError(
             "Nobody is signed in to Google Drive.\n"
-            "- Without an account: keep searches in a local folder. Pass store='searches' (on the "
-            f"command line --store searches), or set {Variable.STORE}=searches.\n"
+            f"- Without an account, in a local folder: set {Variable.STORE}=searches, or pass "
+            "store='searches' to resume_search (on the command line --store searches).\n"
             "- In Colab: run the cell while the notebook is open in a browser.\n"
             "- Elsewhere: run `colab-drive-tuner login`, or `gcloud auth application-default login "
             f"--scopes={SCOPE_FILE},openid,{CLOUD_SCOPE}`, or set {Variable.CREDENTIALS} to a "
