@@ -13,7 +13,7 @@ import pytest
 
 from colab_drive_tuner.errors import NotebookError
 from colab_drive_tuner.hyperas import compat as hyperas_compat
-from colab_drive_tuner.notebook.imports import notebook_imports
+from colab_drive_tuner.notebook.imports import global_names, notebook_imports
 
 PROLOGUE = """
 import os, sys, traceback
@@ -314,6 +314,11 @@ def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
             x, classes = 1, 2
             return x, classes
 
+        def sized(size=3):
+            x = size
+            classes = 2
+            return x, classes
+
         def with_dicts(x, classes):
             n = {{choice([{"a": 1}, {"a": 2}])}}
             return {"loss": n["a"], "status": STATUS_OK}
@@ -340,6 +345,7 @@ def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
             (model, early, "cannot contain 'return (1, 2)'"),
             (model, awaiting, "cannot contain 'await f()'"),
             (model, values, "gives no value to x, classes: assign them there before its return"),
+            (model, sized, "without its parameters, size: assign them in the body"),
             (with_dicts, data, "does not see every template of with_dicts()"),
             (partly_with_dicts, data, "does not see every template of partly_with_dicts()"),
             (without, data, "or there is none"),
@@ -402,6 +408,16 @@ def test_imports_of_a_notebook(tmp_path):
     ]
     assert len(said) == 1
     assert "skipped code cell 6 of wild.ipynb: line 2 is not valid Python" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "missing"),
+    [("string", {"x"}), ("collections.abc", {"x", "digits"}), ("lost", set())],
+)
+def test_a_star_import_defines_the_names_of_its_module(module, missing):
+    """Other names are still found missing, unless the module has not been imported yet."""
+    used, undefined = global_names(f"try:\n    from {module} import *\nexcept: pass\nx, digits", "")
+    assert (used, undefined) == ({"x", "digits"}, missing)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])

@@ -242,7 +242,7 @@ def _model_string(announce: Announce, original: Any) -> Any:
             given["notebook_name"] = os.path.relpath(Path(folder, "imports"))
             with explain_rewriting_errors(given["model"], given["data"]):
                 text: str = original(*bound.args, **bound.kwargs)
-        check_generated_text(text, given["model"], _run.get().names)
+        check_generated_text(text, given["model"], given["data"], _run.get().names)
         return text
 
     return get_hyperopt_model_string

@@ -69,7 +69,9 @@ def explain_rewriting_errors(model: Callable[..., Any], data: Callable[..., Any]
         ) from error
 
 
-def check_generated_text(text: str, model: Callable[..., Any], session: Mapping[str, Any]) -> None:
+def check_generated_text(
+    text: str, model: Callable[..., Any], data: Callable[..., Any], session: Mapping[str, Any]
+) -> None:
     """Raise `ObjectiveError` if the module that hyperas generated would not work."""
     try:
         with suppress_warnings():
@@ -92,6 +94,12 @@ def check_generated_text(text: str, model: Callable[..., Any], session: Mapping[
             f"must not contain braces, such as a dict's. {_ALTERNATIVE}"
         )
     _, missing = global_names(text, TEMP_FILE)
+    dropped = [name for name in inspect.signature(data).parameters if name in missing]
+    if dropped:  # a variable of that name in the session is not the parameter either
+        raise ObjectiveError(
+            f"hyperas runs the body of {data.__name__}() without its parameters, "
+            f"{', '.join(dropped)}: assign them in the body. {_ALTERNATIVE}"
+        )
     wanted = [name for name in inspect.signature(model).parameters if name in missing]
     if wanted:  # a variable of that name in the session is not the data
         raise ObjectiveError(

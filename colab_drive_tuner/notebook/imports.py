@@ -8,6 +8,7 @@ import ast
 import builtins
 import re
 import symtable
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def _imports_in(tree: ast.Module) -> list[str]:
 def global_names(text: str, filename: str) -> tuple[set[str], set[str]]:
     """Return the global names that a module reads, and those among them that it does not define.
 
-    Imported names count as read. With `from x import *` all names count as defined.
+    Imported names count as read. `from x import *` defines the names of module x, or all names if x
+    has not been imported in this process.
     """
     top = symtable.symtable(text, filename, "exec")
     used: set[str] = set()
@@ -90,5 +92,8 @@ def global_names(text: str, filename: str) -> tuple[set[str], set[str]]:
                     used.add(symbol.get_name())
                 if symbol.is_imported():
                     used.add(symbol.get_name())  # hyperas's own imports may fail silently
-    star_import = re.search(r"^\s*from .* import \*$", text, re.MULTILINE)
-    return used, set() if star_import else used - defined
+    for module in re.findall(r"^\s*from (.*) import \*$", text, re.MULTILINE):
+        if (loaded := sys.modules.get(module)) is None:
+            return used, set()
+        defined.update(getattr(loaded, "__all__", vars(loaded)))
+    return used, used - defined
