@@ -343,6 +343,15 @@ class TestColab:
         assert asked == [Variable.CREDENTIALS]
         assert page.calls == []
 
+    def test_a_corrected_secret_is_read_again(self, monkeypatch):
+        """After an error the secret is read anew, without a restart of the runtime."""
+        google_colab.install(monkeypatch, google_colab.Page())
+        texts = iter(["{", json.dumps(USER)])
+        google_colab.install_userdata(monkeypatch, lambda: next(texts))
+        with pytest.raises(CredentialsError, match="holds no credentials"):
+            find(browser_attached=lambda: True)
+        assert find(browser_attached=lambda: True).credentials.refresh_token == SECRET
+
     @pytest.mark.parametrize(
         ("error", "words"),
         [

@@ -361,6 +361,16 @@ def test_ci_never_opens_a_sign_in(monkeypatch):
     assert "authenticate_user" not in page.calls
 
 
+def test_after_a_refused_sign_in_setup_looks_for_another(drive_emulator):
+    """A session whose sign-in was revoked is not reused: the user may have signed in again."""
+    first = setup()
+    drive_emulator.call("DELETE", "tokens", {"token": os.environ["DRIVE_EMULATOR_TOKEN"]})
+    with pytest.raises(CredentialsError, match="can be run again"):
+        setup()
+    drive_emulator.allow(os.environ["DRIVE_EMULATOR_TOKEN"], "owner@example.com")
+    assert setup() is not first
+
+
 @pytest.mark.filterwarnings("ignore::colab_drive_tuner.errors.NotebookWarning")
 def test_a_setup_that_fails_half_way_can_be_called_again(colab, drive_emulator):
     """Whichever request Drive refuses, `setup()` leaves no session and can be called again.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from colab_drive_tuner.credentials.colab import secret
 from colab_drive_tuner.credentials.files import check_portable
 from colab_drive_tuner.credentials.source_interface import (
     CLOUD_SCOPE,
@@ -67,7 +68,11 @@ def find_credentials(
         return explicit
     wanted = None if scopes is None else list(scopes)
     request = CredentialRequest(explicit, wanted, allow_prompt, browser_attached, notify)
-    identity, tried = _look_up(SOURCES, request, lambda found: ensure_token(found, retry))
+    try:
+        identity, tried = _look_up(SOURCES, request, lambda found: ensure_token(found, retry))
+    except CredentialsError:
+        secret.cache_clear()  # the next lookup reads it again, perhaps corrected
+        raise
     if identity is None:
         raise CredentialsError(
             "Nobody is signed in to Google Drive.\n"

@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from colab_drive_tuner.credentials.colab import secret
 from colab_drive_tuner.environment_variables import Variable
-from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
+from colab_drive_tuner.errors import ColabDriveTunerError, CredentialsError, UsageError
 from colab_drive_tuner.runtime import Runtime, detect
 from colab_drive_tuner.search.spec.keyword_advice import SETUP_ADVICE, explain_keywords
 from colab_drive_tuner.session.session import Session as Session
@@ -70,6 +71,9 @@ def setup(
         session = session or _open(arguments, runtime)
         session.refresh()
     except ColabDriveTunerError as error:
+        if isinstance(error, CredentialsError):
+            _last = None  # the next call looks for a sign-in again, perhaps a renewed one
+            secret.cache_clear()
         worked = f"this is {runtime.label}"
         if session is not None:
             account, place = map(visible, (session.store.account, session.place))
