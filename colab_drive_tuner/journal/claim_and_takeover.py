@@ -20,7 +20,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.journal.chain.chain import create
+from colab_drive_tuner.journal.chain.chain import LostRecordError, create
 from colab_drive_tuner.journal.chain.record import (
     DEATHS,
     Claimant,
@@ -245,6 +245,8 @@ class ClaimAttempt:
                 if time.monotonic() > deadline:
                     raise
                 self.sleep(2.0)
+            except LostRecordError as error:
+                raise reader.damaged_error(str(error)) from error
         if created:
             reader.advance(encoded.record)
         return created
