@@ -32,7 +32,7 @@ from colab_drive_tuner.journal.chain.record import (
 )
 from colab_drive_tuner.journal.folder.creation import create_folder, ensure_records_folder
 from colab_drive_tuner.journal.folder.duplicate_folders import require_records, require_single
-from colab_drive_tuner.journal.folder.lookup import RECORDS, exists, name_marks
+from colab_drive_tuner.journal.folder.lookup import FIRST, RECORDS, exists, name_marks
 from colab_drive_tuner.journal.folder.moved_folders import find_moved_folder
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
 from colab_drive_tuner.journal.reader import Reader
@@ -104,6 +104,8 @@ class ClaimAttempt:
         except _UnsettledError as error:
             raise SearchFolderError(str(error)) from error
         except NotFoundError as error:
+            if self.reader.found is not None:
+                self.reader.require_not_removed()
             gone = f"The records of search {self.reader.name!r} are gone: {error}"
             raise self.reader.damaged_error(gone) from error
 
@@ -112,6 +114,8 @@ class ClaimAttempt:
         reader.refresh()
         if reader.fixed_folder is None and (reader.found is None or reader.head.is_empty):
             self._find_or_create()
+        if FIRST in reader.absent and not reader.head.is_empty:
+            reader.require_not_removed()
         try:
             require_single(reader.store, reader.name, reader.folder)
         except SearchFolderError as error:
@@ -246,6 +250,7 @@ class ClaimAttempt:
                     raise
                 self.sleep(2.0)
             except LostRecordError as error:
+                reader.require_not_removed()
                 raise reader.damaged_error(str(error)) from error
         if created:
             reader.advance(encoded.record)

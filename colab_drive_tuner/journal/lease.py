@@ -14,7 +14,7 @@ from colab_drive_tuner.errors import ForeignFileError, NotFoundError
 from colab_drive_tuner.journal.chain.chain import Head
 from colab_drive_tuner.journal.chain.record import Claimant
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
-from colab_drive_tuner.store.protocol import Entry, Store, read_time
+from colab_drive_tuner.store.protocol import CLOCK_TOLERANCE, Entry, Store, read_time
 from colab_drive_tuner.text import visible
 
 BEAT_SECONDS = 30.0
@@ -32,7 +32,7 @@ class Holder:
     last_record: float
     """Creation time of its newest record."""
     last_sign: float
-    """Time of its last sign of life, record or heartbeat."""
+    """Time of its last sign of life, record or heartbeat; 0 if unknown."""
     now: float
 
     @property
@@ -46,13 +46,12 @@ class Holder:
         return self.age >= STALE_SECONDS
 
     def __str__(self) -> str:
-        sign = datetime.fromtimestamp(self.last_sign, UTC)
-        who = self.claimant
+        who, seen = self.claimant, "at an unknown time"
+        if self.last_sign:
+            sign = datetime.fromtimestamp(self.last_sign, UTC)
+            seen = f"{sign:%Y-%m-%d %H:%M:%S} UTC, {self.age:.0f} s ago"
         runtime, host, account = map(visible, (who.runtime, who.host, who.account))
-        return (
-            f"{runtime} on {host} (process {who.pid}, {account}), "
-            f"last seen {sign:%Y-%m-%d %H:%M:%S} UTC, {self.age:.0f} s ago"
-        )
+        return f"{runtime} on {host} (process {who.pid}, {account}), last seen {seen}"
 
 
 def find_holder(
@@ -60,7 +59,8 @@ def find_holder(
 ) -> Holder | None:
     """Return the owner of the search with this head, or None if it has none.
 
-    Its files must be in one of the folders. `last` is the last record's file, if known.
+    Its files must be in one of the folders. `last` is the last record's file, if known. Times in
+    the future do not count: a clock was wrong, and the lease would last until then.
     """
     if head.claim is None or head.claim.released:
         return None
@@ -68,11 +68,12 @@ def find_holder(
     if last is None or last.id != head.last_id:
         with contextlib.suppress(NotFoundError, ForeignFileError):  # deleted by hand or foreign
             last = owned_entry(store, head.last_id, folder_ids, "The last record")
-    if last is not None:
+    if last is not None and last.created <= now + CLOCK_TOLERANCE:
         last_record = last.created
     with contextlib.suppress(NotFoundError, ForeignFileError, ValueError):  # or never marked
         claim = owned_entry(store, head.claim.id, folder_ids, "The last claim")
-        last_record = max(last_record, claim.created)
+        if claim.created <= now + CLOCK_TOLERANCE:
+            last_record = max(last_record, claim.created)
         beat = read_time(claim.properties, BEAT, now)
     return Holder(head.claim.owner, head.claim.claimant, last_record, max(last_record, beat), now)
 

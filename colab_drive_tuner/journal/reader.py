@@ -16,7 +16,13 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.chain.chain import Head, parallel_readers, read_on
 from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, owned_entry, owned_ids
-from colab_drive_tuner.journal.folder.lookup import FIRST, RECORDS, SearchFolder, find_folder
+from colab_drive_tuner.journal.folder.lookup import (
+    FIRST,
+    RECORDS,
+    SearchFolder,
+    exists,
+    find_folder,
+)
 from colab_drive_tuner.journal.lease import Holder, find_holder
 from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -111,8 +117,19 @@ class Reader:
             self._read()
         except NewerFormatError:
             raise  # not damage: repair would not help
-        except SearchDamagedError as error:
+        except (NotFoundError, SearchDamagedError) as error:
+            self.require_not_removed()
+            if isinstance(error, NotFoundError):
+                raise
             raise self.damaged_error(str(error)) from error
+
+    def require_not_removed(self) -> None:
+        """Raise `NotFoundError` if the folder is in the trash or deleted: a listing may lag."""
+        if not exists(self.store, self.folder.id):
+            raise NotFoundError(
+                f"The folder of search {self.name!r} was just removed and may still be listed: try "
+                f"again in a minute."
+            )
 
     def _read(self) -> None:
         """READ; the last record must be in this search's folder, wherever reading started."""

@@ -17,7 +17,8 @@ NO_ROOT = "not made yet"
 LATEST_TIME = 253_402_300_799.0
 """The end of the year 9999, in seconds since 1970: the latest time that a date can show."""
 _MAX_COUNT = 2**53
-_CLOCK_TOLERANCE = 60.0
+CLOCK_TOLERANCE = 60.0
+"""Seconds by which a time may lie in the future without being impossible."""
 LIST_LAG_SECONDS = 600.0
 """Age after which an entry is certain to be listed: Drive's listings lag by minutes at most."""
 
@@ -260,6 +261,6 @@ def read_count(properties: Mapping[str, str], key: str) -> int:
 def read_time(properties: Mapping[str, str], key: str, now: float | None = None) -> float:
     """Return a property as a time in seconds since 1970, not later than `now` if given."""
     seconds = read_number(properties, key)
-    if not 0 <= seconds <= (LATEST_TIME if now is None else now + _CLOCK_TOLERANCE):
+    if not 0 <= seconds <= (LATEST_TIME if now is None else now + CLOCK_TOLERANCE):
         raise ValueError(f"property {key} is not a possible time")
     return seconds

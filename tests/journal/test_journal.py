@@ -172,6 +172,16 @@ def test_a_fresh_lease_is_respected(store, open_journal, machine):
     waiting.close()
 
 
+def test_a_lease_from_the_future_has_expired(store, open_journal, machine):
+    """Records of a machine whose clock was an hour fast do not hold the search for an hour."""
+    store.later = 3600.0
+    append_acknowledged(open_journal(store), 1)
+    store.later = 0.0
+    machine("second")
+    assert "last seen at an unknown time" in str(open_journal(store, claim=False).holder())
+    assert open_journal(store, on_busy="error").state.items == [1]
+
+
 def test_waiting_ends_when_the_lease_expires(store, open_journal, machine):
     """A waiting session claims the search once its owner has been silent for long enough."""
     append_acknowledged(open_journal(store), 1)

@@ -22,7 +22,7 @@ from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.manage.copy_search import copy_search
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.read_search import list_searches
+from colab_drive_tuner.search.results.read_search import list_searches, read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry
 from tests.manage.conftest import Opener
@@ -83,6 +83,23 @@ def test_an_impossible_rename_changes_nothing(tmp_path: Path) -> None:
             rename_search(store, "a", new)
         assert list_names(store) == ["a"]
         assert trial_points(store, "a") == expected_points(tmp_path, 1)
+
+
+def test_a_search_that_was_removed_and_is_still_listed_is_not_resumed(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drive's listings lag, and files in its trash can be read."""
+    monkeypatch.setattr("colab_drive_tuner.journal.claim_and_takeover._SETTLE_SECONDS", (0.0,))
+    store = opened("ann:s")
+    run_search(store, "a", 1)
+    listed = store.list(store.root, name="a")
+    remove_search(store, "a")
+    monkeypatch.setattr(store, "list", lambda parent, name=None: listed)
+    with pytest.raises(NotFoundError, match="search 'a' was just removed"):
+        run_search(store, "a", 2)
+    monkeypatch.setattr(store, "list_trash", lambda parent: [])
+    with pytest.raises(NotFoundError, match="search 'a' was just removed"):
+        read_status(store, "a")
 
 
 class Overtaken(FolderStore):
