@@ -66,6 +66,24 @@ def test_people_see_their_files_under_their_names(store: FolderStore, record: st
     assert Path(store.url(record)) == root / "s/000000"
 
 
+def test_a_folder_is_found_by_its_name_without_reading_the_others(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listing by name reads no properties of other folders, of which there may be hundreds."""
+    ids = store.reserve(3)
+    for number, entry_id in enumerate(ids):
+        store.create(
+            entry_id, None, name=f"s{number}", parent=store.root, properties={"n": f"{number}"}
+        )
+    read: list[str] = []
+    properties = index.Index.properties
+    monkeypatch.setattr(
+        index.Index, "properties", lambda *args: read.append(args[1].id) or properties(*args)
+    )
+    (found,) = store.list(store.root, name="s1")
+    assert (found.id, found.properties, read) == (ids[1], {"n": "1"}, [ids[1]])
+
+
 def test_a_name_that_is_in_use_gets_a_suffix(store: FolderStore) -> None:
     """A name in use gets a suffix; no other entry and no file of the user's is touched."""
     root = Path(store.url(store.root))

@@ -178,7 +178,8 @@ class FolderStore(Store):
         with self._translated_errors(f"list folder {parent}"):
             if parent == ROOT:
                 self._ids.finish()
-                found += map(top_entry, self._ids.folders.all())
+                folders = self._ids.folders.all()
+                found += [top_entry(one) for one in folders if name in (None, one.name)]
             location = self._ids.find(parent)
             for entry_id, about, path in location.index.list(location.inner):
                 if isinstance(about, Description):
