@@ -123,7 +123,7 @@ def status(
         colab-drive-tuner --store searches status mnist-cnn --json
     """
     from colab_drive_tuner.cli import tables
-    from colab_drive_tuner.errors import UsageError
+    from colab_drive_tuner.errors import SearchNotFoundError, UsageError
     from colab_drive_tuner.manage.restore_history import list_histories
     from colab_drive_tuner.rerun.exit_code import read_rerun_status
     from colab_drive_tuner.rerun.runs import read_runs
@@ -144,7 +144,16 @@ def status(
         restore = store.command("restore", name, "HISTORY")
         tables.show_histories(list_histories(store, name), restore, as_json=json)
         return
-    search, runs = read_status(store, name), read_runs(store, name)
+    try:
+        search = read_status(store, name)
+    except SearchNotFoundError:
+        runs = read_runs(store, name)
+        if not runs or json or exit_code:
+            raise
+        echo(f"Search {name!r} has not begun.")
+        tables.show_runs(runs)
+        return
+    runs = read_runs(store, name)
     if json:
         echo_json(tables.status_json(search, runs))
     else:

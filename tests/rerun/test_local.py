@@ -77,8 +77,13 @@ def test_a_missing_program_is_an_error_even_for_a_finished_search(
         assert done.stdout == ""
 
 
-def test_a_cell_that_raises_fails_with_its_traceback(tmp_path: Path, store: Path) -> None:
-    """An error names the cell; after as many failures as allowed nothing is started."""
+def test_a_cell_that_raises_fails_with_its_traceback(
+    tmp_path: Path, store: Path, run_command: Any
+) -> None:
+    """An error names the cell; after as many failures as allowed nothing is started.
+
+    `status`, to which the message refers, lists the runs of a search that has not begun.
+    """
     nb = programs.notebook(tmp_path / "nb.ipynb", "fine = 1", "def f():\n    1 / 0\nf()")
     for _ in range(2):
         failed = rerun(store, nb, "--give-up-after", 2, "-p", "added=1")
@@ -90,6 +95,10 @@ def test_a_cell_that_raises_fails_with_its_traceback(tmp_path: Path, store: Path
     assert given_up.returncode == ExitCode.FAILED
     assert "nothing was started" in given_up.stderr
     assert [run.ended for run in read_runs(open_store(store), "parabola")] == ["failed"] * 2
+    code, out, _ = run_command("--store", store, "status", "parabola")
+    assert code == 0
+    assert out.startswith("Search 'parabola' has not begun.\n")
+    assert out.count(" failed ") == 2
 
 
 def test_the_exit_code_of_a_script_decides_the_outcome(tmp_path: Path, store: Path) -> None:
