@@ -43,12 +43,15 @@ def test_a_run_that_finishes_the_search_is_recorded_and_a_second_one_starts_noth
     tmp_path: Path, store: Path
 ) -> None:
     """The executed notebook is in `runs/`, `status` shows it, and the next run only checks."""
-    nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(), "print(answer, rate * 2)")
-    first = rerun(store, nb, "-p", "answer=42 😀", "-p", "rate=0.00001")
+    nb = programs.notebook(
+        tmp_path / "nb.ipynb", programs.source(), "print(answer, rate * 2, not debug)"
+    )
+    parameters = ("-p", "answer=42 😀", "-p", "rate=0.00001", "-p", "debug=False")
+    first = rerun(store, nb, *parameters)
     assert first.returncode == ExitCode.FINISHED, first.stderr
     assert "4 of 4 trials done" in first.stdout
     (kept,) = (store / "parabola" / "runs").glob("*finished.ipynb")
-    assert "42 😀 2e-05" in programs.printed(kept, -1)
+    assert "42 😀 2e-05 True" in programs.printed(kept, -1)
     shown = programs.run("--store", store, "status", "parabola").stdout
     assert re.search(rf"local +\d\.\d +\+4 +finished +{re.escape(str(kept))}", shown)
     second = rerun(store, nb, "--scheduled")
