@@ -11,9 +11,7 @@ from keras.callbacks import CallbackList
 
 from colab_drive_tuner.errors import TrainingWarning
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
-from colab_drive_tuner.training.backup.writer import drop_backups
 from colab_drive_tuner.training.seeding import training_seed
 from colab_drive_tuner.trial import RunningTrial, TrialInterrupted, run_as, running_trial
 from tests.training.flaky_store import NUMPY_2, FlakyStore, create_search_folder
@@ -325,7 +323,7 @@ def test_tf_data_with_a_fixed_order(store):
 
 
 def test_backups_are_dropped_when_the_result_is_acknowledged(store):
-    """Only the ended trial's backups are dropped; a trial without backups causes no request."""
+    """Only the ended trial's backups are dropped."""
     folder = create_search_folder(store)
     kept = []
 
@@ -335,13 +333,10 @@ def test_backups_are_dropped_when_the_result_is_acknowledged(store):
 
     run_trial(store, folder, train_once, tid=4)
     run_trial(store, folder, training)
-    drop_backups(kept[0])
+    kept[0].writer.drop()
     left = backup_names(store, folder)
     assert len(left) == 2
     assert all(name.startswith("trial-00004") for name in left)
-    store.calls.clear()
-    drop_backups(StoreArtifacts(store, folder, 9))
-    assert store.calls == []
 
 
 def test_trial_backup_outside_of_a_search_warns_and_does_nothing():

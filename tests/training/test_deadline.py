@@ -5,7 +5,6 @@ import pytest
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
-from colab_drive_tuner.training.backup.writer import drop_backups
 from colab_drive_tuner.trial import Pace, TrialInterrupted, running_trial
 from tests.training.flaky_store import NUMPY_2, create_search_folder
 from tests.training.small_trainings import (
@@ -91,7 +90,7 @@ def test_epochs_of_the_previous_trial_predict_the_first_epoch(store):
 
     pace = Pace()
     run_trial(store, folder, training, deadline=35, pace=pace)
-    drop_backups(artifacts[0])
+    artifacts[0].writer.drop()
     with pytest.raises(TrialInterrupted) as stopped:
         run_trial(store, folder, training, tid=4, deadline=28, pace=pace)
     assert (clock.now, stopped.value.epoch, stopped.value.stored) == (20, 0, True)

@@ -30,7 +30,7 @@ from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.backups import BackupFolder
 from colab_drive_tuner.search.trials.returned_models import ResultParts, SavedModel, separate_model
 from colab_drive_tuner.text import text_of
-from colab_drive_tuner.training.backup.writer import flush_backups, has_backups
+from colab_drive_tuner.training.backup.writer import flush_backups
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 from colab_drive_tuner.trial import Artifacts, TrialInterrupted
 
@@ -167,7 +167,7 @@ def _run(domain: Domain, task: Task, artifacts: Artifacts | None) -> Outcome:
     else:
         outcome = Outcome(TaskStatus.DONE, worker_name(), parts=parts)
         outcome.attachments = trials.attachments
-    if artifacts is not None and has_backups(artifacts):
+    if artifacts is not None and artifacts.writer is not None:
         outcome.backed_up = True
         flush_backups([artifacts], _BACKUP_SECONDS)
     outcome.notices = notices

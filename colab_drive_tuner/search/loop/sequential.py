@@ -39,7 +39,6 @@ from colab_drive_tuner.search.trials.returned_models import ModelResult, separat
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.artifacts import StoreArtifacts
-from colab_drive_tuner.training.backup.writer import has_backups
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 
 Suggest = Callable[..., list[TrialDocument]]
@@ -211,7 +210,7 @@ class Loop:
         trials, document, artifacts = self._trials, started.document, started.artifacts
         document["refresh_time"] = coarse_utcnow()
         seconds = time.monotonic() - started.began
-        backed_up = artifacts is not None and has_backups(artifacts)
+        backed_up = artifacts is not None and artifacts.writer is not None
         self._stopping.trial_took(seconds, resumable=backed_up)
         model = isinstance(document["result"], ModelResult)
         trials.log.end(document, how, model=model, seconds=seconds, result=result)

@@ -19,12 +19,7 @@ from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.artifacts import StoreArtifacts, obsolete_backups
-from colab_drive_tuner.training.backup.writer import (
-    drop_backups,
-    flush_backups,
-    get_writer,
-    has_backups,
-)
+from colab_drive_tuner.training.backup.writer import flush_backups, get_writer
 from colab_drive_tuner.trial import Pace
 
 _START_PATIENCE = 10.0
@@ -124,15 +119,16 @@ class Backups:
         """Handle the end of a trial; delete backups of trials whose end has been acknowledged."""
         if artifacts is not None:
             self._running.remove(artifacts)
-            if has_backups(artifacts):
+            if artifacts.writer is not None:
                 self._ended[tid] = artifacts
         self._drop_recorded(history)
 
     def _drop_recorded(self, history: History) -> None:
         for done in [tid for tid in self._ended if _is_recorded(history, tid)]:
-            drop_backups(self._ended[done])
-            self._dropped = [a for a in self._dropped if not flush_backups([a], 0)]
-            self._dropped.append(self._ended.pop(done))
+            artifacts = self._ended.pop(done)
+            if artifacts.writer is not None:
+                artifacts.writer.drop()
+            self._dropped = [a for a in self._dropped if not flush_backups([a], 0)] + [artifacts]
 
     def sweep(self, history: History) -> None:
         """Move backups that no unfinished trial needs to the trash, after a crash or a restart."""

@@ -185,17 +185,6 @@ def get_writer(artifacts: Artifacts) -> BackupWriter:
     return writer
 
 
-def has_backups(artifacts: Artifacts) -> bool:
-    """Return whether the trial made backups in this process."""
-    return artifacts.writer is not None
-
-
-def drop_backups(artifacts: Artifacts) -> None:
-    """Drop, in the background, the backups that a trial with an acknowledged result has made."""
-    if artifacts.writer is not None:
-        artifacts.writer.drop()
-
-
 def flush_backups(trials: Iterable[Artifacts], timeout: float) -> bool:
     """Wait until all backups and drops have reached the store; False after `timeout` seconds."""
     until = time.monotonic() + timeout
