@@ -104,7 +104,7 @@ def test_headers_that_trickle_cost_no_more_than_the_patience(server):
     server.answers["GET", "/x"] = trickle
     signer = Authorizer(Identity(Credentials("x"), "a test"))
     transport = Transport(signer, local=True, patience=0.3)
-    with pytest.raises(TryAgainError, match="no answer"):
+    with pytest.raises(TryAgainError):  # cut off in its first line or in a later one
         transport.send(Request("GET", f"http://127.0.0.1:{server.server_port}/x"), "x")
     closed.set()
     transport.close()
