@@ -25,6 +25,7 @@ from colab_drive_tuner.search.loop import sequential as loop
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.search.spec.fingerprints import describe_rule
 from colab_drive_tuner.store import open_store
+from colab_drive_tuner.trial import running_trial
 from tests.journal.faulty_store import FaultyStore
 from tests.search.sample_searches import (
     SPACE,
@@ -388,6 +389,24 @@ def test_a_limit_that_cannot_be_compared_is_refused(limit: dict[str, Any], tmp_p
     with pytest.raises(UsageError, match=next(iter(limit))):
         run_fmin(DriveTrials("s", store=tmp_path), "rand", 5, **limit)
     assert not list(tmp_path.iterdir())
+
+
+def test_trials_without_a_loss_are_not_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rules of hyperopt fail on them, in plain fmin; here they judge the others, and it says so."""
+
+    def third_fails(point: Any) -> Any:
+        tid = running_trial().tid  # type: ignore[union-attr]
+        return {"status": "fail"} if tid == 2 else float(tid)
+
+    for total in (3, 5, 90):
+        result = resume_sample_search(
+            tmp_path, third_fails, max_evals=total, early_stop_fn=no_progress_loss(5)
+        )
+    assert (result.done, result.stopped) == (6, "early_stop_fn no_progress_loss")
+    said = "early_stop_fn no_progress_loss is not applied after trials without a loss."
+    assert capsys.readouterr().out.count(said) == 1
 
 
 def test_a_rule_that_returns_only_a_bool_is_explained(tmp_path: Path) -> None:

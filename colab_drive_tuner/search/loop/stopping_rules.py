@@ -39,7 +39,7 @@ class StoppingRules:
         self._arguments: Any = known["arguments"] if known else []
         self._judged: int | None = known["ended"] if known else None
         """Number of trials that had ended when the early-stop function was last called."""
-        self._recordable = True
+        self._recordable, self._skipped = True, False
 
     # -- time
 
@@ -68,19 +68,32 @@ class StoppingRules:
         """Judge after a round; return why the search ends, or "", and the settings to record."""
         why, settings = self._reached(counts), {}
         if self._spec.early_stop_fn is not None:
-            returned = self._spec.early_stop_fn(trials, *self._arguments)
-            try:
-                stop, self._arguments = returned
-            except (TypeError, ValueError):
-                raise UsageError(
-                    f"early_stop_fn {self._spec.early_stop_name} returned {returned!r:.80}: return "
-                    "whether to stop, and a list of its further arguments at the next call, such "
-                    "as `return False, []`."
-                ) from None
-            if stop:
+            if self._rule_stops(trials):
                 why = f"early_stop_fn {self._spec.early_stop_name}"
             settings = self._state(counts)
         return why, settings | (self._spec.stopped_setting(why) if why else {})
+
+    def _rule_stops(self, trials: Any) -> bool:
+        """Call the early-stop function; a trial without the loss that it reads is not judged."""
+        assert self._spec.early_stop_fn is not None  # noqa: S101 - for the type checker
+        name = self._spec.early_stop_name
+        try:
+            returned = self._spec.early_stop_fn(trials, *self._arguments)
+        except KeyError as error:
+            if error.args != ("loss",):
+                raise
+            if not self._skipped:  # such as hyperopt's own, which end the run of plain fmin
+                self._notify(f"early_stop_fn {name} is not applied after trials without a loss.")
+            self._skipped = True
+            return False
+        try:
+            stop, self._arguments = returned
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"early_stop_fn {name} returned {returned!r:.80}: return whether to stop, and a "
+                "list of its further arguments at the next call, such as `return False, []`."
+            ) from None
+        return bool(stop)
 
     def judge_interrupted_round(
         self, trials: Any, counts: TrialCounts
