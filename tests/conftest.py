@@ -49,7 +49,7 @@ SLOWEST_FILES = (
     "rerun/test_local.py",
     "test_hyperas_models.py",
     "training/test_pruner.py",
-    "torture/test_rivals.py",
+    "torture/test_contenders.py",
     "test_hyperas_compat.py",
     "training/test_deadline.py",
     "training/test_damaged_backups.py",

@@ -82,7 +82,7 @@ def test_a_question_goes_to_standard_error(run_command, store: Path) -> None:
 def test_a_failed_rerun_is_json_too(run_command, store: Path) -> None:
     """`rerun --json` prints a failure as JSON with its message, and exits 1."""
     code, out, err = run_command("rerun", "script.py", "--search", "new", "--json")
-    said = json.loads(out)
-    assert (code, said["outcome"], said["done"]) == (1, "failed", 0)
-    assert "exit code 3" in said["message"]
+    report = json.loads(out)
+    assert (code, report["outcome"], report["done"]) == (1, "failed", 0)
+    assert "exit code 3" in report["message"]
     assert "Running script.py" in err

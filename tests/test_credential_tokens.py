@@ -393,8 +393,8 @@ class TestAMachineAtGoogle:
             check=False,
         )
         assert done.returncode == 1
-        said = " ".join(done.stderr.split())
-        assert "Nobody is signed in to Google Drive" in said
-        assert "nobody has signed in: this machine's metadata server has no token" in said
-        assert "no longer accepts" not in said
+        output = " ".join(done.stderr.split())
+        assert "Nobody is signed in to Google Drive" in output
+        assert "nobody has signed in: this machine's metadata server has no token" in output
+        assert "no longer accepts" not in output
         assert google.tokens_asked() == 1

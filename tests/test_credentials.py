@@ -65,7 +65,7 @@ def robot(pem, google_accounts):
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch, tmp_path):
-    """A machine on which nobody is signed in, whoever runs the tests."""
+    """A machine on which nobody is signed in, also if the tests' user is."""
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "COLAB_RELEASE_TAG", Variable.CREDENTIALS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "no-gcloud"))
@@ -319,17 +319,17 @@ class TestColab:
         page = google_colab.install(monkeypatch, google_colab.Page())
         given = Credentials("colab")
         monkeypatch.setattr(google.auth, "default", lambda: (given, None))
-        said = []
+        messages = []
 
         def notify(text):
             assert "authenticate_user" not in page.calls
-            said.append(text)
+            messages.append(text)
 
         found = find(browser_attached=lambda: True, notify=notify)
         assert found.credentials is given
-        assert said == [colab.COLAB_SENTENCE]
-        assert "kept in a folder of your Drive" in said[0], "what it is for"
-        assert "notebook's own file is read" in said[0], "why more than drive.file"
+        assert messages == [colab.COLAB_SENTENCE]
+        assert "kept in a folder of your Drive" in messages[0], "what it is for"
+        assert "notebook's own file is read" in messages[0], "why more than drive.file"
         assert page.calls == ["authenticate_user"]
 
     def test_a_secret_comes_before_the_sign_in(self, monkeypatch):

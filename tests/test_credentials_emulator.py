@@ -138,17 +138,17 @@ def test_no_command_touches_a_real_sign_in(
     """Commands open no credentials file, ask no metadata server and upload no credentials."""
     monkeypatch.chdir(tmp_path)
     done = run(*[str(notebook) if word == "NOTEBOOK" else word for word in COMMANDS[name]])
-    said = done.stdout + done.stderr
-    assert "Traceback" not in said
+    output = done.stdout + done.stderr
+    assert "Traceback" not in output
     touched = [line for line in run.opened.read_text().splitlines() if _is_a_secret(line)]
     assert touched == []
     assert metadata.asked == []
     assert "upload" not in colab_commands.read_text()
-    assert PLANTED not in said
+    assert PLANTED not in output
     if name == "colab":
         assert "new -s" in colab_commands.read_text()
     if name in ("enterprise", "vertex"):
-        assert "DRIVE_EMULATOR_HOST is set" in " ".join(said.split())
+        assert "DRIVE_EMULATOR_HOST is set" in " ".join(output.split())
 
 
 def _is_a_secret(line):

@@ -53,12 +53,12 @@ def run_script(script: Path, *arguments: object, **environment: str) -> tuple[in
 
 def test_a_killed_search_equals_the_uninterrupted_one(tmp_path):
     """notebooks/quickstart.ipynb is killed twice during a trial and loses nothing."""
-    code, said = run_script(DEMO, "--quick", "--act", 1, "--folder", tmp_path / "demo")
-    assert code == 0, said
-    assert said.count("SIGKILL in the middle of a trial") == 2
-    assert "All 6 trials are equal, in every parameter and every bit of every loss." in said
-    assert "copied to" in said  # the running notebook was found by its name
-    assert "images are recognised" in said  # the best model came back
+    code, output = run_script(DEMO, "--quick", "--act", 1, "--folder", tmp_path / "demo")
+    assert code == 0, output
+    assert output.count("SIGKILL in the middle of a trial") == 2
+    assert "All 6 trials are equal, in every parameter and every bit of every loss." in output
+    assert "copied to" in output  # the running notebook was found by its name
+    assert "images are recognised" in output  # the best model came back
 
 
 @pytest.mark.parametrize(
@@ -68,19 +68,19 @@ def test_a_killed_search_equals_the_uninterrupted_one(tmp_path):
 def test_the_demo_fails_when_the_searches_differ(tmp_path, sabotage):
     """An ignored random state, or one altered loss, makes the demo fail and say what differs."""
     (tmp_path / "sitecustomize.py").write_text(SABOTAGES[sabotage])
-    code, said = run_script(
+    code, output = run_script(
         DEMO, "--quick", "--act", 1, "--folder", tmp_path / "demo", PYTHONPATH=str(tmp_path)
     )
     assert code != 0
-    assert "DIFFERS" in said
-    assert said.rstrip().endswith("The resumed search is NOT the uninterrupted one.")
+    assert "DIFFERS" in output
+    assert output.rstrip().endswith("The resumed search is NOT the uninterrupted one.")
 
 
 def test_the_unmodified_hyperas_package_is_killed_and_resumes(tmp_path):
     """notebooks/hyperas.ipynb finishes although its kernel was killed."""
-    code, said = run_script(DEMO, "--act", 2, "--folder", tmp_path / "demo")
-    assert code == 0, said
-    assert "The unmodified hyperas package finished all 8 trials on Keras 3" in said
+    code, output = run_script(DEMO, "--act", 2, "--folder", tmp_path / "demo")
+    assert code == 0, output
+    assert "The unmodified hyperas package finished all 8 trials on Keras 3" in output
 
 
 @pytest.fixture
@@ -113,6 +113,6 @@ def test_the_comparison_sees_every_difference(tmp_path, trials, change):
         trials._dynamic_trials.pop()
         trials.refresh()
     (tmp_path / "second.pkl").write_bytes(pickle.dumps(trials))
-    code, said = run_script(COMPARE, tmp_path / "first.pkl", tmp_path / "second.pkl")
+    code, output = run_script(COMPARE, tmp_path / "first.pkl", tmp_path / "second.pkl")
     assert code == (change != "nothing")
-    assert ("All 3 trials are equal" in said) == (change == "nothing")
+    assert ("All 3 trials are equal" in output) == (change == "nothing")

@@ -180,17 +180,17 @@ def test_sessions_and_errors_show_hostile_texts_harmlessly(
 ) -> None:
     """Reprs, errors, warnings and printed lines in a notebook escape hostile text."""
     monkeypatch.chdir(tmp_path)
-    said = []
+    shown = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for call in hostile_calls(store):
             try:
-                said.append(str(call()))
+                shown.append(str(call()))
             except ColabDriveTunerError as error:
-                said += [str(error), repr(error)]
-    said += [str(warning.message) for warning in caught]
+                shown += [str(error), repr(error)]
+    shown += [str(warning.message) for warning in caught]
     printed = capfd.readouterr()
-    for text in [*said, printed.out, printed.err]:
+    for text in [*shown, printed.out, printed.err]:
         assert is_harmless(text), text
 
 

@@ -21,10 +21,10 @@ from colab_drive_tuner.hyperas import compat as hyperas_compat
 
 sys.excepthook = traceback.print_exception  # as notebooks do, with the lines that linecache knows
 
-said = []
-hyperas_compat.enable(said.append)
-hyperas_compat.enable(said.append)
-assert "keras" not in sys.modules and "hyperas" not in sys.modules and not said
+messages = []
+hyperas_compat.enable(messages.append)
+hyperas_compat.enable(messages.append)
+assert "keras" not in sys.modules and "hyperas" not in sys.modules and not messages
 from hyperas import optim
 from hyperas.distributions import choice, uniform
 from hyperopt import Trials, rand, fmin, hp, STATUS_OK
@@ -101,7 +101,7 @@ def test_a_warning_points_at_the_call_of_minimize(run):
 
     For a changed model it shows the changed lines.
     """
-    said = run(
+    output = run(
         """
         import warnings
         from hyperopt import anneal
@@ -121,14 +121,14 @@ def test_a_warning_points_at_the_call_of_minimize(run):
         search(model, rand.suggest, 1)
         warnings.simplefilter("always")
         for one, algo, total in ((model, anneal.suggest, 2), (changed, anneal.suggest, 3)):
-            with warnings.catch_warnings(record=True) as told:
+            with warnings.catch_warnings(record=True) as caught:
                 search(one, algo, total)
-            told = [one for one in told if one.category.__name__ == "SearchChangedWarning"]
-            print([one.filename for one in told], "rate - sum(x)" in str(told[0].message))
+            caught = [one for one in caught if one.category.__name__ == "SearchChangedWarning"]
+            print([one.filename for one in caught], "rate - sum(x)" in str(caught[0].message))
         """
     )
     for lines in (False, True):
-        assert re.search(rf"^\['\S+/script.py'\] {lines}$", said, re.MULTILINE), said
+        assert re.search(rf"^\['\S+/script.py'\] {lines}$", output, re.MULTILINE), output
 
 
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
@@ -151,7 +151,8 @@ def test_minimize_is_seeded_and_leaves_no_trace(run, tmp_path):
         """
         from hyperopt import fmin as plain_fmin
         import keras, hyperas.optim, hyperopt
-        assert len(said) == 1 and "\\n" not in said[0] and "disable()" in said[0], said
+        (message,) = messages
+        assert "\\n" not in message and "disable()" in message, message
         assert not hasattr(keras.models, "model_from_yaml")
 
         def losses(**more):
@@ -172,8 +173,8 @@ def test_minimize_is_seeded_and_leaves_no_trace(run, tmp_path):
         for name in [None, "My study", "My study.ipynb", f"../work/My study",
                      f"{here}/My study.ipynb", "absent"]:
             assert losses(notebook_name=name) == expected.losses(), name
-        assert any("code cell 3 of My study.ipynb" in line for line in said)
-        assert any("absent.ipynb does not exist" in line for line in said)
+        assert any("code cell 3 of My study.ipynb" in line for line in messages)
+        assert any("absent.ipynb does not exist" in line for line in messages)
         assert open("temp_model.py").read() == "MINE = 1\\n"
         import importlib
         sys.modules.pop("temp_model")
@@ -385,7 +386,7 @@ def test_a_type_error_in_the_model_is_not_hidden(run):
 def test_imports_of_a_notebook(tmp_path):
     """Each valid Python cell gives its imports, one a line; an invalid one is named."""
     path = tmp_path / "wild.ipynb"
-    said = []
+    messages = []
     write_notebook(
         path,
         "from __future__ import annotations\nimport os.path as p, sys\n",
@@ -397,7 +398,7 @@ def test_imports_of_a_notebook(tmp_path):
         "%%writefile x.py\nimport nothing\n",
         "import sys\nfrom keras.layers import *\n",
     )
-    assert notebook_imports(tmp_path / "wild", said.append) == [
+    assert notebook_imports(tmp_path / "wild", messages.append) == [
         "import os.path as p",
         "import sys",
         "import json",
@@ -406,8 +407,8 @@ def test_imports_of_a_notebook(tmp_path):
         "from . import sibling",
         "from keras.layers import *",
     ]
-    assert len(said) == 1
-    assert "skipped code cell 6 of wild.ipynb: line 2 is not valid Python" in said[0]
+    assert len(messages) == 1
+    assert "skipped code cell 6 of wild.ipynb: line 2 is not valid Python" in messages[0]
 
 
 @pytest.mark.parametrize(

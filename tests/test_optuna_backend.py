@@ -180,17 +180,17 @@ def test_two_owners_are_fenced(tmp_path: Path) -> None:
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
     assert first.flush(30)
     assert killed(tmp_path, 0, "never", "other") == 0  # the store also serves another study
-    rival = Journal.open(cdt.open_store(tmp_path), "study", first.journal._reader.rules)
-    take_over(rival)
+    other = Journal.open(cdt.open_store(tmp_path), "study", first.journal._reader.rules)
+    take_over(other)
     with pytest.raises(SearchTakenOverError):  # noqa: PT012 - at one of its next writes
         for _ in range(100):
             study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
             first.flush(10)
     with pytest.raises(SearchTakenOverError):
         first.close()
-    rival.refresh()
-    assert rival.state.sessions == 2
-    assert len(rival.state.study.lines) < len(list(first._backend.read_logs(0)))
+    other.refresh()
+    assert other.state.sessions == 2
+    assert len(other.state.study.lines) < len(list(first._backend.read_logs(0)))
 
 
 def take_over(journal: Journal) -> None:
@@ -435,11 +435,11 @@ def test_a_session_shows_an_open_study(storage: StudyStorage) -> None:
     store = storage.journal.store
     study = optuna.create_study(storage=storage)
     study.tell(study.ask(), 1.0)
-    rival = Journal.open(store, "without a status", storage.journal._reader.rules)
-    rival.claim(lambda _: claim_payload({}))
+    other = Journal.open(store, "without a status", storage.journal._reader.rules)
+    other.claim(lambda _: claim_payload({}))
     ((status, note),) = annotated_searches([], store.location, 0.0, {})
     assert (status.name, status.done, status.best_loss, note) == ("study", 1, 1.0, "held here")
-    rival.close()
+    other.close()
     study.tell(study.ask(), 0.5)
     storage.close()
     ((status, note),) = annotated_searches([status], store.location, 0.0, {})

@@ -82,11 +82,11 @@ def test_the_wheel_runs_a_search_without_extras(built, tmp_path):
     run(*pip, "--target", target, wheel)
     environment = os.environ | {"PYTHONPATH": str(target)}
     run(sys.executable, "-c", SEARCH, cwd=tmp_path, env=environment)
-    said = run(
+    output = run(
         sys.executable, "-m", "colab_drive_tuner", "--store", "searches", "status",
         cwd=tmp_path, env=environment,
     )  # fmt: skip
-    assert "small" in said
+    assert "small" in output
 
 
 def test_all_versions_are_equal(built):

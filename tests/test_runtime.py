@@ -141,7 +141,7 @@ def test_a_page_that_blocks_for_ever_is_no_page(monkeypatch, hasty):
     ids=repr,
 )
 def test_a_page_that_answers_nonsense_is_no_page(monkeypatch, answer):
-    """An invalid or failing answer counts as no page: no sign-in starts, the process goes on."""
+    """An invalid or failing answer counts as no page: no sign-in starts, the process continues."""
     page = google_colab.install(monkeypatch, google_colab.Page())
 
     def nonsense(*args, **kwargs):

@@ -435,18 +435,18 @@ def test_clean_shows_duplicates_and_removes_only_what_is_named(colab, capsys):
     People call notebooks "Copy of ..." themselves.
     """
     client = colab[2]
-    twins = [put(client, name) for name in ("Copy of quickstart.ipynb", "quickstart (1).ipynb")]
+    copies = [put(client, name) for name in ("Copy of quickstart.ipynb", "quickstart (1).ipynb")]
     put(client, "quickstart 2.ipynb")
     here = setup()
     found = here.clean(yes=True)
-    assert {leftover.id for leftover in found} == {twin.id for twin in twins}
-    assert not any(client.get(twin.id).trashed for twin in twins)
+    assert {leftover.id for leftover in found} == {copy.id for copy in copies}
+    assert not any(client.get(copy.id).trashed for copy in copies)
     printed = capsys.readouterr().out
     assert "possible duplicate: 'Copy of quickstart.ipynb' in Drive" in printed
-    here.clean(twins[0].id)
-    assert not client.get(twins[0].id).trashed
-    here.clean(twins[0].id, yes=True)
-    assert [client.get(twin.id).trashed for twin in twins] == [True, False]
+    here.clean(copies[0].id)
+    assert not client.get(copies[0].id).trashed
+    here.clean(copies[0].id, yes=True)
+    assert [client.get(copy.id).trashed for copy in copies] == [True, False]
     assert not client.get(here.notebook.file.id).trashed
     with pytest.raises(UsageError, match="is not a listed leftover"):
         here.clean(here.notebook.file.id, yes=True)
@@ -463,17 +463,17 @@ def test_bystanders_survive_setup_download_and_clean(colab):
     }
     for name, content in theirs.items():
         Path(name).write_bytes(content)
-    twin = put(client, "Copy of quickstart.ipynb", notebook("twin"))
-    with pytest.warns(NotebookWarning, match=r"renamed to quickstart \(kept\).ipynb") as told:
+    copy = put(client, "Copy of quickstart.ipynb", notebook("copy"))
+    with pytest.warns(NotebookWarning, match=r"renamed to quickstart \(kept\).ipynb") as caught:
         here = setup()
-    assert told[0].filename == __file__  # the user's line, not one of the package
+    assert caught[0].filename == __file__  # the user's line, not one of the package
     cdt.download_notebook(client=client)
     here.clean(yes=True)
     theirs["quickstart (kept).ipynb"] = theirs.pop("quickstart.ipynb")
     present = {path.name: path.read_bytes() for path in Path().iterdir()}
     assert present == {**theirs, "quickstart.ipynb": notebook()}
-    assert client.download(twin.id) == notebook("twin")
-    assert not client.get(twin.id).trashed
+    assert client.download(copy.id) == notebook("copy")
+    assert not client.get(copy.id).trashed
 
 
 def test_a_script_under_ci_neither_prompts_nor_hangs(tmp_path):

@@ -145,21 +145,21 @@ def test_a_warning_names_the_users_file(
     drive_emulator: Any,
 ) -> None:
     """Each warning names the user's file, not one of the package or of hyperopt."""
-    with pytest.warns(OURS) as told:
+    with pytest.warns(OURS) as caught:
         warn(FolderStore(bare_machine / "store"))
-    assert {one.filename for one in told if issubclass(one.category, OURS)} == {__file__}
+    assert {one.filename for one in caught if issubclass(one.category, OURS)} == {__file__}
 
 
 def test_a_warning_is_escaped_and_shown_once_a_line() -> None:
     """The text is escaped, shown once a line and filtered, as by `warnings.warn`."""
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.resetwarnings()
         warnings.simplefilter("default")
         for _ in range(2):
             warn_user("red \x1b[31m\nline", NotebookWarning)
         warnings.filterwarnings("ignore", module=__name__)
         warn_user("another", NotebookWarning)
-    assert [str(one.message) for one in told] == ["red \\x1b[31m\nline"]
+    assert [str(one.message) for one in caught] == ["red \\x1b[31m\nline"]
 
 
 def test_a_thread_without_a_users_line_warns() -> None:

@@ -60,7 +60,7 @@ def test_the_package_imports_and_shows_searches(tmp_path: Path) -> None:
         trials=trials,
         verbose=False,
     )
-    said = run(
+    output = run(
         """
         import importlib, pkgutil
         import colab_drive_tuner
@@ -84,7 +84,7 @@ def test_the_package_imports_and_shows_searches(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
-    (status,), _ = json.JSONDecoder().raw_decode(said[said.index("[") :])
+    (status,), _ = json.JSONDecoder().raw_decode(output[output.index("[") :])
     assert status["name"] == "s"
     assert status["done"] == 3
     assert len((tmp_path / "s.csv").read_text().splitlines()) == 4
@@ -99,7 +99,7 @@ def test_no_link_is_followed_where_the_system_cannot_refuse_one(tmp_path: Path) 
     """
     (tmp_path / "secret").write_text("of somebody else")
     (tmp_path / "link").symlink_to("secret")
-    said = run(
+    output = run(
         """
         os.O_BINARY = os.O_NOCTTY  # any bit that is harmless here, as Windows has it
         from pathlib import Path
@@ -114,5 +114,5 @@ def test_no_link_is_followed_where_the_system_cannot_refuse_one(tmp_path: Path) 
         """,
         tmp_path,
     )
-    assert said.splitlines()[0] == "of somebody else"
-    assert "link is not a plain file" in said
+    assert output.splitlines()[0] == "of somebody else"
+    assert "link is not a plain file" in output

@@ -66,8 +66,8 @@ def end(tid: int, how: str = TrialEnd.DONE, owner: str = "A", loss: float | None
     )
 
 
-def claim(owner: str, reason: str = "dead", queued: Iterable[bytes] = (), **said: Any) -> Record:
-    return record("claim", claim_payload(said, queued), owner, reason)
+def claim(owner: str, reason: str = "dead", queued: Iterable[bytes] = (), **payload: Any) -> Record:
+    return record("claim", claim_payload(payload, queued), owner, reason)
 
 
 def test_starts_and_ends_are_folded() -> None:

@@ -217,11 +217,11 @@ def test_no_error_shows_a_token_that_the_server_repeats(server, connect, echo, s
 
 def test_text_without_secrets_is_not_redacted():
     """Ids, links and Google's messages are shown, even if they look like secrets."""
-    said = (
+    text = (
         "File not found: 1AbCdEfGhIjKlMnOpQrStUvWxYz0123456. See "
         "https://www.googleapis.com/auth/drive and eyJhIjogMX0= (%20 or &amp;)."
     )
-    assert redact(said, [TOKEN, "Bearer", "short"]) == said
+    assert redact(text, [TOKEN, "Bearer", "short"]) == text
     assert redact("the emulator does not", ["emulator"]) == "the emulator does not"
     assert redact("one\x1b[31mtwo\n", [TOKEN]) == "one [31mtwo"
 

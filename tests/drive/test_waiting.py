@@ -68,10 +68,10 @@ def test_opening_a_search_shows_its_progress(tmp_path, at_once, capsys):
     run(max_evals=5, store=tmp_path)
     capsys.readouterr()
     assert len(run(max_evals=5, store=tmp_path).trials) == 5
-    said = capsys.readouterr()
-    assert "Reading s: " in said.err
-    assert "Opening s: " in said.err
-    assert said.out == ""
+    printed = capsys.readouterr()
+    assert "Reading s: " in printed.err
+    assert "Opening s: " in printed.err
+    assert printed.out == ""
 
 
 def test_a_wait_shows_how_long_it_lasts_at_most(at_once, monkeypatch, capsys):
@@ -95,7 +95,7 @@ def test_a_wait_shows_how_long_it_lasts_at_most(at_once, monkeypatch, capsys):
 
 @pytest.mark.parametrize("broken", [None, "closed", "full"])
 def test_work_outlives_its_standard_error(clock, at_once, broken, monkeypatch):
-    """Work with a bar goes on if standard error is missing, closed or full."""
+    """Work with a bar continues if standard error is missing, closed or full."""
     out = io.StringIO()
     if broken == "closed":
         out.close()

@@ -19,7 +19,7 @@ PROTOCOL   Record n is a file under an id that was reserved before; it is never 
 
 ADVERSARY  Steps of all processes interleave in any order, so any process may be paused for any time.  A process may be
   killed at any step and started again.  A request whose answer was lost, or that is delayed, goes to `net`: from there
-  it is delivered at any time, any number of times, or never; the sender goes on sending the same bytes.  The adversary
+  it is delivered at any time, any number of times, or never; the sender keeps sending the same bytes.  The adversary
   chooses the hint: any snapshot ever made, or none (stale, late PATCH, trashed snapshot: all the same).
   Any opener may claim at any time: the lease is advice and is not modelled.  Somebody may copy the search's folder, and
   another one of its name may be listed late.
@@ -45,7 +45,7 @@ BROKEN = {  # rule broken -> what an implementation would be doing
     "bare-tids": "claims name tids without parameters", "early-filter": "spool compared with the chain before the claim",
     "give-up-ends": "a given-up trial counts as ended for the spool", "late-spool": "ends are spooled only when LOST",
     "live-snap": "a snapshot holds what is not acknowledged", "per-session": "a trial's starts in one session are one attempt",
-    "blame-all": "all that ran beside a deadly trial is guilty", "together": "suspects run beside other trials", "copy-rival": "a copy of the own folder is taken for a rival"}
+    "blame-all": "all that ran beside a deadly trial is guilty", "together": "suspects run beside other trials", "copy-contender": "a copy of the own folder is taken for another search"}
 FOLDERS = {"copy": "id0", "loser": "r0"}    # further folders of the search's name: the ids of their records 0
 
 Rec = namedtuple("Rec", "id pos kind owner sess prev more starts ends")     # starts: (tid, par); ends: (tid, par | None: given up)
@@ -141,7 +141,7 @@ class Model:
         if c.actors * c.sessions == 1 and set(facts(s.log).given) - {c.poison}:
             raise Violation("a trial is given up although nothing died of it")
         if s.moved and read(stored(s.log, s.gone), (), ("id0",))[1][0] in s.moved:
-            raise Violation("the owner ended its own chain by `moved`: the search goes on nowhere")
+            raise Violation("the owner ended its own chain by `moved`: the search continues nowhere")
         key = s.log, s.gone, s.snaps
         if key in self.good_chains:
             return
@@ -213,7 +213,7 @@ class Model:
         if a.view != history(s.log)[:len(a.view)]:
             raise Violation(f"session {a.sess} is owner at {r.pos} with a state that is not the history")
         if max((REC[m] for m in s.log if REC[m].kind == "claim" and REC[m].pos <= r.pos), key=lambda c: c.pos).sess != a.sess:
-            raise Violation(f"session {a.sess} lost before record {r.pos}, writes it, and is not told")
+            raise Violation(f"session {a.sess} lost before record {r.pos}, writes it without an error")
         done, par = self.ended(a), facts(a.view).par
         a = a._replace(spool=self.unspool(s, a, frozenset(e for e in a.spool if e[0] not in done)))
         if r.starts and self.bad != "run-ahead" or r.kind == "claim":
@@ -297,7 +297,7 @@ class Model:
             for folder in s.folders:
                 first = FOLDERS[folder]
                 head = first if first != "id0" else read(files, (), ("id0",))[1][0]
-                if (first != "id0" or self.bad == "copy-rival") and head not in s.moved:
+                if (first != "id0" or self.bad == "copy-contender") and head not in s.moved:
                     step(f"ends the {folder} by `moved`", k, a, moved=s.moved | {head})
             if a.snaps:
                 view, ids = a.view, a.ids
@@ -383,7 +383,7 @@ def selftest(limit, trace, seconds=4, skip=()):
                                dict(sessions=8, late=4, trials=9, poison=0, max_attempts=1, block=3),
                                dict(sessions=4, late=4, trials=9, poison=3, width=4)), 1):
         ok &= show(f"walks {seed}", lambda: walks(replace(base, **kw), seed, seconds, 300))
-    special = {"unnamed": dict(poison=0), "run-ahead": dict(poison=1), "give-up-ends": dict(max_attempts=1), "copy-rival": dict(folders=1),
+    special = {"unnamed": dict(poison=0), "run-ahead": dict(poison=1), "give-up-ends": dict(max_attempts=1), "copy-contender": dict(folders=1),
                "per-session": dict(actors=1, sessions=1, width=2, poison=0, max_attempts=2), "blame-all": dict(actors=1, sessions=1, width=2, poison=1),
                "together": dict(actors=1, sessions=1, width=2, poison=0)}
     for bad, what in BROKEN.items():

@@ -85,18 +85,18 @@ def test_a_listing_that_never_catches_up_is_an_error(lagging):
         create_folder(lagging, "s", lambda seconds: None)
 
 
-@pytest.mark.parametrize("rival_is", ["earlier", "later"])
-def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, rival_is):
+@pytest.mark.parametrize("other_is", ["earlier", "later"])
+def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, other_is):
     """The creator of the later folder withdraws it by a `moved` record in place of record 0.
 
     Any writer in that folder collides with this record.
     """
-    rival = FaultyStore(tmp_path / "store")
-    rival.later = -60.0 if rival_is == "earlier" else 60.0
+    other = FaultyStore(tmp_path / "store")
+    other.later = -60.0 if other_is == "earlier" else 60.0
     made: list[str] = []
-    sleep = waiting(lagging, 2, lambda: made.append(create_in(rival)))
+    sleep = waiting(lagging, 2, lambda: made.append(create_in(other)))
     folder = create_folder(lagging, "s", sleep)
-    if rival_is == "later":
+    if other_is == "later":
         assert [one.id for one in folder.duplicates] == made
         return
     assert [folder.id] == made
@@ -108,10 +108,10 @@ def test_of_two_folders_the_earlier_one_wins(lagging, tmp_path, rival_is):
 
 def test_an_older_folder_is_withdrawn_if_a_younger_one_has_records(lagging, tmp_path):
     """A younger folder with records wins, because the older folder was visible to nobody before."""
-    rival = FaultyStore(tmp_path / "store")
-    rival.later = 60.0
+    other = FaultyStore(tmp_path / "store")
+    other.later = 60.0
     made: list[str] = []
-    sleep = waiting(lagging, 2, lambda: made.append(create_in(rival, begun_as="s")))
+    sleep = waiting(lagging, 2, lambda: made.append(create_in(other, begun_as="s")))
     folder = create_folder(lagging, "s", sleep)
     assert [folder.id] == made
     assert find_folder(lagging, "s") == folder
@@ -228,10 +228,10 @@ def test_a_folder_may_be_withdrawn_between_any_two_requests(looks, more, tmp_pat
         journal.claim(lambda state: b"", on_busy="error", notify=lambda text: None)
 
 
-@pytest.mark.parametrize("rival_is", ["earlier", "later", "earlier and empty", "another's"])
+@pytest.mark.parametrize("other_is", ["earlier", "later", "earlier and empty", "another's"])
 @pytest.mark.parametrize("session", ["first", "second"])
 def test_the_owner_of_a_young_search_lists_again(
-    store, open_journal, machine, monkeypatch, session, rival_is
+    store, open_journal, machine, monkeypatch, session, other_is
 ):
     """The owner of a new search lists again, as an earlier folder of another may show late.
 
@@ -242,14 +242,14 @@ def test_the_owner_of_a_young_search_lists_again(
         open_journal(store).close()
         machine("second")
     ours = open_journal(store)
-    store.later = 60.0 if rival_is == "later" else -60.0
-    begun_as = {"earlier and empty": "", "another's": "another"}.get(rival_is, "a search")
+    store.later = 60.0 if other_is == "later" else -60.0
+    begun_as = {"earlier and empty": "", "another's": "another"}.get(other_is, "a search")
     create_in(store, "a search", begun_as)
     store.later = 0.0
     looks = ours._own.maintenance._duplicate_checks
     looks[:] = [0.0, 0.0]  # the folder exists now; the second look follows the first one
     wait_until(lambda: not looks)
-    if rival_is != "earlier":
+    if other_is != "earlier":
         append_acknowledged(ours, 1)
         return
     wait_until(lambda: ours._own.writer.lost is not None)

@@ -161,12 +161,12 @@ def test_a_fresh_lease_is_respected(store, open_journal, machine):
     machine("second")
     with pytest.raises(SearchBusyError, match="last seen"):
         open_journal(store, on_busy="error")
-    said: list[str] = []
+    messages: list[str] = []
     waiting = Journal.open(store, "a search", RULES, sleep=lambda seconds: None)
     with pytest.raises(SearchBusyError):  # the store's clock stands still, so the lease stays fresh
-        waiting.claim(lambda state: b"", notify=said.append)
-    assert len(said) == 1
-    assert "Waiting" in said[0]
+        waiting.claim(lambda state: b"", notify=messages.append)
+    assert len(messages) == 1
+    assert "Waiting" in messages[0]
     store.later = 91.0
     assert waiting.claim(lambda state: b"").reason == "stale"
     waiting.close()
@@ -333,17 +333,17 @@ def test_a_live_process_of_this_machine_is_never_overtaken(store, open_journal, 
 @pytest.mark.parametrize("on_busy", ["error", "wait", "takeover"])
 def test_the_error_tells_another_thread_from_another_process(store, open_journal, on_busy):
     """Of two threads that open one search, the second reads that another thread holds it."""
-    told: list[str] = []
+    errors: list[str] = []
 
     def second(state: object) -> bytes:
         with pytest.raises(SearchBusyError) as error:
             ThreadPoolExecutor(1).submit(open_journal, store, on_busy=on_busy).result(20)
-        told.append(str(error.value))
+        errors.append(str(error.value))
         return b""
 
     journal = open_journal(store, claim=False)
     journal.claim(second, notify=lambda text: None)
-    assert "another thread of this process" in told[0]
+    assert "another thread of this process" in errors[0]
     append_acknowledged(journal, 1)
     journal.close()
 
@@ -353,7 +353,7 @@ def test_a_live_process_with_a_lock_of_its_own_is_not_taken_for_dead(
 ):
     """With duplicate folders each process may hold another lock: the owner counts as alive."""
     open_journal(store)
-    monkeypatch.setattr(store, "location", "its younger twin")
+    monkeypatch.setattr(store, "location", "another location")
     with pytest.raises(SearchBusyError, match="is held by"):
         open_journal(store, on_busy="error")
 

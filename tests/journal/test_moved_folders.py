@@ -73,15 +73,15 @@ def run(drive: Drive, machine: Callable[[str], None]) -> Callable[..., str]:
     def run_once(
         *values: object, name: str = NAME, folder: str = DEFAULT_FOLDER, **how: Any
     ) -> str:
-        said: list[str] = []
+        messages: list[str] = []
         store = DriveStore(drive.client, folder)
         journal = Journal.open(store, name, RULES, sleep=lambda seconds: None)
-        journal.claim(lambda state: b"", notify=said.append, **how)
+        journal.claim(lambda state: b"", notify=messages.append, **how)
         for value in values:
             journal.append(item(value), durable=True)
         folder_id = journal.folder
         journal.close()
-        run_once.said = said
+        run_once.messages = messages
         return folder_id
 
     return run_once
@@ -103,9 +103,9 @@ def test_a_trashed_search_is_not_begun_anew(drive, run, machine, where):
     folder = run(1)
     drive.trash(folder)
     machine(where)
-    with pytest.raises(SearchFolderError, match=r"in the trash.*restore.*restart=True") as told:
+    with pytest.raises(SearchFolderError, match=r"in the trash.*restore.*restart=True") as raised:
         run(2)
-    assert DriveStore(drive.client).url(folder) in str(told.value)
+    assert DriveStore(drive.client).url(folder) in str(raised.value)
     drive.restore(folder)
     assert run(2) == folder
     assert recorded(drive) == [1, 2]
@@ -186,10 +186,10 @@ def test_a_restored_search_beside_a_new_one_is_an_error(drive, run, monkeypatch,
     monkeypatch.setattr("colab_drive_tuner.journal.folder.duplicate_folders.LIST_LAG_SECONDS", lag)
     new = run(2, force_new=True)
     drive.restore(old)
-    with pytest.raises(SearchFolderError, match="Two searches are called") as told:
+    with pytest.raises(SearchFolderError, match="Two searches are called") as raised:
         run(3)
     for folder in (old, new):
-        assert folder in str(told.value)
+        assert folder in str(raised.value)
     drive.rename(old, "old")
     assert run(3) == new
     assert recorded(drive) == [2, 3]
@@ -205,10 +205,10 @@ def test_a_search_renamed_to_anothers_name_is_not_merged_with_it(drive, run, old
     if not older:
         other = run(1, name="other")
     drive.rename(other, NAME)
-    with pytest.raises(SearchFolderError, match="Two searches are called") as told:
+    with pytest.raises(SearchFolderError, match="Two searches are called") as raised:
         run(3)
-    assert own in str(told.value)
-    assert other in str(told.value)
+    assert own in str(raised.value)
+    assert other in str(raised.value)
     drive.rename(other, "third")
     assert run(3) == own
     assert recorded(drive) == [2, 3]
@@ -234,11 +234,11 @@ def test_a_renamed_or_moved_folder_with_altered_properties_is_found(
     if "rename" in act:
         drive.rename(folder, "other")
     machine(where)
-    with pytest.raises(SearchFolderError, match=rf"{folder}.*repair.*restart=True") as told:
+    with pytest.raises(SearchFolderError, match=rf"{folder}.*repair.*restart=True") as raised:
         run(3)
-    assert ("move it back" in str(told.value)) == ("move" in act)
+    assert ("move it back" in str(raised.value)) == ("move" in act)
     run(name="a new one")
-    assert run.said == []
+    assert run.messages == []
     drive.move(folder, root)
     drive.rename(folder, NAME)
     with pytest.raises(SearchFolderError, match=r"holds its records.*repair"):
@@ -303,9 +303,9 @@ def test_a_search_whose_name_another_took_is_reported(drive, run):
     other = DriveStore(drive.client)
     create_in(other, NAME, NAME)
     run(2, on_busy="takeover")
-    assert folder in run.said[0]
+    assert folder in run.messages[0]
     run(3)
-    assert run.said == []
+    assert run.messages == []
 
 
 def test_a_new_search_reads_no_other_search(drive, run, drive_emulator):
@@ -329,9 +329,9 @@ def requests(drive_emulator: DriveEmulator) -> list[str]:
 @pytest.mark.parametrize("act", ["rename", "move"])
 def test_a_run_continues_in_its_renamed_or_moved_folder(drive, machine, act):
     """A rename or move during a run is reported once, and the run records into the same folder."""
-    said: list[str] = []
+    messages: list[str] = []
     journal = Journal.open(DriveStore(drive.client), NAME, RULES, sleep=lambda seconds: None)
-    journal.claim(lambda state: b"", notify=said.append)
+    journal.claim(lambda state: b"", notify=messages.append)
     folder = journal.folder
     if act == "rename":
         drive.rename(folder, "other")
@@ -339,8 +339,8 @@ def test_a_run_continues_in_its_renamed_or_moved_folder(drive, machine, act):
         drive.move(folder, drive.client.create_folder("elsewhere", parent="root").id)
     journal.append(item(1), durable=True)
     journal.close()
-    (told,) = said
-    assert ("renamed to 'other'" if act == "rename" else "moved elsewhere") in told
+    (message,) = messages
+    assert ("renamed to 'other'" if act == "rename" else "moved elsewhere") in message
     if act == "rename":
         assert recorded(drive, "other") == [1]
 
@@ -350,16 +350,16 @@ def test_records_in_the_trash_are_reported(drive, run):
     folder = run(1)
     drive.trash(find_folder(DriveStore(drive.client), NAME).records)
     assert run(2) == folder
-    (told,) = run.said
-    assert "has its records in the trash" in told
+    (message,) = run.messages
+    assert "has its records in the trash" in message
     assert recorded(drive) == [1, 2]
 
 
 def test_a_run_continues_in_its_renamed_local_folder(store, open_journal):
     """A rename of the folder during a run is no outage: the run records everything in it."""
-    said: list[str] = []
+    messages: list[str] = []
     journal = open_journal(store, claim=False)
-    journal.claim(lambda state: b"", notify=said.append)
+    journal.claim(lambda state: b"", notify=messages.append)
     journal.append(item(1), durable=True)
     assert journal.flush(20)
     root = Path(store.url(store.root))
@@ -369,8 +369,8 @@ def test_a_run_continues_in_its_renamed_local_folder(store, open_journal):
     journal.close()
     assert Journal.open(store, "other", RULES).state.items == [1, 2]
     assert (root / "other" / "trials.pkl").exists()
-    (told,) = said
-    assert "renamed to 'other'" in told
+    (message,) = messages
+    assert "renamed to 'other'" in message
 
 
 def test_a_users_own_folder_is_no_search(drive, run):
@@ -391,18 +391,18 @@ def test_a_renamed_or_moved_store_is_reported(drive, run, machine, act):
         drive.move(store, drive.client.create_folder("elsewhere", parent="root").id)
     machine("second")
     assert run(2) != folder
-    assert folder in run.said[0]
+    assert folder in run.messages[0]
     run(3)
-    assert run.said == []
+    assert run.messages == []
 
 
 def test_a_permanently_deleted_search_is_reported_and_begun_anew(drive, run):
-    """The machine that ran a permanently deleted search reports it once and begins it anew."""
+    """The machine that ran a permanently deleted search reports it once and starts it again."""
     drive.delete(run(1))
     run(2)
-    assert "deleted permanently" in run.said[0]
+    assert "deleted permanently" in run.messages[0]
     run(3)
-    assert run.said == []
+    assert run.messages == []
     assert recorded(drive) == [2, 3]
 
 
@@ -464,7 +464,7 @@ def test_a_listed_folder_needs_no_property_query(drive, run, drive_emulator):
 
 
 def test_resume_search_reports_a_trashed_search(drive, machine):
-    """`resume_search` raises the error, and begins anew with `restart=True`."""
+    """`resume_search` raises the error, and starts again with `restart=True`."""
 
     def go_on(**options: Any) -> Any:
         return resume_search(
@@ -494,7 +494,7 @@ def test_a_copy_of_the_folder_is_no_duplicate(drive, run, machine, where, copies
     assert run(2) == folder
     assert run(3) == folder
     assert recorded(drive) == [1, 2, 3]
-    assert run.said == []
+    assert run.messages == []
 
 
 def test_a_copy_under_another_name_is_not_taken_for_the_search(drive, run):
@@ -513,9 +513,9 @@ def test_a_copy_alone_is_no_search(drive, run):
     folder = run(1)
     drive.copy(folder)
     drive.trash(folder)
-    with pytest.raises(SearchFolderError, match="a copy without its records") as told:
+    with pytest.raises(SearchFolderError, match="a copy without its records") as raised:
         run(2)
-    assert folder in str(told.value)
+    assert folder in str(raised.value)
     drive.restore(folder)
     assert run(2) == folder
     assert recorded(drive) == [1, 2]
@@ -549,9 +549,9 @@ def test_a_real_duplicate_is_ended(store, open_journal, begun_as):
     create_in(store, NAME, begun_as)
     store.later = 0.0
     again = open_journal(store)
-    (rival,) = find_folder(store, NAME).duplicates
-    assert again.folder != rival.id
-    (moved,) = [entry for entry in store.list(rival.id) if not entry.is_folder]
+    (duplicate,) = find_folder(store, NAME).duplicates
+    assert again.folder != duplicate.id
+    (moved,) = [entry for entry in store.list(duplicate.id) if not entry.is_folder]
     assert b"moved" in store.read(moved.id)
 
 
@@ -583,9 +583,9 @@ def test_equal_properties_do_not_merge_two_searches(store, open_journal, claim, 
         | {key: store.stat(theirs).properties[key] for key in ("cdt_first", "cdt_records")},
     )
     before = [store.list(folder) for folder in (ours.id, theirs, ours.records)]
-    with pytest.raises(SearchFolderError, match="Two searches are called") as told:
+    with pytest.raises(SearchFolderError, match="Two searches are called") as raised:
         open_journal(store)
-    assert store.url(theirs) in str(told.value)
+    assert store.url(theirs) in str(raised.value)
     assert before == [store.list(folder) for folder in (ours.id, theirs, ours.records)]
 
 
@@ -604,6 +604,6 @@ def test_an_older_empty_folder_takes_no_search_over(store, open_journal):
     assert find_folder(store, NAME).id == planted
     assert open_journal(store).folder == ours.id
     assert store.list(planted) == []
-    with pytest.raises(SearchFolderError, match="the empty one") as told:
+    with pytest.raises(SearchFolderError, match="the empty one") as raised:
         open_journal(store, force_new=True)
-    assert store.url(planted) in str(told.value)
+    assert store.url(planted) in str(raised.value)

@@ -82,14 +82,14 @@ def test_a_run_that_ends_in_an_outage_says_what_is_pending(store, open_journal):
 
     The next run records them.
     """
-    said: list[str] = []
+    messages: list[str] = []
     journal = Journal.open(store, "a search", RULES)
-    journal.claim(lambda state: b"", notify=said.append)
+    journal.claim(lambda state: b"", notify=messages.append)
     store.away = True
     journal.append(item("kept"), durable=True)
     journal.close(timeout=0.5)
-    assert "1 entries are not acknowledged" in said[-1]
-    assert ".spool" in said[-1]
+    assert "1 entries are not acknowledged" in messages[-1]
+    assert ".spool" in messages[-1]
     store.away = False
     again = open_journal(store, claim=False)
     assert again.claim(lambda state: b"").recovered == 1
@@ -154,12 +154,12 @@ def test_results_of_another_history_are_kept_and_named(store, open_journal):
     folder = Spool(store.location, "a search").folder
     (left,) = hidden.glob("*.spool")
     left.rename(folder / left.name)
-    said: list[str] = []
+    messages: list[str] = []
     last = Journal.open(store, "a search", RULES)
-    last.claim(lambda state: b"", notify=said.append)
+    last.claim(lambda state: b"", notify=messages.append)
     assert last.state.items == ["new"]
-    assert "another history" in said[0]
-    assert ".kept" in said[0]
+    assert "another history" in messages[0]
+    assert ".kept" in messages[0]
     last.close()
 
 
@@ -169,9 +169,9 @@ def test_a_full_disk_does_not_stop_recording(store, open_journal, monkeypatch):
     def full(self, items):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    said: list[str] = []
+    messages: list[str] = []
     journal = Journal.open(store, "a search", RULES)
-    journal.claim(lambda state: b"", notify=said.append)
+    journal.claim(lambda state: b"", notify=messages.append)
     with monkeypatch.context() as patch:
         patch.setattr(SpoolFileWriter, "add", full)
         append_acknowledged(journal, 1)
@@ -179,7 +179,7 @@ def test_a_full_disk_does_not_stop_recording(store, open_journal, monkeypatch):
     append_acknowledged(journal, 3)
     journal.close()
     assert open_journal(store, claim=False).state.items == [1, 2, 3]
-    failed, works_again = said
+    failed, works_again = messages
     assert "No space left on device" in failed
     assert "lost if this process dies" in failed
     assert works_again.startswith("Unacknowledged results are kept in")

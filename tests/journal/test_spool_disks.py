@@ -28,8 +28,8 @@ def spool_and_die(store: FaultyStore, *, wait: bool, fails) -> None:
     writer.SPOOL_AGAIN_SECONDS = 0.02
     writer.PAIR_SECONDS = 0.0
     journal = Journal.open(store, "a search", RULES)
-    said: list[str] = []
-    journal.claim(lambda state: b"", notify=said.append)
+    messages: list[str] = []
+    journal.claim(lambda state: b"", notify=messages.append)
     own = journal._own
     store.away = True
     with pytest.MonkeyPatch.context() as patch:
@@ -49,12 +49,12 @@ def spooled(spool: Spool) -> list[str]:
 
 def recovered(store: FaultyStore) -> tuple[list[str], list[str]]:
     """Return what the next session records, and its messages."""
-    said: list[str] = []
+    messages: list[str] = []
     journal = Journal.open(store, "a search", RULES)
-    journal.claim(lambda state: b"", notify=said.append)
+    journal.claim(lambda state: b"", notify=messages.append)
     items = list(journal.state.items)
     journal.close()
-    return items, said
+    return items, messages
 
 
 def wait_until(holds) -> None:
@@ -77,9 +77,9 @@ def test_a_disk_that_stays_full_leaves_no_gap(store, machine, act):
     """The next session finds the first items without a gap, as far as the disk took them."""
     died = run_in_fork(lambda: spool_and_die(store, wait=False, fails=lambda now: now >= act))
     assert died == -signal.SIGKILL
-    items, said = recovered(store)
+    items, messages = recovered(store)
     assert items == VALUES[: len(items)]
-    assert said == []
+    assert messages == []
 
 
 @pytest.mark.parametrize("acts", [{3, 4}, {4, 5, 6}, {6, 7}, {3, 8, 9}, {1, 3, 5, 7, 9}])
@@ -264,11 +264,11 @@ def test_a_damaged_file_is_kept_and_named(store, machine):
     content = segment.path.read_bytes()
     segment.path.write_bytes(content.replace(b"second", b"2econd"))
     shutil.copy(segment.path, segment.path.with_suffix(".kept"))
-    items, said = recovered(store)
+    items, messages = recovered(store)
     assert items == ["first", "third"]
     first, second = spool.folder.glob("*.kept")
     assert first.read_bytes() == second.read_bytes()
-    assert any("is damaged (1 of its entries are damaged)" in text for text in said)
-    assert any("entries 2 of session 1 are missing" in text for text in said)
-    assert any(str(first) in text or str(second) in text for text in said)
-    assert recovered(store) == (items, []), "it is said once"
+    assert any("is damaged (1 of its entries are damaged)" in text for text in messages)
+    assert any("entries 2 of session 1 are missing" in text for text in messages)
+    assert any(str(first) in text or str(second) in text for text in messages)
+    assert recovered(store) == (items, []), "the message comes once"

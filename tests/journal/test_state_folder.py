@@ -94,9 +94,9 @@ def test_a_damaged_note_is_named_and_the_search_resumes(store, left, name, damag
     harmless = damage is emptied and name == "owners"  # empty means that nobody claimed
     assert [problem for problem in problems_here() if str(path) in problem] or harmless
     list(spools(store))
-    said: list[str] = []
+    messages: list[str] = []
     journal = Journal.open(store, NAME, RULES, sleep=lambda seconds: None)
-    journal.claim(lambda state: b"", on_busy="takeover", notify=said.append)
+    journal.claim(lambda state: b"", on_busy="takeover", notify=messages.append)
     append_acknowledged(journal, 2)
     journal.note_running(8)
     assert Spool(store.location, NAME).last_running() == 8
@@ -125,13 +125,13 @@ def test_a_lock_that_cannot_be_taken_is_named(store, left, damage):
     lock = left / "lock"
     damage(lock)
     assert any(str(lock) in problem for problem in problems_here())
-    with pytest.raises(SearchError, match="remove it") as told:
+    with pytest.raises(SearchError, match="remove it") as raised:
         Journal.open(store, NAME, RULES).claim(lambda state: b"")
-    assert str(lock) in str(told.value)
+    assert str(lock) in str(raised.value)
     list(spools(store))
     assert is_held(store, NAME)
     holder = Journal.open(store, NAME, RULES).holder()
-    assert not _died_here(store, NAME, holder), "that cannot be told, and nobody is stopped"
+    assert not _died_here(store, NAME, holder), "unknown, so nobody is stopped"
     lock.rmdir() if lock.is_dir() else lock.unlink()
     journal = Journal.open(store, NAME, RULES)
     journal.claim(lambda state: b"", notify=lambda text: None)
@@ -199,21 +199,21 @@ def test_doctor_warns_of_damaged_notes(store, left):
 
 
 def test_a_full_disk_keeps_no_search_from_running(machine, drive_emulator):
-    """If the state folder takes no byte, the user is told, and Drive gets every item."""
+    """If the state folder takes no byte, a message says so, and Drive gets every item."""
 
     def run_twice() -> None:
         store = DriveStore(DriveClient.connect())
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-        said: list[str] = []
+        messages: list[str] = []
         for value in (1, 2):
             journal = Journal.open(store, NAME, RULES)
-            journal.claim(lambda state: b"", notify=said.append)
+            journal.claim(lambda state: b"", notify=messages.append)
             journal.note_running(value)
             append_acknowledged(journal, value)
             journal.close()
-        assert len(said) == 2
-        assert all("is lost if this process dies" in text for text in said)
+        assert len(messages) == 2
+        assert all("is lost if this process dies" in text for text in messages)
 
     assert run_in_fork(run_twice) == 0
     assert Journal.open(DriveStore(DriveClient.connect()), NAME, RULES).state.items == [1, 2]

@@ -129,7 +129,7 @@ def test_a_killed_copy_is_not_a_search(
 def test_a_run_under_the_name_of_a_killed_copy_says_what_lies_there(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed between its first record and its name; once it is put away, the name is free."""
+    """Killed between its first record and its name; after its removal the name is free."""
 
     def work() -> None:
         monkeypatch.setattr(FolderStore, "rename", lambda *_: os.kill(os.getpid(), signal.SIGKILL))

@@ -14,8 +14,8 @@ def imports(tmp_path, *cells):
     """Return the imports of a notebook with these code cells, and messages about skipped ones."""
     code = [{"cell_type": "code", "source": cell, "metadata": {}} for cell in cells]
     (tmp_path / "n.ipynb").write_text(json.dumps({"cells": code, "nbformat": 4}))
-    said = []
-    return notebook_imports(tmp_path / "n", said.append), said
+    messages = []
+    return notebook_imports(tmp_path / "n", messages.append), messages
 
 
 @pytest.mark.parametrize(
@@ -51,19 +51,19 @@ def test_cells_of_other_languages_are_ignored(magic, tmp_path):
 
 def test_an_unknown_magic_over_no_python_is_named(tmp_path):
     """A cell that only its unknown magic can read is named in a message."""
-    found, said = imports(tmp_path, "import os", "%%my_own\nimport x from y")
+    found, messages = imports(tmp_path, "import os", "%%my_own\nimport x from y")
     assert found == ["import os"]
-    assert len(said) == 1
-    assert "code cell 2" in said[0]
-    assert "%%my_own" in said[0]
+    assert len(messages) == 1
+    assert "code cell 2" in messages[0]
+    assert "%%my_own" in messages[0]
 
 
 def test_without_ipython_a_cell_with_magics_is_named(tmp_path, monkeypatch):
     """Without IPython a message names the cell, and other cells are read."""
     monkeypatch.setitem(sys.modules, "IPython.core.inputtransformer2", None)
-    found, said = imports(tmp_path, "import os", "%cd x\nimport json")
+    found, messages = imports(tmp_path, "import os", "%cd x\nimport json")
     assert found == ["import os"]
-    assert ["code cell 2" in one for one in said] == [True]
+    assert ["code cell 2" in one for one in messages] == [True]
 
 
 def cells(**cell):
@@ -123,7 +123,7 @@ def test_a_file_too_large_to_be_a_notebook_is_not_read(tmp_path, monkeypatch):
 )
 def test_a_cell_that_is_too_much_for_python_is_named(source, tmp_path):
     """A cell that Python cannot parse is skipped with a message; other cells are read."""
-    found, said = imports(tmp_path, "import os", source, "import re")
+    found, messages = imports(tmp_path, "import os", source, "import re")
     assert found == ["import os", "import re"]
-    assert len(said) == 1
-    assert "skipped code cell 2 of n.ipynb" in said[0]
+    assert len(messages) == 1
+    assert "skipped code cell 2 of n.ipynb" in messages[0]

@@ -38,7 +38,7 @@ print("digest", hashlib.sha256(open(path, "rb").read()).hexdigest())
 print("left", glob.glob("/tmp/cdt-*/credentials*"))
 planted = "".join(["5f2", "b61"]).encode()
 processes = [open(file, "rb").read() for file in glob.glob("/proc/self/[ce][mn]*i*")]
-print("told", len(processes), planted in b"".join(processes) + str(os.environ).encode())
+print("secrets", len(processes), planted in b"".join(processes) + str(os.environ).encode())
 """
 
 
@@ -119,7 +119,7 @@ def test_a_run_acts_as_its_owner_and_leaves_neither_runtime_nor_secret(
     assert f"digest {hashlib.sha256(identity).hexdigest()}" in programs.printed(kept, 1)
     (session,) = sessions()
     assert session not in programs.printed(kept, 1)  # its credentials file is gone
-    assert "told 2 False" in programs.printed(kept, 1)  # its command line and its environment
+    assert "secrets 2 False" in programs.printed(kept, 1)  # its command line and its environment
     found = [
         path
         for root in (tmp_path, *map(Path, (os.environ["HOME"], os.environ["TMPDIR"], "/content")))

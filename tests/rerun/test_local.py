@@ -227,12 +227,17 @@ def test_a_search_finishes_after_five_killed_kernels(
         tmp_path / "nb.ipynb", programs.source(max_evals=12, before=before, in_trial=in_trial)
     )
     pauses: list[float] = []
-    said: list[str] = []
+    messages: list[str] = []
     rerunner = Rerunner(
-        open_store(), str(nb), "parabola", LocalRunner(), notify=said.append, sleep=pauses.append
+        open_store(),
+        str(nb),
+        "parabola",
+        LocalRunner(),
+        notify=messages.append,
+        sleep=pauses.append,
     )
     verdict = rerun_until_finished(rerunner)
-    assert verdict.exit_code is ExitCode.FINISHED, (verdict, said)
+    assert verdict.exit_code is ExitCode.FINISHED, (verdict, messages)
     assert len(list(died.iterdir())) == 5
     runs = read_runs(open_store(), "parabola")
     assert [run.ended for run in runs] == ["unfinished"] * 5 + ["finished"]
@@ -271,13 +276,18 @@ def test_the_loop_waits_for_drive_to_come_back(tmp_path: Path, store: Path) -> N
             return super().list(*arguments, **options)
 
     pauses: list[float] = []
-    said: list[str] = []
+    messages: list[str] = []
     rerunner = Rerunner(
-        Away(store), str(script), "parabola", LocalRunner(), notify=said.append, sleep=pauses.append
+        Away(store),
+        str(script),
+        "parabola",
+        LocalRunner(),
+        notify=messages.append,
+        sleep=pauses.append,
     )
     assert rerun_until_finished(rerunner).exit_code is ExitCode.FINISHED
     assert pauses == [30, 60]
-    assert "Drive does not answer." in said[0]
+    assert "Drive does not answer." in messages[0]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_two_simultaneous_requests_give_the_lock_to_one(
 
     def meanwhile(seconds: float) -> None:
         key = next(key for key in store.stat(store.root).properties if key.startswith("cdt_rerun"))
-        store.set_properties(store.root, {key: f"rival {store.now():.0f}"})
+        store.set_properties(store.root, {key: f"other {store.now():.0f}"})
 
     with pytest.raises(RerunLockedError, match="another machine"):
         rerun_lock(store, "search", meanwhile).__enter__()
@@ -125,10 +125,10 @@ def test_another_account_is_refused_before_anything_starts(tmp_path: Path) -> No
         patch.setenv("DRIVE_EMULATOR_TOKEN", "two")
         store = DriveStore.connect(folder)
         assert read_rerun_status(store, "parabola").exit_code is not ExitCode.FINISHED
-        said: list[str] = []
+        messages: list[str] = []
         with pytest.raises(AccountMismatchError, match=r"one@.* this rerun is signed in as two@"):
-            Rerunner(store, str(script), "parabola", LocalRunner(), notify=said.append).once()
-        assert said == []
+            Rerunner(store, str(script), "parabola", LocalRunner(), notify=messages.append).once()
+        assert messages == []
 
 
 def share(emulator: DriveEmulator, folder: str, account: str) -> None:

@@ -96,10 +96,10 @@ def test_a_changed_objective_is_a_warning(tmp_path: Path) -> None:
 
     run_in_store(tmp_path, "rand", 2)
     run_in_store(tmp_path, "rand", 3)
-    with pytest.warns(SearchChangedWarning, match="source of the model") as told:
+    with pytest.warns(SearchChangedWarning, match="source of the model") as caught:
         run_in_store(tmp_path, "rand", 4, shifted)
-    assert "+ def shifted(point" in str(told[0].message)
-    assert told[0].filename.endswith("sample_searches.py")
+    assert "+ def shifted(point" in str(caught[0].message)
+    assert caught[0].filename.endswith("sample_searches.py")
     run_in_store(tmp_path, "rand", 5, shifted)
     resume_search(
         shifted,

@@ -146,12 +146,12 @@ def test_a_dask_cluster_that_restarts_dies_or_stays_empty(tmp_path: Path) -> Non
             patience = parallel.ABSENT_SECONDS, parallel.GONE_SECONDS
             parallel.ABSENT_SECONDS, parallel.GONE_SECONDS = 1.0, 3.0
             search = while_two_run("gone", lambda: made.scale(0))
-            with contextlib.redirect_stdout(io.StringIO()) as said:
+            with contextlib.redirect_stdout(io.StringIO()) as output:
                 try:
                     run(folder, search, name="gone", executor=client)
                 except ExecutorError as error:
                     assert "no workers for" in str(error), error
-            assert "has no workers" in said.getvalue(), said.getvalue()
+            assert "has no workers" in output.getvalue(), output.getvalue()
             parallel.ABSENT_SECONDS, parallel.GONE_SECONDS = patience
             made.scale(2)
             client.wait_for_workers(2)
@@ -241,8 +241,8 @@ def test_every_kind_of_search_on_mpi_and_a_killed_worker(tmp_path: Path) -> None
     """
     under = {"before": [program, "-n", "3"], "module": ["-m", "mpi4py.futures"]}
     run_program(tmp_path, script, status=None, **under)
-    assert (tmp_path / "forms").exists(), (tmp_path / "said.txt").read_text()[-3000:]
-    assert list((tmp_path / "marks").glob("3-*")), (tmp_path / "said.txt").read_text()[-3000:]
+    assert (tmp_path / "forms").exists(), (tmp_path / "output.txt").read_text()[-3000:]
+    assert list((tmp_path / "marks").glob("3-*")), (tmp_path / "output.txt").read_text()[-3000:]
     run_program(tmp_path, script, **under)
 
 
@@ -255,10 +255,10 @@ def run_program(
     **variables: str,
 ) -> None:
     """Run a program with `folder` as its argument; assert that it exits with `status`, if given."""
-    path, said = folder / "program.py", folder / "said.txt"
+    path, output = folder / "program.py", folder / "output.txt"
     path.write_text(textwrap.dedent(script))
     # A file, because workers that outlive the program would keep a pipe open.
-    with said.open("wb") as out:
+    with output.open("wb") as out:
         process = subprocess.Popen(
             [*before, sys.executable, *module, str(path), str(folder)],
             env=os.environ | {"PYTHONPATH": str(Path.cwd())} | variables,
@@ -273,5 +273,5 @@ def run_program(
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if process.returncode == NO_CLUSTER:
-        pytest.skip(f"the cluster does not start on this machine: {said.read_text()[-200:]}")
-    assert status in (None, process.returncode), said.read_text()[-3000:]
+        pytest.skip(f"the cluster does not start on this machine: {output.read_text()[-200:]}")
+    assert status in (None, process.returncode), output.read_text()[-3000:]

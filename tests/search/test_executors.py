@@ -395,7 +395,7 @@ def test_a_trial_in_a_worker_stops_before_the_deadline(
 
 def test_workers_without_backups_notify_once(workers: LokyExecutor) -> None:
     """If workers cannot reach the store, one message says that they save no backups."""
-    said: list[str] = []
+    messages: list[str] = []
 
     def objective(x: float) -> float:
         from colab_drive_tuner.training.backup.trial_backup import TrialBackup
@@ -403,9 +403,9 @@ def test_workers_without_backups_notify_once(workers: LokyExecutor) -> None:
         TrialBackup().on_train_begin()
         return x
 
-    trials = DriveTrials("s", store="memory:elsewhere", notify=said.append)
+    trials = DriveTrials("s", store="memory:elsewhere", notify=messages.append)
     trials.fmin(objective, SPACE, max_evals=4, show_progressbar=False, executor=workers)
-    (line,) = [text for text in said if "TrialBackup" in text]
+    (line,) = [text for text in messages if "TrialBackup" in text]
     assert "saves nothing in workers" in line
 
 
@@ -502,15 +502,15 @@ def test_a_trial_that_kills_workers_of_a_users_pool_is_given_up(tmp_path: Path) 
     """A user's pool stays broken after a death; with new pools the search gets to its end."""
     marks = tmp_path / "marks"
     marks.mkdir()
-    said: list[str] = []
+    errors: list[str] = []
     result = None
-    while result is None and len(said) < 10:
+    while result is None and len(errors) < 10:
         with spawned() as pool:
             try:
                 result = run(tmp_path, deadly(marks, 2), executor=pool, max_attempts=2)
             except ExecutorError as error:
-                said.append(str(error))
-    assert all("is broken" in text for text in said)
+                errors.append(str(error))
+    assert all("is broken" in text for text in errors)
     assert statuses(result) == ["ok"] * 2 + ["fail"] + ["ok"] * 5
 
 
@@ -613,9 +613,9 @@ def test_results_of_workers_that_outlive_their_driver_are_not_recorded(tmp_path:
                 run(folder / "store", objective, space=SPACE, executor=pool)
         """)
     )
-    with (tmp_path / "said.txt").open("wb") as said:  # orphans would keep a pipe open
-        driver = subprocess.run([sys.executable, script], stdout=said, stderr=said, check=False)
-    assert driver.returncode == -signal.SIGKILL, (tmp_path / "said.txt").read_text()
+    with (tmp_path / "output.txt").open("wb") as output:  # orphans would keep a pipe open
+        driver = subprocess.run([sys.executable, script], stdout=output, stderr=output, check=False)
+    assert driver.returncode == -signal.SIGKILL, (tmp_path / "output.txt").read_text()
     from tests.search.sample_searches import SPACE as SPACE_OF_BOWL
     from tests.search.sample_searches import run_hyperopt, sample_objective
 
@@ -658,18 +658,18 @@ def test_ctrl_c_releases_a_search_with_workers(tmp_path: Path) -> None:
         """
     path = tmp_path / "program.py"
     path.write_text(textwrap.dedent(script))
-    said = tmp_path / "said.txt"
-    with said.open("w") as out:
+    output = tmp_path / "output.txt"
+    with output.open("w") as out:
         process = subprocess.Popen(
             [sys.executable, str(path)], stdout=out, stderr=out, start_new_session=True
         )
         deadline = time.monotonic() + 60
-        while said.read_text().count("running") < 2 and time.monotonic() < deadline:
+        while output.read_text().count("running") < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
         interrupted.touch()
         process.wait(timeout=60)
-    shown = said.read_text()
+    shown = output.read_text()
     assert "ended and recorded" in shown
     assert "stopped after 2 of 8 trials" in shown
     assert "Traceback" not in shown

@@ -295,8 +295,8 @@ def test_a_wrong_export_or_hint_is_replaced(in_folder: FolderStore, key: str) ->
     """A trials.pkl or snapshot property that names a foreign file gets a new file of the search."""
     wrong = targets(in_folder)["thesis.txt"]
     point(in_folder, key, wrong)
-    (told,) = (one for one in examine(in_folder) if one.about == f"search {SHARED!r}")
-    assert (told.level, key in told.text) == (Level.WARNING, True)
+    (finding,) = (one for one in examine(in_folder) if one.about == f"search {SHARED!r}")
+    assert (finding.level, key in finding.text) == (Level.WARNING, True)
     run_with_record_per_trial(in_folder, 6, SHARED)
     folder = find_folder(in_folder, SHARED)
     assert folder is not None

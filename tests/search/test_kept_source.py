@@ -26,9 +26,9 @@ def kept(source: str) -> dict[str, Any]:
 
 def warned(stored: dict[str, Any], source: str) -> str:
     """Return the warning that is shown when the search continues with another source."""
-    with pytest.warns(SearchChangedWarning, match="source of the model") as told:
+    with pytest.warns(SearchChangedWarning, match="source of the model") as caught:
         SearchSettings(source=source).warn_of_changes("s", stored)
-    return str(told[0].message)
+    return str(caught[0].message)
 
 
 def test_the_warning_shows_the_changed_lines() -> None:

@@ -147,17 +147,17 @@ def test_trials_of_a_damaged_spool_file_run_again(died, tmp_path, monkeypatch, d
     """Trials of a lost or damaged spool file run again in their place, with the same result."""
     algo, store, files = spool_of(died, tmp_path, monkeypatch)
     damage(files[which])
-    said: list[str] = []
-    trials = DriveTrials("search", store=store, max_attempts=100, notify=said.append)
+    messages: list[str] = []
+    trials = DriveTrials("search", store=store, max_attempts=100, notify=messages.append)
     run_fmin(trials, algo, MOST)
     assert trial_values(trials) == trial_values(run_hyperopt(algo, MOST))
     assert trial_values(DriveTrials("search", store=store)) == trial_values(trials)
     if which < len(files) - 1:  # the loss of the last item leaves no gap
-        assert any("are missing" in text for text in said)
-        assert any(f"Trial {AWAY - 1 + which} " in text for text in said) or which == 0
+        assert any("are missing" in text for text in messages)
+        assert any(f"Trial {AWAY - 1 + which} " in text for text in messages) or which == 0
     if damage in (flip, behead, be_a_folder):
         (kept,) = Spool(store.location, "search").folder.glob("*.kept")
-        assert any(str(kept) in text for text in said)
+        assert any(str(kept) in text for text in messages)
 
 
 def test_trials_of_several_lost_spool_files_run_again_in_order(died, tmp_path, monkeypatch):

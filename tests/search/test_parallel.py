@@ -484,8 +484,8 @@ def test_only_a_trial_that_dies_alone_is_given_up(
     assert pool.ran[:2] == [[0, 1, 2], [3, 4, 5]]
     assert sorted(pool.ran[2:6]) == [[3], [4], [4], [5]]
     assert "given up: 2 workers" in result.trials.trials[4]["result"]["reason"]
-    said = "Trial 4 of search 's' is given up: 2 workers or runtimes died while this trial"
-    assert capsys.readouterr().out.count(said) == 1
+    message = "Trial 4 of search 's' is given up: 2 workers or runtimes died while this trial"
+    assert capsys.readouterr().out.count(message) == 1
     assert result.trials.log.settings["suspects"] == []
     assert result.done == 9
 
@@ -530,13 +530,13 @@ def test_a_cluster_without_workers_ends_the_run(
     monkeypatch.setattr(parallel, "ABSENT_SECONDS", 0.05)
     monkeypatch.setattr(parallel, "GONE_SECONDS", 0.2)
     monkeypatch.setattr(dispatcher, "WORKER_CHECK_SECONDS", 0.01)
-    said: list[str] = []
-    trials = DriveTrials("s", store=tmp_path, notify=said.append)
+    messages: list[str] = []
+    trials = DriveTrials("s", store=tmp_path, notify=messages.append)
     with pytest.raises(ExecutorError, match="no workers for"):
         trials.fmin(
             sample_objective, SPACE, max_evals=4, show_progressbar=False, executor=Deserted()
         )
-    assert "has no workers: 3 trials of search 's' wait" in said[0]
+    assert "has no workers: 3 trials of search 's' wait" in messages[0]
 
 
 def test_an_interrupt_reports_what_happens_to_running_trials(
@@ -544,7 +544,7 @@ def test_an_interrupt_reports_what_happens_to_running_trials(
 ) -> None:
     """After Ctrl-C, trials that end in time are recorded; the others run again, not as retries."""
     monkeypatch.setattr(parallel, "LEAVE_SECONDS", 2.0)
-    said: list[str] = []
+    messages: list[str] = []
     attempts: list[int] = []
     hold, stopping = threading.Event(), threading.Event()
     all_run = threading.Barrier(3)
@@ -568,7 +568,7 @@ def test_an_interrupt_reports_what_happens_to_running_trials(
         return sample_objective(point)
 
     def session(pool: Executor) -> DriveTrials:
-        trials = DriveTrials("search", store=tmp_path, notify=said.append, seed=3)
+        trials = DriveTrials("search", store=tmp_path, notify=messages.append, seed=3)
         trials.fmin(
             objective,
             SPACE,
@@ -584,7 +584,7 @@ def test_an_interrupt_reports_what_happens_to_running_trials(
         with pytest.raises(KeyboardInterrupt, match=r"stopped after \d of 5 trials"):
             session(pool)
         hold.set()
-    (line,) = said
+    (line,) = messages
     assert "1 ended and recorded" in line
     assert "2 stopped: run again" in line
     assert open_read_only(tmp_path).log.history.done == 1

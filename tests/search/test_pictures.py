@@ -147,9 +147,9 @@ def test_a_trial_without_a_loss_says_why() -> None:
         document(5, 1.0),
     ]
     documents.append({**document(6, 1.0), "state": 1})
-    said = [trial.error for trial in search_data("s", documents).trials]
+    errors = [trial.error for trial in search_data("s", documents).trials]
     numbers = ["loss nan", "the loss is not a number"]
-    assert said == ["fail", "out of memory", *numbers, "", "", ""]
+    assert errors == ["fail", "out of memory", *numbers, "", "", ""]
 
 
 def test_an_infinite_loss_is_a_loss() -> None:

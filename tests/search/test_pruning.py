@@ -247,8 +247,8 @@ def test_a_pruner_ignores_trials_without_curves_and_notifies_once(
     search(tmp_path, lambda point: point["x"], pruner=None, max_evals=6)
     with pytest.warns(SearchChangedWarning, match="source"):
         result = search(tmp_path, max_evals=16)
-    said = capsys.readouterr().out
-    assert said.count("6 earlier trials have no val_loss epoch by epoch") == 1
+    printed = capsys.readouterr().out
+    assert printed.count("6 earlier trials have no val_loss epoch by epoch") == 1
     assert not any(one["pruned"] for one in result.trials.results[6:8])
     assert any(one["pruned"] for one in result.trials.results[8:])
     search(tmp_path, max_evals=17)
@@ -280,9 +280,9 @@ def test_an_untrusted_metric_name_is_escaped_and_cut(
         "pruner": {"monitor": "\x1b[2J\ud800" + "x" * 999},
     }
     search(tmp_path, lambda p: {"loss": p["x"], "status": "ok", "reported": reported}, pruner=None)
-    said = capsys.readouterr().out
-    assert r"no \x1b[2J\ud800xxx" in said
-    assert len(said) < 300
+    printed = capsys.readouterr().out
+    assert r"no \x1b[2J\ud800xxx" in printed
+    assert len(printed) < 300
 
 
 def test_another_pruner_on_resume_warns(tmp_path: Path) -> None:

@@ -246,15 +246,15 @@ def test_a_kill_before_the_stop_is_recorded(
 
 def test_a_state_that_is_not_plain_data_notifies_once(tmp_path: Path) -> None:
     """One message says that the function's state starts from scratch when resumed."""
-    said: list[str] = []
-    trials = DriveTrials("s", store=tmp_path, notify=said.append)
+    messages: list[str] = []
+    trials = DriveTrials("s", store=tmp_path, notify=messages.append)
     trials.fmin(
         sample_objective,
         SPACE,
         max_evals=3,
         early_stop_fn=lambda _trials, *args: (False, [object()]),
     )
-    (message,) = [one for one in said if "early_stop_fn" in one]
+    (message,) = [one for one in messages if "early_stop_fn" in one]
     assert "starts from scratch" in message
 
 

@@ -97,7 +97,7 @@ def test_the_status_names_the_worker_of_each_running_trial(
             if len(where) == 2:
                 read = read_search(open_store(tmp_path), "s")
         code, text, _ = run_command("--store", tmp_path, "status", "s")
-        _, said, _ = run_command("--store", tmp_path, "status", "s", "--json")
+        _, output, _ = run_command("--store", tmp_path, "status", "s", "--json")
         later = read_search(open_store(tmp_path), "s")
     finally:
         free.set()
@@ -105,7 +105,7 @@ def test_the_status_names_the_worker_of_each_running_trial(
     assert code == 0
     assert "trials 1, 2" in text
     assert all(worker in text for worker in where.values()), text
-    running = json.loads(said)["running"]
+    running = json.loads(output)["running"]
     assert [(one["tid"], one["worker"], one["attempt"]) for one in running] == [
         (1, where[1], 1),
         (2, where[2], 1),

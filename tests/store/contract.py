@@ -54,7 +54,7 @@ class StoreContract:
         assert made.properties["cdt_kind"] == "record"
 
     def test_an_id_works_once(self, store: Store, reopen: Reopen) -> None:
-        """The second create of an id is refused, whoever asks, and changes nothing."""
+        """The second create of an id is refused to everyone, and changes nothing."""
         (entry_id,) = store.reserve(1)
         store.create(entry_id, b"first", name="a", parent=store.root)
         for other in (store, reopen()):
@@ -229,11 +229,11 @@ class StoreContract:
         wins: dict[str, list[bytes]] = {entry_id: [] for entry_id in ids}
         gate = threading.Barrier(3)
 
-        def compete(rival: Store, content: bytes) -> None:
+        def compete(opened: Store, content: bytes) -> None:
             gate.wait()
             for entry_id in ids:
                 try:
-                    rival.create(entry_id, content, name="r", parent=rival.root)
+                    opened.create(entry_id, content, name="r", parent=opened.root)
                 except IdTakenError:
                     continue
                 wins[entry_id].append(content)

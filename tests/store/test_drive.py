@@ -33,7 +33,7 @@ class TestDuplicateRoots:
 
     @pytest.fixture
     def stores(self, drive_emulator: DriveEmulator) -> list[DriveStore]:
-        """A store in each folder; whoever created the younger one was not shown the older."""
+        """A store in each folder; the creator of the younger one did not see the older."""
         client = DriveClient.connect()
         for _ in range(2):
             client.create_folder(DEFAULT_FOLDER, parent="root")

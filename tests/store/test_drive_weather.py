@@ -42,13 +42,13 @@ def sign_in(drive_emulator):
 
 @pytest.fixture
 def begin(monkeypatch, sign_in):
-    """A function that opens and claims the journal of the search "s"; `said` gets its messages."""
+    """A function that opens and claims the journal of search "s"; `messages` gets its output."""
     monkeypatch.setattr(outage_retry, "_REFUSED_SECONDS", 0.1)
     opened = []
 
-    def begin_one(store, said=None):
+    def begin_one(store, messages=None):
         journal = Journal.open(store, "s", RULES, sleep=lambda seconds: None)
-        journal.claim(lambda state: b"", notify=(said if said is not None else []).append)
+        journal.claim(lambda state: b"", notify=(messages if messages is not None else []).append)
         opened.append(journal)
         return journal
 
@@ -93,30 +93,30 @@ def test_the_convenience_copy_is_made_once(names):
 
 def test_an_expired_token_is_renewed_silently(drive_emulator, sign_in, begin):
     """A search that lasts longer than a token continues, without a message."""
-    said = []
-    journal = begin(sign_in("refresh"), said)
+    messages = []
+    journal = begin(sign_in("refresh"), messages)
     append_acknowledged(journal, 1)
     drive_emulator.expire()
     append_acknowledged(journal, 2)
     assert journal.state.items == [1, 2]
-    assert said == []
+    assert messages == []
 
 
 def test_a_revoked_sign_in_loses_nothing(drive_emulator, begin, sign_in):
     """Training continues with one message, and the next sign-in records the spooled items."""
-    said = []
-    journal = begin(sign_in("first"), said)
+    messages = []
+    journal = begin(sign_in("first"), messages)
     append_acknowledged(journal, 1)
     drive_emulator.call("DELETE", "tokens", {"token": "first"})
     drive_emulator.expire()
     for value in (2, 3):
         journal.append(item(value), durable=True)
     until = time.monotonic() + 60
-    while not said and time.monotonic() < until:
+    while not messages and time.monotonic() < until:
         assert not journal.flush(timeout=0.1)
     assert journal.counts().pending == 2
-    assert len(said) == 1
-    assert "revoked. Sign in again" in said[0]
+    assert len(messages) == 1
+    assert "revoked. Sign in again" in messages[0]
     journal.close(timeout=0.2)
     assert begin(sign_in("second")).state.items == [1, 2, 3]
 

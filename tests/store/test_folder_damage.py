@@ -157,7 +157,7 @@ def test_swapped_files_of_an_index_change_nothing_or_are_named(root: Path, tmp_p
 def test_a_damaged_file_affects_its_search_only(
     harm: Harm, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No record is skipped, no search begins anew, and the other searches are unchanged."""
+    """No record is skipped, no search starts again, and the other searches are unchanged."""
     for module in (lease, claim_and_takeover):  # if the release is lost, the lease must expire
         monkeypatch.setattr(module, "STALE_SECONDS", 1.0)
     whole = trial_points(root, "a")

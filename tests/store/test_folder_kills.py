@@ -55,18 +55,18 @@ def test_killed_at_any_step_a_create_has_happened_or_not(
             (parent,) = store.reserve(1)
             store.create(parent, None, name="s", parent=store.root)
             where = root / "s"
-        said, _ = start(root, "first", str(deadly), parent).communicate(f"{kind}{entry_id}\n")
+        output, _ = start(root, "first", str(deadly), parent).communicate(f"{kind}{entry_id}\n")
         try:
             found = store.stat(entry_id)
         except NotFoundError:
-            assert said == ""
+            assert output == ""
             assert visible(where) == []
             assert not root.exists() or store.list(parent) == []
             store.create(entry_id, None if kind else b"second", name="x", parent=parent)
             if not kind:
                 assert store.read(entry_id) == b"second"
         else:
-            halves += said == ""
+            halves += output == ""
             assert found.is_folder == bool(kind)
             if not kind:
                 assert store.read(entry_id) == b"first"
@@ -76,8 +76,8 @@ def test_killed_at_any_step_a_create_has_happened_or_not(
         assert len(visible(where)) == 1
         store.trash(entry_id)
         assert visible(where) == []
-        deaths += said == ""
-        if said:
+        deaths += output == ""
+        if output:
             break
     assert deaths > 10
     assert halves > 2  # some were killed after the create, before they printed it
@@ -96,10 +96,10 @@ def test_no_acknowledged_create_is_lost_by_kills(tmp_path: Path) -> None:
         asked += store.reserve(500)
         process.stdin.write("\n".join(asked[-500:]) + "\n")
         process.stdin.flush()
-        said = [process.stdout.readline() for _ in range(dice.randrange(5, 60))]
+        output = [process.stdout.readline() for _ in range(dice.randrange(5, 60))]
         process.send_signal(signal.SIGKILL)  # during a later create
-        said += process.communicate()[0].splitlines()
-        for line in said:
+        output += process.communicate()[0].splitlines()
+        for line in output:
             made[line.strip().removeprefix("made ")] = f"life {life}".encode()
     assert len(made) >= 8 * 5
     assert {entry_id: store.read(entry_id) for entry_id in made} == made
@@ -121,13 +121,13 @@ def test_of_racing_processes_exactly_one_wins_each_id(tmp_path: Path, kind: str)
         (parent,) = store.reserve(1)
         store.create(parent, None, name="s", parent=store.root)
         where = tmp_path / "s"
-    rivals = [start(tmp_path, word, "0", parent) for word in ("a", "b", "c")]
+    processes = [start(tmp_path, word, "0", parent) for word in ("a", "b", "c")]
     asked = [f"folder {one}" if kind == "folder" else one for one in ids]
     threads = []
-    said: dict[int, str] = {}
+    output: dict[int, str] = {}
 
     def run(number: int) -> None:
-        said[number] = rivals[number].communicate("\n".join(asked) + "\n")[0]
+        output[number] = processes[number].communicate("\n".join(asked) + "\n")[0]
 
     for number in range(3):
         threads.append(threading.Thread(target=run, args=[number]))
@@ -136,11 +136,11 @@ def test_of_racing_processes_exactly_one_wins_each_id(tmp_path: Path, kind: str)
         thread.join()
     winners = {
         line.removeprefix("made "): "abc"[number]
-        for number, text in said.items()
+        for number, text in output.items()
         for line in text.splitlines()
         if line.startswith("made ")
     }
-    assert sum(text.count("made ") for text in said.values()) == len(ids)
+    assert sum(text.count("made ") for text in output.values()) == len(ids)
     if kind == "folder":
         assert {store.stat(entry_id).is_folder for entry_id in ids} == {True}
     else:

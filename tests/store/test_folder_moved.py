@@ -231,7 +231,7 @@ def test_an_id_of_two_copies_is_never_guessed(root: Path) -> None:
 
 
 def test_a_deleted_folder_leaves_nothing(root: Path, tmp_path: Path) -> None:
-    """A new search with the name of a deleted one begins anew in a folder of that name."""
+    """A new search with the name of a deleted one starts again in a folder of that name."""
     shutil.rmtree(root / "a")
     assert trial_points(root, "a") == []
     run_search(root, "a", 4)
@@ -246,17 +246,17 @@ def test_a_deleted_store_is_reported_once(root: Path, what: str) -> None:
         run_search(root, name, 1)
     for path in {"store": [root], "searches": root.glob("[abc]"), "one search": [root / "a"]}[what]:
         shutil.rmtree(path)
-    said: list[str] = []
+    messages: list[str] = []
     for name in ("a", "b", "c"):
-        claim(root, name, said)
-    (told,) = (line for line in said if "deleted permanently" in line)
-    assert ("'b', 'c'" in told) == (what != "one search")
+        claim(root, name, messages)
+    (message,) = (line for line in messages if "deleted permanently" in line)
+    assert ("'b', 'c'" in message) == (what != "one search")
 
 
-def claim(root: Path, name: str, said: list[str]) -> None:
+def claim(root: Path, name: str, messages: list[str]) -> None:
     """Begin or resume the search and release it; collect its messages."""
     journal = Journal.open(open_store(root), name, PayloadRules(History, History.load, wanted))
-    journal.claim(lambda state: claim_payload({}), notify=said.append)
+    journal.claim(lambda state: claim_payload({}), notify=messages.append)
     journal.close()
 
 

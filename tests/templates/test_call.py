@@ -104,7 +104,7 @@ def test_lambda_model():
 
 
 def test_objects_in_choices_are_new_in_every_call():
-    """An object among the options is created anew for each call."""
+    """An object among the options is created again for each call."""
     compiled = compile_model(models.stacked)
     values = space_eval(
         dict(compiled.space),

@@ -22,12 +22,12 @@ def run(name='tb', **options):
 """,
     "run(objective=model, data=data)",
     """import io, pdb, sys
-said = io.StringIO()
-debugger = pdb.Pdb(stdin=io.StringIO("p units\\nq\\n"), stdout=said, readrc=False)
+output = io.StringIO()
+debugger = pdb.Pdb(stdin=io.StringIO("p units\\nq\\n"), stdout=output, readrc=False)
 debugger.use_rawinput = False
 debugger.reset()
 debugger.interaction(None, sys.last_traceback)
-print(said.getvalue())""",
+print(output.getvalue())""",
     "def model(x, y):\n    units = {{choice(sizes)}}\nrun(objective=model, data=data)",
     "%%time\ndef model(x, y):\n    units = {{choice([1, 2])}}\n    return units\n",
     "run(objective=model, data=data)",

@@ -43,9 +43,9 @@ class Running:
         return Path(self.session.log)
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """The session's printed output."""
-        path = self.log / "said"
+        path = self.log / "output"
         return path.read_text() if path.exists() else ""
 
     @property
@@ -81,7 +81,7 @@ class Running:
         status = self.wait()
         if status is None:
             self.kill()
-            raise AssertionError(f"the session hangs; it said: {self.said}")
+            raise AssertionError(f"the session hangs; its output: {self.output}")
         return status
 
     def kill(self) -> int:
@@ -96,8 +96,8 @@ class Running:
         """Wait until `done()`; the session must not end before."""
         deadline = time.monotonic() + seconds
         while not done():
-            assert self.alive, f"it ended before {what}; it said: {self.said}"
-            assert time.monotonic() < deadline, f"no {what} in {seconds:.0f} s: {self.said}"
+            assert self.alive, f"it ended before {what}; its output: {self.output}"
+            assert time.monotonic() < deadline, f"no {what} in {seconds:.0f} s: {self.output}"
             time.sleep(0.005)
 
     def acknowledged(self) -> list[tuple[int, str]]:
@@ -141,7 +141,7 @@ class Lab:
         self.place.behave()
         stranger = changed(session, machine=str(self.folder / "stranger"))
         reader = self.start(stranger, check)
-        assert reader.end() == 0, reader.said
+        assert reader.end() == 0, reader.output
         found: dict[str, Any] = pickle.loads((reader.log / "found.pkl").read_bytes())
         return found
 
@@ -162,7 +162,7 @@ class Lab:
             assert not found["holder"], "it was released"
             assert found["copy"] == expected, "trials.pkl holds it, too"
         # The working directory of a session is its log.
-        known = {"phases", "acknowledged", "said", "outcome.json", "traceback"}
+        known = {"phases", "acknowledged", "output", "outcome.json", "traceback"}
         for running in self.sessions_of(session.name):
             assert {path.name for path in running.log.iterdir()} <= known
         assert taken_over or not self.complaints(session.name)
@@ -174,8 +174,8 @@ class Lab:
 
     def complaints(self, name: str) -> list[str]:
         """Return the tracebacks that sessions printed."""
-        said = [_complaint(running) for running in self.sessions_of(name)]
-        return [text for text in said if "Traceback" in text]
+        complaints = [_complaint(running) for running in self.sessions_of(name)]
+        return [text for text in complaints if "Traceback" in text]
 
     def close(self) -> None:
         """Kill the sessions that still run."""
@@ -186,7 +186,7 @@ class Lab:
 
 def _complaint(running: Running) -> str:
     outcome = running.log / "outcome.json"
-    return running.said + (outcome.read_text() if outcome.exists() else "")
+    return running.output + (outcome.read_text() if outcome.exists() else "")
 
 
 @dataclass

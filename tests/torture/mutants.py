@@ -276,7 +276,7 @@ def a_copy_is_a_duplicate() -> None:
         return dataclasses.replace(found, duplicates=tuple(others))
 
     reader.find_folder = suspicious
-    recovery.owned_ids = lambda store, rival: SimpleNamespace(require=lambda *keys: None)
+    recovery.owned_ids = lambda store, folder: SimpleNamespace(require=lambda *keys: None)
     recovery.owned_entry = lambda *args: None
 
 

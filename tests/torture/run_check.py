@@ -17,7 +17,7 @@ CAUGHT = 9
 
 def run_check(mutant: str | None, name: str, folder: str) -> None:
     """Run one check, in a build with one rule removed if a mutant is named."""
-    output = os.open(Path(folder, "said"), os.O_WRONLY | os.O_CREAT)
+    output = os.open(Path(folder, "output"), os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: SIM115

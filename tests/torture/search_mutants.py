@@ -68,7 +68,7 @@ def spooled_ends_are_all_appended() -> None:
 
 @mutant
 def claims_do_not_name_what_they_inherit() -> None:
-    """OPEN: unfinished trials are forgotten and suggested anew."""
+    """OPEN: unfinished trials are forgotten and suggested again."""
     take = history.History._apply_item
 
     def dropping(self: Any, item: Any, *more: Any) -> None:

@@ -79,7 +79,7 @@ class Session:
 
 
 def run(session: Session) -> None:
-    """Run the session in this process; write `outcome.json`, and its messages to `said`."""
+    """Run the session in this process; write `outcome.json`, and its messages to `output`."""
     _settle_in(session)
     log = PhaseLog(Path(session.log), session.plan)
     instrument(log)
@@ -151,9 +151,9 @@ def plain(algo: str, max_evals: int, seed: int) -> list[Any]:
 
 
 def _settle_in(session: Session) -> None:
-    said = os.open(Path(session.log, "said"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    output = os.open(Path(session.log, "output"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
-        os.dup2(said, stream)
+        os.dup2(output, stream)
     sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: SIM115
     os.chdir(session.log)
     for variable in ("COLAB_DRIVE_TUNER_STORE", "DRIVE_EMULATOR_HOST"):

@@ -43,7 +43,7 @@ def refused(lab: Lab, search: Session) -> str:
     """Run a session that finds damage; assert that it writes nothing, and return its message."""
     before = {path: path.stat().st_mtime_ns for path in visible(lab, "**/*")}
     running: Running = lab.start(search)
-    assert running.end() == 3, running.said
+    assert running.end() == 3, running.output
     assert running.outcome["error"] in ("SearchDamagedError", "StoreError")
     assert {path: path.stat().st_mtime_ns for path in visible(lab, "**/*")} == before
     return str(running.outcome["says"])

@@ -77,18 +77,18 @@ def status_of(mutant: str | None, check: str, folder: Path) -> tuple[int | None,
     if status is None:
         process.kill()
         process.join()
-    return status, (folder / "said").read_text()
+    return status, (folder / "output").read_text()
 
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_the_unmodified_build_passes(check: str, tmp_path: Path) -> None:
     """The unmodified build passes: otherwise a mutant's failure would prove nothing."""
-    status, said = status_of(None, check, tmp_path)
-    assert status == 0, said
+    status, output = status_of(None, check, tmp_path)
+    assert status == 0, output
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_mutant_is_caught(mutant: str, tmp_path: Path) -> None:
     """A mutant fails the check of the rule that it breaks."""
-    status, said = status_of(mutant, CAUGHT_BY[mutant], tmp_path)
-    assert status == CAUGHT, said
+    status, output = status_of(mutant, CAUGHT_BY[mutant], tmp_path)
+    assert status == CAUGHT, output

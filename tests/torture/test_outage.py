@@ -24,7 +24,7 @@ def test_an_outage_of_seconds(drive_lab: Lab) -> None:
     """Training continues during a short outage, and pending items are recorded afterwards."""
     running = training(drive_lab)
     drive_lab.place.outage(seconds=0.8)
-    assert running.end() == 0, running.said
+    assert running.end() == 0, running.output
     drive_lab.judge(running.session)
 
 
@@ -33,9 +33,9 @@ def test_an_outage_for_the_rest_of_the_run(drive_lab: Lab, by: str) -> None:
     """All trials run; the end names the pending items and their file; the next run records them."""
     running = training(drive_lab, by=by, closing_patience=0.5)
     drive_lab.place.outage()
-    assert running.end() == 0, running.said
-    assert "entries are not acknowledged yet. They are kept in" in running.said
-    assert "the next run on this machine records them" in running.said
+    assert running.end() == 0, running.output
+    assert "entries are not acknowledged yet. They are kept in" in running.output
+    assert "the next run on this machine records them" in running.output
     drive_lab.place.behave()
     again = drive_lab.finish(changed(running.session, plan=("train", "enter", 1, 0.0)))
     assert "train" not in again.under_way, "nothing was left to train"
@@ -82,13 +82,13 @@ def test_a_stop_by_the_user(drive_lab: Lab, number: int, status: int, weather: s
         drive_lab.place.outage()
         time.sleep(0.2)
     running.signal(number)
-    assert running.wait(30) == status, running.said
+    assert running.wait(30) == status, running.output
     if number == signal.SIGINT:
         says = running.outcome["says"]
         assert "Run it again to continue." in says
         assert "\n" not in says
     if weather != "calm":
-        assert "They are kept in" in running.said
+        assert "They are kept in" in running.output
     found = drive_lab.found(running.session)
     if weather == "calm":
         assert not found["holder"]

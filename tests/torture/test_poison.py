@@ -20,7 +20,7 @@ def runs_until_done(lab: Lab, search, *, fresh: bool, limit: int) -> int:
         status = running.end()
         if status == 0:
             return deaths
-        assert status == -signal.SIGKILL, running.said
+        assert status == -signal.SIGKILL, running.output
     raise AssertionError(f"still dying after {limit} deaths")
 
 
@@ -102,7 +102,7 @@ def test_kills_from_outside_give_no_trial_up(folder_lab: Lab, tmp_path: Path) ->
     for _ in range(8):
         # It ends the trial in which the one before it died, and dies in the next one.
         running = folder_lab.start(changed(search, plan=("train", "leave", 2, 0.0)))
-        assert running.end() in (0, -signal.SIGKILL), running.said
+        assert running.end() in (0, -signal.SIGKILL), running.output
     folder_lab.finish(search)
     ends = folder_lab.found(search)["ends"]
     assert ends == dict.fromkeys(range(20), TrialEnd.DONE)

@@ -97,16 +97,16 @@ def kill_anywhere(place: Place, folder: Path, *, kills: int, seed: int) -> None:
     begun = time.monotonic()
     assert status_of(forked(lambda: session(calm, 20, "calm"), place.variables)) == 0
     whole = time.monotonic() - begun
-    died = told = 0
-    while died < kills or told < kills:
+    died = done = 0
+    while died < kills or done < kills:
         assert died < 10 * kills, "few processes lived long enough to end a trial"
         pid = forked(lambda: session(ledger, 10_000), place.variables)
         time.sleep(rng.uniform(0, whole))
         os.kill(pid, signal.SIGKILL)
         assert status_of(pid) == -signal.SIGKILL, "it had failed before it was killed"
         died += 1
-        told = len(ledger.read_text().splitlines())
-    assert status_of(forked(lambda: session(ledger, told + 3), place.variables)) == 0
+        done = len(ledger.read_text().splitlines())
+    assert status_of(forked(lambda: session(ledger, done + 3), place.variables)) == 0
 
     def judge() -> None:
         storage = cdt.optuna_storage("study")
@@ -114,7 +114,7 @@ def kill_anywhere(place: Place, folder: Path, *, kills: int, seed: int) -> None:
         storage.close()
         check(trials, ledger)
         complete = [trial.params for trial in trials if trial.state == TrialState.COMPLETE]
-        assert len(complete) >= told + 3
+        assert len(complete) >= done + 3
         for trial in trials:
             tried = not trial.params or trial.params in complete
             waiting = {"fixed_params": trial.params} in [t.system_attrs for t in trials]

@@ -56,7 +56,7 @@ class Stage:
         """Call `fit` with a TrialBackup; stop it if it is the `fit` to be killed."""
         stop = self.epoch if self.fits == kill_in_fit else None
         self.fits += 1
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             history = model.fit(
                 *(x, y),
@@ -65,7 +65,7 @@ class Stage:
                 callbacks=[*callbacks, TrialBackup(), Watch(lambda: self, stop)],
                 **options,
             )
-        self.trained += [str(w.message) for w in told if "Trial" in str(w.message)]
+        self.trained += [str(w.message) for w in caught if "Trial" in str(w.message)]
         return outcome(model, history)
 
 
@@ -490,7 +490,7 @@ class Remembering(keras.callbacks.Callback):
         if self.counts.count >= 5 and len(self.window) == 3:
             self.model.stop_training = True
 
-    def told(self):
+    def state_text(self):
         """Return the whole state as text."""
         grouped = {key: list(value) for key, value in self.grouped.items()}
         parts = (self.window, sorted(self.seen), sorted(self.frozen), self.sums, grouped)
@@ -504,7 +504,7 @@ def containers_in_callbacks(stage):
     lines = []
     callback = Remembering(lines)
     ended = stage.fit(dense(), X, Y, batch_size=8, epochs=9, callbacks=[callback])
-    return ended, callback.told(), lines
+    return ended, callback.state_text(), lines
 
 
 class Logging(keras.callbacks.Callback):

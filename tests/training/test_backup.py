@@ -346,9 +346,9 @@ def test_trial_backup_outside_of_a_search_warns_and_does_nothing():
     plain.fit(X, Y, epochs=2, verbose=0)
     keras.utils.set_random_seed(1)
     tried = convolutional_model()
-    with pytest.warns(TrainingWarning, match="no search is running") as told:
+    with pytest.warns(TrainingWarning, match="no search is running") as caught:
         tried.fit(X, Y, epochs=2, verbose=0, callbacks=[TrialBackup()])
-    assert told[0].filename == __file__, "a line of Keras's says nothing to the user"
+    assert caught[0].filename == __file__, "a line of Keras's says nothing to the user"
     for one, other in zip(plain.get_weights(), tried.get_weights(), strict=True):
         assert np.array_equal(one, other)
     with run_as(RunningTrial("search", 0, 0)), pytest.warns(TrainingWarning):
@@ -357,7 +357,7 @@ def test_trial_backup_outside_of_a_search_warns_and_does_nothing():
 
 @pytest.mark.parametrize("known", [{}, {"model": 1}, {"model": 1, "epochs": 3}])
 def test_a_custom_training_loop_warns_that_nothing_is_backed_up(store, known):
-    """A custom loop cannot be told where to begin; it runs undisturbed and stores no backup."""
+    """A custom loop cannot resume in the middle; it runs undisturbed and stores no backup."""
     backup, folder = TrialBackup(), create_search_folder(store)
     options = known | ({"model": convolutional_model()} if known else {})
 
@@ -414,7 +414,7 @@ def test_a_resumed_fit_prints_where_it_resumes(store, capsys):
     folder = create_search_folder(store)
     with pytest.raises(Killed):
         run_trial(store, folder, lambda: train_once(KillAt(1)))
-    assert "goes on" not in capsys.readouterr().out
+    assert "resumes" not in capsys.readouterr().out
     run_trial(
         store, folder, lambda: fit_with_backup(convolutional_model(), 2, KillAt(9), verbose=2)
     )

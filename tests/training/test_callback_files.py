@@ -169,7 +169,7 @@ def test_state_that_cannot_be_saved_warns_once(store, uninterrupted):
     with (
         pytest.warns(
             TrainingWarning, match=r"Reading\.lines \(.*ignore=\['Reading\.lines'\]"
-        ) as told,
+        ) as caught,
         pytest.raises(Killed),
     ):
         run_trial(
@@ -177,7 +177,7 @@ def test_state_that_cannot_be_saved_warns_once(store, uninterrupted):
             folder,
             lambda: fit_with_backup(convolutional_model(), 4, KillAt(3), before=[Reading()]),
         )
-    assert [one.category for one in told].count(TrainingWarning) == 1
+    assert [one.category for one in caught].count(TrainingWarning) == 1
     assert backup_names(store, folder) == []
 
     def training(*callbacks):

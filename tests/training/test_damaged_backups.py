@@ -73,8 +73,8 @@ def test_a_backup_under_the_name_of_another_is_not_used(store, killed, uninterru
     contents = {epoch: store.read(stored_backup(store, killed, epoch).id) for epoch in (2, 3)}
     damage(store, killed, 2, lambda _: contents[3])
     damage(store, killed, 3, lambda _: contents[2])
-    told = "after epoch 3 .* belongs to another.* after epoch 2 .* belongs to another"
-    with pytest.warns(TrainingWarning, match=told):
+    words = "after epoch 3 .* belongs to another.* after epoch 2 .* belongs to another"
+    with pytest.warns(TrainingWarning, match=words):
         assert run_trial(store, killed, train_once) == uninterrupted
 
 
@@ -110,8 +110,8 @@ def test_two_damaged_backups_fall_back_to_the_first_epoch(store, killed, uninter
     """Without a usable backup the trial starts again, with the same outcome."""
     damage(store, killed, 2)
     damage(store, killed, 3)
-    told = "after epoch 3 cannot be used.* after epoch 2 cannot be used.* starts from its first"
-    with pytest.warns(TrainingWarning, match=told):
+    words = "after epoch 3 cannot be used.* after epoch 2 cannot be used.* starts from its first"
+    with pytest.warns(TrainingWarning, match=words):
         assert run_trial(store, killed, train_once) == uninterrupted
     assert len(backup_names(store, killed)) == 2
 

@@ -205,11 +205,11 @@ def test_a_custom_loop_without_epochs_is_judged(limits: Any) -> None:
     """A custom loop ends through its model; a warning names an epoch without the metric."""
     trial, model = running(limits=limits), small_model(0.01)
     callbacks = keras.callbacks.CallbackList([PRUNER], model=model)
-    with run_as(trial), warnings.catch_warnings(record=True) as told:
+    with run_as(trial), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert run_custom_loop(callbacks, 9, model) == next(iter(limits))
     assert trial.reports.result()["pruned_at"] == next(iter(limits))
-    assert [str(one.message).count("not judged") for one in told] == [1] * (4 in limits)
+    assert [str(one.message).count("not judged") for one in caught] == [1] * (4 in limits)
 
 
 @pytest.mark.parametrize("in_list", [True, False])
@@ -217,10 +217,10 @@ def test_a_custom_loop_without_a_model_warns_once(in_list: bool) -> None:
     """A custom loop without a model has its epochs reported and can call `should_prune` itself."""
     trial = running(limits={4: 0.5})
     callbacks = keras.callbacks.CallbackList([PRUNER]) if in_list else PRUNER
-    with run_as(trial), warnings.catch_warnings(record=True) as told:
+    with run_as(trial), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         assert run_custom_loop(callbacks) == 4
-    assert ["has no model" in str(one.message) for one in told] == [True, False]
+    assert ["has no model" in str(one.message) for one in caught] == [True, False]
     assert trial.reports.result()["reported"]["steps"] == [1, 2, 4]
     assert trial.reports.result()["pruned"] is False
     assert trial.should_prune()

@@ -95,9 +95,9 @@ def test_nothing_is_stale_in_a_store_that_was_just_used(store):
 
 def test_a_duplicate_folder_is_merged_before_it_is_trashed(store):
     """The result of a duplicate folder is in the search before the folder is trashed."""
-    rival = make_duplicate(store, tid=9, x=0.25)
+    duplicate = make_duplicate(store, tid=9, x=0.25)
     (leftover,) = find_leftovers(store=store)
-    assert (leftover.kind, leftover.id) == ("duplicate folder", rival)
+    assert (leftover.kind, leftover.id) == ("duplicate folder", duplicate)
     remove([leftover], yes=True)
     assert read_history(store, "search").trials[9].loss == 0.25
     assert kinds(store) == []
@@ -132,13 +132,13 @@ def test_another_search_of_that_name_is_no_duplicate(store):
 
 def test_a_duplicate_folder_that_would_lose_a_trial_is_refused(store):
     """A duplicate with another result of a trial number stays, even if it is named."""
-    rival = make_duplicate(store, tid=0, x=0.25)
+    duplicate = make_duplicate(store, tid=0, x=0.25)
     (leftover,) = find_leftovers(store=store)
     assert "1 of its results" in leftover.refused
     assert remove([leftover], yes=True) == {}
     with pytest.raises(UsageError, match="is not removed"):
-        remove([leftover], yes=True, named=[rival])
-    assert store.stat(rival).properties[KIND] == FolderKind.SEARCH
+        remove([leftover], yes=True, named=[duplicate])
+    assert store.stat(duplicate).properties[KIND] == FolderKind.SEARCH
 
 
 def test_nothing_of_a_search_that_is_held_is_listed_or_removed(store, tmp_path, monkeypatch):

@@ -56,9 +56,9 @@ def test_two_searches_of_one_name_are_not_merged(tmp_path, begun_as, damaged):
     found = find_folder(store, "search")
     if damaged:
         record_files(tmp_path)[2].unlink()
-    with pytest.raises(SearchFolderError, match="Two searches are called") as told:
+    with pytest.raises(SearchFolderError, match="Two searches are called") as raised:
         repair(store, "search")
-    assert store.url(other) in str(told.value)
+    assert store.url(other) in str(raised.value)
     assert find_folder(store, "search") == found
     store.trash(other)
     assert (repair(store, "search").done == 3) == damaged

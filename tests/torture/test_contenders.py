@@ -21,11 +21,11 @@ CASES = [
 ]
 
 
-def endings(rivals: list[Running]) -> list[str]:
+def endings(contenders: list[Running]) -> list[str]:
     """Return how each session ended: "" for success, otherwise the error's name."""
-    for rival in rivals:
-        assert rival.end() in (0, 3), rival.said
-    return [rival.outcome["error"] or "" for rival in rivals]
+    for contender in contenders:
+        assert contender.end() in (0, 3), contender.output
+    return [contender.outcome["error"] or "" for contender in contenders]
 
 
 def kept_trials(loser: Running) -> list[int]:
@@ -44,9 +44,13 @@ def kept_trials(loser: Running) -> list[int]:
     return kept
 
 
-def overtaken(rivals: list[Running]) -> list[Running]:
+def overtaken(contenders: list[Running]) -> list[Running]:
     """Return the sessions that lost the search after they had claimed it."""
-    return [rival for rival in rivals if rival.outcome["error"] == "SearchTakenOverError"]
+    return [
+        contender
+        for contender in contenders
+        if contender.outcome["error"] == "SearchTakenOverError"
+    ]
 
 
 def resume_losers(lab: Lab, losers: list[Running]) -> None:
@@ -61,19 +65,23 @@ def judge(lab: Lab, search: Session) -> None:
 
 @pytest.mark.parametrize(("lab", "many"), CASES, indirect=["lab"])
 def test_sessions_that_start_at_once(lab: Lab, many: int) -> None:
-    """Of several sessions that start at once, one claims; the others are told who holds it."""
+    """Of several sessions that start at once, one claims; the others' error names it."""
     search = lab.session("s", max_evals=2)
     lab.finish(search)
     # An owner that is not scheduled for a second must not count as dead here.
     constants = LEASE | {"STALE_SECONDS": 1.6}
     search = changed(search, max_evals=40, nap=0.12, constants=constants)
-    rivals = [
-        lab.start(changed(search, machine=lab.session("s", f"rival {n}").machine))
+    contenders = [
+        lab.start(changed(search, machine=lab.session("s", f"contender {n}").machine))
         for n in range(many)
     ]
-    ends = endings(rivals)
+    ends = endings(contenders)
     assert sorted(ends) == [""] + ["SearchBusyError"] * (many - 1)
-    assert all("held by" in rival.outcome["says"] for rival in rivals if rival.outcome["error"])
+    assert all(
+        "held by" in contender.outcome["says"]
+        for contender in contenders
+        if contender.outcome["error"]
+    )
     judge(lab, search)
 
 
@@ -87,13 +95,13 @@ def test_sessions_that_take_over(lab: Lab, many: int) -> None:
     search = changed(search, max_evals=40 * many, nap=0.15, options={"on_busy": "takeover"})
     losers: list[Running] = []
     for number in range(many - 1):
-        machine = lab.session("s", f"rival {number}").machine
+        machine = lab.session("s", f"contender {number}").machine
         losers.append(loser := lab.start(changed(search, machine=machine)))
         # The next session comes at any moment: during a trial, a send, or between them.
         loser.wait_for(lambda: len(loser.acknowledged()) > 2, "a few records")
     search = changed(search, machine=lab.session("s", "winner").machine, nap=0.01)
-    rivals = [*losers, winner := lab.start(search)]
-    assert endings(rivals) == ["SearchTakenOverError"] * len(losers) + [""]
+    contenders = [*losers, winner := lab.start(search)]
+    assert endings(contenders) == ["SearchTakenOverError"] * len(losers) + [""]
     for loser in losers:
         assert kept_trials(loser), "the trial that it could not record"
     resume_losers(lab, losers)
@@ -123,7 +131,7 @@ def test_a_session_that_was_paused_past_its_lease(lab: Lab, phase: str, resume: 
     paused.signal(signal.SIGSTOP)
     other = lab.start(changed(search, machine=lab.session("s", "second").machine))
     if resume == "when it has ended":
-        assert other.end() == 0, other.said
+        assert other.end() == 0, other.output
     else:
         other.wait_for(lambda: "train" in other.under_way, "the takeover")
     paused.signal(signal.SIGCONT)
@@ -162,16 +170,16 @@ def test_first_creation_converges(lab: Lab, many: int) -> None:
             lab.place.emulator.faults.add("list_lag", seconds=LIST_LAG)
         constants = LEASE | {"DUPLICATE_CHECKS": (0.2, LIST_LAG, 2 * LIST_LAG)}
         search = lab.session(f"s{number}", max_evals=60, nap=0.1, constants=constants)
-        rivals = [
-            lab.start(changed(search, machine=lab.session("s", f"rival {n}").machine))
+        contenders = [
+            lab.start(changed(search, machine=lab.session("s", f"contender {n}").machine))
             for n in range(many)
         ]
-        ends = endings(rivals)
+        ends = endings(contenders)
         assert ends.count("") == 1, ends
-        said = [rival.outcome for rival in rivals]
-        assert set(ends) <= {"", "SearchBusyError", "SearchTakenOverError"}, said
+        output = [contender.outcome for contender in contenders]
+        assert set(ends) <= {"", "SearchBusyError", "SearchTakenOverError"}, output
         lab.place.behave()
-        resume_losers(lab, overtaken(rivals))
+        resume_losers(lab, overtaken(contenders))
         judge(lab, search)
 
 
@@ -179,22 +187,22 @@ def test_the_folder_of_all_searches_is_made_once(drive_lab: Lab) -> None:
     """Two sessions that start at once in an empty Drive leave searches that are both found."""
     emulator = drive_lab.place.emulator
     emulator.faults.add("list_lag", seconds=LIST_LAG)
-    rivals = [
+    contenders = [
         drive_lab.start(drive_lab.session(name, name, max_evals=4)) for name in ("one", "two")
     ]
-    assert endings(rivals) == ["", ""]
+    assert endings(contenders) == ["", ""]
     drive_lab.place.behave()
-    for rival in rivals:
-        judge(drive_lab, rival.session)
+    for contender in contenders:
+        judge(drive_lab, contender.session)
 
 
 def test_processes_of_one_machine_in_an_empty_drive(drive_lab: Lab) -> None:
     """Processes that may each create the store's folder do not take a live one for dead."""
     drive_lab.place.emulator.faults.add("list_lag", seconds=LIST_LAG)
     search = drive_lab.session("s", max_evals=40, nap=0.12)
-    rivals = [drive_lab.start(search) for _ in range(5)]
-    ends = endings(rivals)
+    contenders = [drive_lab.start(search) for _ in range(5)]
+    ends = endings(contenders)
     assert ends.count("") == 1, ends
     drive_lab.place.behave()
-    resume_losers(drive_lab, overtaken(rivals))
+    resume_losers(drive_lab, overtaken(contenders))
     judge(drive_lab, search)
