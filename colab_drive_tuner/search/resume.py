@@ -127,7 +127,8 @@ def resume_search(
         executor: Where trials run: a `concurrent.futures.Executor` (`ThreadPoolExecutor(4)`,
             `loky_executor(4)`, `ray_executor()`, ...) or a `distributed.Client`. None: in this
             process, one after another.
-        width: Number of trials that run at once. None: as many as the executor reports.
+        width: Number of trials that run at once, in a pool at most one per worker. None: as many
+            as the executor reports.
         trial_timeout: Seconds after which a running trial ends as failed, without the start of its
             worker. None: no limit. Only with `executor`.
         pruner: Ends trials early that report values with `running_trial().report`. In a Keras

@@ -12,6 +12,7 @@ import pytest
 
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.trial_locations import (
+    DaskSender,
     DatagramReceiver,
     DatagramSender,
     Location,
@@ -25,6 +26,12 @@ from colab_drive_tuner.search.results.read_search import read_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.trial import running_trial
 from tests.search.sample_searches import SPACE, sample_objective
+
+
+def test_a_dask_worker_that_cannot_report_still_runs_its_trial() -> None:
+    """Outside of a worker, or in one that is closing, the report is dropped without an error."""
+    pytest.importorskip("distributed")
+    DaskSender("topic")(Location(1, "node:1"))
 
 
 @pytest.mark.parametrize("anywhere", [False, True])

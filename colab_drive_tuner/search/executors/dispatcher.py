@@ -21,6 +21,7 @@ from colab_drive_tuner.search.executors.worker import (
     Outcome,
     Task,
     TaskStatus,
+    failed_outcome,
     run_in_process,
     run_task,
 )
@@ -253,13 +254,7 @@ def _outcome(answer: Any) -> Outcome:
     try:
         outcome: Outcome = pickle.loads(answer)  # noqa: S301 - from this search's own worker
     except Exception as error:  # noqa: BLE001 - such as a class that only the worker can import
-        problem = ExecutorError(
-            f"What the objective returned cannot be read here: {text_of(error)}"
-        )
-        return Outcome(
-            TaskStatus.RAISED,
-            error=problem,
-            error_type=str(type(problem)),
-            error_text=str(problem),
-        )
+        why = text_of(error)
+        problem = ExecutorError(f"What the objective returned cannot be read here: {why}")
+        return replace(failed_outcome(TaskStatus.RAISED, problem), worker="", traceback="")
     return outcome

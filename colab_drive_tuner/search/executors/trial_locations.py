@@ -121,7 +121,8 @@ class DaskSender:
         """See `LocationSender`."""
         from distributed import get_worker
 
-        get_worker().log_event(self.topic, list(location))
+        with suppress(Exception):  # such as a worker that is closing: the trial decides its end
+            get_worker().log_event(self.topic, list(location))
 
 
 class DaskReceiver(LocationReceiver):
