@@ -344,7 +344,7 @@ class TestColab:
         assert page.calls == []
 
     def test_a_corrected_secret_is_read_again(self, monkeypatch):
-        """After an error the secret is read anew, without a restart of the runtime."""
+        """After an error the secret is read again, without a restart of the runtime."""
         google_colab.install(monkeypatch, google_colab.Page())
         texts = iter(["{", json.dumps(USER)])
         google_colab.install_userdata(monkeypatch, lambda: next(texts))

@@ -405,8 +405,8 @@ def test_trials_without_a_loss_are_not_judged(
             tmp_path, third_fails, max_evals=total, early_stop_fn=no_progress_loss(5)
         )
     assert (result.done, result.stopped) == (6, "early_stop_fn no_progress_loss")
-    said = "early_stop_fn no_progress_loss is not applied after trials without a loss."
-    assert capsys.readouterr().out.count(said) == 1
+    message = "early_stop_fn no_progress_loss is not applied after trials without a loss."
+    assert capsys.readouterr().out.count(message) == 1
 
 
 def test_a_rule_that_returns_only_a_bool_is_explained(tmp_path: Path) -> None:

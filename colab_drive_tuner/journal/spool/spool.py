@@ -206,7 +206,7 @@ class Spool:
         if self.known_folder() == known:
             return
         try:
-            if path.is_dir():
+            if path.exists() and not path.is_file():  # a folder or pipe
                 set_aside(path)
             replace_file(path, lambda sink: sink.write(json.dumps(known._asdict()).encode()))
             sync_folder(self.folder)
