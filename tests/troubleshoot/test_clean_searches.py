@@ -148,11 +148,9 @@ def test_nothing_of_a_search_that_is_held_is_listed_or_removed(store, tmp_path, 
     assert len(before) == 1
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     trials = DriveTrials("search", store=store)
-    make_good = trials.attachments
-    make_good["held"] = 1
+    trials.attachments["held"] = 1
     trials.log.journal.flush(20)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
-    store.later = 0.0
     assert remove(before, yes=True) == {}
     assert [found.kind for found in find_leftovers(store=store)] == []
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
