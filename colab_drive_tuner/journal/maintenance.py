@@ -82,14 +82,16 @@ class Maintenance:
             except UnavailableError as error:
                 log.debug("maintenance waits: %s", error)
                 self._stop.wait(5.0)
-            except ColabDriveTunerError as error:
-                # Logged at most once a minute: training must not end because of a convenience.
-                log.warning("Search %r: %s", self._reader.name, error)
+            except Exception as error:
+                # Logged at most once a minute: training must not end because of a convenience, and
+                # the lease must be renewed whatever fails.
+                unexpected = not isinstance(error, ColabDriveTunerError)
+                log.warning("Search %r: %s", self._reader.name, error, exc_info=unexpected)
                 self._stop.wait(60.0)
 
     def _tick(self) -> None:
-        self._writer.reserve_ids()
         self._heartbeat.renew(self._writer.acknowledged_at)
+        self._writer.reserve_ids()
         now = time.monotonic()
         rested = now >= self._rested_at
         if self._reader.head.pos - self._snapshot_pos >= SNAPSHOT_RECORDS * (1 if rested else 2):

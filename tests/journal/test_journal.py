@@ -5,7 +5,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,11 +21,11 @@ from colab_drive_tuner.errors import (
     SearchTakenOverError,
     UsageError,
 )
-from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.journal import Journal, maintenance
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.faulty_store import FaultyStore, append_acknowledged, record_files
-from tests.journal.list_state import RULES, item
+from tests.journal.list_state import RULES, ListState, item
 
 
 def test_what_was_acknowledged_is_read_by_a_fresh_reader(store, open_journal):
@@ -104,6 +107,27 @@ def test_a_clean_end_writes_the_convenience_copy(store, open_journal):
     append_acknowledged(journal, "a", "b")
     journal.close()
     assert (Path(store.url(store.root)) / "a search" / "trials.pkl").read_text() == '["a", "b"]'
+
+
+def test_an_unexpected_error_does_not_end_the_maintenance(store, machine, monkeypatch, caplog):
+    """A failure of the export is logged; the thread that renews the lease runs on."""
+    monkeypatch.setattr(maintenance, "EXPORT_SECONDS", 0.0)
+    failures = [MemoryError("no memory for the export")]
+
+    def export(state: ListState) -> bytes:
+        if failures:
+            raise failures.pop()
+        return b"[]"
+
+    journal = Journal.open(store, "a search", replace(RULES, export=export))
+    journal.claim(lambda state: b"", notify=lambda text: None)
+    append_acknowledged(journal, 1)
+    deadline = time.monotonic() + 60
+    while "no memory for the export" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert any(thread.name == "cdt-maintenance" for thread in threading.enumerate())
+    journal.close()
 
 
 def test_the_same_kernel_takes_over_from_itself(store, open_journal):
@@ -286,8 +310,8 @@ def test_a_fork_takes_nothing_from_its_parent(store, open_journal):
 CHILD = textwrap.dedent("""
     import sys, time
     sys.path.insert(0, {root!r})
-    from tests.journal.list_state import RULES, item
-    from colab_drive_tuner.journal import Journal
+    from tests.journal.list_state import RULES, ListState, item
+    from colab_drive_tuner.journal import Journal, maintenance
     from colab_drive_tuner.store.folder import FolderStore
     journal = Journal.open(FolderStore({store!r}), "a search", RULES)
     claim = journal.claim(lambda state: b"")
