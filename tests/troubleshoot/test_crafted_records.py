@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import math
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -204,12 +205,15 @@ def test_clean_lists_nothing_of_an_unreadable_search(made: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CRAFTED)
-def test_repair_keeps_the_trials_before_an_invalid_record(made: Path, name: str) -> None:
+def test_repair_keeps_the_trials_before_an_invalid_record(
+    made: Path, tmp_path: Path, name: str
+) -> None:
     """Repair keeps every trial that was recorded before the invalid record."""
-    report = repair(LaterStore(made), name)
+    shutil.copytree(made / name, tmp_path / name)
+    report = repair(LaterStore(tmp_path), name)
     assert "ecord 5" in report.reason
     assert report.done == 2
-    assert read_status(FolderStore(made), name).done == 2
+    assert read_status(FolderStore(tmp_path), name).done == 2
 
 
 @pytest.mark.parametrize("name", NO_TRIALS)
