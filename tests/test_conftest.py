@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SLOWEST_FILES, TESTS
+
 
 def test_nothing_leaves_this_machine(only_loopback: list[str]) -> None:
     """A connection to another machine fails with an OSError, and its host is recorded."""
@@ -29,3 +31,8 @@ def test_the_user_is_new() -> None:
     """The home folder is empty, and no variable of the package is set."""
     assert list(Path.home().iterdir()) == []
     assert not [name for name in os.environ if name.startswith("COLAB_DRIVE_TUNER_")]
+
+
+def test_the_files_that_run_first_exist() -> None:
+    """A renamed file keeps its place in the order of the tests."""
+    assert [name for name in SLOWEST_FILES if not (TESTS / name).exists()] == []
