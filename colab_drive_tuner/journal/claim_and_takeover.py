@@ -95,7 +95,7 @@ class ClaimAttempt:
         for pause in _SETTLE_SECONDS:
             try:
                 return self._attempt()
-            except (NotFoundError, _UnsettledError):
+            except (NotFoundError, LostRecordError, _UnsettledError):
                 # Two runtimes created the search at once, and one is withdrawing its folder.
                 self.sleep(pause)
                 self.reader.forget()
@@ -103,7 +103,7 @@ class ClaimAttempt:
             return self._attempt()
         except _UnsettledError as error:
             raise SearchFolderError(str(error)) from error
-        except NotFoundError as error:
+        except (NotFoundError, LostRecordError) as error:
             if self.reader.found is not None:
                 self.reader.require_not_removed()
             gone = f"The records of search {self.reader.name!r} are gone: {error}"

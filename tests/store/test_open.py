@@ -45,7 +45,7 @@ def test_no_store_and_no_sign_in_is_an_error() -> None:
     """Without a store and a sign-in, the error says how to sign in and how to name a folder."""
     with pytest.raises(CredentialsError, match="run `colab-drive-tuner login`") as caught:
         open_store()
-    assert "Pass store=" in str(caught.value)
+    assert "pass store=" in str(caught.value)
 
 
 @pytest.mark.parametrize("spec", ["", "  ", 3, object()])

@@ -176,7 +176,7 @@ def create(
     return True
 
 
-class LostRecordError(NotFoundError):
+class LostRecordError(Exception):
     """The file of a created record cannot be read, also after a while."""
 
 
