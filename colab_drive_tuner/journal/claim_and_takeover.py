@@ -30,9 +30,19 @@ from colab_drive_tuner.journal.chain.record import (
     RecordKind,
     encode_record,
 )
-from colab_drive_tuner.journal.folder.creation import create_folder, ensure_records_folder
+from colab_drive_tuner.journal.folder.creation import (
+    create_folder,
+    ensure_records_folder,
+    withdraw,
+)
 from colab_drive_tuner.journal.folder.duplicate_folders import require_records, require_single
-from colab_drive_tuner.journal.folder.lookup import FIRST, RECORDS, exists, name_marks
+from colab_drive_tuner.journal.folder.lookup import (
+    FIRST,
+    RECORDS,
+    SearchFolder,
+    exists,
+    name_marks,
+)
 from colab_drive_tuner.journal.folder.moved_folders import find_moved_folder
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
 from colab_drive_tuner.journal.reader import Reader
@@ -145,11 +155,23 @@ class ClaimAttempt:
         if not self.force_new:
             found = find_moved_folder(store, name, self.spool.known_folder(), self.notify, listed)
         if found or listed is None:
-            if found and listed and reader.head.moved_to == found.id:
-                store.trash(listed.id)  # its runtime was killed before it could do so
+            if found and listed:
+                self._withdraw_empty(listed, found)
             reader.forget()
             reader.found = found or create_folder(store, name, self.sleep)
             reader.refresh()
+
+    def _withdraw_empty(self, listed: SearchFolder, found: SearchFolder) -> None:
+        """Trash the older folder if it is empty: readers would find it in place of the search.
+
+        Its runtime listed the folder with the search too late, or was killed.
+        """
+        store, younger = self.reader.store, {duplicate.id for duplicate in listed.duplicates}
+        if self.reader.head.moved_to == found.id:
+            store.trash(listed.id)
+        elif found.id in younger and not store.list(listed.id):
+            if not withdraw(store, listed, found.id):
+                raise _UnsettledError(f"Two runtimes began search {self.reader.name!r}.")
 
     def _wait_for_lease(self) -> tuple[ClaimReason, Holder | None]:
         """Return how the previous owner ended, after waiting for its lease if so configured."""

@@ -17,9 +17,9 @@ from colab_drive_tuner.journal import Journal, maintenance
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.chain.record import Claimant, Record, decode_record, encode_record
 from colab_drive_tuner.journal.folder.creation import (
-    _withdraw,
     create_folder,
     make_search_folder,
+    withdraw,
 )
 from colab_drive_tuner.journal.folder.lookup import find_folder, search_folder
 from colab_drive_tuner.store.protocol import Entry
@@ -44,7 +44,7 @@ class WithdrawingStore(FaultyStore):
     def create(self, entry_id, *args, **options) -> Entry:
         if self.withdrawn is not None and entry_id == self.withdrawn[1]:
             own, self.withdrawn = search_folder(self.stat(self.withdrawn[0])), None
-            _withdraw(self, own, create_in(self, "a search"))
+            withdraw(self, own, create_in(self, "a search"))
             raise IdTakenError("The creator of the folder was faster.")
         return super().create(entry_id, *args, **options)
 
@@ -136,10 +136,10 @@ class BeginningStore(FaultyStore):
 def test_a_search_that_begins_in_a_younger_folder_meanwhile_is_found(tmp_path, machine):
     """A search that begins in a younger folder during the lookup is found.
 
-    There is no error about two folders, because the older one is about to be withdrawn.
+    The older folder, which readers would find by the name, is withdrawn.
     """
     store, slept = BeginningStore(tmp_path / "store"), list[float]()
-    store.beginning = create_in(store, "a search")
+    store.beginning = younger = create_in(store, "a search")
     store.later = -60.0
     create_in(store, "a search")
     store.later = 0.0
@@ -147,6 +147,24 @@ def test_a_search_that_begins_in_a_younger_folder_meanwhile_is_found(tmp_path, m
     with pytest.raises(SearchBusyError, match="process 1,"):
         journal.claim(lambda state: b"", on_busy="error", notify=lambda text: None)
     assert len(slept) == 1
+    found = find_folder(store, "a search")
+    assert (found.id, found.duplicates) == (younger, ())
+    assert Journal.open(store, "a search", RULES).exists
+    assert len(store.list_trash(store.root)) == 1
+
+
+def test_the_creator_of_a_folder_that_another_runtime_withdrew_uses_the_winner(lagging, tmp_path):
+    """A new folder that is trashed before its creator lists it does not end in an error."""
+    other = FaultyStore(tmp_path / "store")
+    other.later = 60.0
+    made: list[str] = []
+
+    def withdraw_the_other() -> None:
+        made.append(create_in(other, begun_as="s"))
+        (own,) = (one for one in other.list(other.root) if one.id != made[0])
+        assert withdraw(other, search_folder(own), made[0])
+
+    assert create_folder(lagging, "s", waiting(lagging, 2, withdraw_the_other)).id == made[0]
 
 
 def test_a_half_withdrawn_folder_is_ignored(store, machine):

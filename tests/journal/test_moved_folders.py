@@ -590,9 +590,9 @@ def test_equal_properties_do_not_merge_two_searches(store, open_journal, claim, 
 
 
 def test_an_older_empty_folder_takes_no_search_over(store, open_journal):
-    """An older empty folder, which any co-editor can add, does not replace the search.
+    """An older folder without records, which any co-editor can add, does not replace the search.
 
-    With `force_new=True` the error names it.
+    If it holds a file, it stays. With `force_new=True` the error names it.
     """
     journal = open_journal(store)
     journal.append(item(1), durable=True)
@@ -601,9 +601,10 @@ def test_an_older_empty_folder_takes_no_search_over(store, open_journal):
     store.later = -60.0
     planted = create_in(store, NAME)
     store.later = 0.0
+    notes = store.create(store.reserve(1)[0], b"notes", name="notes.txt", parent=planted)
     assert find_folder(store, NAME).id == planted
     assert open_journal(store).folder == ours.id
-    assert store.list(planted) == []
+    assert store.list(planted) == [notes]
     with pytest.raises(SearchFolderError, match="the empty one") as raised:
         open_journal(store, force_new=True)
     assert store.url(planted) in str(raised.value)

@@ -17,6 +17,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     RECORDS,
     FolderKind,
     SearchFolder,
+    exists,
     find_folder,
     name_marks,
     search_folder,
@@ -44,18 +45,20 @@ def create_folder(
             *(duplicate.id for duplicate in found.duplicates),
         }:
             break
+        if found is not None and not exists(store, own.id):
+            return found  # another runtime, which saw that nothing is recorded in it, withdrew it
     else:
         raise StoreError(
             f"The new folder of search {name!r} is not listed yet: try again in a minute. Nothing "
             f"is lost."
         )
     if found.id != own.id:
-        _withdraw(store, own, found.id)
+        withdraw(store, own, found.id)
         return found
     for duplicate in found.duplicates:
         # Ours is older, but the other runtime could not see it: its records must stay.
         if has_begun(store, owned_ids(store, duplicate).folder.first):
-            return duplicate if _withdraw(store, own, duplicate.id) else found
+            return duplicate if withdraw(store, own, duplicate.id) else found
     return found
 
 
@@ -71,8 +74,8 @@ def make_search_folder(store: Store, name: str, kind: FolderKind, **marks: str) 
     return search_folder(made)
 
 
-def _withdraw(store: Store, own: SearchFolder, winner: str) -> bool:
-    """Trash the losing folder, unless another runtime has already begun a chain in it.
+def withdraw(store: Store, own: SearchFolder, winner: str) -> bool:
+    """Trash a losing folder, unless a runtime has begun a chain in it; return True if trashed.
 
     Creating `moved` under the id of record 0 decides: later writers collide with it. A chain that
     has begun stays, and its owner finds the winner.
