@@ -158,3 +158,17 @@ def test_a_projects_own_drive_emulator_fixture_wins(tmp_path):
         "def test_of_theirs(drive_emulator):\n    assert drive_emulator == 'their own'\n"
     )
     assert "1 passed" in run_pytest(tmp_path)
+
+
+def test_the_emulator_starts_where_nest_asyncio_was_applied() -> None:
+    """nest_asyncio, which many notebooks apply, replaces `asyncio.run`; the emulator starts."""
+    pytest.importorskip("nest_asyncio")
+    script = (
+        "import nest_asyncio; nest_asyncio.apply()\n"
+        "from colab_drive_tuner.emulator import DriveEmulator\n"
+        "with DriveEmulator() as emulator: print(emulator.call('GET', '')['emulator'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout == "drive\n"

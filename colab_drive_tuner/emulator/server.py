@@ -1,5 +1,6 @@
 """Start and stop the emulator: in the foreground, in a thread, or as a process."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -281,7 +282,9 @@ class DriveEmulator:
 
         def run() -> None:
             try:
-                server.run(sockets=[listening])
+                # Not server.run(): where nest_asyncio was applied, as in many notebooks, it fails.
+                with asyncio.Runner() as runner:
+                    runner.run(server.serve(sockets=[listening]))
             finally:
                 listening.close()
                 service.close()
