@@ -20,7 +20,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.journal.chain.chain import LostRecordError, create
+from colab_drive_tuner.journal.chain.chain import create
 from colab_drive_tuner.journal.chain.record import (
     DEATHS,
     Claimant,
@@ -105,7 +105,7 @@ class ClaimAttempt:
         for pause in _SETTLE_SECONDS:
             try:
                 return self._attempt()
-            except (NotFoundError, LostRecordError, _UnsettledError):
+            except (NotFoundError, _UnsettledError):
                 # Two runtimes created the search at once, and one is withdrawing its folder.
                 self.sleep(pause)
                 self.reader.forget()
@@ -113,7 +113,7 @@ class ClaimAttempt:
             return self._attempt()
         except _UnsettledError as error:
             raise SearchFolderError(str(error)) from error
-        except (NotFoundError, LostRecordError) as error:
+        except NotFoundError as error:
             if self.reader.found is not None:
                 self.reader.require_not_removed()
             gone = f"The records of search {self.reader.name!r} are gone: {error}"
@@ -271,8 +271,10 @@ class ClaimAttempt:
                 if time.monotonic() > deadline:
                     raise
                 self.sleep(2.0)
-            except LostRecordError as error:
+            except NotFoundError as error:
                 reader.require_not_removed()
+                if not exists(reader.store, folder):
+                    raise
                 raise reader.damaged_error(str(error)) from error
         if created:
             reader.advance(encoded.record)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from colab_drive_tuner.errors import ForeignFileError, NotFoundError, SearchDamagedError
-from colab_drive_tuner.journal.chain.chain import Head, LostRecordError, end_chain, read_on
+from colab_drive_tuner.journal.chain.chain import Head, end_chain, read_on
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, split_items
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry, owned_ids
 from colab_drive_tuner.journal.folder.lookup import FIRST, RECORDS, SearchFolder, find_folder
@@ -150,7 +150,7 @@ def _close_duplicate(reader: Reader, duplicate: SearchFolder) -> tuple[str, list
     while not head.moved_to:
         try:
             end_chain(store, head, duplicate.id, reader.folder.id)
-        except (NotFoundError, LostRecordError):
+        except NotFoundError:
             break  # its creator has trashed it: nobody writes there any more
         head = read_on(store, head, collect, reader.name)
     return head.epoch, items

@@ -165,7 +165,7 @@ def create(
     """CREATE: return True if `encoded` is in the chain, False if a FOREIGN record has its place.
 
     Raises `UnavailableError` if that is unknown: the caller must then retry the same `encoded`;
-    `LostRecordError` if a record has its place and cannot be read.
+    `NotFoundError` if a record has its place and cannot be read.
     """
     name = record_name(encoded.record.pos)
     try:
@@ -174,10 +174,6 @@ def create(
         # Only the bytes distinguish our own create, whose answer was lost, from another's.
         return _read_taken(store, entry_id, encoded.record.pos) == encoded.content
     return True
-
-
-class LostRecordError(Exception):
-    """The file of a created record cannot be read, also after a while."""
 
 
 def end_chain(store: Store, head: Head, parent: str, target: str) -> bool:
@@ -202,7 +198,7 @@ def _read_taken(store: Store, entry_id: str, pos: int) -> bytes:
         if content is not None:
             return content
         time.sleep(pause)
-    raise LostRecordError(
+    raise NotFoundError(
         f"The id of record {pos} is taken, but its file cannot be read: it was deleted "
         f"permanently, or another account wrote it."
     )
