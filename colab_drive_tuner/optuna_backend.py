@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 from weakref import WeakValueDictionary
-from wsgiref.types import WSGIApplication
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.optuna_journal import line_item
@@ -19,7 +18,11 @@ from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.errors import SearchBusyError, UsageError, optional_import
 from colab_drive_tuner.journal import Journal, PayloadRules
 from colab_drive_tuner.search.results.read_search import status_of_studies
-from colab_drive_tuner.search.results.study_trials import translate_replay_errors
+from colab_drive_tuner.search.results.study_trials import (
+    ATTEMPTS,
+    attempts_of,
+    translate_replay_errors,
+)
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
@@ -29,8 +32,6 @@ with optional_import("Optuna is not installed: pip install 'colab-drive-tuner[op
     from optuna.storages.journal import BaseJournalBackend
     from optuna.trial import TrialState, create_trial
 
-ATTEMPTS = "colab_drive_tuner:attempts"
-"""User attribute of a trial: the number of runtimes that died in it."""
 RETRY_OF = "colab_drive_tuner:again"
 """System attribute of a trial that retries another one's parameters: the number of that trial."""
 
@@ -222,11 +223,15 @@ def _retry_interrupted(storage: StudyStorage, study_id: int, most: int) -> None:
     them twice.
     """
     trials = storage.get_all_trials(study_id, deepcopy=False)
-    queued = {_int_or(-1, trial.system_attrs.get(RETRY_OF)): trial for trial in trials}
+    queued = {
+        number: trial
+        for trial in trials
+        if type(number := trial.system_attrs.get(RETRY_OF)) is int  # attributes are untrusted
+    }
     for trial in (one for one in trials if one.state == TrialState.RUNNING):
-        attempts = _int_or(0, trial.user_attrs.get(ATTEMPTS)) + 1
+        attempts = attempts_of(trial.user_attrs) + 1
         if trial.number in queued:
-            attempts = _int_or(attempts, queued[trial.number].user_attrs.get(ATTEMPTS))
+            attempts = attempts_of(queued[trial.number].user_attrs) or attempts
         elif attempts < most:
             enqueued = trial.system_attrs.get("fixed_params")
             fixed = (enqueued if isinstance(enqueued, dict) else {}) | trial.params
@@ -238,17 +243,3 @@ def _retry_interrupted(storage: StudyStorage, study_id: int, most: int) -> None:
             storage.create_new_trial(study_id, retry)
         storage.set_trial_user_attr(trial._trial_id, ATTEMPTS, attempts)
         storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-
-
-def _int_or(default: int, value: Any) -> int:
-    """Return the value if it is an int, else the default: attributes are untrusted."""
-    return value if type(value) is int else default
-
-
-def dashboard_app(study: Any) -> WSGIApplication:
-    """Return optuna-dashboard for a study in memory; raise `MissingExtraError`."""
-    missing = "optuna-dashboard is not installed: pip install 'colab-drive-tuner[dashboard]'."
-    with optional_import(missing):
-        from optuna_dashboard import wsgi
-    app: WSGIApplication = wsgi(study._storage)
-    return app

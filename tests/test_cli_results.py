@@ -272,6 +272,19 @@ def test_report_is_written_and_replaced(run_command, folder, tmp_path, monkeypat
     assert "'.' is a folder: name a file in it." in err
 
 
+@pytest.mark.parametrize("name", ["report.pdf", "report.PNG", "report.md"])
+def test_a_report_is_written_to_no_other_kind_of_file(run_command, folder, tmp_path, name):
+    """A report is HTML, so a name of another kind of file is refused; a suffix is optional."""
+    with pytest.raises(cdt.errors.UsageError, match="a report is HTML"):
+        result(folder).report(tmp_path / name)
+    code, _, err = run_command("--store", folder, "report", "bowl", "-o", tmp_path / name)
+    assert (code, f"would hold no {Path(name).suffix} file" in err) == (2, True)
+    assert not (tmp_path / name).exists()
+    for allowed in ("report", "report.htm", "report.HTML"):
+        result(folder).report(tmp_path / allowed)
+        assert (tmp_path / allowed).read_text().startswith("<!doctype html>")
+
+
 def test_a_watched_report_is_rendered_for_each_request():
     """The page is rendered for each request. A foreign Host header gets 403, another path 404."""
     made = iter(["<p>1", "<p>2"])

@@ -31,7 +31,7 @@ from colab_drive_tuner.journal.chain.record import ClaimReason  # noqa: E402
 from colab_drive_tuner.journal.journal import Journal  # noqa: E402
 from colab_drive_tuner.optuna_backend import ATTEMPTS, RETRY_OF, StudyStorage  # noqa: E402
 from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes  # noqa: E402
-from colab_drive_tuner.search.results.search_data import study_data  # noqa: E402
+from colab_drive_tuner.search.results.study_trials import study_data  # noqa: E402
 from colab_drive_tuner.session.display import annotated_searches  # noqa: E402
 from tests.journal.faulty_store import FaultyStore  # noqa: E402
 
@@ -283,6 +283,41 @@ def test_status_and_report_show_a_study(tmp_path: Path) -> None:
     assert "8 trials" in search_report(store, "study")
 
 
+def test_the_status_of_a_running_study_names_its_running_trials(
+    storage: StudyStorage, run_command: Callable[..., tuple[int, str, str]]
+) -> None:
+    """`status` names the trials that the study's session is running, and their attempts."""
+    study = optuna.create_study(storage=storage, study_name="s")
+    study.tell(study.ask(), 1.0)
+    again = optuna.trial.create_trial(state=TrialState.WAITING, user_attrs={ATTEMPTS: 1})
+    study.add_trial(again)
+    study.ask()
+    study.ask()
+    storage.flush(30)
+    store = storage.journal.store
+    status = cdt.read_status(store, "study")
+    assert [(trial.tid, trial.attempt) for trial in status.running] == [(1, 2), (2, 1)]
+    assert "running trials 1, 2" in str(status)
+    shown = run_command("--store", store.location, "status", "study")[1]
+    assert "running trial" in shown
+    storage.close()
+    assert cdt.read_status(store, "study").running == ()
+
+
+def test_a_study_is_compared_without_a_seed(
+    tmp_path: Path, run_command: Callable[..., tuple[int, str, str]]
+) -> None:
+    """`compare` has no row for a seed if no search has one: samplers keep theirs in memory."""
+    for name in ("one", "two"):
+        with contextlib.closing(cdt.optuna_storage(name, store=tmp_path)) as storage:
+            study = optuna.create_study(storage=storage)
+            study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    shown = run_command("--store", tmp_path, "compare", "one", "two")[1]
+    assert "best x" in shown
+    assert "seed" not in shown
+    assert "None" not in shown
+
+
 def test_a_study_of_several_objectives_says_so_and_is_exported(
     tmp_path: Path, run_command: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -505,7 +540,7 @@ def test_a_log_that_optuna_cannot_read_is_damage(tmp_path: Path) -> None:
 
     The study is not held afterwards, and its trials can be listed.
     """
-    from colab_drive_tuner.search.results.exchange.to_optuna import study_in_store
+    from colab_drive_tuner.search.results.exchange.to_optuna import storage_in_memory
     from colab_drive_tuner.store import open_store
 
     with contextlib.closing(cdt.optuna_storage("study", store=tmp_path)) as storage:
@@ -520,7 +555,7 @@ def test_a_log_that_optuna_cannot_read_is_damage(tmp_path: Path) -> None:
             cdt.optuna_storage("study", store=tmp_path, on_busy="error")
     store = open_store(tmp_path)
     with pytest.raises(SearchDamagedError, match="trials study` shows the trials"):
-        study_in_store(store, "study")
+        storage_in_memory(store, "study")
     assert cdt.read_status(store, "study").done == 2
 
 

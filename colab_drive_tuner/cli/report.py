@@ -11,7 +11,7 @@ import typer
 
 from colab_drive_tuner.cli.arguments import AsJson, Name, selected_store
 from colab_drive_tuner.cli.output import address_printer, echo_result
-from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
+from colab_drive_tuner.errors import ColabDriveTunerError, UsageError, optional_import
 from colab_drive_tuner.text import visible
 
 
@@ -35,8 +35,7 @@ def report(
     Example:
         colab-drive-tuner report mnist-cnn -o report.html
     """
-    from colab_drive_tuner.search.results.exchange.import_export import write_file
-    from colab_drive_tuner.search.results.report_page import search_report
+    from colab_drive_tuner.search.results.report_page import search_report, write_report
 
     store = selected_store(context)
     if watch:
@@ -45,7 +44,7 @@ def report(
         _serve(page_app(lambda: search_report(store, name, refresh=10)), port, notify)
         return
     target = output or Path(f"{name}.html")
-    write_file(target, search_report(store, name).encode())
+    write_report(target, search_report(store, name))
     facts = {"name": name, "file": str(target)}
     echo_result(f"Wrote the report of search {name!r} to {target}.", facts, as_json=as_json)
 
@@ -63,11 +62,18 @@ def dashboard(
     Example:
         colab-drive-tuner dashboard mnist-cnn --port 8081
     """
-    from colab_drive_tuner.optuna_backend import dashboard_app
-    from colab_drive_tuner.search.results.exchange.to_optuna import study_in_store
+    from colab_drive_tuner.search.results.exchange.to_optuna import storage_in_memory
 
-    app = dashboard_app(study_in_store(selected_store(context), name))
-    _serve(app, port, address_printer("{} serves the dashboard; press Ctrl-C to stop.", as_json))
+    storage = storage_in_memory(selected_store(context), name)
+    with optional_import(
+        "optuna-dashboard is not installed: pip install 'colab-drive-tuner[dashboard]'."
+    ):
+        from optuna_dashboard import wsgi
+    _serve(
+        wsgi(storage),
+        port,
+        address_printer("{} serves the dashboard; press Ctrl-C to stop.", as_json),
+    )
 
 
 def _serve(app: WSGIApplication, port: int, notify: Callable[[str], None]) -> None:

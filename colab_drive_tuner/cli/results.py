@@ -149,6 +149,9 @@ def compare(
     if as_json:
         echo_json(columns)
         return
+    for column in columns.values():
+        if column["seed"] is None:  # a study, or a search with a random state of its own
+            del column["seed"]
     rows = dict.fromkeys(key for column in columns.values() for key in column)
     show_table(
         ("", *columns),

@@ -21,8 +21,13 @@ from colab_drive_tuner.journal.folder.lookup import is_search, search_not_found
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
-from colab_drive_tuner.search.results.search_data import SearchData, search_data, study_data
-from colab_drive_tuner.search.results.study_trials import State, read_study
+from colab_drive_tuner.search.results.search_data import SearchData, search_data
+from colab_drive_tuner.search.results.study_trials import (
+    State,
+    read_study,
+    running_now,
+    study_data,
+)
 from colab_drive_tuner.search.trial_documents import seconds_of
 from colab_drive_tuner.search.trials.search_status import (
     RunningNow,
@@ -106,6 +111,8 @@ def history_status(history: History, **more: Any) -> SearchStatus:
 
 def _running(history: History) -> tuple[RunningNow, ...]:
     """Return the trials that the current session is running, and their workers."""
+    if history.study.lines:
+        return running_now(history)
     running = []
     for entry in history.unfinished:
         if history.owner in entry.attempts:

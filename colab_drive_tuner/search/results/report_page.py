@@ -11,10 +11,13 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
+from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.recorded_settings import FROM_SEARCH
+from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.html_helpers import escaped, shortened
+from colab_drive_tuner.search.results.exchange.import_export import write_file
 from colab_drive_tuner.search.results.notebook_cards import loss_text, seconds_text, value_text
 from colab_drive_tuner.search.results.pictures import charts
 from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, summary, timeline
@@ -88,6 +91,17 @@ def search_report(store: Store, name: str, *, refresh: int | None = None) -> str
     head = str(search.status).removeprefix(f"{visible(name)}: ")
     facts = search.data.remarks | provenance(search.history, search.status.url)
     return report_page(search.data, head, facts, refresh=refresh)
+
+
+def write_report(path: str | Path, page: str) -> None:
+    """Write a page to a file; raise `UsageError` if it fails or the name is of another kind."""
+    suffix = Path(path).suffix
+    if suffix.lower() not in ("", ".html", ".htm"):
+        raise UsageError(
+            f"{str(path)!r} would hold no {suffix} file: a report is HTML (.html), which every "
+            "browser prints or saves in other formats."
+        )
+    write_file(path, page.encode())
 
 
 def provenance(history: History, place: str) -> dict[str, object]:

@@ -10,7 +10,7 @@ from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning
 from colab_drive_tuner.search.results.exchange.import_export import write_file
 from colab_drive_tuner.search.results.notebook_cards import result_card
-from colab_drive_tuner.search.results.report_page import provenance, report_page
+from colab_drive_tuner.search.results.report_page import provenance, report_page, write_report
 from colab_drive_tuner.search.results.search_data import SearchData, history_of, search_data
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.results.trial_result import TrialResult
@@ -155,12 +155,12 @@ class SearchResult:
             path: The file to write; an existing one is replaced.
 
         Raises:
-            UsageError: The file cannot be written.
+            UsageError: The file cannot be written, or its suffix is not `.html` or `.htm`.
         """
         history = self.trials.log.history
         data = self._data()
         page = report_page(data, self._head(data), provenance(history, self.trials.url))
-        write_file(path, page.encode())
+        write_report(path, page)
 
     @property
     def plot(self) -> "Plots":

@@ -6,10 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.trials_and_sessions import Session
-from colab_drive_tuner.search.results.importance import parameter_importance
-from colab_drive_tuner.search.results.study_trials import State, StudyTrial, read_study
 from colab_drive_tuner.search.results.table import Table, free_name, value_cell
 from colab_drive_tuner.search.trial_documents import (
     TrialState,
@@ -20,7 +17,10 @@ from colab_drive_tuner.search.trial_documents import (
     seconds_of,
 )
 from colab_drive_tuner.search.trials.give_up import is_given_up
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.text import text_of, visible
+
+_MIN_TRIALS = 10
+"""With fewer trials, an order of parameters is meaningless."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +148,23 @@ class SearchData:
         return sorted(feasible, key=lambda trial: trial.loss or 0.0)[:count]
 
     def importance(self) -> dict[str, float]:
-        """Return the importance of each parameter, largest first; see `parameter_importance`."""
-        return parameter_importance(
-            self.parameters, [(trial.parameters, trial.loss or 0.0) for trial in self.with_loss]
-        )
+        """Return the share of the losses' variance that each parameter explains, largest first.
+
+        Losses count by their rank. Trials are grouped by the parameter's value (numbers in groups
+        of equal size), and the importance is the variance between groups beyond what chance
+        explains. Without enough trials that have a loss, the result is empty.
+        """
+        trials = self.with_loss
+        if len(trials) < _MIN_TRIALS:
+            return {}
+        ordered = sorted(trials, key=lambda trial: trial.loss or 0.0)
+        ranks = {id(trial): float(rank) for rank, trial in enumerate(ordered)}
+        found = {}
+        for name in self.parameters:
+            having = [trial for trial in trials if name in trial.parameters]
+            pairs = [(trial.parameters[name], ranks[id(trial)]) for trial in having]
+            found[name] = _explained_share(pairs) * len(pairs) / len(trials)
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def search_data(
@@ -227,51 +240,32 @@ def curves_of(document: TrialDocument) -> dict[str, list[float]]:
     return curves
 
 
-_STATES = {
-    State.RUNNING: TrialState.RUNNING,
-    State.WAITING: TrialState.NEW,
-    State.COMPLETE: TrialState.DONE,
-    State.PRUNED: TrialState.DONE,
-    State.FAIL: TrialState.ERROR,
-}
+def is_number(value: Any) -> bool:
+    """Return whether a parameter's value can be placed on an axis."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    number = float_of(value)  # None for an integer too large for a float
+    return number is not None and math.isfinite(number)
 
 
-def study_data(name: str, history: History) -> SearchData:
-    """Return the data of all Optuna studies in a log."""
-    found = read_study(history.study.lines)
-    runs = (_run_of(trial, history.timeline) for trial in found)
-    trials = tuple(
-        TrialData(
-            tid=trial.tid,
-            state=_STATES[trial.state],
-            loss=trial.loss,
-            where=where,
-            began=trial.began,
-            ended=ended,
-            parameters=trial.parameters,
-            curves={"value": [trial.steps[step] for step in sorted(trial.steps)]}
-            if trial.steps
-            else {},
-            error=trial.error,
-            pruned=trial.state == State.PRUNED,
-            infeasible=trial.infeasible,
-            values=tuple(trial.values) if len(trial.values) > 1 else (),
-        )
-        for trial, (where, ended) in zip(found, runs, strict=True)
-    )
-    names = tuple(dict.fromkeys(label for trial in found for label in trial.parameters))
-    studies = len({trial.study for trial in found})
-    return SearchData(name, trials, names, tuple(history.timeline), studies=studies)
-
-
-def _run_of(trial: StudyTrial, sessions: Sequence[Session]) -> tuple[str, float | None]:
-    """Return the runtime that held the study when a trial began, and when the trial ended in it.
-
-    A trial that a kill interrupted is marked as failed only by the next session.
-    """
-    began, ended = trial.began, trial.ended
-    before = [one for one in sessions if began is not None and one.began <= began]
-    if began is None or not before:
-        return "", ended
-    is_interrupted = ended is not None and len(before) < sum(one.began <= ended for one in sessions)
-    return before[-1].where, max(began, before[-1].last) if is_interrupted else ended
+def _explained_share(pairs: Sequence[tuple[Any, float]]) -> float:
+    """Return the share of the ranks' variance that groups of equal values explain beyond chance."""
+    groups: dict[object, list[float]] = {}
+    if all(is_number(value) for value, _ in pairs) and len({value for value, _ in pairs}) > 10:
+        ordered = sorted(pairs, key=lambda pair: pair[0])
+        count = max(2, min(10, round(math.sqrt(len(pairs)) / 1.5)))
+        for index, (_, rank) in enumerate(ordered):
+            groups.setdefault(index * count // len(ordered), []).append(rank)
+    else:
+        for value, rank in pairs:
+            groups.setdefault((type(value), text_of(value)), []).append(rank)
+    spread = len(pairs) - len(groups)
+    if len(groups) < 2 or spread < 1:
+        return 0.0
+    mean = sum(rank for _, rank in pairs) / len(pairs)
+    whole = sum((rank - mean) ** 2 for _, rank in pairs)
+    within = 0.0
+    for ranks in groups.values():
+        middle = sum(ranks) / len(ranks)
+        within += sum((rank - middle) ** 2 for rank in ranks)
+    return max(0.0, 1.0 - (within / spread) / (whole / (len(pairs) - 1))) if whole else 0.0

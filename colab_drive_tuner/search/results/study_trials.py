@@ -1,33 +1,31 @@
-"""Trials of an Optuna study, reconstructed from its log without importing Optuna.
+"""Trials of Optuna's studies, reconstructed from a log without importing Optuna.
 
 States and operations are those of Optuna's journal (`optuna/storages/journal/_storage.py`).
 """
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.trials_and_sessions import Session
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
-from colab_drive_tuner.search.trial_documents import float_of, seconds_of
+from colab_drive_tuner.search.results.search_data import SearchData, TrialData
+from colab_drive_tuner.search.trial_documents import TrialState, float_of, seconds_of
+from colab_drive_tuner.search.trials.search_status import RunningNow
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 
+ATTEMPTS = "colab_drive_tuner:attempts"
+"""User attribute of a trial: the number of runtimes that died in it."""
 
-class Operation(IntEnum):
-    """Operations of Optuna's journal that concern trials."""
-
-    CREATE_STUDY = 0
-    DELETE_STUDY = 1
-    CREATE_TRIAL = 4
-    SET_TRIAL_PARAM = 5
-    SET_TRIAL_STATE_VALUES = 6
-    SET_TRIAL_INTERMEDIATE_VALUE = 7
-    SET_TRIAL_SYSTEM_ATTR = 9
+_CREATE_STUDY, _DELETE_STUDY, _CREATE_TRIAL = 0, 1, 4
+"""Operations of Optuna's journal; the others that concern trials differ by their keys."""
 
 
 class State(IntEnum):
@@ -45,6 +43,15 @@ class State(IntEnum):
         return self in (State.COMPLETE, State.PRUNED, State.FAIL)
 
 
+_STATES = {
+    State.RUNNING: TrialState.RUNNING,
+    State.WAITING: TrialState.NEW,
+    State.COMPLETE: TrialState.DONE,
+    State.PRUNED: TrialState.DONE,
+    State.FAIL: TrialState.ERROR,
+}
+
+
 @dataclass
 class StudyTrial:
     """A trial of a study."""
@@ -59,6 +66,7 @@ class StudyTrial:
     values: list[float] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
     steps: dict[int, float] = field(default_factory=dict)
+    user_attrs: dict[str, Any] = field(default_factory=dict)
     system_attrs: dict[str, Any] = field(default_factory=dict)
     began: float | None = None
     ended: float | None = None
@@ -81,6 +89,26 @@ class StudyTrial:
         """Reason why a complete trial has no loss; "" for all other trials."""
         without = self.state == State.COMPLETE and self.loss is None
         return f"value {', '.join(map(str, self.values))}" if without else ""
+
+    def apply(self, log: dict[str, Any]) -> None:
+        """Apply a line of the log that creates or changes the trial."""
+        given = log.get("params", {})
+        parameters = [(name, log["distributions"][name], given[name]) for name in given]
+        if "param_name" in log:
+            parameters = [(log["param_name"], log["distribution"], log["param_value_internal"])]
+        for name, distribution, internal in parameters:
+            self.parameters[str(name)] = _value(distribution, internal)
+        steps = log.get("intermediate_values", {})
+        if "step" in log:
+            steps = {log["step"]: log["intermediate_value"]}
+        self.steps |= {int(step): float(value) for step, value in steps.items()}
+        self.user_attrs |= log.get("user_attrs", log.get("user_attr", {}))
+        self.system_attrs |= log.get("system_attrs", log.get("system_attr", {}))
+        self.state = State(log.get("state", self.state))
+        values = log.get("values") or [log.get("value")]
+        self.values = [float(value) for value in values if value is not None] or self.values
+        self.began = _seconds(log.get("datetime_start")) or self.began
+        self.ended = _seconds(log.get("datetime_complete"))
 
 
 def violated_constraints(system_attrs: Mapping[str, Any]) -> dict[str, float]:
@@ -135,58 +163,25 @@ class _Replay:
     def apply(self, log: dict[str, Any]) -> None:
         """Apply one line of the log, as Optuna's replay does."""
         operation = log["op_code"]
-        if operation == Operation.CREATE_STUDY:
-            self._create_study(str(log["study_name"]), minimized=log["directions"][0] != 2)
-        elif operation == Operation.DELETE_STUDY:
+        if operation == _CREATE_STUDY:
+            name = str(log["study_name"])
+            if name not in (known for known, _ in self.studies.values()):
+                self.studies[len(self._counts)] = name, log["directions"][0] != 2
+                self._counts.append(0)
+        elif operation == _DELETE_STUDY:
             self.studies.pop(log["study_id"], None)
-        elif operation == Operation.CREATE_TRIAL:
+        elif operation == _CREATE_TRIAL:
             study = log["study_id"]
             name, minimized = self.studies[study]
             number = self._counts[study]
-            trial = _created(log, StudyTrial(name, number, number, minimized))
+            trial = StudyTrial(name, number, number, minimized)
+            trial.apply(log)
             self._counts[study] += 1
             self.trials[len(self.trials)] = study, trial
         elif "trial_id" in log:
             _, trial = self.trials[log["trial_id"]]
             if not trial.state.ended:
-                _update(trial, log)
-
-    def _create_study(self, name: str, *, minimized: bool) -> None:
-        if name not in (known for known, _ in self.studies.values()):
-            self.studies[len(self._counts)] = name, minimized
-            self._counts.append(0)
-
-
-def _update(trial: StudyTrial, log: dict[str, Any]) -> None:
-    if log["op_code"] == Operation.SET_TRIAL_PARAM:
-        value = _value(log["distribution"], log["param_value_internal"])
-        trial.parameters[str(log["param_name"])] = value
-    elif log["op_code"] == Operation.SET_TRIAL_INTERMEDIATE_VALUE:
-        trial.steps[int(log["step"])] = float(log["intermediate_value"])
-    elif log["op_code"] == Operation.SET_TRIAL_SYSTEM_ATTR:
-        trial.system_attrs |= log["system_attr"]
-    elif log["op_code"] == Operation.SET_TRIAL_STATE_VALUES:
-        trial.state = State(log["state"])
-        trial.values = [float(value) for value in log["values"] or []] or trial.values
-        trial.began = _seconds(log.get("datetime_start")) or trial.began
-        trial.ended = _seconds(log.get("datetime_complete"))
-
-
-def _created(log: dict[str, Any], trial: StudyTrial) -> StudyTrial:
-    trial.state = State(log.get("state", State.RUNNING))
-    values = log.get("values") or [log.get("value")]
-    trial.values = [float(value) for value in values if value is not None]
-    distributions = log.get("distributions", {})
-    trial.parameters = {
-        str(name): _value(distributions[name], value)
-        for name, value in log.get("params", {}).items()
-    }
-    steps = log.get("intermediate_values", {}).items()
-    trial.steps = {int(step): float(value) for step, value in steps}
-    trial.system_attrs = dict(log.get("system_attrs", {}))
-    trial.began = _seconds(log.get("datetime_start"))
-    trial.ended = _seconds(log.get("datetime_complete"))
-    return trial
+                trial.apply(log)
 
 
 def _value(distribution: str, internal: Any) -> Any:
@@ -199,6 +194,67 @@ def _value(distribution: str, internal: Any) -> Any:
 
 def _seconds(text: Any) -> float | None:
     return seconds_of(datetime.fromisoformat(text)) if isinstance(text, str) else None
+
+
+def running_now(history: History) -> tuple[RunningNow, ...]:
+    """Return the trials that the current session is running."""
+    where = history.timeline[-1].where
+    return tuple(
+        RunningNow(trial.tid, where, trial.began, attempts_of(trial.user_attrs) + 1)
+        for trial in read_study(history.study.lines)
+        if trial.state == State.RUNNING
+    )
+
+
+def attempts_of(user_attrs: Mapping[str, Any]) -> int:
+    """Return the number of runtimes that died in a trial; 0 if the attribute is no number."""
+    attempts = user_attrs.get(ATTEMPTS)
+    return attempts if type(attempts) is int else 0
+
+
+def study_data(name: str, history: History) -> SearchData:
+    """Return the data of all Optuna studies in a log."""
+    found = read_study(history.study.lines)
+    names = tuple(dict.fromkeys(label for trial in found for label in trial.parameters))
+    return SearchData(
+        name,
+        tuple(_trial_data(trial, history.timeline) for trial in found),
+        names,
+        tuple(history.timeline),
+        studies=len({trial.study for trial in found}),
+    )
+
+
+def _trial_data(trial: StudyTrial, sessions: Sequence[Session]) -> TrialData:
+    where, ended = _run_of(trial, sessions)
+    curve = [trial.steps[step] for step in sorted(trial.steps)]
+    return TrialData(
+        tid=trial.tid,
+        state=_STATES[trial.state],
+        loss=trial.loss,
+        where=where,
+        began=trial.began,
+        ended=ended,
+        parameters=trial.parameters,
+        curves={"value": curve} if curve else {},
+        error=trial.error,
+        pruned=trial.state == State.PRUNED,
+        infeasible=trial.infeasible,
+        values=tuple(trial.values) if len(trial.values) > 1 else (),
+    )
+
+
+def _run_of(trial: StudyTrial, sessions: Sequence[Session]) -> tuple[str, float | None]:
+    """Return the runtime that held the study when a trial began, and when the trial ended in it.
+
+    A trial that a kill interrupted is marked as failed only by the next session.
+    """
+    began, ended = trial.began, trial.ended
+    before = [one for one in sessions if began is not None and one.began <= began]
+    if began is None or not before:
+        return "", ended
+    is_interrupted = ended is not None and len(before) < sum(one.began <= ended for one in sessions)
+    return before[-1].where, max(began, before[-1].last) if is_interrupted else ended
 
 
 @contextmanager

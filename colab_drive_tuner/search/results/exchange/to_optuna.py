@@ -18,9 +18,8 @@ from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import UsageError, optional_import
 from colab_drive_tuner.search.html_helpers import shortened
-from colab_drive_tuner.search.results.importance import is_number
 from colab_drive_tuner.search.results.read_search import read_history
-from colab_drive_tuner.search.results.search_data import curves_of
+from colab_drive_tuner.search.results.search_data import curves_of, is_number
 from colab_drive_tuner.search.results.study_trials import translate_replay_errors
 from colab_drive_tuner.search.spec.space_values import plain, point_of
 from colab_drive_tuner.search.trial_documents import (
@@ -82,29 +81,21 @@ def to_study(name: str, documents: Sequence[TrialDocument], space: Any) -> optun
     return study
 
 
-def study_in_store(store: Store, name: str) -> optuna.Study:
-    """Return a stored search or study as a study in memory."""
+def storage_in_memory(store: Store, name: str) -> optuna.storages.BaseStorage:
+    """Return a copy of a stored search or of its studies, to which a dashboard may write."""
     history = read_history(store, name)
     if not history.study.lines:
-        return to_study(name, [entry.decoded() for entry in history.trials.values()], None)
-    memory = optuna.storages.InMemoryStorage()
+        documents = [entry.decoded() for entry in history.trials.values()]
+        return to_study(name, documents, None)._storage
     with warnings.catch_warnings(), translate_replay_errors(store, name):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        stored = optuna.storages.JournalStorage(_ReadOnlyLog(history.study.lines))
-        names = [study.study_name for study in stored.get_all_studies()]
-        for study_name in names:
-            optuna.copy_study(
-                from_study_name=study_name,
-                from_storage=stored,
-                to_storage=memory,
-                to_study_name=study_name,
-            )
-    if not names:
-        raise UsageError(f"{name!r} has no study yet: create one with optuna.create_study.")
-    return optuna.load_study(study_name=names[-1], storage=memory)
+        storage = optuna.storages.JournalStorage(_LogInMemory(history.study.lines))
+        if storage.get_all_studies():
+            return storage
+    raise UsageError(f"{name!r} has no study yet: create one with optuna.create_study.")
 
 
-class _ReadOnlyLog(BaseJournalBackend):
+class _LogInMemory(BaseJournalBackend):
     def __init__(self, lines: Sequence[bytes]) -> None:
         self._logs = [json.loads(line) for line in lines]
 
@@ -113,9 +104,8 @@ class _ReadOnlyLog(BaseJournalBackend):
         return self._logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Raise `UsageError`."""
-        del logs
-        raise UsageError("This study is read-only: it accepts no trials.")
+        """Add logs, which nothing keeps."""
+        self._logs += logs
 
 
 def _frozen_trial(

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from colab_drive_tuner.search.html_helpers import BLUE, GREEN, GREY, ORANGE, RED, shortened
-from colab_drive_tuner.search.results.importance import is_number
 from colab_drive_tuner.search.results.pictures.svg import (
     Canvas,
     Scale,
@@ -15,7 +14,7 @@ from colab_drive_tuner.search.results.pictures.svg import (
     short_numbers,
     y_axis_width,
 )
-from colab_drive_tuner.search.results.search_data import SearchData, TrialData
+from colab_drive_tuner.search.results.search_data import SearchData, TrialData, is_number
 
 WIDTH = 720
 _LINES = (BLUE, ORANGE, GREEN, RED, "#8a63d2")
