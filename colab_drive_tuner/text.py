@@ -1,12 +1,15 @@
-"""Escaping of untrusted text for display: control and direction characters become visible escapes.
+"""Text for display in terminals and HTML: untrusted text is escaped; colours and progress bars.
 
 Names, accounts and error texts in a store may come from somebody else. In a terminal, control
 characters can retitle the window, fill the clipboard, clear the screen, reverse a name or fake a
-line of output.
+line of output. They become visible escapes.
 """
 
+import html
 import re
 from collections.abc import Callable
+
+BLUE, ORANGE, RED, GREEN, GREY = "#4c8dd0", "#e08a2c", "#d9534f", "#3f9e5a", "#8a8f98"
 
 _EMOJI = (
     "\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u27bf"
@@ -57,3 +60,24 @@ def text_of(value: object, form: Callable[[object], str] = str) -> str:
 def _escaped(match: re.Match[str]) -> str:
     # Python's own escapes: \n, \x1b, \u202e.
     return match[1] or match[0].encode("unicode_escape").decode("ascii")
+
+
+def escaped(text: object) -> str:
+    """Escape untrusted text for HTML and SVG, including attributes."""
+    return html.escape(visible(text), quote=True)
+
+
+def shortened(text: object, width: int) -> str:
+    """Shorten text to at most `width` characters."""
+    whole = visible(text)
+    return whole if len(whole) <= width else f"{whole[: width - 1]}…"
+
+
+def bar(share: float, *, width: str = "100%") -> str:
+    """Return a progress bar, filled to `share` (0 to 1)."""
+    filled = max(0.0, min(share, 1.0))
+    return (
+        f"<div style='height:6px;width:{width};background:rgba(128,128,128,.3);border-radius:3px'>"
+        f"<div style='height:6px;width:{filled:.1%};background:{GREEN};border-radius:3px'></div>"
+        "</div>"
+    )

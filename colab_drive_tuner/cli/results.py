@@ -234,16 +234,14 @@ def _table(
     chosen: Sequence["TrialData"], names: Sequence[str]
 ) -> tuple[Sequence[str], list[list[Any]]]:
     """Return the column names and rows of a table of trials."""
-    from colab_drive_tuner.search.results.notebook_cards import seconds_text, value_text
-
     shown = [label for label in names if any(label in trial.parameters for trial in chosen)]
     rows = [
         [
             trial.tid,
             trial.ending,
             cell(trial.loss),
-            seconds_text(trial),
-            *(value_text(trial, label, 60) for label in shown),
+            trial.seconds_text,
+            *(trial.value_text(label, 60) for label in shown),
             trial.error,
         ]
         for trial in chosen
@@ -303,12 +301,5 @@ def _comparison_column(search: "ReadSearch") -> dict[str, Any]:
 
 
 def _line(trial: "TrialData") -> str:
-    from colab_drive_tuner.search.results.notebook_cards import (
-        outcome_text,
-        seconds_text,
-        value_text,
-    )
-
-    parameters = ", ".join(f"{label}={value_text(trial, label, 60)}" for label in trial.parameters)
-    line = f"trial {trial.tid}: {outcome_text(trial)} in {seconds_text(trial)} s, {parameters}"
-    return visible(line)
+    parameters = ", ".join(f"{label}={trial.value_text(label, 60)}" for label in trial.parameters)
+    return visible(f"trial {trial.tid}: {trial.outcome} in {trial.seconds_text} s, {parameters}")

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple, Protocol, TextIO
 
 from colab_drive_tuner.progress_line import OUTPUT_ERRORS
 from colab_drive_tuner.search.executors.trial_locations import host_of
-from colab_drive_tuner.search.html_helpers import ORANGE, bar, escaped
 from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.text import ORANGE, bar, escaped, visible
 
 _UPDATE_SECONDS, _LOG_SECONDS = 0.25, 30.0
 """Interval between updates of a display that is redrawn in place, and between lines of a log."""

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from colab_drive_tuner.journal.open_searches import searches_of_store
 from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, Kind, Runtime, uptime_hours
-from colab_drive_tuner.search.html_helpers import escaped
 from colab_drive_tuner.search.trials.search_status import SearchStatus
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.text import escaped, visible
 
 _HELD_HERE, _RUNNING_HERE = "held here", "running here"
 _MAX_SHOWN = 8

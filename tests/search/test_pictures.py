@@ -12,13 +12,13 @@ import pytest
 from hyperopt import hp
 
 from colab_drive_tuner.checkpoint.trials_and_sessions import Session
-from colab_drive_tuner.search.html_helpers import RED
 from colab_drive_tuner.search.results import notebook_cards, report_page
 from colab_drive_tuner.search.results.pictures import charts as pictures
 from colab_drive_tuner.search.results.pictures.svg import fit_text, scale_for, short_numbers
 from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, summary, timeline
 from colab_drive_tuner.search.results.search_data import SearchData, search_data
 from colab_drive_tuner.search.trials.search_status import SearchStatus
+from colab_drive_tuner.text import RED
 
 BEGAN = datetime(2026, 11, 1, 12)
 HOSTILE = [

@@ -1,14 +1,16 @@
 """`result.plot`: this package's SVG charts, and Optuna's interactive figures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import optional_import
 from colab_drive_tuner.search.results.exchange.import_export import write_file
 from colab_drive_tuner.search.results.pictures import charts as pictures
 from colab_drive_tuner.search.results.pictures.timeline import timeline
-from colab_drive_tuner.search.results.search_data import SearchData
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.search.results.result import SearchResult
 
 _MISSING = (
     "Optuna's figures need plotly: pip install 'colab-drive-tuner[report]'. result.report() has no "
@@ -48,20 +50,19 @@ class Plots:
     same trials and require the extra `report`.
 
     Args:
-        data: The search's data.
-        study: Function that returns the search as an Optuna study.
+        result: The search's result.
     """
 
-    def __init__(self, data: SearchData, study: Callable[[], Any]) -> None:
-        self._data, self._study = data, study
+    def __init__(self, result: "SearchResult") -> None:
+        self._result = result
 
     def timeline(self) -> Picture:
         """Plot a lane per runtime: trials as bars coloured by loss, with kills and takeovers."""
-        return Picture(timeline(self._data))
+        return Picture(timeline(self._result._data()))
 
     def slices(self) -> Picture:
         """Plot the loss over each parameter, as SVG."""
-        return Picture(pictures.slices(self._data))
+        return Picture(pictures.slices(self._result._data()))
 
     def history(self) -> Any:
         """Plot the loss of each trial and the best so far."""
@@ -101,7 +102,7 @@ class Plots:
         return self._figure("plot_intermediate_values")
 
     def _figure(self, name: str, **options: Any) -> Any:
-        study = self._study()
+        study = self._result.to_optuna()
         with optional_import(_MISSING):
             from optuna import visualization
 

@@ -16,15 +16,13 @@ from pathlib import Path
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.recorded_settings import FROM_SEARCH
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.html_helpers import escaped, shortened
 from colab_drive_tuner.search.results.exchange.import_export import write_file
-from colab_drive_tuner.search.results.notebook_cards import loss_text, seconds_text, value_text
 from colab_drive_tuner.search.results.pictures import charts
 from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, summary, timeline
 from colab_drive_tuner.search.results.read_search import read_search
 from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.text import escaped, shortened, visible
 from colab_drive_tuner.version import __version__, installed_version
 
 _ROWS_BYTES = 150_000
@@ -141,8 +139,8 @@ def _best(data: SearchData) -> str:
     best = data.best(1)
     if not best:
         return "<p>No trial has a loss yet.</p>"
-    facts = {"trial": best[0].tid, "loss": loss_text(best[0]), "seconds": seconds_text(best[0])}
-    facts |= {name: value_text(best[0], name, 400) for name in best[0].parameters}
+    facts = {"trial": best[0].tid, "loss": best[0].loss_text, "seconds": best[0].seconds_text}
+    facts |= {name: best[0].value_text(name, 400) for name in best[0].parameters}
     rows, height = list(facts.items()), max(_MIN_COLUMN_ROWS, math.ceil(len(facts) / 4))
     columns = (_pairs(dict(rows[at : at + height])) for at in range(0, len(rows), height))
     return f"<div class='columns'>{''.join(map(_wide, columns))}</div>"
@@ -194,8 +192,8 @@ def _trials(data: SearchData) -> str:
 
 
 def _row(trial: TrialData, names: tuple[str, ...]) -> str:
-    loss = "" if trial.loss is None else loss_text(trial)
+    loss = "" if trial.loss is None else trial.loss_text
     state = f"{trial.state}: {trial.error}" if trial.error else trial.ending
-    cells = [str(trial.tid), shortened(state, 80), loss, seconds_text(trial)]
-    cells += [value_text(trial, name) for name in names]
+    cells = [str(trial.tid), shortened(state, 80), loss, trial.seconds_text]
+    cells += map(trial.value_text, names)
     return "<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in cells) + "</tr>"

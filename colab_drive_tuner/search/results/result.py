@@ -157,17 +157,15 @@ class SearchResult:
         Raises:
             UsageError: The file cannot be written, or its suffix is not `.html` or `.htm`.
         """
-        history = self.trials.log.history
-        data = self._data()
-        page = report_page(data, self._head(data), provenance(history, self.trials.url))
-        write_report(path, page)
+        facts = provenance(self.trials.log.history, self.trials.url)
+        write_report(path, report_page(self._data(), self._summary(with_trial=True), facts))
 
     @property
     def plot(self) -> "Plots":
         """Plots: `result.plot.history()`, `.timeline()`, `.parallel()` and others."""
         from colab_drive_tuner.search.results.plots import Plots
 
-        return Plots(self._data(), self.to_optuna)
+        return Plots(self)
 
     def to_optuna(self) -> Any:
         """Return the search as an Optuna study in memory. Requires the extra `optuna`.
@@ -205,13 +203,7 @@ class SearchResult:
         """
         count = whole_number("count", count, least=0)
         self._warn()
-        with_loss = [
-            (loss, document)
-            for document in self.trials._dynamic_trials
-            if (loss := countable_loss(document)) is not None
-        ]
-        best = sorted(with_loss, key=itemgetter(0))[:count]
-        return [self._trial(document) for _, document in best]
+        return [self._trial(document) for document in self._ranked()[:count]]
 
     def _trial(self, document: TrialDocument) -> TrialResult:
         return TrialResult(self.trials, document, self._space)
@@ -246,55 +238,44 @@ class SearchResult:
         yield self.load_model(best["tid"])
 
     def __repr__(self) -> str:
-        try:
-            best = f", best loss {float(self._find_best()['result']['loss']):.6g}"
-        except SearchError:  # no trial has a loss, or all losses are NaN
-            best = ""
-        return f"Search {self.name!r}: {self._counts()}{best}{self._left()}"
+        return f"Search {self.name!r}: {self._summary()}"
 
     def _repr_html_(self) -> str:
-        data = self._data()
-        head, total = self._head(data), self._total()
-        return result_card(data, head, done=self.done, total=total, link=self.trials.url)
+        head, total = self._summary(with_trial=True), self._total()
+        return result_card(self._data(), head, done=self.done, total=total, link=self.trials.url)
 
-    def _head(self, data: SearchData) -> str:
-        best = data.best(1)
-        loss = f", best loss {best[0].loss:.6g} in trial {best[0].tid}" if best else ""
-        return f"{self._counts()}{loss}{self._left()}"
-
-    def _counts(self) -> str:
+    def _summary(self, *, with_trial: bool = False) -> str:
+        """Return counts, best loss and state; `with_trial`: also the number of the best trial."""
         total = self._total()
         progress = f"{self.done}" if total is None else f"{self.done} of {total}"
         documents = self.trials._dynamic_trials
         pruned, failed = sum(map(is_pruned, documents)), sum(map(is_failed, documents))
-        return f"{progress} trials{without_result(pruned=pruned, failed=failed)}"
+        text = f"{progress} trials{without_result(pruned=pruned, failed=failed)}"
+        for best in self._ranked()[:1]:
+            text += f", best loss {float(best['result']['loss']):.6g}"
+            text += f" in trial {best['tid']}" if with_trial else ""
+        if self.stopped:
+            return f"{text}, stopped: {self.stopped}"
+        return text if self.finished else f"{text}, unfinished: run it again to continue"
 
     def _total(self) -> int | None:
         return None if self.max_evals >= sys.maxsize else self.max_evals
 
-    def _left(self) -> str:
-        if self.stopped:
-            return f", stopped: {self.stopped}"
-        return "" if self.finished else ", unfinished: run it again to continue"
+    def _ranked(self) -> list[TrialDocument]:
+        """Return the trials that have a loss, the best first."""
+        losses = ((countable_loss(document), document) for document in self.trials._dynamic_trials)
+        with_loss = [(loss, document) for loss, document in losses if loss is not None]
+        return [document for _, document in sorted(with_loss, key=itemgetter(0))]
 
     def _best(self) -> TrialDocument:
         self._warn()
-        return self._find_best()
-
-    def _find_best(self) -> TrialDocument:
-        from hyperopt.exceptions import AllTrialsFailed
-
-        try:
-            best: TrialDocument | None = self.trials.best_trial
-        except (AllTrialsFailed, KeyError):
-            best = None
-        if best is None:
+        if not (ranked := self._ranked()):
             more = "raise max_evals" if self.done >= self.max_evals else "run it again"
             raise SearchError(
                 f"No trial of search {self.name!r} has a loss that is a number ({self.done} of "
                 f"{self.max_evals} have ended): {more} to run more trials."
             )
-        return best
+        return ranked[0]
 
     def _warn(self) -> None:
         if not self.finished:

@@ -1,7 +1,7 @@
 """Data of a search's trials, parameters and sessions, for charts, reports and tables."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from colab_drive_tuner.search.trial_documents import (
     seconds_of,
 )
 from colab_drive_tuner.search.trials.give_up import is_given_up
-from colab_drive_tuner.text import text_of, visible
+from colab_drive_tuner.text import shortened, text_of, visible
 
 _MIN_TRIALS = 10
 """With fewer trials, an order of parameters is meaningless."""
@@ -71,6 +71,27 @@ class TrialData:
     def failed(self) -> bool:
         """Whether the trial ended without a loss and was not pruned."""
         return self.state.ended and self.loss is None and not self.pruned
+
+    @property
+    def loss_text(self) -> str:
+        """The loss, or the reason why there is none."""
+        return self.error or self.ending if self.loss is None else f"{self.loss:.6g}"
+
+    @property
+    def outcome(self) -> str:
+        """The loss and whether it counts, or the reason why there is none."""
+        counts = self.loss is None or self.ending == self.state
+        return self.loss_text if counts else f"{self.loss_text}, {self.ending}"
+
+    @property
+    def seconds_text(self) -> str:
+        """The run time; "" if unknown."""
+        return "" if self.seconds is None else f"{self.seconds:.4g}"
+
+    def value_text(self, name: str, width: int = 40) -> str:
+        """Return a parameter's value; "" if the trial does not have it."""
+        value = self.parameters.get(name, "")
+        return f"{value:.6g}" if isinstance(value, float) else shortened(value, width)
 
 
 @dataclass(frozen=True)
@@ -165,6 +186,11 @@ class SearchData:
             pairs = [(trial.parameters[name], ranks[id(trial)]) for trial in having]
             found[name] = _explained_share(pairs) * len(pairs) / len(trials)
         return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def used_parameters(names: Iterable[str], trials: Sequence[TrialData]) -> list[str]:
+    """Return the parameters that at least one of the trials has."""
+    return [name for name in names if any(name in trial.parameters for trial in trials)]
 
 
 def search_data(

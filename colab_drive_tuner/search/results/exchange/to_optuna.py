@@ -17,7 +17,6 @@ from hyperopt.pyll import as_apply, dfs
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import UsageError, optional_import
-from colab_drive_tuner.search.html_helpers import shortened
 from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.search.results.search_data import curves_of, is_number
 from colab_drive_tuner.search.results.study_trials import translate_replay_errors
@@ -33,6 +32,7 @@ from colab_drive_tuner.search.trial_documents import (
     reported_by,
 )
 from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.text import shortened
 
 with optional_import("Optuna is not installed: pip install 'colab-drive-tuner[optuna]'."):
     import optuna

@@ -5,7 +5,6 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from colab_drive_tuner.search.html_helpers import BLUE, GREEN, GREY, ORANGE, RED, shortened
 from colab_drive_tuner.search.results.pictures.svg import (
     Canvas,
     Scale,
@@ -14,7 +13,13 @@ from colab_drive_tuner.search.results.pictures.svg import (
     short_numbers,
     y_axis_width,
 )
-from colab_drive_tuner.search.results.search_data import SearchData, TrialData, is_number
+from colab_drive_tuner.search.results.search_data import (
+    SearchData,
+    TrialData,
+    is_number,
+    used_parameters,
+)
+from colab_drive_tuner.text import BLUE, GREEN, GREY, ORANGE, RED, shortened
 
 WIDTH = 720
 _LINES = (BLUE, ORANGE, GREEN, RED, "#8a63d2")
@@ -22,7 +27,7 @@ _MAX_TOOLTIPS = 300
 """Trials have tooltips if there are no more than this."""
 _MAX_DOTS = 8_000
 """Maximum number of dots in all slices of a page; beyond it, a sample of the trials is drawn."""
-_MAX_BARS, _MAX_SLICES, _MAX_CURVES = 15, 12, 5
+_MAX_BARS, _MAX_SLICES, _MAX_CURVES = 15, 12, len(_LINES)
 _MAX_CATEGORIES = 12
 _MAX_PRUNED = 100
 """Maximum number of curves of pruned trials; the newest are drawn."""
@@ -32,45 +37,42 @@ _FEW = 4
 
 def history(data: SearchData) -> str:
     """Draw the loss of each trial, the best so far, and the pruned and failed trials."""
-    trials = data.trials
     if not data.with_finite_loss:
         return empty_chart(without_loss(data))
-    losses = [trial.finite_loss for trial in trials]
-    y = _loss_scale([loss for loss in losses if loss is not None], 210, 25)
-    x = Scale(0, max(len(trials) - 1, 1), y_axis_width(y, 60), WIDTH - 15)
+    trials, count = data.with_finite_loss, len(data.trials)
+    y = _loss_scale([trial.finite_loss or 0.0 for trial in trials], 210, 25)
+    x = Scale(0, max(count - 1, 1), y_axis_width(y, 60), WIDTH - 15)
     y_label = "loss" + (" (logarithmic)" if y.log else "")
     canvas = _framed(f"Loss over trials of {data.name}", x, y, "trial", y_label)
-    spots = dict[str, list[tuple[float, float]]]()
-    for index, (trial, loss) in enumerate(zip(trials, losses, strict=True)):
-        if loss is not None:
-            spots.setdefault(trial.ending, []).append((x(index), y(loss)))
-    others = sorted({"pruned", "infeasible"} & spots.keys())
-    canvas.dots((spot for ending in others for spot in spots[ending]), GREY)
-    canvas.dots((spot for ending in spots if ending not in others for spot in spots[ending]), BLUE)
-    width = min(
-        max((x.end - x.start) / len(trials), 0.8), 5
-    )  # narrow, so that many do not look like all
-    infinite = [trial for trial in trials if trial.loss is not None and trial.finite_loss is None]
-    outside = set(map(id, [*data.failed, *infinite]))
-    marked = (x(index) for index, trial in enumerate(trials) if id(trial) in outside)
-    canvas.bars(((at - width / 2, width, 217.0) for at in marked), 6, RED)
-    best, line = math.inf, list[tuple[float, float]]()
-    for index, (trial, loss) in enumerate(zip(trials, losses, strict=True)):
-        if loss is not None and loss < best and not trial.infeasible:
+    dots: dict[str, list[tuple[float, float]]] = {GREY: [], BLUE: []}
+    marks, best, line = list[float](), math.inf, list[tuple[float, float]]()
+    for index, trial in enumerate(data.trials):
+        loss = trial.finite_loss
+        if loss is None:
+            if trial.failed or trial.loss is not None:
+                marks.append(x(index))
+            continue
+        dots[GREY if trial.pruned or trial.infeasible else BLUE].append((x(index), y(loss)))
+        if loss < best and not trial.infeasible:
             if line:
                 line.append((x(index), y(best)))
             best = loss
             line.append((x(index), y(best)))
+    for colour, spots in dots.items():
+        canvas.dots(spots, colour)
+    # narrow, so that many do not look like all
+    width = min(max((x.end - x.start) / count, 0.8), 5)
+    canvas.bars(((at - width / 2, width, 217.0) for at in marks), 6, RED)
     if line:
-        canvas.path([*line, (x(len(trials) - 1), y(best))], ORANGE)
-    if len(trials) <= _MAX_TOOLTIPS:
-        for index, (trial, loss) in enumerate(zip(trials, losses, strict=True)):
-            at = y(loss) if loss is not None else 220
+        canvas.path([*line, (x(count - 1), y(best))], ORANGE)
+    if count <= _MAX_TOOLTIPS:
+        for index, trial in enumerate(data.trials):
+            at = 220 if trial.finite_loss is None else y(trial.finite_loss)
             canvas.tooltip(x(index) - 4, at - 4, 8, 8, trial_tooltip(trial))
+    others = sorted({trial.ending for trial in trials if trial.pruned or trial.infeasible})
+    kinds = ["failed"] * bool(data.failed) + ["infinite"] * (len(data.with_loss) > len(trials))
     legend = [("loss", BLUE), ("best so far", ORANGE)]
-    legend += [(" or ".join(others), GREY)] if others else []
-    kinds = [name for name, some in (("failed", data.failed), ("infinite", infinite)) if some]
-    legend += [(" or ".join(kinds), RED)] if kinds else []
+    legend += [(" or ".join(names), c) for names, c in ((others, GREY), (kinds, RED)) if names]
     _legend(canvas, legend)
     return str(canvas)
 
@@ -94,9 +96,7 @@ def slices(data: SearchData) -> str:
     """Draw the loss over each parameter, the most important ones first."""
     names = list(data.importance()) or list(data.parameters)
     trials = data.with_finite_loss
-    shown = [name for name in names if any(name in trial.parameters for trial in trials)][
-        :_MAX_SLICES
-    ]
+    shown = used_parameters(names, trials)[:_MAX_SLICES]
     if not shown:
         return empty_chart(without_loss(data))
     columns, width, height = 3, WIDTH / 3, 190
@@ -181,15 +181,13 @@ def learning_curves(data: SearchData) -> str:
     """
     names = dict.fromkeys(name for trial in data.trials for name in trial.curves)
     named = "val_loss" if "val_loss" in names else next(iter(names), "")
-    trials = [trial for trial in data.best(len(data.trials)) if _drawn_curve(trial, named)]
-    trials = trials[:_MAX_CURVES]
+    drawn = {id(trial): _drawn_curve(trial, named) for trial in data.trials}
+    trials = [trial for trial in data.best(len(data.trials)) if drawn[id(trial)]][:_MAX_CURVES]
     if not trials:
         return empty_chart("No trial reported a history of its epochs.")
-    curves = [_drawn_curve(trial, named) for trial in trials]
-    ended_early = [trial for trial in data.trials if trial.pruned and trial not in trials]
-    pruned = list(filter(None, (_drawn_curve(trial, named) for trial in ended_early)))[
-        -_MAX_PRUNED:
-    ]
+    curves = [drawn.pop(id(trial)) for trial in trials]
+    ended_early = (trial for trial in data.trials if trial.pruned and drawn.get(id(trial)))
+    pruned = [drawn[id(trial)] for trial in ended_early][-_MAX_PRUNED:]
     points = [point for curve in curves + pruned for point in curve]
     y = _loss_scale([value for _, value in points], 210, 25)
     x = Scale(1, max(2, *(epoch for epoch, _ in points)), y_axis_width(y, 60), WIDTH - 15)
@@ -199,11 +197,11 @@ def learning_curves(data: SearchData) -> str:
         spots = [(x(epoch), y(value)) for epoch, value in curve]
         canvas.path(spots, GREY, width=0.8)
         canvas.dots(spots[-1:], GREY, size=4)
-    for curve, colour in zip(curves, _LINES * len(curves), strict=False):
+    for curve, colour in zip(curves, _LINES, strict=False):
         spots = [(x(epoch), y(value)) for epoch, value in curve]
         canvas.path(spots, colour)
         canvas.dots(spots if len(spots) < 2 else spots[-1:], colour)
-    legend = [(f"trial {t.tid}", c) for t, c in zip(trials, _LINES * len(trials), strict=False)]
+    legend = [(f"trial {t.tid}", c) for t, c in zip(trials, _LINES, strict=False)]
     _legend(canvas, [*legend, ("pruned", GREY)] if pruned else legend)
     return str(canvas)
 
@@ -226,15 +224,15 @@ def _framed(title: str, x: Scale, y: Scale, x_label: str, y_label: str) -> Canva
 
 def trial_tooltip(trial: TrialData) -> str:
     """Return a trial's tooltip."""
-    loss = [] if trial.loss is None else [f"loss {trial.loss:.6g}"]
-    parts = [f"trial {trial.tid}", *loss]
-    if not loss or trial.ending != trial.state:
+    parts = [f"trial {trial.tid}"]
+    if trial.loss is not None:
+        parts.append(f"loss {trial.loss:.6g}")
+    if trial.loss is None or trial.ending != trial.state:
         parts.append(trial.error or trial.ending)
     if trial.seconds is not None:
         parts.append(f"{trial.seconds:.3g} s")
-    parts += [
-        f"{shortened(n, 40)}={shortened(v, 40)}" for n, v in list(trial.parameters.items())[:12]
-    ]
+    named = list(trial.parameters.items())[:12]
+    parts += [f"{shortened(name, 40)}={shortened(value, 40)}" for name, value in named]
     return ", ".join(parts)
 
 

@@ -10,11 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from colab_drive_tuner.search.html_helpers import escaped, shortened
-
-LOSS_COLOURS = ("#1a9850", "#66bd63", "#a6d96a", "#e0c34a", "#fdae61", "#f46d43", "#c94a4a")
-"""Colours from the best losses to the worst."""
-_FONT = "font-family='system-ui,sans-serif' font-size='12'"
+from colab_drive_tuner.text import escaped, shortened
 
 
 def number(value: float) -> str:
@@ -56,11 +52,8 @@ class Scale:
         if self.log:
             low, high, value = math.log(self.low), math.log(self.high), math.log(value)
         else:
-            low, high, value = (
-                self.low / 2,
-                self.high / 2,
-                value / 2,
-            )  # halved, as their difference may overflow
+            # halved, as their difference may overflow
+            low, high, value = self.low / 2, self.high / 2, value / 2
         share = 0.5 if high == low else (value - low) / (high - low)
         return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
 
@@ -108,33 +101,41 @@ class Canvas:
 
     def __init__(self, width: int, height: int, label: str) -> None:
         self.width, self.height = width, height
-        self._parts = [
-            (
-                f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' "
-                f"width='{width}' height='{height}' role='img' aria-label='{escaped(label)}' "
-                f"fill='currentColor' {_FONT}>"
-            )
-        ]
+        head = (
+            f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' "
+            f"width='{width}' height='{height}' role='img' aria-label='{escaped(label)}' "
+            "fill='currentColor' font-family='system-ui,sans-serif' font-size='12'>"
+        )
+        self._parts = [head]
+
+    def _add(self, tag: str, content: str = "", /, **attributes: object) -> None:
+        """Add an element; numbers are rounded, and attributes that are None are left out."""
+        given = "".join(
+            f" {name.replace('_', '-')}='{number(value) if isinstance(value, float) else value}'"
+            for name, value in attributes.items()
+            if value is not None
+        )
+        self._parts.append(f"<{tag}{given}>{content}</{tag}>" if content else f"<{tag}{given}/>")
 
     def text(
         self, x: float, y: float, text: object, *, anchor: str = "start", faint: bool = False
     ) -> None:
         """Draw a line of text whose `anchor` (start, middle or end) is at `x`."""
-        opacity = " opacity='.65'" if faint else ""
-        alignment = "" if anchor == "start" else f" text-anchor='{anchor}'"
-        self._parts.append(
-            f"<text x='{number(x)}' y='{number(y)}'{alignment}{opacity}>{escaped(text)}</text>"
-        )
+        alignment = None if anchor == "start" else anchor
+        opacity = ".65" if faint else None
+        self._add("text", escaped(text), x=x, y=y, text_anchor=alignment, opacity=opacity)
 
     def rect(
         self, x: float, y: float, width: float, height: float, colour: str, title: object = ""
     ) -> None:
         """Draw a filled rectangle, at least one unit wide, with an optional tooltip."""
         tooltip = f"<title>{escaped(title)}</title>" if title else ""
-        self._parts.append(
-            f"<rect x='{number(x)}' y='{number(y)}' width='{number(max(width, 1))}' "
-            f"height='{number(height)}' fill='{colour}'>{tooltip}</rect>"
-        )
+        self._add("rect", tooltip, x=x, y=y, width=max(width, 1), height=height, fill=colour)
+
+    def tooltip(self, x: float, y: float, width: float, height: float, title: object) -> None:
+        """Add an invisible area with a tooltip."""
+        area = {"x": x, "y": y, "width": max(width, 3), "height": height}
+        self._add("rect", f"<title>{escaped(title)}</title>", **area, fill_opacity="0")
 
     def path(
         self,
@@ -146,44 +147,25 @@ class Canvas:
     ) -> None:
         """Draw a line through the points."""
         steps = " ".join(f"{number(x)},{number(y)}" for x, y in points)
-        dash = " stroke-dasharray='4 3'" if dashed else ""
-        self._parts.append(
-            f"<polyline points='{steps}' fill='none' stroke='{colour}' "
-            f"stroke-width='{width}'{dash}/>"
-        )
+        dashes = "4 3" if dashed else None
+        line = {"stroke": colour, "stroke_width": width, "stroke_dasharray": dashes}
+        self._add("polyline", points=steps, fill="none", **line)
 
     def dots(self, points: Iterable[tuple[float, float]], colour: str, *, size: float = 5) -> None:
         """Draw points of one colour, as a single path."""
-        steps = "".join(f"M{number(x)},{number(y)}h0" for x, y in points)
-        if steps:
-            self._parts.append(
-                f"<path d='{steps}' stroke='{colour}' stroke-width='{number(size)}' "
-                f"stroke-linecap='round' fill='none' opacity='.8'/>"
-            )
+        if steps := "".join(f"M{number(x)},{number(y)}h0" for x, y in points):
+            line = {"stroke": colour, "stroke_width": size, "stroke_linecap": "round"}
+            self._add("path", d=steps, **line, fill="none", opacity=".8")
 
     def bars(self, bars: Iterable[tuple[float, float, float]], height: float, colour: str) -> None:
         """Draw horizontal bars (x, width, middle y) of one colour, as a single path."""
-        steps = "".join(
-            f"M{number(x)},{number(y)}h{number(max(width, 0.8))}" for x, width, y in bars
-        )
-        if steps:
-            self._parts.append(
-                f"<path d='{steps}' stroke='{colour}' stroke-width='{number(height)}' fill='none'/>"
-            )
-
-    def tooltip(self, x: float, y: float, width: float, height: float, title: object) -> None:
-        """Add an invisible area with a tooltip."""
-        self._parts.append(
-            f"<rect x='{number(x)}' y='{number(y)}' width='{number(max(width, 3))}' "
-            f"height='{number(height)}' fill-opacity='0'><title>{escaped(title)}</title></rect>"
-        )
+        drawn = ((x, y, max(width, 0.8)) for x, width, y in bars)
+        if steps := "".join(f"M{number(x)},{number(y)}h{number(wide)}" for x, y, wide in drawn):
+            self._add("path", d=steps, stroke=colour, stroke_width=height, fill="none")
 
     def rule(self, x1: float, y1: float, x2: float, y2: float) -> None:
         """Draw a thin line, for axes and grids."""
-        self._parts.append(
-            f"<line x1='{number(x1)}' y1='{number(y1)}' x2='{number(x2)}' y2='{number(y2)}' "
-            f"stroke='currentColor' stroke-opacity='.25'/>"
-        )
+        self._add("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke="currentColor", stroke_opacity=".25")
 
     def x_axis(
         self, scale: Scale, y: float, show: Callable[[Sequence[float]], list[str]], count: int = 5

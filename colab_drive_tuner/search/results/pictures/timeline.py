@@ -4,18 +4,20 @@ Long gaps in which nothing ran are cut out of the axis and labelled with their l
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason
-from colab_drive_tuner.search.html_helpers import GREY, ORANGE, RED
 from colab_drive_tuner.search.results.pictures.charts import WIDTH, empty_chart, trial_tooltip
-from colab_drive_tuner.search.results.pictures.svg import LOSS_COLOURS, Canvas, fit_text
+from colab_drive_tuner.search.results.pictures.svg import Canvas, fit_text
 from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 from colab_drive_tuner.search.trial_documents import TrialState
+from colab_drive_tuner.text import GREY, ORANGE, RED
 
 _LEFT, _LANE, _CUT = 190, 22, 34.0
+_LOSS_COLOURS = ("#1a9850", "#66bd63", "#a6d96a", "#e0c34a", "#fdae61", "#f46d43", "#c94a4a")
+"""Colours from the best losses to the worst."""
 _MAX_LANES = 40
 _MAX_TOOLTIPS = 400
 _ENDS = {
@@ -78,9 +80,14 @@ def timeline(data: SearchData) -> str:
         return empty_chart("No runtime is recorded yet.")
     canvas = Canvas(WIDTH, _LANE * len(lanes) + 62, f"Timeline of {data.name} by runtime")
     axis = _Axis([(lane.began, lane.last) for lane in lanes], _LEFT, WIDTH - 20)
-    colours = _colours(data)
+    ordered = [trial.loss for trial in data.best(len(data.trials))]
+    colours = {
+        loss: _LOSS_COLOURS[rank * len(_LOSS_COLOURS) // len(ordered)]
+        for rank, loss in enumerate(ordered)
+    }
     bars: dict[str, list[tuple[float, float, float]]] = {}
     pruned, given_up = list[tuple[float, float, float]](), list[tuple[float, float, float]]()
+    tooltips = list[tuple[float, float, float, TrialData]]()
     for row, lane in enumerate(lanes):
         middle = _LANE * row + 20.0
         canvas.text(_LEFT - 10, middle + 4, fit_text(lane.where, _LEFT - 14), anchor="end")
@@ -88,7 +95,9 @@ def timeline(data: SearchData) -> str:
         canvas.rule(start, middle, end, middle)
         for trial in lane.trials:
             began, ended = axis(trial.began or 0), axis(trial.ended or 0)
-            bars.setdefault(colours(trial), []).append((began, ended - began, middle))
+            colour = GREY if trial.infeasible else colours.get(trial.loss, GREY)
+            bars.setdefault(colour, []).append((began, ended - began, middle))
+            tooltips.append((began, middle, ended - began, trial))
             if trial.pruned:
                 pruned.append((ended - 1.5, 1.5, middle))
             if trial.given_up:
@@ -102,10 +111,8 @@ def timeline(data: SearchData) -> str:
     for _, colour, drawn in marks:
         canvas.bars(drawn, 19, colour)
     if len(data.trials) <= _MAX_TOOLTIPS:
-        for row, lane in enumerate(lanes):
-            for trial in lane.trials:
-                began, ended = axis(trial.began or 0), axis(trial.ended or 0)
-                canvas.tooltip(began, _LANE * row + 13, ended - began, 14, trial_tooltip(trial))
+        for began, middle, width, trial in tooltips:
+            canvas.tooltip(began, middle - 7, width, 14, trial_tooltip(trial))
     bottom = _LANE * len(lanes) + 18.0
     axis.draw(canvas, bottom)
     shown = [(name, colour) for name, colour, drawn in marks if drawn]
@@ -140,15 +147,6 @@ def _span(trials: Sequence[TrialData], began: float, last: float) -> tuple[float
     return began, max([last, began, *(trial.ended for trial in trials if trial.ended is not None)])
 
 
-def _colours(data: SearchData) -> Callable[[TrialData], str]:
-    """Return a function from a trial to its colour, by the rank of its loss."""
-    ordered = [trial.loss for trial in data.best(len(data.trials))]
-    step = {loss: i * len(LOSS_COLOURS) // len(ordered) for i, loss in enumerate(ordered)}
-    return lambda trial: (
-        GREY if trial.loss is None or trial.infeasible else LOSS_COLOURS[step[trial.loss]]
-    )
-
-
 def _mark_end(canvas: Canvas, lane: Lane, x: float, y: float) -> None:
     """Draw a cross for a kill, an arrow for a takeover, a line for a normal end."""
     if lane.end in DEATHS:
@@ -166,10 +164,10 @@ def _cross(canvas: Canvas, x: float, y: float, reach: int) -> None:
 
 
 def _legend(canvas: Canvas, y: float, left_out: int, marks: Sequence[tuple[str, str]]) -> None:
-    for step, colour in enumerate(LOSS_COLOURS):
+    for step, colour in enumerate(_LOSS_COLOURS):
         canvas.rect(_LEFT + 14 * step, y - 9, 14, 10, colour)
     canvas.text(_LEFT - 10, y, "best loss", anchor="end", faint=True)
-    x = _LEFT + 14.0 * len(LOSS_COLOURS) + 8
+    x = _LEFT + 14.0 * len(_LOSS_COLOURS) + 8
     canvas.text(x, y, "worst", faint=True)
     canvas.dots([(x + 58, y - 4)], GREY, size=9)
     canvas.text(x + 68, y, "no loss", faint=True)
@@ -181,9 +179,8 @@ def _legend(canvas: Canvas, y: float, left_out: int, marks: Sequence[tuple[str, 
         canvas.bars([(x + 292 + 56 * index, 1.5, y - 4)], 19, colour)
         canvas.text(x + 298 + 56 * index, y, name, faint=True)
     if left_out > 0:
-        canvas.text(
-            WIDTH - 20, 9, f"{left_out} earlier runtimes left out", anchor="end", faint=True
-        )
+        text = f"{left_out} earlier runtimes left out"
+        canvas.text(WIDTH - 20, 9, text, anchor="end", faint=True)
 
 
 class _Axis:
@@ -225,16 +222,10 @@ class _Axis:
                 x, anchor = (WIDTH - 20, "end") if at_edge else (start, "start")
                 canvas.text(x, y + 15, f"{self._clock(began)}{zone}", anchor=anchor, faint=True)
                 last_label = start
-            if index + 1 < len(self._parts):
-                gap = self._parts[index + 1][0] - last
-                if self._cut > 20:
-                    canvas.text(
-                        (end + self._parts[index + 1][2]) / 2,
-                        y - 3,
-                        _length(gap),
-                        anchor="middle",
-                        faint=True,
-                    )
+            if index + 1 < len(self._parts) and self._cut > 20:
+                after, _, resumed, _ = self._parts[index + 1]
+                middle, gap = (end + resumed) / 2, _length(after - last)
+                canvas.text(middle, y - 3, gap, anchor="middle", faint=True)
         if WIDTH - 20 - last_label > 200:
             _, last, _, end = self._parts[-1]
             canvas.text(end, y + 15, self._clock(last), anchor="end", faint=True)
