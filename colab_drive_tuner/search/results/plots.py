@@ -1,16 +1,14 @@
 """`result.plot`: this package's SVG charts, and Optuna's interactive figures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from colab_drive_tuner.errors import optional_import
 from colab_drive_tuner.search.results.exchange.import_export import write_file
 from colab_drive_tuner.search.results.pictures import charts as pictures
 from colab_drive_tuner.search.results.pictures.timeline import timeline
-
-if TYPE_CHECKING:
-    from colab_drive_tuner.search.results.result import SearchResult
+from colab_drive_tuner.search.results.search_data import SearchData
 
 _MISSING = (
     "Optuna's figures need plotly: pip install 'colab-drive-tuner[report]'. result.report() has no "
@@ -50,19 +48,20 @@ class Plots:
     same trials and require the extra `report`.
 
     Args:
-        result: The search's result.
+        data: The search's data.
+        study: Function that returns the search as an Optuna study.
     """
 
-    def __init__(self, result: "SearchResult") -> None:
-        self._result = result
+    def __init__(self, data: SearchData, study: Callable[[], Any]) -> None:
+        self._data, self._study = data, study
 
     def timeline(self) -> Picture:
         """Plot a lane per runtime: trials as bars coloured by loss, with kills and takeovers."""
-        return Picture(timeline(self._result._data()))
+        return Picture(timeline(self._data))
 
     def slices(self) -> Picture:
         """Plot the loss over each parameter, as SVG."""
-        return Picture(pictures.slices(self._result._data()))
+        return Picture(pictures.slices(self._data))
 
     def history(self) -> Any:
         """Plot the loss of each trial and the best so far."""
@@ -102,7 +101,7 @@ class Plots:
         return self._figure("plot_intermediate_values")
 
     def _figure(self, name: str, **options: Any) -> Any:
-        study = self._result.to_optuna()
+        study = self._study()
         with optional_import(_MISSING):
             from optuna import visualization
 

@@ -165,7 +165,7 @@ class SearchResult:
         """Plots: `result.plot.history()`, `.timeline()`, `.parallel()` and others."""
         from colab_drive_tuner.search.results.plots import Plots
 
-        return Plots(self)
+        return Plots(self._data(), self.to_optuna)
 
     def to_optuna(self) -> Any:
         """Return the search as an Optuna study in memory. Requires the extra `optuna`.
