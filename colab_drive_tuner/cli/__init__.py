@@ -4,7 +4,7 @@ import sys
 from io import TextIOWrapper
 
 from colab_drive_tuner.cli.app import app
-from colab_drive_tuner.cli.output import echo
+from colab_drive_tuner.cli.common import echo
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 
 __all__ = ["main"]

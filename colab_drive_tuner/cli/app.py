@@ -1,24 +1,15 @@
 """The typer application. Commands import what they need when they run, so that `--help` is fast."""
 
 import itertools
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from colab_drive_tuner.cli import (
-    login,
-    manage,
-    report,
-    rerun,
-    results,
-    schedule,
-    troubleshoot,
-)
-from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, selected_store
-from colab_drive_tuner.cli.output import address_printer, echo, echo_json, echo_result
+from colab_drive_tuner.cli import login, manage, report, rerun, results, schedule, troubleshoot
+from colab_drive_tuner.cli.common import complete_name, echo, echo_json, selected_store
 from colab_drive_tuner.environment_variables import Variable
+from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.store import list_forms
 from colab_drive_tuner.version import __version__
 
@@ -123,7 +114,6 @@ def status(
         colab-drive-tuner --store searches status mnist-cnn --json
     """
     from colab_drive_tuner.cli import tables
-    from colab_drive_tuner.errors import SearchNotFoundError, UsageError
     from colab_drive_tuner.manage.restore_history import list_histories
     from colab_drive_tuner.rerun.exit_code import read_rerun_status
     from colab_drive_tuner.rerun.runs import read_runs
@@ -164,130 +154,26 @@ def status(
         raise typer.Exit(read_rerun_status(store, name).exit_code)
 
 
-def export(
-    context: typer.Context,
-    name: Name,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE", help="File to write: CSV if its name ends in .csv, else a pickle."
-        ),
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """Export the trials of a search to a file: a pickle of hyperopt Trials, or a CSV table.
-
-    Example:
-        colab-drive-tuner export mnist-cnn trials.pkl
-        colab-drive-tuner export mnist-cnn trials.csv
-    """
-    from colab_drive_tuner.search.results.exchange.import_export import export_trials
-
-    count = export_trials(selected_store(context), name, file)
-    facts = {"name": name, "trials": count, "file": str(file)}
-    echo_result(f"Exported {count} trials of {name!r} to {file}.", facts, as_json=as_json)
-
-
-def import_(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new search.")],
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE",
-            help="Pickle of hyperopt Trials (its code is not run), or folder of a KerasTuner "
-            "project.",
-        ),
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """Create a search from a pickle of hyperopt Trials or from a KerasTuner project.
-
-    Example:
-        colab-drive-tuner import mnist-cnn-2 trials.pkl
-    """
-    from colab_drive_tuner.search.results.exchange.import_export import import_trials
-
-    count = import_trials(selected_store(context), name, file)
-    facts = {"name": name, "trials": count}
-    text = f"Imported {count} trials into the new search {name!r}."
-    echo_result(text, facts, as_json=as_json)
-
-
-def emulator(
-    port: Annotated[
-        int, typer.Option(help="Port to listen on. 0: any free port.", min=0, max=65535)
-    ] = 8085,
-    data: Annotated[Path, typer.Option(help="Folder for the emulator's files.")] = Path(
-        "drive-emulator"
-    ),
-    token: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TOKEN=ACCOUNT",
-            help="Access token and its account. May be given more than once.",
-        ),
-    ] = None,
-    latency: Annotated[float, typer.Option(help="Delay of each answer, in seconds.", min=0)] = 0.0,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="do=KIND,NAME=VALUE",
-            help="Fault to inject, such as do=error,status=503,every=10. "
-            "May be given more than once.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed for the random choices of faults.")] = 0,
-    allow_origin: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ORIGIN",
-            help="Web site whose pages may call the API, such as https://app.example. "
-            "May be given more than once.",
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Run a local emulator of Google Drive for tests, until interrupted.
-
-    Example:
-        colab-drive-tuner emulator --port 8085 --data drive-emulator
-    """
-    from colab_drive_tuner.emulator import serve
-    from colab_drive_tuner.errors import MissingExtraError, UsageError
-
-    try:
-        serve(
-            port,
-            data,
-            token or [],
-            latency,
-            faults=fault or [],
-            seed=seed,
-            origins=allow_origin or [],
-            notify=address_printer("Drive emulator on {}", as_json),
-        )
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(str(error)) from None
-    except (ValueError, OSError) as error:
-        reason = str(error)
-        if isinstance(error, OSError) and error.filename is None:  # an error of the socket
-            reason = error.strerror or reason
-        raise UsageError(f"The emulator cannot start: {reason}.") from error
-
-
 for _panel, _commands in {
     "Look at searches": (
         *(status, manage.list_, results.show, results.trials, results.best, results.compare),
         *(results.tail, report.report, report.dashboard),
     ),
     "Manage searches": (
-        *(manage.rm, manage.rename, manage.copy, manage.move, manage.restore, export, import_),
+        *(
+            manage.rm,
+            manage.rename,
+            manage.copy,
+            manage.move,
+            manage.restore,
+            manage.export,
+            manage.import_,
+        ),
     ),
     "Run unattended": (rerun.rerun,),
     "Sign in to Google Drive": (login.login, login.logout, login.whoami),
     "Troubleshoot and test": (
-        *(troubleshoot.doctor, troubleshoot.clean, troubleshoot.repair, emulator),
+        *(troubleshoot.doctor, troubleshoot.clean, troubleshoot.repair, troubleshoot.emulator),
     ),
 }.items():
     for _command in _commands:

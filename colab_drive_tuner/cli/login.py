@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from colab_drive_tuner.cli.arguments import AsJson
-from colab_drive_tuner.cli.output import echo_result
+from colab_drive_tuner.cli.common import AsJson, echo_result
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
 

@@ -1,12 +1,19 @@
-"""Commands that manage whole searches: list, rm, rename, copy, move, restore."""
+"""Commands that manage whole searches: list, rm, rename, copy, move, restore, export, import."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from colab_drive_tuner.cli.arguments import AsJson, Name, selected_store
-from colab_drive_tuner.cli.output import echo, echo_json, echo_result, message_printer
+from colab_drive_tuner.cli.common import (
+    AsJson,
+    Name,
+    echo,
+    echo_json,
+    echo_result,
+    message_printer,
+    selected_store,
+)
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.store import list_forms
 
@@ -172,6 +179,56 @@ def restore(
     restored = restore_search(selected_store(context), name, history, notify=notify)
     facts = {"name": name, "history": restored.id, "trials": restored.trials}
     echo_result(f"Search {name!r} continues from history {restored}.", facts, as_json=as_json)
+
+
+def export(
+    context: typer.Context,
+    name: Name,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="File to write: CSV if its name ends in .csv, else a pickle."
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Export the trials of a search to a file: a pickle of hyperopt Trials, or a CSV table.
+
+    Example:
+        colab-drive-tuner export mnist-cnn trials.pkl
+        colab-drive-tuner export mnist-cnn trials.csv
+    """
+    from colab_drive_tuner.search.results.exchange.import_export import export_trials
+
+    count = export_trials(selected_store(context), name, file)
+    facts = {"name": name, "trials": count, "file": str(file)}
+    echo_result(f"Exported {count} trials of {name!r} to {file}.", facts, as_json=as_json)
+
+
+def import_(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new search.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Pickle of hyperopt Trials (its code is not run), or folder of a KerasTuner "
+            "project.",
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Create a search from a pickle of hyperopt Trials or from a KerasTuner project.
+
+    Example:
+        colab-drive-tuner import mnist-cnn-2 trials.pkl
+    """
+    from colab_drive_tuner.search.results.exchange.import_export import import_trials
+
+    count = import_trials(selected_store(context), name, file)
+    facts = {"name": name, "trials": count}
+    text = f"Imported {count} trials into the new search {name!r}."
+    echo_result(text, facts, as_json=as_json)
 
 
 def _target(to: str, credentials: str | None) -> "Store":

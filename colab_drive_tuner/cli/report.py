@@ -9,8 +9,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import typer
 
-from colab_drive_tuner.cli.arguments import AsJson, Name, selected_store
-from colab_drive_tuner.cli.output import address_printer, echo_result
+from colab_drive_tuner.cli.common import AsJson, Name, address_printer, echo_result, selected_store
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError, optional_import
 from colab_drive_tuner.text import visible
 

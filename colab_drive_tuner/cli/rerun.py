@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from colab_drive_tuner.cli.arguments import AsJson, complete_name
-from colab_drive_tuner.cli.output import echo, echo_json, message_printer
+from colab_drive_tuner.cli.common import AsJson, complete_name, echo, echo_json, message_printer
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UnavailableError, UsageError
 from colab_drive_tuner.version import __version__

@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from colab_drive_tuner.cli.arguments import AsJson, Name, complete_name, selected_store
-from colab_drive_tuner.cli.output import cell, echo, echo_json, json_value
-from colab_drive_tuner.errors import UnavailableError
+from colab_drive_tuner.cli.common import (
+    AsJson,
+    Name,
+    cell,
+    complete_name,
+    echo,
+    echo_json,
+    json_value,
+    selected_store,
+)
+from colab_drive_tuner.errors import SearchError, UnavailableError, UsageError
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import text_of, visible
 
@@ -80,7 +88,6 @@ def trials(
         colab-drive-tuner trials mnist-cnn --sort loss --limit 20
     """
     from colab_drive_tuner.cli.tables import show_table
-    from colab_drive_tuner.errors import UsageError
     from colab_drive_tuner.search.results.table import csv_text
 
     search = _read(selected_store(context), name)
@@ -110,8 +117,6 @@ def best(
     Example:
         colab-drive-tuner best mnist-cnn
     """
-    from colab_drive_tuner.errors import SearchError
-
     del as_json
     data = _read(selected_store(context), name).data
     best_trials = data.best(1)
@@ -139,7 +144,6 @@ def compare(
         colab-drive-tuner compare mnist-cnn mnist-mlp
     """
     from colab_drive_tuner.cli.tables import show_table
-    from colab_drive_tuner.errors import UsageError
     from colab_drive_tuner.search.results.table import value_cell
 
     if len(set(names)) < 2:
@@ -234,21 +238,16 @@ def _table(
     chosen: Sequence["TrialData"], names: Sequence[str]
 ) -> tuple[Sequence[str], list[list[Any]]]:
     """Return the column names and rows of a table of trials."""
-    shown = [label for label in names if any(label in trial.parameters for trial in chosen)]
-    rows = [
-        [
-            trial.tid,
-            trial.ending,
-            cell(trial.loss),
-            trial.seconds_text,
-            *(trial.value_text(label, 60) for label in shown),
-            trial.error,
-        ]
-        for trial in chosen
-    ]
-    failed = any(trial.error for trial in chosen)
-    head = ["trial", "state", "loss", "seconds", *shown, "error"]
-    return (head, rows) if failed else (head[:-1], [row[:-1] for row in rows])
+    from colab_drive_tuner.search.results.search_data import used_parameters
+
+    shown = used_parameters(names, chosen)
+    errors = ["error"] if any(trial.error for trial in chosen) else []
+    rows = []
+    for trial in chosen:
+        values = (trial.value_text(label, 60) for label in shown)
+        facts = (trial.tid, trial.ending, cell(trial.loss), trial.seconds_text)
+        rows.append([*facts, *values, *([trial.error] if errors else [])])
+    return ["trial", "state", "loss", "seconds", *shown, *errors], rows
 
 
 def _key(trial: "TrialData", sort: str) -> tuple[bool, bool, Any]:

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from colab_drive_tuner.cli.arguments import AsJson, Name
-from colab_drive_tuner.cli.output import echo, echo_json, echo_result
+from colab_drive_tuner.cli.common import AsJson, Name, echo, echo_json, echo_result
 from colab_drive_tuner.cli.rerun import (
     Program,
     Project,

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from colab_drive_tuner.cli.output import cell, echo, echo_json, json_value
+from colab_drive_tuner.cli.common import cell, echo, echo_json, json_value
 from colab_drive_tuner.manage.restore_history import SearchHistory
 from colab_drive_tuner.rerun.runs import Run
 from colab_drive_tuner.search.trials.search_status import RunningNow, SearchState, SearchStatus
@@ -54,15 +54,8 @@ def show_running(trials: Sequence[RunningNow]) -> None:
     """Print one line per running trial: worker, start time and attempt."""
     if trials:
         echo("")
-        rows = [
-            (
-                trial.tid,
-                trial.worker,
-                "" if trial.since is None else _time(trial.since),
-                trial.attempt,
-            )
-            for trial in trials
-        ]
+        since = ("" if trial.since is None else _time(trial.since) for trial in trials)
+        rows = [(t.tid, t.worker, time, t.attempt) for t, time in zip(trials, since, strict=True)]
         show_table(("running trial", "worker", "since", "attempt"), rows)
 
 
@@ -71,48 +64,24 @@ def show_runs(runs: list[Run]) -> None:
     if not runs:
         return
     echo("")
-    show_table(
-        ("run (UTC)", "where", "minutes", "trials", "ended", "notebook"),
-        [
-            (
-                f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%d %H:%M}",
-                run.where,
-                f"{run.seconds / 60:.1f}",
-                f"+{run.trials}",
-                run.ended,
-                run.url,
-            )
-            for run in runs
-        ],
-    )
+    rows = []
+    for run in runs:
+        began = _time(run.began).removesuffix(" UTC")
+        minutes = f"{run.seconds / 60:.1f}"
+        rows.append((began, run.where, minutes, f"+{run.trials}", run.ended, run.url))
+    show_table(("run (UTC)", "where", "minutes", "trials", "ended", "notebook"), rows)
 
 
 def show_histories(histories: Sequence[SearchHistory], restore: str, *, as_json: bool) -> None:
     """Print one line per history, the oldest first, and the command that restores one; or JSON."""
     if as_json:
-        found = [
-            {
-                "id": history.id,
-                "begun": _iso(history.begun),
-                "trials": history.trials,
-                "done": history.done,
-                "best_loss": json_value(history.best_loss),
-                "present": history.present,
-            }
-            for history in histories
-        ]
+        found = [_fields(one, "id begun trials done best_loss present") for one in histories]
         echo_json(found)
         return
-    rows = [
-        (
-            history.id,
-            _time(history.begun),
-            history.trials,
-            cell(history.best_loss),
-            "present" if history.present else "kept",
-        )
-        for history in histories
-    ]
+    rows = []
+    for one in histories:
+        state = "present" if one.present else "kept"
+        rows.append((one.id, _time(one.begun), one.trials, cell(one.best_loss), state))
     show_table(("history", "begun", "trials", "best loss", "state"), rows)
     if len(histories) > 1:
         echo(f"\nTo go back to a kept history: {restore}")
@@ -120,55 +89,26 @@ def show_histories(histories: Sequence[SearchHistory], restore: str, *, as_json:
 
 def status_json(search: SearchStatus, runs: Sequence[Run] | None = None) -> dict[str, Any]:
     """Return the status of a search as a JSON object, with its runs if given."""
-    holder = search.holder
-    facts = {
-        "name": search.name,
-        "state": search.state,
-        "done": search.done,
-        "max_evals": search.max_evals,
-        "trials": search.trials,
-        "failed": search.failed,
-        "pruned": search.pruned,
-        "best_loss": json_value(search.best_loss),
-        "best_tid": json_value(search.best_tid),
-        "finished": search.finished,
-        "stopped": search.stopped or None,
-        "held": search.held,
-        "holder": None
-        if holder is None
-        else {
-            "runtime": holder.claimant.runtime,
-            "host": holder.claimant.host,
-            "pid": holder.claimant.pid,
-            "account": holder.claimant.account,
-            "last_seen": _iso(holder.last_sign),
-        },
-        "running": [
-            {
-                "tid": json_value(trial.tid),
-                "worker": trial.worker,
-                "since": None if trial.since is None else _iso(trial.since),
-                "attempt": trial.attempt,
-            }
-            for trial in search.running
-        ],
-        "deaths_survived": search.recovered,
-        "sessions": search.sessions,
-        "url": search.url,
-        "problem": search.problem or None,
-    }
+    facts = _fields(search, "name state done max_evals trials failed pruned best_loss best_tid")
+    facts |= {"finished": search.finished, "stopped": search.stopped or None, "held": search.held}
+    facts["holder"] = None
+    if search.holder is not None:
+        claimant = _fields(search.holder.claimant, "runtime host pid account")
+        facts["holder"] = claimant | {"last_seen": _iso(search.holder.last_sign)}
+    facts["running"] = [_fields(trial, "tid worker since attempt") for trial in search.running]
+    facts |= {"deaths_survived": search.recovered, "sessions": search.sessions}
+    facts |= {"url": search.url, "problem": search.problem or None}
     if runs is not None:
-        facts["runs"] = [
-            {
-                "began": _iso(run.began),
-                "where": run.where,
-                "seconds": run.seconds,
-                "trials": run.trials,
-                "ended": run.ended,
-                "url": run.url,
-            }
-            for run in runs
-        ]
+        facts["runs"] = [_fields(run, "began where seconds trials ended url") for run in runs]
+    return facts
+
+
+def _fields(record: object, names: str) -> dict[str, Any]:
+    """Return attributes by name as JSON values, with the times in ISO format."""
+    facts = {name: json_value(getattr(record, name)) for name in names.split()}
+    for name in ("since", "began", "begun"):
+        if facts.get(name) is not None:
+            facts[name] = _iso(facts[name])
     return facts
 
 

@@ -1,11 +1,20 @@
-"""Commands for troubleshooting: `doctor` checks, `clean` tidies up, `repair` rebuilds a search."""
+"""Commands for troubleshooting and tests: doctor, clean, repair, emulator."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from colab_drive_tuner.cli.arguments import AsJson, Name, selected_store
-from colab_drive_tuner.cli.output import echo, echo_json, echo_result
+from colab_drive_tuner.cli.common import (
+    AsJson,
+    Name,
+    address_printer,
+    echo,
+    echo_json,
+    echo_result,
+    selected_store,
+)
+from colab_drive_tuner.errors import MissingExtraError, UsageError
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:
@@ -74,3 +83,64 @@ def repair(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
 
     repaired = rebuild(selected_store(context), name)
     echo_result(repaired, asdict(repaired), as_json=as_json)
+
+
+def emulator(
+    port: Annotated[
+        int, typer.Option(help="Port to listen on. 0: any free port.", min=0, max=65535)
+    ] = 8085,
+    data: Annotated[Path, typer.Option(help="Folder for the emulator's files.")] = Path(
+        "drive-emulator"
+    ),
+    token: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TOKEN=ACCOUNT",
+            help="Access token and its account. May be given more than once.",
+        ),
+    ] = None,
+    latency: Annotated[float, typer.Option(help="Delay of each answer, in seconds.", min=0)] = 0.0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="do=KIND,NAME=VALUE",
+            help="Fault to inject, such as do=error,status=503,every=10. "
+            "May be given more than once.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed for the random choices of faults.")] = 0,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Web site whose pages may call the API, such as https://app.example. "
+            "May be given more than once.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a local emulator of Google Drive for tests, until interrupted.
+
+    Example:
+        colab-drive-tuner emulator --port 8085 --data drive-emulator
+    """
+    from colab_drive_tuner.emulator import serve
+
+    try:
+        serve(
+            port,
+            data,
+            token or [],
+            latency,
+            faults=fault or [],
+            seed=seed,
+            origins=allow_origin or [],
+            notify=address_printer("Drive emulator on {}", as_json),
+        )
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error)) from None
+    except (ValueError, OSError) as error:
+        reason = str(error)
+        if isinstance(error, OSError) and error.filename is None:  # an error of the socket
+            reason = error.strerror or reason
+        raise UsageError(f"The emulator cannot start: {reason}.") from error

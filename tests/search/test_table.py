@@ -14,7 +14,7 @@ from hyperopt.pyll import scope
 
 from colab_drive_tuner import export_trials, open_store, resume_search
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.cli.output import json_value
+from colab_drive_tuner.cli.common import json_value
 from colab_drive_tuner.errors import NotPlainDataError, SearchError, UsageError
 from colab_drive_tuner.search.results.exchange.import_export import import_trials
 from colab_drive_tuner.search.results.report_page import report_page
