@@ -50,13 +50,7 @@ _open: WeakValueDictionary[str, "ChainBackend"] = WeakValueDictionary()
 
 
 class ChainBackend(BaseJournalBackend):
-    """Journal backend with Optuna's log lines in a chain, owned by one process at a time.
-
-    Args:
-        store: The study's store.
-        name: The study's name.
-        on_busy: What to do if another runtime holds the study: "wait", "takeover" or "error".
-    """
+    """Journal backend with Optuna's log lines in a chain, owned by one process at a time."""
 
     def __init__(self, store: Store, name: str, on_busy: str) -> None:
         self.journal = Journal.open(store, name, PayloadRules(History, History.load, wanted))
@@ -71,7 +65,10 @@ class ChainBackend(BaseJournalBackend):
         self._lines: list[bytes] = history.study.lines
         self.journal.report = lambda: status_of_studies(list(self._lines), name=name)
         try:
-            self.journal.claim(_claim_of, on_busy=on_busy)
+            self.journal.claim(
+                lambda history: claim_payload({} if history.settings else {"algo": "optuna"}),
+                on_busy=on_busy,
+            )
         except SearchBusyError as error:
             raise SearchBusyError(f"{error} {_SHARED}") from error
         study = self.journal.state.study
@@ -123,10 +120,6 @@ class ChainBackend(BaseJournalBackend):
     def __reduce__(self) -> Any:
         """Pickle as a reference: unpickling finds this object, and fails in other processes."""
         return _find_open, (self.key, self.journal.name)
-
-
-def _claim_of(history: History) -> bytes:
-    return claim_payload({} if history.settings else {"algo": "optuna"})
 
 
 def _find_open(key: str, name: str) -> ChainBackend:

@@ -37,12 +37,7 @@ def progress_bar(
 
     Yields None in threads other than the main one: users do not wait for those, and their bars
     would be mixed with the output of training. Also without a standard error, as in a service.
-
-    Args:
-        what: Description of the operation.
-        unit: The unit: "B", or a noun that begins with a space.
-        clock: Seconds, as `time.monotonic` returns them.
-        bar_format: A format of tqdm's; None for its default.
+    The unit is "B", or a noun that begins with a space.
     """
     if threading.current_thread() is not threading.main_thread() or sys.stderr is None:
         yield None
@@ -96,13 +91,7 @@ def call_periodically(action: Callable[[], object], every: float, name: str) -> 
 def countdown(
     what: str, most: float, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[None]:
-    """Show how long the block has lasted, out of `most` seconds, as `progress_bar` does.
-
-    Args:
-        what: Description of what is waited for.
-        most: Maximum duration of the block, in seconds.
-        clock: Seconds, as `time.monotonic` returns them.
-    """
+    """Show how long the block has lasted, out of `most` seconds, as `progress_bar` does."""
     form = "{desc}: {n} of at most {total} s"
     with progress_bar(what, " s", clock, form) as progress:
         if progress is None:

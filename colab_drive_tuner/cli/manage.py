@@ -20,14 +20,7 @@ from colab_drive_tuner.store import list_forms
 if TYPE_CHECKING:
     from colab_drive_tuner.store.protocol import Store
 
-To = Annotated[
-    str,
-    typer.Option(
-        "--to",
-        metavar="STORE",
-        help=f"Target store: {list_forms()}.",
-    ),
-]
+To = Annotated[str, typer.Option("--to", metavar="STORE", help=f"Target store: {list_forms()}.")]
 As = Annotated[
     str | None,
     typer.Option("--as", metavar="NAME", help="Name in the target store. Default: the same name."),

@@ -34,7 +34,8 @@ class _Part(NamedTuple):
     rank: int
     """Parts with a low rank are shown first where not all of them fit."""
     text: str
-    brief: str
+    brief: str = ""
+    """A shorter text, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class ProgressState:
     """Whether the store does not answer, so that trials wait for it."""
     brief: tuple[str, ...] = ()
     """Shorter texts, most important first, for when `parts` do not fit."""
+    last: bool = False
+    """Whether the display ends with this state."""
 
     def __str__(self) -> str:
         return f"{visible(self.name)}: {' | '.join(self.parts)}"
@@ -60,7 +63,7 @@ class ProgressOutput(Protocol):
     pause: float
     """Seconds between two updates."""
 
-    def draw(self, state: ProgressState, *, last: bool) -> None:
+    def draw(self, state: ProgressState) -> None:
         """Show this state in place of the previous one."""
 
 
@@ -72,9 +75,8 @@ class LogOutput:
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
-    def draw(self, state: ProgressState, *, last: bool) -> None:
+    def draw(self, state: ProgressState) -> None:
         """See `ProgressOutput.draw`."""
-        del last
         encoding = getattr(self._out, "encoding", None) or "utf-8"
         line = f"{state}\n".encode(encoding, "backslashreplace").decode(encoding)
         self._out.write(line)
@@ -91,14 +93,14 @@ class TerminalOutput:
 
         self._console = Console(file=out, highlight=False, emoji=False)
 
-    def draw(self, state: ProgressState, *, last: bool) -> None:
+    def draw(self, state: ProgressState) -> None:
         """Redraw the line; the last one is never truncated."""
         from rich.cells import cell_len
         from rich.text import Text
 
         width = max(self._console.width - 1, 10)  # text in the last column would wrap
         line, words = Text().append(visible(state.name), "bold"), " | ".join(state.parts)
-        if not last and line.cell_len + 1 + cell_len(words) > width:
+        if not state.last and line.cell_len + 1 + cell_len(words) > width:
             line.truncate(max(width // 4, 8), overflow="ellipsis")
             words = " | ".join(state.brief or state.parts)
         bar_width = min(width - line.cell_len - cell_len(words) - 2, _BAR_WIDTH)
@@ -106,10 +108,10 @@ class TerminalOutput:
             done = round(state.share * bar_width)
             line.append(" ").append("━" * done, "green").append("━" * (bar_width - done), "dim")
         line.append(" ").append(words, "yellow" if state.problem else "")
-        if not last:
+        if not state.last:
             line.truncate(width, overflow="ellipsis", pad=True)
         self._console.file.write("\r\x1b[K" if self._console.is_terminal else "\r")
-        self._console.print(line, end="\n" if last else "", soft_wrap=True)
+        self._console.print(line, end="\n" if state.last else "", soft_wrap=True)
         self._console.file.flush()
 
 
@@ -125,9 +127,8 @@ class NotebookOutput:
             {"text/plain": ""}, raw=True, display_id=True
         )
 
-    def draw(self, state: ProgressState, *, last: bool) -> None:
+    def draw(self, state: ProgressState) -> None:
         """See `ProgressOutput.draw`."""
-        del last
         html = progress_html(state)
         self._handle.update({"text/html": html, "text/plain": str(state)}, raw=True)
 
@@ -152,16 +153,7 @@ def output_for(out: TextIO) -> ProgressOutput:
 
 
 class Progress:
-    """Progress of a search, redrawn at intervals.
-
-    Args:
-        trials: The search.
-        counts: Counts over its documents.
-        total: Target number of trials.
-        deadline: `clock()` at which the run ends; None: no deadline.
-        output: The display; None: the one that suits standard output.
-        clock: Monotonic clock in seconds.
-    """
+    """Progress of a search, redrawn at intervals; `deadline`: `clock()` at which the run ends."""
 
     def __init__(
         self,
@@ -192,7 +184,7 @@ class Progress:
         if self._failed:
             return
         try:
-            self._output.draw(self.state(last=last), last=last)
+            self._output.draw(self.state(last=last))
         except OUTPUT_ERRORS:
             self._failed = True
 
@@ -202,18 +194,20 @@ class Progress:
         offline = self._trials.log.journal.counts().offline_since is not None
         parts = list(self._parts(ended, endless, offline))
         if self._stopped:
-            stopped = f"stopped: {self._stopped}"
-            parts.append(_Part(1, stopped, stopped))
+            parts.append(_Part(1, f"stopped: {self._stopped}"))
         elif not last:
             parts += self._times(ended, endless)
         share = None if endless else min(ended / max(self._total, 1), 1.0)
-        texts, brief = (part.text for part in parts), (part.brief for part in sorted(parts))
-        return ProgressState(self._trials.name, tuple(texts), share, offline, tuple(brief))
+        texts, brief = (
+            (part.text for part in parts),
+            (part.brief or part.text for part in sorted(parts)),
+        )
+        return ProgressState(self._trials.name, tuple(texts), share, offline, tuple(brief), last)
 
     def _parts(self, ended: int, endless: bool, offline: bool) -> Iterator[_Part]:
         """Yield counts, the best loss, and the number of acknowledged trials."""
         if endless:
-            yield _Part(0, f"{ended} trials", f"{ended} trials")
+            yield _Part(0, f"{ended} trials")
         else:
             yield _Part(0, f"{ended} of {self._total} trials", f"{ended}/{self._total}")
         running = [doc["owner"] for doc in self._counts.open if doc["state"] == RUNNING]
@@ -221,9 +215,9 @@ class Progress:
             yield _Part(6, text, f"{len(running)} running")
         for count, how in ((self._counts.pruned, "pruned"), (self._counts.failed, "failed")):
             if count:
-                yield _Part(7, f"{count} {how}", f"{count} {how}")
+                yield _Part(7, f"{count} {how}")
         if self._recovered:
-            yield _Part(8, f"{self._recovered} recovered", f"{self._recovered} recovered")
+            yield _Part(8, f"{self._recovered} recovered")
         if (best := self._counts.best) is not None:
             loss, tid = f"{float(best):.6g}", self._counts.best_tid
             yield _Part(3, f"best loss {loss} in trial {tid}", f"best {loss} in {tid}")
@@ -244,8 +238,7 @@ class Progress:
             if each >= 1:
                 yield _Part(5, f"{_duration(each)} a trial", f"{_duration(each)} each")
             if not endless and self._total > ended:
-                left = f"{_duration(each * (self._total - ended))} left"
-                yield _Part(2, left, left)
+                yield _Part(2, f"{_duration(each * (self._total - ended))} left")
         if self._deadline is not None and (endless or self._total > ended):
             until = _duration(max(self._deadline - now, 0))
             yield _Part(2, f"{until} until the deadline", f"{until} to deadline")
@@ -256,12 +249,7 @@ def display(
 ) -> AbstractContextManager[Callable[[str], None]]:
     """Return a context manager for a display; its value is called after each round of trials.
 
-    Args:
-        trials: The search.
-        counts: Counts over its documents.
-        total: Target number of trials.
-        show: False: nothing; True: `Progress`; otherwise a progress callback of hyperopt's kind.
-        deadline: `time.monotonic()` at which the run ends; None: no deadline.
+    `show` is False: nothing, True: `Progress`, or a progress callback of hyperopt's kind.
     """
     no_output = sys.stdout is None or getattr(sys.stdout, "closed", False)  # as in a service
     if not show or (show is True and no_output):

@@ -5,6 +5,7 @@ import io
 import re
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,7 @@ class Kept:
     def __init__(self) -> None:
         self.drawn: list[ProgressState] = []
 
-    def draw(self, state: ProgressState, *, last: bool) -> None:
-        del last
+    def draw(self, state: ProgressState) -> None:
         self.drawn.append(state)
 
 
@@ -184,7 +184,7 @@ def drawn(state: ProgressState, width: int, *, last: bool = False) -> str:
     screen = Screen()
     terminal = TerminalOutput(screen)
     terminal._console.width = width
-    terminal.draw(state, last=last)
+    terminal.draw(replace(state, last=last))
     return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", screen.getvalue()).removeprefix("\r")
 
 
@@ -242,9 +242,7 @@ def test_a_notebook_output_is_updated_in_place(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("IPython.core.interactiveshell.InteractiveShell._instance", object())
     output = NotebookOutput()
     for done in (1, 2):
-        output.draw(
-            ProgressState("s", (f"{done} of 2 trials",), done / 2, problem=False), last=done == 2
-        )
+        output.draw(ProgressState("s", (f"{done} of 2 trials",), done / 2, problem=False))
     assert [update for _, update in published] == [False, True, True]
     assert published[-1][0]["text/plain"] == "s: 2 of 2 trials"
     assert "2 of 2 trials" in published[-1][0]["text/html"]

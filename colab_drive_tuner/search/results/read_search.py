@@ -22,12 +22,7 @@ from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.search.results.search_data import SearchData, search_data
-from colab_drive_tuner.search.results.study_trials import (
-    State,
-    read_study,
-    running_now,
-    study_data,
-)
+from colab_drive_tuner.search.results.study_trials import State, read_study, running_now, study_data
 from colab_drive_tuner.search.trial_documents import seconds_of
 from colab_drive_tuner.search.trials.search_status import (
     RunningNow,

@@ -37,14 +37,7 @@ _PRINTED_ROWS, _PRINTED_PARAMETERS = 100, 8
 def report_page(
     data: SearchData, head: str, facts: Mapping[str, object], *, refresh: int | None = None
 ) -> str:
-    """Return the page as HTML.
-
-    Args:
-        data: The search.
-        head: Its status as text.
-        facts: Its provenance by name: algorithm, seed, versions, location.
-        refresh: Interval in seconds at which a browser reloads the page; None: never.
-    """
+    """Return the page, with a status (`head`) and provenance (`facts`); `refresh`: in seconds."""
     style, script = (
         files(__package__).joinpath(name).read_text() for name in ("page.css", "page.js")
     )

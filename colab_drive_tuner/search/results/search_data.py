@@ -199,14 +199,7 @@ def search_data(
     space: Any = None,
     sessions: Sequence[Session] = (),
 ) -> SearchData:
-    """Return the data of a search from its trial documents.
-
-    Args:
-        name: The search's name.
-        documents: The trials' documents.
-        space: The space; None: parameters have their labels as names, choices their indices.
-        sessions: The sessions in the search's records.
-    """
+    """Return the data of a search; without a space, parameters as in `Table`."""
     table = Table(documents, space)
     trials = tuple(
         TrialData(

@@ -21,9 +21,7 @@ _PANDAS_TYPES = {bool: "boolean", int: "Int64", float: "Float64"}
 class Table:
     """Rows of trials, and the order of their columns.
 
-    Args:
-        documents: The trials' documents.
-        space: The space; None: parameters have their labels as names, choices their indices.
+    Without a space, parameters have their labels as names, and choices are indices.
     """
 
     def __init__(self, documents: Sequence[TrialDocument], space: Any = None) -> None:

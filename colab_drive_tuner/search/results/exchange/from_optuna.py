@@ -82,7 +82,11 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
             "choose: run a trial first."
         )
     name_all_parameters(documents, space)
-    lost = [name for name, one in distributions.items() if _loses_steps(one)]
+    lost = [
+        name
+        for name, one in distributions.items()
+        if not (_options(one) or _is_randint(one) or _is_on_steps(one))
+    ]
     if lost:
         warn_user(
             f"hyperopt does not support the steps of {', '.join(map(visible, lost))}: it also "
@@ -174,9 +178,8 @@ def _enqueued_params(
     for label, value in enqueued.items() if isinstance(enqueued, dict) else ():
         with suppress(KeyError, TypeError, ValueError):  # unknown, or out of range
             one = {label: distributions[label]}
-            found |= create_trial(
-                state=TrialState.WAITING, params={label: value}, distributions=one
-            ).params
+            checked = create_trial(value=0.0, params={label: value}, distributions=one)
+            found |= checked.params
     return found
 
 
@@ -188,19 +191,19 @@ def _result(trial: FrozenTrial, *, maximized: bool) -> dict[str, Any]:
     origin = {"optuna": {"state": trial.state.name, "user_attrs": attributes}}
     sign = -1 if maximized else 1
     steps = [sign * trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
-    curve = {"history": {"value": steps}} if steps else {}
+    more = ({"history": {"value": steps}} if steps else {}) | origin
+    reason = "pruned" if trial.state == TrialState.PRUNED else "failed"
     if trial.state == TrialState.COMPLETE:
         loss = sign * float(trial.values[0])
-        if violated := violated_constraints(trial.system_attrs):
-            listed = ", ".join(f"{name} = {value:.6g}" for name, value in violated.items())
-            reason = f"infeasible, {listed}; loss {loss!r}"
-            return {"status": "fail", "reason": reason} | curve | origin
-        return {"status": "ok", "loss": loss} | curve | origin
-    if trial.state == TrialState.PRUNED and steps and not math.isnan(steps[-1]):
+        violated = violated_constraints(trial.system_attrs)
+        if not violated:
+            return {"status": "ok", "loss": loss} | more
+        listed = ", ".join(f"{name} = {value:.6g}" for name, value in violated.items())
+        reason = f"infeasible, {listed}; loss {loss!r}"
+    elif trial.state == TrialState.PRUNED and steps and not math.isnan(steps[-1]):
         pruned = {"pruned": True, "pruned_at": max(trial.intermediate_values)}
-        return {"status": "ok", "loss": steps[-1]} | pruned | curve | origin
-    reason = "pruned" if trial.state == TrialState.PRUNED else "failed"
-    return {"status": "fail", "reason": reason} | curve | origin
+        return {"status": "ok", "loss": steps[-1]} | pruned | more
+    return {"status": "fail", "reason": reason} | more
 
 
 def _as_json(value: Any) -> Any:
@@ -213,8 +216,8 @@ def _hyperopt_value(distribution: BaseDistribution, value: Any) -> float | int:
     """Return a value in hyperopt's representation: a choice as its index."""
     if isinstance(distribution, CategoricalDistribution):
         return int(distribution.to_internal_repr(value))
-    if grid := _grid(distribution):
-        return min(range(len(grid)), key=lambda index: abs(grid[index] - value))
+    if options := _options(distribution):
+        return min(range(len(options)), key=lambda index: abs(options[index] - value))
     return int(value) if _is_randint(distribution) else float(value)
 
 
@@ -227,9 +230,8 @@ def _distributions_of(study: optuna.Study) -> dict[str, BaseDistribution]:
     distributions: dict[str, BaseDistribution] = {}
     for trial in study.trials:
         for label, distribution in trial.distributions.items():
-            distributions[label] = _union(
-                label, distributions.get(label, distribution), distribution
-            )
+            known = distributions.get(label, distribution)
+            distributions[label] = _union(label, known, distribution)
     return distributions
 
 
@@ -258,21 +260,13 @@ def _hyperopt_expression(label: str, distribution: Any) -> Any:
     from hyperopt import hp
     from hyperopt.pyll import scope
 
-    if isinstance(distribution, CategoricalDistribution):
-        return hp.choice(label, list(distribution.choices))
-    if not isinstance(distribution, FloatDistribution | IntDistribution):
-        raise UsageError(f"Parameter {label!r} has an unknown kind, {type(distribution).__name__}.")
-    if grid := _grid(distribution):
-        return hp.choice(label, grid)
+    if options := _options(distribution):
+        return hp.choice(label, options)
     if _is_randint(distribution):
         return hp.randint(label, distribution.low, distribution.high + 1)
-    low, high, integral = (
-        distribution.low,
-        distribution.high,
-        isinstance(distribution, IntDistribution),
-    )
-    step = distribution.step if _is_on_steps(distribution) else None
-    step = 1 if integral and step is None else step
+    low, high = distribution.low, distribution.high
+    integral = isinstance(distribution, IntDistribution)
+    step = distribution.step if _is_on_steps(distribution) else 1 if integral else None
     if distribution.log:
         low, high = math.log(low), math.log(high)
         made = hp.qloguniform(label, low, high, 1) if integral else hp.loguniform(label, low, high)
@@ -281,12 +275,14 @@ def _hyperopt_expression(label: str, distribution: Any) -> Any:
     return scope.int(made) if integral else made
 
 
-def _grid(distribution: Any) -> list[Any]:
-    """Return the values that hyperopt can only represent as a choice; empty if a range works.
+def _options(distribution: Any) -> list[Any]:
+    """Return the values of a distribution that becomes a choice; empty if it becomes a range.
 
     hyperopt's steps are multiples, so they miss a grid with another offset; and its ranges of
     floats cannot have a single value.
     """
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
     if _is_randint(distribution):
         return []
     if distribution.single():
@@ -294,19 +290,8 @@ def _grid(distribution: Any) -> list[Any]:
     if _is_on_steps(distribution):
         return []
     count = round((distribution.high - distribution.low) / distribution.step) + 1
-    if count > _MAX_OPTIONS:
-        return []
-    return [distribution.low + number * distribution.step for number in range(count)]
-
-
-def _loses_steps(distribution: Any) -> bool:
-    categorical = isinstance(distribution, CategoricalDistribution)
-    return not (
-        categorical
-        or _is_randint(distribution)
-        or _is_on_steps(distribution)
-        or _grid(distribution)
-    )
+    steps = range(count if count <= _MAX_OPTIONS else 0)
+    return [distribution.low + number * distribution.step for number in steps]
 
 
 def _is_on_steps(distribution: Any) -> bool:

@@ -56,9 +56,17 @@ def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int
             f"{str(path)!r} would hold no {suffix} file: an export is a pickle (.pkl) or a table "
             "(.csv)."
         )
+    count = len(history.trials)
     if history.study.lines:
-        return _export_study(name, history, target)
-    if suffix == ".csv":
+        if suffix != ".csv":
+            raise UsageError(
+                f"{name!r} is an Optuna study, which a pickle of hyperopt Trials cannot hold: name "
+                "a file that ends in .csv, or convert the study to a search by cdt.from_optuna."
+            )
+        data = study_data(name, history)
+        count = len(data.trials)
+        content = csv_text(*data.table(data.trials)).encode(errors="backslashreplace")
+    elif suffix == ".csv":
         content = Table([entry.decoded() for entry in history.trials.values()]).to_csv()
     else:
         loaded = {
@@ -67,19 +75,7 @@ def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int
         }
         content = TrialsExport()(history, loaded)
     write_file(target, content)
-    return len(history.trials)
-
-
-def _export_study(name: str, history: History, target: Path) -> int:
-    """Export an Optuna study as a CSV table."""
-    if target.suffix.lower() != ".csv":
-        raise UsageError(
-            f"{name!r} is an Optuna study, which a pickle of hyperopt Trials cannot hold: name a "
-            "file that ends in .csv, or convert the study to a search by cdt.from_optuna."
-        )
-    data = study_data(name, history)
-    write_file(target, csv_text(*data.table(data.trials)).encode(errors="backslashreplace"))
-    return len(data.trials)
+    return count
 
 
 def write_file(path: str | Path, content: bytes) -> None:
@@ -123,7 +119,6 @@ def import_trials(store: Store | Path | str, name: str, path: str | Path) -> int
     from colab_drive_tuner.checkpoint.pickles.reader import read_trials
     from colab_drive_tuner.search.spec.points import complete_imported
 
-    _refuse_taken(store, name)
     source = Path(path)
     documents: list[TrialDocument]
     attachments: Mapping[str, Any]
@@ -146,18 +141,6 @@ def insert_into_new(
 ) -> None:
     """Create a search from these trials; raise `UsageError` if one of that name exists."""
     from colab_drive_tuner.search.drive_trials import DriveTrials
-
-    _refuse_taken(store, name)
-    trials = DriveTrials(name, store=store)
-    try:
-        trials._insert_trial_docs(documents)
-        for key, value in attachments.items():
-            trials.attachments[key] = value
-    finally:
-        trials.close()
-
-
-def _refuse_taken(store: Store, name: str) -> None:
     from colab_drive_tuner.search.results.read_search import read_status
 
     with suppress(SearchNotFoundError):
@@ -166,3 +149,10 @@ def _refuse_taken(store: Store, name: str) -> None:
                 f"There is a search {name!r} already: import under another name, or skip the "
                 "import to continue that search."
             )
+    trials = DriveTrials(name, store=store)
+    try:
+        trials._insert_trial_docs(documents)
+        for key, value in attachments.items():
+            trials.attachments[key] = value
+    finally:
+        trials.close()

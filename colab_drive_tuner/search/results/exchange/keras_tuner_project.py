@@ -14,7 +14,6 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.trial_documents import FINISHED, imported_document
 
 _MAX_BYTES = 1 << 24
-_NUMBERS = ("Int", "Float")
 
 
 def is_project(path: Path) -> bool:
@@ -56,29 +55,23 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _document(tid: int, trial: Mapping[str, Any]) -> TrialDocument:
     values = trial["hyperparameters"]["values"]
-    point = {
-        name: value
-        for part in trial["hyperparameters"]["space"]
-        for name, value in _hyperopt_value(part, values)
-    }
+    point = {}
+    for part in trial["hyperparameters"]["space"]:
+        kind, name = part["class_name"], part["config"]["name"]
+        if kind != "Fixed" and name in values:
+            point[name] = _hyperopt_value(kind, part["config"], values[name])
     return imported_document(tid, FINISHED, point, _result(trial), owner="KerasTuner")
 
 
-def _hyperopt_value(
-    part: Mapping[str, Any], values: Mapping[str, Any]
-) -> list[tuple[str, float | int]]:
-    """Return a parameter's name and hyperopt value (a choice as its index); [] if it is fixed."""
-    kind, config = part["class_name"], part["config"]
-    name = config["name"]
-    if kind == "Fixed" or name not in values:
-        return []
-    if kind == "Boolean":
-        return [(name, int(values[name]))]
+def _hyperopt_value(kind: str, config: Mapping[str, Any], value: Any) -> float | int:
+    """Return a parameter's value in hyperopt's representation: a choice as its index."""
     if kind == "Choice":
-        return [(name, list(config["values"]).index(values[name]))]
-    if kind not in _NUMBERS:
-        raise ValueError(f"parameter {name!r} is of the unknown kind {kind!r}")
-    return [(name, int(values[name]) if kind == "Int" else float(values[name]))]
+        return list(config["values"]).index(value)
+    if kind == "Float":
+        return float(value)
+    if kind in ("Boolean", "Int"):
+        return int(value)
+    raise ValueError(f"parameter {config['name']!r} is of the unknown kind {kind!r}")
 
 
 def _result(trial: Mapping[str, Any]) -> dict[str, Any]:

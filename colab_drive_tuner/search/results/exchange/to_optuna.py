@@ -54,13 +54,7 @@ LOSS = "colab_drive_tuner:loss"
 
 
 def to_study(name: str, documents: Sequence[TrialDocument], space: Any) -> optuna.Study:
-    """Return the trials as a study in memory.
-
-    Args:
-        name: The study's name.
-        documents: The trials' documents.
-        space: The space; None: distributions cover the observed values.
-    """
+    """Return trials as a study in memory; without a space, distributions cover observed values."""
     declared = dict(_declared(space)) if space is not None else {}
     points = [point_of(document) for document in documents]
     labels = dict.fromkeys(itertools.chain(declared, *points))
@@ -69,9 +63,8 @@ def to_study(name: str, documents: Sequence[TrialDocument], space: Any) -> optun
         for label in labels
     }
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(
-        max(verbosity, optuna.logging.WARNING)
-    )  # each plot creates a study
+    # Each plot creates a study, which would be logged.
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
     try:
         study = optuna.create_study(study_name=name)
     finally:
@@ -115,16 +108,12 @@ def _frozen_trial(
 ) -> FrozenTrial:
     result, state = document["result"], _state(document)
     loss = float_of(result.get("loss"))
-    attributes: dict[str, Any] = {
-        DOCUMENT: base64.b64encode(encode(plain_document(document))).decode()
-    }
+    attributes = {DOCUMENT: base64.b64encode(encode(plain_document(document))).decode()}
     if state in (TrialState.COMPLETE, TrialState.PRUNED) and (loss is None or math.isnan(loss)):
         state, attributes[LOSS] = TrialState.FAIL, repr(result.get("loss"))
     used = {label: distributions[label] for label in point}
-    began, ended = (
-        _to_local_time(document.get("book_time")),
-        _to_local_time(document.get("refresh_time")),
-    )
+    began = _to_local_time(document.get("book_time"))
+    ended = _to_local_time(document.get("refresh_time"))
     trial = create_trial(
         state=state,
         value=loss if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,

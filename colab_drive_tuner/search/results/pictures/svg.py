@@ -91,13 +91,7 @@ def scale_for(values: Sequence[float], start: float, end: float) -> Scale:
 
 
 class Canvas:
-    """SVG picture that is drawn element by element.
-
-    Args:
-        width: Width in units; on a page the picture shrinks with its column.
-        height: Height in the same units.
-        label: Description for screen readers.
-    """
+    """SVG picture that is drawn element by element; `label` describes it to screen readers."""
 
     def __init__(self, width: int, height: int, label: str) -> None:
         self.width, self.height = width, height
