@@ -16,6 +16,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     freed_mark,
     is_search,
     name_marks,
+    surplus_marks,
 )
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.manage.exclusive_access import (
@@ -115,11 +116,12 @@ def rename_search(
         with local_lock(store, name):
             for duplicate in folder.duplicates:  # their results are in the chain now
                 store.trash(duplicate.id)
-            marks = name_marks(store, new_name) | freed_mark(name)
+            marks = surplus_marks(store.stat(folder.id))
+            marks |= name_marks(store, new_name) | freed_mark(store, name)
             store.rename(folder.id, new_name, marks)
             renamed = find_folder(store, new_name) or folder  # not listed yet
             if renamed.first != folder.first or renamed.duplicates:
-                store.rename(folder.id, name, name_marks(store, name) | freed_mark(new_name))
+                store.rename(folder.id, name, name_marks(store, name) | freed_mark(store, new_name))
                 raise UsageError(
                     f"A search {new_name!r} was created in {store.url(store.root)} at the same "
                     f"moment, so {name!r} keeps its name: choose another one."

@@ -169,10 +169,10 @@ class DriveStore(Store):
         return [_entry(file) for file in self.client.find_marked(properties, or_named)]
 
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> None:
-        self.client.update_properties(entry_id, properties)
+        self.client.update_properties(entry_id, _without_empty(properties))
 
     def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
-        self.client.rename(entry_id, name, properties)
+        self.client.rename(entry_id, name, _without_empty(properties or {}))
 
     def replace(self, entry_id: str, content: bytes) -> None:
         self.client.update_content(entry_id, content)
@@ -221,6 +221,11 @@ class DriveStore(Store):
                 self._folders = self.client.folders(self._folder_spec, create=False)
             self._listed_at = time.monotonic()
         return [self.root, *(folder.id for folder in self.duplicates())]
+
+
+def _without_empty(properties: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the properties with None, which removes one, in place of an empty value."""
+    return {key: value or None for key, value in properties.items()}
 
 
 def _entry(file: DriveFile) -> Entry:

@@ -118,8 +118,9 @@ class MemoryStore(Store):
         check_properties(properties)
         with self._files.lock:
             entry = self.stat(entry_id)
-            changed = replace(entry, properties={**entry.properties, **properties})
-            self._files.entries[entry_id] = changed
+            merged = {**entry.properties, **properties}
+            merged = {key: value for key, value in merged.items() if value}
+            self._files.entries[entry_id] = replace(entry, properties=merged)
 
     def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
         with self._files.lock:

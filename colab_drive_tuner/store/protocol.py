@@ -181,7 +181,7 @@ class Store(Protocol):
         """List all entries, also trashed ones, with these properties or that name; may lag."""
 
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> None:
-        """Set properties (key and value together at most 124 bytes)."""
+        """Set properties (key and value together at most 124 bytes); an empty value removes one."""
 
     def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
         """Rename a folder directly in the root, and set properties in the same step.

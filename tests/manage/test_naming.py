@@ -17,7 +17,7 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
     UsageError,
 )
-from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder, freed_mark
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.manage.copy_search import copy_search
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
@@ -70,6 +70,21 @@ def test_a_renamed_search_continues_under_its_new_name(
     rename_search(store, new, "again")
     rename_search(store, "a", new)
     assert len(trial_points(store, "again")) == 6
+
+
+def test_a_search_is_renamed_any_number_of_times(opened: Opener) -> None:
+    """Marks of earlier names do not use up the 30 properties that Drive allows a folder."""
+    store = opened("ann:s")
+    run_search(store, "a", 1)
+    folder = find_folder(store, "a")
+    assert folder is not None
+    for number in range(30 - len(store.stat(folder.id).properties)):
+        store.set_properties(folder.id, freed_mark(store, f"name {number}"))
+    rename_search(store, "a", "b")
+    rename_search(store, "b", "c")
+    assert list_names(store) == ["c"]
+    run_search(store, "a", 2)
+    assert (len(trial_points(store, "a")), len(trial_points(store, "c"))) == (2, 1)
 
 
 def test_an_impossible_rename_changes_nothing(tmp_path: Path) -> None:

@@ -129,6 +129,17 @@ class StoreContract:
         store.set_properties(entry_id, {"cdt_c": "4"})
         found = reopen().stat(entry_id)
         assert {"cdt_a": "2", "cdt_b": "3", "cdt_c": "4"}.items() <= found.properties.items()
+
+    def test_an_empty_value_removes_a_property(self, store: Store, reopen: Reopen) -> None:
+        """A property from the create, and one set later, are gone once their value is empty."""
+        (entry_id,) = store.reserve(1)
+        store.create(entry_id, None, name="a", parent=store.root, properties={"cdt_a": "1"})
+        store.set_properties(entry_id, {"cdt_b": "2", "cdt_c": "3"})
+        store.set_properties(entry_id, {"cdt_a": ""})
+        store.rename(entry_id, "b", {"cdt_b": ""})
+        assert reopen().stat(entry_id).properties == {"cdt_c": "3"}
+        store.set_properties(entry_id, {"cdt_a": "4"})
+        assert reopen().stat(entry_id).properties == {"cdt_a": "4", "cdt_c": "3"}
         assert reopen().read(entry_id) == b"1"
 
     def test_entries_are_found_by_their_properties(self, store: Store, reopen: Reopen) -> None:

@@ -573,3 +573,28 @@ def test_no_power_cut_leaves_two_names_of_a_search(
     store.rename(folder, "t")
     assert "t/index/ids/folder" in lost  # not flushed since the disk is watched
     assert "t/index/copies/ids/folder" not in lost
+
+
+def test_an_unused_id_is_not_looked_for_in_other_searches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading ahead in one search takes no longer because a store holds many others."""
+    store = FolderStore(tmp_path / "store")
+    for name in ("a", "b", "c"):
+        folder, record = store.reserve(2)
+        store.create(folder, None, name=name, parent=store.root)
+        store.create(record, b"1", name="record", parent=folder)
+    searched = store.for_search("c")
+    assert searched.read_unverified(record) == b"1"
+    looked_at: list[str] = []
+    lexists = os.path.lexists
+
+    def noted(path: object) -> bool:
+        looked_at.append(str(path))
+        return lexists(str(path))
+
+    monkeypatch.setattr(os.path, "lexists", noted)
+    with pytest.raises(NotFoundError):
+        searched.read_unverified(store.reserve(1)[0])
+    assert looked_at
+    assert all(path.startswith(f"{tmp_path}/store/c/") for path in looked_at)

@@ -24,7 +24,9 @@ from colab_drive_tuner.store.protocol import Entry, Store
 KIND, FIRST, RECORDS = "cdt_kind", "cdt_first", "cdt_records"
 EXPORT, HINT, NAMED, HOME = "cdt_export", "cdt_hint", "cdt_named_", "cdt_home"
 FREED = "freed"
-"""Value of a name's mark once the search was removed or renamed: the name is free again."""
+"""Begins a name's mark, before the time, once the search was removed or renamed: it is free."""
+_MOST_FREED = 12
+"""Number of given-up names that a folder notes, so that other machines know that they are free."""
 MOVED = "cdt_moved"
 """On a trashed folder: where its search was moved to."""
 EXPORT_NAME = "trials.pkl"
@@ -145,17 +147,28 @@ def name_marks(store: Store, name: str) -> dict[str, str]:
     return {_name_key(name): "1", HOME: store.root}
 
 
-def freed_mark(name: str) -> dict[str, str]:
+def freed_mark(store: Store, name: str) -> dict[str, str]:
     """Return the property that marks a name as given up by its folder."""
-    return {_name_key(name): FREED}
+    return {_name_key(name): f"{FREED} {store.now():.0f}"}
+
+
+def is_freed(folder: Entry, name: str) -> bool:
+    """Whether the folder is marked as having given up the name."""
+    return folder.properties.get(_name_key(name), "").startswith(FREED)
+
+
+def surplus_marks(folder: Entry) -> dict[str, str]:
+    """Return changes that remove the oldest marks of given-up names: Drive allows 30 properties."""
+    freed = [(mark, key) for key, mark in folder.properties.items() if mark.startswith(FREED)]
+    return {key: "" for _, key in sorted(freed)[:-_MOST_FREED]}
 
 
 def free_name(store: Store, folder: "SearchFolder", name: str) -> None:
     """Replace the name's mark on the folder and on the claims in it by "freed"."""
     for entry in store.find_marked({_name_key(name): "1"}):
         if entry.id == folder.id or entry.parent in folder.record_folders:
-            store.set_properties(entry.id, freed_mark(name))
-    store.set_properties(folder.id, freed_mark(name))
+            store.set_properties(entry.id, freed_mark(store, name))
+    store.set_properties(folder.id, freed_mark(store, name))
 
 
 def _name_key(name: str) -> str:

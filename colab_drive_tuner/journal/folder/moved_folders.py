@@ -16,7 +16,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     MOVED,
     FolderKind,
     SearchFolder,
-    freed_mark,
+    is_freed,
     name_marks,
     originals,
     search_folder,
@@ -89,7 +89,7 @@ def _usable_folder(
     found = originals(store, marked.folders.values())
     # Folders that are still marked as searches come first.
     for entry in sorted(found, key=lambda e: (is_altered(e), e.created, e.id)):
-        if freed_mark(name).items() <= entry.properties.items():
+        if is_freed(entry, name):
             continue  # removed or renamed by a command
         altered = entry.id in marked.inconsistent or is_altered(entry)
         usable = not altered and _is_in_place(store, name, entry)
@@ -139,8 +139,7 @@ def find_unmarked(store: Store, name: str) -> Entry | None:
     """
     with contextlib.suppress(NotFoundError):  # the root does not exist yet
         for entry in store.list(store.root, name=name):
-            freed = freed_mark(name).items() <= entry.properties.items()
-            unmarked = entry.is_folder and is_altered(entry) and not freed
+            unmarked = entry.is_folder and is_altered(entry) and not is_freed(entry, name)
             if unmarked and not entry.damage and holds_records(store, entry):
                 return entry
     return None

@@ -150,16 +150,24 @@ class IdLookup:
             open_folder(base, self._trash).index.descriptions.rewrite(TOP, encode(described))
         return open_folder(base, self._trash)
 
-    def find(self, entry_id: str, *, also_trashed: bool = False) -> IdLocation:
-        """Return the location of the id."""
+    def find(
+        self, entry_id: str, *, also_trashed: bool = False, of_search: bool = False
+    ) -> IdLocation:
+        """Return the location of the id; `of_search`: it is in the search's folder or not used yet.
+
+        Then a missing id is not looked for in the folders of all other searches.
+        """
         if entry_id == ROOT:
             return IdLocation(self.index, ROOT)
         if not ID.fullmatch(entry_id) or entry_id == TOP:
             raise NotFoundError(f"There is no file {entry_id!r} in {self._root}.")
         last = self._last
         if last is not None and (self._search is not None or self.folders.is_unchanged()):
-            if last.index.descriptions.has(entry_id) and is_current(last):
+            is_inside = last.index.descriptions.has(entry_id)
+            if is_inside and is_current(last):
                 return IdLocation(last.index, entry_id, last)
+            if of_search and not is_inside and self._is_only_folder(last):
+                raise NotFoundError(f"There is no file {entry_id} in {last.base}.")
         found = self._choose(entry_id, also_trashed)
         if found.folder is not None and not is_current(found.folder):
             self.folders.forget()
@@ -202,6 +210,12 @@ class IdLookup:
     def _note_search_folder(self, found: TopFolder) -> None:
         if found.name == self._search and not self._is_search_folder(found):
             self._search_folder = found
+
+    def _is_only_folder(self, folder: TopFolder) -> bool:
+        """Return whether the search can have no other folder than this one."""
+        if self._search is None or not is_current(folder):
+            return False
+        return all(other.state == folder.state for other in self.folders.named(self._search))
 
     def _is_search_folder(self, folder: TopFolder) -> bool:
         """Return whether it is the search's own folder, whatever its present name."""

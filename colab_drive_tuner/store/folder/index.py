@@ -64,7 +64,8 @@ class Index:
 
     def properties(self, described: Description) -> dict[str, str]:
         """Return the properties of an entry: those at its creation, updated by those set later."""
-        return described.properties | (self.property_files.read(described.id) or {})
+        merged = described.properties | (self.property_files.read(described.id) or {})
+        return {key: value for key, value in merged.items() if value}  # empty: removed
 
     def set_properties(self, key: str, properties: Mapping[str, str]) -> None:
         """Add to the properties of an existing entry."""

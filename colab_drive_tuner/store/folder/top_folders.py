@@ -49,9 +49,14 @@ class TopFolder:
         return self.described.id
 
     @property
+    def base(self) -> Path:
+        """The path of the directory."""
+        return self.index.base
+
+    @property
     def directory(self) -> str:
         """The name of the directory."""
-        return self.index.base.name
+        return self.base.name
 
     @property
     def _has_original_name(self) -> bool:
@@ -154,6 +159,7 @@ class TopFolders:
         self._place, self._trash = place, trash
         self._changed: tuple[int, bool] = (0, False)
         self._known: list[TopFolder | Damaged] = []
+        self._by_name: dict[str, list[TopFolder]] = {}
 
     def forget(self) -> None:
         """Discard the cached list."""
@@ -175,7 +181,7 @@ class TopFolders:
         except disk.MISSING:
             return []
         settled = time.time() - changed / 1e9 > _SETTLED
-        before = {known.directory: known for known in self.usable(self._known)}
+        before = {known.base.name: known for known in self._known}
         found: list[TopFolder | Damaged] = []
         for item in items:
             known = before.get(item.name)
@@ -183,8 +189,15 @@ class TopFolders:
                 found.append(known)
             elif not item.name.startswith(".") and (item.is_symlink() or item.is_dir()):
                 found += self._open(self._place / item.name)
-        self._known, self._changed = found, (changed, settled)
+        self._known, self._changed, self._by_name = found, (changed, settled), {}
+        for folder in found:
+            if isinstance(folder, TopFolder):
+                self._by_name.setdefault(folder.name, []).append(folder)
         return found
+
+    def named(self, name: str) -> list[TopFolder]:
+        """Return the usable folders with this name."""
+        return self._by_name.get(name, []) if self.all() else []
 
     def _open(self, base: Path) -> Iterator[TopFolder | Damaged]:
         """Yield the folder at `base`, if a store created it."""
@@ -196,9 +209,9 @@ class TopFolders:
             except disk.MISSING:
                 pass  # moved away concurrently
 
-    def usable(self, folders: list[TopFolder | Damaged] | None = None) -> list[TopFolder]:
+    def usable(self) -> list[TopFolder]:
         """Return the folders that are not damaged."""
-        return [f for f in (self.all() if folders is None else folders) if isinstance(f, TopFolder)]
+        return [folder for folder in self.all() if isinstance(folder, TopFolder)]
 
 
 def is_current(folder: TopFolder | Damaged) -> bool:
