@@ -16,7 +16,6 @@ from colab_drive_tuner.credentials import (
     colab,
     find_credentials,
     lookup,
-    sources,
 )
 from colab_drive_tuner.credentials.files import from_info
 from colab_drive_tuner.credentials.source_interface import CredentialRequest, CredentialSource
@@ -26,7 +25,7 @@ from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
 from colab_drive_tuner.runtime import Kind, Runtime
-from colab_drive_tuner.session.setup_arguments import SetupArguments, connect
+from colab_drive_tuner.session.session import SetupArguments, connect
 from tests.fakes import google_colab
 from tests.fakes.sign_in import SignInServer
 
@@ -241,7 +240,6 @@ def test_a_chosen_variable_decides_the_scopes_on_colab(robot, monkeypatch):
         variables=(Variable.COLAB_TOKEN,),
         chosen=True,
     )
-    monkeypatch.setattr(sources, "SOURCES", (source,))
     monkeypatch.setattr(lookup, "SOURCES", (source,))
     monkeypatch.setenv(Variable.COLAB_TOKEN, "set")
     here = Runtime(Kind("colab"), browser_attached=False, can_prompt=False, gpu=None)

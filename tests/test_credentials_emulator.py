@@ -14,7 +14,6 @@ from colab_drive_tuner.credentials import (
     cloud_credentials,
     find_credentials,
     portable_file,
-    sources,
 )
 from colab_drive_tuner.credentials import lookup as lookup_module
 from colab_drive_tuner.credentials.source_interface import CredentialSource
@@ -254,11 +253,11 @@ class TestThePortableFile:
     def test_its_variables_are_passed_on_and_watched(self, monkeypatch):
         """Schedules contain all variables but secret ones; `setup()` reads every one of them."""
         from colab_drive_tuner.rerun.schedulers.plan import Plan
-        from colab_drive_tuner.session.setup_arguments import read_environment
+        from colab_drive_tuner.session.session import read_environment
 
         secrets = tuple(variable for variable in Variable if variable.is_secret)
         made_up = CredentialSource("a token", lambda _: None, variables=secrets, chosen=True)
-        monkeypatch.setattr(sources, "SOURCES", (*SOURCES, made_up))
+        monkeypatch.setattr(lookup_module, "SOURCES", (*SOURCES, made_up))
         variables = account_variables()
         assert set(secrets) < set(account_variables(chosen=True)) < set(variables)
         for variable in variables:

@@ -237,8 +237,7 @@ def _target(to: str, credentials: str | None) -> "Store":
     if scheme != "drive" or not colon:
         raise UsageError("--to-credentials requires --to drive: or --to drive:FOLDER.")
     from colab_drive_tuner.drive import DriveClient
-    from colab_drive_tuner.drive.requests.endpoint import find_endpoint
-    from colab_drive_tuner.drive.requests.signing import emulator_authorizer
+    from colab_drive_tuner.drive.requests.endpoint import emulator_authorizer, find_endpoint
     from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
 
     endpoint = find_endpoint()

@@ -1,4 +1,6 @@
-"""Credential sources backed by files: service accounts, users, federation, application default.
+"""Credential sources of the `credentials=` argument and of files.
+
+Files hold a service account, a user, a federated identity or application default credentials.
 
 Messages never quote a file's content and have no cause that might quote it. On Google's machines,
 Colab included, the metadata server names an account even if nobody has signed in, so credentials
@@ -8,6 +10,7 @@ are not trusted until they produce a token (see `token`).
 import json
 import os
 import re
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +30,50 @@ PORTABLE_TYPES = ("authorized_user", "service_account")
 """Types of credentials files that work on any machine."""
 _SECRET = re.compile(r"\{|-----BEGIN |^(?:ya29\.|1//?0|GOCSPX-|AIza|eyJ)")
 """What a path does not contain, but a credentials file's content or a token does."""
+
+
+def from_argument(request: CredentialRequest) -> Any:
+    """Load the credentials of `credentials=`; raises `CredentialsError` if they are invalid."""
+    given = request.argument
+    if given is None:
+        raise SourceError("none were given")
+    if isinstance(given, str | Path):
+        return from_file(Path(given), request)
+    given = _from_pydrive(given)
+    if not (hasattr(given, "before_request") and hasattr(given, "refresh")):
+        raise CredentialsError(
+            "credentials= must be credentials of google-auth, a GoogleAuth of PyDrive2, or the "
+            f"path of a credentials file, not {type(given).__name__}."
+        )
+    return with_scopes(given, request.scopes)
+
+
+def _from_pydrive(given: Any) -> Any:
+    """Convert a `GoogleAuth` of PyDrive2 to credentials of google-auth; return others unchanged.
+
+    PyDrive2 uses oauth2client, whose credentials google-auth does not accept.
+    """
+    pydrive_auth = sys.modules.get("pydrive2.auth")
+    if pydrive_auth is None or not isinstance(given, pydrive_auth.GoogleAuth):
+        return given
+    old: Any = given.credentials
+    if old is None:
+        raise CredentialsError(
+            "Nobody is signed in with the GoogleAuth in credentials=: call one of its methods that "
+            "sign in first."
+        )
+    if hasattr(old, "of_google_auth"):  # created by `session.pydrive()`
+        return old.of_google_auth
+    if hasattr(old, "service_account_email"):
+        settings = {**old.serialization_data, "token_uri": old.token_uri}
+        subject = given.client_config.get("client_user_email") or None
+        return service_account_credentials(settings, list(given.settings["oauth_scope"]), subject)
+    return user_credentials(
+        {name: getattr(old, name) for name in ("client_id", "client_secret", "token_uri")},
+        old.refresh_token,
+        token=old.access_token,
+        expiry=old.token_expiry,
+    )
 
 
 def from_variable(request: CredentialRequest) -> Any:

@@ -1,4 +1,4 @@
-"""Lookup of credentials: the first source in the list whose credentials have or get a token.
+"""Lookup of credentials: the first source in `SOURCES` whose credentials have or get a token.
 
 Credentials that already contain an unexpired token are accepted without a request; whether it is
 valid shows in Drive's first answer. All others are verified by getting a token.
@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.credentials.colab import secret
-from colab_drive_tuner.credentials.files import check_portable
+from colab_drive_tuner.credentials import colab, files
 from colab_drive_tuner.credentials.source_interface import (
     CLOUD_SCOPE,
     SCOPE_FILE,
@@ -23,10 +22,34 @@ from colab_drive_tuner.credentials.source_interface import (
     SourceError,
     emulator_host,
 )
-from colab_drive_tuner.credentials.sources import APPLICATION_DEFAULT, SOURCES
 from colab_drive_tuner.credentials.token import TokenRefusedError, ensure_token
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError, UsageError
+
+APPLICATION_DEFAULT = CredentialSource(
+    "application default credentials",
+    files.from_application_default,
+    variables=(Variable.GOOGLE_CREDENTIALS, Variable.GCLOUD_FOLDER),
+    file=files.application_default_file,
+)
+
+SOURCES = (
+    CredentialSource("credentials=", files.from_argument, chosen=True),
+    CredentialSource(
+        Variable.CREDENTIALS,
+        files.from_variable,
+        variables=(Variable.CREDENTIALS, Variable.ACT_AS),
+        chosen=True,
+        file=files.variable_file,
+    ),
+    CredentialSource(
+        "colab-drive-tuner login", files.from_login, chosen=True, file=files.existing_login_file
+    ),
+    CredentialSource("Colab's secrets", colab.from_secret, chosen=True),
+    CredentialSource("Colab's sign-in", colab.from_sign_in),
+    APPLICATION_DEFAULT,
+)
+"""The sources, from the most to the least explicit one. Add new ones here."""
 
 Retry = Callable[[Callable[[], None]], None]
 
@@ -71,7 +94,7 @@ def find_credentials(
     try:
         identity, tried = _look_up(SOURCES, request, lambda found: ensure_token(found, retry))
     except CredentialsError:
-        secret.cache_clear()  # the next lookup reads it again, perhaps corrected
+        colab.secret.cache_clear()  # the next lookup reads it again, perhaps corrected
         raise
     if identity is None:
         raise CredentialsError(
@@ -133,7 +156,17 @@ def portable_file() -> Path | None:
             f"{needs} the source that is used here has none: {identity.source}. Later sources may "
             f"be another account: to use one of them, remove the sign-in of this one. {advice}"
         )
-    return check_portable(identity.file)
+    return files.check_portable(identity.file)
+
+
+def account_variables(*, chosen: bool = False) -> list[Variable]:
+    """Return the environment variables that select an account: paths, users and secrets.
+
+    Args:
+        chosen: Only those of sources that users set up for this package.
+    """
+    sources = [source for source in SOURCES if source.chosen or not chosen]
+    return [variable for source in sources for variable in source.variables]
 
 
 def _look_up(

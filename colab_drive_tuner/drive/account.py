@@ -1,7 +1,5 @@
 """Account of a Drive client: its name, storage, clock, and reserved ids."""
 
-import os
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,18 +8,13 @@ from colab_drive_tuner.drive.file import Quota
 from colab_drive_tuner.drive.requests.calls import Calls
 from colab_drive_tuner.errors import QuotaError, StoreError, UnavailableError
 
-_ID_BATCH = 20
-"""Number of ids reserved at once for files without a given id."""
-
 
 class AccountClient:
     """Account methods of a Drive client; safe in threads and after a fork."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._lock = threading.Lock()
         self._user: Mapping[str, Any] | None = None
-        self._ids: tuple[int, list[str]] = (os.getpid(), [])
 
     def account(self) -> str:
         """Return the e-mail address of the account; cached."""
@@ -66,19 +59,6 @@ class AccountClient:
                 raise StoreError("Google Drive reserved no ids for new files; try again later.")
             ids += data["ids"]
         return ids[:count]
-
-    def _next_id(self) -> str:
-        """Return an id from the reserved batch."""
-        with self._lock:
-            pid, ids = self._ids
-            # A forked child must not use its parent's ids.
-            if pid == os.getpid() and ids:
-                return ids.pop()
-        # Without the lock: in an outage, threads then wait at the same time, not one by one.
-        ids = self.generate_ids(_ID_BATCH)
-        with self._lock:
-            self._ids = (os.getpid(), ids)
-            return ids.pop()
 
     @contextmanager
     def _explain_quota_errors(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from colab_drive_tuner.credentials import find_credentials
+from colab_drive_tuner.drive.download import download
 from colab_drive_tuner.drive.file import (
     DriveFile,
     checked_mime_type,
@@ -18,13 +19,16 @@ from colab_drive_tuner.drive.file import (
 )
 from colab_drive_tuner.drive.folders import FolderClient, new_body
 from colab_drive_tuner.drive.requests.calls import ALL_DRIVES, WITH_FIELDS, Calls, checked_id
-from colab_drive_tuner.drive.requests.endpoint import Endpoint, find_endpoint
+from colab_drive_tuner.drive.requests.endpoint import (
+    Authorizer,
+    Endpoint,
+    emulator_authorizer,
+    find_endpoint,
+)
 from colab_drive_tuner.drive.requests.retry_policy import RetryPolicy, TryAgainError
-from colab_drive_tuner.drive.requests.signing import Authorizer, emulator_authorizer
 from colab_drive_tuner.drive.requests.transport import Transport
-from colab_drive_tuner.drive.transfers.content import create_content, replace_content, verified
-from colab_drive_tuner.drive.transfers.download import download
-from colab_drive_tuner.drive.transfers.source import Source
+from colab_drive_tuner.drive.source import Source
+from colab_drive_tuner.drive.upload import create_content, replace_content, verified
 from colab_drive_tuner.errors import IdTakenError, UnavailableError
 from colab_drive_tuner.local_files import replace_file
 from colab_drive_tuner.progress_line import Progress
@@ -135,7 +139,7 @@ class DriveClient(FolderClient):
 
         Args:
             name: The file's name; need not be unique in the folder.
-            content: Bytes, a file's path, or a stream, which is read from its current position.
+            content: Bytes, a file's path, or a seekable stream, read from its current position.
             parent: The id of the folder.
             file_id: A reserved id; None uses a new one. With a given id, `IdTakenError` means that
                 something was created under it before, perhaps this content by an attempt whose
@@ -149,7 +153,7 @@ class DriveClient(FolderClient):
             QuotaError: No storage is left; says whose storage it is, and how much is used.
             ChecksumError: Drive stored something else than was sent.
         """
-        reserved = file_id or self._next_id()
+        reserved = file_id or self.generate_ids(1)[0]
         body = new_body(reserved, name, mime_type, parent, properties)
         with self._explain_quota_errors(), Source.opened(content) as source:
             try:

@@ -1,10 +1,41 @@
-"""Description and search of files in Drive."""
+"""Search queries of Drive, and the methods that describe and find files."""
 
 from collections.abc import Iterable, Mapping
 
 from colab_drive_tuner.drive.account import AccountClient
-from colab_drive_tuner.drive.file import DriveFile
-from colab_drive_tuner.drive.query import query
+from colab_drive_tuner.drive.file import DriveFile, checked_text
+
+
+def quoted(text: str) -> str:
+    """Return a string literal for `q`; backslashes are escaped first, before new ones are added."""
+    return "'" + checked_text(text).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def query(
+    *,
+    name: str | None = None,
+    parent: str | None = None,
+    mime_types: Iterable[str] | None = None,
+    properties: Mapping[str, str] | None = None,
+    trashed: bool | None = False,
+) -> str:
+    """Return a `q` for files that meet all given conditions.
+
+    `trashed` selects files in the trash or outside of it; None selects both.
+    """
+    terms = []
+    if parent is not None:
+        terms.append(f"{quoted(parent)} in parents")
+    if trashed is not None:
+        terms.append("trashed = true" if trashed else "trashed = false")
+    for key, value in (properties or {}).items():
+        terms.append(f"properties has {{ key={quoted(key)} and value={quoted(value)} }}")
+    if name is not None:
+        terms.append(f"name = {quoted(name)}")
+    if mime_types is not None:
+        kinds = " or ".join(f"mimeType = {quoted(kind)}" for kind in mime_types)
+        terms.append(f"({kinds})")
+    return " and ".join(terms)
 
 
 class FileSearchClient(AccountClient):

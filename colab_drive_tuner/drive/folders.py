@@ -4,8 +4,11 @@ Drive allows several folders with the same name and path, which runtimes create 
 same moment. So a path refers to all of them, and new files are put into the oldest one.
 """
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from colab_drive_tuner.drive.file import (
     FOLDER,
@@ -16,9 +19,16 @@ from colab_drive_tuner.drive.file import (
     checked_text,
 )
 from colab_drive_tuner.drive.file_search import FileSearchClient
-from colab_drive_tuner.drive.query import FolderId, parse_folder
 from colab_drive_tuner.drive.requests.calls import WITH_FIELDS
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, UsageError
+
+
+@dataclass(frozen=True)
+class FolderId:
+    """A folder's id; `certain` is False if the text could also be a folder's name."""
+
+    id: str
+    certain: bool
 
 
 class FolderClient(FileSearchClient):
@@ -43,7 +53,7 @@ class FolderClient(FileSearchClient):
         Raises:
             IdTakenError: Something was created under `file_id` before.
         """
-        reserved = file_id or self._next_id()
+        reserved = file_id or self.generate_ids(1)[0]
         body = new_body(reserved, name, FOLDER, parent, properties)
         request = self._calls.files.create(body=body, **WITH_FIELDS)
         try:
@@ -167,3 +177,64 @@ def new_body(
         "parents": [parent],
         "properties": checked_properties(properties or {}),
     }
+
+
+_ID = re.compile(r"[A-Za-z0-9_-]{10,}")
+_FOLDER_PATH = re.compile(r"/folders/([A-Za-z0-9_-]{10,})")
+
+
+def parse_folder(text: str) -> FolderId | tuple[str, ...]:
+    """Parse `folder=`: return the id in a link, a possible id, or the components of a path.
+
+    Links are those that the browser shows (`…/folders/ID`, `…/open?id=ID`, `…/my-drive`). A path is
+    relative to My Drive, which it may name, or starts with Colab's mount point of it. Raises
+    `UsageError` for anything else.
+    """
+    text = checked_text(text).strip()
+    if "://" in text:
+        return _parse_link(text)
+    if text.startswith("drive.google.com/"):  # browsers omit the scheme
+        return _parse_link(f"https://{text}")
+    if re.fullmatch(r"[A-Za-z0-9_-]{25,}", text) and re.search(r"[0-9]", text):
+        return FolderId(text, certain=False)
+    parts = tuple(part for part in text.split("/") if part)
+    if text.startswith("/content/drive/"):
+        parts = parts[2:]
+        if parts[:1] not in {("MyDrive",), ("My Drive",)}:
+            raise UsageError(
+                f"folder={text!r} is outside of My Drive: open the folder in the browser, and "
+                "paste its address."
+            )
+        parts = ("My Drive", *parts[1:])
+    if parts[:1] == ("My Drive",):
+        parts = parts[1:]
+    for part in parts:
+        if part in {".", ".."} or any(ord(letter) < 32 or ord(letter) == 127 for letter in part):
+            raise UsageError(
+                f"folder={text!r} is not a path in My Drive: {part!r} cannot be a folder's name."
+            )
+    return parts
+
+
+def _parse_link(link: str) -> FolderId | tuple[str, ...]:
+    try:
+        address = urlsplit(link)
+        known = (address.hostname or "").endswith(".google.com")
+    except ValueError:
+        known = False
+    if not known:
+        raise UsageError(
+            f"folder={link!r} is not a link to Google Drive; paste the address that the browser "
+            "shows when the folder is open."
+        )
+    found = _FOLDER_PATH.search(address.path)
+    if found:
+        return FolderId(found[1], certain=True)
+    given = parse_qs(address.query).get("id", [""])[0]
+    if _ID.fullmatch(given):
+        return FolderId(given, certain=True)
+    if address.path.rstrip("/").endswith("/my-drive"):
+        return ()
+    raise UsageError(
+        f"folder={link!r} names no folder; open the folder in Drive and paste its address."
+    )

@@ -15,7 +15,7 @@ from colab_drive_tuner.errors import ColabDriveTunerError, CredentialsError, Usa
 from colab_drive_tuner.runtime import Runtime, detect
 from colab_drive_tuner.search.spec.keyword_advice import SETUP_ADVICE, explain_keywords
 from colab_drive_tuner.session.session import Session as Session
-from colab_drive_tuner.session.setup_arguments import SetupArguments, connect, read_environment
+from colab_drive_tuner.session.session import SetupArguments, connect, read_environment
 from colab_drive_tuner.store import open_store, set_default_store
 from colab_drive_tuner.text import visible
 

@@ -1,8 +1,7 @@
 """Text and HTML of a session: account, notebook, folder, and the status of each search."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 
 from colab_drive_tuner.journal.open_searches import searches_of_store
 from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, Kind, Runtime, uptime_hours
@@ -14,45 +13,40 @@ _MAX_SHOWN = 8
 """Number of searches that a session shows."""
 
 
-@dataclass(frozen=True)
-class SessionSummary:
-    """Content of a printed session."""
-
-    title: str
-    facts: Mapping[str, str]
-    """Values by label; empty values are not shown."""
-    searches: Sequence[tuple[SearchStatus, str]]
-    """The searches, each with a note."""
-    listed_at: float
-    """When the searches were listed, in seconds since 1970."""
+Annotated = list[tuple[SearchStatus, str]]
+"""Searches, each with a note."""
+Renderer = Callable[[str, Mapping[str, str], Annotated, float], str]
+"""Renders title, facts by label, searches, and the time at which these were listed."""
 
 
-def session_text(summary: SessionSummary) -> str:
+def session_text(
+    title: str, facts: Mapping[str, str], searches: Annotated, listed_at: float
+) -> str:
     """Render the session as plain text."""
-    lines = [visible(summary.title)]
-    lines += [f"  {label:<8}  {visible(fact)}" for label, fact in summary.facts.items() if fact]
-    searches = [
+    lines = [visible(title), *(f"  {label:<8}  {visible(fact)}" for label, fact in facts.items())]
+    shown = [
         str(search)
         + (" (finished)" if search.finished and note not in (_HELD_HERE, _RUNNING_HERE) else "")
         + (f", {note}" if note else "")
-        for search, note in summary.searches[:_MAX_SHOWN]
+        for search, note in searches[:_MAX_SHOWN]
     ]
-    below = [*(searches or ["none yet"]), *_footer(summary)]
+    below = [*(shown or ["none yet"]), *_footer(searches, listed_at)]
     return "\n".join([*lines, "  searches  " + "\n            ".join(below)])
 
 
-def session_html(summary: SessionSummary) -> str:
+def session_html(
+    title: str, facts: Mapping[str, str], searches: Annotated, listed_at: float
+) -> str:
     """Render the session as an HTML table with a progress bar for each search."""
     from colab_drive_tuner.search.results.notebook_cards import facts_card, searches_card
 
-    below = searches_card(summary.searches[:_MAX_SHOWN]) + escaped("; ".join(_footer(summary)))
-    facts = {label: fact for label, fact in summary.facts.items() if fact}
-    return facts_card(summary.title, facts, below)
+    footer = escaped("; ".join(_footer(searches, listed_at)))
+    return facts_card(title, facts, searches_card(searches[:_MAX_SHOWN]) + footer)
 
 
 def annotated_searches(
     searches: Iterable[SearchStatus], location: str, listed_at: float, read_at: Mapping[str, float]
-) -> list[tuple[SearchStatus, str]]:
+) -> Annotated:
     """Return each search with a note: live if open in this process, else the time of its status.
 
     Args:
@@ -85,10 +79,10 @@ def remaining_time(runtime: Runtime) -> str:
     return f"up for {hours:.1f} h; Colab is likely to end it {end} ({most})"
 
 
-def _footer(summary: SessionSummary) -> list[str]:
-    left_out = len(summary.searches) - _MAX_SHOWN
+def _footer(searches: Annotated, listed_at: float) -> list[str]:
+    left_out = len(searches) - _MAX_SHOWN
     more = [f"and {left_out} more"] if left_out > 0 else []
-    return [*more, f"as of {_local_time(summary.listed_at)}; session.refresh() looks again"]
+    return [*more, f"as of {_local_time(listed_at)}; session.refresh() looks again"]
 
 
 def _local_time(moment: float) -> str:

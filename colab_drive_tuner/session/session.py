@@ -3,9 +3,11 @@
 import builtins
 import os
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from colab_drive_tuner import credentials as sources
 from colab_drive_tuner import notebook as notebooks
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import (
@@ -23,13 +25,12 @@ from colab_drive_tuner.notebook.detect_running import content_in_browser
 from colab_drive_tuner.notebook.find import locate
 from colab_drive_tuner.runtime import Kind, Runtime
 from colab_drive_tuner.session.display import (
-    SessionSummary,
+    Renderer,
     annotated_searches,
     remaining_time,
     session_html,
     session_text,
 )
-from colab_drive_tuner.session.setup_arguments import SetupArguments, connect
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
@@ -41,9 +42,51 @@ if TYPE_CHECKING:
     from colab_drive_tuner.troubleshoot.clean import Leftover
 
 
-_SCRIPTS = (Kind.PYTHON, Kind.CI)
-"""Runtimes of scripts, which have no notebook."""
 _Result = TypeVar("_Result")
+
+
+def read_environment() -> dict[Variable, str]:
+    """Return the values of the variables that select the account or the store.
+
+    If one of them changes, `setup` opens a new session.
+    """
+    store_variables = (Variable.STORE, Variable.EMULATOR_HOST, Variable.EMULATOR_TOKEN)
+    return {item: item.get() for item in (*store_variables, *sources.account_variables())}
+
+
+@dataclass(frozen=True)
+class SetupArguments:
+    """Arguments and environment of a call of `setup`; equal ones share one session."""
+
+    notebook: str | None
+    folder: str | None
+    credentials: Any = field(repr=False)
+    environment: dict[Variable, str] = field(repr=False)
+    pid: int
+
+
+def connect(arguments: SetupArguments, runtime: Runtime) -> "DriveClient":
+    """Connect to Drive with the given credentials, or else with those of this runtime."""
+    from colab_drive_tuner.drive import DriveClient
+
+    scopes = None
+    chosen = arguments.credentials is not None or any(
+        variable.get() for variable in sources.account_variables(chosen=True)
+    )
+    if runtime.is_colab and not chosen:
+        # `drive.file` covers only files that this package created: not the notebook, which Colab
+        # created, and not a folder that the user names.
+        scopes = (
+            [sources.SCOPE_ALL]
+            if arguments.folder is not None
+            else [sources.SCOPE_FILE, sources.SCOPE_READ]
+        )
+    return DriveClient.connect(
+        arguments.credentials,
+        allow_prompt=runtime.can_prompt,
+        scopes=scopes,
+        browser_attached=(lambda: runtime.browser_attached) if runtime.is_colab else None,
+    )
 
 
 class Session:
@@ -244,25 +287,23 @@ class Session:
         return result
 
     def __repr__(self) -> str:
-        return session_text(self._summary())
+        return self._show(session_text)
 
     def _repr_html_(self) -> str:
-        return session_html(self._summary())
+        return self._show(session_html)
 
-    def _summary(self) -> SessionSummary:
-        runtime = self.runtime
-        return SessionSummary(
-            title=f"Colab Drive Tuner on {runtime.label}, {runtime.gpu or 'no GPU attached'}",
-            facts={
-                "account": self._account,
-                "notebook": self._about_notebook(),
-                "folder": self.place,
-                "time": remaining_time(runtime),
-            },
-            searches=annotated_searches(
-                self._searches, self.store.location, self._listed_at, self._read_at
-            ),
-            listed_at=self._listed_at,
+    def _show(self, render: Renderer) -> str:
+        facts = {
+            "account": self._account,
+            "notebook": self._about_notebook(),
+            "folder": self.place,
+            "time": remaining_time(self.runtime),
+        }
+        return render(
+            f"Colab Drive Tuner on {self.runtime.label}, {self.runtime.gpu or 'no GPU attached'}",
+            {label: fact for label, fact in facts.items() if fact},
+            annotated_searches(self._searches, self.store.location, self._listed_at, self._read_at),
+            self._listed_at,
         )
 
     def _about_notebook(self) -> str:
@@ -285,7 +326,7 @@ class Session:
         except ColabDriveTunerError as error:
             if name is not None and not isinstance(error, NotebookNotFoundError):
                 raise
-            if name is not None or self.runtime.kind not in _SCRIPTS:
+            if name is not None or self.runtime.kind not in (Kind.PYTHON, Kind.CI):
                 warn_user(f"setup() continues without the notebook. {error}", NotebookWarning)
             return
         if browser:

@@ -9,7 +9,7 @@ from threading import TIMEOUT_MAX, Lock
 from types import MappingProxyType
 
 from colab_drive_tuner.drive import DriveClient, DriveFile
-from colab_drive_tuner.drive.query import FolderId, parse_folder
+from colab_drive_tuner.drive.folders import FolderId, parse_folder
 from colab_drive_tuner.errors import NotFoundError, RefusedError
 from colab_drive_tuner.progress_line import progress_bar
 from colab_drive_tuner.runtime import call_in_thread

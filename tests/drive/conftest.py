@@ -9,9 +9,13 @@ from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive import DriveClient
-from colab_drive_tuner.drive.requests.endpoint import Endpoint, find_endpoint
+from colab_drive_tuner.drive.requests.endpoint import (
+    Authorizer,
+    Endpoint,
+    emulator_authorizer,
+    find_endpoint,
+)
 from colab_drive_tuner.drive.requests.retry_policy import RetryPolicy
-from colab_drive_tuner.drive.requests.signing import Authorizer, emulator_authorizer
 from colab_drive_tuner.emulator import DriveEmulator
 from tests.drive.responses import respond
 

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from colab_drive_tuner.drive import download as downloading
+from colab_drive_tuner.drive import source
 from colab_drive_tuner.drive.requests import transport
-from colab_drive_tuner.drive.transfers import download as downloading
-from colab_drive_tuner.drive.transfers import source
 from colab_drive_tuner.errors import (
     ChecksumError,
     CredentialsError,

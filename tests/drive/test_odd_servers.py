@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import io
 import json
 import os
 import threading
@@ -12,8 +11,8 @@ import pytest
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
+from colab_drive_tuner.drive.requests.endpoint import Authorizer
 from colab_drive_tuner.drive.requests.retry_policy import TryAgainError
-from colab_drive_tuner.drive.requests.signing import Authorizer
 from colab_drive_tuner.drive.requests.transport import Request, Transport
 from colab_drive_tuner.errors import CredentialsError, StoreError, UnavailableError
 from tests.drive.responses import respond, respond_in_turn
@@ -172,18 +171,6 @@ def test_a_lost_session_is_begun_anew_under_the_same_id(server, connect, status)
     assert [path for method, path, _ in server.seen if method == "POST"] == [
         "/upload/drive/v3/files"
     ] * 3
-
-
-def test_a_lost_session_of_a_stream_is_an_error(server, connect):
-    """A stream cannot be read again for a new session; the error advises to upload a file."""
-    here = f"http://127.0.0.1:{server.server_port}/session"
-    server.answers["POST", "/upload/drive/v3/files"] = respond(200, raw=b"", Location=here)
-    some = respond(308, raw=b"", Range=f"bytes=0-{2**20 - 1}")
-    server.answers["PUT", "/session"] = respond_in_turn(some, respond(410, {}))
-    stream = io.BytesIO(bytes(9_000_000))
-    one_way = type("OneWay", (io.RawIOBase,), {"read": lambda _, size=-1: stream.read(size)})
-    with pytest.raises(StoreError, match=r"ended the upload of 'x' early \(410\).*from a file"):
-        connect().create_file("x", one_way(), parent="root")
 
 
 class Renewable:

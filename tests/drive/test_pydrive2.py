@@ -16,8 +16,7 @@ from colab_drive_tuner import session
 from colab_drive_tuner.credentials import Identity, find_credentials
 from colab_drive_tuner.drive import DriveClient, pydrive
 from colab_drive_tuner.drive.pydrive import google_drive
-from colab_drive_tuner.drive.requests.endpoint import Endpoint
-from colab_drive_tuner.drive.requests.signing import Authorizer
+from colab_drive_tuner.drive.requests.endpoint import Authorizer, Endpoint
 from colab_drive_tuner.errors import CredentialsError
 
 

@@ -11,7 +11,7 @@ from google.auth.exceptions import TransportError
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
-from colab_drive_tuner.drive.requests.signing import Authorizer, emulator_authorizer
+from colab_drive_tuner.drive.requests.endpoint import Authorizer, emulator_authorizer
 from colab_drive_tuner.errors import CredentialsError, UnavailableError
 
 SECRET = "1//a-refresh-token-that-nobody-may-see"

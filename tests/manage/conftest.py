@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.drive import DriveClient
-from colab_drive_tuner.drive.requests.endpoint import find_endpoint
-from colab_drive_tuner.drive.requests.signing import emulator_authorizer
+from colab_drive_tuner.drive.requests.endpoint import emulator_authorizer, find_endpoint
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.memory import MemoryStore

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml  # a dependency of papermill
 
-from colab_drive_tuner.credentials import SOURCES, sources
+from colab_drive_tuner.credentials import SOURCES, lookup
 from colab_drive_tuner.credentials.source_interface import CredentialSource
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
@@ -38,7 +38,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     for variable in secrets:
         monkeypatch.setenv(variable, "planted-7c1d")
     made_up = CredentialSource("made up", lambda _: None, variables=secrets, chosen=True)
-    monkeypatch.setattr(sources, "SOURCES", (made_up, *SOURCES))
+    monkeypatch.setattr(lookup, "SOURCES", (made_up, *SOURCES))
     secret = tmp_path / "key of 50% for $5.json"
     secret.write_text('{"type": "authorized_user", "refresh_token": "planted-7c1d"}')
     monkeypatch.setenv("COLAB_DRIVE_TUNER_CREDENTIALS", str(secret))

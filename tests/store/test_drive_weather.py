@@ -8,8 +8,7 @@ from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive import DriveClient
-from colab_drive_tuner.drive.requests.endpoint import Endpoint
-from colab_drive_tuner.drive.requests.signing import Authorizer
+from colab_drive_tuner.drive.requests.endpoint import Authorizer, Endpoint
 from colab_drive_tuner.journal import Journal, outage_retry
 from colab_drive_tuner.store.drive import DriveStore
 from tests.journal.faulty_store import append_acknowledged

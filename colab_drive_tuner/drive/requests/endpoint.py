@@ -1,12 +1,15 @@
-"""Endpoint of Google Drive, or of the local emulator that DRIVE_EMULATOR_HOST names."""
+"""Endpoint of Drive or a local emulator, and signing of requests to it with an access token."""
 
+import threading
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
-from colab_drive_tuner.credentials import emulator_host
+from colab_drive_tuner.credentials import Identity, emulator_host, user_credentials
+from colab_drive_tuner.credentials.token import TokenRefusedError, get_token
 from colab_drive_tuner.environment_variables import Variable
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import CredentialsError, UnavailableError, UsageError
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,85 @@ def _is_loopback(name: str) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+class SignedHeaders(dict[str, str]):
+    """Headers with a token; not shown by repr, as in tracebacks with local variables."""
+
+    def __repr__(self) -> str:
+        return "<SignedHeaders>"
+
+
+def emulator_authorizer(token: str, origin: str) -> "Authorizer":
+    """Return an authorizer for an emulator with this token."""
+    client = {"client_id": "emulator", "client_secret": "emulator", "token_uri": f"{origin}/token"}
+    identity = Identity(user_credentials(client, token, token=token), Variable.EMULATOR_TOKEN)
+    return Authorizer(identity, local=True)
+
+
+class Authorizer:
+    """Signs requests with an identity's token, which is renewed once for all threads."""
+
+    def __init__(self, identity: Identity, *, local: bool = False) -> None:
+        self.credentials: Any = identity.credentials
+        """The identity's credentials, of google-auth."""
+        self._source = identity.source
+        self._local = local
+        self._lock = threading.Lock()
+        self._renewals = 0
+        self._problem: CredentialsError | UnavailableError | None = None
+        """Error of the last renewal; None if it succeeded."""
+
+    def __repr__(self) -> str:
+        return f"<Authorizer by {self._source}>"
+
+    def headers(self) -> SignedHeaders:
+        """Return headers that sign a request: the token, and a quota project if there is one.
+
+        Raises `CredentialsError` if Google refuses, and `UnavailableError` if it does not answer.
+        """
+        known, signature = self._renewals, SignedHeaders()
+        with self._lock:
+            if not self.credentials.valid:
+                self._renew(known)
+            self.credentials.apply(signature)
+        return signature
+
+    def renew(self, refused: dict[str, str]) -> bool:
+        """Renew a token that Drive refused; return False if another thread had renewed it before.
+
+        If the new token is refused as well, the caller must not retry.
+        """
+        known, current = self._renewals, SignedHeaders()
+        with self._lock:
+            self.credentials.apply(current)
+            if current != refused:
+                return False
+            self._renew(known)
+        return True
+
+    def _renew(self, known: int) -> None:
+        """Renew the token, or use the outcome of a renewal that ended while this thread waited.
+
+        So if the sign-in server does not answer, all threads wait together, not one after the
+        other.
+        """
+        if self._renewals == known:
+            self._problem = self._request_token()
+            self._renewals += 1
+        if self._problem is not None:
+            raise type(self._problem)(*self._problem.args)
+
+    def _request_token(self) -> CredentialsError | UnavailableError | None:
+        """Request a token; return the error, if any."""
+        try:
+            get_token(self.credentials, local=self._local)
+        except UnavailableError as silent:
+            return silent
+        except TokenRefusedError as refused:
+            why = f": {refused.why}" if refused.why else ""
+            return CredentialsError(
+                f"Google no longer accepts this sign-in ({self._source}; {refused.code}){why}. "
+                "Sign in again; nothing is lost."
+            )
+        return None

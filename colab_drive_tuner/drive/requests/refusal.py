@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from colab_drive_tuner.credentials import SCOPE_ALL, SCOPE_FILE, SCOPE_READ
-from colab_drive_tuner.credentials.redact import redact
+from colab_drive_tuner.credentials.http_session import redact
 from colab_drive_tuner.drive.requests.retry_policy import TryAgainError
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,

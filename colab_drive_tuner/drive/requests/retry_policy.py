@@ -4,13 +4,12 @@ Every call can be repeated: reads and updates are idempotent, and creations carr
 the policy does not depend on the call.
 """
 
+import itertools
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
-
-import tenacity
 
 from colab_drive_tuner.errors import UnavailableError, UsageError
 
@@ -56,40 +55,24 @@ class RetryPolicy:
         the message "Google Drive did not answer ...".
         """
         start = self.clock()
-
-        def enough(state: tenacity.RetryCallState) -> bool:
-            patience = min(self.patience, _failure(state).patience)
-            return self.clock() + state.upcoming_sleep - start >= patience
-
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TryAgainError),
-            wait=self._pause,
-            stop=enough,
-            sleep=self.sleep,
-            reraise=True,
+        for number in itertools.count():
+            try:
+                return attempt()
+            except TryAgainError as error:
+                failure = error
+            waited, pause = self.clock() - start, max(self._pause(number), failure.after)
+            if waited + pause >= min(self.patience, failure.patience):
+                break
+            self.sleep(pause)
+        # Without a cause, whose text may contain an upload's secret URL.
+        raise UnavailableError(
+            f"Google Drive did not answer {what} ({failure.reason}; tried for {waited:.0f} s). "
+            + (failure.hint or "Try again when the connection is back.")
         )
-        try:
-            return retrying(attempt)
-        except TryAgainError as failure:
-            waited = self.clock() - start
-            # Without a cause, whose text may contain an upload's secret URL.
-            raise UnavailableError(
-                f"Google Drive did not answer {what} ({failure.reason}; tried for {waited:.0f} s). "
-                + (failure.hint or "Try again when the connection is back.")
-            ) from None
 
-    def _pause(self, state: tenacity.RetryCallState) -> float:
-        # The first retry is immediate: usually a pooled connection had been closed.
-        if state.attempt_number == 1:
-            backoff = self.uniform(0.0, 0.2)
-        else:
-            doublings = min(state.attempt_number - 1, 60)  # a day's attempts exceed any float
-            backoff = min(0.5 * 2.0**doublings, self.longest_pause) * self.uniform(0.5, 1.0)
-        return max(backoff, _failure(state).after)
-
-
-def _failure(state: tenacity.RetryCallState) -> TryAgainError:
-    assert state.outcome is not None  # noqa: S101  # tenacity asks only after an attempt
-    failure = state.outcome.exception()
-    assert isinstance(failure, TryAgainError)  # noqa: S101  # no other exception is retried
-    return failure
+    def _pause(self, number: int) -> float:
+        """Return the seconds before another attempt after the one with this number."""
+        if number == 0:  # usually a pooled connection had been closed
+            return self.uniform(0.0, 0.2)
+        doublings = min(number, 60)  # a day's attempts exceed any float
+        return min(0.5 * 2.0**doublings, self.longest_pause) * self.uniform(0.5, 1.0)

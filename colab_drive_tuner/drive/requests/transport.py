@@ -15,16 +15,17 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from io import BytesIO
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
 import urllib3
 
 from colab_drive_tuner.credentials.http_session import BLOCK, new_session, unlogged
+from colab_drive_tuner.drive.requests.endpoint import Authorizer
 from colab_drive_tuner.drive.requests.refusal import Refusal, retry_after
 from colab_drive_tuner.drive.requests.retry_policy import REFUSED_PATIENCE, TryAgainError
-from colab_drive_tuner.drive.requests.signing import Authorizer
+from colab_drive_tuner.drive.source import Window
 from colab_drive_tuner.errors import CredentialsError, StoreError, UnavailableError
 
 T = TypeVar("T")
@@ -38,18 +39,6 @@ ANSWER_DEADLINE = 60.0
 """Time limit in seconds for receiving an answer that is not a download."""
 
 
-class Body(Protocol):
-    """Content that can be sent repeatedly without being held in memory."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[bytes]: ...
-    def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes."""
-
-    def rewind(self) -> None:
-        """Go back to the first byte."""
-
-
 @dataclass(frozen=True)
 class Request:
     """An unsigned request; most are built by `calls`."""
@@ -57,7 +46,7 @@ class Request:
     method: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes | Body | None = field(default=None, repr=False)
+    body: bytes | Window | None = field(default=None, repr=False)
     secret: bool = False
     """Whether the URL is secret, as that of an upload session, which allows writing."""
 
@@ -250,21 +239,12 @@ class Transport:
 def same_origin(url: str, requested: str) -> bool:
     """Return whether `url`, received from a server, has the origin of the URL `requested`.
 
-    Our token is sent to it. So scheme, host and port must be the same as urllib3 parses them, and
-    the URL must not contain anything that other parsers read differently.
+    Our token is sent to it, so the origin must be literally the same, and the URL must not contain
+    anything that parsers read differently.
     """
-    if not re.fullmatch(r"https?://[!-~]+", url) or "\\" in url:
-        return False
-    if "@" in re.split("[/?#]", url)[2]:  # urllib3 ignores a user without a name
-        return False
-    try:
-        return _origin(urllib3.util.parse_url(url)) == _origin(urllib3.util.parse_url(requested))
-    except urllib3.exceptions.LocationParseError:
-        return False
-
-
-def _origin(url: Any) -> tuple[str | None, str | None, int]:
-    return url.scheme, url.host, url.port or {"https": 443}.get(url.scheme, 80)
+    address = urlsplit(requested)
+    origin = f"{address.scheme}://{address.netloc}/"
+    return url.startswith(origin) and re.fullmatch(r"[!-~]+", url) is not None and "\\" not in url
 
 
 def _refusal(

@@ -13,7 +13,7 @@ from colab_drive_tuner.errors import IdTakenError, NotFoundError, RefusedError, 
 from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import ID, ROOT, TOP, Description, encode
-from colab_drive_tuner.store.folder.entry_conversion import IdLocation
+from colab_drive_tuner.store.folder.entries import IdLocation
 from colab_drive_tuner.store.folder.index import Index
 from colab_drive_tuner.store.folder.top_folders import (
     Damaged,

@@ -31,18 +31,20 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.local_files import replace_file, sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import ID, ROOT, TOP, Description
-from colab_drive_tuner.store.folder.entry_conversion import (
+from colab_drive_tuner.store.folder.entries import (
     IdLocation,
     damaged_entry,
     entries_with_properties,
     entry_of,
+    find_in_trash,
+    list_trash,
     top_entry,
+    trash_entry,
 )
 from colab_drive_tuner.store.folder.id_lookup import IdLookup
 from colab_drive_tuner.store.folder.index import NAME
 from colab_drive_tuner.store.folder.rebuilding import rebuild_index
 from colab_drive_tuner.store.folder.top_folders import open_folder
-from colab_drive_tuner.store.folder.trash import find_in_trash, list_trash, trash_entry
 from colab_drive_tuner.store.protocol import Entry, Store, check_properties, oldest_first
 
 

@@ -1,27 +1,74 @@
-"""Uploads to Drive: small content in one request, large content in a resumable session.
+"""Verified uploads: small content in one request, large content in a resumable session.
 
-Memory is constant. Google's client only builds the first request. Its media classes neither rewind
-a stream after a 503 nor support a deadline, and draw multipart boundaries from the global `random`,
-so that a background upload would affect training.
+Content is sent again if it arrived altered. Memory is constant. Google's client only builds the
+first request. Its media classes neither rewind a stream after a 503 nor support a deadline, and
+draw multipart boundaries from the global `random`, so that a background upload would affect
+training.
 """
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
 
 from colab_drive_tuner.drive.file import DriveFile
-from colab_drive_tuner.drive.requests.calls import Calls
+from colab_drive_tuner.drive.requests.calls import WITH_FIELDS, Calls, checked_id
 from colab_drive_tuner.drive.requests.retry_policy import TryAgainError
 from colab_drive_tuner.drive.requests.transport import Answer, Request, Transport, same_origin
-from colab_drive_tuner.drive.transfers.source import Source, Window
-from colab_drive_tuner.errors import StoreError
+from colab_drive_tuner.drive.source import Source, Window
+from colab_drive_tuner.errors import ChecksumError, StoreError
 from colab_drive_tuner.progress_line import Progress
 
+SMALL = 5_000_000
+"""Maximum size in bytes for an upload in one request."""
 SESSION_OVER = frozenset(range(400, 500)) - {401, 403, 408, 409, 429}
 """Statuses after which a session is unusable; others concern the file or are temporary."""
 
 
+def create_content(
+    calls: Calls, body: Mapping[str, Any], source: Source, progress: Progress | None
+) -> DriveFile:
+    """Create a file described by `body`; not `verified` yet."""
+    mime_type = body["mimeType"]
+    request = calls.files.create(body=body, media_body=_media(mime_type), **WITH_FIELDS)
+    target = _Target(request, mime_type, f"the upload of {body['name']!r}")
+    return _upload(calls, target, source, progress)
+
+
+def replace_content(calls: Calls, file_id: str, source: Source, mime_type: str) -> DriveFile:
+    """Replace a file's content; not `verified` yet."""
+    request = calls.files.update(
+        fileId=checked_id(file_id), body={}, media_body=_media(mime_type), **WITH_FIELDS
+    )
+    target = _Target(request, mime_type, f"new content for the file {file_id}")
+    return _upload(calls, target, source, None)
+
+
+def verified(calls: Calls, file: DriveFile, source: Source) -> DriveFile:
+    """Return the file if Drive reports the right checksum; upload it once again if it does not."""
+    if not source.matches(file):
+        # Perhaps the description was corrupted in transit, and not the content.
+        file = calls.get(file.id)
+    if not source.matches(file):
+        file = replace_content(calls, file.id, source, file.mime_type)
+    if source.matches(file):
+        return file
+    raise ChecksumError(
+        f"What Drive stored as {file.name!r} ({file.id}) is not what was sent: its checksum is "
+        f"{file.sha256} instead of {source.sha256}. Upload it again."
+    )
+
+
+def _media(mime_type: str) -> Any:
+    """Return a `media_body` for which Google's client builds the start of an upload session."""
+    from googleapiclient.http import MediaIoBaseUpload
+
+    return MediaIoBaseUpload(BytesIO(), mime_type, resumable=True)
+
+
 @dataclass(frozen=True)
-class Target:
+class _Target:
     """The call that receives the content: a creation or an update."""
 
     session_request: Request
@@ -30,23 +77,21 @@ class Target:
     what: str
 
 
-def upload(
-    calls: Calls, target: Target, source: Source, progress: Progress | None = None
-) -> DriveFile:
-    """Upload the source, in one request up to 5 MB, else in a session; return the file.
+def _upload(calls: Calls, target: _Target, source: Source, progress: Progress | None) -> DriveFile:
+    """Upload the source and return the file.
 
     The policy's patience starts again with every part that Drive acknowledges.
     """
-    whole = source.small_content()
-    if whole is None:
+    if source.size > SMALL:
         return _Session(calls, target, source, progress).run()
+    whole = source.read_at(0, source.size)
     file = calls.policy.run(lambda: _send_whole(calls.transport, target, whole), target.what)
     if progress is not None:
         progress(len(whole), len(whole))
     return file
 
 
-def _send_whole(transport: Transport, target: Target, content: bytes) -> DriveFile:
+def _send_whole(transport: Transport, target: _Target, content: bytes) -> DriveFile:
     boundary, metadata = secrets.token_hex(16), target.session_request.body
     body = b"".join(
         (
@@ -70,7 +115,7 @@ class _Session:
     """A resumable upload: the offset that Drive has acknowledged, and the steps after it."""
 
     def __init__(
-        self, calls: Calls, target: Target, source: Source, progress: Progress | None
+        self, calls: Calls, target: _Target, source: Source, progress: Progress | None
     ) -> None:
         self._transport, self._policy, self._target = calls.transport, calls.policy, target
         self._source, self._progress = source, progress
@@ -93,32 +138,28 @@ class _Session:
             self._offset, self._offset_known = 0, True
         before = self._offset
         if not self._offset_known:
-            # An empty body requests the offset.
-            file = self._put(b"", f"bytes */{self._total()}")
+            file = self._request_offset()
             if file is not None or self._offset > before:
                 return file
             before = self._offset
         window = self._source.window(self._offset, self._report_progress)
         self._offset_known = False
         if len(window):
-            file = self._put(window, f"bytes {window.start}-{window.end - 1}/{self._total()}")
+            file = self._put(window, f"bytes {window.start}-{window.end - 1}/{self._source.size}")
         else:
-            file = self._put(b"", f"bytes */{self._total()}")
+            file = self._request_offset()
         if file is None and self._offset <= before:
             raise TryAgainError("it accepted none of the sent bytes")
-        if self._offset > window.end:
-            raise StoreError(
-                f"Google Drive acknowledged more of {self._target.what} than was sent; try again."
-            )
         return file
 
-    def _total(self) -> str:
-        return "*" if self._source.size is None else str(self._source.size)
+    def _request_offset(self) -> DriveFile | None:
+        return self._put(b"", f"bytes */{self._source.size}")
 
     def _open_session(self) -> str:
-        headers = {"X-Upload-Content-Type": self._target.mime_type}
-        if self._source.size is not None:
-            headers["X-Upload-Content-Length"] = str(self._source.size)
+        headers = {
+            "X-Upload-Content-Type": self._target.mime_type,
+            "X-Upload-Content-Length": str(self._source.size),
+        }
         session = self._target.session_request
         answer = self._transport.send(session.with_changes(headers=headers), self._target.what)
         link = answer.headers.get("Location", "")
@@ -132,19 +173,13 @@ class _Session:
         request = Request("PUT", self._session_url, headers, body, secret=True)
         answer = self._transport.send(request, self._target.what, accept={308, *SESSION_OVER})
         if answer.status == 308:
-            self._offset = self._acknowledged(answer)
-            self._offset_known = True
+            self._offset, self._offset_known = self._acknowledged(answer), True
             return None
         if answer.status in SESSION_OVER:
             # The file may exist all the same; then its reserved id is refused as taken.
             self._session_url = None
-            if not self._source.can_restart:
-                raise StoreError(
-                    f"Google Drive ended {self._target.what} early ({answer.status}), and its "
-                    "source cannot be read again; upload it from a file."
-                )
             raise TryAgainError(f"it ended the upload session with {answer.status}")
-        self._offset = self._source.size or 0
+        self._offset = self._source.size
         return answer.read(DriveFile.from_json)
 
     def _acknowledged(self, answer: Answer) -> int:
@@ -154,6 +189,10 @@ class _Session:
         end = received_range.rpartition("-")[2]
         if not end.isdecimal():
             raise TryAgainError("it did not report how much has arrived")
+        if int(end) >= self._source.size:
+            raise StoreError(
+                f"Google Drive acknowledged more of {self._target.what} than was sent; try again."
+            )
         return int(end) + 1
 
     def _report_progress(self, position: int) -> None:

@@ -1,15 +1,17 @@
-"""Conversion of a folder store's descriptions to `Entry` objects."""
+"""Entries of a folder store: their location, conversion to `Entry` objects, and trash."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from colab_drive_tuner.errors import StoreError
-from colab_drive_tuner.store.folder.description import ROOT, TOP, Description
+from colab_drive_tuner.errors import ChecksumError, StoreError
+from colab_drive_tuner.local_files import sync_folder
+from colab_drive_tuner.store.folder import disk
+from colab_drive_tuner.store.folder.description import ROOT, TOP, Description, encode
 from colab_drive_tuner.store.folder.index import Index
 from colab_drive_tuner.store.folder.top_folders import Damaged, TopFolder
-from colab_drive_tuner.store.folder.trash import find_in_trash
 from colab_drive_tuner.store.protocol import Entry
 
 
@@ -72,33 +74,53 @@ def entry_of(
 
 
 def damaged_entry(entry_id: str, path: Path, parent: str, error: StoreError) -> Entry:
-    """Return an entry for a damaged file or folder."""
-    try:
-        state = path.lstat()
-        created, size, is_folder = state.st_mtime, state.st_size, path.is_dir()
-    except FileNotFoundError:
-        created, size, is_folder = 0.0, 0, False
-    return Entry(
-        id=entry_id,
-        name=path.name,
-        parent=parent,
-        created=created,
-        size=0 if is_folder else size,
-        is_folder=is_folder,
-        damage=str(error),
-    )
+    """Return an entry for a damaged file or folder, of which little is known."""
+    is_folder = path.is_dir()
+    return Entry(entry_id, path.name, parent, 0.0, is_folder=is_folder, damage=str(error))
 
 
 def top_entry(folder: TopFolder | Damaged) -> Entry:
     """Return the entry of a folder in the root or in the trash."""
     if isinstance(folder, Damaged):
         return replace(damaged_entry(folder.id, folder.base, ROOT, folder.error), name=folder.name)
-    return Entry(
-        id=folder.id,
-        name=folder.name,
-        parent=ROOT,
-        created=folder.described.created,
-        is_folder=True,
-        properties=folder.index.properties(folder.described),
-        trashed=folder.in_trash,
-    )
+    properties = folder.index.properties(folder.described)
+    entry = entry_of(folder.described, ROOT, folder.base, properties)
+    return replace(entry, id=folder.id, name=folder.name, trashed=folder.in_trash)
+
+
+def trash_entry(index: Index, key: str) -> None:
+    """Move an entry to the trash, from where users can move it back."""
+    described, visible = index.locate(key)
+    trash = disk.ensure_folders(index.trash.parent, index.trash.name)
+    target = disk.trash_name(trash, described.file, described.id[:8])
+    # After a kill before the move, the entry counts as moved back.
+    index.descriptions.write(key, encode(replace(described, trashed=target)))
+    visible.rename(trash / target)
+    sync_folder(trash)
+    sync_folder(visible.parent)
+    # Released last, so that the next holder of the name cannot be mistaken for this entry.
+    index.names.release_to_trash(key, described)
+
+
+def find_in_trash(index: Index, key: str) -> tuple[Description, Path] | None:
+    """Return an entry's description and path in the trash; None if it is not there."""
+    described = index.describe(key)
+    if described is None:
+        return None
+    if described.trashed:
+        path = index.trash / described.trashed
+    else:
+        above = find_in_trash(index, described.parent) if described.parent else None
+        if above is None:
+            return None
+        path = above[1] / described.file
+    return (described, path) if os.path.lexists(path) and not path.is_symlink() else None
+
+
+def list_trash(index: Index, parent: str) -> Iterator[tuple[Description, Path]]:
+    """Yield the children of a folder that were trashed, by themselves or with it."""
+    for key in sorted(index.names.current_and_trashed(parent)):
+        with contextlib.suppress(ChecksumError):
+            found = find_in_trash(index, key)
+            if found is not None and found[0].parent == parent:
+                yield found

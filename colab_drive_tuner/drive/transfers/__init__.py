@@ -1,1 +1,0 @@
-"""Uploads and downloads that are resumed after interruptions and verified by checksums."""
