@@ -307,7 +307,7 @@ class TestAMachineAtGoogle:
 
         monkeypatch.setattr("google.colab.auth.authenticate_user", refuse)
         with pytest.raises(CredentialsError, match=r"^Nobody is signed in") as no:
-            find(allow_prompt=True, browser_attached=lambda: True, notify=lambda text: None)
+            find(allow_prompt=True, browser_attached=lambda: True)
         assert "not completed (AuthorizationError)" in str(no.value)
         assert "nobody has signed in: this machine's metadata server" in str(no.value)
         assert SECRET not in str(no.value)
@@ -324,7 +324,6 @@ class TestAMachineAtGoogle:
         found = find(
             allow_prompt=True,
             browser_attached=lambda: True,
-            notify=lambda text: None,
             scopes=[ours.SCOPE_FILE, ours.SCOPE_READ],
         )
         assert found.source == "Colab's sign-in"
@@ -338,7 +337,7 @@ class TestAMachineAtGoogle:
         google_colab.install(monkeypatch, google_colab.Page())
         google_colab.install_userdata(monkeypatch, google_colab.secret_not_found())
         with pytest.raises(CredentialsError, match="Colab's sign-in: nobody has signed in"):
-            find(allow_prompt=True, browser_attached=lambda: True, notify=lambda text: None)
+            find(allow_prompt=True, browser_attached=lambda: True)
 
     def test_somebody_has_signed_in_before(self, google):
         """An earlier sign-in is used without a page, as in a `!command`."""

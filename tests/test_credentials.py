@@ -314,22 +314,23 @@ def test_the_docs_have_a_row_for_each_source():
 class TestColab:
     """Colab's own sign-in, which needs a person."""
 
-    def test_asks_after_one_sentence(self, monkeypatch):
+    def test_asks_after_one_sentence(self, monkeypatch, capsys):
         """The user reads one sentence about the permissions before Google's dialog opens."""
         page = google_colab.install(monkeypatch, google_colab.Page())
         given = Credentials("colab")
         monkeypatch.setattr(google.auth, "default", lambda: (given, None))
-        messages = []
+        authenticate, before = google.colab.auth.authenticate_user, []
 
-        def notify(text):
-            assert "authenticate_user" not in page.calls
-            messages.append(text)
+        def noted():
+            before.append(capsys.readouterr().out)
+            authenticate()
 
-        found = find(browser_attached=lambda: True, notify=notify)
+        monkeypatch.setattr("google.colab.auth.authenticate_user", noted)
+        found = find(browser_attached=lambda: True)
         assert found.credentials is given
-        assert messages == [colab.COLAB_SENTENCE]
-        assert "kept in a folder of your Drive" in messages[0], "what it is for"
-        assert "notebook's own file is read" in messages[0], "why more than drive.file"
+        assert before == [f"{colab.COLAB_SENTENCE}\n"]
+        assert "kept in a folder of your Drive" in before[0], "what it is for"
+        assert "notebook's own file is read" in before[0], "why more than drive.file"
         assert page.calls == ["authenticate_user"]
 
     def test_a_secret_comes_before_the_sign_in(self, monkeypatch):
@@ -400,7 +401,7 @@ class TestColab:
 
         monkeypatch.setattr("google.colab.auth.authenticate_user", refuse)
         with pytest.raises(CredentialsError, match=r"not completed \(AuthorizationError\)"):
-            find(browser_attached=lambda: True, notify=lambda text: None)
+            find(browser_attached=lambda: True)
         assert page.calls == []
 
 

@@ -37,7 +37,7 @@ def from_sign_in(request: CredentialRequest) -> Any:
         from google.colab import auth
     except ImportError:
         raise SourceError("this is not Colab") from None
-    request.notify(COLAB_SENTENCE)
+    print(COLAB_SENTENCE)  # noqa: T201 - for a notebook
     try:
         auth.authenticate_user()
     except Exception as error:  # noqa: BLE001  # its exceptions are undocumented

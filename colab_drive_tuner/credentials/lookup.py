@@ -64,7 +64,6 @@ def find_credentials(
     allow_prompt: bool,
     scopes: Iterable[str] | None = None,
     browser_attached: Callable[[], bool] | None = None,
-    notify: Callable[[str], None] = print,
     retry: Retry = _once,
 ) -> Identity:
     """Return the credentials of the first source that has, or gets, an unexpired token.
@@ -78,7 +77,6 @@ def find_credentials(
         scopes: Scopes to request if the credentials allow a choice. None: `drive.file`, or `drive`
             for a service account, which can see only what was shared with it.
         browser_attached: Whether Colab's page answers; None tests it.
-        notify: Called with the sentence to show before a prompt.
         retry: Calls the function that requests the token, and repeats it on `UnavailableError`.
 
     Raises:
@@ -90,7 +88,7 @@ def find_credentials(
     if isinstance(explicit, Identity):
         return explicit
     wanted = None if scopes is None else list(scopes)
-    request = CredentialRequest(explicit, wanted, allow_prompt, browser_attached, notify)
+    request = CredentialRequest(explicit, wanted, allow_prompt, browser_attached)
     try:
         identity, tried = _look_up(SOURCES, request, lambda found: ensure_token(found, retry))
     except CredentialsError:

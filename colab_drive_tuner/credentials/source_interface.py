@@ -49,14 +49,12 @@ class CredentialRequest:
         scopes: Scopes to request if the credentials allow a choice; None for the default ones.
         allow_prompt: Whether the user of Colab's page may be prompted.
         browser_attached: Whether Colab's page answers; None: test it.
-        notify: Called with the sentence to show before a prompt.
     """
 
     argument: Any = field(default=None, repr=False)
     scopes: list[str] | None = None
     allow_prompt: bool = False
     browser_attached: Callable[[], bool] | None = None
-    notify: Callable[[str], None] = print
 
 
 @dataclass(frozen=True)

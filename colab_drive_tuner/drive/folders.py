@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from colab_drive_tuner.drive.account_and_search import SearchClient
 from colab_drive_tuner.drive.file import (
     FOLDER,
     SHORTCUT,
@@ -18,7 +19,6 @@ from colab_drive_tuner.drive.file import (
     checked_properties,
     checked_text,
 )
-from colab_drive_tuner.drive.file_search import FileSearchClient
 from colab_drive_tuner.drive.requests.calls import WITH_FIELDS
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, UsageError
 
@@ -31,7 +31,7 @@ class FolderId:
     certain: bool
 
 
-class FolderClient(FileSearchClient):
+class FolderClient(SearchClient):
     """Folder methods of a Drive client."""
 
     def create_folder(

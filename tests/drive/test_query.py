@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colab_drive_tuner.drive.file_search import query, quoted
+from colab_drive_tuner.drive.account_and_search import query, quoted
 from colab_drive_tuner.drive.folders import FolderId, parse_folder
 from colab_drive_tuner.errors import UsageError
 

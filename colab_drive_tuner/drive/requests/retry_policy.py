@@ -15,6 +15,9 @@ from colab_drive_tuner.errors import UnavailableError, UsageError
 
 T = TypeVar("T")
 
+_LONGEST_PAUSE = 16.0
+_uniform = random.Random().uniform  # noqa: S311  # no secret
+"""A separate generator: retries must not affect training that uses the global `random`."""
 REFUSED_PATIENCE = 5.0
 """Time limit in seconds if the connection is refused, because the server rarely comes back soon."""
 
@@ -37,12 +40,9 @@ class RetryPolicy:
     """Truncated exponential backoff with jitter, for at most `patience` seconds in total."""
 
     patience: float = 60.0
-    longest_pause: float = 16.0
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     """Tests pass a clock that `sleep` advances."""
-    uniform: Callable[[float, float], float] = random.Random().uniform  # noqa: S311  # no secret
-    """A separate generator: retries must not affect training that uses the global `random`."""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.patience, int | float) and self.patience > 0):
@@ -73,6 +73,6 @@ class RetryPolicy:
     def _pause(self, number: int) -> float:
         """Return the seconds before another attempt after the one with this number."""
         if number == 0:  # usually a pooled connection had been closed
-            return self.uniform(0.0, 0.2)
+            return _uniform(0.0, 0.2)
         doublings = min(number, 60)  # a day's attempts exceed any float
-        return min(0.5 * 2.0**doublings, self.longest_pause) * self.uniform(0.5, 1.0)
+        return min(0.5 * 2.0**doublings, _LONGEST_PAUSE) * _uniform(0.5, 1.0)
