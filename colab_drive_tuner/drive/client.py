@@ -25,7 +25,7 @@ from colab_drive_tuner.drive.requests.endpoint import (
     emulator_authorizer,
     find_endpoint,
 )
-from colab_drive_tuner.drive.requests.retry_policy import RetryPolicy, TryAgainError
+from colab_drive_tuner.drive.requests.refusal import RetryPolicy, TryAgainError
 from colab_drive_tuner.drive.requests.transport import Transport
 from colab_drive_tuner.drive.source import Source
 from colab_drive_tuner.drive.upload import create_content, replace_content, verified

@@ -1,7 +1,7 @@
 """Retry of store calls through an outage, with notices to the user when it starts and ends.
 
 It repeats whole operations of the writer for as long as the session lives; single Drive requests
-are retried for a limited time in drive/requests/retry.py.
+are retried for a limited time in drive/requests/refusal.py.
 """
 
 import threading

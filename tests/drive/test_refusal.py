@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from colab_drive_tuner.drive.requests.refusal import Refusal, retry_after
-from colab_drive_tuner.drive.requests.retry_policy import TryAgainError
+from colab_drive_tuner.drive.requests.refusal import Refusal, TryAgainError, retry_after
 from colab_drive_tuner.errors import (
     CredentialsError,
     IdTakenError,

@@ -1,14 +1,20 @@
-"""Refusals of Drive: status and reason are translated into a retry or an error with advice."""
+"""Retries of calls to Drive, and its refusals as a retry or an error with advice.
 
+Every call can be repeated: reads and updates are idempotent, and creations carry a reserved id. So
+the policy does not depend on the call.
+"""
+
+import itertools
 import json
+import random
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from colab_drive_tuner.credentials import SCOPE_ALL, SCOPE_FILE, SCOPE_READ
 from colab_drive_tuner.credentials.http_session import redact
-from colab_drive_tuner.drive.requests.retry_policy import TryAgainError
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     CredentialsError,
@@ -17,8 +23,12 @@ from colab_drive_tuner.errors import (
     QuotaError,
     RefusedError,
     StoreError,
+    UnavailableError,
+    UsageError,
 )
 from colab_drive_tuner.text import visible
+
+T = TypeVar("T")
 
 _LIMIT_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "sharingRateLimitExceeded"}
 _TRANSIENT_REASONS = {*_LIMIT_REASONS, "backendError", "internalError"}
@@ -31,6 +41,12 @@ _SCOPES_MISSING = (
     f"The sign-in lacks a permission (scope). Checkpoints need {SCOPE_FILE}; reading a "
     f"notebook that Colab made needs {SCOPE_READ}. Sign in again and allow it."
 )
+
+_LONGEST_PAUSE = 16.0
+_uniform = random.Random().uniform  # noqa: S311  # no secret
+"""A separate generator: retries must not affect training that uses the global `random`."""
+REFUSED_PATIENCE = 5.0
+"""Time limit in seconds if the connection is refused, because the server rarely comes back soon."""
 
 # reason -> (error, what to do)
 _FATAL: dict[str, tuple[type[ColabDriveTunerError], str]] = {
@@ -101,6 +117,62 @@ _BY_STATUS: dict[int, tuple[type[ColabDriveTunerError], str]] = {
     409: (IdTakenError, "Something was created under this id before."),
 }
 _OTHER = (StoreError, "This is not expected to pass by itself; please report it.")
+
+
+@dataclass(eq=False)
+class TryAgainError(Exception):
+    """An attempt failed and can be repeated; never raised outside of `drive/`."""
+
+    reason: str
+    after: float = 0.0
+    """Seconds from the server's Retry-After header."""
+    patience: float = float("inf")
+    """Upper limit for the policy's patience."""
+    hint: str = ""
+    """A sentence for the user if all attempts fail."""
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Truncated exponential backoff with jitter, for at most `patience` seconds in total."""
+
+    patience: float = 60.0
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    """Tests pass a clock that `sleep` advances."""
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.patience, int | float) and self.patience > 0):
+            raise UsageError(f"patience must be a number of seconds above 0, got {self.patience!r}")
+
+    def run(self, attempt: Callable[[], T], what: str) -> T:
+        """Call `attempt` until it no longer raises `TryAgainError`, and return its result.
+
+        Raises `UnavailableError` if the next pause would exceed the time limit; `what` completes
+        the message "Google Drive did not answer ...".
+        """
+        start = self.clock()
+        for number in itertools.count():
+            try:
+                return attempt()
+            except TryAgainError as error:
+                failure = error
+            waited, pause = self.clock() - start, max(self._pause(number), failure.after)
+            if waited + pause >= min(self.patience, failure.patience):
+                break
+            self.sleep(pause)
+        # Without a cause, whose text may contain an upload's secret URL.
+        raise UnavailableError(
+            f"Google Drive did not answer {what} ({failure.reason}; tried for {waited:.0f} s). "
+            + (failure.hint or "Try again when the connection is back.")
+        )
+
+    def _pause(self, number: int) -> float:
+        """Return the seconds before another attempt after the one with this number."""
+        if number == 0:  # usually a pooled connection had been closed
+            return _uniform(0.0, 0.2)
+        doublings = min(number, 60)  # a day's attempts exceed any float
+        return min(0.5 * 2.0**doublings, _LONGEST_PAUSE) * _uniform(0.5, 1.0)
 
 
 @dataclass(frozen=True)

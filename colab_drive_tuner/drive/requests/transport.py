@@ -23,8 +23,12 @@ import urllib3
 
 from colab_drive_tuner.credentials.http_session import BLOCK, new_session, unlogged
 from colab_drive_tuner.drive.requests.endpoint import Authorizer
-from colab_drive_tuner.drive.requests.refusal import Refusal, retry_after
-from colab_drive_tuner.drive.requests.retry_policy import REFUSED_PATIENCE, TryAgainError
+from colab_drive_tuner.drive.requests.refusal import (
+    REFUSED_PATIENCE,
+    Refusal,
+    TryAgainError,
+    retry_after,
+)
 from colab_drive_tuner.drive.source import Window
 from colab_drive_tuner.errors import CredentialsError, StoreError, UnavailableError
 

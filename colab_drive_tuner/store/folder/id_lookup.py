@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import os
-import shutil
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -77,21 +76,15 @@ class IdLookup:
         if entry_id in known or self.index.describe(entry_id) is not None:
             raise self.id_taken_error(entry_id, name)
         require_free_name(self._root, name, entry_id)
-        folder = self.index.names.ensure_folder("")
-        disk.ensure_folders(self.index.home, "ids")
+        self.index.names.ensure_folder("")
         nonce = uuid.uuid4().hex
         described = Description(entry_id, name, "", "", created, True, properties, nonce)
-        pending = folder / f"{nonce}.new"
         try:
-            make_folder(pending, described, self._trash)
-            self.index.commit(folder / f"{nonce}.draft", encode(described), entry_id)
-        except BaseException as error:  # including KeyboardInterrupt
-            shutil.rmtree(pending, ignore_errors=True)
-            if isinstance(error, FileExistsError):
-                self.finish()
-                raise self.id_taken_error(entry_id, name) from error
-            raise
-        self._publish(pending, described)
+            self.index.commit(described, lambda path: make_folder(path, described, self._trash))
+        except FileExistsError as error:
+            self.finish()
+            raise self.id_taken_error(entry_id, name) from error
+        self._publish(described)
         return self.top(entry_id)
 
     def finish(self) -> bool:
@@ -106,12 +99,13 @@ class IdLookup:
                 described = open_folder(pending, self._trash).described
                 linked = self.index.describe(described.id)
                 if linked is not None and linked.nonce == described.nonce:
-                    self._publish(pending, described)
+                    self._publish(described)
                     completed = True
         return completed
 
-    def _publish(self, pending: Path, described: Description) -> None:
+    def _publish(self, described: Description) -> None:
         """Give a created folder its visible name, durably; idempotent."""
+        pending = self.index.names.pending_content(described)
         for name in disk.file_names(described.name, described.id):
             try:
                 pending.rename(self._root / name)

@@ -14,9 +14,10 @@ copy of the folder is equally valid.
 
 import contextlib
 import os
+import shutil
 import stat
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from colab_drive_tuner.errors import (
@@ -90,22 +91,21 @@ class Index:
         folder = self.folder(parent)
         if self.describe(entry_id) is not None:
             raise self.id_taken_error(entry_id, name)
-        disk.ensure_folders(self.home, "ids")
         file, claimed = self.names.claim(folder, parent, name, entry_id)
         nonce = uuid.uuid4().hex
         described = Description(
             entry_id, name, parent, file, created, content is None, properties, nonce
         )
-        pending = self.names.pending_content(described)
-        written = encode(described)
-        try:
+
+        def fill(pending: Path) -> None:
             if content is None:
                 pending.mkdir()
             else:
                 disk.write(pending, content)
-            self.commit(pending.with_suffix(".draft"), written, entry_id)
+
+        try:
+            written = self.commit(described, fill)
         except BaseException as error:  # including KeyboardInterrupt
-            disk.remove(pending)
             taken = self.describe(entry_id) if isinstance(error, FileExistsError) else None
             if claimed and (taken is None or taken.file != file):
                 self.names.release(parent, file)
@@ -122,10 +122,16 @@ class Index:
             self.write_properties(described.id, properties)
         self.names.reclaim(described)
 
-    def commit(self, draft: Path, written: bytes, entry_id: str) -> None:
-        """Link `written` as the id's description via `draft`; FileExistsError if it has one."""
-        target = self.descriptions.path(entry_id)
+    def commit(self, described: Description, fill: Callable[[Path], None]) -> bytes:
+        """Have `fill` write the pending content, and link the description, whose bytes it returns.
+
+        Raises `FileExistsError` if the id was used; any error leaves nothing behind.
+        """
+        pending, written = self.names.pending_content(described), encode(described)
+        draft, target = pending.with_suffix(".draft"), self.descriptions.path(described.id)
+        disk.ensure_folders(self.home, "ids")
         try:
+            fill(pending)
             disk.write(draft, written)
             sync_folder(draft.parent)
             try:
@@ -134,8 +140,13 @@ class Index:
                 # A network file system may have retried a link that had succeeded.
                 if not draft.samefile(target):
                     raise
+        except BaseException:  # including KeyboardInterrupt
+            shutil.rmtree(pending, ignore_errors=True)
+            disk.remove(pending)
+            raise
         finally:
             disk.remove(draft)
+        return written
 
     def id_taken_error(self, entry_id: str, name: str) -> IdTakenError:
         """Return the error, once the winner's create is durable, even if the winner was killed."""

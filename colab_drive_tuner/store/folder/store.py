@@ -155,11 +155,6 @@ class FolderStore(Store):
         with self._translated_errors(f"read file {entry_id}"):
             return disk.read(self._file(entry_id))
 
-    def read_unverified(self, entry_id: str) -> bytes:
-        """See `Store.read_unverified`; an unused id is not looked for in other searches."""
-        with self._translated_errors(f"read file {entry_id}"):
-            return disk.read(self._file(entry_id, of_search=True))
-
     def fetch(self, entry_id: str, path: Path) -> None:
         with self._translated_errors(f"fetch file {entry_id}"):
             source = disk.open_file(self._file(entry_id))
@@ -336,8 +331,8 @@ class FolderStore(Store):
         disk.require_folder(self._ids.index.home)
         self._existed = True
 
-    def _file(self, entry_id: str, *, of_search: bool = False) -> Path:
-        found = self._ids.find(entry_id, of_search=of_search)
+    def _file(self, entry_id: str) -> Path:
+        found = self._ids.find(entry_id, of_search=True)
         if not found.inner:
             raise RefusedError(f"{found.index.base} is a folder: it has no content.")
         return found.index.file(found.key)
