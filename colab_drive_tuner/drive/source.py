@@ -20,10 +20,10 @@ class Source:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._base = stream, stream.tell()
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
+        digest, self.size = hashlib.sha256(), 0
+        while block := self._read(self.size, 1 << 20):
             digest.update(block)
-        self.size = stream.tell() - self._base
+            self.size += len(block)
         self.sha256 = digest.hexdigest()
 
     @classmethod
@@ -53,15 +53,18 @@ class Source:
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Read up to `count` bytes at `offset`."""
-        try:
-            self._stream.seek(self._base + offset)
-            data = self._stream.read(count)
-        except OSError as error:
-            # Any OSError that is raised within a request counts as one of the network.
-            raise UsageError(f"What is uploaded cannot be read: {error}") from error
+        data = self._read(offset, count)
         if not data and count:
             raise UsageError("The file became shorter while it was uploaded; upload it again.")
         return data
+
+    def _read(self, offset: int, count: int) -> bytes:
+        try:
+            self._stream.seek(self._base + offset)
+            return self._stream.read(count)
+        except OSError as error:
+            # Any OSError that is raised within a request counts as one of the network.
+            raise UsageError(f"What is uploaded cannot be read: {error}") from error
 
 
 def _is_seekable(content: object) -> bool:
