@@ -102,20 +102,17 @@ def login_file() -> Path:
     return user_config_path("colab-drive-tuner") / "login.json"
 
 
-def from_login(_: CredentialRequest) -> Any:
+def from_login(request: CredentialRequest) -> Any:
     """Load the sign-in that `colab-drive-tuner login` stored."""
     path = login_file()
+    if not os.path.lexists(path):
+        raise SourceError("nobody has signed in on this machine")
     try:
-        info = json.loads(path.read_bytes())
-        client = {name: info[name] for name in ("client_id", "client_secret", "token_uri")}
-        _check_urls(client)
-        return user_credentials(client, info["refresh_token"])
-    except FileNotFoundError:
-        raise SourceError("nobody has signed in on this machine") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return from_info(read_info(path), f"The file {path}", request)
+    except CredentialsError:
         raise CredentialsError(
-            f"The sign-in kept in {path} cannot be read ({type(error).__name__}): run "
-            "`colab-drive-tuner logout`, then `colab-drive-tuner login` again."
+            f"The sign-in kept in {path} cannot be read: run `colab-drive-tuner logout`, then "
+            "`colab-drive-tuner login` again."
         ) from None
 
 

@@ -148,7 +148,7 @@ class DriveStore(Store):
 
     def stat(self, entry_id: str) -> Entry:
         if entry_id == NO_ROOT:
-            self._require_root()
+            self._find_root()
             entry_id = self.root
         file = self.client.get(entry_id)
         if file.trashed:
@@ -194,27 +194,25 @@ class DriveStore(Store):
     def duplicates(self) -> builtins.list[Entry]:
         return [_entry(folder) for folder in self._folders if folder.id != self.root]
 
-    def _require_root(self) -> None:
-        """Raise `NotFoundError` if the folder does not exist."""
-        try:
-            self._find_root(create=False)
-        except NotFoundError:
-            raise NotFoundError(
-                f"There is no folder {self._folder_spec!r} in the Google Drive of {self.account}: "
-                "name the folder that searches are kept in, or begin one there."
-            ) from None
-
-    def _find_root(self, *, create: bool) -> None:
-        """Look the folder up, unless it is known; with `create`, create it if it is missing."""
+    def _find_root(self, *, create: bool = False) -> None:
+        """Look the folder up, unless it is known; create it or raise `NotFoundError`."""
         with self._lock:  # otherwise two threads would create two folders
-            if self.folder is None:
+            if self.folder is not None:
+                return
+            try:
                 self._use_folders(self.client.folders(self._folder_spec, create))
+            except NotFoundError:
+                raise NotFoundError(
+                    f"There is no folder {self._folder_spec!r} in the Google Drive of "
+                    f"{self.account}: name the folder that searches are kept in, or begin one "
+                    "there."
+                ) from None
 
     def _folders_of(self, parent: str) -> builtins.list[str]:
         """Return the folder; for the root, all folders at its path."""
         if parent not in (NO_ROOT, self.root):
             return [parent]
-        self._require_root()
+        self._find_root()
         young = self.folder and self.now() - self.folder.created < LIST_LAG_SECONDS
         if young and time.monotonic() - self._listed_at > _CACHE_SECONDS:
             with suppress(NotFoundError):  # too young to be listed

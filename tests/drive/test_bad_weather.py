@@ -40,7 +40,6 @@ FAULTS = [
 def weather(drive_emulator, monkeypatch):
     """The emulator's faults, with windows so small that large files need several."""
     monkeypatch.setattr(source, "WINDOW", 2 * 2**20)
-    monkeypatch.setattr(source, "BUFFER", 2 * 2**20)
     return drive_emulator.faults
 
 
