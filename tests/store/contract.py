@@ -129,6 +129,7 @@ class StoreContract:
         store.set_properties(entry_id, {"cdt_c": "4"})
         found = reopen().stat(entry_id)
         assert {"cdt_a": "2", "cdt_b": "3", "cdt_c": "4"}.items() <= found.properties.items()
+        assert reopen().read(entry_id) == b"1"
 
     def test_an_empty_value_removes_a_property(self, store: Store, reopen: Reopen) -> None:
         """A property from the create, and one set later, are gone once their value is empty."""
@@ -140,7 +141,6 @@ class StoreContract:
         assert reopen().stat(entry_id).properties == {"cdt_c": "3"}
         store.set_properties(entry_id, {"cdt_a": "4"})
         assert reopen().stat(entry_id).properties == {"cdt_a": "4", "cdt_c": "3"}
-        assert reopen().read(entry_id) == b"1"
 
     def test_entries_are_found_by_their_properties(self, store: Store, reopen: Reopen) -> None:
         """Entries are found by all given properties, also in other folders and in the trash."""
