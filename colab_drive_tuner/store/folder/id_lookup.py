@@ -56,8 +56,8 @@ class IdLookup:
 
     def damaged(self, entry_id: str) -> Damaged | None:
         """Return the damaged folder with this id; None if there is none."""
-        found = [folder for folder in self.folders.all() if folder.id == entry_id]
-        return found[0] if found and isinstance(found[0], Damaged) else None
+        damaged = (folder for folder in self.folders.all() if isinstance(folder, Damaged))
+        return next((folder for folder in damaged if folder.id == entry_id), None)
 
     def is_used_elsewhere(self, entry_id: str, location: IdLocation) -> bool:
         """Return whether another folder has the id, apart from copies of this one."""
@@ -157,10 +157,10 @@ class IdLookup:
             raise NotFoundError(f"There is no file {entry_id!r} in {self._root}.")
         last = self._last
         if last is not None and (self._search is not None or self.folders.is_unchanged()):
-            is_inside = last.index.descriptions.has(entry_id)
-            if is_inside and is_current(last):
+            holders = [one for one in (last.index, self.index) if one.descriptions.has(entry_id)]
+            if last.index in holders and is_current(last):
                 return IdLocation(last.index, entry_id, last)
-            if of_search and not is_inside and self._is_only_folder(last):
+            if of_search and not holders and self._is_only_folder(last):
                 raise NotFoundError(f"There is no file {entry_id} in {last.base}.")
         found = self._choose(entry_id, also_trashed)
         if found.folder is not None and not is_current(found.folder):
