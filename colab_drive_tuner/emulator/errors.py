@@ -53,6 +53,11 @@ def file_not_found(file_id: str) -> ApiError:
     return ApiError(404, "notFound", f"File not found: {file_id}.", location="fileId")
 
 
+def drive_not_found(drive_id: str) -> ApiError:
+    """404: the shared drive does not exist, or the caller is not a member."""
+    return ApiError(404, "notFound", f"Shared drive not found: {drive_id}", location="driveId")
+
+
 def invalid(location: str, message: str = "Invalid Value") -> ApiError:
     """400 `invalid`: a parameter has an unusable value."""
     return ApiError(400, "invalid", message, location=location)
@@ -66,6 +71,14 @@ def invalid_parameter(location: str, message: str) -> ApiError:
 def bad_request(message: str = "Bad Request") -> ApiError:
     """400 `badRequest`: the request as a whole is invalid."""
     return ApiError(400, "badRequest", message)
+
+
+def not_json(content_type: str) -> ApiError:
+    """400: the body should be JSON, and its type says that it is something else."""
+    if content_type == "application/x-www-form-urlencoded":
+        message = "This API does not support parsing form-encoded input."
+        return ApiError(400, "parseError", message)
+    return ApiError(400, "badContent", f"Unsupported content with type: {content_type}")
 
 
 def too_large() -> ApiError:
@@ -89,6 +102,13 @@ def no_permission() -> ApiError:
 def parent_not_a_folder() -> ApiError:
     """403: the parent of a new or moved file is not a folder."""
     return forbidden("parentNotAFolder", "The specified parent is not a folder.")
+
+
+def not_for_app_data(
+    message: str = "Method not supported for files within the Application Data folder.",
+) -> ApiError:
+    """403: app data is neither trashed, shared nor moved ("Store application-specific data")."""
+    return forbidden("notSupportedForAppDataFolderFiles", message)
 
 
 def not_writable() -> ApiError:

@@ -134,13 +134,14 @@ def test_a_permission_can_expire(me, person, emulator):
     """After `expirationTime` the file is a 404; `removeExpiration` removes the limit."""
     friend = person()
     file = me.create("for a while")["id"]
-    share(me, file, friend.account, expirationTime="2999-01-01T00:00:00Z")
+    later = datetime.now(UTC) + timedelta(days=300)
+    share(me, file, friend.account, expirationTime=later.isoformat())
     (given,) = [
         one
         for one in me.get(f"files/{file}/permissions", fields="*")["permissions"]
         if one["role"] == "reader"
     ]
-    assert given["expirationTime"] == "2999-01-01T00:00:00.000Z"
+    assert given["expirationTime"][:10] == str(later.date())
     path = f"/drive/v3/files/{file}/permissions/{given['id']}"
     soon = datetime.now(UTC) + timedelta(hours=1)
     ends = {"role": "reader", "expirationTime": soon.isoformat()}
@@ -153,8 +154,12 @@ def test_a_permission_can_expire(me, person, emulator):
     emulator.advance_clock(-3601)
     lifted = me("PATCH", f"{path}?removeExpiration=true&fields=*", json={"role": "reader"})
     assert "expirationTime" not in lifted.json()
-    past = {"role": "reader", "expirationTime": "2001-01-01T00:00:00Z"}
-    assert me.refusal("PATCH", path, json=past) == (400, "invalid")
+    for wrong in ("2001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"):
+        ends = {"role": "reader", "expirationTime": wrong}
+        assert me.refusal("PATCH", path, json=ends) == (400, "invalid")
+    link = {"type": "anyone", "role": "reader", "expirationTime": soon.isoformat()}
+    refused = me.refusal("POST", f"/drive/v3/files/{file}/permissions", json=link)
+    assert refused == (403, "cannotSetExpirationOnAnyoneOrDomain")
 
 
 def test_permissions_come_in_pages_where_asked(me):
@@ -255,3 +260,23 @@ def test_a_service_account_owns_no_bytes(person):
     file = robot.upload(b"x", name="in the drive", parents=[drive], params=ALL_FILES)
     assert file["driveId"] == drive
     assert "owners" not in file
+
+
+def test_app_data_is_neither_trashed_nor_shared_nor_moved_elsewhere(person):
+    """The documented limits of the application data folder; within it, files move and are read."""
+    app = person(client="app", scopes=["drive.appdata", "drive"])
+    file = app.create("settings", parents=["appDataFolder"])["id"]
+    folder = app.folder("sub", parents=["appDataFolder"])
+    where, limit = f"/drive/v3/files/{file}", (403, "notSupportedForAppDataFolderFiles")
+    assert app.refusal("PATCH", where, json={"trashed": True}) == limit
+    assert app.refusal("POST", f"/drive/v2/files/{file}/trash") == limit
+    link = {"type": "anyone", "role": "reader"}
+    assert app.refusal("POST", f"{where}/permissions", json=link) == limit
+    for move in ({"addParents": "root"}, {"removeParents": "appDataFolder"}):
+        assert app.refusal("PATCH", where, params=move, json={}) == limit
+    visible = app.create("visible")["id"]
+    into = {"addParents": folder, "removeParents": "root"}
+    assert app.refusal("PATCH", f"/drive/v3/files/{visible}", params=into, json={}) == limit
+    within = {"addParents": folder, "removeParents": "appDataFolder", "fields": "parents"}
+    assert app("PATCH", where, params=within, json={}).json() == {"parents": [folder]}
+    assert app("DELETE", where).status_code == 204

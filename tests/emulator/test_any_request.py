@@ -185,6 +185,29 @@ def test_no_request_is_an_internal_error(me, version):
             )
 
 
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ("application/x-www-form-urlencoded", "parseError"),
+        ("text/plain; charset=utf-8", "badContent"),
+        ("application/json; charset=UTF-8", ""),
+        ("", ""),
+    ],
+)
+def test_a_body_that_is_not_said_to_be_json_is_refused(me, sent, reason):
+    """A wrong Content-Type is a 400, as curl -d and data= of requests meet it on the service."""
+    headers = {"Content-Type": sent} if sent else {}
+    made = {"data": b'{"name": "typed"}', "headers": headers}
+    parts = b"--b\r\nContent-Type: %s\r\n\r\n{}\r\n--b\r\n\r\nx\r\n--b--" % sent.encode()
+    where = "/upload/drive/v3/files?uploadType=multipart"
+    upload = {"data": parts, "headers": {"Content-Type": "multipart/related; boundary=b"}}
+    for path, given in (("/drive/v3/files", made), (where, upload)):
+        if reason:
+            assert me.refusal("POST", path, **given) == (400, reason)
+        else:
+            assert me("POST", path, **given).status_code == 200
+
+
 def test_no_batch_is_an_internal_error(me):
     """Each part of a batch is answered, even a broken one, or the whole batch is a 400."""
     source = random.Random("any batch")

@@ -71,3 +71,139 @@ def test_shared_drives_have_an_older_name(me, version, verb, items):
     assert me.get(f"drives/{made['id']}")["name"] == "New"
     assert me("DELETE", where).status_code == 204
     assert me.refusal("GET", where) == (404, "notFound")
+
+
+@pytest.fixture
+def drive(me):
+    """The id of a new shared drive."""
+    made = me("POST", f"/drive/v3/drives?requestId={me.account}", json={"name": "Team"})
+    return made.json()["id"]
+
+
+def test_a_shared_drive_that_is_none_is_refused_by_name(me, person, drive):
+    """`driveId` of a folder, of nothing, or of a drive of others is a 404 in each method."""
+    friend = person()
+    calls = {
+        "files": {"corpora": "drive", **ALL},
+        "changes": {"pageToken": "1", **ALL},
+        "changes/startPageToken": ALL_FILES,
+    }
+    for wire, wrong in ((me, me.folder("no drive")), (me, "nothing"), (friend, drive)):
+        for path, given in calls.items():
+            answer = wire("GET", f"/drive/v3/{path}", params={**given, "driveId": wrong})
+            error = answer.json()["error"]
+            assert (error["code"], error["message"]) == (404, f"Shared drive not found: {wrong}")
+            assert error["errors"][0]["location"] == "driveId"
+
+
+def test_restrictions_change_one_by_one(me, drive):
+    """A patch of one restriction leaves the others, also by the older name of it."""
+    where = f"/drive/v3/drives/{drive}"
+    me("PATCH", where, json={"restrictions": {"domainUsersOnly": True}})
+    team = {"restrictions": {"teamMembersOnly": True}}
+    me("PATCH", f"/drive/v3/teamdrives/{drive}", json=team)
+    shown = me.get(f"drives/{drive}", fields="*")
+    assert {name for name, on in shown["restrictions"].items() if on} == {
+        "domainUsersOnly",
+        "driveMembersOnly",
+    }
+    assert len(shown["restrictions"]) == 5
+    assert "createdTime" in shown
+    assert "createdDate" not in shown
+    assert "createdDate" in me("GET", f"/drive/v2/drives/{drive}").json()
+
+
+def _member(me, drive, friend, role):
+    give = {"type": "user", "role": role, "emailAddress": friend.account}
+    where = f"/drive/v3/files/{drive}/permissions"
+    assert me("POST", where, json=give, params=ALL_FILES).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("role", "file", "folder", "drive_itself"),
+    [
+        ("commenter", False, False, False),
+        ("writer", True, False, False),
+        ("fileOrganizer", True, True, False),
+        ("organizer", True, True, True),
+    ],
+)
+def test_who_may_share_depends_on_the_item(me, person, drive, role, file, folder, drive_itself):
+    """Writers share files, content managers also folders, organizers also the drive."""
+    friend = person()
+    _member(me, drive, friend, role)
+    items = {
+        me.create("file", parents=[drive], params=ALL_FILES)["id"]: file,
+        me.folder("folder", parents=[drive], params=ALL_FILES): folder,
+        drive: drive_itself,
+    }
+    for item, allowed in items.items():
+        shown = friend.get(f"files/{item}", fields="capabilities/canShare", **ALL_FILES)
+        assert shown == {"capabilities": {"canShare": allowed}}
+        give = {"type": "user", "role": "reader", "emailAddress": "guest@example.com"}
+        where = f"/drive/v3/files/{item}/permissions"
+        status = friend("POST", where, json=give, params=ALL_FILES).status_code
+        assert status == (200 if allowed else 403)
+    rule = {"restrictions": {"sharingFoldersRequiresOrganizerPermission": True}}
+    me("PATCH", f"/drive/v3/drives/{drive}", json=rule)
+    shown = friend.get(f"files/{list(items)[1]}", fields="capabilities/canShare", **ALL_FILES)
+    assert shown["capabilities"]["canShare"] is (role == "organizer")
+
+
+def test_roles_belong_to_kinds_of_items_and_grantees(me, drive):
+    """Each role on an item or grantee that cannot have it is a 403 with Drive's reason."""
+    file = me.create("file", parents=[drive], params=ALL_FILES)["id"]
+    folder = me.folder("folder", parents=[drive], params=ALL_FILES)
+    mine = me.folder("mine")
+    top = "cannotShareTeamDriveTopFolderWithAnyoneOrDomains"
+    for item, kind, role, reason in (
+        (drive, "anyone", "reader", top),
+        (drive, "domain", "reader", top),
+        (file, "user", "owner", "ownerOnTeamDriveItemNotSupported"),
+        (file, "user", "organizer", "organizerOnNonTeamDriveNotSupported"),
+        (mine, "user", "organizer", "organizerOnNonTeamDriveItemNotSupported"),
+        (file, "user", "fileOrganizer", "fileOrganizerOnFoldersInSharedDriveOnly"),
+        (mine, "user", "fileOrganizer", "fileOrganizerOnNonTeamDriveNotSupported"),
+        (folder, "user", "fileOrganizer", ""),
+        (drive, "group", "organizer", ""),
+    ):
+        who = {"domain": "example.com", "emailAddress": "guest@example.com"}
+        where = f"/drive/v3/files/{item}/permissions"
+        sent = {"json": {"type": kind, "role": role, **who}, "params": ALL_FILES}
+        if reason:
+            assert me.refusal("POST", where, **sent) == (403, reason)
+        else:
+            assert me("POST", where, **sent).status_code == 200
+
+
+def test_a_drive_for_members_only_is_shared_with_nobody_else(me, person, drive):
+    """With driveMembersOnly, permissions on items are for members."""
+    friend = person()
+    _member(me, drive, friend, "reader")
+    rule = {"restrictions": {"driveMembersOnly": True}}
+    me("PATCH", f"/drive/v3/drives/{drive}", json=rule)
+    file = me.create("file", parents=[drive], params=ALL_FILES)["id"]
+    where = f"/drive/v3/files/{file}/permissions"
+    give = {"type": "user", "role": "writer", "emailAddress": "stranger@example.com"}
+    refused = (403, "teamDriveTeamMembersOnlyRestriction")
+    assert me.refusal("POST", where, json=give, params=ALL_FILES) == refused
+    link = {"type": "anyone", "role": "reader"}
+    assert me.refusal("POST", where, json=link, params=ALL_FILES) == refused
+    give["emailAddress"] = friend.account
+    assert me("POST", where, json=give, params=ALL_FILES).status_code == 200
+
+
+def test_an_administrator_deletes_a_drive_with_its_files(me, drive):
+    """`allowItemDeletion` deletes the files too, with `useDomainAdminAccess`."""
+    file = me.create("file", parents=[drive], params=ALL_FILES)["id"]
+    where = f"/drive/v3/drives/{drive}?allowItemDeletion=true"
+    assert me("DELETE", where).status_code == 403
+    assert me("DELETE", f"{where}&useDomainAdminAccess=true").status_code == 204
+    assert me("GET", f"/drive/v3/files/{file}", params=ALL_FILES).status_code == 404
+
+
+def test_an_organizer_may_do_everything_in_the_drive(me, drive):
+    """A drive's capabilities are those on its items; members with less have fewer."""
+    shown = me.get(f"drives/{drive}", fields="capabilities")["capabilities"]
+    assert len(shown) == 20
+    assert all(shown.values())

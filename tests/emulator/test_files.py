@@ -199,6 +199,21 @@ def test_empty_trash_deletes_what_is_trashed(me):
     assert me("GET", f"/drive/v3/files/{keep}").status_code == 200
 
 
+def test_the_trash_empties_itself_after_thirty_days(me, emulator):
+    """Trashed files, and those below them, are gone 30 days later; others stay."""
+    folder, kept = me.folder("old"), me.create("kept")["id"]
+    below = me.create("below", parents=[folder])["id"]
+    me("PATCH", f"/drive/v3/files/{folder}", json={"trashed": True})
+    try:
+        emulator.advance_clock(29 * 86400)
+        assert me.get(f"files/{folder}", fields="trashed") == {"trashed": True}
+        emulator.advance_clock(86401)
+        for one, status in ((folder, 404), (below, 404), (kept, 200)):
+            assert me("GET", f"/drive/v3/files/{one}").status_code == status
+    finally:
+        emulator.advance_clock(-30 * 86400 - 1)
+
+
 def test_a_copy_is_a_file_of_its_own(me):
     """A copy has its own id and name and the same content and properties."""
     file = me.upload(b"content", name="original", properties={"p": "1"})

@@ -271,7 +271,8 @@ def test_an_insert_with_if_none_match_is_refused(me):
         refused = me.refusal("POST", "/drive/v2/files", json=body, headers=condition)
         assert refused == (412, "conditionNotMet")
         for kind in ("multipart", "resumable", "media"):
-            headers = {**condition, "Content-Type": "multipart/related; boundary=xyz"}
+            sent = "application/json" if kind == "resumable" else "multipart/related; boundary=xyz"
+            headers = {**condition, "Content-Type": sent}
             where = f"/upload/drive/v2/files?uploadType={kind}"
             data = multipart(body, b"x", "text/plain") if kind != "resumable" else b"{}"
             assert me.refusal("POST", where, data=data, headers=headers)[0] == 412

@@ -30,6 +30,7 @@ class Multipart:
         self._buffer = bytearray()
         self._newline = b"\r\n"
         self._base64 = False
+        self.metadata_type = ""
 
     async def _more(self, limit: int = HEADERS_LIMIT) -> None:
         """Read the next chunk; raise a 413 if too much is buffered already."""
@@ -57,7 +58,7 @@ class Multipart:
         return message
 
     async def read_metadata(self) -> bytes:
-        """Read the first part, which is JSON."""
+        """Read the first part; set the type that it states."""
         while True:
             start = self._buffer.find(self._boundary)
             end = self._buffer.find(b"\n", start + 1)
@@ -66,7 +67,7 @@ class Multipart:
             await self._more()
         self._newline = b"\r\n" if self._buffer[end - 1 : end] == b"\r" else b"\n"
         del self._buffer[: end + 1]
-        await self._headers()
+        self.metadata_type = (await self._headers()).get("Content-Type", "")
         delimiter = self._newline + self._boundary
         while (end := self._buffer.find(delimiter)) < 0:
             await self._more(JSON_LIMIT)

@@ -85,7 +85,8 @@ async def upload(call: Call) -> Answer:
     if kind not in {"multipart", None}:
         raise invalid("uploadType")
     parts = Multipart(content_type, call.body)
-    body = read_body(call, call.parse(await parts.read_metadata()))
+    metadata = await parts.read_metadata()
+    body = read_body(call, call.parse(metadata, parts.metadata_type))
     media_type = await parts.start_media()
     prepare(call, body, media_type)
     received = await contents.receive(call.database, parts.media())

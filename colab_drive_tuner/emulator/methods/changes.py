@@ -34,6 +34,7 @@ DEFAULT: Selection = {
 
 async def start_token(call: Call) -> Answer:
     """changes.getStartPageToken: the token for changes from now on."""
+    _requested_drive(call)
     token = str(call.database.change + 1)
     return call.answer({"kind": "drive#startPageToken", "startPageToken": token})
 
@@ -114,13 +115,19 @@ def _changes(call: Call, start: int) -> Iterator[_Change]:
             yield _Change(gone["change"], gone["time"], gone["id"], None)
 
 
+def _requested_drive(call: Call) -> str:
+    """Return the id of the requested shared drive, empty if there is none; raise a 404."""
+    drive = call.parameters.text("driveId") or call.parameters.text("teamDriveId") or ""
+    if drive:
+        access.find_drive(call.database, call.caller, drive)
+    return drive
+
+
 def _scope(call: Call) -> Callable[[str, str, str], bool]:
     """Return a test for the list's files, by shared drive, space and owner."""
     parameters = call.parameters
     spaces = requested_spaces(call)
-    drive = parameters.text("driveId") or parameters.text("teamDriveId")
-    if drive:
-        access.find(call.database, call.caller, drive)
+    drive = _requested_drive(call)
     every = parameters.flag("includeItemsFromAllDrives", "includeTeamDriveItems")
     mine = parameters.flag("restrictToMyDrive") or parameters.text("includeSubscribed") == "false"
 
@@ -147,7 +154,7 @@ def _shown(call: Call, change: _Change) -> dict[str, Any]:
         shown |= {"id": str(change.number), "selfLink": link, "deleted": node is None}
         shown["modificationDate"] = rfc3339(change.time)
     if node is not None and is_drive:
-        return shown | {"driveId": node.id, "drive": drives.shown(call.view, node)}
+        return shown | {"driveId": node.id, "drive": drives.shown(call, node)}
     shown["fileId"] = change.file_id
     if node is not None:
         version = resources if v3 else resources_v2

@@ -4,12 +4,13 @@ They follow "Manage shared drives". A drive's id is the id of its root folder; i
 folder's permissions. The deprecated `teamdrives` are the same drives under older names.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from ..errors import ApiError, bad_request, forbidden, invalid_parameter
 from ..protocol.calls import Answer, Call
-from ..protocol.resources import View, capabilities, rfc3339
+from ..protocol.resources import View, rfc3339
 from ..queries import query
 from ..queries.fields import Selection, prune
 from ..queries.paging import answer_page
@@ -17,45 +18,59 @@ from ..state import access
 from ..state.model import FOLDER, Node, person_id, root_id
 
 DEFAULT: Selection = {"kind": {}, "id": {}, "name": {}}
-WRITABLE = ("colorRgb", "restrictions", "themeId", "backgroundImageFile")
+WRITABLE = ("colorRgb", "themeId", "backgroundImageFile")
 
 
-def shown(view: View, node: Node) -> dict[str, Any]:
+def _resource(view: View, node: Node) -> dict[str, Any]:
     """Return a Drive resource: a shared drive as the caller sees it."""
-    can = capabilities(view, node)
     rank = access.rank(view.database, view.caller.email, node)
     return {
         "kind": "drive#drive",
         "id": node.id,
         "name": node.name,
         "createdTime": rfc3339(node.created),
-        "createdDate": rfc3339(node.created),
         "hidden": view.caller.email in node.extra.get("hidden", ()),
         "colorRgb": node.extra.get("colorRgb", "#0f9d58"),
-        "restrictions": node.extra.get(
-            "restrictions",
-            {
-                "adminManagedRestrictions": False,
-                "copyRequiresWriterPermission": False,
-                "domainUsersOnly": False,
-                "driveMembersOnly": False,
-            },
-        ),
-        "capabilities": {
-            **{name: can[name] for name in ("canAddChildren", "canComment", "canCopy", "canEdit")},
-            "canListChildren": True,
-            "canDeleteDrive": rank >= access.ORGANIZER,
-            "canManageMembers": rank >= access.ORGANIZER,
-            "canRenameDrive": rank >= access.ORGANIZER,
-            "canTrashChildren": rank >= access.FILE_ORGANIZER,
-            "canDeleteChildren": rank >= access.ORGANIZER,
-        },
+        "restrictions": dict.fromkeys(RESTRICTIONS, False) | node.extra.get("restrictions", {}),
+        "capabilities": {name: rank >= needed for name, needed in CAPABILITIES.items()},
     }
 
 
+RESTRICTIONS = (
+    "adminManagedRestrictions",
+    "copyRequiresWriterPermission",
+    "domainUsersOnly",
+    "driveMembersOnly",
+    "sharingFoldersRequiresOrganizerPermission",
+)
+CAPABILITIES = {
+    "canAddChildren": access.WRITER,
+    "canChangeCopyRequiresWriterPermissionRestriction": access.ORGANIZER,
+    "canChangeDomainUsersOnlyRestriction": access.ORGANIZER,
+    "canChangeDriveBackground": access.ORGANIZER,
+    "canChangeDriveMembersOnlyRestriction": access.ORGANIZER,
+    "canChangeSharingFoldersRequiresOrganizerPermissionRestriction": access.ORGANIZER,
+    "canComment": access.COMMENTER,
+    "canCopy": access.READER,
+    "canDeleteChildren": access.ORGANIZER,
+    "canDeleteDrive": access.ORGANIZER,
+    "canDownload": access.READER,
+    "canEdit": access.WRITER,
+    "canListChildren": access.READER,
+    "canManageMembers": access.ORGANIZER,
+    "canReadRevisions": access.WRITER,
+    "canRename": access.WRITER,
+    "canRenameDrive": access.ORGANIZER,
+    "canResetDriveRestrictions": access.ORGANIZER,
+    "canShare": access.WRITER,
+    "canTrashChildren": access.FILE_ORGANIZER,
+}
 TEAM_NAMES = {
+    "canChangeDriveBackground": "canChangeTeamDriveBackground",
+    "canChangeDriveMembersOnlyRestriction": "canChangeTeamMembersOnlyRestriction",
     "canDeleteDrive": "canDeleteTeamDrive",
     "canRenameDrive": "canRenameTeamDrive",
+    "canResetDriveRestrictions": "canResetTeamDriveRestrictions",
     "driveMembersOnly": "teamMembersOnly",
 }
 
@@ -64,9 +79,11 @@ def _is_team(call: Call) -> bool:
     return ".teamdrives." in call.method.id
 
 
-def _shown(call: Call, node: Node) -> dict[str, Any]:
+def shown(call: Call, node: Node) -> dict[str, Any]:
     """Return a Drive resource, or a TeamDrive resource for the older methods."""
-    found = shown(call.view, node)
+    found = _resource(call.view, node)
+    if call.is_v2:
+        found["createdDate"] = found.pop("createdTime")
     if not _is_team(call):
         return found
     found["kind"] = "drive#teamDrive"
@@ -78,16 +95,23 @@ def _shown(call: Call, node: Node) -> dict[str, Any]:
 
 def _answer(call: Call, node: Node) -> Answer:
     default = {} if call.is_v2 else DEFAULT
-    return Answer.json(prune(_shown(call, node), call.selection(default)))
+    return Answer.json(prune(shown(call, node), call.selection(default)))
 
 
 def _find(call: Call) -> Node:
     drive_id = call.path_value("teamDriveId" if _is_team(call) else "driveId")
-    node = call.database.nodes.get(drive_id)
-    known = node is not None and node.id == node.drive
-    if not known or node is None or not access.visible(call.database, call.caller, node):
-        raise ApiError(404, "notFound", f"Shared drive not found: {drive_id}", location="driveId")
-    return node
+    return access.find_drive(call.database, call.caller, drive_id)
+
+
+def _settings(body: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the drive's settings with those in the body; restrictions change one by one."""
+    names = {older: name for name, older in TEAM_NAMES.items()}
+    restrictions = {names.get(k, k): v for k, v in (body.get("restrictions") or {}).items()}
+    return {
+        **before,
+        **{name: body[name] for name in WRITABLE if name in body},
+        "restrictions": before.get("restrictions", {}) | restrictions,
+    }
 
 
 async def create(call: Call) -> Answer:
@@ -113,7 +137,7 @@ async def create(call: Call) -> Answer:
         modified=now,
         permissions={organizer["id"]: organizer},
         clients=(call.caller.client,),
-        extra={name: body[name] for name in WRITABLE if name in body},
+        extra=_settings(body, {}),
     )
     with database.transaction():
         database.put(node)
@@ -153,7 +177,7 @@ async def list_drives(call: Call) -> Answer:
         if node.drive == node.id and access.visible(call.database, call.caller, node) and test(node)
     ]
     name = "teamDrive" if _is_team(call) else "drive"
-    show = partial(_shown, call)
+    show = partial(shown, call)
     return answer_page(call, f"drive#{name}List", f"{name}s", found, show, DEFAULT)
 
 
@@ -162,21 +186,26 @@ async def update(call: Call) -> Answer:
     node = _find(call)
     access.require(call.database, call.caller, node, access.ORGANIZER)
     body = await call.json()
-    extra = {name: body[name] for name in WRITABLE if name in body}
-    if "colorRgb" in extra and "themeId" in extra:
+    if "colorRgb" in body and "themeId" in body:
         raise invalid_parameter("themeId", "colorRgb and themeId cannot be set together.")
-    changed = node.with_(name=body.get("name") or node.name, extra={**node.extra, **extra})
+    extra = _settings(body, node.extra)
+    changed = node.with_(name=body.get("name") or node.name, extra=extra)
     call.database.save(changed)
     return _answer(call, changed)
 
 
 async def delete(call: Call) -> Answer:
-    """drives.delete: for organizers, and only if the drive has no untrashed files."""
+    """drives.delete: for organizers, and only if the drive has no untrashed files.
+
+    Every organizer is an administrator of the domain, who may delete the files as well.
+    """
     node = _find(call)
     access.require(call.database, call.caller, node, access.ORGANIZER)
     database = call.database
     below = [one for one in database.nodes.values() if one.drive == node.id and one is not node]
-    if any(not access.is_trashed(database, one) for one in below):
+    flag = call.parameters.flag
+    with_items = flag("allowItemDeletion") and flag("useDomainAdminAccess")
+    if not with_items and any(not access.is_trashed(database, one) for one in below):
         raise forbidden(
             "teamDriveNotEmpty", "A shared drive with untrashed items cannot be deleted."
         )

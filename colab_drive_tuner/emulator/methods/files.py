@@ -14,6 +14,7 @@ from ..errors import (
     no_conversion,
     no_permission,
     no_storage,
+    not_for_app_data,
     parent_not_a_folder,
     quota_exceeded,
 )
@@ -244,6 +245,8 @@ def check_update(call: Call, node: Node, body: Mapping[str, Any], *, media: bool
     personal = {"starred", "viewedByMeTime", "kind"}
     if set(body) - personal or media or moves:
         access.require(database, caller, node, access.WRITER)
+    if node.space == "appDataFolder" and body.get("trashed"):
+        raise not_for_app_data("Files within the Application Data folder cannot be trashed.")
     if "trashed" in body:
         # "Only the owner may trash a file" (File.trashed); in shared drives, content managers may.
         access.require(

@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from ..errors import ApiError, bad_request, forbidden, invalid, no_permission, parent_not_a_folder
+from ..errors import (
+    ApiError,
+    bad_request,
+    forbidden,
+    invalid,
+    no_permission,
+    not_for_app_data,
+    parent_not_a_folder,
+)
 from ..protocol.calls import Call
 from ..state import access
 from ..state.database import Database
@@ -22,8 +30,7 @@ def move(call: Call, node: Node) -> dict[str, Any]:
         add, remove = call.new_parents, [node.parent]
     if not add and not remove:
         return {}
-    current = {node.parent} | ({"root"} if node.parent == caller.account.root else set())
-    if any(one not in current for one in remove):
+    if any(access.real_id(database, caller, one) != node.parent for one in remove):
         raise invalid(
             "removeParents", "The specified parent to remove is not a parent of the file."
         )
@@ -36,6 +43,8 @@ def move(call: Call, node: Node) -> dict[str, Any]:
         return {}
     if not parent.is_folder:
         raise parent_not_a_folder()
+    if parent.space != node.space:
+        raise not_for_app_data()
     access.require(database, caller, parent, access.WRITER)
     if any(one.id == node.id for one in access.lineage(database, parent)):
         raise bad_request("The specified parent would create a cycle.")
@@ -52,6 +61,8 @@ def to_root(call: Call, node: Node) -> dict[str, Any]:
         raise _one_parent()
     if not node.parent:
         raise no_permission()
+    if node.space == "appDataFolder":
+        raise not_for_app_data()
     return {"parent": call.database.account(node.owner).root}
 
 

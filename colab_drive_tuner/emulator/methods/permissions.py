@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from ..errors import ApiError, bad_request, forbidden, invalid, no_permission
+from ..errors import (
+    ApiError,
+    bad_request,
+    forbidden,
+    invalid,
+    no_permission,
+    not_for_app_data,
+)
 from ..protocol import resources, resources_v2
 from ..protocol.calls import Answer, Call
 from ..protocol.resources import rfc3339
@@ -17,6 +24,8 @@ from .files import requested_file
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "type", "role")}
 ROLES = frozenset(access.RANKS)
+MEMBERS_ONLY = "driveMembersOnly"
+DAY_MS = 24 * 3600 * 1000
 
 
 def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
@@ -31,11 +40,9 @@ def _resource(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any
 
 
 def _require_sharing_role(call: Call, node: Node) -> None:
-    needed = access.WRITER
-    if node.drive:
-        needed = access.ORGANIZER if node.id == node.drive else access.FILE_ORGANIZER
-    elif node.extra.get("writersCanShare") is False:
-        needed = access.OWNER
+    if node.space == "appDataFolder":
+        raise not_for_app_data()
+    needed = access.sharing_rank(call.database, node)
     access.require(call.database, call.caller, node, needed)
 
 
@@ -78,21 +85,55 @@ def _grantee(body: dict[str, Any], kind: str) -> dict[str, Any]:
     return {"id": "anyone" if discovery else "anyoneWithLink", "allowFileDiscovery": discovery}
 
 
-def _expiration(call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the expiration as text and in milliseconds."""
+def _expiration(call: Call, body: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return the expiration as text and in milliseconds (limits: Permission.expirationTime)."""
     if not body.get("expirationTime"):
         return {}
+    if kind not in {"user", "group"}:
+        raise forbidden(
+            "cannotSetExpirationOnAnyoneOrDomain",
+            "Expiration times can only be set on permissions of users and groups.",
+        )
     expires = parse_time(body["expirationTime"], "permission.expirationTime")
     if expires <= call.database.clock.ms():
         raise invalid("permission.expirationTime", "The expiration must be in the future.")
+    if expires > call.database.clock.ms() + 366 * DAY_MS:
+        raise invalid("permission.expirationTime", "The expiration must be within a year.")
     return {"expirationTime": rfc3339(expires), "expires": expires}
 
 
-def _check_role(node: Node, kind: str, role: str) -> None:
-    if kind in {"domain", "anyone"} and access.RANKS[role] > access.WRITER:
+def _check_role(call: Call, node: Node, given: Mapping[str, Any]) -> None:
+    """Raise a 403 for a role that this grantee cannot have on this kind of item."""
+    everybody = given["type"] in {"domain", "anyone"}
+    role, is_drive = given["role"], node.id == node.drive
+    if everybody and access.RANKS[role] > access.WRITER:
         raise forbidden("invalidSharingRequest", "This role cannot be given to everybody.")
-    if role in {"organizer", "fileOrganizer"} and not node.drive:
-        raise forbidden("cannotShareRole", "This role exists in shared drives only.")
+    if everybody and is_drive:
+        raise forbidden(
+            "cannotShareTeamDriveTopFolderWithAnyoneOrDomains",
+            "Only users and groups can be members of a shared drive.",
+        )
+    if role == "organizer" and not is_drive:
+        where = "" if node.drive else "Item"
+        raise forbidden(
+            f"organizerOnNonTeamDrive{where}NotSupported",
+            "Only members of a shared drive can be organizers.",
+        )
+    if role == "fileOrganizer" and not node.drive:
+        raise forbidden(
+            "fileOrganizerOnNonTeamDriveNotSupported", "This role exists in shared drives only."
+        )
+    if role == "fileOrganizer" and not node.is_folder:
+        raise forbidden(
+            "fileOrganizerOnFoldersInSharedDriveOnly", "This role is for folders, not for files."
+        )
+    if node.drive and not is_drive and access.restrictions(call.database, node).get(MEMBERS_ONLY):
+        drive = call.database.nodes[node.drive]
+        if everybody or not access.rank(call.database, given["emailAddress"], drive):
+            raise forbidden(
+                "teamDriveTeamMembersOnlyRestriction",
+                "The items of this shared drive can be shared with its members only.",
+            )
 
 
 async def create(call: Call) -> Answer:
@@ -106,8 +147,8 @@ async def create(call: Call) -> Answer:
         raise bad_request("The permission role field is required.")
     _require_sharing_role(call, node)
     given = {"type": kind, "role": role, **_grantee(body, kind)}
-    _check_role(node, kind, role)
-    given |= _expiration(call, body)
+    _check_role(call, node, given)
+    given |= _expiration(call, body, kind)
     given |= {"view": body["view"]} if body.get("view") else {}
     if role == "owner":
         return _transfer(call, node, given)
@@ -125,7 +166,7 @@ async def create(call: Call) -> Answer:
 
 def _transfer(call: Call, node: Node, given: Mapping[str, Any]) -> Answer:
     if node.drive:
-        raise forbidden("ownershipChangeAcrossDomainNotPermitted", "Shared drives have no owners.")
+        raise forbidden("ownerOnTeamDriveItemNotSupported", "Shared drives have no owners.")
     if not call.parameters.flag("transferOwnership"):
         raise forbidden(
             "forbidden",
@@ -189,10 +230,10 @@ async def update(call: Call) -> Answer:
     role = body.get("role", found["role"])
     if role not in ROLES:
         raise bad_request("The permission role field is invalid.")
-    _check_role(node, found["type"], role)
+    _check_role(call, node, {**found, "role": role})
     if role == "owner" and found["role"] != "owner":
         return _transfer(call, node, found)
-    new = {**found, "role": role, **_expiration(call, body)}
+    new = {**found, "role": role, **_expiration(call, body, found["type"])}
     if call.parameters.flag("removeExpiration"):
         new = {key: new[key] for key in new if key not in {"expirationTime", "expires"}}
     changed = {**node.permissions, found["id"]: new}

@@ -38,12 +38,25 @@ def remove_tree(database: Database, node: Node, owner: str) -> None:
     database.remove(node)
 
 
+TRASH_MS = 30 * 24 * 3600 * 1000
+"""Drive deletes what was trashed 30 days ago ("Trash or delete files and folders")."""
+
+
+def delete_expired_trash(database: Database) -> None:
+    """Delete permanently what has been in the trash too long; called when the clock is set."""
+    oldest = database.clock.ms() - TRASH_MS
+    with database.transaction():
+        for node in list(database.nodes.values()):
+            if node.trashed and node.trashed_at <= oldest and node.id in database.nodes:
+                remove_tree(database, node, node.owner)
+
+
 async def empty_trash(call: Call) -> Answer:
     """files.emptyTrash: permanently delete the caller's trashed files."""
     database = call.database
     drive = call.parameters.text("driveId") or ""
     if drive:
-        access.find(database, call.caller, drive)
+        access.find_drive(database, call.caller, drive)
     for node in [one for one in database.nodes.values() if one.trashed and one.drive == drive]:
         if node.id not in database.nodes or (not drive and node.owner != call.caller.email):
             continue

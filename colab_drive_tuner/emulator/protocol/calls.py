@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import ApiError, bad_request, too_large
+from ..errors import ApiError, bad_request, not_json, too_large
 from ..queries.fields import Selection, prune, select
 from ..state.database import Database
 from ..state.model import Caller, Node
@@ -132,10 +132,13 @@ class Call:
 
     async def json(self) -> dict[str, Any]:
         """Read the body as JSON; an empty body is an empty object."""
-        return self.parse(await self.read())
+        return self.parse(await self.read(), self.headers.get("content-type", ""))
 
-    def parse(self, raw: bytes) -> dict[str, Any]:
-        """Parse a JSON body; raise a 400 if it does not fit the method's schema."""
+    def parse(self, raw: bytes, content_type: str) -> dict[str, Any]:
+        """Parse a JSON body; raise a 400 if it does not fit its type or the method's schema."""
+        kind = content_type.partition(";")[0].strip().lower()
+        if raw.strip() and kind and not kind.endswith(("/json", "+json")):
+            raise not_json(kind)
         found = parse_json(raw)
         if self.method.request is not None:
             check_body(self.method.version, self.method.request, found)

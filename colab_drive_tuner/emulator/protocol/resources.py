@@ -100,6 +100,11 @@ def links(node: Node) -> dict[str, str]:
     return found
 
 
+def _is_member(view: View, node: Node) -> bool:
+    drive = view.database.nodes[node.drive]
+    return access.rank(view.database, view.caller.email, drive) > 0
+
+
 def capabilities(view: View, node: Node) -> dict[str, bool]:
     """Return the caller's capabilities on the file."""
     rank = access.rank(view.database, view.caller.email, node)
@@ -107,25 +112,31 @@ def capabilities(view: View, node: Node) -> dict[str, bool]:
     own = rank >= (access.FILE_ORGANIZER if node.drive else access.OWNER)
     folder = node.is_folder
     is_root = not node.parent
+    within_drive = folder and bool(node.drive)
     return {
+        "canAddFolderFromAnotherDrive": edit and folder,
         "canAddChildren": edit and folder,
         "canAddMyDriveParent": False,
         "canChangeCopyRequiresWriterPermission": own,
         "canComment": rank >= access.COMMENTER,
         "canCopy": rank > 0 and not folder,
         "canDelete": (rank >= access.ORGANIZER if node.drive else own) and not is_root,
-        "canDeleteChildren": False,
+        "canDeleteChildren": rank >= access.ORGANIZER and within_drive,
         "canDownload": rank > 0 and node.head is not None,
         "canEdit": edit,
         "canListChildren": rank > 0 and folder,
         "canModifyContent": edit,
+        "canMoveChildrenOutOfDrive": own and folder,
+        "canMoveChildrenWithinDrive": edit and folder,
+        "canMoveItemOutOfDrive": own and not is_root,
         "canMoveItemWithinDrive": edit and not is_root,
+        "canReadDrive": bool(node.drive) and _is_member(view, node),
         "canReadRevisions": edit and not folder,
         "canRemoveChildren": edit and folder,
         "canRename": edit and not is_root,
-        "canShare": edit,
+        "canShare": rank >= access.sharing_rank(view.database, node),
         "canTrash": own and not is_root,
-        "canTrashChildren": own and folder and bool(node.drive),
+        "canTrashChildren": own and within_drive,
         "canUntrash": own and not is_root,
     }
 
@@ -242,7 +253,7 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
     "copyRequiresWriterPermission": _stored("copyRequiresWriterPermission", default=False),
     "writersCanShare": _my_drive(_stored("writersCanShare", default=True)),
     "folderColorRgb": lambda view, node: (
-        node.extra.get("folderColorRgb", "#8f8f8f") if node.is_folder else None
+        node.extra.get("folderColorRgb", "#8f8f8f") if node.is_folder and not node.drive else None
     ),
     "originalFilename": _blob(lambda node: node.original_name or node.name),
     "fileExtension": _blob(lambda node: _extension(node.name)),

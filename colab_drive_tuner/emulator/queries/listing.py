@@ -64,20 +64,13 @@ class Search:
                 folder = self.database.nodes.get(parent)
                 # An inaccessible folder in a query is a 404, too.
                 if folder is None or not access.rank(self.database, self.caller.email, folder):
-                    raise file_not_found(".")
-
-    def real_id(self, parent: str) -> str:
-        """Resolve an alias to an id."""
-        if parent == "root":
-            return self.caller.account.root
-        if parent == "appDataFolder":
-            return access.app_data_folder(self.database, self.caller).id
-        return parent
+                    raise file_not_found("")
 
     def candidates(self) -> Iterable[Node]:
         """Return candidate files from the smallest index of a required folder or name."""
         nodes = self.database.nodes
-        parents = [self.real_id(one) for one in query.required(self.condition, "parents")]
+        required = query.required(self.condition, "parents")
+        parents = [access.real_id(self.database, self.caller, one) for one in required]
         names = [one.lower() for one in query.required(self.condition, "name")]
         found = [self.database.children.get(one, {}) for one in parents]
         found += [self.database.names.get(one, {}) for one in names]
@@ -87,7 +80,7 @@ class Search:
         """Whether a file matches a single term."""
         field, operator, value = term.field, term.operator, term.value
         if field == "parents":
-            return node.parent == self.real_id(value)
+            return node.parent == access.real_id(self.database, self.caller, value)
         if field == "name":
             if operator == "contains":
                 return query.has_prefixes(node.name, value)
@@ -224,7 +217,7 @@ def corpora(call: Call) -> Callable[[Node], bool]:
             "The includeItemsFromAllDrives parameter must be true for this corpora.",
         )
     if drive:
-        access.find(call.database, call.caller, drive)
+        access.find_drive(call.database, call.caller, drive)
         return lambda node: node.drive == drive and node.space in spaces
     if with_drives:
         return lambda node: node.space in spaces

@@ -8,7 +8,13 @@ from collections.abc import Iterator, Mapping
 from math import inf
 from typing import Any
 
-from ..errors import file_not_found, forbidden, insufficient_spaces, no_permission
+from ..errors import (
+    drive_not_found,
+    file_not_found,
+    forbidden,
+    insufficient_spaces,
+    no_permission,
+)
 from .database import Database
 from .model import FOLDER, Caller, Node, person_id
 
@@ -135,15 +141,27 @@ def find(database: Database, caller: Caller, file_id: str, *, all_drives: bool =
     A client without `supportsAllDrives` gets a 404 for files in shared drives ("Implement shared
     drive support").
     """
-    real = file_id
-    if file_id == "root":
-        real = caller.account.root
-    elif file_id == "appDataFolder":
-        real = app_data_folder(database, caller).id
-    node = database.nodes.get(real)
+    node = database.nodes.get(real_id(database, caller, file_id))
     if node is None or (node.drive and not all_drives) or not visible(database, caller, node):
-        shown = "." if file_id == "root" else file_id
-        raise file_not_found(shown)
+        # The live service names no file where an alias or a query does.
+        raise file_not_found("" if file_id == "root" else file_id)
+    return node
+
+
+def real_id(database: Database, caller: Caller, file_id: str) -> str:
+    """Return the id of which `root` or `appDataFolder` is an alias; another id as it is."""
+    if file_id == "root":
+        return caller.account.root
+    if file_id == "appDataFolder":
+        return app_data_folder(database, caller).id
+    return file_id
+
+
+def find_drive(database: Database, caller: Caller, drive_id: str) -> Node:
+    """Return the shared drive's root folder; raise a 404 unless the caller is a member."""
+    node = database.nodes.get(drive_id)
+    if node is None or node.id != node.drive or not visible(database, caller, node):
+        raise drive_not_found(drive_id)
     return node
 
 
@@ -181,6 +199,24 @@ def require(database: Database, caller: Caller, node: Node, needed: int) -> None
             "appNotAuthorizedToFile",
             f"The user has not granted the app {caller.client} write access to the file {node.id}.",
         )
+
+
+def sharing_rank(database: Database, node: Node) -> int:
+    """Return the rank that may share the file ("Scenarios for sharing Drive resources")."""
+    if not node.drive:
+        return OWNER if node.extra.get("writersCanShare") is False else WRITER
+    if node.id == node.drive:
+        return ORGANIZER
+    if not node.is_folder:
+        return WRITER
+    strict = restrictions(database, node).get("sharingFoldersRequiresOrganizerPermission")
+    return ORGANIZER if strict else FILE_ORGANIZER
+
+
+def restrictions(database: Database, node: Node) -> dict[str, Any]:
+    """Return the restrictions that were set on the file's shared drive."""
+    found: dict[str, Any] = database.nodes[node.drive].extra.get("restrictions", {})
+    return found
 
 
 def effective_permissions(database: Database, node: Node) -> dict[str, dict[str, Any]]:
