@@ -11,7 +11,7 @@ from hyperopt.pyll import dfs
 from hyperopt.pyll.base import GarbageCollected, Literal
 
 from colab_drive_tuner.intermediate_values import IntermediateValues
-from colab_drive_tuner.search.algorithms.space_program import UnsupportedNodeError
+from colab_drive_tuner.search.algorithms.space_program import UnsupportedError
 from colab_drive_tuner.search.sampled_space import SampledSpace, sampled_space
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.seeding import seed_trial
@@ -58,7 +58,7 @@ class CompiledDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
         super().__init__(*args, **options)
         self._space: SampledSpace | None = None
         if not self.pass_expr_memo_ctrl:
-            with suppress(UnsupportedNodeError):
+            with suppress(UnsupportedError):
                 self._space = sampled_space(self.expr)
         self._parameters = [
             (node, node.arg["label"].obj)

@@ -14,7 +14,7 @@ from hyperopt.base import Ctrl
 from hyperopt.pyll import dfs
 from hyperopt.pyll.base import Apply, Literal, scope
 
-from colab_drive_tuner.search.algorithms.space_program import PURE_FUNCTIONS, UnsupportedNodeError
+from colab_drive_tuner.search.algorithms.space_program import PURE_FUNCTIONS, UnsupportedError
 
 _NUMBERS = ("literal", "hyperopt_param", "float", "int")
 """Nodes that may be evaluated twice with the same result; most of them wrap a parameter."""
@@ -25,7 +25,7 @@ SampledSpace = Callable[[Mapping[str, Any]], Any]
 
 
 def sampled_space(expression: Apply) -> SampledSpace:
-    """Compile a space; raise `UnsupportedNodeError` if hyperopt has to evaluate it."""
+    """Compile a space; raise `UnsupportedError` if hyperopt has to evaluate it."""
     users: dict[Apply, int] = {}
     for node in dfs(expression):
         if node.name == "hyperopt_param":
@@ -34,7 +34,7 @@ def sampled_space(expression: Apply) -> SampledSpace:
             users[argument] = users.get(argument, 0) + 1
             # hyperopt shares one object between the two places, and the objective may change it.
             if users[argument] > 1 and argument.name not in _NUMBERS:
-                raise UnsupportedNodeError(f"{argument.name}, which occurs in two places")
+                raise UnsupportedError(f"{argument.name}, which occurs in two places")
     return _part(expression)
 
 
@@ -44,12 +44,12 @@ def _part(node: Apply) -> SampledSpace:
     if isinstance(node, Literal):
         constant = node.obj
         if constant is Ctrl:  # hyperopt replaces it by the trial's own
-            raise UnsupportedNodeError("Ctrl")
+            raise UnsupportedError("Ctrl")
         return lambda _: constant
     if node.name == "switch":
         return _choice(*map(_part, node.pos_args))
     if node.name not in PURE_FUNCTIONS:
-        raise UnsupportedNodeError(node.name)
+        raise UnsupportedError(node.name)
     function, arguments = scope._impls[node.name], list(map(_part, node.pos_args))
     named = {name: _part(argument) for name, argument in node.named_args}
     return lambda sampled: function(

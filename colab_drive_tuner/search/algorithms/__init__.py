@@ -1,25 +1,29 @@
 """hyperopt's algorithms, several times as fast, with bit-identical suggestions.
 
-`fast_tpe`, `fast_anneal` and `fast_random` hold the suggest functions. `tpe_space` compiles a
-search space for TPE, `tpe_parameters` chooses the value of one parameter and `candidate_scores`
-compares its candidates. Anything not supported here is left to hyperopt's own function.
+`suggestions` holds the suggest functions. `tpe_space` compiles a search space for TPE,
+`tpe_parameters` chooses the value of one parameter and `candidate_scores` compares its candidates.
+Anything not supported here is left to hyperopt's own function.
 """
 
+import logging
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import hyperopt
 from hyperopt import anneal, mix, rand, tpe
+from hyperopt.base import Domain, Trials
 
-from colab_drive_tuner.search.algorithms.fast_anneal import FastAnneal
-from colab_drive_tuner.search.algorithms.fast_random import FastRand
-from colab_drive_tuner.search.algorithms.fast_tpe import TPE_SETTINGS, FastTpe
+from colab_drive_tuner.search.algorithms.space_program import UnsupportedError
+from colab_drive_tuner.search.algorithms.suggestions import Annealing, RandomSearch, Tpe
 
 Algorithm = Callable[..., Any]
 
 _SUPPORTED_VERSION = "0.3.0"
 """The version of hyperopt that is reproduced; any other version runs its own algorithms."""
+_TPE_SETTINGS = ("prior_weight", "n_startup_jobs", "n_EI_candidates", "gamma", "verbose")
+_logger = logging.getLogger(__name__)
 
 
 def fast_algorithm(algo: Algorithm) -> Algorithm:
@@ -36,18 +40,45 @@ def fast_algorithm(algo: Algorithm) -> Algorithm:
     """
     if hyperopt.__version__ != _SUPPORTED_VERSION:
         return algo
-    if algo is rand.suggest:
-        return FastRand()
-    if algo is tpe.suggest:
-        return FastTpe()
-    if algo is anneal.suggest:
-        return FastAnneal()
+    function, settings = algo, dict[str, Any]()
     if isinstance(algo, partial) and not algo.args:
-        if algo.func is tpe.suggest and algo.keywords.keys() <= TPE_SETTINGS:
-            return FastTpe(**algo.keywords)
-        if algo.func is anneal.suggest and algo.keywords.keys() <= {"avg_best_idx", "shrink_coef"}:
-            return FastAnneal(**algo.keywords)
-        if algo.func is mix.suggest and isinstance(algo.keywords.get("p_suggest"), list | tuple):
-            mixed = [(share, fast_algorithm(one)) for share, one in algo.keywords["p_suggest"]]
-            return partial(mix.suggest, **{**algo.keywords, "p_suggest": mixed})
+        function, settings = algo.func, algo.keywords
+    if function is rand.suggest and not settings:
+        return _FastAlgorithm(algo, RandomSearch)
+    if function is tpe.suggest and settings.keys() <= {*_TPE_SETTINGS}:
+        return _FastAlgorithm(algo, partial(Tpe, **settings))
+    if function is anneal.suggest and settings.keys() <= {"avg_best_idx", "shrink_coef"}:
+        return _FastAlgorithm(algo, partial(Annealing, **settings))
+    if function is mix.suggest and isinstance(settings.get("p_suggest"), list | tuple):
+        mixed = [(share, fast_algorithm(one)) for share, one in settings["p_suggest"]]
+        return partial(mix.suggest, **{**settings, "p_suggest": mixed})
     return algo
+
+
+class _FastAlgorithm:
+    """hyperopt's suggest function, compiled for the space of its first call.
+
+    `compiled` makes the fast function for a space. That returns None for a single call, and raises
+    `UnsupportedError` for all calls, that are left to hyperopt.
+    """
+
+    def __init__(self, algo: Algorithm, compiled: Callable[[Domain], Algorithm]) -> None:
+        self._algo, self._compiled = algo, compiled
+        self._lock = threading.Lock()
+        self._domain: Domain | None = None
+        self._fast: Algorithm | None = None
+
+    def __call__(self, new_ids: list[int], domain: Domain, trials: Trials, seed: Any) -> Any:
+        """Return what hyperopt's function returns for the same arguments."""
+        with self._lock:
+            try:
+                if domain is not self._domain:
+                    self._domain = None  # after an interrupt, the next call compiles again
+                    self._fast = self._compiled(domain)
+                    self._domain = domain
+                suggested = self._fast(new_ids, trials, seed) if self._fast else None
+            except UnsupportedError as error:
+                # Permanently: checking again costs more than it gains.
+                self._fast, self._domain, suggested = None, domain, None
+                _logger.debug("left to hyperopt's own algorithm: %s", error)
+        return self._algo(new_ids, domain, trials, seed) if suggested is None else suggested

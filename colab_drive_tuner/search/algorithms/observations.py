@@ -11,13 +11,10 @@ from hyperopt.tpe import DEFAULT_LF, linear_forgetting_weights
 from numpy.typing import NDArray
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.search.algorithms.space_program import UnsupportedError
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
-
-
-class UnsupportedHistoryError(Exception):
-    """The trial documents hold something that only hyperopt's own code supports."""
 
 
 class WeightedValues(NamedTuple):
@@ -63,17 +60,17 @@ class Observations:
         return f"{self.count}/{total} trials with best loss {self._losses.min():f}"
 
     def update(self, documents: list[TrialDocument]) -> None:
-        """Read the documents; raise `UnsupportedHistoryError` if hyperopt has to read them."""
+        """Read the documents; raise `UnsupportedError` if hyperopt has to read them."""
         try:
             if self._sorting or not self._read(documents):
                 # hyperopt sorts by tid; usually the documents are in order already.
                 self._sorting = True
                 if not self._read(sorted(documents, key=itemgetter("tid"))):
-                    raise UnsupportedHistoryError("two trials with one tid")
+                    raise UnsupportedError("two trials with one tid")
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             # If something is wrong with the documents, hyperopt reports it.
             self._forget()
-            raise UnsupportedHistoryError(repr(error)) from error
+            raise UnsupportedError(repr(error)) from error
         except BaseException:  # also an interrupt, which may leave a trial half read
             self._forget()
             raise
@@ -108,12 +105,12 @@ class Observations:
         """Add the point of a new trial."""
         tid, misc = document["tid"], document["misc"]
         if type(tid) is not int or misc["tid"] != tid or "from_tid" in misc:
-            raise UnsupportedHistoryError(f"the tid {tid}")
+            raise UnsupportedError(f"the tid {tid}")
         point, idxs = misc["vals"], misc["idxs"]
         for label, column in self._columns.items():
             values = point[label]
             if type(values) is not list or idxs[label] != [tid] * len(values):
-                raise UnsupportedHistoryError(f"the values of {label}")
+                raise UnsupportedError(f"the values of {label}")
             if values:
                 (value,) = values
                 column.append(len(self._tids), value)
@@ -128,7 +125,7 @@ class Observations:
         for loss in losses[known:]:
             # Immutable types only: a loss changed in place would compare equal to itself.
             if not isinstance(loss, float | int | np.generic | None):
-                raise UnsupportedHistoryError("loss")
+                raise UnsupportedError("loss")
             self._float_losses.append(math.inf if loss is None else float(loss))
         self._raw_losses = losses
         self._losses = np.array(self._float_losses)
@@ -180,7 +177,7 @@ class _Column:
     def append(self, row: int, value: Any) -> None:
         integral = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not isinstance(value, float) and not (integral and float(value) == int(value)):
-            raise UnsupportedHistoryError("value")
+            raise UnsupportedError("value")
         self.integral = self.integral and integral
         self.rows.append(row)
         self.values.append(float(value))

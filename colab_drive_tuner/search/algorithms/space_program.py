@@ -25,8 +25,8 @@ PURE_FUNCTIONS = {
 """Functions without side effects whose value depends on their arguments only."""
 
 
-class UnsupportedNodeError(Exception):
-    """The space has a node that only hyperopt itself can evaluate."""
+class UnsupportedError(Exception):
+    """The space, a trial or a setting holds something that only hyperopt's own code supports."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class Program:
         self.steps: list[Any] = []
 
     def add(self, node: Apply) -> None:
-        """Add a node that connects parameters; raise `UnsupportedNodeError` for other nodes."""
+        """Add a node that connects parameters; raise `UnsupportedError` for other nodes."""
         if isinstance(node, Literal):
             self.constants.setdefault(node, node.obj)
             return
         if node.name not in _CONNECTING_NODES:
-            raise UnsupportedNodeError(node.name)
+            raise UnsupportedError(node.name)
         if node.name == "idxs_map" and node.pos_args[1].obj not in PURE_FUNCTIONS:
-            raise UnsupportedNodeError(node.pos_args[1].obj)
+            raise UnsupportedError(node.pos_args[1].obj)
         call = Call(node, scope._impls[node.name])
         if all(arg in self.constants for arg in node.inputs()):
             self.constants[node] = call.value(self.constants)
@@ -85,7 +85,7 @@ def evaluation_order(top: Apply, domain: Domain) -> list[Apply]:
         if node in done or node in given:
             continue
         if node.name == "switch":  # only the branch of its condition is evaluated
-            raise UnsupportedNodeError(node.name)
+            raise UnsupportedError(node.name)
         waiting = [arg for arg in node.inputs() if arg not in done and arg not in given]
         if waiting:
             todo += [node, *waiting]

@@ -3,8 +3,9 @@
 All parameters share one generator, so draws have hyperopt's arguments and order.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from hyperopt import tpe
@@ -22,18 +23,6 @@ class SuggestOptions(NamedTuple):
     prior_weight: float
     candidates: int
     """Number of candidates per parameter."""
-
-
-class Parameter(Protocol):
-    """A kind of parameter."""
-
-    def choose(
-        self, options: SuggestOptions, below: WeightedValues, above: WeightedValues, p: Any
-    ) -> Any:
-        """Return the best candidate, given the values of the better and the other trials.
-
-        `p` holds the prior probabilities of a `hp.pchoice`.
-        """
 
 
 @dataclass(frozen=True)
@@ -131,48 +120,44 @@ class Continuous:
         return samples
 
 
+class _Index(ABC):
+    """An integer parameter, whose posterior is a table of probabilities."""
+
+    def choose(
+        self, options: SuggestOptions, below: WeightedValues, above: WeightedValues, p: Any
+    ) -> Any:
+        """Return the candidate with the largest ratio of the probabilities below and above."""
+        better, others = (self.posterior(options, sample, p) for sample in (below, above))
+        samples = categorical(better, options.rng, options.candidates)
+        return samples[np.argmax(np.log(better[samples]) - np.log(others[samples]))]
+
+    @abstractmethod
+    def posterior(self, options: SuggestOptions, sample: WeightedValues, p: Any) -> Any:
+        """Return the probability of each value."""
+
+
 @dataclass(frozen=True)
-class RandInt:
-    """An integer of a range; also the index of a `hp.choice`."""
+class RandInt(_Index):
+    """An integer of a range, counted from its start; also the index of a `hp.choice`."""
 
     low: int
     high: int | None = None
 
-    def choose(
-        self, options: SuggestOptions, below: WeightedValues, above: WeightedValues, p: Any
-    ) -> Any:
-        """Return the best candidate, counted from the start of the range."""
+    def posterior(self, options: SuggestOptions, sample: WeightedValues, p: Any) -> Any:
+        """See `_Index.posterior`."""
         del p
-        size = self.low if self.high is None else self.high - self.low
-        offset = 0 if self.high is None else self.low
-
-        def posterior(sample: WeightedValues) -> Floats:
-            counts = bincount(sample.values, offset, sample.weights, size) + options.prior_weight
-            probabilities: Floats = counts / np.sum(counts)
-            return probabilities
-
-        return _best_category(options, posterior(below), posterior(above))
+        size, offset = (self.low, 0) if self.high is None else (self.high - self.low, self.low)
+        counts = bincount(sample.values, offset, sample.weights, size) + options.prior_weight
+        return counts / np.sum(counts)
 
 
-@dataclass(frozen=True)
-class Categorical:
-    """The index of a `hp.pchoice`."""
+class Categorical(_Index):
+    """The index of a `hp.pchoice`, whose prior probabilities are `p`."""
 
-    def choose(
-        self, options: SuggestOptions, below: WeightedValues, above: WeightedValues, p: Any
-    ) -> Any:
-        """Return the best candidate."""
-
-        def posterior(sample: WeightedValues) -> Floats:
-            counts = bincount(sample.values, p=p, weights=sample.weights)
-            probabilities: Floats = tpe.tpe_cat_pseudocounts(
-                counts, options.prior_weight, p, options.candidates
-            )
-            return probabilities
-
-        return _best_category(options, posterior(below), posterior(above))
+    def posterior(self, options: SuggestOptions, sample: WeightedValues, p: Any) -> Any:
+        """See `_Index.posterior`."""
+        counts = bincount(sample.values, p=p, weights=sample.weights)
+        return tpe.tpe_cat_pseudocounts(counts, options.prior_weight, p, options.candidates)
 
 
-def _best_category(options: SuggestOptions, below: Floats, above: Floats) -> Any:
-    samples = categorical(below, options.rng, options.candidates)
-    return samples[np.argmax(np.log(below[samples]) - np.log(above[samples]))]
+Parameter = Continuous | RandInt | Categorical

@@ -19,7 +19,7 @@ from colab_drive_tuner.search.algorithms.observations import Split
 from colab_drive_tuner.search.algorithms.space_program import (
     Call,
     Program,
-    UnsupportedNodeError,
+    UnsupportedError,
     evaluation_order,
 )
 from colab_drive_tuner.search.algorithms.tpe_parameters import (
@@ -51,14 +51,14 @@ class CompiledSpace:
 
     def __init__(self, domain: Domain) -> None:
         if not all(isinstance(label, str) for label in domain.params):
-            raise UnsupportedNodeError("a label that is not text")
+            raise UnsupportedError("a label that is not text")
         self.labels = sorted(domain.params)  # the order in the documents
         # 1.0 and 0.25 are placeholders: the real settings are arguments of `suggest`.
         _, _, (idxs, vals) = tpe.build_posterior_wrapper(domain, 1.0, 0.25)
         self._offsets = _offsets(domain)
         chosen = {vals[label]: label for label in self.labels}
         if len(chosen) != len(self.labels):
-            raise UnsupportedNodeError("two labels of one parameter")
+            raise UnsupportedError("two labels of one parameter")
         steps: dict[Apply, _Choose] = {}
         for node, label in chosen.items():
             step = _choose(node, label, domain.params[label])
@@ -102,7 +102,7 @@ def _offsets(domain: Domain) -> dict[str, Any]:
 
 def _choose(node: Apply, label: str, param: Apply) -> _Choose:
     if node.name != "broadcast_best":
-        raise UnsupportedNodeError(node.name)
+        raise UnsupportedError(node.name)
     draw = node.pos_args[0]
     named = dict(draw.named_args)
     try:
@@ -115,7 +115,7 @@ def _choose(node: Apply, label: str, param: Apply) -> _Choose:
             **{name: arg for name, arg in param.named_args if name not in ("rng", "size")},
         )
     except (KeyError, TypeError) as error:
-        raise UnsupportedNodeError(param.name) from error
+        raise UnsupportedError(param.name) from error
     given = {
         name: arg for name, arg in bound.arguments.items() if name not in ("obs", "prior_weight")
     }
@@ -126,13 +126,13 @@ def _choose(node: Apply, label: str, param: Apply) -> _Choose:
     numbers = {}
     for name, arg in given.items():
         if not isinstance(arg, Literal) or not _is_number(arg.obj):
-            raise UnsupportedNodeError(f"{param.name}({name})")
+            raise UnsupportedError(f"{param.name}({name})")
         numbers[name] = arg.obj
     if param.name == "randint":
         return _Choose(node, label, RandInt(**numbers), named["size"], None)
     continuous = Continuous.of(param.name, **numbers)
     if not _NARROW <= continuous.prior_sigma <= _WIDE:  # also if low >= high
-        raise UnsupportedNodeError(f"the width of {label}")
+        raise UnsupportedError(f"the width of {label}")
     return _Choose(node, label, continuous, named["size"], None)
 
 
