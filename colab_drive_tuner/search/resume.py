@@ -12,7 +12,7 @@ from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal.folder.lookup import check_name
-from colab_drive_tuner.search.executors.executor_arguments import check_workers
+from colab_drive_tuner.search.executors.engine import check_workers
 from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.spec.arguments import (
     check_early_stop,

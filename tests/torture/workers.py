@@ -16,7 +16,7 @@ import pytest
 from colab_drive_tuner.checkpoint import history
 from colab_drive_tuner.errors import ExecutorError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors import dispatcher, executor_arguments, worker_deaths
+from colab_drive_tuner.search.executors import dispatcher, engine, worker_deaths
 from colab_drive_tuner.search.loop import missing_trials, parallel
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
@@ -136,7 +136,7 @@ def ends_during_a_stop_are_recorded(folder: Path) -> None:
 @check
 def the_packages_own_pool_finds_the_poison_trial(folder: Path) -> None:
     """The pool is replaced; its trials run again alone, and the poison trial twice."""
-    executor_arguments.LokyExecutor = OwnBreaking  # type: ignore[misc, assignment]
+    engine.LokyExecutor = OwnBreaking  # type: ignore[misc, assignment]
     pool = OwnBreaking(4)
     try:
         result = resume_sample_search(
@@ -193,14 +193,18 @@ def a_missing_trial_waits_for_those_before_it(folder: Path) -> None:
 @mutant
 def a_broken_pool_blames_every_trial() -> None:
     """WORKERS: every trial in flight is guilty of the death."""
+    handle = parallel.ParallelLoop._handle_deaths
 
-    def blame_all(self: Any, broken: Any) -> None:
-        for started in [*broken, *self._started.values()]:
+    def blame_all(self: Any, lost: Any, *, several: bool) -> None:
+        if not several:
+            handle(self, lost, several=False)
+            return
+        for started in [*lost, *self._started.values()]:
             self._charge_death(started)
         self._started.clear()
         self._fail(ExecutorError("broken"))
 
-    parallel.ParallelLoop._handle_broken_pool = blame_all  # type: ignore[method-assign]
+    parallel.ParallelLoop._handle_deaths = blame_all  # type: ignore[method-assign]
 
 
 @mutant
@@ -316,12 +320,16 @@ def a_cancelled_trial_is_guilty() -> None:
 @mutant
 def workers_that_die_together_are_all_guilty() -> None:
     """WORKERS: the death of a worker is charged to its trial, even if others died with it."""
+    handle = parallel.ParallelLoop._handle_deaths
 
-    def blame_each(self: Any, alone: Any) -> None:
-        for started in alone:
+    def blame_each(self: Any, lost: Any, *, several: bool) -> None:
+        if several:
+            handle(self, lost, several=True)
+            return
+        for started in lost:
             self._charge_death(started)
 
-    parallel.ParallelLoop._handle_single_death = blame_each  # type: ignore[method-assign]
+    parallel.ParallelLoop._handle_deaths = blame_each  # type: ignore[method-assign]
 
 
 @mutant

@@ -13,8 +13,7 @@ from typing import Any
 from hyperopt.base import Domain
 
 from colab_drive_tuner.errors import ExecutorError
-from colab_drive_tuner.search.executors.engine import Engine
-from colab_drive_tuner.search.executors.executor_arguments import Workers
+from colab_drive_tuner.search.executors.engine import Engine, Workers
 from colab_drive_tuner.search.executors.payload import Payload
 from colab_drive_tuner.search.executors.trial_locations import LocationReceiver
 from colab_drive_tuner.search.executors.worker import (

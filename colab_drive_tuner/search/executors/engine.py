@@ -1,16 +1,24 @@
-"""Common interface of executors: submission, width, number of workers, preparation, restart."""
+"""Executors behind one interface, and the checks of `executor`, `width` and `trial_timeout`."""
 
 import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import ExecutorWarning, UsageError
 from colab_drive_tuner.search.executors.loky import LokyExecutor
-from colab_drive_tuner.search.executors.trial_locations import DatagramReceiver, LocationReceiver
+from colab_drive_tuner.search.executors.ray import RayExecutor
+from colab_drive_tuner.search.executors.trial_locations import (
+    DaskReceiver,
+    DatagramReceiver,
+    LocationReceiver,
+)
+from colab_drive_tuner.search.spec.arguments import real_number, whole_number
+from colab_drive_tuner.user_warnings import warn_user
 
 _START_SECONDS = 120.0
 """Time for the first process of a pool to start."""
@@ -111,3 +119,134 @@ class Engine:
     def restart(self) -> None:
         """Kill all workers; the next call gets new ones. Requires `restartable`."""
         self.executor.restart()
+
+
+class DaskEngine(Engine):
+    """A `distributed.Client`, or an executor from its `get_executor()`."""
+
+    death_breaks_pool = False
+
+    def __init__(self, executor: Any, client: Any) -> None:
+        if client.status != "running":
+            raise UsageError(
+                f"executor= is a distributed.Client that is {client.status}: connect a new one."
+            )
+        if client.asynchronous:
+            raise UsageError("executor= is an asynchronous distributed.Client: pass another one.")
+        # The driver counts attempts. `pure=False`: equal calls must not share a result.
+        options = getattr(executor, "_kwargs", {}) | {"retries": 0, "pure": False}
+        super().__init__(client.get_executor(**options))
+        self._client = client
+        self.name = "distributed.Client"
+
+    def width(self) -> int | None:
+        """Return the number of threads of all workers."""
+        threads: int = sum(self._client.ncores().values())
+        if not threads:
+            raise UsageError(
+                "executor= is a Dask cluster without workers: start some, or pass width=."
+            )
+        return threads
+
+    @property
+    def closed(self) -> bool:
+        """See `Engine.closed`."""
+        return bool(self._client.status == "closed")
+
+    def workers(self) -> int | None:
+        """Return the scheduler's number of workers, as last reported to this client."""
+        # Asking a scheduler that is gone would block.
+        return len(dict(self._client.ncores())) if self._client.status == "running" else 0
+
+    def locations(self) -> LocationReceiver:
+        """See `Engine.locations`."""
+        return DaskReceiver(self._client)
+
+    def prepare(self, *, keras: bool) -> None:  # noqa: ARG002 - Dask's workers are not forks
+        """Warn if the scheduler would itself rerun a trial that kills workers."""
+        allowed = self._client.run_on_scheduler(
+            lambda dask_scheduler: dask_scheduler.allowed_failures
+        )
+        if allowed:
+            warn_user(
+                "This Dask scheduler silently reruns a trial whose worker died, up to "
+                f"{allowed} times. Before creating the cluster, call dask.config.set({{"
+                '"distributed.scheduler.allowed-failures": 0}), or set in its environment '
+                "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0.",
+                ExecutorWarning,
+            )
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The checked arguments `executor`, `width` and `trial_timeout`."""
+
+    engine: Engine
+    width: int
+    trial_timeout: float | None = None
+
+
+def check_workers(executor: Any, width: Any, trial_timeout: Any) -> Workers | None:
+    """Check the arguments; return None if trials run in this process, one after another.
+
+    Raises:
+        UsageError: One of them cannot be used; nothing has been written.
+    """
+    if executor is None:
+        for name, value in (("width", width), ("trial_timeout", trial_timeout)):
+            if value is not None:
+                raise UsageError(
+                    f"{name}= goes with executor=, such as executor=ThreadPoolExecutor(4)."
+                )
+        return None
+    timeout = real_number("trial_timeout", trial_timeout)
+    if timeout is not None and not 0 < timeout < float("inf"):
+        raise UsageError(f"trial_timeout must be a number of seconds > 0, got {trial_timeout!r}.")
+    if width is not None:
+        width = whole_number("width", width, least=1)
+    engine = _engine(executor)
+    if width is None:
+        width = engine.width()
+        if width is None:
+            raise UsageError(
+                f"executor={engine.name} does not say how many trials it can run at once: pass "
+                "width=."
+            )
+    elif engine.local:  # a pool runs no more trials at once than it has workers
+        width = min(width, engine.width() or width)
+    return Workers(engine, width, timeout)
+
+
+def _engine(executor: Any) -> Engine:
+    if isinstance(executor, type):
+        raise UsageError(
+            f"executor={executor.__name__} is a class: pass an instance, such as "
+            f"{executor.__name__}(4)."
+        )
+    if (client := _dask_client(executor)) is not None:
+        return DaskEngine(executor, client)
+    if not callable(getattr(executor, "submit", None)):
+        raise UsageError(
+            f"executor must be a concurrent.futures.Executor or a distributed.Client, got "
+            f"{executor!r:.80}, which has no submit(): pass ThreadPoolExecutor(4), "
+            "cdt.loky_executor(4), or the like."
+        )
+    flags = getattr(executor, "_flags", None)  # loky's
+    if (
+        getattr(executor, "_shutdown", False)
+        or getattr(executor, "_shutdown_thread", False)
+        or getattr(flags, "shutdown", False)
+    ):
+        raise UsageError(f"executor={type(executor).__name__} was shut down: make a new one.")
+    if getattr(executor, "_broken", False) or getattr(flags, "broken", None):
+        raise UsageError(
+            f"executor={type(executor).__name__} is broken, because a worker died: make a new one."
+        )
+    return Engine(executor, own=isinstance(executor, LokyExecutor | RayExecutor))
+
+
+def _dask_client(executor: Any) -> Any:
+    """Return the `distributed.Client` given or behind a Dask executor; None for anything else."""
+    client = getattr(executor, "_client", executor)
+    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(client).__mro__}
+    return client if ("distributed", "Client") in kinds else None

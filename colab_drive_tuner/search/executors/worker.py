@@ -22,11 +22,12 @@ import hyperopt
 from hyperopt.base import Ctrl, Domain
 
 from colab_drive_tuner.checkpoint.codec.capture import capture
-from colab_drive_tuner.errors import SearchError
+from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.errors import ExecutorError, SearchError
 from colab_drive_tuner.machine import exit_with
 from colab_drive_tuner.search.evaluate import Attempt, CompiledDomain, evaluate
 from colab_drive_tuner.search.executors.trial_locations import Location, LocationSender, worker_name
-from colab_drive_tuner.search.trial_documents import RUNNING
+from colab_drive_tuner.search.trial_documents import RUNNING, imported_document
 from colab_drive_tuner.search.trials.backups import BackupFolder
 from colab_drive_tuner.search.trials.returned_models import ResultParts, SavedModel, separate_model
 from colab_drive_tuner.text import text_of
@@ -38,6 +39,13 @@ _MAX_OBJECTIVES = 4
 """Number of objectives that a worker keeps loaded."""
 _BACKUP_SECONDS = 60.0
 """Time that a worker waits for the last backup of a trial to be stored."""
+
+
+class InWorkerError(Exception):
+    """Cause of an exception raised in a worker; its text is the worker's traceback."""
+
+    def __str__(self) -> str:
+        return f"in the worker:\n\n{self.args[0]}"
 
 
 class TaskStatus(StrEnum):
@@ -92,6 +100,20 @@ class Outcome:
     backed_up: bool = False
     notices: list[str] = field(default_factory=list)
     """Messages to show to the user once."""
+
+    def exception(self) -> BaseException:
+        """Return the error that ends the run, if this one does."""
+        if self.status == TaskStatus.NOT_LOADED:
+            return ExecutorError(
+                f"The objective, or its data, cannot be loaded in worker {self.worker}: "
+                f"{self.error_text}. Install there what it imports.\n{self.traceback}"
+            )
+        error = self.error or ExecutorError(
+            f"The objective raised {self.error_type}, which cannot be sent here: {self.error_text}"
+        )
+        if self.traceback:
+            error.__cause__ = InWorkerError(self.traceback)
+        return error
 
 
 def run_task(sha: str, content: bytes | None, task: Task) -> bytes:
@@ -174,14 +196,11 @@ def _run(domain: Domain, task: Task, artifacts: Artifacts | None) -> Outcome:
     return outcome
 
 
-def _trials_of(attempt: Attempt) -> tuple[hyperopt.Trials, dict[str, Any]]:
+def _trials_of(attempt: Attempt) -> tuple[hyperopt.Trials, TrialDocument]:
     """Return Trials with this trial only, for objectives that ask for `ctrl`, and its document."""
-    values = {label: [value] for label, value in attempt.point.items()}
-    misc = {"tid": attempt.tid, "cmd": None, "workdir": None, "vals": values}
-    misc["idxs"] = {label: [attempt.tid] for label in values}
     trials = hyperopt.Trials()
-    (document,) = trials.new_trial_docs([attempt.tid], [None], [{"status": "new"}], [misc])
-    document["state"] = RUNNING
+    new = {"status": "new"}
+    document = imported_document(attempt.tid, RUNNING, attempt.point, new, owner=None)
     trials.insert_trial_docs([document])
     trials.refresh()
     return trials, trials.trials[0]

@@ -14,8 +14,7 @@ from colab_drive_tuner.checkpoint.codec.capture import capture
 from colab_drive_tuner.checkpoint.codec.codec import Captured
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
-from colab_drive_tuner.errors import SearchTakenOverError
-from colab_drive_tuner.search.executors import failures
+from colab_drive_tuner.errors import ExecutorError, SearchTakenOverError
 from colab_drive_tuner.search.executors.dispatcher import Completion, Dispatcher, Submission
 from colab_drive_tuner.search.executors.worker import Outcome, TaskStatus, failed_outcome
 from colab_drive_tuner.search.executors.worker_deaths import Death, LostTrials
@@ -33,6 +32,7 @@ from colab_drive_tuner.search.trials.give_up import (
     given_up_message,
     given_up_result,
 )
+from colab_drive_tuner.text import text_of
 
 BREAK_SECONDS = 5.0
 """Time in which a broken pool should report all trials that it was running."""
@@ -65,20 +65,16 @@ class OutcomeLoop(Loop):
         self._lost = LostTrials(
             stored_suspects(settings), lambda tids: self._trials.log.set({SUSPECTS: tids})
         )
-        if dispatcher.engine.dies_with_worker:
-            self._suspect_last_attempts()
+        for tid, deaths in self._trials.log.inherited.items():
+            # On its last attempt a trial runs alone, so that only the guilty one reaches the limit.
+            if dispatcher.engine.dies_with_worker and 0 < deaths >= max_attempts - 1:
+                self._lost.suspect(tid)
         self._cancelled = -math.inf
         self._failure: BaseException | None = None
         self._stop_reason, self._interrupted = "", False
         self._notified: set[str] = set()
         losses = map(countable_loss, self._trials._dynamic_trials)
         self._best_losses = sorted(loss for loss in losses if loss is not None)
-
-    def _suspect_last_attempts(self) -> None:
-        """Run trials on their last attempt alone, so that only the guilty one reaches the limit."""
-        for tid, deaths in self._trials.log.inherited.items():
-            if deaths and deaths >= self._max_attempts - 1:
-                self._lost.suspect(tid)
 
     # -- ends
 
@@ -92,19 +88,15 @@ class OutcomeLoop(Loop):
             if completion.outcome is not None:
                 self._handle_outcome(started, completion.outcome)
             elif completion.death is None:
-                name, tid = self._trials.name, started.document["tid"]
-                engine = self._dispatcher.engine
-                self._fail(failures.engine_failed(engine, name, tid, completion.error))
+                self._fail(self._engine_error(started, completion.error))
             elif completion.death == Death.CANCELLED or self._is_restarting:
                 self._rerun_cancelled(started)
             elif completion.death == Death.ONE_TRIAL:
                 alone.append(started)
             else:
                 broken.append(started)
-        if broken:
-            self._handle_broken_pool(broken + alone)
-        elif alone:
-            self._handle_single_death(alone)
+        if broken or alone:
+            self._handle_deaths(broken + alone, several=bool(broken))
 
     def _handle_outcome(self, started: Started, outcome: Outcome) -> None:
         """Handle what a worker returned; an error in it must not lose what the others returned."""
@@ -134,7 +126,7 @@ class OutcomeLoop(Loop):
         elif outcome.status == TaskStatus.INTERRUPTED:
             self._interrupted = True  # the next run resumes the trial
         else:
-            self._fail(failures.objective_not_loaded(outcome))
+            self._fail(outcome.exception())
 
     def _handle_result(self, started: Started, outcome: Outcome) -> None:
         tid, parts = started.document["tid"], outcome.parts
@@ -156,7 +148,7 @@ class OutcomeLoop(Loop):
     def _handle_error(self, started: Started, outcome: Outcome) -> None:
         document, error = started.document, outcome.error
         if error is not None and not isinstance(error, Exception):
-            self._fail(failures.objective_raised(outcome))  # an interrupt: it has not ended
+            self._fail(outcome.exception())  # an interrupt: it has not ended
             return
         how = TrialEnd.CAUGHT if self._spec.catch_eval_exceptions else TrialEnd.RAISED
         document["misc"]["error"] = outcome.error_type, outcome.error_text
@@ -165,7 +157,7 @@ class OutcomeLoop(Loop):
         if how == TrialEnd.CAUGHT:
             log.error("Trial %s raised: %s", document["tid"], outcome.error_text)
             return
-        self._fail(failures.objective_raised(outcome))
+        self._fail(outcome.exception())
 
     def _record_end(
         self,
@@ -207,6 +199,18 @@ class OutcomeLoop(Loop):
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
 
+    def _engine_error(self, started: Started, error: BaseException | None) -> BaseException:
+        """Return the error for an engine that could not run a trial; an interrupt is unchanged."""
+        if error is not None and not isinstance(error, Exception):
+            return error
+        failure = ExecutorError(
+            f"{self._dispatcher.engine.name} could not run {named([started])} of search "
+            f"{self._trials.name!r}: {type(error).__name__}: {text_of(error)}. Its workers need "
+            "colab-drive-tuner, and the packages that the objective imports."
+        )
+        failure.__cause__ = error
+        return failure
+
     # -- deaths
 
     @property
@@ -220,17 +224,46 @@ class OutcomeLoop(Loop):
         engine = self._dispatcher.engine
         return engine.restartable or not engine.death_breaks_pool
 
-    def _handle_single_death(self, alone: list[Started]) -> None:
-        """Handle the death of a worker with one trial; suspect the trial if others die with it."""
-        for completion in self._completions_within(TOGETHER_SECONDS):
-            if completion.death in (None, Death.CANCELLED):
-                self._handle_completions([completion])
+    def _handle_deaths(self, lost: list[Started], *, several: bool) -> None:
+        """Charge a death to a trial that was lost alone; else suspect all that were lost together.
+
+        `several`: a pool broke, or a worker of several trials died.
+        """
+        engine = self._dispatcher.engine
+        pool = several and engine.death_breaks_pool
+        seconds = BREAK_SECONDS if pool else 0.0 if several else TOGETHER_SECONDS
+        for completion in self._completions_within(seconds):
+            if completion.outcome is not None:
+                started = self._started.pop(completion.submission)
+                self._handle_outcome(started, completion.outcome)
+            elif several or completion.death not in (None, Death.CANCELLED):
+                lost.append(self._started.pop(completion.submission))
             else:
-                alone.append(self._started.pop(completion.submission))
-        if len(alone) == 1:
-            self._charge_death(alone[0])
+                self._handle_completions([completion])
+        if pool:
+            lost += self._started.values()
+            self._started.clear()
+        if len(lost) == 1 and not (several and self._started):
+            self._charge_death(lost[0])
         else:
-            self._suspect(alone)
+            self._suspect(lost)
+        if several and engine.restartable:
+            self._dispatcher.restart()
+        elif pool:
+            for started in lost:  # record known deaths before the run ends
+                if died := self._lost.take_new_deaths(started.document["tid"]):
+                    self._start(started.document, died=died, durable=True)
+            given_up = all(one.document["state"] == FINISHED for one in lost)
+            self._fail(
+                ExecutorError(
+                    f"executor={engine.name} is broken: a worker died while {named(lost)} of "
+                    f"search {self._trials.name!r} ran"
+                    f"{', for the last time: it is given up' if given_up else ''}. What had ended "
+                    "is recorded. Make a new executor and call again: the search continues"
+                    f"{'' if given_up else ', first with these, one at a time'}. "
+                    "(cdt.loky_executor(n) replaces its workers itself.)"
+                )
+            )
 
     def _completions_within(self, seconds: float) -> Iterator[Completion]:
         """Yield completions for up to `seconds`, while any trial is running."""
@@ -252,32 +285,6 @@ class OutcomeLoop(Loop):
             "run again one at a time, and only a trial that kills its worker then is charged with "
             "an attempt."
         )
-
-    def _handle_broken_pool(self, broken: list[Started]) -> None:
-        """Handle a broken pool: collect its trials, one of which may be to blame."""
-        pool = self._dispatcher.engine.death_breaks_pool
-        for completion in self._completions_within(BREAK_SECONDS if pool else 0.0):
-            started = self._started.pop(completion.submission)
-            if completion.outcome is not None:
-                self._handle_outcome(started, completion.outcome)
-            else:
-                broken.append(started)
-        if pool:
-            broken += self._started.values()
-            self._started.clear()
-        if len(broken) == 1 and (pool or not self._started):
-            self._charge_death(broken[0])
-        else:
-            self._suspect(broken)
-        if self._dispatcher.engine.restartable:
-            self._dispatcher.restart()
-        elif pool:
-            for started in broken:  # record known deaths before the run ends
-                if died := self._lost.take_new_deaths(started.document["tid"]):
-                    self._start(started.document, died=died, durable=True)
-            engine, name = self._dispatcher.engine, self._trials.name
-            given_up = all(one.document["state"] == FINISHED for one in broken)
-            self._fail(failures.pool_broke(engine, name, named(broken), given_up=given_up))
 
     def _charge_death(self, started: Started) -> None:
         """Charge a worker's death to this trial alone; give the trial up, or rerun it alone."""
@@ -308,11 +315,16 @@ class OutcomeLoop(Loop):
 
     def _rerun_cancelled(self, started: Started) -> None:
         """Rerun a trial that was cancelled from outside."""
-        tid, engine = started.document["tid"], self._dispatcher.engine
         self._cancelled = time.monotonic()
         self._to_rerun.append(started)
-        if self._lost.cancel(tid) >= MOST_LOST:
-            self._fail(failures.cancelled_repeatedly(engine, self._trials.name, tid, MOST_LOST))
+        if self._lost.cancel(tid := started.document["tid"]) >= MOST_LOST:
+            self._fail(
+                ExecutorError(
+                    f"Trial {tid} of search {self._trials.name!r} was cancelled by "
+                    f"{self._dispatcher.engine.name} {MOST_LOST} times, so the run ends: look at "
+                    "its log."
+                )
+            )
 
     def _notify_once(self, text: str) -> None:
         if text not in self._notified:

@@ -7,7 +7,7 @@ submitted, ends in the order of their arrival.
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -15,15 +15,14 @@ from typing import Any
 from hyperopt.utils import coarse_utcnow
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.errors import SearchTakenOverError
-from colab_drive_tuner.search.executors import failures
-from colab_drive_tuner.search.executors.dispatcher import Dispatcher, Submission
+from colab_drive_tuner.errors import ExecutorError, SearchTakenOverError
+from colab_drive_tuner.search.executors.dispatcher import Submission
 from colab_drive_tuner.search.executors.worker import Task, TaskStatus
 from colab_drive_tuner.search.executors.worker_deaths import classify_death
 from colab_drive_tuner.search.loop.outcomes import OutcomeLoop, numbers_of
 from colab_drive_tuner.search.loop.sequential import Display, Started
 from colab_drive_tuner.search.trial_documents import RUNNING
-from colab_drive_tuner.search.trials.logbook import Logbook
+from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.memory import PacedCollections
 
 TICK_SECONDS = 1.0
@@ -47,7 +46,9 @@ class ParallelLoop(OutcomeLoop):
     def __init__(self, *args: Any, on_stop: Callable[[], None], **options: Any) -> None:
         super().__init__(*args, **options)
         self._on_stop = on_stop
-        self._trial_workers = TrialWorkers(self._dispatcher, self._trials.log, self._started)
+        self._located: dict[Submission, float] = {}
+        """Trials whose worker is known but not recorded, and since when."""
+        self._last_read = self._last_note = -math.inf
         self._collections = PacedCollections()
 
     def run(self, display: Display) -> str:
@@ -149,11 +150,19 @@ class ParallelLoop(OutcomeLoop):
         except Exception as error:  # noqa: BLE001 - an engine may raise anything: see worker_deaths.py
             self._to_rerun.append(self._started.pop(submission))  # it has not begun
             if not (classify_death(error) and self._started):  # else their futures report deaths
-                self._fail(
-                    failures.submission_refused(self._dispatcher.engine, self._trials.name, error)
-                )
+                self._fail(self._refusal(f"{type(error).__name__}: {text_of(error)}", error))
             return False
         return True
+
+    def _refusal(self, why: str, cause: Exception | None = None) -> ExecutorError:
+        """Return the error for an executor that accepts no trials."""
+        refusal = ExecutorError(
+            f"{self._dispatcher.engine.name} takes no more trials ({why.rstrip('.: ')}). What had "
+            f"ended in search {self._trials.name!r} is recorded: make a new executor, and call "
+            "again to continue."
+        )
+        refusal.__cause__ = cause
+        return refusal
 
     def _submit_again(self, lost: Started) -> bool:
         """Run a lost trial again; if it killed a worker, record that with its start."""
@@ -176,22 +185,49 @@ class ParallelLoop(OutcomeLoop):
     def _check(self) -> None:
         """Check that the search is still owned, and that there are workers."""
         self._trials.log.journal.raise_if_lost()
-        self._trial_workers.update()
+        self._note_workers()
         name, engine = self._trials.name, self._dispatcher.engine
         if engine.closed:
-            raise failures.submission_refused(engine, name, None)
+            raise self._refusal("it was closed")
         if self._is_stuck():
             if not engine.restartable:
-                raise failures.all_workers_hang(engine, name)
+                raise ExecutorError(
+                    f"All workers of {engine.name} are occupied by trials that hang: restart them "
+                    f"and call again to continue search {name!r}."
+                )
             self._dispatcher.restart()
         absent = self._dispatcher.seconds_without_workers()
         if absent >= GONE_SECONDS:
-            raise failures.no_workers(engine, name, GONE_SECONDS / 60)
+            raise ExecutorError(
+                f"{engine.name} has had no workers for {GONE_SECONDS / 60:.0f} minutes. What had "
+                f"ended in search {name!r} is recorded; start workers, and call again."
+            )
         if absent >= ABSENT_SECONDS:
             self._notify_once(
                 f"{engine.name} has no workers: {len(self._started)} trials of search {name!r} "
                 f"wait for one. The run ends if none comes within {GONE_SECONDS / 60:.0f} minutes."
             )
+
+    def _note_workers(self) -> None:
+        """Read which worker runs which trial, and record it when due, at bounded rates."""
+        now = time.monotonic()
+        if now - self._last_read < LISTEN_PAUSE:
+            return
+        self._last_read = now
+        for submission, worker in self._dispatcher.newly_located():
+            document = self._started[submission].document
+            document["owner"], document["book_time"] = worker, coarse_utcnow()
+            self._located[submission] = now
+        if now - self._last_note < NOTE_PAUSE:
+            return
+        self._located = {one: at for one, at in self._located.items() if one in self._started}
+        due = [one for one, at in self._located.items() if now - at >= NOTE_SECONDS]
+        for submission in due:
+            del self._located[submission]
+            started = self._started[submission]
+            self._trials.log.note_worker(started.document, progress=started.progress)
+        if due:
+            self._last_note = now
 
     # -- stop
 
@@ -211,55 +247,12 @@ class ParallelLoop(OutcomeLoop):
                 (left if running else ended).append(started)
         hanging = bool(self._started)
         left += self._started.values()
-        if left or ended:
-            unrecorded = hanging and not self._dispatcher.engine.restartable
-            self._notify_stopped(ended, left, unrecorded=unrecorded)
-
-    def _notify_stopped(
-        self, ended: list[Started], left: list[Started], *, unrecorded: bool
-    ) -> None:
-        """Tell the user what became of the trials that were running."""
         parts = [f"{numbers_of(ended)} ended and recorded"] if ended else []
         if left:
             parts.append(f"{numbers_of(left)} stopped: run again when the search is resumed")
-        if unrecorded:
+        if hanging and not self._dispatcher.engine.restartable:
             parts.append("some may continue in their workers, unrecorded, until they end")
-        self._trials.notify(
-            f"Search {self._trials.name!r}, trials that were running: {'; '.join(parts)}."
-        )
-
-
-class TrialWorkers:
-    """Records which worker runs which trial, for the progress display and for `status`.
-
-    `started` is the loop's own mapping of running trials.
-    """
-
-    def __init__(
-        self, dispatcher: Dispatcher, log: Logbook, started: Mapping[Submission, Started]
-    ) -> None:
-        self._dispatcher, self._log, self._started = dispatcher, log, started
-        self._since: dict[Submission, float] = {}
-        """Trials whose worker is known but not recorded, and since when."""
-        self._last_read = self._last_record = -math.inf
-
-    def update(self) -> None:
-        """Read the workers' messages, and record workers that are due, at bounded rates."""
-        now = time.monotonic()
-        if now - self._last_read < LISTEN_PAUSE:
-            return
-        self._last_read = now
-        for submission, worker in self._dispatcher.newly_located():
-            document = self._started[submission].document
-            document["owner"], document["book_time"] = worker, coarse_utcnow()
-            self._since[submission] = now
-        if now - self._last_record < NOTE_PAUSE:
-            return
-        self._since = {one: since for one, since in self._since.items() if one in self._started}
-        due = [one for one, since in self._since.items() if now - since >= NOTE_SECONDS]
-        for submission in due:
-            del self._since[submission]
-            started = self._started[submission]
-            self._log.note_worker(started.document, progress=started.progress)
-        if due:
-            self._last_record = now
+        if parts:
+            self._trials.notify(
+                f"Search {self._trials.name!r}, trials that were running: {'; '.join(parts)}."
+            )

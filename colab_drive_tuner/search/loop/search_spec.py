@@ -8,7 +8,7 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.recorded_settings import STOPPED
 from colab_drive_tuner.search.begin_from import Origin
-from colab_drive_tuner.search.executors.executor_arguments import Workers
+from colab_drive_tuner.search.executors.engine import Workers
 from colab_drive_tuner.search.spec.fingerprints import describe_rule
 from colab_drive_tuner.training.pruner import Pruner
 
