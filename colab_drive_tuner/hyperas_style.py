@@ -208,7 +208,7 @@ def _search(
     from hyperopt import Trials, fmin
 
     from colab_drive_tuner.search.spec.keras_use import load_keras_for
-    from colab_drive_tuner.search.spec.templated_objective import TemplatedObjective
+    from colab_drive_tuner.search.spec.objectives import TemplatedObjective
     from colab_drive_tuner.templates import compile_with_data, load_data
 
     if not isinstance(trials, Trials):

@@ -22,9 +22,7 @@ from colab_drive_tuner.search.spec.arguments import (
     real_number,
     whole_number,
 )
-from colab_drive_tuner.search.spec.keras_use import load_keras_for
-from colab_drive_tuner.search.spec.objective_validation import check_callable, check_signature
-from colab_drive_tuner.search.spec.templated_objective import describe_objective
+from colab_drive_tuner.search.spec.objectives import check_callable, check_signature
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.training.pruner import Pruner
@@ -135,7 +133,7 @@ class DriveTrials(StoredTrials):
         validate_timeout(timeout)
         validate_loss_threshold(loss_threshold)
         check_callable(fn)
-        source, data = describe_objective(fn)
+        written = fn
         if isinstance(space, str) and space == "annotated":
             fn, space = _annotated(fn)
         check_space(space, duplicate=DuplicateLabel)
@@ -158,9 +156,7 @@ class DriveTrials(StoredTrials):
             show_progress=verbose and show_progressbar,
             early_stop_fn=early_stop_fn,
             trials_save_file=check_save_file(trials_save_file),
-            source=source,
-            data=data,
-            keras_wanted=load_keras_for(fn),
+            written=written,
             workers=check_workers(executor, width, trial_timeout),
             pruner=check_pruner(pruner),
         )

@@ -2,51 +2,39 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.environment_variables import Variable
-from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal.folder.lookup import check_name
+from colab_drive_tuner.search.begin_from import load_origin
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.engine import check_workers
+from colab_drive_tuner.search.loop.pruning import check_pruner
+from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.results.result import SearchResult
+from colab_drive_tuner.search.run import run_search, untried_points
 from colab_drive_tuner.search.spec.arguments import (
     check_early_stop,
-    check_space,
     find_algorithm,
     parse_duration,
     real_number,
     whole_number,
 )
-from colab_drive_tuner.search.spec.keras_use import load_keras_for
+from colab_drive_tuner.search.spec.fingerprints import describe_space
 from colab_drive_tuner.search.spec.keyword_advice import ADVICE, explain_keywords
-from colab_drive_tuner.search.spec.objective_validation import (
-    check_callable,
-    check_return_statements,
-    check_signature,
-    validate_results,
-)
-from colab_drive_tuner.search.spec.templated_objective import TemplatedObjective
+from colab_drive_tuner.search.spec.objectives import TemplatedObjective, make_objective
+from colab_drive_tuner.search.spec.points import check_points
+from colab_drive_tuner.search.spec.settings import SearchSettings
+from colab_drive_tuner.search.trial_documents import count_ended
 from colab_drive_tuner.store.protocol import Store
 
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import DataArguments
     from colab_drive_tuner.training.pruner import Pruner
-
-
-@dataclass(frozen=True)
-class Task:
-    """The objective and its space, in hyperopt's terms."""
-
-    space: Any
-    prepare: Callable[[], tuple[Callable[[Any], Any], str | None]]
-    """Load the data; return the objective and the description of the data."""
-    source: str
-    """The normalized source of the model or objective function."""
 
 
 @explain_keywords(ADVICE)
@@ -154,51 +142,17 @@ def resume_search(
         >>> result = resume_search(lambda x: (x - 3) ** 2, space=hp.uniform("x", -10, 10),
         ...                        name="parabola", max_evals=20, store="searches")
     """
-    began = time.monotonic()
+    deadline = _deadline(parse_duration(max_time))
     check_name(name)
     max_evals = whole_number("max_evals", max_evals, least=1)
     loss_threshold = real_number("loss_threshold", loss_threshold)
     check_early_stop(early_stop_fn)
-    seconds = _time_left(parse_duration(max_time))
     suggest = find_algorithm(algo)
     workers = check_workers(executor, width, trial_timeout)
-    task = _task(objective, data, space, data_args, again=restart)
-    from colab_drive_tuner.search.begin_from import load_origin
-    from colab_drive_tuner.search.drive_trials import DriveTrials
-    from colab_drive_tuner.search.loop.pruning import check_pruner
-    from colab_drive_tuner.search.loop.search_spec import SearchSpec
-    from colab_drive_tuner.search.run import run_search, untried_points
-    from colab_drive_tuner.search.spec.fingerprints import describe_space
-    from colab_drive_tuner.search.spec.points import check_points
-    from colab_drive_tuner.search.spec.settings import SearchSettings
-    from colab_drive_tuner.search.trial_documents import count_ended
-
-    points = check_points(points_to_evaluate, task.space)
-    pruner = check_pruner(pruner)
-    trials = DriveTrials(
-        name,
-        store=store,
-        # With `restart` the stored seed does not matter.
-        seed=None if restart else seed,
-        on_busy=on_busy,
-        max_attempts=max_attempts,
-        keep_models=keep_models,
-        seed_training=seed_training,
-        free_memory=free_memory,
-    )
-    history = trials.log.history
-    retry = retry_failed and any(e.end == TrialEnd.GIVEN_UP for e in history.trials.values())
-    done = history.done
-    if restart:
-        trials.ask_seed(seed)
-    else:
-        SearchSettings(seed=seed, space=describe_space(task.space)).check(name, history.settings)
-    origin = None
-    if from_search is not None:
-        origin = load_origin(trials, from_search, task.space, suggest, restart=restart)
+    fn, sampled = make_objective(objective, data, space, data_args, again=restart)
     spec = SearchSpec(
-        objective,
-        task.space,
+        fn,
+        sampled,
         suggest,
         max_evals=max_evals,
         show_progress=progress,
@@ -207,78 +161,42 @@ def resume_search(
         catch_eval_exceptions=catch_eval_exceptions,
         restart=restart,
         retry_failed=retry_failed,
-        points=points,
-        origin=origin,
-        source=task.source,
-        deadline=None if seconds is None else began + seconds,
+        points=check_points(points_to_evaluate, sampled),
+        written=objective,
+        deadline=deadline,
         workers=workers,
-        pruner=pruner,
+        pruner=check_pruner(pruner),
     )
+    trials = DriveTrials(
+        name,
+        store=store,
+        on_busy=on_busy,
+        max_attempts=max_attempts,
+        keep_models=keep_models,
+        seed_training=seed_training,
+        free_memory=free_memory,
+    )
+    trials.ask_seed(seed)
+    history = trials.log.history
+    if not restart:
+        SearchSettings(seed=seed, space=describe_space(sampled)).check(name, history.settings)
+    if from_search is not None:
+        origin = load_origin(trials, from_search, sampled, suggest, restart=restart)
+        spec = replace(spec, origin=origin)
     stopped = spec.stop_reason(history.settings)
-    new_points = untried_points(trials._dynamic_trials, points)
-    if restart or retry or (done < max_evals and (new_points or not stopped)):
-        function, description = task.prepare()
-        keras_wanted = load_keras_for(objective)
-        spec = replace(spec, fn=function, data=description, keras_wanted=keras_wanted)
+    retry = retry_failed and any(e.end == TrialEnd.GIVEN_UP for e in history.trials.values())
+    goes_on = untried_points(trials._dynamic_trials, spec.points) or not stopped
+    if restart or retry or (history.done < max_evals and goes_on):
+        if isinstance(fn, TemplatedObjective):
+            fn.prepare()
         stopped = run_search(trials, spec)
-        done = count_ended(trials._dynamic_trials)
-    return SearchResult(trials, done=done, max_evals=max_evals, stopped=stopped, space=task.space)
+    done = count_ended(trials._dynamic_trials)
+    return SearchResult(trials, done=done, max_evals=max_evals, stopped=stopped, space=sampled)
 
 
-def _time_left(max_time: float | None) -> float | None:
-    """Return the seconds that this run has: `max_time`, or less before a scheduled deadline."""
+def _deadline(max_time: float | None) -> float | None:
+    """Return `time.monotonic()` at the end of `max_time`, or at a scheduled deadline before it."""
     until = Variable.DEADLINE.number(float)
-    if until is None:
-        return max_time
-    left = max(1.0, until - time.time())
-    return left if max_time is None else min(max_time, left)
-
-
-def _task(
-    objective: Callable[..., Any],
-    data: Any,
-    space: Any,
-    data_args: "DataArguments | None",
-    *,
-    again: bool,
-) -> Task:
-    from colab_drive_tuner.search.spec.fingerprints import describe_source
-
-    check_callable(objective)
-    check_return_statements(objective)
-    if space is None:
-        return _template_task(objective, data, data_args, again=again)
-    if data is not None or data_args is not None:
-        raise UsageError(
-            f"{'data_args' if data is None else 'data'}= goes with a model function that has "
-            "{{...}} templates; an objective with space= takes its data from where it is defined."
-        )
-    check_space(space)
-    raw = getattr(objective, "fmin_pass_expr_memo_ctrl", False)
-    if not raw:
-        check_signature(objective)
-    name = getattr(objective, "__name__", type(objective).__name__)
-
-    def prepare() -> tuple[Callable[[Any], Any], None]:
-        return objective if raw else validate_results(objective, name), None
-
-    return Task(space, prepare, describe_source(objective))
-
-
-def _template_task(
-    model: Callable[..., Any], data: Any, data_args: "DataArguments | None", *, again: bool
-) -> Task:
-    from colab_drive_tuner.templates import compile_with_data, load_data
-
-    @cache  # a template may need the data at once, the objective needs it only for a run
-    def loaded() -> Any:
-        return load_data(data, data_args, again=again)
-
-    compiled = compile_with_data(model, data, loaded)
-
-    def prepare() -> tuple[Callable[[Any], Any], str | None]:
-        function = TemplatedObjective(compiled, data, data_args, loaded)
-        function.prepare()
-        return function, function.describe_data()
-
-    return Task(dict(compiled.space), prepare, compiled.source)
+    limits = [] if max_time is None else [max_time]
+    limits += [] if until is None else [max(1.0, until - time.time())]
+    return time.monotonic() + min(limits) if limits else None

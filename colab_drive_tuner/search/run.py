@@ -1,9 +1,7 @@
 """One run of a search: claim it, run its trials, and release it in any case."""
 
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +9,11 @@ import numpy as np
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.recorded_settings import RESTARTED, STOPPED
 from colab_drive_tuner.environment_variables import Variable
-from colab_drive_tuner.errors import SearchRestartedWarning, SearchTakenOverError
+from colab_drive_tuner.errors import SearchRestartedWarning
 from colab_drive_tuner.journal.chain.chain import HISTORY_DIGITS
-from colab_drive_tuner.search.algorithms import fast_algorithm
 from colab_drive_tuner.search.begin_from import begin_from
 from colab_drive_tuner.search.evaluate import CompiledDomain, TrainingSettings
-from colab_drive_tuner.search.loop.interrupts import sigterm_exits, stopped_by_user
+from colab_drive_tuner.search.loop.interrupts import releasing, sigterm_exits
 from colab_drive_tuner.search.loop.missing_trials import missing_points
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
 from colab_drive_tuner.search.loop.sequential import Loop
@@ -24,6 +21,8 @@ from colab_drive_tuner.search.loop.stopping_rules import StoppingRules
 from colab_drive_tuner.search.progress import display
 from colab_drive_tuner.search.spec.arguments import check_ranges
 from colab_drive_tuner.search.spec.fingerprints import describe_algorithm, describe_space
+from colab_drive_tuner.search.spec.keras_use import load_keras_for
+from colab_drive_tuner.search.spec.objectives import describe_objective
 from colab_drive_tuner.search.spec.points import check_documents, point_document
 from colab_drive_tuner.search.spec.settings import SearchSettings, stored_rstate
 from colab_drive_tuner.search.spec.suggestion_seeds import (
@@ -33,18 +32,14 @@ from colab_drive_tuner.search.spec.suggestion_seeds import (
     generator_of,
     training_seed_of,
 )
-from colab_drive_tuner.search.trial_documents import count_ended, name_all_parameters
+from colab_drive_tuner.search.trial_documents import name_all_parameters
 from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
-from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.trial import TrialInterrupted
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.executors.dispatcher import Dispatcher
-
-STOP_PATIENCE = 10.0
-"""Time, in seconds, that a stop by the user waits for the store."""
 
 
 def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
@@ -62,12 +57,13 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     check_ranges(spec.space, spec.algo, spec.max_evals)
     settings = _settings(trials, spec)
     _check_recorded(trials, spec, settings)
-    dispatcher = _dispatcher(spec, domain)
+    keras_wanted = load_keras_for(spec.written or spec.fn)
+    dispatcher = _dispatcher(spec, domain, keras=keras_wanted)
     stopped_before = None if spec.restart else trials.log.settings.get(STOPPED)
     with (
         trials.log.running(),
         sigterm_exits() as arrived,
-        _releasing(trials, spec.max_evals, arrived),
+        releasing(trials, spec.max_evals, arrived),
     ):
         trials.own(settings, restart=spec.restart, retry_failed=spec.retry_failed)
         if trials.log.settings.get(STOPPED):  # replayed from the spool of a dead session
@@ -81,16 +77,22 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         name_all_parameters(trials._dynamic_trials, domain.params)
         counts = TrialCounts(trials._dynamic_trials)
         rules = StoppingRules(spec, trials.log.settings | {STOPPED: stopped_before}, trials.notify)
-        loop = _make_loop(
-            trials,
-            spec,
-            domain,
-            dispatcher,
-            rstate=settings.rstate,
-            stopping_rules=rules,
-            counts=counts,
-            on_stop=arrived.set,
+        stored = stored_rstate(trials.name, trials.log.settings)
+        seeds = _seeds(stored, settings.rstate, trials.log.next_k)
+        training = TrainingSettings(
+            seed=training_seed_of(stored),
+            seeded=trials.seed_training,
+            keras_wanted=keras_wanted,
+            deadline=spec.deadline,
+            pruner=spec.pruner,
         )
+        parts = trials, spec, domain, seeds, training, rules, counts
+        if dispatcher is None:
+            loop = Loop(*parts)
+        else:
+            from colab_drive_tuner.search.loop.parallel import ParallelLoop
+
+            loop = ParallelLoop(*parts, dispatcher=dispatcher, on_stop=arrived.set)
         # A trial that stopped before the deadline is unfinished; the next run resumes it.
         with suppress(TrialInterrupted):
             return loop.run(
@@ -106,15 +108,21 @@ def _stop_reason(trials: StoredTrials, spec: SearchSpec) -> str:
 
 
 def _settings(trials: StoredTrials, spec: SearchSpec) -> SearchSettings:
+    source, data = describe_objective(spec.fn, spec.written or spec.fn)
+    pruner = spec.pruner
+    if pruner is None and "pruner" not in trials.log.settings:
+        described = None  # the search never had one
+    else:
+        described = "none" if pruner is None else repr(pruner)
     return SearchSettings(
         seed=trials.asked_seed,
         rstate=_initial_generator(spec.rstate) if trials.asked_seed is None else None,
         max_evals=spec.max_evals,
         algo=describe_algorithm(spec.algo),
         space=describe_space(spec.space),
-        source=spec.source,
-        data=spec.data,
-        pruner=_pruner_setting(spec.pruner, trials.log.settings),
+        source=source,
+        data=data,
+        pruner=described,
         skipped=spec.origin.calls if spec.origin else 0,
     )
 
@@ -134,51 +142,6 @@ def _check_recorded(trials: StoredTrials, spec: SearchSpec, settings: SearchSett
     )
 
 
-def _make_loop(
-    trials: StoredTrials,
-    spec: SearchSpec,
-    domain: CompiledDomain,
-    dispatcher: "Dispatcher | None",
-    *,
-    rstate: np.random.Generator | None,
-    on_stop: Callable[[], None],
-    **shared: Any,
-) -> Loop:
-    """Return the sequential loop, or the parallel one if there is a dispatcher.
-
-    `rstate` is the caller's generator, if any; `shared` are further arguments of both loops.
-    """
-    stored = stored_rstate(trials.name, trials.log.settings)
-    training = TrainingSettings(
-        seed=training_seed_of(stored),
-        seeded=trials.seed_training,
-        keras_wanted=spec.keras_wanted,
-        deadline=spec.deadline,
-        pruner=spec.pruner,
-    )
-    seeds = _seeds(stored, rstate, trials.log.next_k)
-    arguments = (trials, fast_algorithm(spec.algo), domain, seeds)
-    shared |= {"spec": spec, "training": training}
-    if dispatcher is None:
-        return Loop(*arguments, **shared)
-    from colab_drive_tuner.search.loop.parallel import ParallelLoop
-
-    return ParallelLoop(
-        *arguments,
-        **shared,
-        dispatcher=dispatcher,
-        max_attempts=trials.max_attempts,
-        on_stop=on_stop,
-    )
-
-
-def _pruner_setting(pruner: Pruner | None, stored: Mapping[str, Any]) -> str | None:
-    """Return the pruner's description in the settings; None if the search never had one."""
-    if pruner is None:
-        return "none" if "pruner" in stored else None
-    return repr(pruner)
-
-
 def _warn_of_second_restart(trials: StoredTrials) -> None:
     """Warn if `restart=True` may have been left in a cell, so that each run begins again."""
     history, journal = trials.log.history, trials.log.journal
@@ -195,7 +158,7 @@ def _warn_of_second_restart(trials: StoredTrials) -> None:
     )
 
 
-def _dispatcher(spec: SearchSpec, domain: CompiledDomain) -> "Dispatcher | None":
+def _dispatcher(spec: SearchSpec, domain: CompiledDomain, *, keras: bool) -> "Dispatcher | None":
     """Return the dispatcher to the workers; None: trials run in this process."""
     if spec.workers is None:
         return None
@@ -207,7 +170,7 @@ def _dispatcher(spec: SearchSpec, domain: CompiledDomain) -> "Dispatcher | None"
         check_sendable(spec.fn)
     else:
         payload = pack(spec.fn, spec.space, spec.pass_expr_memo_ctrl)
-    engine.prepare(keras=spec.keras_wanted)
+    engine.prepare(keras=keras)
     return Dispatcher(spec.workers, payload, domain)
 
 
@@ -254,26 +217,3 @@ def _initial_generator(rstate: Any) -> np.random.Generator | None:
         return generator_of(rstate)
     seed = Variable.HYPEROPT_SEED.number(int)
     return None if seed is None else generator_of(seed)
-
-
-@contextmanager
-def _releasing(trials: StoredTrials, max_evals: int, arrived: threading.Event) -> Iterator[None]:
-    """Flush and release the search when the run ends; report a stop by the user in one line."""
-    try:
-        try:
-            yield
-        finally:
-            arrived.set()
-    except BaseException as error:  # an interrupt releases the search, too
-        ended = count_ended(trials._dynamic_trials)
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        patience = (STOP_PATIENCE,) if stopped else ()
-        with suppress(SearchTakenOverError):  # the original error says more
-            trials.close(*patience)
-        if not isinstance(error, KeyboardInterrupt):
-            raise
-        total = "" if max_evals == sys.maxsize else f" of {max_evals}"
-        raise stopped_by_user(
-            f"Search {trials.name!r} stopped after {ended}{total} trials. Run it again to continue."
-        ) from None
-    trials.close()

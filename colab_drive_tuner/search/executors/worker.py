@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +26,7 @@ from colab_drive_tuner.errors import ExecutorError, SearchError
 from colab_drive_tuner.machine import exit_with
 from colab_drive_tuner.search.evaluate import Attempt, CompiledDomain, evaluate
 from colab_drive_tuner.search.executors.trial_locations import Location, LocationSender, worker_name
+from colab_drive_tuner.search.spec.objectives import TemplatedObjective
 from colab_drive_tuner.search.trial_documents import RUNNING, imported_document
 from colab_drive_tuner.search.trials.backups import BackupFolder
 from colab_drive_tuner.search.trials.returned_models import ResultParts, SavedModel, separate_model
@@ -297,9 +297,8 @@ def _domain(sha: str, content: bytes | None) -> Domain | None:
         if sha not in _domains and content is not None:
             objective, space, pass_ctrl = pickle.loads(content)  # noqa: S301 - from the driver
             domain = CompiledDomain(objective, space, pass_expr_memo_ctrl=pass_ctrl)
-            prepare: Callable[[], Any] | None = getattr(objective, "prepare", None)
-            if prepare is not None:
-                prepare()
+            if isinstance(objective, TemplatedObjective):
+                objective.prepare()
             while len(_domains) >= _MAX_OBJECTIVES:
                 del _domains[next(iter(_domains))]
             _domains[sha] = domain

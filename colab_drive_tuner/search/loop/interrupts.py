@@ -1,15 +1,21 @@
-"""Interrupts of a run: Ctrl-C shown in one line, and SIGTERM turned into SystemExit."""
+"""End of a run, also by an interrupt: Ctrl-C shown in one line, SIGTERM turned into SystemExit."""
 
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
+from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.machine import signal_handlers
+from colab_drive_tuner.search.trial_documents import count_ended
+from colab_drive_tuner.search.trials.stored_trials import StoredTrials
+
+STOP_PATIENCE = 10.0
+"""Time, in seconds, that a stop by the user waits for the store."""
 
 _REPEAT_SECONDS = 0.5
 _SHOWN = "_render_traceback_"
@@ -72,3 +78,26 @@ def sigterm_exits() -> Iterator[threading.Event]:
             yield arrived
         finally:
             arrived.set()
+
+
+@contextmanager
+def releasing(trials: StoredTrials, max_evals: int, arrived: threading.Event) -> Iterator[None]:
+    """Flush and release the search when the run ends; report a stop by the user in one line."""
+    try:
+        try:
+            yield
+        finally:
+            arrived.set()
+    except BaseException as error:  # an interrupt releases the search, too
+        ended = count_ended(trials._dynamic_trials)
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        patience = (STOP_PATIENCE,) if stopped else ()
+        with suppress(SearchTakenOverError):  # the original error says more
+            trials.close(*patience)
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        total = "" if max_evals == sys.maxsize else f" of {max_evals}"
+        raise stopped_by_user(
+            f"Search {trials.name!r} stopped after {ended}{total} trials. Run it again to continue."
+        ) from None
+    trials.close()

@@ -50,11 +50,9 @@ class OutcomeLoop(Loop):
     A trial that killed `max_attempts` workers or runtimes is given up.
     """
 
-    def __init__(
-        self, *args: Any, dispatcher: Dispatcher, max_attempts: int, **options: Any
-    ) -> None:
-        super().__init__(*args, **options)
-        self._dispatcher, self._max_attempts = dispatcher, max_attempts
+    def __init__(self, *args: Any, dispatcher: Dispatcher) -> None:
+        super().__init__(*args)
+        self._dispatcher, self._max_attempts = dispatcher, self._trials.max_attempts
         self._owner = f"{dispatcher.engine.name} of {self._owner}"
         self._started: dict[Submission, Started] = {}
         self._arrived: deque[Completion] = deque()
@@ -67,7 +65,7 @@ class OutcomeLoop(Loop):
         )
         for tid, deaths in self._trials.log.inherited.items():
             # On its last attempt a trial runs alone, so that only the guilty one reaches the limit.
-            if dispatcher.engine.dies_with_worker and 0 < deaths >= max_attempts - 1:
+            if dispatcher.engine.dies_with_worker and 0 < deaths >= self._max_attempts - 1:
                 self._lost.suspect(tid)
         self._cancelled = -math.inf
         self._failure: BaseException | None = None

@@ -16,7 +16,7 @@ from hyperopt.utils import coarse_utcnow
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import ExecutorError, SearchTakenOverError
-from colab_drive_tuner.search.executors.dispatcher import Submission
+from colab_drive_tuner.search.executors.dispatcher import Dispatcher, Submission
 from colab_drive_tuner.search.executors.worker import Task, TaskStatus
 from colab_drive_tuner.search.executors.worker_deaths import classify_death
 from colab_drive_tuner.search.loop.outcomes import OutcomeLoop, numbers_of
@@ -43,8 +43,8 @@ class ParallelLoop(OutcomeLoop):
     `on_stop` is called when an exception that stops the run has arrived.
     """
 
-    def __init__(self, *args: Any, on_stop: Callable[[], None], **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, *args: Any, dispatcher: Dispatcher, on_stop: Callable[[], None]) -> None:
+        super().__init__(*args, dispatcher=dispatcher)
         self._on_stop = on_stop
         self._located: dict[Submission, float] = {}
         """Trials whose worker is known but not recorded, and since when."""

@@ -21,6 +21,7 @@ class SearchSpec:
     """
 
     fn: Callable[..., Any]
+    """The objective as hyperopt calls it."""
     space: Any
     algo: Callable[..., Any]
     max_evals: int = sys.maxsize
@@ -41,11 +42,8 @@ class SearchSpec:
     """Points to evaluate first, as `check_points` returns them."""
     origin: Origin | None = None
     """Trials of another search to begin with."""
-    source: str | None = None
-    """The normalized source of the model or objective function."""
-    data: str | None = None
-    """A fingerprint of the data."""
-    keras_wanted: bool = False
+    written: Callable[..., Any] | None = None
+    """The objective as the user wrote it; None: `fn` is that."""
     deadline: float | None = None
     """`time.monotonic()` after which no trial is started."""
     workers: Workers | None = None

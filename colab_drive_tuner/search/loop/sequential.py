@@ -27,6 +27,7 @@ from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.checkpoint.trials_and_sessions import process_label
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.runtime import runtime_name
+from colab_drive_tuner.search.algorithms import fast_algorithm
 from colab_drive_tuner.search.evaluate import Attempt, TrainingSettings, evaluate
 from colab_drive_tuner.search.loop.missing_trials import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning
@@ -41,8 +42,6 @@ from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 
-Suggest = Callable[..., list[TrialDocument]]
-"""An algorithm: hyperopt's `suggest(new_ids, domain, trials, seed)`."""
 Display = AbstractContextManager[Callable[[str], None]]
 """Progress display: the entered function is called after each round.
 
@@ -58,22 +57,20 @@ class Loop:
     def __init__(
         self,
         trials: StoredTrials,
-        algo: Suggest,
+        spec: SearchSpec,
         domain: Domain,
         seeds: SeedStream,
-        *,
-        spec: SearchSpec,
         training: TrainingSettings,
         stopping_rules: StoppingRules,
         counts: TrialCounts,
     ) -> None:
-        self._trials, self._algo, self._domain, self._seeds = trials, algo, domain, seeds
-        self._spec, self._training = spec, training
-        self._stopping, self._counts = stopping_rules, counts
+        self._trials, self._spec, self._domain, self._seeds = trials, spec, domain, seeds
+        self._training, self._stopping, self._counts = training, stopping_rules, counts
+        self._algo = fast_algorithm(spec.algo)
         self._remaining = spec.max_evals - len(counts)
         """The number of trials that the algorithm may still suggest."""
         self._owner = process_label(runtime_name(), os.getpid(), socket.gethostname())
-        self._missing = MissingTrials(trials, algo, domain)
+        self._missing = MissingTrials(trials, self._algo, domain)
         self._keras: KerasSettings | None = None
         self._pruning = Pruning(
             training.pruner,

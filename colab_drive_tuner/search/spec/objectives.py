@@ -1,14 +1,27 @@
-"""Validation of objectives: their signature, their `return` statements, and what they return."""
+"""Objectives: validation of functions and their results; model functions with templates."""
 
 import ast
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from numbers import Real
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.errors import ObjectiveError, TemplateError
+from colab_drive_tuner.errors import ObjectiveError, TemplateError, UsageError
+from colab_drive_tuner.search.spec.arguments import check_space
+from colab_drive_tuner.search.spec.fingerprints import describe_data, describe_source
+from colab_drive_tuner.templates import (
+    bind_data,
+    compile_with_data,
+    load_data,
+    read_source,
+    returned_names,
+)
 from colab_drive_tuner.text import text_of
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.templates import CompiledModel, DataArguments
 
 _HINT = "return {'loss': ..., 'status': STATUS_OK}"
 
@@ -38,11 +51,6 @@ def check_signature(objective: Callable[..., Any]) -> None:
             f"{name}{signature} does not take what hyperopt passes, a point of the space as its "
             f"only argument: {error}."
         ) from error
-
-
-def validate_results(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
-    """Wrap the objective so that it returns `validated` results."""
-    return lambda sampled: validated(function(sampled), name)
 
 
 def validated(result: Any, name: str) -> Any:
@@ -84,8 +92,6 @@ def check_return_statements(function: Callable[..., Any]) -> None:
 
     If any `return` may be valid, or the source is not available, the first trial decides.
     """
-    from colab_drive_tuner.templates import read_source
-
     if not isinstance(function, FunctionType):
         return
     try:
@@ -139,3 +145,98 @@ def _is_ok(status: ast.expr) -> bool:
     if isinstance(status, ast.Constant):
         return bool(status.value == "ok")
     return getattr(status, "id", getattr(status, "attr", None)) == "STATUS_OK"
+
+
+def make_objective(
+    objective: Callable[..., Any],
+    data: Any,
+    space: Any,
+    data_args: "DataArguments | None",
+    *,
+    again: bool,
+) -> tuple[Callable[[Any], Any], Any]:
+    """Return the objective and the space as hyperopt takes them; `again` loads the data anew."""
+    check_callable(objective)
+    check_return_statements(objective)
+    if space is None:
+
+        @cache  # a template may need the data at once, the objective needs it only for a run
+        def loaded() -> Any:
+            return load_data(data, data_args, again=again)
+
+        compiled = compile_with_data(objective, data, loaded)
+        return TemplatedObjective(compiled, data, data_args, loaded), dict(compiled.space)
+    if data is not None or data_args is not None:
+        raise UsageError(
+            f"{'data_args' if data is None else 'data'}= goes with a model function that has "
+            "{{...}} templates; an objective with space= takes its data from where it is defined."
+        )
+    check_space(space)
+    if getattr(objective, "fmin_pass_expr_memo_ctrl", False):
+        return objective, space
+    check_signature(objective)
+    name = getattr(objective, "__name__", type(objective).__name__)
+    return lambda sampled: validated(objective(sampled), name), space
+
+
+class TemplatedObjective:
+    """A compiled model function together with its data, as an objective.
+
+    A pickle contains the data function rather than the loaded data: `prepare` runs it again, once
+    per process.
+
+    Args:
+        model: The compiled model function.
+        data: The data function, or the data itself.
+        data_args: The arguments of the data function.
+        load: Loads the data in this process; None in a worker, which calls `data` itself.
+    """
+
+    def __init__(
+        self,
+        model: "CompiledModel",
+        data: Any,
+        data_args: "DataArguments | None",
+        load: Callable[[], Any] | None = None,
+    ) -> None:
+        self._model, self._data, self._data_args = model, data, data_args
+        self._load = load
+        self._arguments: tuple[Any, ...] | dict[str, Any] | None = None
+
+    def prepare(self) -> "tuple[Any, ...] | dict[str, Any]":
+        """Load the data on the first call; return the arguments of the model function."""
+        if self._arguments is None:
+            loaded = self._load() if self._load else load_data(self._data, self._data_args)
+            function = self._data if callable(self._data) else None
+            self._arguments = bind_data(self._model, loaded, returned=returned_names(function))
+        return self._arguments
+
+    @property
+    def source(self) -> str:
+        """The source of the model function, normalized: comments and layout removed."""
+        return self._model.source
+
+    def describe_data(self) -> str | None:
+        """Return the shapes and types of the data; None until it is loaded."""
+        if (given := self._arguments) is None:
+            return None
+        if isinstance(given, Mapping):
+            return describe_data(given.keys(), given.values())
+        return describe_data(self._model.signature.parameters, given)
+
+    def __call__(self, sampled: Mapping[str, Any]) -> Any:
+        """Call the model function."""
+        return validated(self._model.call(sampled, self.prepare()), self._model.name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = None if callable(self._data) else self._arguments
+        return vars(self) | {"_load": None, "_arguments": kept}
+
+
+def describe_objective(
+    fn: Callable[..., Any], written: Callable[..., Any]
+) -> tuple[str, str | None]:
+    """Return the normalized source of an objective, and the description of its data if loaded."""
+    if isinstance(fn, TemplatedObjective):
+        return fn.source, fn.describe_data()
+    return describe_source(written), None
