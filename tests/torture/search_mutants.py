@@ -9,7 +9,7 @@ from colab_drive_tuner.checkpoint import history, record_items, replay_filter, t
 from colab_drive_tuner.search import run
 from colab_drive_tuner.search.loop import missing_trials
 from colab_drive_tuner.search.spec import suggestion_seeds
-from colab_drive_tuner.search.trials import careful_start
+from colab_drive_tuner.search.trials import poison_trials
 from tests.torture.mutants import mutant
 
 
@@ -93,7 +93,7 @@ def a_clean_end_counts_as_a_death() -> None:
 @mutant
 def no_acknowledged_start_after_a_death() -> None:
     """ATTEMPTS: the start of a trial is not acknowledged before it runs."""
-    careful_start.CarefulStart.needed = lambda self, tid: False
+    poison_trials.CarefulStart.needed = lambda self, tid: False
 
 
 @mutant

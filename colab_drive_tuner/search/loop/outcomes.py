@@ -27,7 +27,7 @@ from colab_drive_tuner.search.trial_documents import (
     countable_loss,
     plain_result,
 )
-from colab_drive_tuner.search.trials.give_up import (
+from colab_drive_tuner.search.trials.poison_trials import (
     give_up_reason,
     given_up_message,
     given_up_result,

@@ -16,7 +16,7 @@ from colab_drive_tuner.search.trial_documents import (
     reported_by,
     seconds_of,
 )
-from colab_drive_tuner.search.trials.give_up import is_given_up
+from colab_drive_tuner.search.trials.poison_trials import is_given_up
 from colab_drive_tuner.text import shortened, text_of, visible
 
 _MIN_TRIALS = 10

@@ -40,7 +40,7 @@ from colab_drive_tuner.store.protocol import Store
 
 def rules() -> PayloadRules:
     """Return the journal's rules for the records of this package."""
-    from colab_drive_tuner.search.trials.trials_pickle import TrialsExport
+    from colab_drive_tuner.search.trials.attachments import TrialsExport
 
     return PayloadRules(empty=History, load=History.load, wanted=wanted, export=TrialsExport())
 

@@ -23,8 +23,9 @@ from colab_drive_tuner.journal import Claim, Journal
 from colab_drive_tuner.journal.chain.record import DEATHS
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.search.trial_documents import as_new
-from colab_drive_tuner.search.trials.careful_start import CAREFUL_START_PATIENCE, CarefulStart
-from colab_drive_tuner.search.trials.give_up import (
+from colab_drive_tuner.search.trials.poison_trials import (
+    CAREFUL_START_PATIENCE,
+    CarefulStart,
     give_up_reason,
     given_up_document,
     given_up_message,

@@ -13,8 +13,7 @@ from colab_drive_tuner.local_files import replace_file
 from colab_drive_tuner.search.results.exchange.keras_tuner_project import is_project, read_project
 from colab_drive_tuner.search.results.study_trials import study_data
 from colab_drive_tuner.search.results.table import Table, csv_text
-from colab_drive_tuner.search.trials.attachments import load_attachment
-from colab_drive_tuner.search.trials.trials_pickle import TrialsExport
+from colab_drive_tuner.search.trials.attachments import TrialsExport, load_attachment
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 
