@@ -6,6 +6,9 @@ nested functions once. hyperopt evaluates any other space.
 """
 
 import logging
+import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +22,7 @@ from hyperopt.pyll.base import Apply, GarbageCollected, Literal, scope
 
 from colab_drive_tuner.intermediate_values import IntermediateValues
 from colab_drive_tuner.search.algorithms.space_program import PURE_FUNCTIONS, UnsupportedError
+from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.seeding import seed_trial
 from colab_drive_tuner.trial import Artifacts, RunningTrial, run_as
@@ -41,8 +45,8 @@ class TrainingSettings:
     """Whether the global random generators are seeded before each trial."""
     keras_wanted: bool = False
     """Whether Keras is seeded although nothing has imported it yet."""
-    deadline: float | None = None
-    """`time.monotonic()` at which trials must have stopped; None: no limit."""
+    ends_at: float | None = None
+    """`time.time()` at which trials must have stopped, on any machine; None: no limit."""
     pruner: Pruner | None = None
     """The pruner of trials that report their own values."""
 
@@ -122,13 +126,13 @@ def evaluate(
         artifacts: Where backups of the trial are stored; None: nowhere.
         notices: Collects messages for the user, if they cannot be shown in this process.
     """
-    training = attempt.training
+    training, ends_at = attempt.training, attempt.training.ends_at
     trial = RunningTrial(
         search=attempt.search,
         tid=attempt.tid,
         seed=training.seed,
         attempt=attempt.number,
-        deadline=training.deadline,
+        deadline=ends_at and time.monotonic() + ends_at - time.time(),
         artifacts=artifacts,
         notices=notices,
         reports=IntermediateValues(training.pruner, attempt.thresholds),
@@ -140,6 +144,30 @@ def evaluate(
         # The status may be an enum member, which equals hyperopt's text but is not plain data.
         status = {"status": STATUS_STRINGS[STATUS_STRINGS.index(result["status"])]}
         return result | status | trial.reports.result()
+
+
+class KerasMemory:
+    """Memory of Keras in this process, freed when the last of the running trials ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self._keras: KerasSettings | None = None
+
+    def begin(self) -> None:
+        """Count a trial that starts; the first one after Keras was imported notes its settings."""
+        with self._lock:
+            self._running += 1
+            if self._keras is None and "keras" in sys.modules:
+                self._keras = keras_settings()
+
+    def end(self, *, free: bool) -> None:
+        """Free Keras's memory, unless another trial is still training in this process."""
+        with self._lock:
+            self._running -= 1
+            idle = self._running == 0
+            if free and idle and "keras" in sys.modules and keras_grew(self._keras):
+                free_memory(self._keras)
 
 
 def sampled_space(expression: Apply) -> SampledSpace:

@@ -1,5 +1,6 @@
 """One run of a search: claim it, run its trials, and release it in any case."""
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
             seed=training_seed_of(stored),
             seeded=trials.seed_training,
             keras_wanted=keras_wanted,
-            deadline=spec.deadline,
+            ends_at=spec.deadline and time.time() + spec.deadline - time.monotonic(),
             pruner=spec.pruner,
         )
         parts = trials, spec, domain, seeds, training, rules, counts

@@ -8,6 +8,15 @@ resumed after a kill repeats the uninterrupted one.
 import hashlib
 import random
 import sys
+from typing import Any
+
+import numpy as np
+from numpy.random import MT19937, PCG64, PCG64DXSM, SFC64, Philox
+
+BIT_GENERATORS: dict[str, Any] = {
+    kind.__name__: kind for kind in (PCG64, PCG64DXSM, MT19937, Philox, SFC64)
+}
+"""numpy's bit generators by the name in their states."""
 
 
 def training_seed(seed: int, tid: int, epoch: int = 0, fit: int = 0) -> int:
@@ -33,8 +42,6 @@ def seed_trial(seed: int, tid: int, *, keras_wanted: bool = False) -> int:
 
         keras.utils.set_random_seed(value)
     else:
-        import numpy as np
-
         random.seed(value)
         np.random.seed(value)
     return value
@@ -49,10 +56,23 @@ def seed_epoch(seed: int) -> None:
     `tf.random`, or from `keras.random` without a seed, draws other numbers in a resumed trial.
     """
     import keras
-    import numpy as np
 
     if keras.backend.backend() == "tensorflow":
         random.seed(seed)
         np.random.seed(seed)
     else:
         keras.utils.set_random_seed(seed)
+
+
+def bit_generator_in(state: Any) -> Any:
+    """Return a bit generator in a stored state, which is untrusted."""
+    bits = BIT_GENERATORS[state["bit_generator"]]()
+    check_generator_state(state)
+    bits.state = state
+    return bits
+
+
+def check_generator_state(state: Any) -> None:
+    """Raise ValueError for buffer positions at which numpy would read out of bounds."""
+    if not (0 <= state.get("buffer_pos", 0) <= 4 and 0 <= state["state"].get("pos", 0) <= 624):
+        raise ValueError("a position is out of range")

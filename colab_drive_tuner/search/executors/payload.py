@@ -11,7 +11,7 @@ from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.spec.keras_use import is_users_file
+from colab_drive_tuner.search.spec.keras_use import is_users_module
 from colab_drive_tuner.templates.free_names import cell_content, global_names
 from colab_drive_tuner.text import text_of
 
@@ -164,7 +164,7 @@ def _references(value: Any) -> dict[str, Any]:
         found = {
             name: cell_content(cell) for name, cell in zip(code.co_freevars, cells, strict=True)
         }
-        if _is_users(value.__module__):
+        if is_users_module(value.__module__):
             used = global_names(code) & value.__globals__.keys()
             found |= {name: value.__globals__[name] for name in used}
         names = code.co_varnames[: code.co_argcount]
@@ -182,7 +182,7 @@ def _references(value: Any) -> dict[str, Any]:
     if isinstance(value, type):
         return _class_references(value)
     module = type(value).__module__
-    if _is_users(module) or module.startswith((*_WRAPPERS, _RESULTS)):
+    if is_users_module(module) or module.startswith((*_WRAPPERS, _RESULTS)):
         return _class_references(type(value), value) | getattr(value, "__dict__", {})
     return {}
 
@@ -191,7 +191,7 @@ def _class_references(kind: type, instance: Any = None) -> dict[str, Any]:
     """Return the attributes of a user's class and its bases, and an instance's slots."""
     found: dict[str, Any] = {}
     for one in reversed(kind.__mro__):
-        found |= vars(one) if _is_users(one.__module__) else {}
+        found |= vars(one) if is_users_module(one.__module__) else {}
     for name, part in found.items():
         if isinstance(part, MemberDescriptorType):
             found[name] = getattr(instance, name, None)
@@ -211,14 +211,8 @@ def _own_modules(objective: Callable[..., Any]) -> list[ModuleType]:
     return [
         sys.modules[name]
         for name in names
-        if isinstance(name, str) and name in sys.modules and _is_users(name)
+        if isinstance(name, str) and name in sys.modules and is_users_module(name)
     ]
-
-
-def _is_users(name: str) -> bool:
-    """Return whether a module is the user's: a notebook, or a file that no package installed."""
-    module = sys.modules.get(name)
-    return name == "__main__" or is_users_file(getattr(module, "__file__", None))
 
 
 @contextmanager

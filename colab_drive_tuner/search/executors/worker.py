@@ -7,7 +7,6 @@ the trial: it describes what happened to the worker.
 import contextvars
 import ctypes
 import pickle
-import sys
 import tempfile
 import threading
 import time
@@ -24,7 +23,7 @@ from colab_drive_tuner.checkpoint.codec.capture import capture
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import ExecutorError, SearchError
 from colab_drive_tuner.machine import exit_with
-from colab_drive_tuner.search.evaluate import Attempt, CompiledDomain, evaluate
+from colab_drive_tuner.search.evaluate import Attempt, CompiledDomain, KerasMemory, evaluate
 from colab_drive_tuner.search.executors.trial_locations import Location, LocationSender, worker_name
 from colab_drive_tuner.search.spec.objectives import TemplatedObjective
 from colab_drive_tuner.search.trial_documents import RUNNING, imported_document
@@ -32,7 +31,6 @@ from colab_drive_tuner.search.trials.backups import BackupFolder
 from colab_drive_tuner.search.trials.returned_models import ResultParts, SavedModel, separate_model
 from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.backup.writer import flush_backups
-from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 from colab_drive_tuner.trial import Artifacts, TrialInterrupted
 
 _MAX_OBJECTIVES = 4
@@ -67,8 +65,6 @@ class Task:
     """One attempt of a trial, in the form sent to a worker."""
 
     attempt: Attempt
-    ends_at: float | None = None
-    """The run's deadline in seconds since the epoch: monotonic clocks differ between machines."""
     trial_timeout: float | None = None
     """Maximum run time in seconds, after which the trial counts as failed."""
     loss_to_beat: float = float("inf")
@@ -140,7 +136,7 @@ def run_in_process(domain: Domain, task: Task, artifacts: Artifacts | None = Non
     """Run a task in this process with a loaded objective."""
     if task.backups is not None:
         artifacts = task.backups.open(task.attempt.tid)
-    _running_trials.begin()
+    _memory.begin()
     if task.trial_timeout is None:
         return _timed(domain, task, artifacts)
     outcomes: list[Outcome] = []
@@ -169,7 +165,7 @@ def _timed(domain: Domain, task: Task, artifacts: Artifacts | None) -> Outcome:
     try:
         outcome = _run(domain, task, artifacts)
     finally:
-        _running_trials.end(free=task.free_memory)
+        _memory.end(free=task.free_memory)
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -179,7 +175,7 @@ def _run(domain: Domain, task: Task, artifacts: Artifacts | None) -> Outcome:
     try:
         trials, document = _trials_of(task.attempt)
         ctrl = Ctrl(trials, document)
-        result = evaluate(_with_local_deadline(task), domain, ctrl, artifacts, notices)
+        result = evaluate(task.attempt, domain, ctrl, artifacts, notices)
         parts = _serialize_model(separate_model(result), task.loss_to_beat)
         capture(parts.result)  # data that cannot be recorded is the objective's error
     except TrialInterrupted as error:
@@ -204,13 +200,6 @@ def _trials_of(attempt: Attempt) -> tuple[hyperopt.Trials, TrialDocument]:
     trials.insert_trial_docs([document])
     trials.refresh()
     return trials, trials.trials[0]
-
-
-def _with_local_deadline(task: Task) -> Attempt:
-    """Return the attempt with the deadline converted to this machine's monotonic clock."""
-    attempt = task.attempt
-    deadline = None if task.ends_at is None else time.monotonic() + task.ends_at - time.time()
-    return replace(attempt, training=replace(attempt.training, deadline=deadline))
 
 
 def _serialize_model(parts: ResultParts, loss_to_beat: float) -> ResultParts:
@@ -263,30 +252,7 @@ def _pickled(outcome: Outcome) -> bytes:
     return packed
 
 
-class _RunningTrials:
-    """Counts the trials running in this process, to free memory when the last one ends."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running = 0
-        self._keras: KerasSettings | None = None
-
-    def begin(self) -> None:
-        with self._lock:
-            self._running += 1
-            if self._keras is None and "keras" in sys.modules:
-                self._keras = keras_settings()
-
-    def end(self, *, free: bool) -> None:
-        """Free Keras's memory, unless another trial is still training in this process."""
-        with self._lock:
-            self._running -= 1
-            idle = self._running == 0
-            if free and idle and "keras" in sys.modules and keras_grew(self._keras):
-                free_memory(self._keras)
-
-
-_running_trials = _RunningTrials()
+_memory = KerasMemory()
 _domains: dict[str, Domain] = {}
 _loading = threading.Lock()
 

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from hyperopt.utils import coarse_utcnow
@@ -128,13 +127,9 @@ class ParallelLoop(OutcomeLoop):
         """Submit a trial; return False if the executor does not take it."""
         artifacts = started.artifacts
         in_process = self._dispatcher.engine.in_process
-        attempt, ends_at = started.attempt, None
-        if (deadline := attempt.training.deadline) is not None:
-            attempt = replace(attempt, training=replace(attempt.training, deadline=None))
-            ends_at = time.time() + deadline - time.monotonic()
+        attempt = started.attempt
         task = Task(
             attempt,
-            ends_at=ends_at,
             trial_timeout=self._dispatcher.trial_timeout,
             loss_to_beat=self._loss_to_beat,
             backups=None

@@ -8,7 +8,6 @@ import logging
 import os
 import pickle
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from colab_drive_tuner.checkpoint.trials_and_sessions import process_label
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.runtime import runtime_name
 from colab_drive_tuner.search.algorithms import fast_algorithm
-from colab_drive_tuner.search.evaluate import Attempt, TrainingSettings, evaluate
+from colab_drive_tuner.search.evaluate import Attempt, KerasMemory, TrainingSettings, evaluate
 from colab_drive_tuner.search.loop.missing_trials import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning
 from colab_drive_tuner.search.loop.search_spec import SearchSpec
@@ -40,7 +39,6 @@ from colab_drive_tuner.search.trials.returned_models import ModelResult, separat
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.artifacts import StoreArtifacts
-from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 
 Display = AbstractContextManager[Callable[[str], None]]
 """Progress display: the entered function is called after each round.
@@ -71,7 +69,7 @@ class Loop:
         """The number of trials that the algorithm may still suggest."""
         self._owner = process_label(runtime_name(), os.getpid(), socket.gethostname())
         self._missing = MissingTrials(trials, self._algo, domain)
-        self._keras: KerasSettings | None = None
+        self._memory = KerasMemory()
         self._pruning = Pruning(
             training.pruner,
             trials._dynamic_trials,
@@ -149,6 +147,7 @@ class Loop:
     def _run_trial(self, document: TrialDocument) -> None:
         """Run one trial; record its start before, and its end after."""
         started = self._start(document)
+        self._memory.begin()
         ctrl, tid = Ctrl(self._trials, current_trial=document), document["tid"]
         try:
             parts = separate_model(evaluate(started.attempt, self._domain, ctrl, started.artifacts))
@@ -170,8 +169,7 @@ class Loop:
             if curves:
                 document["misc"]["history"] = curves
             self._tell(started, TrialEnd.DONE, captured)
-        if self._trials.free_memory and "keras" in sys.modules and keras_grew(self._keras):
-            free_memory(self._keras)
+        self._memory.end(free=self._trials.free_memory)
 
     def _start(self, document: TrialDocument, *, died: int = 0, durable: bool = False) -> "Started":
         """Record the start of a trial, and collect what it needs to run.
@@ -189,8 +187,6 @@ class Loop:
         trials.log.start(
             document, self._counts.open, progress=progress, deaths=died, durable=durable
         )
-        if self._keras is None and "keras" in sys.modules:
-            self._keras = keras_settings()
         point = spec_from_misc(document["misc"])
         attempt = Attempt(
             trials.name,

@@ -99,13 +99,17 @@ def _parts(value: Any) -> Iterator[Any]:
     elif isinstance(value, partial):
         yield from (value.func, *value.args, *value.keywords.values())
     elif isinstance(value, type):
-        module = sys.modules.get(value.__module__)
-        if value.__module__ == "__main__" or is_users_file(getattr(module, "__file__", None)):
+        if is_users_module(value.__module__):
             for member in vars(value).values():
                 yield getattr(member, "__func__", getattr(member, "fget", member))
             yield from value.__bases__
     elif value is not None and not isinstance(value, ModuleType):
         yield type(value)
+
+
+def is_users_module(name: str) -> bool:
+    """Return whether a module is the user's: a notebook, or a file that no package installed."""
+    return name == "__main__" or is_users_file(getattr(sys.modules.get(name), "__file__", None))
 
 
 @cache

@@ -12,7 +12,7 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint.codec.codec import decode, encode
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
-from colab_drive_tuner.training.backup.supported_types import BIT_GENERATORS, check_state
+from colab_drive_tuner.training.seeding import bit_generator_in
 
 
 def generator_of(rstate: Any) -> np.random.Generator:
@@ -25,10 +25,7 @@ def generator_of(rstate: Any) -> np.random.Generator:
     if isinstance(rstate, np.random.Generator):
         return rstate
     if isinstance(rstate, np.random.RandomState):
-        state = rstate.get_state(legacy=False)
-        bits = BIT_GENERATORS[state["bit_generator"]]()
-        bits.state = state
-        return np.random.Generator(bits)
+        return np.random.Generator(bit_generator_in(rstate.get_state(legacy=False)))
     if isinstance(rstate, int | np.integer) and not isinstance(rstate, bool) and rstate >= 0:
         return np.random.default_rng(int(rstate))
     raise UsageError(
@@ -45,13 +42,9 @@ def encode_generator(generator: np.random.Generator) -> bytes:
 def decode_generator(encoded: bytes) -> np.random.Generator:
     """Return the generator of a stored state; raise `SearchDamagedError` if it is not valid."""
     try:
-        state = decode(encoded)
-        bits = BIT_GENERATORS[state["bit_generator"]]()
-        check_state(state)
-        bits.state = state
+        return np.random.Generator(bit_generator_in(decode(encoded)))
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         raise_unusable("random state", error)
-    return np.random.Generator(bits)
 
 
 def raise_unusable(what: str, error: Exception) -> NoReturn:

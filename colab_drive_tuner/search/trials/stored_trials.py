@@ -77,8 +77,6 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self.backups = Backups(self.store, journal)
         self._listed = 0
         """Number of documents that `trials` has considered."""
-        self._handed_out = True
-        """Whether a caller may hold the current list, which must then not change."""
         self._dynamic_trials: list[TrialDocument] = []
         self._trials: list[TrialDocument] = []
         super().__init__(exp_key, refresh=False)
@@ -113,16 +111,10 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         self._ids.update(tid for tid in history.trials if isinstance(tid, int))
         self.refresh()
 
-    @property
-    def trials(self) -> list[TrialDocument]:
-        """As in hyperopt: the documents in a valid state; insertions do not change this list."""
-        self._handed_out = True
-        return self._trials
-
     def refresh(self) -> None:
         """As in hyperopt: list the documents in a valid state."""
         super().refresh()
-        self._listed, self._handed_out = len(self._dynamic_trials), False
+        self._listed = len(self._dynamic_trials)
 
     def list_inserted(self) -> None:
         """Do the work of `refresh`, given that only insertions and the loop changed documents."""
@@ -130,9 +122,8 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         if not fresh:
             return
         self._listed += len(fresh)
-        if self._handed_out:  # a list that was handed out stays unchanged, as after a refresh
-            self._trials, self._handed_out = self._trials.copy(), False
-        self._trials += [
+        # A new list, as by `refresh`: a caller may hold the one before.
+        self._trials = self._trials + [
             doc
             for doc in fresh
             if doc["state"] in JOB_VALID_STATES and self._exp_key in (None, doc["exp_key"])

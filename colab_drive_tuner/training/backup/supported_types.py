@@ -20,9 +20,9 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from numpy.random import MT19937, PCG64, PCG64DXSM, SFC64, Philox
 
 from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS, keys_collide
+from colab_drive_tuner.training.seeding import BIT_GENERATORS, check_generator_state
 
 IMMUTABLE_TYPES: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     range: (lambda r: (r.start, r.stop, r.step), lambda parts: range(*parts)),
@@ -56,9 +56,6 @@ FACTORIES: dict[str, Any] = {
 } | {"None": None}
 """Supported factories of a defaultdict; one with another factory is only restored in place."""
 
-BIT_GENERATORS: dict[str, Any] = {
-    kind.__name__: kind for kind in (PCG64, PCG64DXSM, MT19937, Philox, SFC64)
-}
 _MAX_SEEDS = 100_000
 """Limit of a SeedSequence's pool and children: each costs time, and a backup is untrusted."""
 
@@ -152,20 +149,14 @@ def _bit_generator_state(value: Any) -> tuple[Any, int]:
 
 def _set_bit_generator(target: Any, state_and_spawned: tuple[Any, int]) -> None:
     state, spawned = state_and_spawned
-    check_state(state)
+    check_generator_state(state)
     target.state = state
     if type(target.seed_seq) is np.random.SeedSequence:
         _spawn(target.seed_seq, spawned)
 
 
-def check_state(state: Any) -> None:
-    """Raise ValueError for buffer positions at which numpy would read out of bounds."""
-    if not (0 <= state.get("buffer_pos", 0) <= 4 and 0 <= state["state"].get("pos", 0) <= 624):
-        raise ValueError("a position is out of range")
-
-
 def _set_random_state(target: Any, state: dict[str, Any]) -> None:
-    check_state(state)
+    check_generator_state(state)
     target.set_state(state)
 
 
