@@ -104,7 +104,11 @@ class ParallelLoop(OutcomeLoop):
         if self._to_rerun:
             if in_flight and self._lost.runs_alone(self._to_rerun[0].document["tid"]):
                 return False
-            return self._submit_again(self._to_rerun.popleft())
+            lost = self._to_rerun.popleft()
+            if died := self._lost.take_new_deaths(lost.document["tid"]):  # recorded with its start
+                self._trials.backups.forget(lost.artifacts)
+                lost = self._start(lost.document, died=died, durable=True)
+            return self._submit(lost)
         document = None if self._stop_reason else self._next(in_flight)
         if document is None or (in_flight and self._lost.runs_alone(document["tid"])):
             return False
@@ -158,14 +162,6 @@ class ParallelLoop(OutcomeLoop):
         )
         refusal.__cause__ = cause
         return refusal
-
-    def _submit_again(self, lost: Started) -> bool:
-        """Run a lost trial again; if it killed a worker, record that with its start."""
-        died = self._lost.take_new_deaths(lost.document["tid"])
-        if died:
-            self._trials.backups.forget(lost.artifacts)
-            lost = self._start(lost.document, died=died, durable=True)
-        return self._submit(lost)
 
     @property
     def _loss_to_beat(self) -> float:

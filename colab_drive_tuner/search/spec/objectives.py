@@ -136,15 +136,9 @@ def _problem(value: ast.expr | None) -> str | None:
         return None
     if "status" not in items:
         return "a result without 'status'"
-    if "loss" not in items and _is_ok(items["status"]):
-        return "a result without 'loss'"
-    return None
-
-
-def _is_ok(status: ast.expr) -> bool:
-    if isinstance(status, ast.Constant):
-        return bool(status.value == "ok")
-    return getattr(status, "id", getattr(status, "attr", None)) == "STATUS_OK"
+    status: Any = items["status"]  # "ok", STATUS_OK or hyperopt.STATUS_OK
+    ok = {getattr(status, name, None) for name in ("value", "id", "attr")} & {"ok", "STATUS_OK"}
+    return "a result without 'loss'" if ok and "loss" not in items else None
 
 
 def make_objective(

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode
 from colab_drive_tuner.checkpoint.recorded_settings import EARLY_STOP, RESTARTED, STOPPED
 from colab_drive_tuner.errors import (
@@ -155,20 +153,18 @@ def stored_early_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     return state | {"arguments": arguments}
 
 
-def stored_generator(settings: Mapping[str, Any]) -> np.random.Generator | None:
-    """Return the initial random generator of the search; None if none is stored yet."""
-    state = settings.get("rstate")
-    return None if state is None else decode_generator(state)
-
-
 def unusable_settings(settings: Mapping[str, Any]) -> dict[str, SearchDamagedError]:
     """Return, by key, the errors of settings that no run could use."""
     found = {}
-    for key, read in (("rstate", stored_generator), (EARLY_STOP, stored_early_stop)):
-        try:
-            read(settings)
-        except SearchDamagedError as error:
-            found[key] = error
+    try:
+        if settings.get("rstate") is not None:
+            decode_generator(settings["rstate"])
+    except SearchDamagedError as error:
+        found["rstate"] = error
+    try:
+        stored_early_stop(settings)
+    except SearchDamagedError as error:
+        found[EARLY_STOP] = error
     return found
 
 

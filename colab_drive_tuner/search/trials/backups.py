@@ -124,7 +124,8 @@ class Backups:
         self._drop_recorded(history)
 
     def _drop_recorded(self, history: History) -> None:
-        for done in [tid for tid in self._ended if _is_recorded(history, tid)]:
+        known = history.trials
+        for done in [t for t in self._ended if t in known and known[t].end is not None]:
             artifacts = self._ended.pop(done)
             if artifacts.writer is not None:
                 artifacts.writer.drop()
@@ -147,11 +148,6 @@ class Backups:
         """Wait until pending backups and deletions have reached the store."""
         self._drop_recorded(history)
         flush_backups([*self._running, *self._ended.values(), *self._dropped], timeout)
-
-
-def _is_recorded(history: History, tid: int) -> bool:
-    entry = history.trials.get(tid)
-    return entry is not None and entry.end is not None
 
 
 def _progress(name: str) -> int:

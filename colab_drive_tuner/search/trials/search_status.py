@@ -153,10 +153,11 @@ def status_of_trials(
     """Compute the status of a search from its trials; `more` are further fields of the status."""
     with_loss = [(one.loss, one.tid) for one in trials if one.loss is not None]
     best = min(with_loss, key=itemgetter(0), default=None)  # the first of equal losses
-    stop = settings.get(STOPPED)
+    stop, target = settings.get(STOPPED), settings.get("max_evals")
     return SearchStatus(
         name=name,
-        max_evals=target_of(settings),
+        # None if it has no limit
+        max_evals=target if isinstance(target, int) and target < sys.maxsize else None,
         stopped=str(stop["why"]) if stop and not unfinished else "",
         best_loss=best[0] if best else None,
         best_tid=best[1] if best else None,
@@ -178,9 +179,3 @@ def status_of_documents(
     unfinished = any(doc["state"] in OPEN for doc in documents)
     done = count_ended(documents)
     return status_of_trials(name, trials, settings, done=done, unfinished=unfinished)
-
-
-def target_of(settings: Mapping[str, Any]) -> int | None:
-    """Return the target of the search; None if it has no limit."""
-    max_evals = settings.get("max_evals")
-    return max_evals if isinstance(max_evals, int) and max_evals < sys.maxsize else None
