@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -30,24 +31,22 @@ def stopped_by_user(message: str) -> KeyboardInterrupt:
     """
     stopped = KeyboardInterrupt(message)
     setattr(stopped, _SHOWN, lambda: [message])
-    if not isinstance(sys.excepthook, _OneLineHook):
-        sys.excepthook = _OneLineHook(sys.excepthook)
+    if getattr(sys.excepthook, "func", None) is not _show_in_one_line:
+        sys.excepthook = partial(_show_in_one_line, sys.excepthook)
     return stopped
 
 
-class _OneLineHook:
-    """A `sys.excepthook` that shows an interrupt of `stopped_by_user` by its message alone."""
-
-    def __init__(self, before: Callable[..., Any]) -> None:
-        self._before = before
-
-    def __call__(
-        self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-    ) -> None:
-        if isinstance(error, KeyboardInterrupt) and hasattr(error, _SHOWN):
-            print(error, file=sys.stderr)  # noqa: T201 - in place of the traceback
-        else:
-            self._before(kind, error, traceback)
+def _show_in_one_line(
+    otherwise: Callable[..., Any],
+    kind: type[BaseException],
+    error: BaseException,
+    traceback: TracebackType | None,
+) -> None:
+    """Show an interrupt of `stopped_by_user` by its message alone; a `sys.excepthook`."""
+    if isinstance(error, KeyboardInterrupt) and hasattr(error, _SHOWN):
+        print(error, file=sys.stderr)  # noqa: T201 - in place of the traceback
+    else:
+        otherwise(kind, error, traceback)
 
 
 @contextmanager

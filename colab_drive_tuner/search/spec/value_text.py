@@ -6,14 +6,10 @@ therefore described by the parts from which it could be rebuilt. A value without
 """
 
 import copyreg
-import datetime
-import enum
-import functools
 import hashlib
 import re
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from types import FunctionType, GenericAlias, MappingProxyType, ModuleType
+from collections.abc import Callable, Iterable
+from types import FunctionType, GenericAlias, ModuleType
 from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
@@ -24,8 +20,6 @@ _MAX_DEPTH = 50
 """Most levels of nesting that are described."""
 _MAX_TEXT = 2000
 """Most characters of a text; a longer one is replaced by its beginning and a digest."""
-_HASHED_AT_ONCE = 1 << 18
-"""Elements of an array that are hashed at a time."""
 _SYSTEM_ENTROPY = 1 << 64
 """A larger seed comes from the operating system rather than from the user."""
 _PLAIN = (type(None), bool, float, complex, range, type(...), type(NotImplemented))
@@ -91,12 +85,11 @@ class _Describer:
             return f"[{self._row(value)}]"
         if kind is tuple:
             return f"({self._row(value)})"
-        if isinstance(value, enum.Enum):
-            return f"{_name(kind)}.{value.name}({self.of(value.value)})"
         if isinstance(value, set | frozenset):
             return f"{_name(kind)}({{{', '.join(sorted(map(self.of, value)))}}})"
-        if isinstance(value, dict | MappingProxyType):
-            return self._mapping(value)
+        if kind is dict:
+            items = sorted(f"{self.of(key)}: {self.of(part)}" for key, part in value.items())
+            return f"{{{', '.join(items)}}}"
         if kind in (bytes, bytearray):
             return f"{_name(kind)}({_shortened(repr(bytes(value)))})"
         if isinstance(value, ModuleType):
@@ -104,29 +97,11 @@ class _Describer:
         named = isinstance(getattr(value, "__qualname__", None), str)
         if callable(value) and named and kind is not GenericAlias:
             return self._function(value)
-        if isinstance(value, functools.partial):
-            parts = [self.of(value.func), *map(self.of, value.args)]
-            parts += [f"{name}={self.of(part)}" for name, part in sorted(value.keywords.items())]
-            return f"{_name(kind)}({', '.join(parts)})"
-        if isinstance(value, datetime.date | datetime.time):
-            zone = getattr(value, "tzinfo", None)
-            return (
-                f"{_name(kind)}({value.isoformat()}{'' if zone is None else f', {self.of(zone)}'})"
-            )
         text = _array_text(value, self.of)
         return self._object(value) if text is None else f"{_name(kind)}({text})"
 
     def _row(self, values: Iterable[Any]) -> str:
         return ", ".join(map(self.of, values))
-
-    def _mapping(self, value: Mapping[Any, Any]) -> str:
-        """Describe the items, in their order only if it is part of the value."""
-        items = [f"{self.of(key)}: {self.of(part)}" for key, part in value.items()]
-        text = f"{{{', '.join(items if isinstance(value, OrderedDict) else sorted(items))}}}"
-        if type(value) is dict:
-            return text
-        factory = getattr(value, "default_factory", None)
-        return f"{_name(type(value))}({'' if factory is None else f'{self.of(factory)}, '}{text})"
 
     def _function(self, value: Any) -> str:
         """Describe a function or class; a nested function also by fixed defaults and closure."""
@@ -164,8 +139,6 @@ class _Describer:
     def _state(self, value: Any) -> str:
         """Describe what pickle would store of the value."""
         kind = type(value)
-        if kind.__module__ == "itertools":  # its pickle support is deprecated
-            return type_only(value)
         reduce = copyreg.dispatch_table.get(kind)
         reduced: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)
         if isinstance(reduced, str):
@@ -230,7 +203,7 @@ def _without_names(part: Any, names: dict[str, str], key: str = "") -> Any:
 
 
 def _array_text(value: Any, describe: Callable[[Any], str]) -> str | None:
-    """Describe an array, a scalar, a dtype or a generator; None for anything else.
+    """Describe a number of numpy, a generator, or an array with its labels; None for others.
 
     Values with `__array__` (tensors, pandas tables) are arrays. A generator is described by its
     seed, since its state is expected to change.
@@ -240,38 +213,21 @@ def _array_text(value: Any, describe: Callable[[Any], str]) -> str | None:
     if isinstance(value, np.random.Generator | np.random.RandomState):
         seeds: Any = getattr(getattr(value, "bit_generator", None), "seed_seq", None)
         entropy = getattr(seeds, "entropy", None)
-        written = entropy is not None and not (
-            isinstance(entropy, int) and entropy > _SYSTEM_ENTROPY
+        by_system = isinstance(entropy, int) and entropy > _SYSTEM_ENTROPY
+        return (
+            "compared by type only" if entropy is None or by_system else f"seed {describe(entropy)}"
         )
-        return f"seed {describe(entropy)}" if written else "compared by type only"
-    if isinstance(value, np.dtype):
-        return repr(value)
-    if isinstance(value, np.ma.MaskedArray):
-        return f"{describe(value.filled())}, {describe(np.asarray(value.mask))}"
-    if isinstance(value, np.ndarray):
-        return f"{value.shape}, {_array_content(value, describe)}"
     if isinstance(value, np.generic):
-        shown = value.dtype.kind in "biufcSU" and value.dtype.char not in "gG"
-        return describe(value.tolist()) if shown else _array_content(np.asarray(value), describe)
+        return f"{value.dtype.str}, {describe(value.item())}"
     if isinstance(value, type) or not hasattr(type(value), "__array__"):
         return None
     labels = [getattr(value, name, None) for name in ("index", "columns")]
-    parts = [np.asarray(one) for one in (value, *labels) if hasattr(type(one), "__array__")]
-    return ", ".join(map(describe, parts))
-
-
-def _array_content(array: Any, describe: Callable[[Any], str]) -> str:
-    """Describe the type and content of an array."""
-    import numpy as np
-
-    if array.dtype.names is not None:  # padding between the fields has no meaning
-        fields = (f"{name}: {describe(array[name])}" for name in array.dtype.names)
-        return f"{{{', '.join(fields)}}}"
-    if array.dtype.hasobject or array.dtype.kind == "T":
-        return f"objects, {describe(array.tolist())}"
-    flat, digest = np.ravel(array), hashlib.sha256()
-    if array.dtype.char in "gG":  # extended precision has padding bytes, too
-        flat = flat.astype(str)
-    for start in range(0, flat.size, _HASHED_AT_ONCE):
-        digest.update(flat[start : start + _HASHED_AT_ONCE].tobytes())
-    return f"{array.dtype.str}, {digest.hexdigest()[:16]}"
+    arrays = [np.asarray(one) for one in (value, *labels) if hasattr(type(one), "__array__")]
+    texts = []
+    for array in arrays:
+        if array.dtype.kind in "biufcmMSU":
+            content = hashlib.sha256(array.tobytes()).hexdigest()[:16]
+        else:
+            content = describe(array.tolist())
+        texts.append(f"{array.shape}, {array.dtype.str}, {content}")
+    return "; ".join(texts)

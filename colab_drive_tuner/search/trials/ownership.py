@@ -92,12 +92,6 @@ class Ownership:
         finally:
             self.journal.running = False
 
-    def refresh(self) -> None:
-        """Read to the end of the chain, unless this process owns the search."""
-        if not self.owned:
-            self.journal.refresh()
-            self._load_history()
-
     def claim(
         self,
         settings: SearchSettings,
