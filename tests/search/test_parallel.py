@@ -391,7 +391,7 @@ class Mute(Executor):
 
 def test_a_frozen_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that does not report its timeout is given up; it is killed at the end of the run."""
-    monkeypatch.setattr("colab_drive_tuner.search.executors.engine.LokyExecutor", Mute)
+    monkeypatch.setattr("colab_drive_tuner.search.executors.engine.RayExecutor", Mute)
     monkeypatch.setattr(dispatcher, "WORKER_START_SECONDS", 0.1)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
     pool = Mute()
@@ -466,7 +466,7 @@ class OwnBreaking(Breaking):
 @pytest.fixture
 def ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `OwnBreaking` count as one of this package's executors."""
-    monkeypatch.setattr("colab_drive_tuner.search.executors.engine.LokyExecutor", OwnBreaking)
+    monkeypatch.setattr("colab_drive_tuner.search.executors.engine.RayExecutor", OwnBreaking)
 
 
 @pytest.mark.usefixtures("ours")
@@ -521,7 +521,7 @@ def test_a_cluster_without_workers_ends_the_run(
         def workers(self) -> int:  # type: ignore[override]
             return 0
 
-    monkeypatch.setattr("colab_drive_tuner.search.executors.engine.LokyExecutor", OwnBreaking)
+    monkeypatch.setattr("colab_drive_tuner.search.executors.engine.RayExecutor", OwnBreaking)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.02)
     monkeypatch.setattr(parallel, "ABSENT_SECONDS", 0.05)
     monkeypatch.setattr(parallel, "GONE_SECONDS", 0.2)

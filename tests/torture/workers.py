@@ -136,7 +136,7 @@ def ends_during_a_stop_are_recorded(folder: Path) -> None:
 @check
 def the_packages_own_pool_finds_the_poison_trial(folder: Path) -> None:
     """The pool is replaced; its trials run again alone, and the poison trial twice."""
-    engine.LokyExecutor = OwnBreaking  # type: ignore[misc, assignment]
+    engine.RayExecutor = OwnBreaking  # type: ignore[misc, assignment]
     pool = OwnBreaking(4)
     try:
         result = resume_sample_search(
