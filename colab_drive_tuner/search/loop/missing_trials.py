@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import hyperopt
-
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.search.spec.points import point_document
 from colab_drive_tuner.search.spec.settings import stored_rstate
@@ -111,13 +109,9 @@ class MissingTrials:
         return 0
 
     def _suggest(self, call: MissingCall, before: list[TrialDocument]) -> list[TrialDocument]:
-        trials = self._trials
-        seen = hyperopt.Trials(trials._exp_key, refresh=False)
-        seen._dynamic_trials, seen.attachments = before, trials.attachments
-        seen._ids = {doc["tid"] for doc in before}
-        seen.refresh()
-        stored = stored_rstate(trials.name, trials.log.settings)
+        stored = stored_rstate(self._trials.name, self._trials.log.settings)
         _, seed = SeedStream(decode_generator(stored), call.k).draw()
+        seen = self._trials.plain_trials(before)
         return list(self._algo(list(call.tids), self._domain, seen, seed))
 
     def _skip(self, call: MissingCall, why: str) -> None:

@@ -18,7 +18,7 @@ from colab_drive_tuner.errors import ExecutorError, SearchTakenOverError
 from colab_drive_tuner.search.executors.dispatcher import Completion, Dispatcher, Submission
 from colab_drive_tuner.search.executors.worker import Outcome, TaskStatus, failed_outcome
 from colab_drive_tuner.search.executors.worker_deaths import Death, LostTrials
-from colab_drive_tuner.search.loop.sequential import Loop, Started, log
+from colab_drive_tuner.search.loop.sequential import Loop, Started
 from colab_drive_tuner.search.spec.settings import SUSPECTS, stored_suspects
 from colab_drive_tuner.search.trial_documents import (
     ERROR,
@@ -148,14 +148,10 @@ class OutcomeLoop(Loop):
         if error is not None and not isinstance(error, Exception):
             self._fail(outcome.exception())  # an interrupt: it has not ended
             return
-        how = TrialEnd.CAUGHT if self._spec.catch_eval_exceptions else TrialEnd.RAISED
-        document["misc"]["error"] = outcome.error_type, outcome.error_text
-        document["misc"]["traceback"] = outcome.traceback
+        how = self._note_error(document, outcome.error_type, outcome.error_text, outcome.traceback)
         self._record_end(started, how)
-        if how == TrialEnd.CAUGHT:
-            log.error("Trial %s raised: %s", document["tid"], outcome.error_text)
-            return
-        self._fail(outcome.exception())
+        if how == TrialEnd.RAISED:
+            self._fail(outcome.exception())
 
     def _record_end(
         self,
@@ -184,15 +180,11 @@ class OutcomeLoop(Loop):
 
     def _ended_trials(self, newest: TrialDocument) -> hyperopt.Trials:
         """Return the trials for the early-stop function: only ended ones, the newest last."""
-        trials = self._trials
         if not self._started or self._spec.early_stop_fn is None:
-            return trials
-        seen = hyperopt.Trials(trials._exp_key, refresh=False)
-        ended = (one for one in trials._dynamic_trials if one["state"] not in OPEN)
-        seen._dynamic_trials = [one for one in ended if one is not newest] + [newest]
-        seen.attachments = trials.attachments
-        seen.refresh()
-        return seen
+            return self._trials
+        ended = (one for one in self._trials._dynamic_trials if one["state"] not in OPEN)
+        others = [one for one in ended if one is not newest]
+        return self._trials.plain_trials([*others, newest])
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error

@@ -156,20 +156,27 @@ class Loop:
             # A result that is not plain data is an error of the objective, raised here.
             captured = capture(plain_result(result))
         except Exception as error:
-            how = TrialEnd.CAUGHT if self._spec.catch_eval_exceptions else TrialEnd.RAISED
-            document["state"] = ERROR
-            document["misc"]["error"] = str(type(error)), text_of(error)
-            document["misc"]["traceback"] = traceback.format_exc()
+            text, where = text_of(error), traceback.format_exc()
+            how = self._note_error(document, str(type(error)), text, where)
             self._tell(started, how)
             if how == TrialEnd.RAISED:
                 raise
-            log.error("Trial %s of search %r raised: %s", tid, self._trials.name, text_of(error))
         else:
             document |= {"state": FINISHED, "result": result}
             if curves:
                 document["misc"]["history"] = curves
             self._tell(started, TrialEnd.DONE, captured)
         self._memory.end(free=self._trials.free_memory)
+
+    def _note_error(self, document: TrialDocument, kind: str, text: str, where: str) -> TrialEnd:
+        """Note an error of the objective in the document; return how it ends the trial."""
+        document["state"] = ERROR
+        document["misc"]["error"] = kind, text
+        document["misc"]["traceback"] = where
+        if not self._spec.catch_eval_exceptions:
+            return TrialEnd.RAISED
+        log.error("Trial %s of search %r raised: %s", document["tid"], self._trials.name, text)
+        return TrialEnd.CAUGHT
 
     def _start(self, document: TrialDocument, *, died: int = 0, durable: bool = False) -> "Started":
         """Record the start of a trial, and collect what it needs to run.

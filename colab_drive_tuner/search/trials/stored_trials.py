@@ -139,6 +139,13 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
             plain.refresh()
         return plain
 
+    def plain_trials(self, documents: list[TrialDocument]) -> hyperopt.Trials:
+        """Return plain Trials over these documents only."""
+        plain = self.view(self._exp_key, refresh=False)
+        plain._ids, plain._dynamic_trials = {doc["tid"] for doc in documents}, documents
+        plain.refresh()
+        return plain
+
     def __reduce__(self) -> Any:
         """Pickle or copy as a plain Trials with these documents."""
         state = {
