@@ -53,12 +53,6 @@ class Observations:
         """Number of trials that TPE uses: all except those with a loss of NaN."""
         return len(self._losses)
 
-    def summary(self, total: int) -> str:
-        """Return the text that hyperopt logs about the observations."""
-        if not self.count:
-            return "0 trials"
-        return f"{self.count}/{total} trials with best loss {self._losses.min():f}"
-
     def update(self, documents: list[TrialDocument]) -> None:
         """Read the documents; raise `UnsupportedError` if hyperopt has to read them."""
         try:

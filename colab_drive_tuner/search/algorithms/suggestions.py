@@ -1,6 +1,5 @@
 """hyperopt's suggest functions on a compiled space and cached observations."""
 
-import logging
 import math
 from typing import Any
 
@@ -21,8 +20,6 @@ from colab_drive_tuner.search.algorithms.space_program import (
 )
 from colab_drive_tuner.search.algorithms.tpe_parameters import SuggestOptions
 from colab_drive_tuner.search.algorithms.tpe_space import CompiledSpace
-
-_logger = logging.getLogger("hyperopt.tpe")
 
 
 def _document(
@@ -90,7 +87,7 @@ class Tpe:
         n_startup_jobs: int = tpe._default_n_startup_jobs,
         n_EI_candidates: int = tpe._default_n_EI_candidates,  # noqa: N803 - hyperopt's name
         gamma: float = tpe._default_gamma,
-        verbose: bool = True,
+        verbose: bool = True,  # noqa: ARG002 - hyperopt's, for its log
     ) -> None:
         numbers = prior_weight, gamma, n_startup_jobs
         finite = all(isinstance(one, int | float) and math.isfinite(one) for one in numbers)
@@ -101,15 +98,13 @@ class Tpe:
             raise UnsupportedError("the settings")
         self._domain, self._space = domain, CompiledSpace(domain)
         self._observations = Observations(list(domain.params))
-        self._startup, self._gamma, self._verbose = n_startup_jobs, gamma, verbose
+        self._startup, self._gamma = n_startup_jobs, gamma
         self._prior_weight, self._candidates = float(prior_weight), n_EI_candidates
 
     def __call__(self, new_ids: list[int], trials: Trials, seed: Any) -> Any:
         """Return the suggestion."""
         observations = self._observations
         observations.update(trials.trials)
-        if self._verbose and _logger.isEnabledFor(logging.INFO):
-            _logger.info("TPE using %s", observations.summary(len(trials)))
         if observations.count < self._startup:
             return rand.suggest(new_ids, self._domain, trials, seed)
         options = SuggestOptions(np.random.default_rng(seed), self._prior_weight, self._candidates)
