@@ -82,8 +82,6 @@ class MissingTrials:
         Returns:
             The number of inserted trials.
         """
-        if self.complete:
-            return 0
         documents = self._trials._dynamic_trials
         for call in missing_calls(self._trials.log.k_of):
             if call.k in self._skipped:
