@@ -11,7 +11,6 @@ from colab_drive_tuner.credentials.lookup import account_variables as account_va
 from colab_drive_tuner.credentials.lookup import cloud_credentials as cloud_credentials
 from colab_drive_tuner.credentials.lookup import find_credentials as find_credentials
 from colab_drive_tuner.credentials.lookup import portable_file as portable_file
-from colab_drive_tuner.credentials.source_interface import CLOUD_SCOPE as CLOUD_SCOPE
 from colab_drive_tuner.credentials.source_interface import SCOPE_ALL as SCOPE_ALL
 from colab_drive_tuner.credentials.source_interface import SCOPE_FILE as SCOPE_FILE
 from colab_drive_tuner.credentials.source_interface import SCOPE_READ as SCOPE_READ

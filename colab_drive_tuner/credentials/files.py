@@ -104,8 +104,8 @@ def login_file() -> Path:
 
 def from_login(request: CredentialRequest) -> Any:
     """Load the sign-in that `colab-drive-tuner login` stored."""
-    path = login_file()
-    if not os.path.lexists(path):
+    path = existing_login_file()
+    if path is None:
         raise SourceError("nobody has signed in on this machine")
     try:
         return from_info(read_info(path), f"The file {path}", request)

@@ -56,9 +56,6 @@ class Index:
         self._folders: dict[str, tuple[object, Path]] = {}
         self._unclaimed: dict[tuple[str, str], int] = {}
 
-    def __repr__(self) -> str:
-        return f"Index({str(self.base)!r})"
-
     def describe(self, key: str) -> Description | None:
         """Return the description of the id; None if it was never used."""
         return self.descriptions.read(key) if ID.fullmatch(key) else None

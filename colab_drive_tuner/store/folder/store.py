@@ -257,7 +257,7 @@ class FolderStore(Store):
                 trash_entry(found.index, found.key)
                 return
             trash = disk.ensure_folders(self._root, ".trash")
-            target = disk.trash_name(trash, found.folder.directory, found.folder.token[:8])
+            target = disk.trash_name(trash, found.folder.base.name, found.folder.token[:8])
             found.index.base.rename(trash / target)
             sync_folder(trash)
             sync_folder(self._root)

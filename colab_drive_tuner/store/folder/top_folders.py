@@ -54,25 +54,20 @@ class TopFolder:
         return self.index.base
 
     @property
-    def directory(self) -> str:
-        """The name of the directory."""
-        return self.base.name
-
-    @property
     def _has_original_name(self) -> bool:
         names = disk.file_names(self.described.name, self.token)
         if self.in_trash:
-            return self.directory in [disk.with_ending(name, self.token[:8]) for name in names]
+            return self.base.name in [disk.with_ending(name, self.token[:8]) for name in names]
         # With the second name it could also be a copy of the folder that has the first.
-        original = self.index.base.with_name(names[0]) if self.directory == names[1] else None
-        return self.directory in names and not (original and _token_of(original) == self.token)
+        original = self.index.base.with_name(names[0]) if self.base.name == names[1] else None
+        return self.base.name in names and not (original and _token_of(original) == self.token)
 
     @cached_property
     def id(self) -> str:
         """The folder's id in this store."""
         if self._has_original_name:
             return self.token
-        return f"{self.token[:100]}-{hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]}"
+        return f"{self.token[:100]}-{hashlib.sha256(os.fsencode(self.base.name)).hexdigest()[:12]}"
 
     @cached_property
     def name(self) -> str:
@@ -80,7 +75,7 @@ class TopFolder:
         if self._has_original_name:
             return self.described.name
         ending = f"~{self.token[:8]}" if self.in_trash else ""
-        return self.directory.replace(ending, "", 1)
+        return self.base.name.replace(ending, "", 1)
 
 
 @dataclass(frozen=True)
