@@ -51,6 +51,15 @@ SOURCES = (
 )
 """The sources, from the most to the least explicit one. Add new ones here."""
 
+_NOT_SIGNED_IN = (
+    "Nobody is signed in to Google Drive.\n"
+    f"- Without an account, in a local folder: set {Variable.STORE}=searches, or pass "
+    "store='searches' to resume_search (on the command line --store searches).\n"
+    "- In Colab: run the cell while the notebook is open in a browser.\n"
+    "- Elsewhere: run `colab-drive-tuner login`, or `gcloud auth application-default login "
+    f"--scopes={SCOPE_FILE},openid,{CLOUD_SCOPE}`, or set {Variable.CREDENTIALS} to a "
+    "credentials file (docs/permissions.md).\n"
+)
 Retry = Callable[[Callable[[], None]], None]
 
 
@@ -90,22 +99,10 @@ def find_credentials(
     wanted = None if scopes is None else list(scopes)
     request = CredentialRequest(explicit, wanted, allow_prompt, browser_attached)
     try:
-        identity, tried = _look_up(SOURCES, request, lambda found: ensure_token(found, retry))
+        return _look_up(SOURCES, request, lambda found: ensure_token(found, retry), _NOT_SIGNED_IN)
     except CredentialsError:
         colab.secret.cache_clear()  # the next lookup reads it again, perhaps corrected
         raise
-    if identity is None:
-        raise CredentialsError(
-            "Nobody is signed in to Google Drive.\n"
-            f"- Without an account, in a local folder: set {Variable.STORE}=searches, or pass "
-            "store='searches' to resume_search (on the command line --store searches).\n"
-            "- In Colab: run the cell while the notebook is open in a browser.\n"
-            "- Elsewhere: run `colab-drive-tuner login`, or `gcloud auth application-default login "
-            f"--scopes={SCOPE_FILE},openid,{CLOUD_SCOPE}`, or set {Variable.CREDENTIALS} to a "
-            "credentials file (docs/permissions.md).\n"
-            f"What was tried:\n{tried}"
-        )
-    return identity
 
 
 def cloud_credentials() -> Identity:
@@ -116,16 +113,13 @@ def cloud_credentials() -> Identity:
         UnavailableError: The sign-in server did not answer.
         UsageError: DRIVE_EMULATOR_HOST is set.
     """
-    request = CredentialRequest(scopes=[CLOUD_SCOPE])
-    identity, tried = _look_up(
-        (APPLICATION_DEFAULT,), request, lambda found: ensure_token(found, _once)
+    return _look_up(
+        (APPLICATION_DEFAULT,),
+        CredentialRequest(scopes=[CLOUD_SCOPE]),
+        lambda found: ensure_token(found, _once),
+        "Google Cloud needs application default credentials: run `gcloud auth "
+        "application-default login`. ",
     )
-    if identity is None:
-        raise CredentialsError(
-            "Google Cloud needs application default credentials: run `gcloud auth "
-            f"application-default login`. What was tried:\n{tried}"
-        )
-    return identity
 
 
 def portable_file() -> Path | None:
@@ -141,14 +135,13 @@ def portable_file() -> Path | None:
     """
     if emulator_host():
         return None
-    identity, tried = _look_up(SOURCES, CredentialRequest(), lambda _: None)
     needs = "A runtime elsewhere needs a credentials file to act as you, and"
     advice = (
         f"Set {Variable.CREDENTIALS} to one, or run `colab-drive-tuner login` or `gcloud auth "
         "application-default login`."
     )
-    if identity is None:
-        raise CredentialsError(f"{needs} there is none here. {advice} What was tried:\n{tried}")
+    missing = f"{needs} there is none here. {advice} "
+    identity = _look_up(SOURCES, CredentialRequest(), lambda _: None, missing)
     if identity.file is None:
         raise CredentialsError(
             f"{needs} the source that is used here has none: {identity.source}. Later sources may "
@@ -171,10 +164,12 @@ def _look_up(
     sources: tuple[CredentialSource, ...],
     request: CredentialRequest,
     verify: Callable[[Any], None],
-) -> tuple[Identity | None, str]:
-    """Return the identity of the first source that has one; otherwise why each of them has none.
+    missing: str,
+) -> Identity:
+    """Return the identity of the first source that has one.
 
-    `verify` raises `TokenRefusedError` for credentials that are refused.
+    `verify` raises `TokenRefusedError` for credentials that are refused. `missing` begins the error
+    that says why each source has none.
     """
     has_object = request.argument is not None and not isinstance(request.argument, str | Path)
     if emulator_host() and not has_object:
@@ -187,7 +182,7 @@ def _look_up(
         try:
             credentials = source.load(request)
             verify(credentials)
-            return Identity(credentials, source.name, source.file()), ""
+            return Identity(credentials, source.name, source.file())
         except SourceError as reason:
             failures.append(f"  {number}. {source.name}: {reason}")
         except TokenRefusedError as reason:
@@ -199,4 +194,4 @@ def _look_up(
                     "there, or remove it; nothing is lost."
                 ) from None
             failures.append(f"  {number}. {refused}: {reason}")
-    return None, "\n".join(failures)
+    raise CredentialsError(f"{missing}What was tried:\n" + "\n".join(failures))

@@ -285,23 +285,18 @@ class FolderStore(Store):
 
     def reindex(self, entry_id: str, ids: Mapping[str, str]) -> Entry:
         with self._translated_errors(f"rebuild the index of {entry_id}"):
-            damaged = self._ids.damaged(entry_id)
-            if damaged is not None:
-                base, name = damaged.base, damaged.name
-            else:
-                folder = self._ids.top(entry_id)
-                base, name = folder.index.base, folder.name
+            broken = self._ids.damaged(entry_id) or self._ids.top(entry_id)
             self._ensure_root_exists()
             # The folder may be a copy of another one, which then has some of the ids.
             originals = (
                 folder.described
                 for folder in self._ids.everywhere()
-                if folder.index.base != base
+                if folder.base != broken.base
                 and any(map(folder.index.descriptions.has, ids.values()))
             )
-            rebuild_index(base, name, self._trash, ids, next(originals, None))
+            rebuild_index(broken.base, broken.name, self._trash, ids, next(originals, None))
             self._ids.folders.forget()
-            return top_entry(open_folder(base, self._trash))
+            return top_entry(open_folder(broken.base, self._trash))
 
     def names_in(self, folder: str) -> set[str]:
         with self._translated_errors(f"list folder {folder}"):
