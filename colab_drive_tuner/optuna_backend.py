@@ -20,6 +20,7 @@ from colab_drive_tuner.journal import Journal, PayloadRules
 from colab_drive_tuner.search.results.read_search import status_of_studies
 from colab_drive_tuner.search.results.study_trials import (
     ATTEMPTS,
+    State,
     attempts_of,
     translate_replay_errors,
 )
@@ -37,7 +38,6 @@ RETRY_OF = "colab_drive_tuner:again"
 
 _SET_STATE = 6
 """Optuna's operation that sets a trial's state."""
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _SHARED = (
     "For workers in other processes, run Optuna's gRPC proxy in the process that holds the study: "
     "optuna.storages.run_grpc_proxy_server(storage)."
@@ -99,7 +99,7 @@ class ChainBackend(BaseJournalBackend):
         with self._lock:
             self._lines += lines
             self._record()
-        if any(log["op_code"] == _SET_STATE and log["state"] in _ENDED for log in logs):
+        if any(log["op_code"] == _SET_STATE and State(log["state"]).ended for log in logs):
             self.journal.flush_to_disk(_DISK_SECONDS)
 
     def _record(self) -> None:

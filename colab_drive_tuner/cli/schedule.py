@@ -1,6 +1,6 @@
 """Commands that manage scheduled reruns: schedule add, list, remove, release."""
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -73,24 +73,22 @@ def add(
     store = absolute_spec(context.obj) if context.obj else None
     plan = Plan(search, program, parse_interval(every), options.arguments(), store)
 
-    def show_and_install(text: str, install: Callable[[], str]) -> None:
-        if not as_json:
-            typer.echo(text)
-        installed = None if print_ else install()
-        facts = {"search": search, "scheduler": with_, "when": plan.cron, "text": text}
-        if as_json or installed:
-            echo_result(installed, facts | {"installed": installed}, as_json=as_json)
-
     runner = options.runner(with_ if with_ == "enterprise" else options.on)
     loaded = load_program(program)
     if isinstance(runner, LocalRunner) and with_ != "github" and not print_:
         runner.check(RunTask(loaded, search, Path(), StopSignals()))
     if with_ == "enterprise" and isinstance(runner, EnterpriseRunner):
         schedule = EnterpriseSchedule(plan, runner, loaded, max_seconds)
-        show_and_install(schedule.text(), schedule.install)
-        return
-    scheduler = find_scheduler(with_)
-    show_and_install(scheduler.text(plan), lambda: scheduler.install(plan))
+        text, install = schedule.text(), schedule.install
+    else:
+        scheduler = find_scheduler(with_)
+        text, install = scheduler.text(plan), partial(scheduler.install, plan)
+    if not as_json:
+        typer.echo(text)
+    installed = None if print_ else install()
+    facts = {"search": search, "scheduler": with_, "when": plan.cron, "text": text}
+    if as_json or installed:
+        echo_result(installed, facts | {"installed": installed}, as_json=as_json)
 
 
 @schedule_app.command("list")

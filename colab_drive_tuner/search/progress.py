@@ -198,11 +198,9 @@ class Progress:
         elif not last:
             parts += self._times(ended, endless)
         share = None if endless else min(ended / max(self._total, 1), 1.0)
-        texts, brief = (
-            (part.text for part in parts),
-            (part.brief or part.text for part in sorted(parts)),
-        )
-        return ProgressState(self._trials.name, tuple(texts), share, offline, tuple(brief), last)
+        texts = tuple(part.text for part in parts)
+        brief = tuple(part.brief or part.text for part in sorted(parts))
+        return ProgressState(self._trials.name, texts, share, offline, brief, last)
 
     def _parts(self, ended: int, endless: bool, offline: bool) -> Iterator[_Part]:
         """Yield counts, the best loss, and the number of acknowledged trials."""

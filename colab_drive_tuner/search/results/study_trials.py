@@ -6,7 +6,7 @@ States and operations are those of Optuna's journal (`optuna/storages/journal/_s
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -24,6 +24,8 @@ from colab_drive_tuner.text import visible
 ATTEMPTS = "colab_drive_tuner:attempts"
 """User attribute of a trial: the number of runtimes that died in it."""
 
+_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""Raised for a malformed line."""
 _CREATE_STUDY, _DELETE_STUDY, _CREATE_TRIAL = 0, 1, 4
 """Operations of Optuna's journal; the others that concern trials differ by their keys."""
 
@@ -131,17 +133,8 @@ def read_study(lines: Iterable[bytes]) -> list[StudyTrial]:
     """
     replay = _Replay()
     for line in lines:
-        try:
+        with suppress(*_FAULTS):  # Optuna reports the fault; here the other trials are shown
             replay.apply(json.loads(line))
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ):
-            continue  # Optuna reports the fault; here the other trials are shown
     trials = [trial for study, trial in replay.trials.values() if study in replay.studies]
     if len({trial.study for trial in trials}) > 1:
         for trial in trials:

@@ -13,8 +13,6 @@ from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.trial_documents import FINISHED, imported_document
 
-_MAX_BYTES = 1 << 24
-
 
 def is_project(path: Path) -> bool:
     """Return whether this is the folder of a KerasTuner project."""
@@ -43,13 +41,11 @@ def read_project(path: Path) -> list[TrialDocument]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"{file} is too large for a file of KerasTuner.")
         content = json.loads(file.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{file} cannot be read: {error}.") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{file} is not a file of KerasTuner: it holds no JSON object.")
+        raise UsageError(f"{file} cannot be read as a file of KerasTuner: {error}.") from error
     return content
 
 

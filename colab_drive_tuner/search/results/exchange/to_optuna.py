@@ -22,11 +22,10 @@ from colab_drive_tuner.search.results.search_data import curves_of, is_number
 from colab_drive_tuner.search.results.study_trials import translate_replay_errors
 from colab_drive_tuner.search.spec.space_values import plain, point_of
 from colab_drive_tuner.search.trial_documents import (
-    FINISHED,
     NEW,
     RUNNING,
+    countable_loss,
     curve_of,
-    float_of,
     is_pruned,
     plain_document,
     reported_by,
@@ -106,17 +105,16 @@ def _frozen_trial(
     point: Mapping[str, Any],
     distributions: Mapping[str, BaseDistribution],
 ) -> FrozenTrial:
-    result, state = document["result"], _state(document)
-    loss = float_of(result.get("loss"))
+    loss, state = countable_loss(document), _state(document)
     attributes = {DOCUMENT: base64.b64encode(encode(plain_document(document))).decode()}
-    if state in (TrialState.COMPLETE, TrialState.PRUNED) and (loss is None or math.isnan(loss)):
-        state, attributes[LOSS] = TrialState.FAIL, repr(result.get("loss"))
+    if state == TrialState.FAIL and document["result"].get("status") == "ok":
+        attributes[LOSS] = repr(document["result"].get("loss"))
     used = {label: distributions[label] for label in point}
     began = _to_local_time(document.get("book_time"))
     ended = _to_local_time(document.get("refresh_time"))
     trial = create_trial(
         state=state,
-        value=loss if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+        value=loss,
         params={label: _optuna_value(used[label], value) for label, value in point.items()},
         distributions=used,
         user_attrs=attributes,
@@ -130,12 +128,9 @@ def _frozen_trial(
 
 
 def _state(document: TrialDocument) -> TrialState:
-    if document["state"] == NEW:
-        return TrialState.WAITING
-    if document["state"] == RUNNING:
-        return TrialState.RUNNING
-    ok = document["state"] == FINISHED and document["result"].get("status") == "ok"
-    if not ok:
+    if document["state"] in (NEW, RUNNING):
+        return TrialState.WAITING if document["state"] == NEW else TrialState.RUNNING
+    if countable_loss(document) is None:
         return TrialState.FAIL
     return TrialState.PRUNED if is_pruned(document) else TrialState.COMPLETE
 

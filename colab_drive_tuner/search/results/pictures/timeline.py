@@ -43,32 +43,26 @@ class Lane:
 
 def runtime_lanes(data: SearchData) -> list[Lane]:
     """Return a lane for each session, and for each worker or other place where trials ran."""
-    timed = [
-        replace(trial, ended=max(trial.began, data.last))
-        if trial.state is TrialState.RUNNING
-        else trial
-        for trial in data.trials
-        if trial.began is not None
-        and (trial.ended is not None or trial.state is TrialState.RUNNING)
-    ]
-    by_session: dict[int, list[TrialData]] = {}
-    elsewhere: dict[str, list[TrialData]] = {}
-    for trial in timed:
+    ran: dict[int | str, list[TrialData]] = {index: [] for index in range(len(data.sessions))}
+    for trial in data.trials:
+        running = trial.state is TrialState.RUNNING
+        if trial.began is None or (trial.ended is None and not running):
+            continue
+        timed = replace(trial, ended=max(trial.began, data.last)) if running else trial
         index = _session_of(data, trial)
-        if index is None:
-            elsewhere.setdefault(trial.where or "imported", []).append(trial)
-        else:
-            by_session.setdefault(index, []).append(trial)
+        place = trial.where or "imported" if index is None else index
+        ran.setdefault(place, []).append(timed)
     lanes = []
-    for index, session in enumerate(data.sessions):
-        ran = by_session.get(index, [])
-        last = _span(ran, session.began, session.last)[1]
+    for place, trials in ran.items():
+        if isinstance(place, str):
+            running = any(trial.state is TrialState.RUNNING for trial in trials)
+            end = None if running else ClaimReason.RELEASED
+            lanes.append(Lane(place, *_span(trials, math.inf, -math.inf), end, tuple(trials)))
+            continue
+        session = data.sessions[place]
+        last = _span(trials, session.began, session.last)[1]
         outages = tuple((a, b) for a, b in session.outages if math.isfinite(a) and math.isfinite(b))
-        lanes.append(Lane(session.where, session.began, last, session.end, tuple(ran), outages))
-    for where, ran in elsewhere.items():
-        running = any(trial.state is TrialState.RUNNING for trial in ran)
-        end = None if running else ClaimReason.RELEASED
-        lanes.append(Lane(where, *_span(ran, math.inf, -math.inf), end, tuple(ran)))
+        lanes.append(Lane(session.where, session.began, last, session.end, tuple(trials), outages))
     return sorted(lanes, key=lambda lane: lane.began)
 
 
