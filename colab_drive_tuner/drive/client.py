@@ -139,7 +139,7 @@ class DriveClient(FolderClient):
 
         Args:
             name: The file's name; need not be unique in the folder.
-            content: Bytes, a file's path, or a seekable stream, read from its current position.
+            content: Bytes, a file's path, or a stream, which is read from its current position.
             parent: The id of the folder.
             file_id: A reserved id; None uses a new one. With a given id, `IdTakenError` means that
                 something was created under it before, perhaps this content by an attempt whose
@@ -153,7 +153,7 @@ class DriveClient(FolderClient):
             QuotaError: No storage is left; says whose storage it is, and how much is used.
             ChecksumError: Drive stored something else than was sent.
         """
-        reserved = file_id or self.generate_ids(1)[0]
+        reserved = file_id or self._next_id()
         body = new_body(reserved, name, mime_type, parent, properties)
         with self._explain_quota_errors(), Source.opened(content) as source:
             try:

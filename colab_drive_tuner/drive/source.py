@@ -1,10 +1,12 @@
 """Sources of uploads (bytes, files and streams), read in windows, so that memory is constant."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO, TextIOBase
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from colab_drive_tuner.credentials.http_session import BLOCK
@@ -29,19 +31,24 @@ class Source:
     @classmethod
     @contextmanager
     def opened(cls, content: bytes | Path | BinaryIO) -> Iterator["Source"]:
-        """Open a source of bytes, of a file, or of the rest of a seekable stream."""
+        """Open a source of bytes, of a file, or of the rest of a stream."""
         if isinstance(content, bytes):
             yield cls(BytesIO(content))
         elif isinstance(content, Path):
             with content.open("rb") as stream:
                 yield cls(stream)
-        elif _is_seekable(content):
+        elif not _is_binary_stream(content):
+            raise UsageError(
+                "What is uploaded must be bytes, a pathlib.Path or a stream in binary mode, not "
+                f"{type(content).__name__}."
+            )
+        elif content.seekable():
             yield cls(content)
         else:
-            raise UsageError(
-                "What is uploaded must be bytes, a pathlib.Path or a seekable stream in binary "
-                f"mode, not {type(content).__name__}."
-            )
+            with TemporaryFile() as copy:
+                shutil.copyfileobj(content, copy)
+                copy.seek(0)
+                yield cls(copy)
 
     def matches(self, file: DriveFile) -> bool:
         """Return whether Drive reports exactly these bytes for the file."""
@@ -67,9 +74,8 @@ class Source:
             raise UsageError(f"What is uploaded cannot be read: {error}") from error
 
 
-def _is_seekable(content: object) -> bool:
-    seekable = getattr(content, "seekable", None)
-    return seekable is not None and seekable() and not isinstance(content, TextIOBase)
+def _is_binary_stream(content: object) -> bool:
+    return hasattr(content, "seekable") and not isinstance(content, TextIOBase)
 
 
 class Window:

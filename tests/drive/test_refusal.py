@@ -121,8 +121,12 @@ def test_foreign_bodies_do_no_harm(body):
     assert isinstance(Refusal.read(403, body).error("x", after=0, uploading=False), RefusedError)
 
 
-def test_retry_after():
-    """Retry-After is read as seconds; anything else counts as zero."""
+def test_retry_after_in_both_forms():
+    """Retry-After is read as seconds or a date; nonsense and past dates count as zero."""
+    now = {"Date": "Mon, 23 Nov 2026 12:00:00 GMT"}
     assert retry_after({"Retry-After": "7"}) == 7
-    assert retry_after({"Retry-After": "Mon, 23 Nov 2026 12:00:30 GMT"}) == 0
+    assert retry_after({"Retry-After": "Mon, 23 Nov 2026 12:00:30 GMT"} | now) == 30
+    assert retry_after({"Retry-After": "Mon, 23 Nov 2026 11:00:00 GMT"} | now) == 0
+    assert retry_after({"Retry-After": "soon"} | now) == 0
+    assert retry_after({"Retry-After": "Mon, 23 Nov 99999999999999999999 12:00 GMT"} | now) == 0
     assert retry_after({}) == 0

@@ -80,11 +80,12 @@ def test_an_address_of_another_origin(link):
     "link",
     [
         "https://www.googleapis.com/upload/drive/v3/files?uploadType=resumable&upload_id=A-b_c",
-        "https://www.googleapis.com/upload?upload_id=a@b",
+        "https://www.googleapis.com:443/upload?upload_id=a@b",
+        "https://WWW.GoogleAPIs.com/upload",
     ],
 )
 def test_an_address_of_the_same_origin(link):
-    """Scheme, host and port are equal."""
+    """Scheme, host and port are equal, with or without the default port."""
     assert same_origin(link, GOOGLE)
 
 

@@ -11,6 +11,8 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from colab_drive_tuner.credentials import SCOPE_ALL, SCOPE_FILE, SCOPE_READ
@@ -232,6 +234,17 @@ class Refusal:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds of a Retry-After header; 0 if there is none, or a date in place of it."""
+    """Return the seconds of a Retry-After header, in either of its forms; 0 if there is none."""
     value = headers.get("Retry-After", "").strip()
-    return float(value) if value.isdecimal() else 0.0
+    if not value:
+        return 0.0
+    if value.isdecimal():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+        start = parsedate_to_datetime(headers["Date"])
+    except (ValueError, KeyError, OverflowError):
+        return 0.0
+    if moment.tzinfo is None or start.tzinfo is None:
+        moment, start = moment.replace(tzinfo=UTC), start.replace(tzinfo=UTC)
+    return max(0.0, (moment - start).total_seconds())

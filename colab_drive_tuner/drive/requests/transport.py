@@ -243,12 +243,21 @@ class Transport:
 def same_origin(url: str, requested: str) -> bool:
     """Return whether `url`, received from a server, has the origin of the URL `requested`.
 
-    Our token is sent to it, so the origin must be literally the same, and the URL must not contain
-    anything that parsers read differently.
+    Our token is sent to it. So scheme, host and port must be the same as urllib3 parses them, and
+    the URL must not contain anything that other parsers read differently.
     """
-    address = urlsplit(requested)
-    origin = f"{address.scheme}://{address.netloc}/"
-    return url.startswith(origin) and re.fullmatch(r"[!-~]+", url) is not None and "\\" not in url
+    if not re.fullmatch(r"https?://[!-~]+", url) or "\\" in url:
+        return False
+    if "@" in re.split("[/?#]", url)[2]:  # urllib3 ignores a user without a name
+        return False
+    try:
+        return _origin(urllib3.util.parse_url(url)) == _origin(urllib3.util.parse_url(requested))
+    except urllib3.exceptions.LocationParseError:
+        return False
+
+
+def _origin(url: Any) -> tuple[str | None, str | None, int]:
+    return url.scheme, url.host, url.port or {"https": 443}.get(url.scheme, 80)
 
 
 def _refusal(
