@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
@@ -197,7 +198,7 @@ def rerun(
         echo(status.message, err=status.exit_code is ExitCode.FAILED)
     if scheduled and status.exit_code is ExitCode.FINISHED:
         message_printer(as_json)(
-            f"To remove its schedule: colab-drive-tuner schedule remove {search!r}"
+            f"To remove its schedule: colab-drive-tuner schedule remove {shlex.quote(search)}"
         )
     raise typer.Exit(status.exit_code)
 

@@ -250,6 +250,14 @@ class DriveClient(FolderClient):
         """
         self._update(file_id, {"trashed": True}, "the trashing of")
 
+    def restore(self, file_id: str) -> None:
+        """Move a file or a folder and its content out of the trash again.
+
+        Args:
+            file_id: Its id.
+        """
+        self._update(file_id, {"trashed": False}, "the restoration of")
+
     def _update(self, file_id: str, body: Mapping[str, Any], what: str) -> DriveFile:
         request = self._calls.files.update(fileId=checked_id(file_id), body=body, **WITH_FIELDS)
         return self._calls.file(request, f"{what} the file {file_id}")

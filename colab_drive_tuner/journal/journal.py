@@ -121,6 +121,11 @@ class Journal:
         """Identifier of the current history, changed by a reset; empty before the first record."""
         return self._reader.head.epoch
 
+    @property
+    def next_id(self) -> str:
+        """Id reserved for the next record."""
+        return self._reader.head.ids[0]
+
     def read_file(self, entry_id: str) -> bytes:
         """Return the content of a file named by a record.
 

@@ -129,6 +129,11 @@ def move_search(
             )
         try:
             held.move_to_trash({MOVED: _moved_mark(url, new_name)})
+        except SearchBusyError as error:
+            raise SearchBusyError(
+                f"{error} Its copy in {url} lacks those results: remove the copy, then move the "
+                f"search again."
+            ) from error
         except StoreError as error:
             raise StoreError(
                 f"Search {name!r} was copied completely to {url}, but the original could not be "

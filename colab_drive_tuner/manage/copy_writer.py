@@ -21,7 +21,6 @@ from colab_drive_tuner.errors import (
     SearchBusyError,
     SearchDamagedError,
     StoreError,
-    UsageError,
 )
 from colab_drive_tuner.journal.chain.chain import Head, read_on, record_name
 from colab_drive_tuner.journal.chain.record import EncodedRecord, Record
@@ -31,7 +30,6 @@ from colab_drive_tuner.journal.folder.lookup import (
     KIND,
     FolderKind,
     SearchFolder,
-    find_folder,
     name_marks,
     search_folder,
 )
@@ -45,6 +43,7 @@ from colab_drive_tuner.manage.chain_copy import (
     require_equal,
 )
 from colab_drive_tuner.manage.exclusive_access import HeldSearch, Notify, require_own_folder
+from colab_drive_tuner.manage.naming import require_sole
 from colab_drive_tuner.progress_line import progress_bar
 from colab_drive_tuner.rerun.runs import RUN_PROPERTIES, run_files
 from colab_drive_tuner.search.trials.attachments import TrialsExport
@@ -75,7 +74,6 @@ class _Source:
     held: HeldSearch
     groups: list[list[Record]]
     """The records; each group becomes one record of the copy."""
-    head: Head
     runs: list[Entry]
     size: int
     """Total size of all files, in bytes."""
@@ -91,15 +89,14 @@ def write_copy(original: HeldSearch, target: Store, name: str, notify: Notify) -
     folder = make_search_folder(target, temporary_name, FolderKind.COPYING, **marks)
     try:
         write_first_record = _write_except_first_record(source, target, folder, name, notify)
-        _require_unchanged(source)
+        if original.is_continued():
+            raise SearchBusyError(
+                f"Search {original.name!r} was run while it was copied, so no copy was made: try "
+                f"again after that run has stopped."
+            )
         write_first_record()
         target.rename(folder.id, name, {KIND: FolderKind.SEARCH} | name_marks(target, name))
-        found = find_folder(target, name)
-        if found is not None and (found.first != folder.first or found.duplicates):
-            raise UsageError(
-                f"A search {name!r} was created in {target.url(target.root)} at the same moment, "
-                f"so no copy was made: choose another name."
-            )
+        require_sole(target, folder, name)
     except BaseException as error:  # also after an interrupt: leave no partial copy
         with suppress(StoreError):
             trash_and_free(target, folder, name)
@@ -120,7 +117,7 @@ def _read_search(original: HeldSearch) -> _Source:
     try:
         folder = require_own_folder(store, name)
         original.history.check()
-        head = read_on(store, Head(0, "", (folder.first,)), records.append, name)
+        read_on(store, Head(0, "", (folder.first,)), records.append, name)
         replayed = History()
         for record in records:
             replayed.apply(record)
@@ -133,7 +130,7 @@ def _read_search(original: HeldSearch) -> _Source:
     runs = [entry for entry in run_files(store, name) if RUN_PROPERTIES[0] in entry.properties]
     files = [*store.list(folder.records), *model_files(store, folder.id), *runs]
     size = sum(entry.size for entry in (*files, *backup_files(store, folder.id)))
-    return _Source(original, merge_trial_records(records), head, runs, size)
+    return _Source(original, merge_trial_records(records), runs, size)
 
 
 def _require_room(target: Store, size: int) -> None:
@@ -255,16 +252,6 @@ def _copy_attachments(
                 f"lacks it too."
             )
     return copies
-
-
-def _require_unchanged(source: _Source) -> None:
-    """Raise `SearchBusyError` if any machine has added a record to the original."""
-    with suppress(NotFoundError):
-        source.held.search_store.read_unverified(source.head.ids[0])
-        raise SearchBusyError(
-            f"Search {source.held.name!r} was run while it was copied, so no copy was made: try "
-            f"again after that run has stopped."
-        )
 
 
 def _notify_of_other_files(original: HeldSearch, notify: Notify) -> None:

@@ -61,9 +61,28 @@ class HeldSearch:
         """The store, scoped to this search."""
         return self.store.for_search(self.name)
 
+    def is_continued(self) -> bool:
+        """Whether another session has added a record since, also if it is in the trash by now."""
+        try:
+            self.search_store.read_trashed(self.book.journal.next_id)
+        except NotFoundError:
+            return False
+        return True
+
     def move_to_trash(self, marks: Mapping[str, str]) -> None:
-        """Mark the search's folder and move it to the trash, with its duplicates."""
+        """Mark the search's folder and move it to the trash, with its duplicates.
+
+        If another machine took the search over before that, it is restored, and `SearchBusyError`
+        is raised.
+        """
         trash_folder(self.store, self.folder, marks)
+        if self.is_continued():
+            self.store.restore(self.folder.id)
+            self.store.set_properties(self.folder.id, dict.fromkeys(marks, ""))
+            raise SearchBusyError(
+                f"Search {self.name!r} was taken over by another runtime, so it was restored from "
+                f"the trash with its newest results: stop it there first."
+            )
         self.gone.set()
 
 

@@ -10,6 +10,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.folder.lookup import (
+    SearchFolder,
     check_name,
     find_folder,
     free_name,
@@ -119,13 +120,11 @@ def rename_search(
             marks = surplus_marks(store.stat(folder.id))
             marks |= name_marks(store, new_name) | freed_mark(store, name)
             store.rename(folder.id, new_name, marks)
-            renamed = find_folder(store, new_name) or folder  # not listed yet
-            if renamed.first != folder.first or renamed.duplicates:
+            try:
+                renamed = require_sole(store, folder, new_name)
+            except UsageError:
                 store.rename(folder.id, name, name_marks(store, name) | freed_mark(store, new_name))
-                raise UsageError(
-                    f"A search {new_name!r} was created in {store.url(store.root)} at the same "
-                    f"moment, so {name!r} keeps its name: choose another one."
-                )
+                raise
             free_name(store.for_search(new_name), renamed, name)
     return store.url(renamed.id)
 
@@ -143,3 +142,14 @@ def require_free(store: Store, name: str) -> None:
         f"There is already a search {name!r} in {store.url(store.root)}; nothing was changed. "
         f"Choose another name."
     )
+
+
+def require_sole(store: Store, folder: SearchFolder, name: str) -> SearchFolder:
+    """Look up the folder that just got this name; raise `UsageError` if it is not the only one."""
+    found = find_folder(store, name) or folder  # not listed yet
+    if found.first != folder.first or found.duplicates:
+        raise UsageError(
+            f"A search {name!r} was created in {store.url(store.root)} at the same moment: choose "
+            f"another name."
+        )
+    return found

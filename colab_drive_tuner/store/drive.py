@@ -180,6 +180,9 @@ class DriveStore(Store):
     def trash(self, entry_id: str) -> None:
         self.client.trash(entry_id)
 
+    def restore(self, entry_id: str) -> None:
+        self.client.restore(entry_id)
+
     def list_trash(self, parent: str) -> builtins.list[Entry]:
         return [
             _entry(file)

@@ -142,6 +142,11 @@ class MemoryStore(Store):
         with self._files.lock:
             self._files.entries[entry_id] = replace(self.stat(entry_id), trashed=True)
 
+    def restore(self, entry_id: str) -> None:
+        with self._files.lock:
+            entry = self._files.entries[entry_id]
+            self._files.entries[entry_id] = replace(entry, trashed=False)
+
     def list_trash(self, parent: str) -> builtins.list[Entry]:
         return [
             replace(entry, trashed=True)

@@ -169,6 +169,14 @@ class Store(Protocol):
     def fetch(self, entry_id: str, path: Path) -> None:
         """Download a file to `path`, which is replaced atomically, in constant memory."""
 
+    def is_used(self, entry_id: str) -> bool:
+        """Whether something was created under the id, also if it was deleted since.
+
+        False if only a `create` can show it.
+        """
+        del entry_id
+        return False
+
     def stat(self, entry_id: str) -> Entry:
         """Return a file's or folder's entry; raise `NotFoundError` if it is missing or trashed."""
 
@@ -194,6 +202,9 @@ class Store(Protocol):
 
     def trash(self, entry_id: str) -> None:
         """Move a file or folder to the trash, where the user can restore it."""
+
+    def restore(self, entry_id: str) -> None:
+        """Move a folder directly in the root out of the trash again, under its name."""
 
     def list_trash(self, parent: str) -> builtins.list[Entry]:
         """List a folder's trashed children, including those trashed together with it."""

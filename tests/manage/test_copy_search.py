@@ -206,6 +206,35 @@ def test_a_search_that_another_machine_takes_over_is_not_copied(
     assert read_status(source, "s").done == 3
 
 
+@pytest.mark.parametrize("before", ["set_properties", "trash"])
+def test_results_of_a_takeover_at_the_end_of_a_move_are_not_trashed(
+    before: str, tmp_path: Path
+) -> None:
+    """A takeover after the copy was made ends the move; the original is restored if trashed."""
+    resume_sample_search(tmp_path / "s", max_evals=2)
+    statuses: list[int] = []
+
+    def run_elsewhere() -> None:
+        os.environ["XDG_STATE_HOME"] = str(tmp_path / "another machine")
+        resume_sample_search(FolderStore(tmp_path / "s"), on_busy="takeover", max_evals=3)
+
+    class Source(FolderStore):
+        def __getattribute__(self, name: str) -> Any:
+            if name == before and not statuses and (tmp_path / "t" / "s").exists():
+                statuses.append(run_in_fork(run_elsewhere))
+            return super().__getattribute__(name)
+
+    with pytest.raises(SearchBusyError, match=r"taken over.*restored.*Its copy in .*remove"):
+        move_search(Source(tmp_path / "s"), "s", tmp_path / "t")
+    assert statuses == [0]
+    assert list_names(FolderStore(tmp_path / "s")) == ["s"]
+    remove_search(tmp_path / "t", "s")
+    url = move_search(tmp_path / "s", "s", tmp_path / "t")
+    assert read_status(tmp_path / "t", "s").done == 3
+    with pytest.raises(SearchFolderError, match=f"was moved: it continues in {url}"):
+        resume_sample_search(tmp_path / "s")
+
+
 @pytest.mark.parametrize("harm", ["gap", "cut", "old gap"])
 def test_a_damaged_search_is_not_copied(harm: str, folder_with_many_records: Path) -> None:  # noqa: F811
     """The error about a missing or altered record names the remedy, even behind a snapshot."""

@@ -216,6 +216,17 @@ class StoreContract:
         with pytest.raises(IdTakenError):
             reopen().create(entry_id, b"1", name="a", parent=store.root)
 
+    def test_a_folder_is_restored_from_the_trash(self, store: Store, reopen: Reopen) -> None:
+        """After `restore` the folder is listed under its name, with everything in it."""
+        folder, file = store.reserve(2)
+        store.create(folder, None, name="a: b?", parent=store.root)
+        store.create(file, b"1", name="file", parent=folder)
+        store.trash(folder)
+        store.restore(folder)
+        assert [(e.id, e.name) for e in reopen().list(store.root)] == [(folder, "a: b?")]
+        assert reopen().read(file) == store.read(file) == b"1"
+        assert reopen().list_trash(store.root) == []
+
     def test_files_go_in_and_out_by_path(self, store: Store, tmp_path: Path) -> None:
         """Content is uploaded from a file and fetched into one, replacing its content."""
         (entry_id,) = store.reserve(1)

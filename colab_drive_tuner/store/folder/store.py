@@ -161,6 +161,11 @@ class FolderStore(Store):
         with source:
             replace_file(path, lambda sink: shutil.copyfileobj(source, sink, 1 << 20))
 
+    def is_used(self, entry_id: str) -> bool:
+        with self._translated_errors(f"find file {entry_id}"):
+            found = self._ids.find(entry_id, also_trashed=True)
+            return found.index.descriptions.has(found.key)
+
     def stat(self, entry_id: str) -> Entry:
         """Return the entry of a file or folder that still exists at its visible path."""
         with self._translated_errors(f"find file {entry_id}"):
@@ -261,6 +266,11 @@ class FolderStore(Store):
             found.index.base.rename(trash / target)
             sync_folder(trash)
             sync_folder(self._root)
+
+    def restore(self, entry_id: str) -> None:
+        with self._translated_errors(f"restore {entry_id} from the trash"):
+            folder = self._ids.top(entry_id, self._ids.in_trash.usable())
+            self._ids.rename_folder(folder, folder.name)
 
     def list_trash(self, parent: str) -> builtins.list[Entry]:
         found: list[Entry] = []
