@@ -46,7 +46,7 @@ def test_trials_pkl_reveals_missing_records(tmp_path: Path) -> None:
     assert [finding.level for finding in about(tmp_path)] == [Level.OK]
     lose(tmp_path, newest=3)
     assert read_status(FolderStore(tmp_path), "search").done == 4
-    _, found = about(tmp_path)
+    (found,) = about(tmp_path)
     assert found.level == Level.PROBLEM
     assert "6 trials are known to have existed (" in found.text
     assert "), 5 are readable" in found.text
@@ -65,14 +65,27 @@ def test_a_snapshot_reveals_missing_records(tmp_path: Path) -> None:
     lose(tmp_path, newest=3)
     store = FolderStore(tmp_path)
     folder = find_folder(store, "search")
-    (finding,) = [one for one in about(tmp_path) if one.level == Level.PROBLEM]
-    assert "its records 21, 22 are missing and only covered by a snapshot" in finding.text
+    (finding,) = about(tmp_path)
+    assert "its records 21, 22, 23 are missing" in finding.text
     store.set_properties(folder.id, {HINT: ""})
     (tmp_path / "search" / "trials.pkl").unlink()
-    (finding,) = [one for one in about(tmp_path) if one.level == Level.PROBLEM]
+    (finding,) = about(tmp_path)
     assert "21 trials are known to have existed (" in finding.text
     assert "a snapshot of the first 23 records" in finding.text
     assert repair(LaterStore(tmp_path), "search").done == 21
+
+
+def test_a_lost_newest_record_is_a_problem(tmp_path: Path) -> None:
+    """Doctor and repair name it before a claim fails because of it, and no trial is lost."""
+    run_with_record_per_trial(tmp_path, 3)
+    lose(tmp_path, newest=1)
+    (found,) = about(tmp_path)
+    assert (found.level, found.text) == (Level.PROBLEM, "its records 5 are missing.")
+    report = repair(LaterStore(tmp_path), "search")
+    assert (report.reason, report.done) == ("its records 5 are missing", 3)
+    assert report.lost == ("the records 5",)
+    assert [finding.level for finding in about(tmp_path)] == [Level.OK]
+    assert_resumes_as_uninterrupted(tmp_path)
 
 
 def test_an_older_trials_pkl_is_no_evidence(tmp_path: Path) -> None:

@@ -162,9 +162,10 @@ class FolderStore(Store):
             replace_file(path, lambda sink: shutil.copyfileobj(source, sink, 1 << 20))
 
     def is_used(self, entry_id: str) -> bool:
-        with self._translated_errors(f"find file {entry_id}"):
+        with contextlib.suppress(NotFoundError), self._translated_errors(f"find file {entry_id}"):
             found = self._ids.find(entry_id, also_trashed=True)
             return found.index.descriptions.has(found.key)
+        return False
 
     def stat(self, entry_id: str) -> Entry:
         """Return the entry of a file or folder that still exists at its visible path."""

@@ -46,7 +46,7 @@ def duplicate_folder(
     if (holder is not None and not holder.stale) or (young and not salvaged.records):
         return
     refused, lost = "", 0
-    unreadable = bool(salvaged.unreadable or set(range(salvaged.end)) - set(salvaged.records))
+    unreadable = bool(salvaged.unreadable or salvaged.missing)
     try:
         lost = count_unmergeable(salvaged, history)
     except SearchDamagedError:

@@ -5,14 +5,11 @@ from functools import partial
 
 from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.errors import (
-    ColabDriveTunerError,
     SearchDamagedError,
     SearchError,
     SearchFolderError,
     SearchNameError,
     SearchNotFoundError,
-    UnavailableError,
-    UsageError,
 )
 from colab_drive_tuner.journal.folder.duplicate_folders import require_single
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
@@ -22,7 +19,6 @@ from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers
 from colab_drive_tuner.journal.spool.spool_file import SpoolFile
 from colab_drive_tuner.search.results.read_search import MISNAMED
-from colab_drive_tuner.search.spec.settings import require_usable
 from colab_drive_tuner.store.protocol import NO_ROOT, Entry
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level, SubProbe
 from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
@@ -42,21 +38,10 @@ def searches(context: CheckContext) -> Iterator[Finding | SubProbe]:
 
 
 def examine_search(_context: CheckContext, search: SearchCheck) -> Iterator[Finding]:
-    """Report the state of the search's records, and trials known to exist but not readable."""
+    """Report the state of the search's records, and whether several folders have its name."""
     if search.folders > 1:
         yield from _check_duplicates(search)
-    try:
-        yield _check_chain(search)
-    except UnavailableError:
-        raise
-    except ColabDriveTunerError as error:
-        yield Finding(Level.PROBLEM, f"it cannot be checked: {error}")
-    try:
-        lost = search.lost
-    except (SearchError, UsageError):
-        return  # the chain cannot be read, which is reported already
-    if lost:
-        yield Finding(Level.PROBLEM, f"{lost}.", f"Run {_repair_command(search)}.")
+    yield _check_chain(search)
 
 
 def _check_duplicates(search: SearchCheck) -> Iterator[Finding]:
@@ -87,8 +72,8 @@ def _check_chain(search: SearchCheck) -> Finding:
     repair = _repair_command(search)
     try:
         status = search.status
-        search.history.check()
-        require_usable(search.history.settings)
+        if search.damage:
+            return Finding(Level.PROBLEM, f"{search.damage}.", f"Run {repair}.")
     except SearchDamagedError as error:
         if error.__cause__ is None:  # then the message includes the advice
             return Finding(Level.PROBLEM, str(error))
@@ -97,8 +82,6 @@ def _check_chain(search: SearchCheck) -> Finding:
         return _check_without_records(search)
     except SearchNameError:
         return Finding(Level.PROBLEM, f"{MISNAMED}.")
-    except ColabDriveTunerError as error:
-        return Finding(Level.PROBLEM, f"its chain cannot be read: {error}")
     sessions = "1 session" if status.sessions == 1 else f"{status.sessions} sessions"
     text = f"{status.progress} trials in {sessions}, intact"
     if status.held:

@@ -84,15 +84,14 @@ def rebuild(salvaged: SalvagedFolder) -> RebuiltHistory:
     """Replay the snapshot and records found in a search's folder."""
     built = RebuiltHistory(salvaged=[salvaged])
     accepted = {pos: found.record for pos, found in salvaged.records.items()}
-    missing = sorted(set(range(salvaged.end)) - set(accepted))
-    if missing:
+    if salvaged.missing:
         for head, state in reversed(salvaged.snapshots):
             before = accepted.get(head.pos - 1)
             if before is None or before.sha == head.sha:
                 built.history, built.covered = state, head.pos
                 built.epochs = {head.epoch}
                 break
-    built.lost_records = [pos for pos in missing if pos >= built.covered]
+    built.lost_records = [pos for pos in salvaged.missing if pos >= built.covered]
     for pos in sorted(accepted):
         if pos >= built.covered:
             _replay(built, accepted[pos], doubtful=any(gap < pos for gap in built.lost_records))

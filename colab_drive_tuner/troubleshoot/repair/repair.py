@@ -37,7 +37,7 @@ from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.spool.notes import KnownFolder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.runtime import COLAB_MOST_HOURS
-from colab_drive_tuner.search.spec.settings import SearchSettings, require_usable, unusable_settings
+from colab_drive_tuner.search.spec.settings import SearchSettings, unusable_settings
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
@@ -58,11 +58,10 @@ from colab_drive_tuner.troubleshoot.repair.rebuild import (
 from colab_drive_tuner.troubleshoot.repair.salvage import (
     SalvagedFolder,
     salvage_folder,
-    trashed_files,
 )
 from colab_drive_tuner.troubleshoot.repair.search_check import (
+    SearchCheck,
     describe_sources,
-    lost_trials,
     read_pickles,
 )
 
@@ -174,30 +173,24 @@ def _why_unusable(store: Store, name: str, found: _FoundFolder) -> str:
     """Return why the search cannot be continued; empty if claiming and releasing it works."""
     if found.reason:
         return found.reason
-    trashed = trashed_files(store, found.folder)
+    check = SearchCheck(store, name)
     try:
-        # Salvaged before the history is read, so that records written in between are not "lost".
-        salvaged = salvage_folder(store, found.folder)
-        salvaged.require_known_format()
-        if count := salvaged.count_records(trashed):
-            return f"{count} of its records are in the trash, which will be emptied"
+        check.salvaged.require_known_format()
+        if trashed := check.trashed:
+            return f"{trashed} of its records are in the trash, which will be emptied"
+        if check.damage:
+            return check.damage
         book = Logbook(store, name)
-        if not book.journal.exists:
-            return "its first record is missing"
-        if lost := lost_trials(store, salvaged, book.history):
-            return lost
-        if incomplete := complete_documents(book.history):
-            return f"{incomplete} of its trials do not name every parameter, so TPE fails on them"
-        book.history.check()
-        require_usable(book.history.settings)
         book.claim(
             SearchSettings(seeded=False, runs=False), on_busy="error", notify=lambda text: None
         )
         book.close(timeout=60.0)
     except (SearchBusyError, SearchFolderError, UnavailableError):
         raise
+    except SearchNotFoundError:
+        return "its first record is missing"
     except SearchDamagedError as error:
-        if isinstance(error, NewerFormatError) and not salvaged.newer:
+        if isinstance(error, NewerFormatError) and not check.salvaged.newer:
             raise  # newer content of a record; a record's own format may be damage, see `salvage`
         return str(error.__cause__ or error)  # without the advice to run repair
     except (SearchError, StoreError) as error:

@@ -7,9 +7,10 @@ contains its position and the checksum of its predecessor.
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
@@ -61,14 +62,21 @@ class SalvagedFolder:
     """Error messages for records in a newer, unknown format."""
     next_id: str = ""
     """The id reserved for the next record; empty if unknown."""
+    next_lost: bool = False
+    """Whether that record was written and is lost."""
     ended: bool = False
-    """Whether a file with that id exists that is not the next record: the chain cannot continue."""
+    """Whether that id was used, but not for a readable next record: the chain cannot continue."""
 
     @property
     def end(self) -> int:
         """The position after the last known one."""
         heads = [head.pos for head, _ in self.snapshots]
-        return max([0, *heads, *(pos + 1 for pos in self.records)])
+        return max([0, *heads, *(pos + 1 for pos in self.records)]) + self.next_lost
+
+    @property
+    def missing(self) -> list[int]:
+        """The known positions without a readable record."""
+        return sorted(set(range(self.end)) - self.records.keys())
 
     def require_known_format(self) -> None:
         """Raise `NewerFormatError` if a newer version continued the search.
@@ -101,13 +109,6 @@ class SalvagedFolder:
         return find_holder(store, Head(0, "", (), last_id, "", claim), self.folder_ids)
 
 
-class _TrashReader:
-    """A store that reads files in the trash like others, as `load_snapshot` needs it."""
-
-    def __init__(self, store: Store) -> None:
-        self.read_unverified = store.read_trashed
-
-
 def salvage_folder(store: Store, folder: SearchFolder) -> SalvagedFolder:
     """Read everything readable; raise `UnavailableError` if the store does not answer."""
     owned = owned_ids(store, folder)
@@ -120,54 +121,107 @@ def salvage_folder(store: Store, folder: SearchFolder) -> SalvagedFolder:
         folder_ids=tuple(folder_ids),
         listed=frozenset(entry.id for entry in inside),
     )
-    listed = {entry.id for entry in inside if _FILE_NAME.search(entry.name)}
-    snapshots = {entry.id for entry in inside if entry.name.startswith("snapshot-")}
-    wanted = {folder.first, folder.hint, *listed} - {""}
-    tried: set[str] = set()
-    candidates: dict[int, list[FoundRecord]] = {}
-    named = {folder.first}
-    present: set[str] = set()
-    absent: set[str] = set()
-    again: set[str] = set()
-    with (
-        parallel_readers("cdt-salvage") as readers,
-        progress_bar("Reading all files of the search", " files") as progress,
-    ):
-        while wanted:
-            batch, wanted = sorted(wanted), set()
-            tried.update(batch)
-            contents = readers.map(lambda entry_id: _read_content(store, found, entry_id), batch)
-            read = len(tried) - len(batch)
-            for count, (entry_id, (content, trouble)) in enumerate(
-                zip(batch, contents, strict=True), 1
-            ):
-                if progress is not None:
-                    progress(read + count, len(tried))
-                if trouble:
-                    found.unreadable.append(trouble)
-                if content is None:
-                    absent.add(entry_id)
-                    continue
-                present.add(entry_id)
-                try:
-                    names = _add_file(store, entry_id, content, candidates, found.snapshots)
-                except SearchDamagedError as error:
-                    found.unreadable.append(str(error))
-                    if isinstance(error, NewerFormatError) and entry_id not in snapshots:
-                        found.newer.append(str(error))
-                else:
-                    named |= names
-                    wanted |= names
-            wanted -= tried
-            if not wanted and _has_gap(candidates, found.snapshots):
-                # A session may have written the missing records before the later ones were read.
-                wanted, absent = absent - again, set()
-                again |= wanted
+    names = {entry.id: entry.name for entry in inside if _FILE_NAME.search(entry.name)}
+    files = _Files(store, found, names)
+    files.read_all()
     found.snapshots.sort(key=lambda snapshot: snapshot[0].pos)
-    _choose_records(candidates, found, named)
+    _choose_records(files.candidates, found, files.named)
     found.next_id = _next_id(found)
-    found.ended = found.next_id in present
+    found.next_lost = found.next_id not in files.present and _is_deleted(store, found.next_id)
+    found.ended = found.next_lost or found.next_id in files.present
     return found
+
+
+class _Files:
+    """The files of a search while they are read, each of which may name others."""
+
+    def __init__(self, store: Store, found: SalvagedFolder, listed: Mapping[str, str]) -> None:
+        self._store, self._found, self._listed = store, found, listed
+        self.candidates: dict[int, list[FoundRecord]] = {}
+        """All records by position."""
+        self.named = {found.folder.first}
+        """Ids to which the chain leads."""
+        self.present: set[str] = set()
+        self._absent: set[str] = set()
+
+    def read_all(self) -> None:
+        """Read the listed and named files, then those that they name."""
+        wanted, again = {*self.named, self._found.folder.hint, *self._listed} - {""}, set[str]()
+        with (
+            parallel_readers("cdt-salvage") as readers,
+            progress_bar("Reading all files of the search", " files") as progress,
+        ):
+            while wanted:
+                batch, before = sorted(wanted), len(self.present) + len(self._absent)
+                contents = zip(batch, readers.map(self._read, batch), strict=True)
+                for count, (entry_id, content) in enumerate(contents, before + 1):
+                    if progress is not None:
+                        progress(count, before + len(batch))
+                    (self._absent if content is None else self.present).add(entry_id)
+                    if content is not None:
+                        self._add(entry_id, content)
+                wanted = self.named - self.present - self._absent - {""}
+                if not wanted and self._has_gap():
+                    # A session may have written them before the later records were read.
+                    wanted = self._absent - again
+                    again |= wanted
+                    self._absent -= wanted
+
+    def _read(self, entry_id: str) -> bytes | None:
+        """Return the content of a file; None if it is not readable or not one of the search."""
+        with suppress(NotFoundError):
+            try:
+                if self._found.owns(self._store, entry_id):
+                    return self._store.read_trashed(entry_id)
+            except (ChecksumError, RefusedError) as error:
+                self._found.unreadable.append(str(error))
+        return None
+
+    def _add(self, entry_id: str, content: bytes) -> None:
+        """Decode a file, and add it to the candidates or snapshots."""
+        what = f"File {entry_id} of {len(content)} bytes"
+        try:
+            if "head" in unframe(content, what):
+                self._add_snapshot(content, what)
+            else:
+                self._add_record(FoundRecord(decode_record(content, what), entry_id), what)
+        except SearchDamagedError as error:
+            self._found.unreadable.append(str(error))
+            is_snapshot = self._listed.get(entry_id, "").startswith("snapshot-")
+            if isinstance(error, NewerFormatError) and not is_snapshot:
+                self._found.newer.append(str(error))
+
+    def _add_snapshot(self, content: bytes, what: str) -> None:
+        reader: Any = SimpleNamespace(read_unverified=lambda _: content)
+        snapshot = load_snapshot(reader, what, History.load)
+        if snapshot is None:
+            raise SearchDamagedError(f"{what} is a snapshot that cannot be decoded.")
+        self._found.snapshots.append(snapshot)
+        self.named.update(snapshot[0].ids)
+
+    def _add_record(self, found: FoundRecord, what: str) -> None:
+        if found.record.pos < 0:
+            raise SearchDamagedError(f"{what} is a record without a position.")
+        at_position = self.candidates.setdefault(found.record.pos, [])
+        if all(found.record.sha != known.record.sha for known in at_position):  # no identical copy
+            at_position.append(found)
+        self.named.update(found.record.more)
+
+    def _has_gap(self) -> bool:
+        """Whether a record is missing before a later record or the end of a snapshot."""
+        heads = [head.pos for head, _ in self._found.snapshots]
+        return len(self.candidates) < max([0, *heads, *(pos + 1 for pos in self.candidates)])
+
+
+def _is_deleted(store: Store, entry_id: str) -> bool:
+    """Whether a file was created under the id and is gone, as far as the store knows."""
+    with suppress(ChecksumError, RefusedError):
+        if store.is_used(entry_id):
+            try:
+                store.read_trashed(entry_id)
+            except NotFoundError:
+                return True
+    return False
 
 
 def trashed_files(store: Store, folder: SearchFolder) -> set[str]:
@@ -208,51 +262,6 @@ def _list_files(store: Store, folder_ids: Iterable[str]) -> Iterator[Entry]:
         for list_entries in (store.list, store.list_trash):
             with suppress(NotFoundError):  # the folder was trashed or deleted
                 yield from (entry for entry in list_entries(folder_id) if not entry.is_folder)
-
-
-def _read_content(store: Store, found: SalvagedFolder, entry_id: str) -> tuple[bytes | None, str]:
-    """Return a file's content or an error message; neither if it is not a file of the search."""
-    try:
-        if not found.owns(store, entry_id):
-            return None, ""
-        return store.read_trashed(entry_id), ""
-    except NotFoundError:
-        return None, ""
-    except (ChecksumError, RefusedError) as error:
-        return None, str(error)
-
-
-def _add_file(
-    store: Store,
-    entry_id: str,
-    content: bytes,
-    candidates: dict[int, list[FoundRecord]],
-    snapshots: list[tuple[Head, History]],
-) -> set[str]:
-    """Add a decoded file to the candidates or snapshots; return the ids that it names."""
-    what = f"File {entry_id} of {len(content)} bytes"
-    if "head" in unframe(content, what):
-        reader: Any = _TrashReader(store)
-        snapshot = load_snapshot(reader, entry_id, History.load)
-        if snapshot is None:
-            raise SearchDamagedError(f"{what} is a snapshot that cannot be decoded.")
-        snapshots.append(snapshot)
-        return set(snapshot[0].ids)
-    record = decode_record(content, what)
-    if record.pos < 0:
-        raise SearchDamagedError(f"{what} is a record without a position.")
-    at_position = candidates.setdefault(record.pos, [])
-    if all(record.sha != known.record.sha for known in at_position):  # ignore identical copies
-        at_position.append(FoundRecord(record, entry_id))
-    return set(record.more)
-
-
-def _has_gap(
-    candidates: dict[int, list[FoundRecord]], snapshots: list[tuple[Head, History]]
-) -> bool:
-    """Whether a record is missing before a later record or the end of a snapshot."""
-    ends = [head.pos for head, _ in snapshots] + [pos + 1 for pos in candidates]
-    return len(candidates) < max(ends, default=0)
 
 
 def _choose_records(

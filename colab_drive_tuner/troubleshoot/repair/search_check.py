@@ -14,9 +14,15 @@ from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.record import RecordKind
 from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, SearchFolder, find_folder
 from colab_drive_tuner.search.results.read_search import open_journal, status_of
+from colab_drive_tuner.search.spec.settings import require_usable
 from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.troubleshoot.repair.rebuild import RebuiltHistory, add_pickled, rebuild
+from colab_drive_tuner.troubleshoot.repair.rebuild import (
+    RebuiltHistory,
+    add_pickled,
+    complete_documents,
+    rebuild,
+)
 from colab_drive_tuner.troubleshoot.repair.salvage import (
     SalvagedFolder,
     salvage_folder,
@@ -72,14 +78,21 @@ class SearchCheck:
         trashed = set() if self.folder is None else trashed_files(self.store, self.folder)
         return self.salvaged.count_records(trashed) if trashed else 0
 
-    @property
-    def lost(self) -> str:
-        """Description of known losses; empty if there are none."""
-        if self.folder is None:
-            return ""
+    @cached_property
+    def damage(self) -> str:
+        """Why the search cannot continue, as far as reading shows; empty if nothing is wrong.
+
+        Raises `SearchDamagedError` if a record or setting cannot be used.
+        """
+        self.history.check()
+        require_usable(self.history.settings)
         salvaged = self.salvaged
         self.journal.refresh()  # records written since are not missing
-        return lost_trials(self.store, salvaged, self.history)
+        if lost := _lost_trials(self.store, salvaged, self.history):
+            return lost
+        if incomplete := complete_documents(self.history):
+            return f"{incomplete} of its trials do not name every parameter, so TPE fails on them"
+        return ""
 
     @property
     def size(self) -> int:
@@ -93,11 +106,8 @@ class SearchCheck:
         return sum(entry.size for entry in [*entries, *below])
 
 
-def lost_trials(store: Store, salvaged: SalvagedFolder, readable: History) -> str:
-    """Describe what is known to be missing from the readable history; empty if nothing is.
-
-    The folder must have been salvaged before the history was read.
-    """
+def _lost_trials(store: Store, salvaged: SalvagedFolder, readable: History) -> str:
+    """Describe what is known to be missing from the readable history; empty if nothing is."""
     built = rebuild(salvaged)
     restarted = any(found.record.kind == RecordKind.RESET for found in salvaged.records.values())
     if not restarted:  # otherwise trials.pkl may predate the restart
@@ -113,10 +123,10 @@ def lost_trials(store: Store, salvaged: SalvagedFolder, readable: History) -> st
             f"{ended} trials are known to have ended ({sources}), but only {readable.done} ends "
             f"are readable"
         )
-    missing = sorted(set(range(salvaged.end)) - salvaged.records.keys())
-    if missing:
+    if missing := salvaged.missing:
         shown = ", ".join(map(str, missing[:12])) + (", ..." if len(missing) > 12 else "")
-        return f"its records {shown} are missing and only covered by a snapshot"
+        covered = "" if built.lost_records else " and only covered by a snapshot"
+        return f"its records {shown} are missing{covered}"
     return ""
 
 
