@@ -115,8 +115,7 @@ def status(
     """
     from colab_drive_tuner.cli import tables
     from colab_drive_tuner.manage.restore_history import list_histories
-    from colab_drive_tuner.rerun.exit_code import read_rerun_status
-    from colab_drive_tuner.rerun.runs import read_runs
+    from colab_drive_tuner.rerun.runs import read_rerun_status, read_runs
     from colab_drive_tuner.search.results.read_search import list_searches, read_status
 
     store = selected_store(context)

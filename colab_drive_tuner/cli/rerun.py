@@ -16,7 +16,7 @@ from colab_drive_tuner.errors import UnavailableError, UsageError
 from colab_drive_tuner.version import __version__
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.rerun.runners.runner import Runner
+    from colab_drive_tuner.rerun.program import Runner
     from colab_drive_tuner.store.protocol import Store
 
 Program = Annotated[
@@ -110,8 +110,7 @@ class RunOptions:
             raise UsageError(f"--on must be local, colab or enterprise, got {on}.")
         if not self.project or not self.bucket:
             raise UsageError("Colab Enterprise needs --project and --bucket.")
-        from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
-        from colab_drive_tuner.rerun.enterprise.vertex import Vertex
+        from colab_drive_tuner.rerun.enterprise import EnterpriseRunner, Vertex
 
         project = Vertex(self.project, self.region)
         return EnterpriseRunner(
@@ -166,8 +165,8 @@ def rerun(
         colab-drive-tuner rerun train.ipynb --search mnist-cnn --loop
         colab-drive-tuner rerun train.ipynb --search mnist-cnn --on colab --gpu T4
     """
-    from colab_drive_tuner.rerun.exit_code import ExitCode, RerunStatus
     from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished
+    from colab_drive_tuner.rerun.runs import ExitCode, RerunStatus
     from colab_drive_tuner.rerun.stopping import StoppedError
     from colab_drive_tuner.search.spec.arguments import parse_duration
 

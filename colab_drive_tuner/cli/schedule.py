@@ -58,12 +58,11 @@ def add(
         colab-drive-tuner schedule add train.ipynb --search mnist-cnn --with systemd
     """
     from colab_drive_tuner.journal.folder.lookup import check_name
-    from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
-    from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
-    from colab_drive_tuner.rerun.program import load_program
+    from colab_drive_tuner.rerun.enterprise import EnterpriseRunner, EnterpriseSchedule
+    from colab_drive_tuner.rerun.program import RunTask, load_program
     from colab_drive_tuner.rerun.runners.local import LocalRunner
-    from colab_drive_tuner.rerun.runners.runner import RunTask
-    from colab_drive_tuner.rerun.schedulers.plan import Plan, find_scheduler, parse_interval
+    from colab_drive_tuner.rerun.schedulers import find_scheduler
+    from colab_drive_tuner.rerun.schedulers.plan import Plan, parse_interval
     from colab_drive_tuner.rerun.stopping import StopSignals
     from colab_drive_tuner.search.spec.arguments import parse_duration
     from colab_drive_tuner.store import absolute_spec
@@ -100,14 +99,12 @@ def list_(project: Project = None, region: Region = "us-central1", as_json: AsJs
     Example:
         colab-drive-tuner schedule list
     """
-    from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
-    from colab_drive_tuner.rerun.enterprise.vertex import Vertex
-    from colab_drive_tuner.rerun.schedulers import plan as schedules
+    from colab_drive_tuner.rerun import enterprise, schedulers
 
-    found = schedules.installed()
+    found = schedulers.installed()
     if project:
-        enterprise = enterprise_schedule.installed(Vertex(project, region))
-        found += [(search, "enterprise", when) for search, when in enterprise]
+        more = enterprise.installed(enterprise.Vertex(project, region))
+        found += [(search, "enterprise", when) for search, when in more]
     if as_json:
         keys = ("search", "scheduler", "when")
         echo_json([dict(zip(keys, schedule, strict=True)) for schedule in found])
@@ -129,12 +126,10 @@ def remove(
     Example:
         colab-drive-tuner schedule remove mnist-cnn
     """
-    from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
-    from colab_drive_tuner.rerun.enterprise.vertex import Vertex
-    from colab_drive_tuner.rerun.schedulers import plan as schedules
+    from colab_drive_tuner.rerun import enterprise, schedulers
 
-    removed = schedules.remove(search)
-    if project and enterprise_schedule.remove(Vertex(project, region), search):
+    removed = schedulers.remove(search)
+    if project and enterprise.remove(enterprise.Vertex(project, region), search):
         removed.append("enterprise")
     if not removed:
         raise UsageError(f"Search {search!r} has no schedule: `schedule list` shows all schedules.")

@@ -20,11 +20,18 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.local_files import scratch_folder
-from colab_drive_tuner.rerun.exit_code import ExitCode, RerunStatus, read_rerun_status
 from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
-from colab_drive_tuner.rerun.program import CellError, load_program
-from colab_drive_tuner.rerun.runners.runner import Runner, RunTask
-from colab_drive_tuner.rerun.runs import Run, RunEnd, count_fruitless, read_runs, record_run
+from colab_drive_tuner.rerun.program import CellError, Runner, RunTask, load_program
+from colab_drive_tuner.rerun.runs import (
+    ExitCode,
+    RerunStatus,
+    Run,
+    RunEnd,
+    count_fruitless,
+    read_rerun_status,
+    read_runs,
+    record_run,
+)
 from colab_drive_tuner.rerun.stopping import StoppedError, StopSignals
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible

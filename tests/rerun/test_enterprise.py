@@ -14,13 +14,11 @@ import pytest
 import requests
 
 from colab_drive_tuner.errors import NotebookRunError, UsageError
-from colab_drive_tuner.rerun.enterprise import schedule as enterprise_schedule
-from colab_drive_tuner.rerun.enterprise.runner import EnterpriseRunner
-from colab_drive_tuner.rerun.enterprise.schedule import EnterpriseSchedule
-from colab_drive_tuner.rerun.enterprise.vertex import Vertex
-from colab_drive_tuner.rerun.exit_code import ExitCode
+from colab_drive_tuner.rerun import enterprise
+from colab_drive_tuner.rerun.enterprise import EnterpriseRunner, EnterpriseSchedule, Vertex
 from colab_drive_tuner.rerun.program import load_program
 from colab_drive_tuner.rerun.rerunner import Rerunner
+from colab_drive_tuner.rerun.runs import ExitCode
 from colab_drive_tuner.rerun.schedulers.plan import Plan
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
@@ -251,12 +249,12 @@ def test_a_schedule_is_created_replaced_listed_and_removed(nb: Path, vertex: Ser
         "/upload/storage/v1/b/bucket/o?uploadType=media&name=colab-drive-tuner%2F"
     )
     assert "resume_search" in content.decode()
-    assert enterprise_schedule.installed(at(vertex)) == [
+    assert enterprise.installed(at(vertex)) == [
         ("parabola", "0 * * * *"), ("other", "0 * * * *"), ("third", "0 * * * *")
     ]  # fmt: skip
-    assert enterprise_schedule.remove(at(vertex), "other")
-    assert not enterprise_schedule.remove(at(vertex), "other")
-    assert [search for search, _ in enterprise_schedule.installed(at(vertex))] == [
+    assert enterprise.remove(at(vertex), "other")
+    assert not enterprise.remove(at(vertex), "other")
+    assert [search for search, _ in enterprise.installed(at(vertex))] == [
         "parabola", "third"
     ]  # fmt: skip
 

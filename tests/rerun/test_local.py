@@ -15,12 +15,10 @@ import pytest
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import NotebookError, UnavailableError
-from colab_drive_tuner.rerun.exit_code import ExitCode, read_rerun_status
-from colab_drive_tuner.rerun.program import load_program
+from colab_drive_tuner.rerun.program import RunTask, load_program
 from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished
 from colab_drive_tuner.rerun.runners.local import LocalRunner
-from colab_drive_tuner.rerun.runners.runner import RunTask
-from colab_drive_tuner.rerun.runs import read_runs
+from colab_drive_tuner.rerun.runs import ExitCode, read_rerun_status, read_runs
 from colab_drive_tuner.rerun.stopping import StopSignals
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
@@ -56,7 +54,7 @@ def test_a_run_that_finishes_the_search_is_recorded_and_a_second_one_starts_noth
     assert re.search(rf"local +\d\.\d +\+4 +finished +{re.escape(str(kept))}", shown)
     second = rerun(store, nb, "--scheduled")
     assert second.returncode == ExitCode.FINISHED
-    assert "schedule remove 'parabola'" in second.stdout
+    assert "schedule remove parabola" in second.stdout
     assert len(read_runs(open_store(store), "parabola")) == 1
 
 

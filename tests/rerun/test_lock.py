@@ -11,11 +11,17 @@ import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import AccountMismatchError
-from colab_drive_tuner.rerun.exit_code import ExitCode, read_rerun_status
 from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
 from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.runners.local import LocalRunner
-from colab_drive_tuner.rerun.runs import Run, count_fruitless, read_runs, record_run
+from colab_drive_tuner.rerun.runs import (
+    ExitCode,
+    Run,
+    count_fruitless,
+    read_rerun_status,
+    read_runs,
+    record_run,
+)
 from colab_drive_tuner.store import drive, open_store
 from colab_drive_tuner.store.drive import DriveStore
 from tests.rerun import programs

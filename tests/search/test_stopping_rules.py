@@ -19,7 +19,7 @@ from colab_drive_tuner.checkpoint.record_items import read_items
 from colab_drive_tuner.checkpoint.recorded_settings import STOPPED
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal.spool.spool import Spool
-from colab_drive_tuner.rerun.exit_code import ExitCode, read_rerun_status
+from colab_drive_tuner.rerun.runs import ExitCode, read_rerun_status
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.loop import sequential as loop
 from colab_drive_tuner.search.results.read_search import read_status

@@ -31,9 +31,8 @@ from colab_drive_tuner.errors import (
     RuntimeLostError,
     UsageError,
 )
-from colab_drive_tuner.rerun.program import CellError, find_error, with_first_cells
+from colab_drive_tuner.rerun.program import CellError, RunTask, find_error, with_first_cells
 from colab_drive_tuner.rerun.runners.agent import GRACE_SECONDS, IDLE_SECONDS
-from colab_drive_tuner.rerun.runners.runner import RunTask
 from colab_drive_tuner.rerun.runners.runtime_records import (
     abandoned_runtimes,
     allocation_lock,

@@ -18,9 +18,8 @@ from colab_drive_tuner.errors import (
     RuntimeLostError,
     UsageError,
 )
-from colab_drive_tuner.rerun.exit_code import ExitCode
-from colab_drive_tuner.rerun.program import CellError, find_error
-from colab_drive_tuner.rerun.runners.runner import RunTask
+from colab_drive_tuner.rerun.program import CellError, RunTask, find_error
+from colab_drive_tuner.rerun.runs import ExitCode
 from colab_drive_tuner.rerun.stopping import run_command
 
 _GRACE_SECONDS = 600.0

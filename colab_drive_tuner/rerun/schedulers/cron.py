@@ -71,7 +71,11 @@ def _without(lines: list[str], search: str) -> list[str]:
 
 
 def _read() -> list[str]:
-    done = _crontab("-l")
+    """Return the lines of the crontab; none if there is no crontab or no cron."""
+    try:
+        done = _crontab("-l")
+    except MissingExtraError:
+        return []
     if done.returncode == 0:
         return done.stdout.splitlines()
     if "no crontab" in done.stderr or "not allowed" in done.stderr:  # by cron.allow or cron.deny

@@ -1,4 +1,4 @@
-"""Plan of a schedule (its command and interval), and the protocol and registry of schedulers.
+"""Plan of a schedule: its command and interval, and how files name its search.
 
 A plan never contains a secret: it refers to credentials by the path of their file.
 """
@@ -12,15 +12,12 @@ import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
 
 from colab_drive_tuner.credentials import account_variables
 from colab_drive_tuner.environment_variables import Variable
-from colab_drive_tuner.errors import MissingExtraError, UsageError
+from colab_drive_tuner.errors import UsageError
 
-SCHEDULERS = ("cron", "systemd", "github")
 _COMMENT = "# colab-drive-tuner schedule "
 _EVERY = re.compile(r"(\d+)(m|h|d)")
 _CRON_PART = re.compile(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/[1-9]\d?)?")
@@ -153,43 +150,3 @@ def schedules_in_files(files: Iterable[Path], when: str) -> list[tuple[str, str]
         times = "; ".join(re.findall(when, content, re.MULTILINE)) or "?"
         found += [(name, times) for name in map(search_in_comment, content.splitlines()) if name]
     return found
-
-
-class Scheduler(Protocol):
-    """Interface of each scheduler's module."""
-
-    def text(self, plan: Plan) -> str:
-        """Return the schedule that `install` would install."""
-
-    def install(self, plan: Plan) -> str:
-        """Install the schedule, replacing an earlier one of the search; return a message."""
-
-    def installed(self) -> list[tuple[str, str]]:
-        """List the installed schedules: search and times."""
-
-    def remove(self, search: str) -> bool:
-        """Remove the schedule of a search; return whether there was one."""
-
-
-def find_scheduler(name: str) -> Scheduler:
-    """Return the scheduler of that name; raise `UsageError` if there is none."""
-    if name not in SCHEDULERS:
-        raise UsageError(f"--with must be one of {', '.join(SCHEDULERS)}, enterprise, got {name}.")
-    return cast("Scheduler", import_module(f"colab_drive_tuner.rerun.schedulers.{name}"))
-
-
-def installed() -> list[tuple[str, str, str]]:
-    """List the schedules of all schedulers: search, scheduler and times."""
-    found: list[tuple[str, str, str]] = []
-    for name in SCHEDULERS:
-        try:
-            found += [(search, name, when) for search, when in find_scheduler(name).installed()]
-        except MissingExtraError:
-            continue  # a scheduler that is not installed has no schedules
-    return found
-
-
-def remove(search: str) -> list[str]:
-    """Remove every schedule of a search; return the schedulers that had one."""
-    names = [name for found, name, _ in installed() if found == search]
-    return [name for name in names if find_scheduler(name).remove(search)]
