@@ -20,6 +20,7 @@ from colab_drive_tuner.manage.copy_writer import write_copy
 from colab_drive_tuner.manage.exclusive_access import (
     HeldSearch,
     Notify,
+    held_error,
     hold,
     local_lock,
     require_folder,
@@ -29,7 +30,7 @@ from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.troubleshoot.clean.unfinished_copies import FROM
+from colab_drive_tuner.troubleshoot.clean.folder_leftovers import FROM
 
 
 def copy_search(
@@ -99,7 +100,7 @@ def move_search(
 
     Raises:
         SearchNotFoundError: There is no search with that name.
-        SearchBusyError: A runtime holds the search.
+        SearchBusyError: A runtime holds the search, or took it over: then the original stays.
         SearchDamagedError: A record of the search is missing or altered.
         UsageError: `to` already has a search with that name; nothing was written.
         StoreError: The target has too little space, or the original could not be trashed.
@@ -168,23 +169,18 @@ def _hold_or_read(store: Store, name: str, notify: Notify) -> Iterator[HeldSearc
         try:
             original = stack.enter_context(hold(store, name, notify))
         except (AccountMismatchError, RefusedError):
-            original = _open_unheld(store, name)
+            book = Logbook(store, name)
+            holder = book.journal.holder()
+            if holder is not None and not holder.stale:
+                raise held_error(name, holder) from None
+            if Spool(store.location, name).leftovers():
+                raise SearchError(
+                    f"Results of search {name!r} are spooled on this machine, and this account "
+                    f"cannot record them: run the search again as its owner, then copy it."
+                ) from None
+            reason = ClaimReason.RELEASED if holder is None else ClaimReason.STALE
+            original = HeldSearch(store, book, require_folder(store, name), owner="", reason=reason)
         yield original
-
-
-def _open_unheld(store: Store, name: str) -> HeldSearch:
-    """Open a search that can only be read; raise if a session may be writing to it."""
-    book = Logbook(store, name)
-    holder = book.journal.holder()
-    if holder is not None and not holder.stale:
-        raise SearchBusyError(f"Search {name!r} is held by {holder}: stop it there first.")
-    if Spool(store.location, name).leftovers():
-        raise SearchError(
-            f"Results of search {name!r} are spooled on this machine, and this account cannot "
-            f"record them: run the search again as its owner, then copy it."
-        )
-    reason = ClaimReason.RELEASED if holder is None else ClaimReason.STALE
-    return HeldSearch(store, book, require_folder(store, name), owner="", reason=reason)
 
 
 def _moved_mark(url: str, new_name: str) -> str:

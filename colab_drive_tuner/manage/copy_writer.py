@@ -8,10 +8,10 @@ call starts over, and `clean` lists the remains.
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
@@ -23,7 +23,7 @@ from colab_drive_tuner.errors import (
     StoreError,
 )
 from colab_drive_tuner.journal.chain.chain import Head, read_on, record_name
-from colab_drive_tuner.journal.chain.record import EncodedRecord, Record
+from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.journal.folder.creation import ensure_records_folder, make_search_folder
 from colab_drive_tuner.journal.folder.lookup import (
     EXPORT_NAME,
@@ -37,6 +37,7 @@ from colab_drive_tuner.journal.folder.subfolders import BACKUPS, BEST_MODELS, RU
 from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.manage.chain_copy import (
+    ChainCopy,
     copy_chain,
     ids_needed,
     merge_trial_records,
@@ -54,47 +55,55 @@ from colab_drive_tuner.training.file_copier import (
     model_files,
     scratch_file,
 )
-from colab_drive_tuner.troubleshoot.clean.leftovers import trash_and_free
-from colab_drive_tuner.troubleshoot.clean.unfinished_copies import (
+from colab_drive_tuner.troubleshoot.clean.folder_leftovers import (
     FROM,
     MAKER,
     copying_name,
     is_abandoned,
     name_of_copy,
 )
+from colab_drive_tuner.troubleshoot.clean.leftovers import trash_and_free
 
 _SEARCH_FILES = {"records", "index", BEST_MODELS, BACKUPS, RUNS, EXPORT_NAME}
 _PARALLEL_WRITES = 8
-
-
-@dataclass
-class _Source:
-    """The search that is copied, and its parts."""
-
-    held: HeldSearch
-    groups: list[list[Record]]
-    """The records; each group becomes one record of the copy."""
-    runs: list[Entry]
-    size: int
-    """Total size of all files, in bytes."""
+_BEGAN = RUN_PROPERTIES[0]
 
 
 def write_copy(original: HeldSearch, target: Store, name: str, notify: Notify) -> str:
     """Copy the search to `target` under the unused `name`; return the copy's link or path."""
-    source = _read_search(original)
-    _require_room(target, source.size)
+    groups = merge_trial_records(_read_records(original))
+    store = original.search_store
+    runs = [entry for entry in run_files(store, original.name) if _BEGAN in entry.properties]
+    _require_room(original, target, runs)
     _trash_abandoned_copies(original, target, name)
     marks = {FROM: original.folder.first, MAKER: machine_id()}
     temporary_name = copying_name(name, secrets.token_hex(4))
     folder = make_search_folder(target, temporary_name, FolderKind.COPYING, **marks)
+    copier = FileCopier(store, target, original.folder.id, folder.id)
     try:
-        write_first_record = _write_except_first_record(source, target, folder, name, notify)
+        ensure_records_folder(target, folder)
+        chain = copy_chain(
+            groups,
+            [folder.first, *target.reserve(ids_needed(groups) - 1)],
+            _copy_attachments(original, groups, copier, folder, notify),
+            target.account,
+            search=name,
+            home=target.root,
+            holder=original.owner,
+            reason=original.reason,
+        )
+        require_equal(chain.history, original.history, original.name)
+        _write_records(chain, copier, folder, f"Copying {original.name}")
+        _write_other_files(chain, copier, folder, runs, original.book.journal.epoch)
+        copier.verify()
         if original.is_continued():
             raise SearchBusyError(
                 f"Search {original.name!r} was run while it was copied, so no copy was made: try "
                 f"again after that run has stopped."
             )
-        write_first_record()
+        copier.written.clear()
+        _write_record(chain, copier, folder, 0, name_marks(target, name))
+        copier.verify()
         target.rename(folder.id, name, {KIND: FolderKind.SEARCH} | name_marks(target, name))
         require_sole(target, folder, name)
     except BaseException as error:  # also after an interrupt: leave no partial copy
@@ -110,8 +119,8 @@ def write_copy(original: HeldSearch, target: Store, name: str, notify: Notify) -
     return target.url(folder.id)
 
 
-def _read_search(original: HeldSearch) -> _Source:
-    """Read the whole chain and list all other files; raise if anything is damaged."""
+def _read_records(original: HeldSearch) -> list[Record]:
+    """Read the whole chain; raise if anything is damaged."""
     store, name = original.search_store, original.name
     records: list[Record] = []
     try:
@@ -127,14 +136,13 @@ def _read_search(original: HeldSearch) -> _Source:
             f"{error} Nothing was copied: rebuild the search from its readable files with "
             f"{store.command('repair', name)}, then copy it."
         ) from error
-    runs = [entry for entry in run_files(store, name) if RUN_PROPERTIES[0] in entry.properties]
+    return records
+
+
+def _require_room(original: HeldSearch, target: Store, runs: Sequence[Entry]) -> None:
+    store, folder, free = original.search_store, original.folder, target.free_space()
     files = [*store.list(folder.records), *model_files(store, folder.id), *runs]
     size = sum(entry.size for entry in (*files, *backup_files(store, folder.id)))
-    return _Source(original, merge_trial_records(records), runs, size)
-
-
-def _require_room(target: Store, size: int) -> None:
-    free = target.free_space()
     if free is not None and size > free:
         raise QuotaError(
             f"{target.url(target.root)} has {free / 1e6:.1f} MB left, but the search takes "
@@ -152,86 +160,66 @@ def _trash_abandoned_copies(original: HeldSearch, target: Store, name: str) -> N
                     trash_and_free(target, search_folder(entry), name)
 
 
-def _write_except_first_record(
-    source: _Source, target: Store, folder: SearchFolder, name: str, notify: Notify
-) -> Callable[[], None]:
-    """Write and verify everything but the first record; return a function that writes it."""
-    original = source.held
-    journal = original.book.journal
-    copier = FileCopier(original.search_store, target, original.folder.id, folder.id)
-    ensure_records_folder(target, folder)
-    chain = copy_chain(
-        source.groups,
-        [folder.first, *target.reserve(ids_needed(source.groups) - 1)],
-        _copy_attachments(source, copier, folder, notify),
-        target.account,
-        search=name,
-        home=target.root,
-        holder=original.owner,
-        reason=original.reason,
-    )
-    require_equal(chain.history, original.history, original.name)
-
-    def write(encoded: EncodedRecord, marks: Mapping[str, str] | None = None) -> None:
-        copier.create(
-            encoded.content,
-            name=record_name(encoded.record.pos),
-            parent=folder.records,
-            properties=marks,
-            entry_id=chain.ids[encoded.record.pos],
-        )
-
-    first, *others = chain.records
-    _write_in_parallel(write, others, f"Copying {original.name}")
-    copier.models(lambda epoch: chain.epochs.get(epoch, epoch))
-    unfinished = {e.tid for e in chain.history.unfinished if isinstance(e.tid, int)}
-    copier.backups(unfinished, journal.epoch, chain.epochs[journal.epoch])
-    _copy_runs(source.runs, copier)
-    if chain.history.trials:  # an Optuna study has none
-        exported = TrialsExport()(chain.history)
-        copier.create(exported, name=EXPORT_NAME, parent=folder.id, entry_id=folder.export)
-    save_snapshot(target, folder, chain.head, chain.history.dump())
-    copier.verify()
-
-    def write_first() -> None:
-        copier.written.clear()
-        write(first, name_marks(target, name))
-        copier.verify()
-
-    return write_first
-
-
-def _write_in_parallel(
-    write: Callable[[EncodedRecord], None], records: Sequence[EncodedRecord], what: str
+def _write_record(
+    chain: ChainCopy,
+    copier: FileCopier,
+    folder: SearchFolder,
+    pos: int,
+    marks: Mapping[str, str] | None = None,
 ) -> None:
+    copier.create(
+        chain.records[pos].content,
+        name=record_name(pos),
+        parent=folder.records,
+        properties=marks,
+        entry_id=chain.ids[pos],
+    )
+
+
+def _write_records(chain: ChainCopy, copier: FileCopier, folder: SearchFolder, what: str) -> None:
+    """Write all records but the first."""
+    write, later = partial(_write_record, chain, copier, folder), range(1, len(chain.records))
     with (
         ThreadPoolExecutor(_PARALLEL_WRITES, "cdt-copy") as pool,
         progress_bar(what, " records") as progress,
     ):
-        for count, _ in enumerate(pool.map(write, records), 1):
+        for count, _ in enumerate(pool.map(write, later), 1):
             if progress is not None:
-                progress(count, len(records))
+                progress(count, len(later))
 
 
-def _copy_runs(runs: Sequence[Entry], copier: FileCopier) -> None:
+def _write_other_files(
+    chain: ChainCopy, copier: FileCopier, folder: SearchFolder, runs: Sequence[Entry], epoch: str
+) -> None:
+    """Copy models, runs and the backups of the history `epoch`; write trials.pkl and a snapshot."""
+    copier.models(lambda before: chain.epochs.get(before, before))
+    unfinished = {e.tid for e in chain.history.unfinished if isinstance(e.tid, int)}
+    copier.backups(unfinished, epoch, chain.epochs[epoch])
     if runs:
         home = copier.target_folder(RUNS)
         with scratch_file() as path:
             for entry in runs:
                 copier.file(entry, path, home, {}, keep=RUN_PROPERTIES)
+    if chain.history.trials:  # an Optuna study has none
+        exported = TrialsExport()(chain.history)
+        copier.create(exported, name=EXPORT_NAME, parent=folder.id, entry_id=folder.export)
+    save_snapshot(copier.target, folder, chain.head, chain.history.dump())
 
 
 def _copy_attachments(
-    source: _Source, copier: FileCopier, folder: SearchFolder, notify: Notify
+    original: HeldSearch,
+    groups: Sequence[Sequence[Record]],
+    copier: FileCopier,
+    folder: SearchFolder,
+    notify: Notify,
 ) -> dict[str, str]:
     """Copy the files of large attachments; return a map from original to copied file ids.
 
     An attachment whose file is lost in the original stays listed in the copy, without a file.
     """
-    original = source.held
     files = {
         entry_id: sha
-        for group in source.groups
+        for group in groups
         for record in group
         for sha, entry_id in record.files.items()
     }

@@ -1,9 +1,8 @@
 """Exclusive access to a search while it is copied, moved, renamed, removed or restored."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import (
@@ -22,6 +21,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     find_folder,
     search_not_found,
 )
+from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.search.trials.logbook import Logbook
@@ -41,8 +41,6 @@ class HeldSearch:
     folder: SearchFolder
     owner: str
     """The session that holds the search; empty if this process can only read it."""
-    gone: threading.Event = field(default_factory=threading.Event)
-    """Set once the folder is in the trash: there is no claim left to release."""
     reason: ClaimReason = ClaimReason.RELEASED
     """If this process can only read the search: whether its last session ended by itself."""
 
@@ -70,11 +68,12 @@ class HeldSearch:
         return True
 
     def move_to_trash(self, marks: Mapping[str, str]) -> None:
-        """Mark the search's folder and move it to the trash, with its duplicates.
+        """Release the search, and move its marked folder to the trash, with its duplicates.
 
-        If another machine took the search over before that, it is restored, and `SearchBusyError`
-        is raised.
+        If another session has claimed it before it was in the trash, it is restored, and
+        `SearchBusyError` is raised.
         """
+        self.book.close(_PATIENCE)
         trash_folder(self.store, self.folder, marks)
         if self.is_continued():
             self.store.restore(self.folder.id)
@@ -83,7 +82,6 @@ class HeldSearch:
                 f"Search {self.name!r} was taken over by another runtime, so it was restored from "
                 f"the trash with its newest results: stop it there first."
             )
-        self.gone.set()
 
 
 def require_folder(store: Store, name: str) -> SearchFolder:
@@ -113,12 +111,6 @@ def hold(store: Store, name: str, notify: Notify, *, empty: bool = False) -> Ite
     """
     folder = require_folder(store, name)
     book = Logbook(store, name)
-    gone = threading.Event()
-
-    def notify_until_gone(text: str) -> None:
-        if not gone.is_set():
-            notify(text)
-
     if not (book.journal.exists or empty):
         raise SearchNotFoundError(
             f"Search {name!r} has no records yet: the runtime that created it ended before it "
@@ -126,21 +118,24 @@ def hold(store: Store, name: str, notify: Notify, *, empty: bool = False) -> Ite
         )
     holder = book.journal.holder()
     try:
-        book.claim(
-            SearchSettings(seeded=False, runs=False), on_busy="error", notify=notify_until_gone
-        )
+        book.claim(SearchSettings(seeded=False, runs=False), on_busy="error", notify=notify)
     except SearchBusyError as error:
-        state = f"held by {holder}" if holder else "being run"
-        raise SearchBusyError(f"Search {name!r} is {state}: stop it there first.") from error
+        raise held_error(name, holder) from error
     try:
         if not book.journal.flush(_PATIENCE):
             raise SearchError(
                 f"Results of search {name!r} that are spooled on this machine could not be "
                 f"recorded: try again when the store answers."
             )
-        yield HeldSearch(store, book, folder, book.history.owner, gone)
+        yield HeldSearch(store, book, folder, book.history.owner)
     finally:
-        book.close(1.0 if gone.is_set() else _PATIENCE)
+        book.close(_PATIENCE)
+
+
+def held_error(name: str, holder: Holder | None) -> SearchBusyError:
+    """Return the error for a search that another session holds."""
+    state = f"held by {holder}" if holder else "being run"
+    return SearchBusyError(f"Search {name!r} is {state}: stop it there first.")
 
 
 @contextmanager

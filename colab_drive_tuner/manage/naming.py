@@ -4,7 +4,6 @@ from pathlib import Path
 
 from colab_drive_tuner.errors import (
     NotFoundError,
-    SearchBusyError,
     SearchDamagedError,
     SearchFolderError,
     UsageError,
@@ -22,6 +21,7 @@ from colab_drive_tuner.journal.folder.lookup import (
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.manage.exclusive_access import (
     Notify,
+    held_error,
     hold,
     local_lock,
     require_folder,
@@ -74,9 +74,7 @@ def remove_search(store: Store | Path | str, name: str, *, notify: Notify = prin
         with local_lock(store, name):
             holder = salvage_folder(search_store, folder).holder(search_store)
             if holder is not None and not holder.stale and not spool.has_claimed(holder.owner):
-                raise SearchBusyError(
-                    f"Search {name!r} is held by {holder}: stop it there first."
-                ) from None
+                raise held_error(name, holder) from None
             free_name(search_store, folder, name)
             trash_folder(store, folder, {})
     return store.trash_location

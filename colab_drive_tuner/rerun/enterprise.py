@@ -85,7 +85,8 @@ class Vertex:
             raise NotebookRunError(
                 f"Google Cloud did not answer ({type(error).__name__}; {method} {url})."
             ) from None
-        refusal = Refusal.read(response.status_code, response.content, [_token(session)])
+        token = getattr(getattr(session, "credentials", None), "token", None)
+        refusal = Refusal.read(response.status_code, response.content, [str(token or "")])
         if response.status_code >= 300:
             raise NotebookRunError(
                 f"Google Cloud refused ({refusal.status}): {refusal.message} ({method} {url})"
@@ -101,10 +102,6 @@ class Vertex:
 
         session: Any = AuthorizedSession
         return session(cloud_credentials().credentials)
-
-
-def _token(session: Any) -> str:
-    return str(getattr(getattr(session, "credentials", None), "token", None) or "")
 
 
 @dataclass(frozen=True)

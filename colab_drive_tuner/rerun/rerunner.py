@@ -41,28 +41,17 @@ FIRST_PAUSE, LONGEST_PAUSE = 30.0, 1800.0
 
 @dataclass
 class Rerunner:
-    """Runs the program of a search with a runner, if the search is unfinished.
-
-    Attributes:
-        store: The store that holds the search.
-        program: A notebook, a script, or a notebook in Drive (`drive://...`).
-        search: The search's name.
-        runner: The runner, which runs the program once.
-        max_seconds: Time limit of a run; the search starts no trial that would exceed it. None: no
-            limit.
-        give_up_after: Number of successive runs without a new trial after which no run is started;
-            0: no limit.
-        notify: Function that shows a message to the user.
-        sleep: Function that waits for a number of seconds.
-        stop_signals: The signals that end a run.
-    """
+    """Runs the program of a search with a runner, if the search is unfinished."""
 
     store: Store
     program: str
+    """A notebook, a script, or a notebook in Drive (`drive://...`)."""
     search: str
     runner: Runner
     max_seconds: float | None = None
+    """Time limit of a run; the search starts no trial that would exceed it. None: no limit."""
     give_up_after: int = 3
+    """Number of successive runs without a new trial after which none is started; 0: no limit."""
     notify: Callable[[str], None] = print
     sleep: Callable[[float], None] = time.sleep
     stop_signals: StopSignals = field(default_factory=StopSignals)
@@ -70,12 +59,7 @@ class Rerunner:
     def once(self) -> RerunStatus:
         """Run the program once, if its search is unfinished and not running elsewhere.
 
-        Returns:
-            The status of the search afterwards, with a message that says what happened.
-
-        Raises:
-            AccountMismatchError: The search belongs to another account.
-            NotebookError: The program is missing or invalid.
+        Returns the status of the search afterwards, with a message that says what happened.
         """
         with self.stop_signals.raising():
             program = load_program(self.program)

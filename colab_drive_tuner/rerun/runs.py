@@ -94,27 +94,21 @@ INCONCLUSIVE = (RunEnd.BUSY, RunEnd.STOPPED, RunEnd.NOT_STARTED)
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a notebook or script.
-
-    Attributes:
-        search: The name of its search.
-        began: Its start in seconds since 1970, by the clock of the machine that started it.
-        where: The name of its runner.
-        seconds: Its duration.
-        trials: Number of trials that ended during the run.
-        done: Number of trials of the search that had ended by its end.
-        ended: The way it ended.
-        url: The executed notebook.
-    """
+    """One run of a notebook or script."""
 
     search: str
     began: float
+    """Its start in seconds since 1970, by the clock of the machine that started it."""
     where: str
+    """The name of its runner."""
     seconds: float
     trials: int
+    """Number of trials that ended during the run."""
     done: int
+    """Number of trials of the search that had ended by its end."""
     ended: RunEnd
     url: str = ""
+    """Its file in `runs/`."""
 
 
 def record_run(store: Store, run: Run, executed: Path | None, message: str = "") -> None:

@@ -72,14 +72,10 @@ def start_watchdog(
     heartbeat_file: str | None = None,
     release: Callable[[], None] | None = None,
 ) -> None:
-    """Start a thread that releases this runtime when it is idle or past its deadline.
+    """Start a thread that releases this runtime when no cell has run for `idle_seconds`.
 
-    Args:
-        deadline: End of the run in seconds since 1970; the runtime is released `GRACE_SECONDS`
-            later.
-        idle_seconds: Time without a running cell after which the runtime is released.
-        heartbeat_file: File that is rewritten every few seconds while the kernel is alive.
-        release: Function that releases the runtime.
+    It is also released `GRACE_SECONDS` after the deadline (in seconds since 1970). The heartbeat
+    file is rewritten every few seconds while the kernel is alive.
     """
     latest = None if deadline is None else deadline + GRACE_SECONDS
     watchdog = _Watchdog(idle_seconds, latest, heartbeat_file, release or _unassign)

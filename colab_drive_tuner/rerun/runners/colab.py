@@ -3,21 +3,16 @@
 Steps of a run: allocate, prepare (install, create a folder), upload the credentials, run, collect
 the notebook, release. The runtime is always released: by the `finally` here after an error or a
 stop; by the next run or the scheduler's stop hook if this process was killed (see
-`runtime_records`); and by the runtime itself when it is idle (see `agent`). Colab's command line
+`colab_runtimes`); and by the runtime itself when it is idle (see `agent`). Colab's command line
 detects neither a dead kernel nor a runtime that vanished during a cell; the heartbeat of `agent`
 reveals both.
 """
 
-import contextlib
 import json
 import os
 import secrets
-import shlex
-import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +20,6 @@ from typing import Any
 from colab_drive_tuner.credentials import emulator_host, portable_file
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import (
-    MissingExtraError,
     NoRuntimeError,
     NotebookRunError,
     RuntimeLostError,
@@ -33,16 +27,18 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.rerun.program import CellError, RunTask, find_error, with_first_cells
 from colab_drive_tuner.rerun.runners.agent import GRACE_SECONDS, IDLE_SECONDS
-from colab_drive_tuner.rerun.runners.runtime_records import (
-    abandoned_runtimes,
+from colab_drive_tuner.rerun.runners.colab_runtimes import (
     allocation_lock,
+    colab_command,
+    release,
+    release_abandoned,
+    run_colab,
     runtime_record,
 )
-from colab_drive_tuner.rerun.stopping import run_command
 from colab_drive_tuner.version import __version__
 
 GPUS = ("T4", "L4", "G4", "A100", "H100")
-_ALLOCATE_SECONDS, _PREPARE_SECONDS, _UPLOAD_SECONDS, _RELEASE_SECONDS = 900.0, 900.0, 300.0, 120.0
+_ALLOCATE_SECONDS, _PREPARE_SECONDS, _UPLOAD_SECONDS = 900.0, 900.0, 300.0
 _DAY = 86400.0
 _READY = "colab-drive-tuner is ready"
 _PREPARE = """\
@@ -72,29 +68,6 @@ from colab_drive_tuner.rerun.runners import agent
 {credentials}agent.prepare_kernel({deadline!r})
 del agent
 """
-
-
-def colab_command() -> list[str]:
-    """Find Colab's command line: as configured, in this environment, on the PATH, or by uvx."""
-    try:
-        named = shlex.split(Variable.COLAB_COMMAND.get())
-    except ValueError as error:
-        raise UsageError(f"{Variable.COLAB_COMMAND} is not a command: {error}.") from None
-    if named:
-        if shutil.which(named[0]) is None:
-            raise UsageError(f"{Variable.COLAB_COMMAND} names {named[0]!r}, which cannot be run.")
-        return named
-    scripts = Path(sys.executable).parent  # this environment, which may not be activated
-    found = shutil.which("colab", path=os.pathsep.join([str(scripts), os.environ.get("PATH", "")]))
-    if found:
-        return [found]
-    if shutil.which("uvx"):
-        return ["uvx", "--from", "google-colab-cli", "colab"]
-    raise MissingExtraError(
-        "Running on Colab needs its command line: `pip install google-colab-cli` with Python 3.12 "
-        "or newer, and sign in once with `colab new` and `colab stop`. If it is installed under "
-        f"another name, set {Variable.COLAB_COMMAND}."
-    )
 
 
 @dataclass(frozen=True)
@@ -144,7 +117,7 @@ class ColabRunner:
                 return self._run_on_runtime(task, session)
             finally:
                 with task.stop_signals.ignored():
-                    _release(record, self.pause)
+                    release(record, self.pause)
 
     def _allocate(self, task: RunTask, session: str, record: Path) -> None:
         arguments = ["new", "-s", session, *(["--gpu", self.gpu] if self.gpu else [])]
@@ -192,14 +165,10 @@ class ColabRunner:
         seconds = _DAY if left is None else max(60.0, left + GRACE_SECONDS)
         command = ["exec", "-s", session, "-f", str(given), "--timeout", f"{seconds:.0f}"]
         collected = task.folder / "given_output.ipynb"
-        monitor = _HeartbeatMonitor(
-            session, remote_heartbeat, task.folder / "heartbeat", self.heartbeat_timeout
-        )
+        check = self._heartbeat_check(session, remote_heartbeat, task.folder / "heartbeat")
         interval = self.heartbeat_check_seconds
         try:
-            text = self._step(
-                task, "run", command, seconds + 60, check=monitor.check, check_every=interval
-            )
+            text = self._step(task, "run", command, seconds + 60, check=check, check_every=interval)
         except NotebookRunError as error:
             raise RuntimeLostError(f"The Colab runtime was lost. {error}") from None
         finally:
@@ -209,13 +178,32 @@ class ColabRunner:
             raise NotebookRunError(f"No executed notebook came back from Colab:\n{text}")
         return find_error(task.executed)
 
+    def _heartbeat_check(self, session: str, remote: str, copy: Path) -> Callable[[], None]:
+        """Return a function that raises `RuntimeLostError` once the heartbeat file is unchanged."""
+        command = ["download", "-s", session, remote.lstrip("/"), str(copy)]
+        known, changed = b"", time.monotonic()
+
+        def check() -> None:
+            nonlocal known, changed
+            run_colab(command, Path(os.devnull), _UPLOAD_SECONDS)
+            content = copy.read_bytes() if copy.exists() else known
+            if content != known:
+                known, changed = content, time.monotonic()
+            elif time.monotonic() - changed > self.heartbeat_timeout:
+                raise RuntimeLostError(
+                    f"Its kernel has shown no sign of life for {self.heartbeat_timeout / 60:.0f} "
+                    f"minutes."
+                )
+
+        return check
+
     def _step(
         self, task: RunTask, step: str, arguments: Sequence[str], seconds: float, **options: Any
     ) -> str:
         """Run one command and return its output; raise `NotebookRunError` if it failed."""
         file = task.folder / f"{step}.txt"
         try:
-            code = _run_colab(arguments, file, seconds, **options)
+            code = run_colab(arguments, file, seconds, **options)
         finally:
             with task.output.open("ab") as log:
                 log.write(f"\n[{step}]\n".encode() + file.read_bytes())
@@ -229,61 +217,3 @@ class ColabRunner:
                 f"Colab's command line failed to {step} ({code}):\n{text[-4000:]}"
             )
         return text
-
-
-def _run_colab(
-    arguments: Sequence[str], output: Path, seconds: float, **options: Any
-) -> int | None:
-    """Run Colab's command line; return its exit code, or None after a timeout."""
-    with output.open("wb") as file, contextlib.suppress(subprocess.TimeoutExpired):
-        return run_command([*colab_command(), *arguments], file, timeout=seconds, **options)
-    return None
-
-
-class _HeartbeatMonitor:
-    """Detects a runtime whose heartbeat file no longer changes."""
-
-    def __init__(self, session: str, remote: str, copy: Path, timeout: float) -> None:
-        self._command = ["download", "-s", session, remote.lstrip("/"), str(copy)]
-        self._copy, self._timeout = copy, timeout
-        self._content, self._changed = b"", time.monotonic()
-
-    def check(self) -> None:
-        """Raise `RuntimeLostError` if the heartbeat file has not changed for too long."""
-        _run_colab(self._command, Path(os.devnull), _UPLOAD_SECONDS)
-        content = self._copy.read_bytes() if self._copy.exists() else self._content
-        if content != self._content:
-            self._content, self._changed = content, time.monotonic()
-        elif time.monotonic() - self._changed > self._timeout:
-            raise RuntimeLostError(
-                f"Its kernel has shown no sign of life for {self._timeout / 60:.0f} minutes."
-            )
-
-
-def release_abandoned(search: str | None = None, *, pause: float = 10.0) -> list[str]:
-    """Release the runtimes of killed runs (of one search or all), and return their names."""
-    with abandoned_runtimes(search) as records:
-        for record in records:
-            _release(record, pause)
-        return [record.stem for record in records]
-
-
-def _release(record: Path, pause: float) -> None:
-    """Release the runtime and remove its record; if the release fails, the record is kept."""
-    file, session = record.with_suffix(".txt"), ["-s", record.stem]
-    for attempt in range(3):
-        if attempt:
-            time.sleep(pause)
-            # `status` drops a session whose runtime has vanished.
-            _run_colab(["status", *session], file, _RELEASE_SECONDS)
-        code = _run_colab(["stop", *session], file, _RELEASE_SECONDS)
-        if code == 0:
-            file.unlink()
-            record.unlink()
-            return
-    text = file.read_text(errors="replace")[-1500:].strip()
-    raise NotebookRunError(
-        f"The Colab runtime {record.stem} could not be released ({code or 'no answer'}); the next "
-        f"run tries again, and it releases itself when idle. To do it now: `colab stop -s "
-        f"{record.stem}`.\n{text}"
-    )

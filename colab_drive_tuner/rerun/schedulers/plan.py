@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Iterable
@@ -27,21 +26,17 @@ _CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 
 @dataclass(frozen=True)
 class Plan:
-    """A search that is rerun at intervals.
-
-    Attributes:
-        search: The search's name.
-        program: A path, or `drive://...`.
-        cron: The times, as cron's five fields.
-        options: Further options of `rerun`.
-        store: The store that holds the search, as for `open_store`; None: Drive.
-    """
+    """A search that is rerun at intervals."""
 
     search: str
     program: str
+    """A path, or `drive://...`."""
     cron: str
+    """The times, as cron's five fields."""
     options: tuple[str, ...] = ()
+    """Further options of `rerun`."""
     store: str | None = None
+    """The store that holds the search, as for `open_store`; None: Drive."""
 
     @property
     def slug(self) -> str:
@@ -80,12 +75,6 @@ class Plan:
         folders += [str(Path(tool).parent) for tool in map(shutil.which, ("colab", "uvx")) if tool]
         folders += ["/usr/local/bin", "/usr/bin", "/bin"]
         return {"PATH": os.pathsep.join(dict.fromkeys(folders)), **passed}
-
-    @property
-    def shell_line(self) -> str:
-        """The command with its environment, as one line of shell."""
-        variables = [f"{name}={shlex.quote(value)}" for name, value in self.environment().items()]
-        return " ".join([*variables, shlex.join(self.command())])
 
 
 def parse_interval(every: str) -> str:

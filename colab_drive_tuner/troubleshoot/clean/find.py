@@ -15,6 +15,7 @@ from colab_drive_tuner.errors import CredentialsError, NotebookWarning, NotFound
 from colab_drive_tuner.notebook.detect_running import running_notebook
 from colab_drive_tuner.notebook.find import Notebook, is_notebook, stem
 from colab_drive_tuner.notebook.local_copy import copy_markers, working_directory
+from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import (
     abandoned_copies,
@@ -29,7 +30,6 @@ from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient, DriveFile
-    from colab_drive_tuner.store.protocol import Store
 
 
 def find_leftovers(
@@ -37,22 +37,14 @@ def find_leftovers(
     *,
     notebook: Notebook | None = None,
     client: "DriveClient | None" = None,
-    store: "Store | Path | str | None" = None,
+    store: Store | Path | str | None = None,
 ) -> list[Leftover]:
-    """List the leftovers in a directory, in Drive and in the store; change nothing.
+    """List the leftovers in a directory (None: the working directory), in Drive and in the store.
 
-    The running notebook and copies in use are never listed, but duplicates of the running notebook
-    in Drive are.
-
-    Args:
-        directory: The local directory to look in; None: the working directory.
-        notebook: The running notebook; None: it is detected, or inferred from the only notebook
-            copy in the directory.
-        client: The Drive client; None: Drive is searched only if no sign-in prompt is needed.
-        store: Store of the searches, or an argument of `open_store`.
-
-    Raises:
-        NotFoundError: The store named by argument or environment does not exist.
+    The running notebook (None: it is detected, or inferred from the only notebook copy in the
+    directory) and copies in use are never listed, but its duplicates in Drive are. Drive is looked
+    through only if that needs no sign-in prompt. A named store that does not exist is a
+    `NotFoundError`. Nothing is changed.
     """
     context = CheckContext(store)
     if context.store_spec is not None and context.existing_store is None:

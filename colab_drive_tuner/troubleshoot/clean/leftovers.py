@@ -69,11 +69,12 @@ def left_in_store(
     *,
     ours: bool = True,
     discard: Callable[[], str] | None = None,
+    refused: str = "",
 ) -> Leftover:
     """Return a folder in the store as a leftover; removal moves it to the store's trash."""
     where = describe_location(store, folder_id, name)
     discard = discard or partial(trash, store, [folder_id])
-    return Leftover(kind, folder_id, where, reason, ours, still_stale, discard)
+    return Leftover(kind, folder_id, where, reason, ours, still_stale, discard, refused)
 
 
 def describe_location(store: Store, entry_id: str, name: str) -> str:
@@ -108,20 +109,10 @@ def is_held(store: Store, name: str) -> bool:
 def remove(
     leftovers: Iterable[Leftover], *, yes: bool = False, named: Collection[str] = ()
 ) -> dict[str, str]:
-    """Move leftovers to a trash; skip those that have changed since they were found.
+    """Move leftovers to a trash, unless they have changed; return their new locations by id.
 
-    Drive files go to Drive's trash, local files to the `trash` of this package's state folder.
-
-    Args:
-        leftovers: The leftovers found.
-        yes: Whether to remove anything: those that are `ours`, and the named ones.
-        named: Ids of further leftovers to remove: paths or Drive ids.
-
-    Returns:
-        The new location of each removed leftover, by its id.
-
-    Raises:
-        UsageError: A name is not in the list, or is refused; nothing was moved.
+    With `yes`, those that are `ours` are removed and those whose id is `named`. A name that is not
+    in the list, or is refused, is a `UsageError` before anything is moved.
     """
     leftovers = list(leftovers)
     unknown = sorted(set(named) - {leftover.id for leftover in leftovers})

@@ -25,7 +25,11 @@ from colab_drive_tuner.journal.folder.subfolders import BACKUPS, BEST_MODELS, RU
 from colab_drive_tuner.search.results.read_search import open_journal
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import obsolete_backups
-from colab_drive_tuner.troubleshoot.clean.duplicate_folders import duplicate_folder
+from colab_drive_tuner.troubleshoot.clean.folder_leftovers import (
+    SETTLED_SECONDS,
+    copy_leftovers,
+    duplicate_folder,
+)
 from colab_drive_tuner.troubleshoot.clean.leftovers import (
     Leftover,
     is_held,
@@ -34,7 +38,6 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import (
     trash,
     trash_and_free,
 )
-from colab_drive_tuner.troubleshoot.clean.unfinished_copies import SETTLED_SECONDS, copy_leftovers
 from colab_drive_tuner.troubleshoot.repair.salvage import salvage_folder
 
 _KEPT_SNAPSHOTS = 2

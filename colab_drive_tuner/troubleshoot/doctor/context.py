@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import NotFoundError, UsageError
+from colab_drive_tuner.journal.folder.lookup import KIND, FolderKind, is_search
 from colab_drive_tuner.runtime import Runtime, detect
+from colab_drive_tuner.store import open_store, split_scheme
+from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.text import visible
+from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
-    from colab_drive_tuner.store.protocol import Entry, Store
-    from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 
 PATIENCE = 15.0
 """Seconds for which requests to Drive are retried before it counts as unavailable."""
@@ -63,7 +65,7 @@ class NotExaminedError(Exception):
 class CheckContext:
     """Runtime, account and store, each determined when a probe first needs it."""
 
-    spec: "Store | Path | str | None" = None
+    spec: Store | Path | str | None = None
     """The store, as an argument for `open_store`; None: from the environment, else Drive."""
     scopes: tuple[str, ...] = ()
     """The scopes of the credentials; empty if unknown."""
@@ -78,15 +80,13 @@ class CheckContext:
         return detect()
 
     @cached_property
-    def store_spec(self) -> "Store | Path | str | None":
+    def store_spec(self) -> Store | Path | str | None:
         """The store named by argument or environment; None: Drive."""
         return self.spec or Variable.STORE.get() or None
 
     @cached_property
     def needs_account(self) -> bool:
         """Whether the store needs a signed-in account."""
-        from colab_drive_tuner.store import split_scheme
-
         spec = self.store_spec
         if spec is None:
             return True
@@ -115,10 +115,8 @@ class CheckContext:
         return DriveClient.connect(identity, patience=PATIENCE)
 
     @cached_property
-    def store(self) -> "Store":
+    def store(self) -> Store:
         """The store that holds the searches; it need not exist yet."""
-        from colab_drive_tuner.store import open_store
-
         if self.store_spec is not None:
             return open_store(self.store_spec)
         from colab_drive_tuner.store.drive import DriveStore
@@ -131,36 +129,22 @@ class CheckContext:
             raise NotExaminedError(self.no_account_reason)
 
     @property
-    def existing_store(self) -> "Store | None":
+    def existing_store(self) -> Store | None:
         """The store; None if it does not exist yet or cannot be opened as named."""
         try:
             return self.store if self.store.exists else None
         except (NotFoundError, UsageError):
             return None
 
-    @property
-    def accessible_store(self) -> "Store | None":
-        """Like `existing_store`, but raises `NotExaminedError` if an account is needed first."""
-        self.require_account()
-        return self.existing_store
-
     @cached_property
-    def searches(self) -> "list[SearchCheck]":
+    def searches(self) -> list[SearchCheck]:
         """The searches in the store, sorted by name."""
-        from colab_drive_tuner.journal.folder.lookup import is_search
-        from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
-
-        store = self.accessible_store
-        if store is None:
-            return []
         names = [entry.name for entry in self._folders if is_search(entry)]
-        return [SearchCheck(store, name, names.count(name)) for name in sorted(set(names))]
+        return [SearchCheck(self.store, name, names.count(name)) for name in sorted(set(names))]
 
     @property
-    def unmarked_folders(self) -> "list[Entry]":
+    def unmarked_folders(self) -> list[Entry]:
         """Folders without a known kind: the user's own, or searches whose mark was removed."""
-        from colab_drive_tuner.journal.folder.lookup import KIND, FolderKind
-
         # A copy in progress has no first record: a folder with one is a search with a wrong mark.
         known = set(FolderKind) - {FolderKind.COPYING}
         return [
@@ -170,7 +154,8 @@ class CheckContext:
         ]
 
     @cached_property
-    def _folders(self) -> "list[Entry]":
-        store = self.accessible_store
-        entries = [] if store is None else store.list(store.root)
-        return [entry for entry in entries if entry.is_folder]
+    def _folders(self) -> list[Entry]:
+        """The folders in the store; raises `NotExaminedError` if an account is needed first."""
+        self.require_account()
+        store = self.existing_store
+        return [] if store is None else [e for e in store.list(store.root) if e.is_folder]

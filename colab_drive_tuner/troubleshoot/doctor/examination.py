@@ -7,16 +7,11 @@ with a time limit, so that a probe that hangs does not block the others.
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from colab_drive_tuner.errors import ColabDriveTunerError
 from colab_drive_tuner.runtime import call_in_thread
-from colab_drive_tuner.troubleshoot.doctor import (
-    machine_probes,
-    search_probes,
-    state_folder_probe,
-    store_probes,
-)
+from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.troubleshoot.doctor import machine_probes, search_probes, store_probes
 from colab_drive_tuner.troubleshoot.doctor.context import (
     CheckContext,
     Finding,
@@ -26,16 +21,13 @@ from colab_drive_tuner.troubleshoot.doctor.context import (
     SubProbe,
 )
 
-if TYPE_CHECKING:
-    from colab_drive_tuner.store.protocol import Store
-
 PROBE_SECONDS = 20.0
 """Time limit of one probe, in seconds."""
 PROBES: dict[str, Probe] = {
     "runtime": machine_probes.runtime,
     "GPU": machine_probes.gpu,
     "versions": machine_probes.versions,
-    "state folder": state_folder_probe.check_state_folder,
+    "state folder": machine_probes.machine_state,
     "credentials": store_probes.credentials,
     "store": store_probes.reachable,
     "quota": store_probes.quota,
@@ -48,7 +40,7 @@ PROBES: dict[str, Probe] = {
 
 
 def examine(
-    spec: "Store | Path | str | None" = None, *, seconds: float = PROBE_SECONDS
+    spec: Store | Path | str | None = None, *, seconds: float = PROBE_SECONDS
 ) -> Iterator[Finding]:
     """Run all probes in order; yield each probe's findings as soon as it ends."""
     context = CheckContext(spec)

@@ -17,7 +17,6 @@ from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME
 from colab_drive_tuner.journal.folder.marked_folders import holds_records
 from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers
-from colab_drive_tuner.journal.spool.spool_file import SpoolFile
 from colab_drive_tuner.search.results.read_search import MISNAMED
 from colab_drive_tuner.store.protocol import NO_ROOT, Entry
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level, SubProbe
@@ -26,7 +25,8 @@ from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 
 def searches(context: CheckContext) -> Iterator[Finding | SubProbe]:
     """Yield a sub-probe for each search and for each folder without a known kind."""
-    if context.accessible_store is None:
+    context.require_account()
+    if context.existing_store is None:
         where = f" at {context.store.url(NO_ROOT)}" if context.needs_account else ""
         yield Finding(Level.OK, f"none yet: there is no store{where}.")
     elif not context.searches:
@@ -69,7 +69,7 @@ def _check_unmarked_folder(context: CheckContext, folder: Entry) -> Iterator[Fin
 
 def _check_chain(search: SearchCheck) -> Finding:
     """Report whether the chain is intact, who holds it, and results spooled on this machine."""
-    repair = _repair_command(search)
+    repair = search.repair_command
     try:
         status = search.status
         if search.damage:
@@ -106,10 +106,6 @@ def _check_chain(search: SearchCheck) -> Finding:
     return Finding(Level.OK, f"{text}.")
 
 
-def _repair_command(search: SearchCheck) -> str:
-    return search.store.command("repair", search.name)
-
-
 def _check_without_records(search: SearchCheck) -> Finding:
     """Report a folder without a first record: it is new, or damaged if it holds other files."""
     if search.folder is not None:
@@ -117,25 +113,19 @@ def _check_without_records(search: SearchCheck) -> Finding:
         written = search.folder.hint or found.records or found.snapshots or found.unreadable
         if written or search.store.list(search.folder.id, name=EXPORT_NAME):
             return Finding(
-                Level.PROBLEM, "its first record is missing.", f"Run {_repair_command(search)}."
+                Level.PROBLEM, "its first record is missing.", f"Run {search.repair_command}."
             )
     return Finding(Level.OK, "its folder exists, and nothing is recorded yet.")
 
 
 def _count_spooled(search: SearchCheck) -> int:
-    """Count spooled entries of earlier sessions on this machine that are not recorded."""
+    """Count entries spooled here by earlier sessions, under any name, that are not recorded."""
+    store, name, folder = search.store, search.name, search.folder
     try:
-        files = idle_leftovers(search.store.location, search.name) or []
-        files += _spool_files_of_former_names(search)
+        files = idle_leftovers(store.location, name) or []
+        if folder is not None:
+            with former_spools(store, Spool(store.location, name), folder.first) as former:
+                files += [file for spool in former for file in spool.leftovers()]
     except SearchError:
         return 0  # reported by the probe of the state folder
     return sum(wanted(search.history, item) for file in files for item, _ in file.items)
-
-
-def _spool_files_of_former_names(search: SearchCheck) -> list[SpoolFile]:
-    """Return the files spooled here while the search's folder had another name."""
-    if search.folder is None:
-        return []
-    spool = Spool(search.store.location, search.name)
-    with former_spools(search.store, spool, search.folder.first) as former:
-        return [file for spool in former for file in spool.leftovers()]

@@ -37,8 +37,7 @@ from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.spool.notes import KnownFolder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.runtime import COLAB_MOST_HOURS
-from colab_drive_tuner.search.spec.settings import SearchSettings, unusable_settings
-from colab_drive_tuner.search.trials.logbook import Logbook
+from colab_drive_tuner.search.spec.settings import unusable_settings
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.troubleshoot.repair.chain_writer import (
@@ -61,6 +60,7 @@ from colab_drive_tuner.troubleshoot.repair.salvage import (
 )
 from colab_drive_tuner.troubleshoot.repair.search_check import (
     SearchCheck,
+    claim_and_release,
     describe_sources,
     read_pickles,
 )
@@ -119,15 +119,7 @@ class _FoundFolder:
 
 
 def repair(store: Store, name: str) -> Repair:
-    """Rebuild the search in a new folder if it cannot be continued; report what was recovered.
-
-    Raises:
-        SearchNotFoundError: Nothing of the search is left.
-        SearchBusyError: A runtime holds the search.
-        AccountMismatchError: The search belongs to another account and was not released.
-        NewerFormatError: A newer version of this package wrote the search.
-        SearchFolderError: Two different searches have this name.
-    """
+    """Rebuild the search in a new folder if it cannot be continued; report what was recovered."""
     check_name(name)
     store = store.for_search(name)
     notes = [
@@ -180,11 +172,7 @@ def _why_unusable(store: Store, name: str, found: _FoundFolder) -> str:
             return f"{trashed} of its records are in the trash, which will be emptied"
         if check.damage:
             return check.damage
-        book = Logbook(store, name)
-        book.claim(
-            SearchSettings(seeded=False, runs=False), on_busy="error", notify=lambda text: None
-        )
-        book.close(timeout=60.0)
+        claim_and_release(store, name)
     except (SearchBusyError, SearchFolderError, UnavailableError):
         raise
     except SearchNotFoundError:

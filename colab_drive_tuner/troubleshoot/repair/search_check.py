@@ -14,7 +14,8 @@ from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.record import RecordKind
 from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, SearchFolder, find_folder
 from colab_drive_tuner.search.results.read_search import open_journal, status_of
-from colab_drive_tuner.search.spec.settings import require_usable
+from colab_drive_tuner.search.spec.settings import SearchSettings, require_usable
+from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.troubleshoot.repair.rebuild import (
@@ -43,6 +44,11 @@ class SearchCheck:
     def store(self) -> Store:
         """The store, scoped to this search."""
         return self.root.for_search(self.name)
+
+    @property
+    def repair_command(self) -> str:
+        """The command line that repairs it."""
+        return self.store.command("repair", self.name)
 
     @cached_property
     def folder(self) -> SearchFolder | None:
@@ -150,3 +156,10 @@ def describe_sources(built: RebuiltHistory) -> list[str]:
     if built.covered:
         sources.append(f"a snapshot of the first {built.covered} records")
     return sources + [f"{source}: {count} trials" for source, count in built.added.items()]
+
+
+def claim_and_release(store: Store, name: str) -> None:
+    """Claim the search, which records spooled results and merges duplicate folders; release it."""
+    book = Logbook(store, name)
+    book.claim(SearchSettings(seeded=False, runs=False), on_busy="error", notify=lambda text: None)
+    book.close(timeout=60.0)
