@@ -81,19 +81,7 @@ def write_copy(original: HeldSearch, target: Store, name: str, notify: Notify) -
     folder = make_search_folder(target, temporary_name, FolderKind.COPYING, **marks)
     copier = FileCopier(store, target, original.folder.id, folder.id)
     try:
-        ensure_records_folder(target, folder)
-        chain = copy_chain(
-            groups,
-            [folder.first, *target.reserve(ids_needed(groups) - 1)],
-            _copy_attachments(original, groups, copier, folder, notify),
-            target.account,
-            search=name,
-            home=target.root,
-            holder=original.owner,
-            reason=original.reason,
-        )
-        require_equal(chain.history, original.history, original.name)
-        _write_records(chain, copier, folder, f"Copying {original.name}")
+        chain = _copy_records(original, groups, copier, folder, name, notify)
         _write_other_files(chain, copier, folder, runs, original.book.journal.epoch)
         copier.verify()
         if original.is_continued():
@@ -160,6 +148,39 @@ def _trash_abandoned_copies(original: HeldSearch, target: Store, name: str) -> N
                     trash_and_free(target, search_folder(entry), name)
 
 
+def _copy_records(
+    original: HeldSearch,
+    groups: Sequence[Sequence[Record]],
+    copier: FileCopier,
+    folder: SearchFolder,
+    name: str,
+    notify: Notify,
+) -> ChainCopy:
+    """Write the attachments and all records but the first; return the whole chain."""
+    target = copier.target
+    ensure_records_folder(target, folder)
+    chain = copy_chain(
+        groups,
+        [folder.first, *target.reserve(ids_needed(groups) - 1)],
+        _copy_attachments(original, groups, copier, folder, notify),
+        target.account,
+        search=name,
+        home=target.root,
+        holder=original.owner,
+        reason=original.reason,
+    )
+    require_equal(chain.history, original.history, original.name)
+    write, later = partial(_write_record, chain, copier, folder), range(1, len(chain.records))
+    with (
+        ThreadPoolExecutor(_PARALLEL_WRITES, "cdt-copy") as pool,
+        progress_bar(f"Copying {original.name}", " records") as progress,
+    ):
+        for count, _ in enumerate(pool.map(write, later), 1):
+            if progress is not None:
+                progress(count, len(later))
+    return chain
+
+
 def _write_record(
     chain: ChainCopy,
     copier: FileCopier,
@@ -174,18 +195,6 @@ def _write_record(
         properties=marks,
         entry_id=chain.ids[pos],
     )
-
-
-def _write_records(chain: ChainCopy, copier: FileCopier, folder: SearchFolder, what: str) -> None:
-    """Write all records but the first."""
-    write, later = partial(_write_record, chain, copier, folder), range(1, len(chain.records))
-    with (
-        ThreadPoolExecutor(_PARALLEL_WRITES, "cdt-copy") as pool,
-        progress_bar(what, " records") as progress,
-    ):
-        for count, _ in enumerate(pool.map(write, later), 1):
-            if progress is not None:
-                progress(count, len(later))
 
 
 def _write_other_files(
