@@ -17,7 +17,7 @@ from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.troubleshoot.clean.leftovers import is_held
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import spools
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext
-from colab_drive_tuner.troubleshoot.doctor.state_folder_probe import check_state_folder
+from colab_drive_tuner.troubleshoot.doctor.machine_probes import machine_state
 from tests.journal.faulty_store import append_acknowledged
 from tests.journal.list_state import RULES
 from tests.search.sample_searches import run_in_fork
@@ -61,9 +61,7 @@ DAMAGES = [bytes_of_no_text, emptied, a_folder, other_words, endless, a_dangling
 
 def problems_here() -> list[str]:
     """Return doctor's warnings about the state folder."""
-    return [
-        finding.text for finding in check_state_folder(CheckContext()) if finding.level == "warning"
-    ]
+    return [finding.text for finding in machine_state(CheckContext()) if finding.level == "warning"]
 
 
 @pytest.fixture
@@ -191,9 +189,9 @@ def test_a_damaged_spool_file_is_named(store, left):
 
 def test_doctor_warns_of_damaged_notes(store, left):
     """Doctor warns of a damaged note, and reports undamaged ones as ok."""
-    assert [finding.level for finding in check_state_folder(CheckContext())] == ["ok"]
+    assert [finding.level for finding in machine_state(CheckContext())] == ["ok"]
     (left / "owners").write_bytes(b"\xff")
-    (finding,) = check_state_folder(CheckContext())
+    (finding,) = machine_state(CheckContext())
     assert finding.level == "warning"
     assert str(left / "owners") in finding.text
 

@@ -140,7 +140,10 @@ class CheckContext:
     def searches(self) -> list[SearchCheck]:
         """The searches in the store, sorted by name."""
         names = [entry.name for entry in self._folders if is_search(entry)]
-        return [SearchCheck(self.store, name, names.count(name)) for name in sorted(set(names))]
+        return [
+            SearchCheck(self.store.for_search(name), name, names.count(name))
+            for name in sorted(set(names))
+        ]
 
     @property
     def unmarked_folders(self) -> list[Entry]:

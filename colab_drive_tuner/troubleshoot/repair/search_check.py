@@ -35,15 +35,11 @@ from colab_drive_tuner.troubleshoot.repair.salvage import (
 class SearchCheck:
     """A search that is checked; each property is read from the store once."""
 
-    root: Store
+    store: Store
+    """The store, scoped to this search."""
     name: str
     folders: int = 1
     """Number of folders with this name."""
-
-    @cached_property
-    def store(self) -> Store:
-        """The store, scoped to this search."""
-        return self.root.for_search(self.name)
 
     @property
     def repair_command(self) -> str:
