@@ -212,14 +212,15 @@ def optuna_storage(
 def _retry_interrupted(storage: StudyStorage, study_id: int, most: int) -> None:
     """Fail trials whose runtime died, and queue their parameters up to `most` attempts.
 
-    If the process is killed halfway, the next session finds the queued trials and does not queue
-    them twice.
+    If the process is killed halfway, the next session finds the queued trials, which still wait,
+    and does not queue them twice. Others may be of another study, from which they were added.
     """
     trials = storage.get_all_trials(study_id, deepcopy=False)
     queued = {
         number: trial
         for trial in trials
-        if type(number := trial.system_attrs.get(RETRY_OF)) is int  # attributes are untrusted
+        if trial.state == TrialState.WAITING
+        and type(number := trial.system_attrs.get(RETRY_OF)) is int  # attributes are untrusted
     }
     for trial in (one for one in trials if one.state == TrialState.RUNNING):
         attempts = attempts_of(trial.user_attrs) + 1

@@ -172,6 +172,21 @@ def test_invalid_retry_attributes_are_ignored(tmp_path: Path, odd: object) -> No
     storage.close()
 
 
+def test_a_retry_added_from_another_study_does_not_stand_for_this_one(tmp_path: Path) -> None:
+    """A new study may start with trials of an old one, which has retried other trials."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.create_study(storage=storage, study_name="s")
+    ended = optuna.trial.create_trial(value=1.0, system_attrs={RETRY_OF: 1})
+    study.add_trials([ended])
+    x = study.ask().suggest_float("x", -1, 1)
+    storage.close()
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    _, dead, again = trials_of(storage)
+    assert dead.state == TrialState.FAIL
+    assert again.system_attrs == {"fixed_params": {"x": x}, RETRY_OF: 1}
+    storage.close()
+
+
 def test_two_owners_are_fenced(tmp_path: Path) -> None:
     """The owner that lost the study fails at its next write and records nothing more."""
     store = FaultyStore(tmp_path)
