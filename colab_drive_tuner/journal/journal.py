@@ -318,6 +318,7 @@ class Journal:
     def _owner(self) -> _Ownership:
         if self._own is None:
             raise SearchError(
-                f"Search {self.name!r} is not claimed by this process: run the cell again."
+                f"Search {self.name!r} is not open here any more: it was closed, or opened again "
+                "later. Use what was opened last, or open it again (in a notebook, run its cell)."
             )
         return self._own

@@ -136,7 +136,7 @@ def test_the_same_kernel_takes_over_from_itself(store, open_journal):
     append_acknowledged(first, 1)
     second = open_journal(store)
     append_acknowledged(second, 2)
-    with pytest.raises(SearchError, match="not claimed"):
+    with pytest.raises(SearchError, match="not open here any more"):
         first.append(item(3))
     assert second.state.items == [1, 2]
 
