@@ -14,6 +14,7 @@ from math import inf
 from typing import Any
 
 from .errors import ApiError, no_storage, quota_exceeded
+from .protocol.discovery import method_ids
 
 KINDS = {
     "latency": "wait `seconds` (and up to `jitter` more) before processing",
@@ -53,6 +54,7 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
     "jitter": (float, 0, inf), "per_second": (float, 0.001, inf),
 }  # fmt: skip
 """Type and range of each numeric value of a rule."""
+VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 USAGE_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded"}
 
 
@@ -105,13 +107,24 @@ class Rule:
                 raise ValueError(f"`{name}` must be a text")
         for name, (kind, low, high) in NUMBERS.items():
             self._check_number(name, kind, low, high)
+        if self.do in {"latency", "list_lag"} and not self.seconds + self.jitter:
+            raise ValueError(f"`seconds` must be given for {self.do}")
+        self._check_selection()
+        if self.when not in {"before", "during", "after", "answer"}:
+            raise ValueError("`when` must be before, during, after or answer")
+
+    def _check_selection(self) -> None:
+        """Refuse what no call can match."""
+        for verb in (self.verb or "GET").upper().split("|"):
+            if verb not in VERBS:
+                raise ValueError(f"`verb` must be one or more of {'|'.join(VERBS)}, not {verb!r}")
+        if self.api is not None and not any(fnmatchcase(one, self.api) for one in method_ids()):
+            raise ValueError(f"`api` must be a method, as drive.files.get, not {self.api!r}")
         for pattern in (self.path, self.query):
             try:
                 re.compile(pattern or "")
             except re.error as error:
                 raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
-        if self.when not in {"before", "during", "after", "answer"}:
-            raise ValueError("`when` must be before, during, after or answer")
 
     def _check_number(self, name: str, kind: type, low: float, high: float) -> None:
         value = getattr(self, name)
@@ -173,6 +186,8 @@ class Faults:
 
     def add(self, now: float, **values: Any) -> Rule:
         """Activate a rule; raise ValueError or TypeError if its values are invalid."""
+        for name in values.keys() - {"do", *TEXTS, *NUMBERS}:
+            raise ValueError(f"a fault has no `{name}`; it must be {', '.join([*TEXTS, *NUMBERS])}")
         rule = Rule(**values)
         self._count += 1
         rule.id = self._count

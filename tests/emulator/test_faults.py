@@ -224,8 +224,13 @@ def test_an_invalid_rule_is_refused(emulator):
         {"do": "reset", "when": "never"},
         {"do": "error", "x": 1},
         {"do": "error", "path": "("},
+        {"do": "error", "verb": "GET|PUTS"},
+        {"do": "error", "api": "drive.file.get"},
+        {"do": "error", "api": "files.*"},
+        {"do": "latency"},
+        {"do": "list_lag", "seconds": 0},
     ):
-        with pytest.raises(ValueError, match=r"must|keyword|expression"):
+        with pytest.raises(ValueError, match=r"must|expression"):
             emulator.faults.add(**wrong)
     assert emulator.faults.rules == []
 

@@ -101,6 +101,13 @@ def _by_length(version: str) -> dict[int, list[Method]]:
     return found
 
 
+@cache
+def method_ids() -> frozenset[str]:
+    """Return the ids of all methods of both versions."""
+    found = (_by_length(version).values() for version in ("v2", "v3"))
+    return frozenset(method.id for groups in found for methods in groups for method in methods)
+
+
 def match(verb: str, path: str) -> Match:
     """Return the method for an HTTP verb and path; raise Google's 404 or 405 without one."""
     parts = [unquote(part) for part in path.split("/") if part]
