@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -22,6 +23,8 @@ class TrainingLoop:
     epochs: float = math.inf
     fit: dict[str, Any] = field(default_factory=dict)
     """Local variables of Keras's `fit`; empty in a custom loop."""
+    outer: list[Any] = field(default_factory=list)
+    """All callbacks of the `fit` calls during which this one runs, in one of their callbacks."""
 
 
 def find_training_loop(callback: Any) -> TrainingLoop:
@@ -37,9 +40,18 @@ def find_training_loop(callback: Any) -> TrainingLoop:
             model, epochs = getattr(caller, "model", None), params.get("epochs") or math.inf
             found = TrainingLoop(caller.callbacks, model, epochs)
         elif owner is not None and variables.get("callbacks") is owner and _is_keras(frame):
-            return TrainingLoop(found.callbacks, caller, variables["epochs"], dict(variables))
+            fit, outer = dict(variables), list(_fit_callbacks(frame.f_back))
+            return TrainingLoop(found.callbacks, caller, fit["epochs"], fit, outer)
         frame = frame.f_back
     return found
+
+
+def _fit_callbacks(frame: FrameType | None) -> Iterator[Any]:
+    """Yield the callbacks of every `fit` that is running in `frame` or above."""
+    while frame is not None:
+        if _is_keras(frame):
+            yield from getattr(frame.f_locals.get("callbacks"), "callbacks", ())
+        frame = frame.f_back
 
 
 def _is_keras(frame: FrameType) -> bool:

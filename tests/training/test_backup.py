@@ -113,6 +113,30 @@ def test_two_fits_in_one_model_function(store):
     assert whole["histories"][1][0] == [0, 1, 2, 3, 4]
 
 
+class Probing(keras.callbacks.Callback):
+    """After each epoch, trains a model of its own on what the trained one predicts."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        probe = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        probe.compile("sgd", "mse")
+        predicted = self.model.predict(X, verbose=0)
+        history = probe.fit(
+            predicted, Y, epochs=2, shuffle=False, verbose=0, callbacks=[TrialBackup()]
+        )
+        logs["probe"] = history.history["loss"][-1]
+
+
+def test_a_fit_within_an_epoch_is_repeated_or_skipped_with_it(store):
+    """A callback's own fits do not take the backups of earlier epochs, nor another fit's number."""
+
+    def training(kill):
+        model = convolutional_model()
+        first = fit_with_backup(model, 3, before=[Probing(), *([kill] if kill else [])])
+        return training_outcome(model, first, fit_with_backup(model, 2))
+
+    assert_resumed_equals_whole(store, training, KillAt(1), KillAt(2))
+
+
 class Unfreezing(keras.callbacks.Callback):
     """Unfreezes a layer in the second epoch, which Keras applies at the next `compile`."""
 
