@@ -109,6 +109,14 @@ def _check_result(result: Any, *, ended: bool) -> None:
         raise TypeError(f"its status is {status!r:.60}")
     if status == "ok" and (ended or loss is not None) and not _is_number(loss):
         raise TypeError(f"its loss is {loss!r:.60}")
+    drop_odd_loss(result)
+
+
+def drop_odd_loss(result: dict[str, Any]) -> None:
+    """Remove a failed trial's loss if it is no number: hyperopt's algorithms read every loss."""
+    loss = result.get("loss")
+    if result.get("status") != "ok" and loss is not None and not _is_value(loss):
+        del result["loss"]
 
 
 def same_parameters(one: bytes, other: bytes, tid: Tid) -> bool:
@@ -141,4 +149,4 @@ def _is_number(value: Any) -> bool:
         return True
     if isinstance(value, np.ndarray):
         return value.size == 1 and value.dtype.kind in "biuf"
-    return isinstance(value, numbers.Real | np.bool_)
+    return _is_value(value)

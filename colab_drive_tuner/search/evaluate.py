@@ -20,6 +20,7 @@ from hyperopt.base import STATUS_STRINGS, Ctrl, Domain
 from hyperopt.pyll import dfs
 from hyperopt.pyll.base import Apply, GarbageCollected, Literal, scope
 
+from colab_drive_tuner.checkpoint.document_validation import drop_odd_loss
 from colab_drive_tuner.intermediate_values import IntermediateValues
 from colab_drive_tuner.search.algorithms.space_program import PURE_FUNCTIONS, UnsupportedError
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
@@ -143,7 +144,9 @@ def evaluate(
         result: dict[str, Any] = domain.evaluate(attempt.point, ctrl)
         # The status may be an enum member, which equals hyperopt's text but is not plain data.
         status = {"status": STATUS_STRINGS[STATUS_STRINGS.index(result["status"])]}
-        return result | status | trial.reports.result()
+        result |= status | trial.reports.result()
+        drop_odd_loss(result)
+        return result
 
 
 class KerasMemory:

@@ -415,17 +415,18 @@ def test_a_rule_that_returns_only_a_bool_is_explained(tmp_path: Path) -> None:
         resume_sample_search(tmp_path, early_stop_fn=lambda trials: len(trials) > 9)
 
 
-ODD_LOSSES = ["x", 1j, [1], np.array([1.0, 2.0])]
+ODD_LOSSES = ["x", 1j, [1], np.array([1.0, 2.0]), 10**400]
 
 
-@pytest.mark.parametrize("odd", ODD_LOSSES, ids=repr)
-def test_the_loss_of_a_failed_trial_may_be_anything(odd: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("algo", ["rand", "tpe", "anneal"])
+@pytest.mark.parametrize("odd", ODD_LOSSES, ids=lambda odd: f"{odd!r:.20}")
+def test_the_loss_of_a_failed_trial_may_be_anything(odd: Any, algo: str, tmp_path: Path) -> None:
     """A failed trial's loss of any type is ignored; plain hyperopt would end with an error."""
 
     @functools.wraps(sample_objective)
     def failing(point: Any) -> Any:
         return {"status": "fail", "loss": odd} if point["x"] > 0 else sample_objective(point)
 
-    result = resume_sample_search(tmp_path, failing, max_evals=6, loss_threshold=-1)
+    result = resume_sample_search(tmp_path, failing, algo=algo, max_evals=6, loss_threshold=-1)
     assert (result.done, result.finished) == (6, True)
-    assert resume_sample_search(tmp_path, failing, max_evals=9).done == 9
+    assert resume_sample_search(tmp_path, failing, algo=algo, max_evals=24).done == 24

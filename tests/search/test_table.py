@@ -93,7 +93,7 @@ def _tenth_of_a_share(whole: int) -> float:
 
 
 def test_a_space_that_fails_for_a_trial_fails_for_it_alone(tmp_path: Path) -> None:
-    """The row has the error, and `repr` the values drawn; a loss that is not a number is kept."""
+    """The row has the error, and `repr` the values drawn; a loss that is no number is left out."""
     space = {"x": scope._tenth_of_a_share(hp.randint("x", 2))}
     found = resume_search(
         lambda point: {"status": "fail", "loss": "n/a"},
@@ -108,7 +108,7 @@ def test_a_space_that_fails_for_a_trial_fails_for_it_alone(tmp_path: Path) -> No
     failed, ended = found.rows
     assert "x" not in failed
     assert failed["error"].startswith("ZeroDivisionError: ")
-    assert (ended["x"], ended["loss"]) == (0.1, "n/a")
+    assert (ended["x"], ended["loss"]) == (0.1, None)
     assert repr(found.trial(0)) == "Trial 0 of 's': no loss, {'x': 0}"
     with pytest.raises(SearchError, match=r"evaluated for trial 0 of search 's' \(ZeroDivision"):
         _ = found.trial(0).params

@@ -92,7 +92,7 @@ class TrialBackup(BackupCallback):
         if any(isinstance(callback, FitBackup) for callback in loop.callbacks):
             return  # TrialBackup was passed twice
         if any(isinstance(callback, FitBackup) for callback in loop.outer):
-            return  # this fit is part of an epoch, which a resumed trial repeats or skips as a whole
+            return  # this fit belongs to an epoch, which is repeated or skipped as a whole
         if any(isinstance(c, keras.callbacks.BackupAndRestore) for c in loop.callbacks):
             raise UsageError(
                 "fit has both BackupAndRestore and TrialBackup, and both set the first epoch of "
