@@ -96,6 +96,9 @@ def bind_data(
         if _fits(model, (), named):
             return named
     if not _fits(model, values, {}):
+        named = dict(zip(wanted, values, strict=False))
+        if len(wanted) == len(values) and _fits(model, (), named):
+            return named  # some parameters are keyword-only
         if isinstance(result, tuple) and _takes_one_value(model, wanted):
             return (result,)
         if result is None:

@@ -113,6 +113,24 @@ def test_bad_input_is_refused_before_anything_is_written(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("algo", ["tpe", "anneal"])
+@pytest.mark.parametrize(
+    "space",
+    [
+        hp.randint("x", 2**31),
+        hp.randint("x", -(2**30), 2**30),
+        hp.randint("x", low=-(2**30), high=2**30),
+    ],
+)
+def test_a_range_whose_integers_fill_the_memory_is_refused(algo: str, space: Any) -> None:
+    """TPE and annealing count each integer of a `randint`; the runtime died in each later run."""
+    with pytest.raises(UsageError, match="needs 17 GB of memory for the range of 'x'"):
+        check_ranges(space, find_algorithm(algo), 99)
+    check_ranges(space, find_algorithm("rand"), 99)
+    check_ranges(hp.uniformint("x", 0, 2**31), find_algorithm(algo), 99)
+    check_ranges(hp.randint("x", 10**6), find_algorithm(algo), 99)
+
+
 FEW_RANDOM = functools.partial(hyperopt.tpe.suggest, n_startup_jobs=5)
 SUM = hp.uniform("x", 0, 1 + hp.uniform("y", 1, 2))
 INDEX = hp.randint("x", hp.randint("y", 2, 5))

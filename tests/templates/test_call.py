@@ -242,6 +242,18 @@ def test_data_becomes_arguments(result, arguments):
     assert bind_data(compile_model(takes_two), result) == arguments
 
 
+def takes_one_by_name(a, *, b):
+    n = {{choice([1, 2])}}
+    return a, b, n
+
+
+@pytest.mark.parametrize("model", [takes_two_by_name, takes_one_by_name])
+def test_keyword_only_parameters_are_assigned_in_order(model):
+    """A tuple fits a model whose parameters cannot all be passed by position."""
+    compiled = compile_model(model)
+    assert compiled.call({"n": 0}, bind_data(compiled, (1, 2))) == (1, 2, 0)
+
+
 def test_names_decide_where_the_order_differs():
     """`return b, a` is assigned by name to `model(a, b)`, as in hyperas."""
     compiled = compile_model(takes_two)

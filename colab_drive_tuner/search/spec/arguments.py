@@ -102,11 +102,15 @@ def check_save_file(path: Any) -> str:
     return name
 
 
-def check_ranges(space: Any, algo: Callable[..., Any], max_evals: int) -> None:
-    """Raise `UsageError` if `algo` will fail on a range that is an expression.
+_MAX_COUNTED = 2**28
+"""Largest range of a `randint` for algorithms that count each integer of it: 2 GiB of counts."""
 
-    hyperopt's TPE fails on each such range, its annealing on those of `hp.randint`, once the first
-    trials, which are random, have ended.
+
+def check_ranges(space: Any, algo: Callable[..., Any], max_evals: int) -> None:
+    """Raise `UsageError` if `algo` will fail on a range once the first, random trials have ended.
+
+    hyperopt's TPE fails on each range that is an expression, its annealing on an `hp.randint`.
+    Both hold an array with a count for each integer of an `hp.randint`.
     """
     from hyperopt.pyll import as_apply, dfs
 
@@ -120,14 +124,26 @@ def check_ranges(space: Any, algo: Callable[..., Any], max_evals: int) -> None:
         return
     for node in dfs(as_apply(space)):
         if node.name == "hyperopt_param":
-            draw = node.pos_args[1]
+            draw, label = node.pos_args[1], node.arg["label"].obj
             fails = draw.name == "randint" if name == "anneal" else draw.name != "categorical"
             if fails and any(argument.name != "literal" for argument in draw.inputs()):
                 raise UsageError(
-                    f"algo={name!r} fails on the range of {node.arg['label'].obj!r}, which is not "
-                    "made of numbers alone: pass algo='rand', or scale in the objective, such as "
-                    "upper * share with hp.uniform('share', 0, 1)."
+                    f"algo={name!r} fails on the range of {label!r}, which is not made of numbers "
+                    "alone: pass algo='rand', or scale in the objective, such as upper * share "
+                    "with hp.uniform('share', 0, 1)."
                 )
+            if draw.name == "randint" and _size(draw) > _MAX_COUNTED:
+                raise UsageError(
+                    f"algo={name!r} needs {8 * _size(draw) / 1e9:.0f} GB of memory for the range "
+                    f"of {label!r}, because it counts each integer: use hp.uniformint, which "
+                    "draws integers too, or pass algo='rand'."
+                )
+
+
+def _size(randint: Any) -> int:
+    """Return the number of integers in the range of a `randint`."""
+    low, high = (0, *(argument.obj for argument in randint.inputs()))[-2:]
+    return abs(int(high) - int(low))  # as keywords, `high` comes first
 
 
 def check_space(space: Any, *, duplicate: type[Exception] = UsageError) -> None:
