@@ -12,9 +12,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.optuna_journal import line_item
 from colab_drive_tuner.checkpoint.record_items import LARGEST_LINE, claim_payload
 from colab_drive_tuner.checkpoint.replay_filter import wanted
+from colab_drive_tuner.checkpoint.trials_and_sessions import line_item
 from colab_drive_tuner.errors import SearchBusyError, UsageError, optional_import
 from colab_drive_tuner.journal import Journal, PayloadRules
 from colab_drive_tuner.search.results.read_search import status_of_studies

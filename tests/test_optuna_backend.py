@@ -541,8 +541,8 @@ def test_a_study_in_another_process_says_what_to_use(tmp_path: Path) -> None:
 
 def test_a_line_of_a_study_is_checked_when_read(tmp_path: Path) -> None:
     """A line that is no operation of Optuna is refused when the chain is read."""
-    from colab_drive_tuner.checkpoint.optuna_journal import OptunaJournal, line_item
     from colab_drive_tuner.checkpoint.record_items import read_items
+    from colab_drive_tuner.checkpoint.trials_and_sessions import OptunaJournal, line_item
 
     base = OptunaJournal().digest
     for line in (b"[]", b"{}", b"nonsense", b'{"op_code": -1, "worker_id": "w"}', b"[" * 100_000):
@@ -579,8 +579,9 @@ def test_replay_of_a_study_stops_at_a_gap() -> None:
 
     Trial numbers depend on the order of the lines.
     """
-    from colab_drive_tuner.checkpoint.optuna_journal import OptunaJournal, line_item
     from colab_drive_tuner.checkpoint.record_items import read_items
+    from colab_drive_tuner.checkpoint.trials_and_sessions import OptunaJournal, line_item
+    from colab_drive_tuner.journal.chain.fields import load_row
 
     log = OptunaJournal()
     line = b'{"op_code": 0, "worker_id": "w"}'
@@ -592,4 +593,4 @@ def test_replay_of_a_study_stops_at_a_gap() -> None:
     log.append(third)
     log.append(stranger)
     assert len(log.lines) == 1
-    assert OptunaJournal.load(log.dump()) == log
+    assert load_row(OptunaJournal, log.dump()) == log

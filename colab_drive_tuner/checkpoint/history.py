@@ -1,15 +1,15 @@
 """`History`, the state of a search, folded from its records without decoding any document.
 
-It is the journal's `State` and holds the settings, the newest document of each trial (encoded), how
-each trial ended, and which sessions died in it (rule ATTEMPTS of docs/protocol.md).
+The journal folds it. It holds the settings, the newest document of each trial (encoded), how each
+trial ended, and which sessions died in it (rule ATTEMPTS of docs/protocol.md).
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgpack
 
-from colab_drive_tuner.checkpoint.optuna_journal import OptunaJournal
 from colab_drive_tuner.checkpoint.record_items import (
     MAX_TID,
     REAL_ENDS,
@@ -19,6 +19,8 @@ from colab_drive_tuner.checkpoint.record_items import (
     Tid,
     TrialEnd,
     check_map,
+    claim_payload,
+    pack_item,
     read_claim,
     read_items,
     unpack_values,
@@ -26,12 +28,13 @@ from colab_drive_tuner.checkpoint.record_items import (
 from colab_drive_tuner.checkpoint.recorded_settings import OUTAGE, check_settings
 from colab_drive_tuner.checkpoint.trials_and_sessions import (
     AttachmentFile,
+    OptunaJournal,
     RecordedTrial,
     Session,
     process_label,
 )
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal.chain.fields import decoding, typed, whole
+from colab_drive_tuner.journal.chain.fields import decoding, load_row, typed, whole
 from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason, Record, RecordKind
 
 MAX_SESSIONS, MAX_OUTAGES = 1000, 100
@@ -214,7 +217,40 @@ class History:
         """Return the unfinished trials with at least `max_attempts` attempts."""
         return [entry for entry in self.unfinished if len(entry.attempts) >= max_attempts]
 
-    # -- snapshot
+    # -- the whole history encoded: as a snapshot, and as one claim or reset
+
+    def consolidated_claim(self, settings: Mapping[str, Any]) -> bytes:
+        """Return the payload of a claim with all trials and how they ended, to begin a chain."""
+        return claim_payload(self.settings | dict(settings), self._trial_items())
+
+    def consolidated_reset(self) -> tuple[bytes, dict[str, str]]:
+        """Return the payload of a reset with the whole history, and its files (`Record.files`)."""
+        items, files = self._trial_items(), dict[str, str]()
+        for name, value in self.attachments.items():
+            attachment = partial(pack_item, ItemKind.ATTACHMENT, name=name, is_set=True)
+            if isinstance(value, AttachmentFile):
+                items.append(attachment(sha=value.sha))
+                files[value.sha] = value.id
+            else:
+                items.append(attachment(document=value))
+        return claim_payload(self.settings, items), files
+
+    def _trial_items(self) -> list[bytes]:
+        return [
+            pack_item(
+                ItemKind.QUEUED if entry.end is None else ItemKind.END,
+                entry.tid,
+                entry.k,
+                entry.document,
+                next_tid=self.next_tid,
+                pending=entry.pending,
+                how=entry.end,
+                loss=entry.loss,
+                model=entry.model,
+                pruned=entry.pruned,
+            )
+            for entry in self.trials.values()
+        ]
 
     def dump(self) -> bytes:
         """Encode the whole history, joining the documents, which are encoded already."""
@@ -246,17 +282,17 @@ class History:
             history = cls()
             history.settings = check_settings(head["settings"])
             history.attachments = {
-                typed(name, str): value if type(value) is bytes else AttachmentFile.load(value)
+                typed(name, str): value if type(value) is bytes else load_row(AttachmentFile, value)
                 for name, value in typed(head["attachments"], dict).items()
             }
             history.next_tid = whole(head["next"], MAX_TID + 1)
             history.owner = typed(head["owner"], str)
             history.sessions, history.deaths = whole(head["sessions"]), whole(head["deaths"])
             if "study" in head:
-                history.study = OptunaJournal.load(head["study"])
-            history.timeline = [Session.load(one) for one in typed(head["timeline"], list)]
+                history.study = load_row(OptunaJournal, head["study"])
+            history.timeline = [load_row(Session, one) for one in typed(head["timeline"], list)]
             for fields in values:
-                entry = RecordedTrial.load(fields)
+                entry = load_row(RecordedTrial, fields)
                 history.trials[entry.tid] = entry
         entries = history.trials.values()
         check_calls((entry.k for entry in entries), len(entries), what)

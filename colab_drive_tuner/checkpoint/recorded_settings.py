@@ -1,5 +1,7 @@
 """Settings of a search, as recorded by claims and items: their keys and validation."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.plain_data import is_exact
@@ -15,44 +17,14 @@ OUTAGE = "outage"
 """Setting: an outage of the store, which is added to the session's outages."""
 FROM_SEARCH = "from_search"
 """Setting: the search whose trials this one began with; each of those trials names it, too."""
-_SETTINGS: dict[str, type] = {
-    OUTAGE: list,
-    "rstate": bytes,
-    "seed": int,
-    "max_evals": int,
-    "generation": int,
-    "algo": str,
-    "space": str,
-    "model": str,
-    "source": bytes,
-    "data": str,
-    "pruner": str,
-    "from": str,
-    FROM_SEARCH: str,
-    RESTARTED: bool,
-}
-_MAPS: dict[str, dict[str, type]] = {
-    STOPPED: {"why": str, "rules": str, "rules_after": str, "max_evals": int},
-    EARLY_STOP: {"by": str, "arguments": bytes, "ended": int},
-}
-"""Settings that are maps, with the types of their fields; None if the setting was withdrawn."""
 
 
 def check_settings(value: Any) -> dict[str, Any]:
     """Check the settings of a search: known ones for their type, others for plain data."""
     settings = typed(value, dict)
     for key, setting in settings.items():
-        typed(key, str)
-        setting_type = _SETTINGS.get(key)
-        if setting_type is int:
-            whole(setting)
-        elif setting_type is not None:
-            typed(setting, setting_type)
-        if key == OUTAGE:
-            check_outage(setting)
-        if setting is not None:
-            for name, field_type in _MAPS.get(key, {}).items():
-                typed(typed(setting, dict)[name], field_type)
+        if typed(key, str) in _CHECKS:
+            _CHECKS[key](setting)
     if not is_exact(settings):
         raise ValueError("the settings nest too deeply")
     return settings
@@ -62,3 +34,26 @@ def check_outage(value: Any) -> list[float]:
     """Check the start and end of an outage of the store."""
     began, ended = typed(value, list)
     return [moment(began), moment(ended)]
+
+
+def _check_map(value: Any, fields: dict[str, type]) -> None:
+    """Check a setting that is a map, with the types of its fields; None if it was withdrawn."""
+    if value is not None:
+        for name, kind in fields.items():
+            typed(typed(value, dict)[name], kind)
+
+
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    OUTAGE: check_outage,
+    RESTARTED: partial(typed, kind=bool),
+    STOPPED: partial(
+        _check_map, fields={"why": str, "rules": str, "rules_after": str, "max_evals": int}
+    ),
+    EARLY_STOP: partial(_check_map, fields={"by": str, "arguments": bytes, "ended": int}),
+    **dict.fromkeys(("rstate", "source"), partial(typed, kind=bytes)),
+    **dict.fromkeys(("seed", "max_evals", "generation"), whole),
+    **dict.fromkeys(
+        ("algo", "space", "model", "data", "pruner", "from", FROM_SEARCH), partial(typed, kind=str)
+    ),
+}
+"""By name of a setting, the check of its value; other settings are not checked."""

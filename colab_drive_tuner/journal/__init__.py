@@ -5,10 +5,7 @@ executable model of them. The journal never decodes a payload: decisions that de
 are functions passed in by the caller (`PayloadRules`).
 """
 
-from colab_drive_tuner.journal.chain.record import Claimant, Record
 from colab_drive_tuner.journal.journal import Claim, Journal
-from colab_drive_tuner.journal.lease import Holder
-from colab_drive_tuner.journal.reader import PayloadRules, State
-from colab_drive_tuner.journal.writer import Counts
+from colab_drive_tuner.journal.reader import PayloadRules
 
-__all__ = ["Claim", "Claimant", "Counts", "Holder", "Journal", "PayloadRules", "Record", "State"]
+__all__ = ["Claim", "Journal", "PayloadRules"]

@@ -1,16 +1,11 @@
 """Batches of items that will share a record, and their spool files."""
 
-import contextlib
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.spool.spool_file import Spooled, SpoolFileWriter
-from colab_drive_tuner.store.protocol import Store
 
 Item = bytes | Callable[[], bytes]
 """Bytes to record, or a function that builds them in the background."""
@@ -42,26 +37,6 @@ class Batch:
         """Close the spool files: nothing more is added."""
         for spool_file in self.spool_files:
             spool_file.close()
-
-    def store_attachments(
-        self, store: Store, folder: str, retry: Callable[[Callable[[], Any]], Any]
-    ) -> dict[str, str]:
-        """Create a file for each attachment; return the file ids by sha256.
-
-        `retry` repeats a call until it is answered; it returns None if the writer has ended.
-        """
-
-        def put(entry_id: str, name: str, content: bytes) -> None:
-            with contextlib.suppress(IdTakenError):  # created by an earlier send of ours
-                store.create(entry_id, content, name=name, parent=folder)
-
-        files: dict[str, str] = {}
-        values = {hashlib.sha256(value).hexdigest(): value for value in self.attachments}
-        for sha, value in values.items():
-            if reserved := retry(lambda: store.reserve(1)):
-                retry(partial(put, reserved[0], f"attachment-{sha[:16]}.cdt", value))
-                files[sha] = reserved[0]
-        return files
 
 
 class BatchSpool:

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -36,13 +36,7 @@ from colab_drive_tuner.journal.folder.creation import (
     withdraw,
 )
 from colab_drive_tuner.journal.folder.duplicate_folders import require_records, require_single
-from colab_drive_tuner.journal.folder.lookup import (
-    FIRST,
-    RECORDS,
-    SearchFolder,
-    exists,
-    name_marks,
-)
+from colab_drive_tuner.journal.folder.lookup import Property, exists, is_empty, name_marks
 from colab_drive_tuner.journal.folder.moved_folders import find_moved_folder
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
 from colab_drive_tuner.journal.reader import Reader
@@ -124,7 +118,8 @@ class ClaimAttempt:
         reader.refresh()
         if reader.fixed_folder is None and (reader.found is None or reader.head.is_empty):
             self._find_or_create()
-        if FIRST in reader.absent and not reader.head.is_empty:
+        self._withdraw_empty()
+        if Property.FIRST in reader.absent and not reader.head.is_empty:
             reader.require_not_removed()
         try:
             require_single(reader.store, reader.name, reader.folder)
@@ -132,7 +127,7 @@ class ClaimAttempt:
             if reader.head.is_empty:  # its runtime may be about to withdraw it
                 raise _UnsettledError(str(error)) from error
             raise
-        if RECORDS in reader.absent and not reader.head.is_empty:
+        if Property.RECORDS in reader.absent and not reader.head.is_empty:
             require_records(reader.store, reader.name, reader.folder)
         owner = secrets.token_hex(16)
         self.spool.note_owner(owner)
@@ -144,7 +139,6 @@ class ClaimAttempt:
                 ensure_records_folder(reader.store, reader.folder)
             encoded = self._claim(owner, reason, holder)
             if self._create(encoded):
-                reader.note_begun()
                 return reason, encoded.record
             reader.refresh()  # FOREIGN: another record took this place in the chain
 
@@ -155,23 +149,20 @@ class ClaimAttempt:
         if not self.force_new:
             found = find_moved_folder(store, name, self.spool.known_folder(), self.notify, listed)
         if found or listed is None:
-            if found and listed:
-                self._withdraw_empty(listed, found)
+            if found and listed and listed.creation_order < found.creation_order:
+                older = (listed,) if is_empty(store, listed) else ()
+                found = replace(found, empty=older)  # it has begun just now
             reader.forget()
             reader.found = found or create_folder(store, name, self.sleep)
             reader.refresh()
 
-    def _withdraw_empty(self, listed: SearchFolder, found: SearchFolder) -> None:
-        """Trash the older folder if it is empty: readers would find it in place of the search.
-
-        Its runtime listed the folder with the search too late, or was killed.
-        """
-        store, younger = self.reader.store, {duplicate.id for duplicate in listed.duplicates}
-        if self.reader.head.moved_to == found.id:
-            store.trash(listed.id)
-        elif found.id in younger and not store.list(listed.id):
-            if not withdraw(store, listed, found.id):
-                raise _UnsettledError(f"Two runtimes began search {self.reader.name!r}.")
+    def _withdraw_empty(self) -> None:
+        """End the older folders in which nothing is recorded: their runtimes may yet come back."""
+        reader = self.reader
+        for folder in reader.folder.empty:
+            if not withdraw(reader.store, folder, reader.folder.id):
+                raise _UnsettledError(f"Two runtimes began search {reader.name!r}.")
+        reader.found = replace(reader.folder, empty=())
 
     def _wait_for_lease(self) -> tuple[ClaimReason, Holder | None]:
         """Return how the previous owner ended, after waiting for its lease if so configured."""

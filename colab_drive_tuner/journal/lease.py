@@ -5,7 +5,6 @@ a sign of life, too. All times are the store's, so wrong clocks of machines do n
 """
 
 import contextlib
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,6 @@ from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.store.protocol import CLOCK_TOLERANCE, Entry, Store, read_time
 from colab_drive_tuner.text import visible
 
-BEAT_SECONDS = 30.0
 STALE_SECONDS = 90.0
 BEAT = "cdt_beat"
 
@@ -76,18 +74,3 @@ def find_holder(
             last_record = max(last_record, claim.created)
         beat = read_time(claim.properties, BEAT, now)
     return Holder(head.claim.owner, head.claim.claimant, last_record, max(last_record, beat), now)
-
-
-class Heartbeat:
-    """Heartbeat of the owner: renew the lease in the claim's file when no record does."""
-
-    def __init__(self, store: Store, claim_id: str) -> None:
-        self._store, self._claim_id = store, claim_id
-        self._renewed_at = time.monotonic()
-
-    def renew(self, acknowledged_at: float) -> None:
-        """Write the store's time, if the last record and heartbeat are old enough."""
-        now = time.monotonic()
-        if now - max(self._renewed_at, acknowledged_at) >= BEAT_SECONDS:
-            self._renewed_at = now
-            self._store.set_properties(self._claim_id, {BEAT: f"{self._store.now():.3f}"})

@@ -7,6 +7,7 @@ the writer's sender notifies the user.
 import logging
 import threading
 import time
+from contextlib import suppress
 
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
@@ -16,16 +17,17 @@ from colab_drive_tuner.errors import (
     StoreError,
     UnavailableError,
 )
+from colab_drive_tuner.journal.chain.chain import save_snapshot
 from colab_drive_tuner.journal.chain.record import ClaimReason
 from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
-from colab_drive_tuner.journal.folder.lookup import EXPORT, EXPORT_NAME, exists, find_folder
-from colab_drive_tuner.journal.lease import Heartbeat
-from colab_drive_tuner.journal.snapshot import save_snapshot
+from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, Property, exists, find_folder
+from colab_drive_tuner.journal.folder.moved_folders import changes
+from colab_drive_tuner.journal.lease import BEAT
 from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS
-from colab_drive_tuner.text import visible
 
+BEAT_SECONDS = 30.0
 SNAPSHOT_RECORDS = 64
 """Records between two snapshots; a reader then needs three round trips after a snapshot."""
 SNAPSHOT_SHARE = 0.008
@@ -42,15 +44,15 @@ class Maintenance:
 
     def __init__(self, writer: Writer, claim_id: str, reason: ClaimReason) -> None:
         self._writer, self._reader = writer, writer.reader
-        self._heartbeat = Heartbeat(self._reader.store, claim_id)
+        self._claim_id = claim_id
         folder, pos = self._reader.folder, self._reader.head.pos
         self._snapshots: list[str] = [folder.hint] if folder.hint else []
         self._snapshot_pos = pos
         # Only a release guarantees that trials.pkl holds everything before it.
         self._exported_pos = pos if reason is ClaimReason.RELEASED else 0
         self._export_id = folder.export
-        self._export_found = bool(folder.export) and EXPORT not in self._reader.absent
-        self._begun = self._exported_at = self._rested_at = time.monotonic()
+        self._export_found = bool(folder.export) and Property.EXPORT not in self._reader.absent
+        self._begun = self._renewed_at = self._exported_at = self._rested_at = time.monotonic()
         young = self._reader.store.now() - folder.created < LIST_LAG_SECONDS
         self._duplicate_checks = (
             list(DUPLICATE_CHECKS) if young and self._reader.fixed_folder is None else []
@@ -90,9 +92,12 @@ class Maintenance:
                 self._stop.wait(60.0)
 
     def _tick(self) -> None:
-        self._heartbeat.renew(self._writer.acknowledged_at)
-        self._writer.reserve_ids()
         now = time.monotonic()
+        if now - max(self._renewed_at, self._writer.acknowledged_at) >= BEAT_SECONDS:
+            self._renewed_at = now
+            store = self._reader.store
+            store.set_properties(self._claim_id, {BEAT: f"{store.now():.3f}"})
+        self._writer.reserve_ids()
         rested = now >= self._rested_at
         if self._reader.head.pos - self._snapshot_pos >= SNAPSHOT_RECORDS * (1 if rested else 2):
             self._snapshot()
@@ -111,10 +116,8 @@ class Maintenance:
         self._snapshot_pos = head.pos
         self._rested_at = time.monotonic() + (time.thread_time() - used) / SNAPSHOT_SHARE
         while len(self._snapshots) > 2:
-            try:
+            with suppress(NotFoundError):  # the user removed it
                 self._reader.store.trash(self._snapshots[0])
-            except NotFoundError:
-                log.debug("snapshot %s was already gone", self._snapshots[0])
             self._snapshots.pop(0)
 
     def _export(self) -> None:
@@ -151,16 +154,9 @@ class Maintenance:
             has_records = not folder.records or exists(store, folder.records)
         except NotFoundError:
             return "was deleted or is in the trash, together with its records: restore it"
-        moved = entry.parent not in {store.root, *(other.id for other in store.duplicates())}
-        renamed = entry.name != name
-        if moved or renamed:
-            changes = ["moved elsewhere"] if moved else []
-            changes += [f"renamed to {visible(entry.name)!r}"] if renamed else []
-            next_time = (
-                f"needs it back in {store.url(store.root)}" if moved else "finds it under that name"
-            )
-            changed = " and ".join(changes)
-            return f"was {changed}; this run continues there, and the next run {next_time}"
+        if found := changes(store, name, entry):
+            what, undo = (" and ".join(parts) for parts in zip(*found, strict=True))
+            return f"{what}; this run continues there. For the next run, {undo}"
         if not has_records:
             return "has its records in the trash, which is emptied after a while: restore them"
         return ""
@@ -177,7 +173,8 @@ class Maintenance:
             store.create(self._export_id, content, name=EXPORT_NAME, parent=folder)
         except IdTakenError:
             try:  # possibly by an earlier create of ours whose answer was lost
-                owned_entry(store, self._export_id, {folder}, EXPORT, name=EXPORT_NAME)
+                what = f"Property {Property.EXPORT}"
+                owned_entry(store, self._export_id, {folder}, what, name=EXPORT_NAME)
                 store.replace(self._export_id, content)
             except (NotFoundError, ForeignFileError):
                 self._reserve_export_id()
@@ -186,7 +183,9 @@ class Maintenance:
 
     def _reserve_export_id(self) -> None:
         (self._export_id,) = self._reader.store.reserve(1)
-        self._reader.store.set_properties(self._reader.folder.id, {EXPORT: self._export_id})
+        self._reader.store.set_properties(
+            self._reader.folder.id, {Property.EXPORT: self._export_id}
+        )
 
     def _check_for_older_duplicate(self) -> None:
         """FOLDER: give up the search if an older folder of its name, unlisted so far, exists."""

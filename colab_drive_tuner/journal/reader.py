@@ -3,8 +3,8 @@
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from colab_drive_tuner.errors import (
     ForeignFileError,
@@ -13,29 +13,12 @@ from colab_drive_tuner.errors import (
     SearchDamagedError,
     SearchNotFoundError,
 )
-from colab_drive_tuner.journal.chain.chain import Head, parallel_readers, read_on
+from colab_drive_tuner.journal.chain.chain import Head, load_snapshot, parallel_readers, read_on
 from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, owned_entry, owned_ids
-from colab_drive_tuner.journal.folder.lookup import (
-    FIRST,
-    RECORDS,
-    SearchFolder,
-    exists,
-    find_folder,
-)
+from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder, exists, find_folder
 from colab_drive_tuner.journal.lease import Holder, find_holder
-from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.store.protocol import Entry, Store
-
-
-class State(Protocol):
-    """State folded from the records of a chain, up to the last acknowledged one."""
-
-    def apply(self, record: Record) -> None:
-        """Fold the next record into the state."""
-
-    def dump(self) -> bytes:
-        """Return the whole state as a snapshot's content."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +26,9 @@ class PayloadRules:
     """Functions with which a journal handles payloads that it cannot read itself."""
 
     empty: Callable[[], Any]
-    """Return the `State` before the first record."""
+    """Return the state before the first record; it has `apply(record)` and `dump()`."""
     load: Callable[[bytes], Any]
-    """Return the `State` that `dump` wrote."""
+    """Return the state that `dump` wrote."""
     wanted: Callable[[Any, bytes], bool]
     """Return whether the chain in this state still lacks a spooled item."""
     export: Callable[[Any], bytes] | None = None
@@ -81,11 +64,6 @@ class Reader:
     def absent(self) -> frozenset[str]:
         """Properties of the folder whose ids named no file when it was opened."""
         return self._owned.absent if self._owned else frozenset()
-
-    def note_begun(self) -> None:
-        """Note that records/ and record 0 now exist."""
-        if self._owned is not None:
-            self._owned = replace(self._owned, absent=self._owned.absent - {RECORDS, FIRST})
 
     @property
     def head(self) -> Head:
@@ -133,16 +111,18 @@ class Reader:
 
     def _read(self) -> None:
         """READ; the last record must be in this search's folder, wherever reading started."""
-        if self._owned is None or RECORDS in self._owned.absent:  # records/ may exist by now
+        if (
+            self._owned is None or Property.RECORDS in self._owned.absent
+        ):  # records/ may exist by now
             self._owned = owned_ids(self.store, self.folder)
             self.found = self._owned.folder
         if self._head is not None:
             self._head = self._read_on(self._head)
             return
-        self._owned.require(RECORDS)
+        self._owned.require(Property.RECORDS)
         if self._read_after_snapshot():
             return
-        self._owned.require(FIRST)
+        self._owned.require(Property.FIRST)
         self.state = self.rules.empty()
         self._head = self._read_on(Head(0, "", (self.folder.first,)))
         if self._head.pos == 0:
@@ -206,7 +186,7 @@ class Reader:
 
     def _require_new(self) -> None:
         """Raise `SearchDamagedError` if record 0 is missing although later records exist."""
-        if self._owned is None or RECORDS in self._owned.absent:
+        if self._owned is None or Property.RECORDS in self._owned.absent:
             return
         listed = self.store.list(self.folder.records)
         if any(entry.name.startswith("record-") for entry in listed):
@@ -215,7 +195,7 @@ class Reader:
             except NotFoundError:
                 raise SearchDamagedError(
                     f"Record 0 of search {self.name!r} is missing although later ones exist: it "
-                    f"was deleted, or the property {FIRST} of the folder was altered."
+                    f"was deleted, or the property {Property.FIRST} of the folder was altered."
                 ) from None
 
     def damaged_error(self, what: str) -> SearchDamagedError:

@@ -7,7 +7,7 @@ from colab_drive_tuner.errors import ForeignFileError, NotFoundError, SearchDama
 from colab_drive_tuner.journal.chain.chain import Head, end_chain, read_on
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, split_items
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry, owned_ids
-from colab_drive_tuner.journal.folder.lookup import FIRST, RECORDS, SearchFolder, find_folder
+from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder, find_folder
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.spool.spool_file import Spooled, SpoolFile
@@ -133,7 +133,7 @@ def _settle(
 def _close_duplicate(reader: Reader, duplicate: SearchFolder) -> tuple[str, list[Spooled]]:
     """FOLDER, two seen later: end the duplicate's chain with `moved`; return epoch and items."""
     store, items = reader.store, list[Spooled]()
-    owned_ids(store, duplicate).require(RECORDS, FIRST)
+    owned_ids(store, duplicate).require(Property.RECORDS, Property.FIRST)
 
     def collect(record: Record) -> None:
         if record.kind == RecordKind.TRIALS:

@@ -11,17 +11,19 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from colab_drive_tuner.errors import SearchError, SearchTakenOverError
+from colab_drive_tuner.errors import IdTakenError, SearchError, SearchTakenOverError
 from colab_drive_tuner.journal.batch import Appended, Batch, BatchSpool, Item
 from colab_drive_tuner.journal.chain.chain import create
 from colab_drive_tuner.journal.chain.record import EncodedRecord, Record, RecordKind, encode_record
 from colab_drive_tuner.journal.outage_retry import OutageRetry
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.local_files import sha256_of
 
 LINGER_SECONDS = 0.02
 """Time that an item waits for others to share its record."""
@@ -247,10 +249,7 @@ class Writer:
                     batch = self._sent = self._ready
                     self._ready = Batch()
                 batch.close()
-                folder = self.reader.folder.records
-                files = batch.store_attachments(
-                    self.reader.store, folder, self.retry.until_answered
-                )
+                files = self._store_attachments(batch.attachments)
                 if not self._append(RecordKind.TRIALS, b"".join(batch.items), files):
                     return
                 with self._handover:
@@ -262,6 +261,22 @@ class Writer:
                 self._acknowledged += len(batch.items)
                 self._changed.notify_all()
             self._pause((time.thread_time() - used) / SENDER_SHARE)
+
+    def _store_attachments(self, attachments: list[bytes]) -> dict[str, str]:
+        """Create a file for each attachment; return the file ids by sha256."""
+        store, folder = self.reader.store, self.reader.folder.records
+
+        def put(entry_id: str, sha: str, content: bytes) -> None:
+            with suppress(IdTakenError):  # created by an earlier send of ours
+                name = f"attachment-{sha[:16]}.cdt"
+                store.create(entry_id, content, name=name, parent=folder)
+
+        files: dict[str, str] = {}
+        for sha, value in {sha256_of(value): value for value in attachments}.items():
+            if reserved := self.retry.until_answered(lambda: store.reserve(1)):
+                self.retry.until_answered(partial(put, reserved[0], sha, value))
+                files[sha] = reserved[0]
+        return files
 
     def _pause(self, seconds: float) -> None:
         """Leave the interpreter to training, unless a caller is waiting for this thread."""

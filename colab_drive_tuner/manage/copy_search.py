@@ -13,7 +13,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.chain.record import ClaimReason
-from colab_drive_tuner.journal.folder.lookup import MOVED, SearchFolder, check_name, find_folder
+from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder, check_name, find_folder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.manage.chain_copy import is_continuation
 from colab_drive_tuner.manage.copy_writer import write_copy
@@ -129,7 +129,7 @@ def move_search(
                 f"search, which has newer results that the copy lacks: choose another name."
             )
         try:
-            held.move_to_trash({MOVED: _moved_mark(url, new_name)})
+            held.move_to_trash({Property.MOVED: _moved_mark(url, new_name)})
         except SearchBusyError as error:
             raise SearchBusyError(
                 f"{error} Its copy in {url} lacks those results: remove the copy, then move the "
@@ -186,4 +186,4 @@ def _hold_or_read(store: Store, name: str, notify: Notify) -> Iterator[HeldSearc
 def _moved_mark(url: str, new_name: str) -> str:
     """Return the new location as precisely as a property's 124 bytes allow."""
     texts = [url, f"another store, as {new_name!r}", "another store"]
-    return next(text for text in texts if len(f"{MOVED}{text}".encode()) <= 124)
+    return next(text for text in texts if len(f"{Property.MOVED}{text}".encode()) <= 124)

@@ -22,19 +22,23 @@ from colab_drive_tuner.errors import (
     SearchDamagedError,
     StoreError,
 )
-from colab_drive_tuner.journal.chain.chain import Head, read_on, record_name
-from colab_drive_tuner.journal.chain.record import Record
-from colab_drive_tuner.journal.folder.creation import ensure_records_folder, make_search_folder
+from colab_drive_tuner.journal.chain.chain import Head, read_on, save_snapshot
+from colab_drive_tuner.journal.chain.record import Record, record_name
+from colab_drive_tuner.journal.folder.creation import (
+    BACKUPS,
+    BEST_MODELS,
+    RUNS,
+    ensure_records_folder,
+    make_search_folder,
+)
 from colab_drive_tuner.journal.folder.lookup import (
     EXPORT_NAME,
-    KIND,
     FolderKind,
+    Property,
     SearchFolder,
     name_marks,
     search_folder,
 )
-from colab_drive_tuner.journal.folder.subfolders import BACKUPS, BEST_MODELS, RUNS
-from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.manage.chain_copy import (
     ChainCopy,
@@ -92,7 +96,9 @@ def write_copy(original: HeldSearch, target: Store, name: str, notify: Notify) -
         copier.written.clear()
         _write_record(chain, copier, folder, 0, name_marks(target, name))
         copier.verify()
-        target.rename(folder.id, name, {KIND: FolderKind.SEARCH} | name_marks(target, name))
+        target.rename(
+            folder.id, name, {Property.KIND: FolderKind.SEARCH} | name_marks(target, name)
+        )
         require_sole(target, folder, name)
     except BaseException as error:  # also after an interrupt: leave no partial copy
         with suppress(StoreError):
@@ -142,7 +148,7 @@ def _trash_abandoned_copies(original: HeldSearch, target: Store, name: str) -> N
     """Move the partial copies of earlier, interrupted calls to the trash."""
     with suppress(NotFoundError):  # the store does not exist yet
         for entry in target.list(target.root):
-            marks = (entry.properties.get(KIND), entry.properties.get(FROM))
+            marks = (entry.properties.get(Property.KIND), entry.properties.get(FROM))
             if marks == (FolderKind.COPYING, original.folder.first) and name_of_copy(entry) == name:
                 if is_abandoned(target, entry, locked=True):
                     trash_and_free(target, search_folder(entry), name)

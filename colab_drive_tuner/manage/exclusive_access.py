@@ -14,8 +14,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.chain.record import ClaimReason
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
 from colab_drive_tuner.journal.folder.lookup import (
-    FIRST,
-    RECORDS,
+    Property,
     SearchFolder,
     check_name,
     find_folder,
@@ -96,7 +95,7 @@ def require_folder(store: Store, name: str) -> SearchFolder:
 def require_own_folder(search_store: Store, name: str) -> SearchFolder:
     """Like `require_folder`, but raise `SearchDamagedError` if its ids name another's files."""
     owned = owned_ids(search_store, require_folder(search_store, name))
-    owned.require(RECORDS, FIRST)
+    owned.require(Property.RECORDS, Property.FIRST)
     return owned.folder
 
 

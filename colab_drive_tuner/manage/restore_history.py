@@ -7,7 +7,6 @@ a new history, with the content of a kept one; the present history is kept like 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colab_drive_tuner.checkpoint.consolidate import consolidated_reset
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.recorded_settings import RESTARTED
 from colab_drive_tuner.errors import UsageError
@@ -128,7 +127,7 @@ def restore_search(
         chosen = _choose([listed for listed, _ in found], name, history)
         state = next(state for listed, state in found if listed is chosen)
         state.settings.pop(RESTARTED, None)
-        journal.reset(*consolidated_reset(state))
+        journal.reset(*state.consolidated_reset())
         copier = FileCopier(store, store, held.folder.id, held.folder.id)
         copier.models(lambda epoch: journal.epoch if epoch == chosen.epoch else None)
     return chosen

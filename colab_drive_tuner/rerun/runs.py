@@ -12,12 +12,12 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 
 from colab_drive_tuner.errors import IdTakenError, SearchNotFoundError
-from colab_drive_tuner.journal.folder.lookup import find_folder
-from colab_drive_tuner.journal.folder.subfolders import (
+from colab_drive_tuner.journal.folder.creation import (
     RUNS,
     find_or_create_subfolder,
     find_subfolders,
 )
+from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.results.read_search import open_journal, status_of
 from colab_drive_tuner.store.protocol import Entry, Store, read_count, read_number, read_time
 

@@ -17,12 +17,12 @@ from colab_drive_tuner.errors import (
     NotFoundError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.folder.file_ownership import owned_entry
-from colab_drive_tuner.journal.folder.subfolders import (
+from colab_drive_tuner.journal.folder.creation import (
     BACKUPS,
     find_or_create_subfolder,
     find_subfolders,
 )
+from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.trial import Pace, Writer
 

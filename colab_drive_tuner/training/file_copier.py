@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from colab_drive_tuner.errors import ChecksumError, IdTakenError, StoreError, UnavailableError
-from colab_drive_tuner.journal.folder.subfolders import (
+from colab_drive_tuner.journal.folder.creation import (
     BACKUPS,
     BEST_MODELS,
     find_or_create_subfolder,

@@ -17,7 +17,7 @@ import numpy as np
 from clock import Clock, waited_for_core
 from hyperopt import hp
 
-from colab_drive_tuner.journal import lease, maintenance, writer
+from colab_drive_tuner.journal import maintenance, writer
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.store.drive import DriveStore
 
@@ -49,7 +49,7 @@ def time_lapse(factor: float) -> None:
     writer.SENDER_SHARE *= factor
     maintenance.SNAPSHOT_SHARE *= factor
     maintenance.EXPORT_SECONDS /= factor
-    lease.BEAT_SECONDS /= factor
+    maintenance.BEAT_SECONDS /= factor
     maintenance.DUPLICATE_CHECKS = tuple(look / factor for look in maintenance.DUPLICATE_CHECKS)
 
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colab_drive_tuner.checkpoint.codec.capture import capture
-from colab_drive_tuner.checkpoint.codec.codec import decode, encode
+from colab_drive_tuner.checkpoint.codec.codec import capture, decode, encode
 from colab_drive_tuner.errors import NotPlainDataError
 from tests.checkpoint.values import NOT_PLAIN, PLAIN, assert_same, document, plain_values
 

@@ -20,6 +20,7 @@ from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import unpack_values
 from colab_drive_tuner.errors import SearchDamagedError, SearchError
+from colab_drive_tuner.journal.chain.chain import load_snapshot, save_snapshot
 from colab_drive_tuner.journal.chain.record import (
     decode_record,
     frame,
@@ -28,7 +29,6 @@ from colab_drive_tuner.journal.chain.record import (
     unpack,
 )
 from colab_drive_tuner.journal.folder.lookup import find_folder
-from colab_drive_tuner.journal.snapshot import load_snapshot, save_snapshot
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.exchange.import_export import export_trials
 from colab_drive_tuner.search.results.read_search import (

@@ -16,6 +16,8 @@ PROTOCOL   Record n is a file under an id that was reserved before; it is never 
            A real end is recorded although the trial was given up meanwhile (it supersedes that), but never twice.
   FOLDER   Another folder of the search's name with another id of record 0 lost against ours: its chain is ended by `moved`.
            One with our own id of record 0 is a copy of the folder with its properties: no duplicate.
+           An older one without records, whose creator may still begin there: who knows it when it opens ours ends it by `moved` before
+           its claim, or goes there if it has begun.
 
 ADVERSARY  Steps of all processes interleave in any order, so any process may be paused for any time.  A process may be
   killed at any step and started again.  A request whose answer was lost, or that is delayed, goes to `net`: from there
@@ -45,14 +47,17 @@ BROKEN = {  # rule broken -> what an implementation would be doing
     "bare-tids": "claims name tids without parameters", "early-filter": "spool compared with the chain before the claim",
     "give-up-ends": "a given-up trial counts as ended for the spool", "late-spool": "ends are spooled only when LOST",
     "live-snap": "a snapshot holds what is not acknowledged", "per-session": "a trial's starts in one session are one attempt",
-    "blame-all": "all that ran beside a deadly trial is guilty", "together": "suspects run beside other trials", "copy-contender": "a copy of the own folder is taken for another search"}
-FOLDERS = {"copy": "id0", "loser": "r0"}    # further folders of the search's name: the ids of their records 0
+    "blame-all": "all that ran beside a deadly trial is guilty", "together": "suspects run beside other trials", "copy-contender": "a copy of the own folder is taken for another search",
+    "beside-empty": "a claim does not end an older folder without records"}
+FOLDERS = {"copy": "id0", "loser": "r0", "empty": "e0"}    # further folders of the search's name: the ids of their records 0
 
 Rec = namedtuple("Rec", "id pos kind owner sess prev more starts ends")     # starts: (tid, par); ends: (tid, par | None: given up)
-Act = namedtuple("Act", "pc sess view ids req run spool snaps left base alone")   # one machine; pc: off claim own lost
+Act = namedtuple("Act", "pc sess view ids req run spool snaps left base alone knew")   # one machine; pc: off claim own lost
 # run: (tid, par) of the running trials; alone: the trials that must run alone, with whether they are named for their next run
-St = namedtuple("St", "log gone net snaps acts late deaths folders moved")
+# knew: whether the empty older folder was listed when the session opened
+St = namedtuple("St", "log gone net snaps acts late deaths folders moved begun")
 # log: records in the order of landing (never forgets); folders: further ones of the name; moved: ids taken by `moved`
+# begun: whether the creator of the empty older folder has begun there
 Facts = namedtuple("Facts", "namers par real given")            # what a list of records says about the trials
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ class Model:
     def initial(self):
         c = self.cfg
         return St((), frozenset(), frozenset(), frozenset(), tuple(
-            Act("off", k + 1 - c.actors, (), (), (), (), frozenset(), 0, c.sessions, 0, frozenset()) for k in range(c.actors)), c.late, 0, frozenset(), frozenset())
+            Act("off", k + 1 - c.actors, (), (), (), (), frozenset(), 0, c.sessions, 0, frozenset(), False) for k in range(c.actors)), c.late, 0, frozenset(), frozenset(), False)
 
     def starts(self, snaps):
         """Where a READ may begin.  To be fair to `delete`, its hint is always the newest snapshot."""
@@ -142,6 +147,8 @@ class Model:
             raise Violation("a trial is given up although nothing died of it")
         if s.moved and read(stored(s.log, s.gone), (), ("id0",))[1][0] in s.moved:
             raise Violation("the owner ended its own chain by `moved`: the search continues nowhere")
+        if s.begun and any(a.pc == "own" and a.knew for a in s.acts):
+            raise Violation("the search is begun in two folders, although the owner of the younger one knew the older")
         key = s.log, s.gone, s.snaps
         if key in self.good_chains:
             return
@@ -230,10 +237,14 @@ class Model:
             out.append((f"{'ABCDEFGH'[k]}{a.sess}: {label}", s2._replace(acts=s2.acts[:k] + (a,) + s2.acts[k + 1:])))
 
         for k, a in enumerate(s.acts):
-            dead = a._replace(pc="off", view=(), ids=(), req=(), run=(), snaps=0, base=0, alone=frozenset())
+            dead = a._replace(pc="off", view=(), ids=(), req=(), run=(), snaps=0, base=0, alone=frozenset(), knew=False)
             if a.pc in ("off", "lost"):
-                for view, ids in self.starts(s.snaps) if a.left else ():
-                    new = dead._replace(sess=a.sess + c.actors, left=a.left - 1, snaps=c.snaps)
+                knew = "empty" in s.folders
+                if a.left and knew and not s.begun and "e0" not in s.moved and self.bad != "beside-empty":
+                    step("ends the empty older folder by `moved`", k, a, moved=s.moved | {"e0"})
+                    continue
+                for view, ids in self.starts(s.snaps) if a.left and not (knew and s.begun) else ():
+                    new = dead._replace(sess=a.sess + c.actors, left=a.left - 1, snaps=c.snaps, knew=knew)
                     new = new._replace(**dict(zip(("view", "ids"), read(files, view, ids))))
                     new = new._replace(base=len(new.view) if self.bad == "early-filter" else 0)
                     step(f"opens behind {len(view) - 1}, sends claim {len(new.view)}", k, self.claim(k, new))
@@ -294,7 +305,7 @@ class Model:
             elif len(a.req) == 1 and self.bad == "pipeline":
                 view, ids = a.view + a.req, a.ids[1:] + REC[a.req[0]].more
                 step("sends one more", k, a._replace(req=a.req + (self.record(k, a, "trials", (), (), view, ids),)))
-            for folder in s.folders:
+            for folder in s.folders - {"empty"}:
                 first = FOLDERS[folder]
                 head = first if first != "id0" else read(files, (), ("id0",))[1][0]
                 if (first != "id0" or self.bad == "copy-contender") and head not in s.moved:
@@ -308,6 +319,8 @@ class Model:
         for folder in FOLDERS if len(s.folders) < c.folders else ():
             if folder not in s.folders:
                 out.append((f"the {folder} of the folder shows", s._replace(folders=s.folders | {folder})))
+        if "empty" in s.folders and not s.begun and "e0" not in s.moved:
+            out.append(("the creator of the empty older folder begins there", s._replace(begun=True)))
         for n in s.net:
             if REC[n].id not in files:
                 out.append((f"late {REC[n].kind} {REC[n].pos} of session {REC[n].sess} lands", s._replace(log=s.log + (n,))))
@@ -374,7 +387,7 @@ def selftest(limit, trace, seconds=4, skip=()):
     print(HEAD + "   (walks: states = steps taken; chain = longest chain seen)")
     for name, kw in {"1 session each": dict(sessions=1, late=2), "3 machines": dict(actors=3, sessions=1, trials=1, snaps=0),
                      "restarts": dict(trials=1, snaps=0), "snapshots": dict(trials=1, late=0),
-                     "copied folder": dict(folders=2, trials=1, late=0, snaps=0, sessions=1), "2 trials": dict(late=0, snaps=0), "deadly trial": dict(late=0, snaps=0, poison=1, max_attempts=1),
+                     "copied folder": dict(folders=3, trials=1, late=0, snaps=0, sessions=1), "2 trials": dict(late=0, snaps=0), "deadly trial": dict(late=0, snaps=0, poison=1, max_attempts=1),
                      "1 machine": dict(actors=1, sessions=4, snaps=0, poison=1), "everything": dict(max_attempts=1),
                      "workers": dict(actors=1, sessions=1, width=2, trials=3, poison=1, late=0, snaps=0),
                      "both die": dict(actors=1, sessions=3, width=2, poison=0, late=0, snaps=0)}.items():
@@ -383,7 +396,7 @@ def selftest(limit, trace, seconds=4, skip=()):
                                dict(sessions=8, late=4, trials=9, poison=0, max_attempts=1, block=3),
                                dict(sessions=4, late=4, trials=9, poison=3, width=4)), 1):
         ok &= show(f"walks {seed}", lambda: walks(replace(base, **kw), seed, seconds, 300))
-    special = {"unnamed": dict(poison=0), "run-ahead": dict(poison=1), "give-up-ends": dict(max_attempts=1), "copy-contender": dict(folders=1),
+    special = {"unnamed": dict(poison=0), "run-ahead": dict(poison=1), "give-up-ends": dict(max_attempts=1), "copy-contender": dict(folders=1), "beside-empty": dict(folders=1),
                "per-session": dict(actors=1, sessions=1, width=2, poison=0, max_attempts=2), "blame-all": dict(actors=1, sessions=1, width=2, poison=1),
                "together": dict(actors=1, sessions=1, width=2, poison=0)}
     for bad, what in BROKEN.items():

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgpack
 
-from colab_drive_tuner.journal import PayloadRules, Record
-from colab_drive_tuner.journal.chain.record import split_items
+from colab_drive_tuner.journal import PayloadRules
+from colab_drive_tuner.journal.chain.record import Record, split_items
 
 
 class ListState:

@@ -175,19 +175,61 @@ def test_a_half_withdrawn_folder_is_ignored(store, machine):
     store.later = 0.0
     assert chain.end_chain(store, chain.Head(0, "", (older.first,)), older.id, younger)
     journal = Journal.open(store, "a search", RULES, sleep=lambda seconds: None)
-    assert not journal.exists
+    assert journal.exists
     with pytest.raises(SearchBusyError, match="process 1,"):
         journal.claim(lambda state: b"", on_busy="error", notify=lambda text: None)
     assert [entry.id for entry in store.list(store.root)] == [younger]
 
 
-def test_two_folders_that_both_stay_are_an_error(store, machine):
-    """An older folder without records and one begun in another store are an error."""
+@pytest.mark.parametrize("killed", ["before records/", "before its claim"])
+def test_readers_find_the_search_beside_an_older_empty_folder(store, open_journal, killed):
+    """A folder whose creator was killed before its first claim does not hide the search.
+
+    Whoever claims ends it, so that nobody begins the search in it later.
+    """
+    journal = open_journal(store)
+    append_acknowledged(journal, 1)
+    journal.close()
+    store.later = -60.0
+    older = search_folder(store.stat(create_in(store, "a search")))
+    if killed == "before its claim":
+        store.create(older.records, None, name="records", parent=older.id)
+    store.later = 0.0
+    assert Journal.open(store, "a search", RULES).state.items == [1]
+    assert find_folder(store, "a search").empty == (older,)
+    again = open_journal(store, claim=False)
+    again.claim(lambda state: b"", notify=lambda text: None)
+    again.close()
+    assert [entry.id for entry in store.list_trash(store.root)] == [older.id]
+    assert decode_record(store.read_trashed(older.first), "record 0").target == journal.folder
+
+
+def test_a_runtime_that_begins_in_an_older_empty_folder_is_not_overwritten(store, open_journal):
+    """If the older folder is begun while somebody claims, both folders are one search."""
+    younger = create_in(store, "a search", "a search")
+    store.later = -60.0
+    older = create_in(store, "a search")
+    store.later = 0.0
+    journal = open_journal(store, claim=False)
+    begin_in(store, older, "a search")
+    with pytest.raises(SearchBusyError, match="process 1,"):
+        journal.claim(lambda state: b"", on_busy="error", notify=lambda text: None)
+    assert journal.folder == older
+    assert {entry.id for entry in store.list(store.root)} == {older, younger}
+
+
+def test_an_older_folder_with_a_file_and_a_search_of_another_store_are_an_error(store, machine):
+    """An older folder that holds a file, no records, and one begun in another store are an error.
+
+    Readers show what is in the older one: nothing.
+    """
     create_in(store, "a search", "a search", home="another store")
     store.later = -60.0
-    create_in(store, "a search")
+    older = create_in(store, "a search")
+    store.create(store.reserve(1)[0], b"notes", name="notes.txt", parent=older)
     store.later, slept = 0.0, list[float]()
     journal = Journal.open(store, "a search", RULES, sleep=slept.append)
+    assert not journal.exists
     with pytest.raises(SearchFolderError, match=r"older .* in which nothing is recorded"):
         journal.claim(lambda state: b"", notify=lambda text: None)
     assert len(slept) == 3

@@ -13,7 +13,7 @@ from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import SearchFolderError
 from colab_drive_tuner.journal import Journal
-from colab_drive_tuner.journal.folder.lookup import HOME, KIND, NAMED, find_folder
+from colab_drive_tuner.journal.folder.lookup import NAMED, Property, find_folder
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
 from tests.journal.list_state import RULES, item
@@ -152,7 +152,7 @@ def test_a_moved_search_is_not_begun_anew(drive, run, machine, where, renamed):
     if renamed:
         drive.rename(folder, "other")
     machine(where)
-    words = "moved elsewhere and renamed to 'other'.*rename it back" if renamed else "moved"
+    words = "moved elsewhere and was renamed to 'other'.*rename it back" if renamed else "moved"
     with pytest.raises(SearchFolderError, match=words):
         run(2)
     drive.move(folder, root)
@@ -248,8 +248,13 @@ def test_a_renamed_or_moved_folder_with_altered_properties_is_found(
 def alter(drive: Drive, folder: str, how: str) -> None:
     """Alter the properties of a search's folder, or of its files too, as a co-editor can."""
     marks = dict.fromkeys(drive.client.get(folder).properties)
-    forged = {HOME: "elsewhere", "cdt_first": "nowhere", "cdt_records": "nowhere", KIND: "x"}
-    change = {"kind": {KIND: "archived"}, "forged": forged}.get(how, marks)
+    forged = {
+        Property.HOME: "elsewhere",
+        "cdt_first": "nowhere",
+        "cdt_records": "nowhere",
+        Property.KIND: "x",
+    }
+    change = {"kind": {Property.KIND: "archived"}, "forged": forged}.get(how, marks)
     drive.change(folder, {"properties": change})
     if how == "everything":
         records = drive.client.list_folder(folder, "records")[0].id
@@ -264,10 +269,14 @@ def test_a_folder_that_lost_its_kind_is_an_error(drive, run, machine, where, alt
     """Any editor can alter the kind property: the error names the folder and the remedy."""
     folder = run(1)
     marks = dict.fromkeys(drive.client.get(folder).properties)
-    mark = {"removed": {KIND: None}, "other": {KIND: "archived"}, "all": marks}[altered]
+    mark = {"removed": {Property.KIND: None}, "other": {Property.KIND: "archived"}, "all": marks}[
+        altered
+    ]
     drive.change(folder, {"properties": mark})
     machine(where)
-    with pytest.raises(SearchFolderError, match=rf"{folder}.*{KIND}.*repair.*restart=True"):
+    with pytest.raises(
+        SearchFolderError, match=rf"{folder}.*{Property.KIND}.*repair.*restart=True"
+    ):
         run(2)
     assert run(2, force_new=True) != folder
 
@@ -426,7 +435,11 @@ def test_a_search_of_that_name_in_another_store_is_another_search(drive, run):
 
 def test_a_shared_folder_with_forged_properties_is_ignored(drive, run):
     """A folder of another store counts only in the trash, whatever properties it has."""
-    marks = {KIND: "search", HOME: "somewhere", f"{NAMED}{sha256(b'new').hexdigest()[:16]}": "1"}
+    marks = {
+        Property.KIND: "search",
+        Property.HOME: "somewhere",
+        f"{NAMED}{sha256(b'new').hexdigest()[:16]}": "1",
+    }
     shared = drive.client.create_folder("new", parent="root", properties=marks).id
     assert [file.id for file in drive.client.find_marked(marks)] == [shared]
     assert run(1, name="new") != shared

@@ -10,8 +10,8 @@ import pytest
 from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain import chain
+from colab_drive_tuner.journal.chain.chain import save_snapshot
 from colab_drive_tuner.journal.chain.record import decode_record
-from colab_drive_tuner.journal.snapshot import save_snapshot
 from tests.journal.faulty_store import append_acknowledged, record_files
 from tests.journal.list_state import RULES, item
 from tests.search.sample_searches import run_in_fork

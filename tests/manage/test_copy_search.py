@@ -20,7 +20,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.folder.creation import create_folder
-from colab_drive_tuner.journal.folder.lookup import FIRST, find_folder
+from colab_drive_tuner.journal.folder.lookup import Property, find_folder
 from colab_drive_tuner.manage.copy_search import copy_search, move_search
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
 from colab_drive_tuner.manage.restore_history import list_histories, restore_search
@@ -460,7 +460,7 @@ def test_properties_that_lead_to_another_search_are_not_followed(tmp_path: Path)
     assert secret is not None
     assert mine is not None
     before = sorted((tmp_path / "s").rglob("*"))
-    source.set_properties(mine.id, {FIRST: secret.first})
+    source.set_properties(mine.id, {Property.FIRST: secret.first})
     for act in (copy_search, move_search):
         with pytest.raises(SearchDamagedError):
             act(source, "s", tmp_path / "t")

@@ -16,16 +16,8 @@ from colab_drive_tuner.errors import ColabDriveTunerError, NotFoundError, Search
 from colab_drive_tuner.journal import maintenance
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.chain.record import Record, decode_record, encode_record
-from colab_drive_tuner.journal.folder.lookup import (
-    EXPORT,
-    FIRST,
-    HINT,
-    KIND,
-    RECORDS,
-    FolderKind,
-    find_folder,
-)
-from colab_drive_tuner.journal.folder.subfolders import find_or_create_subfolder
+from colab_drive_tuner.journal.folder.creation import find_or_create_subfolder
+from colab_drive_tuner.journal.folder.lookup import FolderKind, Property, find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.exchange.import_export import export_trials
 from colab_drive_tuner.search.results.read_search import list_searches, open_journal, read_status
@@ -72,7 +64,7 @@ def fill(store: Store, name: str, trials: int = 3) -> None:
     more.close()
     folder = find_folder(store, name)
     assert folder is not None
-    marks = {KIND: "model", TID: "0", "cdt_loss": "1.0", EPOCH: ""}
+    marks = {Property.KIND: "model", TID: "0", "cdt_loss": "1.0", EPOCH: ""}
     best = find_or_create_subfolder(store, folder.id, "best")
     store.create(store.reserve(1)[0], b"keras", name="m.keras", parent=best, properties=marks)
     scratch = Path("scratch")
@@ -221,7 +213,15 @@ def point(store: Store, key: str, target: str) -> None:
     store.set_properties(place, {key: target})
 
 
-KEYS = [EXPORT, RECORDS, FIRST, HINT, BACKUPS, BEST, "cdt_newest0"]
+KEYS = [
+    Property.EXPORT,
+    Property.RECORDS,
+    Property.FIRST,
+    Property.HINT,
+    BACKUPS,
+    BEST,
+    "cdt_newest0",
+]
 TARGETS = [
     "thesis.txt", "old thesis.txt", "the folder itself", "the root", "never used",
     "a private search", "private trials.pkl", "private records", "the private first record",
@@ -229,10 +229,10 @@ TARGETS = [
     "private backups", "private trial-00077-fit-000-epoch-00001.backup",
 ]  # fmt: skip
 NEAREST = {
-    EXPORT: ["thesis.txt", "old thesis.txt", "private trials.pkl"],
-    RECORDS: ["private records", "a private search"],
-    FIRST: ["the private first record", "thesis.txt"],
-    HINT: ["a private snapshot", "private m.keras"],
+    Property.EXPORT: ["thesis.txt", "old thesis.txt", "private trials.pkl"],
+    Property.RECORDS: ["private records", "a private search"],
+    Property.FIRST: ["the private first record", "thesis.txt"],
+    Property.HINT: ["a private snapshot", "private m.keras"],
     BACKUPS: ["private backups", "private best"],
     BEST: ["private best"],
     "cdt_newest0": ["private trial-00077-fit-000-epoch-00001.backup", "thesis.txt"],
@@ -245,7 +245,7 @@ def test_a_property_that_names_anothers_file_harms_nothing(
     in_folder: FolderStore, key: str, target: str
 ) -> None:
     """Whatever the owner does next, everything outside of the search stays equal byte for byte."""
-    if key == FIRST:
+    if key == Property.FIRST:
         without_hint(in_folder)
     point(in_folder, key, targets(in_folder)[target])
     before = outside(in_folder)
@@ -282,7 +282,7 @@ def test_a_property_that_is_not_an_id_is_reported_or_ignored(
 ) -> None:
     """An invalid `records` property is an error that names it; reading needs no other property."""
     point(in_folder, key, text)
-    if key == RECORDS:
+    if key == Property.RECORDS:
         with pytest.raises(SearchDamagedError, match=rf"{key}.*repair search"):
             read_status(in_folder, SHARED)
     else:
@@ -290,7 +290,7 @@ def test_a_property_that_is_not_an_id_is_reported_or_ignored(
     assert {s.name: s.done for s in list_searches(in_folder)}[PRIVATE] == 3
 
 
-@pytest.mark.parametrize("key", [EXPORT, HINT])
+@pytest.mark.parametrize("key", [Property.EXPORT, Property.HINT])
 def test_a_wrong_export_or_hint_is_replaced(in_folder: FolderStore, key: str) -> None:
     """A trials.pkl or snapshot property that names a foreign file gets a new file of the search."""
     wrong = targets(in_folder)["thesis.txt"]
@@ -300,7 +300,7 @@ def test_a_wrong_export_or_hint_is_replaced(in_folder: FolderStore, key: str) ->
     run_with_record_per_trial(in_folder, 6, SHARED)
     folder = find_folder(in_folder, SHARED)
     assert folder is not None
-    named = {EXPORT: folder.export, HINT: folder.hint}[key]
+    named = {Property.EXPORT: folder.export, Property.HINT: folder.hint}[key]
     assert named != wrong
     (ours,) = (one for one in examine(in_folder) if one.about == f"search {SHARED!r}")
     assert ours.level == Level.OK
@@ -308,7 +308,7 @@ def test_a_wrong_export_or_hint_is_replaced(in_folder: FolderStore, key: str) ->
     assert in_folder.read(wrong) == b"thesis.txt"
 
 
-@pytest.mark.parametrize("key", [RECORDS, FIRST])
+@pytest.mark.parametrize("key", [Property.RECORDS, Property.FIRST])
 def test_repair_finds_all_records_despite_a_wrong_property(
     in_folder: FolderStore, key: str
 ) -> None:
@@ -323,13 +323,13 @@ def test_repair_finds_all_records_despite_a_wrong_property(
 
 
 def without_hint(store: Store) -> None:
-    point(store, HINT, "")
+    point(store, Property.HINT, "")
 
 
 def test_a_first_id_that_was_never_used_begins_no_second_history(in_folder: FolderStore) -> None:
     """An unused first id is an error, because existing records show that the search is not new."""
     without_hint(in_folder)
-    point(in_folder, FIRST, targets(in_folder)["never used"])
+    point(in_folder, Property.FIRST, targets(in_folder)["never used"])
     with pytest.raises(SearchDamagedError, match=r"Record 0 .* is missing although later ones"):
         run_with_record_per_trial(in_folder, 6, SHARED)
     assert [s.problem != "" for s in list_searches(in_folder)] == [False, True]
@@ -346,21 +346,26 @@ def test_a_copy_from_another_search_does_not_lead_there(in_folder: FolderStore, 
     (copy,) = in_folder.reserve(1)
     in_folder.create(copy, in_folder.read(source), name="record-000000.cdt", parent=folder.records)
     without_hint(in_folder)
-    point(in_folder, HINT if what == "snapshot" else FIRST, copy)
+    point(in_folder, Property.HINT if what == "snapshot" else Property.FIRST, copy)
     before = outside(in_folder)
     use(in_folder)
     assert outside(in_folder) == before
 
 
-@pytest.mark.parametrize("key", [FIRST, RECORDS])
+@pytest.mark.parametrize("key", [Property.FIRST, Property.RECORDS])
 def test_a_second_folder_of_the_name_does_not_end_another_search(
     in_folder: FolderStore, key: str
 ) -> None:
     """The chain of a duplicate folder is closed with `moved` only if it is the folder's own."""
     wanted = targets(in_folder)
     own, first, records, export = in_folder.reserve(4)
-    marks = {KIND: FolderKind.SEARCH, FIRST: first, RECORDS: records, EXPORT: export}
-    wrong = "the private first record" if key == FIRST else "private records"
+    marks = {
+        Property.KIND: FolderKind.SEARCH,
+        Property.FIRST: first,
+        Property.RECORDS: records,
+        Property.EXPORT: export,
+    }
+    wrong = "the private first record" if key == Property.FIRST else "private records"
     in_folder.create(
         own, None, name=SHARED, parent=in_folder.root, properties=marks | {key: wanted[wrong]}
     )
@@ -415,7 +420,9 @@ def test_clean_keeps_a_search_that_is_marked_as_an_unfinished_repair(
     """`clean --yes` does not trash a search whose folder is marked as an unfinished repair."""
     folder = find_folder(in_folder, SHARED)
     assert folder is not None
-    in_folder.set_properties(folder.id, {KIND: FolderKind.REPAIRING, "cdt_from": folder.id})
+    in_folder.set_properties(
+        folder.id, {Property.KIND: FolderKind.REPAIRING, "cdt_from": folder.id}
+    )
     later = FaultyStore(Path(in_folder.location.removeprefix("folder:")))
     later.later = 86_400.0
     (found,) = (one for one in search_leftovers(later) if one.kind == "unfinished repair")

@@ -10,8 +10,7 @@ import hyperopt
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.checkpoint.codec.capture import capture
-from colab_drive_tuner.checkpoint.codec.codec import decode
+from colab_drive_tuner.checkpoint.codec.codec import capture, decode
 from colab_drive_tuner.checkpoint.record_items import ItemKind, read_items
 from colab_drive_tuner.journal.chain.chain import Head, read_on
 from colab_drive_tuner.journal.chain.record import Record

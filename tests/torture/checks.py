@@ -24,9 +24,9 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import Journal, maintenance, writer
 from colab_drive_tuner.journal.chain import chain, record
+from colab_drive_tuner.journal.chain.chain import save_snapshot
 from colab_drive_tuner.journal.chain.record import Record, encode_record
 from colab_drive_tuner.journal.folder.lookup import find_folder
-from colab_drive_tuner.journal.snapshot import save_snapshot
 from colab_drive_tuner.journal.spool.spool import Gap, Spool
 from colab_drive_tuner.journal.spool.spool_file import read_spool_file
 from colab_drive_tuner.store.folder import FolderStore

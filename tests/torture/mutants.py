@@ -20,7 +20,6 @@ from colab_drive_tuner.journal import (
     outage_retry,
     reader,
     recovery,
-    snapshot,
     writer,
 )
 from colab_drive_tuner.journal.chain import chain, record
@@ -203,7 +202,7 @@ def ends_are_not_spooled_before_sending() -> None:
     spooling = writer.Writer._spool
 
     def forgetful(self: Any, taken: Any) -> None:
-        spooling(self, [batch.Appended(entry.item, False, entry.beside) for entry in taken])
+        spooling(self, [batch.Appended(entry.item, False, entry.attachments) for entry in taken])
 
     writer.Writer._spool = forgetful
 
@@ -339,7 +338,7 @@ def a_fork_may_write() -> None:
 
 def _heads_from_snapshots(change: Callable[[Any], Any]) -> None:
     head_from = chain.head_from
-    snapshot.head_from = lambda fields: change(head_from(fields))
+    chain.head_from = lambda fields: change(head_from(fields))
 
 
 @mutant

@@ -36,7 +36,7 @@ from tests.torture.phases import PhaseLog, instrument
 
 CONSTANTS = {
     "STALE_SECONDS": (lease, claim_and_takeover),
-    "BEAT_SECONDS": (lease,),
+    "BEAT_SECONDS": (maintenance,),
     "SNAPSHOT_RECORDS": (maintenance,),
     "EXPORT_SECONDS": (maintenance,),
     "ID_BLOCK": (writer, claim_and_takeover),

@@ -15,9 +15,8 @@ from colab_drive_tuner.checkpoint.record_items import ItemKind, pack_item
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal import Journal
-from colab_drive_tuner.journal.folder import lookup as folders
-from colab_drive_tuner.journal.folder.lookup import FIRST, KIND, RECORDS, FolderKind, find_folder
-from colab_drive_tuner.journal.folder.subfolders import find_subfolders
+from colab_drive_tuner.journal.folder.creation import find_subfolders
+from colab_drive_tuner.journal.folder.lookup import FolderKind, Property, find_folder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import open_journal, read_history, read_status
@@ -57,9 +56,14 @@ def kinds(store) -> list[str]:
 def make_duplicate(store: FaultyStore, tid: int, x: float, after: float = 1.0) -> str:
     """Create a second folder of the search with its own result, as a lost race leaves it."""
     own, first, records, export = store.reserve(4)
-    marks = {KIND: FolderKind.SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
+    marks = {
+        Property.KIND: FolderKind.SEARCH,
+        Property.FIRST: first,
+        Property.RECORDS: records,
+        Property.EXPORT: export,
+    }
     winner = find_folder(store, "search")
-    store.set_properties(winner.id, {KIND: "hidden"})
+    store.set_properties(winner.id, {Property.KIND: "hidden"})
     later, store.later = store.later, after
     store.create(own, None, name="search", parent=store.root, properties=marks)
     store.later = later
@@ -84,7 +88,7 @@ def make_duplicate(store: FaultyStore, tid: int, x: float, after: float = 1.0) -
         pack_item(ItemKind.END, tid, None, encode(document), how="done", loss=x), durable=True
     )
     history.close(10)
-    store.set_properties(winner.id, {KIND: FolderKind.SEARCH})
+    store.set_properties(winner.id, {Property.KIND: FolderKind.SEARCH})
     return own
 
 
@@ -112,7 +116,9 @@ def test_a_users_folder_with_forged_properties_stays(store, marks):
     own, *ids = store.reserve(4)
     kind = FolderKind.REPAIRING if marks == "unfinished repair" else FolderKind.SEARCH
     name = "photos" if marks == "empty search" else "search"
-    forged = dict(zip((FIRST, RECORDS, folders.EXPORT), ids, strict=True)) | {KIND: kind}
+    forged = dict(zip((Property.FIRST, Property.RECORDS, Property.EXPORT), ids, strict=True)) | {
+        Property.KIND: kind
+    }
     store.create(own, None, name=name, parent=store.root, properties=forged)
     inside = ids[1] if marks == "empty search" else store.reserve(1)[0]
     store.create(inside, None, name="holidays", parent=own)
@@ -138,7 +144,7 @@ def test_a_duplicate_folder_that_would_lose_a_trial_is_refused(store):
     assert remove([leftover], yes=True) == {}
     with pytest.raises(UsageError, match="is not removed"):
         remove([leftover], yes=True, named=[duplicate])
-    assert store.stat(duplicate).properties[KIND] == FolderKind.SEARCH
+    assert store.stat(duplicate).properties[Property.KIND] == FolderKind.SEARCH
 
 
 def test_nothing_of_a_search_that_is_held_is_listed_or_removed(store, tmp_path, monkeypatch):
@@ -161,7 +167,7 @@ def test_old_snapshots_and_backups_are_removed(store, tmp_path):
     """The two newest snapshots stay, and a user's file with a snapshot's name."""
     folder = find_folder(store, "search")
     journal = Journal.open(store, "search", rules())
-    from colab_drive_tuner.journal.snapshot import save_snapshot
+    from colab_drive_tuner.journal.chain.chain import save_snapshot
 
     reader = journal._reader
     for _ in range(4):
@@ -213,7 +219,12 @@ def test_the_backup_of_a_trial_that_was_cut_off_stays(tmp_path):
 def test_an_empty_search_goes_once_it_is_old(store):
     """An old search without records is listed; a new one may be about to begin."""
     own, first, records, export = store.reserve(4)
-    marks = {KIND: FolderKind.SEARCH, FIRST: first, RECORDS: records, folders.EXPORT: export}
+    marks = {
+        Property.KIND: FolderKind.SEARCH,
+        Property.FIRST: first,
+        Property.RECORDS: records,
+        Property.EXPORT: export,
+    }
     store.create(own, None, name="never begun", parent=store.root, properties=marks)
     assert kinds(store) == []
     store.later += 86_400.0

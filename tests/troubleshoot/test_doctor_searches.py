@@ -2,7 +2,7 @@
 
 import pytest
 
-from colab_drive_tuner.journal.folder.lookup import KIND
+from colab_drive_tuner.journal.folder.lookup import Property
 from colab_drive_tuner.troubleshoot.doctor.context import Finding, Level
 from colab_drive_tuner.troubleshoot.doctor.examination import examine
 from tests.journal.faulty_store import FaultyStore
@@ -49,7 +49,7 @@ def test_one_search_in_two_folders_is_a_warning(store):
 def test_a_folder_that_lost_its_kind_is_named(store):
     """A search's folder without its kind property is named; a user's own folder is not."""
     folder = next(entry for entry in store.list(store.root) if entry.name == "search")
-    store.set_properties(folder.id, {KIND: "other"})
+    store.set_properties(folder.id, {Property.KIND: "other"})
     store.create(*store.reserve(1), None, name="mine", parent=store.root)
     (found,) = findings(store, "folder 'search'")
     assert "holds the records of a search" in found.text

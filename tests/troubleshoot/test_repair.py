@@ -15,7 +15,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.folder.lookup import KIND, find_folder
+from colab_drive_tuner.journal.folder.lookup import Property, find_folder
 from colab_drive_tuner.manage.naming import remove_search
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import list_searches, read_history, read_status
@@ -139,7 +139,7 @@ def test_the_old_folder_is_unchanged(folder):
         f"record-{len(record_files(folder)):06d}.cdt"
     }
     assert report.old == str(folder / "search")
-    assert store.stat(old.id).properties[KIND] == "archived"
+    assert store.stat(old.id).properties[Property.KIND] == "archived"
     assert [search.name for search in list_searches(store)] == ["search"]
     assert find_folder(store, "search").duplicates == ()
 

@@ -9,7 +9,7 @@ from colab_drive_tuner.errors import (
     SearchFolderError,
     SearchNotFoundError,
 )
-from colab_drive_tuner.journal.folder.lookup import EXPORT, FIRST, HOME, KIND, RECORDS, find_folder
+from colab_drive_tuner.journal.folder.lookup import Property, find_folder
 from colab_drive_tuner.search.results.read_search import list_searches, read_status
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
@@ -64,10 +64,12 @@ def test_records_in_drives_trash_are_reported_and_restored(drive_emulator, what)
 @pytest.mark.parametrize(
     "altered",
     [
-        {KIND: None},
-        {KIND: "archived"},
-        {KIND: "", RECORDS: None},
-        dict.fromkeys([KIND, FIRST, RECORDS, EXPORT, HOME]),
+        {Property.KIND: None},
+        {Property.KIND: "archived"},
+        {Property.KIND: "", Property.RECORDS: None},
+        dict.fromkeys(
+            [Property.KIND, Property.FIRST, Property.RECORDS, Property.EXPORT, Property.HOME]
+        ),
     ],
 )
 def test_a_folder_without_its_properties_is_repaired(drive_emulator, altered):
@@ -95,7 +97,9 @@ def test_a_search_with_altered_ids_is_repaired(drive_emulator):
 
     store = DriveStore.connect()
     run_with_record_per_trial(store, 6)
-    fresh = dict(zip((FIRST, RECORDS, EXPORT), store.reserve(3), strict=True))
+    fresh = dict(
+        zip((Property.FIRST, Property.RECORDS, Property.EXPORT), store.reserve(3), strict=True)
+    )
     change(drive_emulator, find_folder(store, "search").id, {"properties": fresh})
     with pytest.raises(SearchFolderError, match="`colab-drive-tuner repair search`"):
         run_in_store(store, "tpe", 9)

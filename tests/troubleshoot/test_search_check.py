@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.errors import UnavailableError
-from colab_drive_tuner.journal.folder.lookup import HINT, find_folder
+from colab_drive_tuner.journal.folder.lookup import Property, find_folder
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.doctor import Finding, Level, examine, search_probes
@@ -67,7 +67,7 @@ def test_a_snapshot_reveals_missing_records(tmp_path: Path) -> None:
     folder = find_folder(store, "search")
     (finding,) = about(tmp_path)
     assert "its records 21, 22, 23 are missing" in finding.text
-    store.set_properties(folder.id, {HINT: ""})
+    store.set_properties(folder.id, {Property.HINT: ""})
     (tmp_path / "search" / "trials.pkl").unlink()
     (finding,) = about(tmp_path)
     assert "21 trials are known to have existed (" in finding.text

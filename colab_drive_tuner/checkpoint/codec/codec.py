@@ -9,6 +9,7 @@ versions can add some.
 
 import os
 import struct
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,13 @@ from colab_drive_tuner.checkpoint.codec.extensions import (
     write_array,
     write_scalar,
 )
-from colab_drive_tuner.checkpoint.codec.plain_data import MAX_DEPTH, explain, is_exact, keys_collide
+from colab_drive_tuner.checkpoint.codec.plain_data import (
+    ATOMS,
+    MAX_DEPTH,
+    explain,
+    is_exact,
+    keys_collide,
+)
 from colab_drive_tuner.journal.chain.record import check_lengths
 
 _SPLICE = 127  # placeholder code for spliced content; never in the result of `encode`
@@ -48,6 +55,12 @@ _FEW = 2000
 
 _IMPOSTORS = frozenset({bytearray, memoryview, ExtType, msgpack.Timestamp})
 """Types that msgpack would encode without an error and decode as another type."""
+
+
+_LEAVES = ATOMS - {datetime}
+"""Immutable types that can always be encoded; a datetime may have an unsupported time zone."""
+_CAPTURE_DEPTH = 6
+"""Maximum nesting of values that `capture` copies."""
 
 
 class CodecError(ValueError):
@@ -80,23 +93,6 @@ def encode_pieces(
     if not is_exact(value, _IMPOSTORS, _DEEPEST if foreign else MAX_DEPTH):
         raise explain(value, where, _reason)
     return pieces
-
-
-class Captured:
-    """A value copied or encoded by `capture`; later changes to the original do not affect it."""
-
-    __slots__ = ("_copy", "_encoded")
-
-    def __init__(self, copy: Any, encoded: bytes | None = None) -> None:
-        self._copy, self._encoded = copy, encoded
-
-    def encode(self) -> bytes:
-        """Return the encoded value; never fails."""
-        return b"".join(_pack(self._copy)) if self._encoded is None else self._encoded
-
-    def within(self) -> Any:
-        """Return the object that represents the value inside another captured value."""
-        return self._copy if self._encoded is None else self
 
 
 def _pack(
@@ -148,6 +144,67 @@ def _reason(item: Any) -> str | None:
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         return str(error)
     return None
+
+
+class Captured:
+    """A value copied or encoded by `capture`; later changes to the original do not affect it."""
+
+    __slots__ = ("_copy", "_encoded")
+
+    def __init__(self, copy: Any, encoded: bytes | None = None) -> None:
+        self._copy, self._encoded = copy, encoded
+
+    def encode(self) -> bytes:
+        """Return the encoded value; never fails."""
+        return b"".join(_pack(self._copy)) if self._encoded is None else self._encoded
+
+    def within(self) -> Any:
+        """Return the object that represents the value inside another captured value."""
+        return self._copy if self._encoded is None else self
+
+
+def capture(value: Any) -> Captured:
+    """Take a value on the training thread, at the least cost; the writer encodes it later.
+
+    An ordinary value is copied, in a fraction of the time of encoding it; any other is encoded.
+    Parts that are captured already are used as they are. Raises the errors of `encode`.
+    """
+    try:
+        return Captured(_copy(value, _CAPTURE_DEPTH))
+    except _UnusualError:
+        return Captured(None, encode(value))
+
+
+class _UnusualError(Exception):
+    """The value may be unsupported, or is expensive to copy: an array, or deeply nested."""
+
+
+def _copy(value: Any, depth: int) -> Any:
+    """Copy containers; return immutable values as they are."""
+    kind = type(value)
+    if kind in _LEAVES:
+        return value
+    if depth == 0:
+        raise _UnusualError
+    if kind is list:
+        copy = value.copy()
+        if _LEAVES.issuperset(map(type, copy)):
+            return copy
+        return [_copy(item, depth - 1) for item in copy]
+    if kind is dict and _LEAVES.issuperset(map(type, value)):
+        return {
+            key: item if type(item) in _LEAVES else _copy(item, depth - 1)
+            for key, item in value.items()
+        }
+    if kind is tuple:
+        if _LEAVES.issuperset(map(type, value)):
+            return value
+        return tuple(_copy(item, depth - 1) for item in value)
+    if kind is Captured:
+        return value.within()
+    if kind is datetime and value.tzinfo is None:
+        return value
+    raise _UnusualError
 
 
 def decode(data: bytes | memoryview) -> Any:

@@ -7,6 +7,8 @@ import zipfile
 import zlib
 from typing import Any
 
+from colab_drive_tuner.checkpoint.pickles.nodes import RefusedPickleError
+
 _FREE = 64 << 20
 _GROWTH = 200
 """A file may unpack to `_GROWTH` times its size plus `_FREE`; pickles compress to a tenth."""
@@ -24,19 +26,15 @@ _NOT_READ = {
 }
 
 
-class CompressedError(ValueError):
-    """The file cannot be decompressed; the message says why and what to do."""
-
-
 def decompress(data: bytes, most: int) -> bytes:
     """Decompress `data`, or return it unchanged if it is not compressed.
 
-    Raises CompressedError for more than `most` bytes, for an implausible compression ratio, for
+    Raises RefusedPickleError for more than `most` bytes, for an implausible compression ratio, for
     damage, and for a format that Python's standard library cannot read.
     """
     for beginning, what in _NOT_READ.items():
         if data.startswith(beginning):
-            raise CompressedError(f"it is {what}")
+            raise RefusedPickleError(f"it is {what}")
     most = min(most, _GROWTH * len(data) + _FREE)
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _only_member(data, most)
@@ -45,9 +43,9 @@ def decompress(data: bytes, most: int) -> bytes:
         try:
             data = _inflate(start, data, most)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            raise CompressedError(f"it is a damaged {kind} file: {error}") from error
+            raise RefusedPickleError(f"it is a damaged {kind} file: {error}") from error
     if data[257:262] == b"ustar" and not data[99]:  # after a name of at most 100 bytes
-        raise CompressedError("it is a tar archive: unpack it and name the pickle")
+        raise RefusedPickleError("it is a tar archive: unpack it and name the pickle")
     return data
 
 
@@ -91,24 +89,24 @@ def _only_member(data: bytes, most: int) -> bytes:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
             if len(members) != 1:
-                raise CompressedError(
+                raise RefusedPickleError(
                     f"it is a zip file of {len(members)} files: unpack it and name the pickle"
                 )
             with archive.open(members[0]) as file:
                 whole = file.read(most + 1)
-    except CompressedError:
+    except RefusedPickleError:
         raise
     except (
         *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError),
         *(ValueError, RuntimeError),  # encrypted, or in an odd method
     ) as error:
-        raise CompressedError(f"it is a zip file that cannot be read: {error}") from error
+        raise RefusedPickleError(f"it is a zip file that cannot be read: {error}") from error
     _check_size(len(whole), most)
     return whole
 
 
 def _check_size(size: int, most: int) -> None:
     if size > most:
-        raise CompressedError(
+        raise RefusedPickleError(
             f"it would unpack to more than {most >> 20} MiB: if you trust it, unpack it yourself"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class RefusedPickleError(ValueError):
-    """The pickle does not hold trials, or is damaged; the message says why."""
+    """The file holds no pickle of trials, or is damaged; the message says why, after "it"."""
 
 
 @dataclass(eq=False)

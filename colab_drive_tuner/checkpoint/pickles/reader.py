@@ -17,7 +17,7 @@ from colab_drive_tuner.checkpoint.document_validation import (
     TrialMisc,
     check_document,
 )
-from colab_drive_tuner.checkpoint.pickles.compressed import CompressedError, decompress
+from colab_drive_tuner.checkpoint.pickles.compressed import decompress
 from colab_drive_tuner.checkpoint.pickles.interpreter import PickleInterpreter
 from colab_drive_tuner.checkpoint.pickles.nodes import (
     Instance,
@@ -65,7 +65,7 @@ def read_trials(source: str | Path | bytes) -> tuple[list[TrialDocument], dict[s
     try:
         data = source if isinstance(source, bytes) else _read_file(Path(source))
         return _parse(decompress(data, _MAX_BYTES))
-    except (RefusedPickleError, CompressedError) as error:
+    except RefusedPickleError as error:
         raise UsageError(f"{name} cannot be read as trials: {error}.") from error
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror or error}.") from error

@@ -109,6 +109,15 @@ def load(kind: type[T], values: Any) -> T:
     return kind(**{name: check(fields[name]) for name, check in checks if name in fields})
 
 
+def load_row(kind: type[T], values: Any) -> T:
+    """Build a dataclass from the list of its fields, as `load` does; the last ones may be missing.
+
+    Raises TypeError or ValueError.
+    """
+    row, checks = typed(values, list), _checks(cast(Any, kind)).values()
+    return kind(*[check(value) for check, value in zip(checks, row, strict=False)])
+
+
 @cache
 def _checks(kind: Any) -> dict[str, Callable[[Any], Any]]:
     return {name: _check(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}

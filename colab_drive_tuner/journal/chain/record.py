@@ -144,6 +144,11 @@ def encode_record(record: Record) -> EncodedRecord:
     return EncodedRecord(replace(record, at=at, sha=hashlib.sha256(content).hexdigest()), content)
 
 
+def record_name(pos: int) -> str:
+    """Return the visible name of a record's file."""
+    return f"record-{pos:06d}.cdt"
+
+
 def frame(body: Mapping[str, Any]) -> bytes:
     """Return the bytes of a file with this body; a dataclass is written as a map of its fields."""
     packer = msgpack.Packer(autoreset=False, default=vars)

@@ -10,8 +10,13 @@ from datetime import UTC, datetime
 from colab_drive_tuner.errors import SearchFolderError
 from colab_drive_tuner.journal.chain.record import ClaimReason, Record, RecordKind
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
-from colab_drive_tuner.journal.folder.lookup import FIRST, KIND, FolderKind, SearchFolder, exists
-from colab_drive_tuner.journal.folder.marked_folders import first_records
+from colab_drive_tuner.journal.folder.lookup import (
+    FolderKind,
+    Property,
+    SearchFolder,
+    exists,
+    first_records,
+)
 from colab_drive_tuner.journal.folder.moved_folders import link
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 
@@ -81,7 +86,7 @@ def require_records(store: Store, name: str, folder: SearchFolder) -> None:
     """Raise `SearchFolderError` for a copy whose original, with the records, is in the trash."""
     if exists(store, folder.records):
         return
-    marks = {KIND: FolderKind.SEARCH, FIRST: folder.first}
+    marks: dict[str, str] = {Property.KIND: FolderKind.SEARCH, Property.FIRST: folder.first}
     others = [entry for entry in store.find_marked(marks) if entry.id != folder.id]
     where = "".join(f": {link(store, entry.id)}" for entry in others[:1])
     raise SearchFolderError(

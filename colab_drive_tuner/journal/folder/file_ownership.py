@@ -7,21 +7,13 @@ under which nothing was created yet cannot be checked.
 """
 
 from collections.abc import Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 from colab_drive_tuner.errors import ForeignFileError, NotFoundError, StoreError, UnavailableError
 from colab_drive_tuner.journal.chain.chain import parallel_readers
 from colab_drive_tuner.journal.chain.fields import FILE_ID
-from colab_drive_tuner.journal.folder.lookup import (
-    EXPORT,
-    EXPORT_NAME,
-    FIRST,
-    HINT,
-    RECORDS,
-    SearchFolder,
-)
+from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, Property, SearchFolder
 from colab_drive_tuner.store.protocol import Entry, Store
 
 
@@ -76,12 +68,12 @@ class OwnedIds:
 
     folder: SearchFolder
     """The folder, with an empty string for each id that must not be used."""
-    foreign: Mapping[str, str]
+    foreign: Mapping[Property, str]
     """By property, why its id must not be used."""
-    absent: frozenset[str]
+    absent: frozenset[Property]
     """Properties whose ids name no existing file."""
 
-    def require(self, *keys: str) -> None:
+    def require(self, *keys: Property) -> None:
         """Raise `ForeignFileError` if one of the properties names a foreign file."""
         for key in keys:
             if key in self.foreign:
@@ -93,10 +85,21 @@ def owned_ids(store: Store, folder: SearchFolder) -> OwnedIds:
 
     A records/ in the folder's trash is the search's own, too.
     """
-    foreign: dict[str, str] = {}
-    found: dict[str, Entry] = {}
+    checks: dict[Property, tuple[str, set[str], dict[str, Any]]] = {
+        Property.RECORDS: (folder.records, {folder.id}, {"is_folder": True}),
+        Property.FIRST: (folder.first, folder.record_folders, {}),
+        Property.EXPORT: (folder.export, {folder.id}, {"name": EXPORT_NAME}),
+    }
+    if folder.hint:
+        checks[Property.HINT] = (folder.hint, {folder.records}, {})
+    foreign: dict[Property, str] = {}
+    found: dict[Property, Entry] = {}
     with parallel_readers("cdt-owned") as readers:
-        for key, answer in _start_checks(store, folder, readers).items():
+        answers = {
+            key: readers.submit(owned_entry, store, entry_id, parents, _what(key), **expected)
+            for key, (entry_id, parents, expected) in checks.items()
+        }
+        for key, answer in answers.items():
             try:
                 found[key] = answer.result()
             except NotFoundError:
@@ -104,45 +107,27 @@ def owned_ids(store: Store, folder: SearchFolder) -> OwnedIds:
             except ForeignFileError as error:
                 foreign[key] = str(error)
             except StoreError as error:
-                if key in (RECORDS, FIRST) or isinstance(error, UnavailableError):
+                required = key in (Property.RECORDS, Property.FIRST)
+                if required or isinstance(error, UnavailableError):
                     raise
                 foreign[key] = str(error)  # a convenience, which is created again
-    absent = {RECORDS, FIRST, EXPORT} - set(found) - set(foreign)
-    if RECORDS in absent and any(e.id == folder.records for e in store.list_trash(folder.id)):
-        absent.remove(RECORDS)
-    if RECORDS in absent and FIRST in foreign:
-        foreign[RECORDS] = f"{_what(RECORDS)} names {folder.records!r:.80}, where nothing is."
-    elif RECORDS in foreign:
+    absent = {Property.RECORDS, Property.FIRST, Property.EXPORT} - set(found) - set(foreign)
+    if Property.RECORDS in absent and any(
+        e.id == folder.records for e in store.list_trash(folder.id)
+    ):
+        absent.remove(Property.RECORDS)
+    if Property.RECORDS in absent and Property.FIRST in foreign:
+        foreign[Property.RECORDS] = (
+            f"{_what(Property.RECORDS)} names {folder.records!r:.80}, where nothing is."
+        )
+    elif Property.RECORDS in foreign:
         # A file in a foreign folder is foreign, whatever its kind.
-        for key in (FIRST, HINT):
+        for key in (Property.FIRST, Property.HINT):
             if key in found and found[key].parent == folder.records:
                 foreign[key] = f"{_what(key)} names {found[key].id}, which is a foreign file."
-    usable = replace(
-        folder,
-        records="" if RECORDS in foreign else folder.records,
-        first="" if FIRST in foreign else folder.first,
-        export="" if EXPORT in foreign else folder.export,
-        hint="" if HINT in foreign else folder.hint,
-    )
-    return OwnedIds(usable, foreign, frozenset(absent))
+    unusable: dict[str, Any] = {key.name.lower(): "" for key in foreign}
+    return OwnedIds(replace(folder, **unusable), foreign, frozenset(absent))
 
 
-def _start_checks(
-    store: Store, folder: SearchFolder, readers: ThreadPoolExecutor
-) -> dict[str, Future[Entry]]:
-    """Start the ownership check of each property's id; return the answers by property."""
-    checks: list[tuple[str, str, set[str], dict[str, Any]]] = [
-        (RECORDS, folder.records, {folder.id}, {"is_folder": True}),
-        (FIRST, folder.first, folder.record_folders, {}),
-        (EXPORT, folder.export, {folder.id}, {"name": EXPORT_NAME}),
-    ]
-    if folder.hint:
-        checks.append((HINT, folder.hint, {folder.records}, {}))
-    return {
-        key: readers.submit(owned_entry, store, entry_id, parents, _what(key), **expected)
-        for key, entry_id, parents, expected in checks
-    }
-
-
-def _what(key: str) -> str:
+def _what(key: Property) -> str:
     return f"Property {key} of the folder"

@@ -1,8 +1,8 @@
 """Lookup of a search's folder by name: rule FOLDER, the only rule that needs a listing.
 
-If several folders have one name, the one with the lowest (created, id) wins. A folder with the same
-id of record 0 is a user's copy, not a duplicate. Folders that a user moved or renamed are looked
-for before a new one is created (moved_folders.py, creation.py).
+If several folders have one name, the one with the lowest (created, id) wins, apart from empty ones.
+A folder with the same id of record 0 is a user's copy, not a duplicate. Folders that a user moved
+or renamed are looked for before a new one is created (moved_folders.py, creation.py).
 """
 
 import contextlib
@@ -19,18 +19,29 @@ from colab_drive_tuner.errors import (
     SearchNameError,
     SearchNotFoundError,
 )
+from colab_drive_tuner.journal.chain.record import Record, RecordKind, decode_record, record_name
 from colab_drive_tuner.store.protocol import Entry, Store
 
-KIND, FIRST, RECORDS = "cdt_kind", "cdt_first", "cdt_records"
-EXPORT, HINT, NAMED, HOME = "cdt_export", "cdt_hint", "cdt_named_", "cdt_home"
-FREED = "freed"
-"""Begins a name's mark, before the time, once the search was removed or renamed: it is free."""
+NAMED, FREED = "cdt_named_", "freed"
+"""Begin of a name's mark, and of its value, before the time, once the name was given up."""
 _MOST_FREED = 12
 """Number of given-up names that a folder notes, so that other machines know that they are free."""
-MOVED = "cdt_moved"
-"""On a trashed folder: where its search was moved to."""
 EXPORT_NAME = "trials.pkl"
 _DIRECTION_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+class Property(StrEnum):
+    """Properties of a search's folder; its claims have `HOME`, too."""
+
+    KIND = "cdt_kind"
+    FIRST = "cdt_first"
+    RECORDS = "cdt_records"
+    EXPORT = "cdt_export"
+    HINT = "cdt_hint"
+    HOME = "cdt_home"
+    """Id of the folder that contains all searches."""
+    MOVED = "cdt_moved"
+    """On a trashed folder: where its search was moved to."""
 
 
 class FolderKind(StrEnum):
@@ -61,6 +72,8 @@ class SearchFolder:
     """Id of a snapshot, which may be stale or missing."""
     duplicates: tuple["SearchFolder", ...] = field(default=(), compare=False)
     """Other folders of the same name, which lost."""
+    empty: tuple["SearchFolder", ...] = field(default=(), compare=False)
+    """Older folders of the same name, left by runtimes that ended before they began the search."""
     marked: bool = field(default=True, compare=False)
     """Whether its properties state that it has had this name in this store."""
 
@@ -115,20 +128,55 @@ def find_folder(store: Store, name: str) -> SearchFolder | None:
     for entry in listed:
         if entry.damage:
             raise SearchDamagedError(f"Search {name!r} cannot be used: {entry.damage}")
-    entries = [entry for entry in listed if entry.properties.get(KIND) == FolderKind.SEARCH]
+    entries = [
+        entry for entry in listed if entry.properties.get(Property.KIND) == FolderKind.SEARCH
+    ]
     if not entries:
         return None
     found = {search_folder(entry): entry for entry in originals(store, entries)}
-    winner, *duplicates = sorted(found, key=lambda folder: folder.creation_order)
+    folders = sorted(found, key=lambda folder: folder.creation_order)
+    empty = _older_than_search(store, folders) if len(folders) > 1 else 0
+    winner, *duplicates = folders[empty:]
     marked = name_marks(store, name).items() <= found[winner].properties.items()
-    return replace(winner, duplicates=tuple(duplicates), marked=marked)
+    older = tuple(folders[:empty])
+    return replace(winner, duplicates=tuple(duplicates), empty=older, marked=marked)
+
+
+def _older_than_search(store: Store, folders: Sequence[SearchFolder]) -> int:
+    """Return how many of the oldest folders are empty, if the next one has a record 0."""
+    for place, folder in enumerate(folders):
+        if _parent_of_first(store, folder) == folder.records:
+            return place
+        if not is_empty(store, folder):
+            break
+    return 0
+
+
+def is_empty(store: Store, folder: SearchFolder) -> bool:
+    """Whether a folder, with its trash, holds at most a `moved` under id0 and an empty records/."""
+    try:
+        for entry in (*store.list(folder.id), *store.list_trash(folder.id)):
+            if entry.id not in (folder.first, folder.records):
+                return False
+            if entry.is_folder and (store.list(entry.id) or store.list_trash(entry.id)):
+                return False
+    except NotFoundError:
+        return True  # its creator has just trashed it
+    return _parent_of_first(store, folder) in (None, folder.id)
+
+
+def _parent_of_first(store: Store, folder: SearchFolder) -> str | None:
+    """Return the folder of record 0, or of the `moved` in its place; None if there is neither."""
+    with contextlib.suppress(NotFoundError):
+        return store.stat(folder.first).parent if folder.first else None
+    return None
 
 
 def originals(store: Store, entries: Iterable[Entry]) -> list[Entry]:
     """Return the folders without their copies, which have the same id of record 0."""
     by_first: dict[str, list[Entry]] = {}
     for entry in entries:
-        by_first.setdefault(entry.properties.get(FIRST, entry.id), []).append(entry)
+        by_first.setdefault(entry.properties.get(Property.FIRST, entry.id), []).append(entry)
     return [_original(store, same) for same in by_first.values()]
 
 
@@ -144,7 +192,7 @@ def _original(store: Store, entries: Sequence[Entry]) -> Entry:
 
 def name_marks(store: Store, name: str) -> dict[str, str]:
     """Return the properties that mark a folder as having had this name in this store."""
-    return {_name_key(name): "1", HOME: store.root}
+    return {_name_key(name): "1", Property.HOME: store.root}
 
 
 def freed_mark(store: Store, name: str) -> dict[str, str]:
@@ -177,7 +225,7 @@ def _name_key(name: str) -> str:
 
 def is_search(entry: Entry) -> bool:
     """Whether an entry of the root is a search, or a folder too damaged to tell."""
-    marked = entry.properties.get(KIND) == FolderKind.SEARCH
+    marked = entry.properties.get(Property.KIND) == FolderKind.SEARCH
     return entry.is_folder and (marked or bool(entry.damage))
 
 
@@ -197,7 +245,7 @@ def search_not_found(store: Store, name: str) -> SearchNotFoundError:
 
 def search_folder(entry: Entry) -> SearchFolder:
     """Return the search folder that an entry's properties describe."""
-    keys = (FIRST, RECORDS, EXPORT, HINT)
+    keys = (Property.FIRST, Property.RECORDS, Property.EXPORT, Property.HINT)
     first, records, export, hint = (entry.properties.get(key, "") for key in keys)
     return SearchFolder(entry.id, entry.created, first, records, export, hint)
 
@@ -209,3 +257,35 @@ def exists(store: Store, entry_id: str) -> bool:
     except NotFoundError:
         return False
     return True
+
+
+def is_altered(entry: Entry) -> bool:
+    """Whether a folder no longer has the mark of a search."""
+    return entry.properties.get(Property.KIND) != FolderKind.SEARCH
+
+
+def first_records(store: Store, first: str) -> list[Record | None]:
+    """Return record 0 in a list, or None in its place if unreadable; empty if it is missing."""
+    if not first:
+        return []
+    try:
+        return [decode_record(store.read_trashed(first), "Record 0")]
+    except NotFoundError:
+        return []
+    except SearchDamagedError:
+        return [None]
+
+
+def has_begun(store: Store, *first: str) -> bool:
+    """Whether one of the ids has a record 0 other than `moved`."""
+    return any(
+        record is None or record.kind is not RecordKind.MOVED
+        for entry_id in set(first)
+        for record in first_records(store, entry_id)
+    )
+
+
+def holds_records(store: Store, folder: Entry) -> bool:
+    """Whether a folder contains a records/ with a record 0."""
+    homes = [entry for entry in store.list(folder.id, name="records") if entry.is_folder]
+    return any(store.list(home.id, name=record_name(0)) for home in homes)

@@ -8,25 +8,30 @@ has the name, or the folder that has it is empty.
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
 
-from colab_drive_tuner.errors import NotFoundError, SearchFolderError
+from colab_drive_tuner.errors import (
+    NotFoundError,
+    SearchDamagedError,
+    SearchFolderError,
+    StoreError,
+    UnavailableError,
+)
+from colab_drive_tuner.journal.chain.record import decode_record, record_name
 from colab_drive_tuner.journal.folder.lookup import (
-    FIRST,
-    KIND,
-    MOVED,
+    NAMED,
     FolderKind,
+    Property,
     SearchFolder,
+    exists,
+    has_begun,
+    holds_records,
+    is_altered,
     is_freed,
     name_marks,
     originals,
     search_folder,
-)
-from colab_drive_tuner.journal.folder.marked_folders import (
-    MarkedFolders,
-    find_marked_folders,
-    has_begun,
-    holds_records,
-    is_altered,
 )
 from colab_drive_tuner.journal.spool.notes import KnownFolder, known_folders
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -37,6 +42,82 @@ _RESTART = (
     "To start a new search under this name, pass restart=True to resume_search; or choose another "
     "name."
 )
+
+
+@dataclass
+class MarkedFolders:
+    """Folders and records of searches that have had a name."""
+
+    folders: dict[str, Entry] = field(default_factory=dict)
+    """Folders of this store, or of one that is in the trash, by id."""
+    begun: dict[str, set[str]] = field(default_factory=dict)
+    """By folder, the parents of its records that were written for a search of this name here."""
+    lost: list[Entry] = field(default_factory=list)
+    """Such records whose folder is unknown."""
+    elsewhere: list[Entry] = field(default_factory=list)
+    """Folders of that name in another store."""
+
+
+def find_marked_folders(store: Store, name: str, listed: SearchFolder | None) -> MarkedFolders:
+    """Find everything with the name's mark, and every record 0 without any mark, in one query.
+
+    A search of that name in another existing store is another search. This store, however, may
+    itself be a replacement for a root folder that was renamed or moved.
+    """
+    marks = name_marks(store, name)
+    del marks[Property.HOME]
+    result = MarkedFolders()
+    is_gone = cache(lambda home: not exists(store, home))
+
+    def is_here(home: str, entry: Entry) -> bool:
+        return home == store.root or (entry.trashed and is_gone(home))
+
+    found = store.find_marked(marks, or_named=record_name(0))
+    for entry in found:
+        if entry.is_folder and is_here(entry.properties.get(Property.HOME, ""), entry):
+            result.folders[entry.id] = entry
+        elif entry.is_folder and not entry.trashed:
+            result.elsewhere.append(entry)
+    settled = {listed.records} if listed else set()
+    for file in sorted(found, key=lambda entry: (entry.name, entry.created)):
+        marked = marks.items() <= file.properties.items()
+        marked_otherwise = not marked and any(key.startswith(NAMED) for key in file.properties)
+        if file.is_folder or marked_otherwise or file.parent in settled:
+            continue
+        written_for, home = _written_for(store, file, name if marked else "")
+        if written_for == name and is_here(home, file):
+            settled.add(file.parent)
+            if (folder := _folder_of(store, file)) is None:
+                result.lost.append(file)
+            else:
+                result.folders[folder.id] = folder
+                result.begun.setdefault(folder.id, set()).add(file.parent)
+    result.elsewhere = [entry for entry in result.elsewhere if entry.id not in result.folders]
+    return result
+
+
+def _written_for(store: Store, file: Entry, marked: str) -> tuple[str, str]:
+    """Return the search and the home named by a claim; by its marks, if the claim is damaged."""
+    try:
+        record = decode_record(store.read_trashed(file.id), file.name)
+    except UnavailableError:
+        raise
+    except NotFoundError:  # permanently deleted in the meantime
+        return "", ""
+    except (SearchDamagedError, StoreError):
+        return marked, file.properties.get(Property.HOME, "")
+    return record.search, record.home
+
+
+def _folder_of(store: Store, record: Entry) -> Entry | None:
+    """Return the search's folder that contains a record; None if it is gone or in the trash."""
+    try:
+        records = store.stat(record.parent)
+        return records if records.parent == store.root else store.stat(records.parent)
+    except UnavailableError:
+        raise
+    except StoreError:
+        return None
 
 
 def find_moved_folder(
@@ -52,7 +133,7 @@ def find_moved_folder(
     name. Raises `SearchFolderError` if the search's folder was renamed, moved, trashed or altered.
     If it was deleted permanently or is in another store, only notify the user.
     """
-    marked = find_marked_folders(store, name, listed, notify)
+    marked = find_marked_folders(store, name, listed)
     if known is not None and known.id not in marked.folders:
         marked.folders |= {entry.id: entry for entry in _known(store, known)}
     if (found := _usable_folder(store, name, known, listed, marked)) is not None:
@@ -74,7 +155,7 @@ def find_moved_folder(
             f"open the store."
         )
     if known is not None and not marked.folders:
-        _report_deleted(store, name, known, notify)
+        _report_deleted(store, name, notify)
     return None
 
 
@@ -91,8 +172,10 @@ def _usable_folder(
     for entry in sorted(found, key=lambda e: (is_altered(e), e.created, e.id)):
         if is_freed(entry, name):
             continue  # removed or renamed by a command
-        altered = entry.id in marked.inconsistent or is_altered(entry)
-        usable = not altered and _is_in_place(store, name, entry)
+        stray = marked.begun.get(entry.id, set()) - {entry.properties.get(Property.RECORDS)}
+        altered = bool(stray) or is_altered(entry)
+        in_place = not entry.trashed and (entry.name, entry.parent) == (name, store.root)
+        usable = in_place and not altered
         if usable and listed is None:
             return search_folder(entry)  # the listing lags
         first = known.first if known is not None and entry.id == known.id else ""
@@ -106,25 +189,17 @@ def _usable_folder(
     return None
 
 
-def _report_deleted(
-    store: Store, name: str, known: KnownFolder, notify: Callable[[str], None]
-) -> None:
+def _report_deleted(store: Store, name: str, notify: Callable[[str], None]) -> None:
     """Notify that a search is gone; if none is left, name all that this machine knew at once."""
+    gone, left = [name], list[Entry]()
     with contextlib.suppress(NotFoundError):
-        if any(not is_altered(entry) for entry in store.list(store.root)):
-            notify(
-                f"The folder in which search {name!r} was last found ({known.id}) no longer "
-                f"exists here: it was deleted permanently or moved elsewhere. The search starts "
-                f"from scratch."
-            )
-            return
-    gone = [name]
-    for other, folder, note in known_folders(store.location):
-        if other != name and not _known(store, folder):
-            note.unlink(missing_ok=True)
-            gone.append(other)
-    gone[1:] = sorted(gone[1:])
-    names = ", ".join(repr(visible(one)) for one in gone[:_MOST_NAMES])
+        left = store.list(store.root)
+    if all(map(is_altered, left)):
+        for other, folder, note in known_folders(store.location):
+            if other != name and not _known(store, folder):
+                note.unlink(missing_ok=True)
+                gone.append(other)
+    names = ", ".join(repr(visible(one)) for one in [name, *sorted(gone[1:])][:_MOST_NAMES])
     more = f" and {len(gone) - _MOST_NAMES} more" if len(gone) > _MOST_NAMES else ""
     notify(
         f"Searches that this machine ran in {store.url(store.root)} no longer exist there: they "
@@ -153,7 +228,7 @@ def _known(store: Store, known: KnownFolder) -> list[Entry]:
     try:
         return [store.stat(known.id)]  # a lookup by id does not lag
     except NotFoundError:
-        found = store.find_marked({FIRST: known.first})
+        found = store.find_marked({Property.FIRST: known.first})
         return [
             entry
             for entry in found
@@ -161,46 +236,46 @@ def _known(store: Store, known: KnownFolder) -> list[Entry]:
         ]
 
 
-def _is_in_place(store: Store, name: str, entry: Entry) -> bool:
-    return not entry.trashed and (entry.name, entry.parent) == (name, store.root)
-
-
 def _where(store: Store, name: str, entry: Entry, *, altered: bool) -> str:
     """Describe what happened to the folder, and how to resume its search."""
-    place, remedies = link(store, entry.id), list[str]()
-    home = entry.parent == store.root
-    renamed = f"renamed to {entry.name!r}" if entry.name != name else ""
-    if entry.trashed and (moved := entry.properties.get(MOVED)):
-        happened = (
-            f"Search {name!r} was moved: it continues in {moved}. The old folder is in the trash."
-        )
-        remedies.append("name the store that contains it now")
-    elif entry.trashed:
-        happened = f"The folder of search {name!r} is in the trash: {place}."
-        remedies.append("restore it there")
-    elif home and renamed:
-        happened = f"Search {name!r} was {renamed}: {place}."
-        remedies.append(
-            "give the folder its old name"
-            if altered
-            else "use that name, or give the folder its old one"
-        )
-    elif home:
-        happened = f"The folder {place} has the name of search {name!r} and holds its records."
-    else:
-        moved = " and ".join(filter(None, ["moved elsewhere", renamed]))
-        happened = f"The folder of search {name!r} was {moved}: {place}."
-        back = " and rename it back" if renamed else ""
-        remedies.append(f"move it back to {store.url(store.root)}{back}")
-    if entry.properties.get(KIND) == FolderKind.COPYING:
+    place, moved_to = link(store, entry.id), entry.properties.get(Property.MOVED)
+    if entry.properties.get(Property.KIND) == FolderKind.COPYING:
         return (
             f"A copy that gets the name {name!r} is unfinished: {place}. Repeat the copy if it was "
             f"interrupted, or put the folder away with {store.command('clean', '--yes', entry.id)}."
         )
+    if entry.trashed and moved_to:
+        return (
+            f"Search {name!r} was moved: it continues in {moved_to}. To resume it, name the store "
+            f"that contains it now. The old folder is in the trash: {place}."
+        )
+    found = changes(store, name, entry, altered=altered)
+    happened, remedies = [what for what, _ in found], [undo for _, undo in found]
     if altered:
-        happened += f" Its properties, of which {KIND} marks it as a search, were altered."
+        happened.append(
+            f"holds its records, but its properties, of which {Property.KIND} marks it as a "
+            f"search, were altered"
+        )
         remedies.append(f"run {store.command('repair', name)}")
-    return f"{happened} To resume it, {', and '.join(remedies)}."
+    return (
+        f"The folder of search {name!r}, {place}, {' and '.join(happened)}. To resume it, "
+        f"{', '.join(remedies)}."
+    )
+
+
+def changes(
+    store: Store, name: str, entry: Entry, *, altered: bool = False
+) -> list[tuple[str, str]]:
+    """Return what a user did to a search's folder, each with the remedy."""
+    if entry.trashed:
+        return [("is in the trash", "restore it there")]
+    found = []
+    if entry.parent not in {store.root, *(other.id for other in store.duplicates())}:
+        found.append(("was moved elsewhere", f"move it back to {store.url(store.root)}"))
+    if entry.name != name:
+        usable = "" if found or altered else ", or use that name"
+        found.append((f"was renamed to {visible(entry.name)!r}", f"rename it back{usable}"))
+    return found
 
 
 def link(store: Store, entry_id: str) -> str:

@@ -9,16 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreError
-from colab_drive_tuner.journal.chain.chain import record_name
-from colab_drive_tuner.journal.chain.record import Record, decode_record
-from colab_drive_tuner.journal.folder.lookup import (
-    EXPORT,
-    EXPORT_NAME,
-    FIRST,
-    KIND,
-    RECORDS,
-    FolderKind,
-)
+from colab_drive_tuner.journal.chain.record import Record, decode_record, record_name
+from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, FolderKind, Property
 from colab_drive_tuner.store.folder.disk import file_names
 from colab_drive_tuner.store.protocol import Entry, Store
 
@@ -53,14 +45,14 @@ def reindex_search(store: Store, entry: Entry) -> int:
     listed = inside.get(_RECORDS_NAME)
     first = [one.id for one in store.list(listed.id, name=record_name(0))] if listed else []
     unused = iter(store.reserve(3))
-    properties = {
-        KIND: FolderKind.SEARCH,
-        FIRST: first[0] if first else next(unused),
-        RECORDS: listed.id if listed else next(unused),
-        EXPORT: inside[EXPORT_NAME].id if EXPORT_NAME in inside else next(unused),
+    properties: dict[str, str] = {
+        Property.KIND: FolderKind.SEARCH,
+        Property.FIRST: first[0] if first else next(unused),
+        Property.RECORDS: listed.id if listed else next(unused),
+        Property.EXPORT: inside[EXPORT_NAME].id if EXPORT_NAME in inside else next(unused),
     }
-    if KIND in found.properties:  # known from the old index; it may be an archived folder
-        properties[KIND] = found.properties[KIND]
+    if Property.KIND in found.properties:  # known from the old index; it may be an archived folder
+        properties[Property.KIND] = found.properties[Property.KIND]
     store.set_properties(found.id, properties)
     return len(records)
 

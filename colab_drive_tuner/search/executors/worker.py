@@ -19,7 +19,7 @@ from typing import Any
 import hyperopt
 from hyperopt.base import Ctrl, Domain
 
-from colab_drive_tuner.checkpoint.codec.capture import capture
+from colab_drive_tuner.checkpoint.codec.codec import capture
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import ExecutorError, SearchError
 from colab_drive_tuner.machine import exit_with

@@ -10,8 +10,7 @@ from typing import Any
 
 import hyperopt
 
-from colab_drive_tuner.checkpoint.codec.capture import capture
-from colab_drive_tuner.checkpoint.codec.codec import Captured
+from colab_drive_tuner.checkpoint.codec.codec import Captured, capture
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.errors import ExecutorError, SearchTakenOverError

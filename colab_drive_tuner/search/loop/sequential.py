@@ -19,8 +19,7 @@ from typing import Any
 from hyperopt.base import Ctrl, Domain, spec_from_misc
 from hyperopt.utils import coarse_utcnow
 
-from colab_drive_tuner.checkpoint.codec.capture import capture
-from colab_drive_tuner.checkpoint.codec.codec import Captured
+from colab_drive_tuner.checkpoint.codec.codec import Captured, capture
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.checkpoint.trials_and_sessions import process_label

@@ -23,12 +23,12 @@ from colab_drive_tuner.errors import (
     TrainingWarning,
     UsageError,
 )
-from colab_drive_tuner.journal.folder.lookup import exists
-from colab_drive_tuner.journal.folder.subfolders import (
+from colab_drive_tuner.journal.folder.creation import (
     BEST_MODELS,
     find_or_create_subfolder,
     find_subfolders,
 )
+from colab_drive_tuner.journal.folder.lookup import exists
 from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.store.protocol import Entry, Store, read_count, read_number
 from colab_drive_tuner.training.artifacts import EPOCH, TID

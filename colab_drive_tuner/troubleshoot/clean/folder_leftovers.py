@@ -10,13 +10,13 @@ from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, ItemKind, read_
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreError
 from colab_drive_tuner.journal.chain.record import RecordKind
 from colab_drive_tuner.journal.folder.lookup import (
-    KIND,
     FolderKind,
+    Property,
     SearchFolder,
     exists,
+    holds_records,
     search_folder,
 )
-from colab_drive_tuner.journal.folder.marked_folders import holds_records
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.search.results.read_search import read_history
@@ -83,7 +83,9 @@ def copy_leftovers(store: Store, folder: Entry) -> Iterator[Leftover]:
 def _is_still_abandoned(store: Store, folder: Entry) -> bool:
     with suppress(NotFoundError):
         now = store.stat(folder.id)
-        return now.properties.get(KIND) == FolderKind.COPYING and is_abandoned(store, folder)
+        return now.properties.get(Property.KIND) == FolderKind.COPYING and is_abandoned(
+            store, folder
+        )
     return False
 
 

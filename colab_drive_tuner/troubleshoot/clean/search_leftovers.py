@@ -10,18 +10,18 @@ from functools import partial
 
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, SearchNotFoundError
 from colab_drive_tuner.journal.chain.record import ClaimReason, unframe
+from colab_drive_tuner.journal.folder.creation import BACKUPS, BEST_MODELS, RUNS
 from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
 from colab_drive_tuner.journal.folder.lookup import (
     EXPORT_NAME,
-    KIND,
     FolderKind,
+    Property,
     SearchFolder,
     find_folder,
+    first_records,
     search_folder,
 )
-from colab_drive_tuner.journal.folder.marked_folders import first_records
-from colab_drive_tuner.journal.folder.subfolders import BACKUPS, BEST_MODELS, RUNS
 from colab_drive_tuner.search.results.read_search import open_journal
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.artifacts import obsolete_backups
@@ -50,12 +50,12 @@ _SEARCH_FILES = re.compile(
 
 def search_leftovers(store: Store) -> Iterator[Leftover]:
     """List the leftovers in a store; change nothing."""
-    marked = [e for e in store.list(store.root) if e.is_folder and KIND in e.properties]
-    searches = [e for e in marked if e.properties[KIND] == FolderKind.SEARCH]
+    marked = [e for e in store.list(store.root) if e.is_folder and Property.KIND in e.properties]
+    searches = [e for e in marked if e.properties[Property.KIND] == FolderKind.SEARCH]
     for folder in marked:
-        if folder.properties[KIND] == FolderKind.COPYING:
+        if folder.properties[Property.KIND] == FolderKind.COPYING:
             yield from copy_leftovers(store, folder)
-        if folder.properties[KIND] in (FolderKind.ARCHIVED, FolderKind.REPAIRING):
+        if folder.properties[Property.KIND] in (FolderKind.ARCHIVED, FolderKind.REPAIRING):
             # A mark alone proves nothing: anyone who may edit a search's folder can set it.
             originals = {e.id for e in searches if e.name == folder.name}
             yield from _repair_leftovers(
@@ -85,7 +85,7 @@ def _is_settled(store: Store, folder: Entry | SearchFolder) -> bool:
 def _repair_leftovers(store: Store, folder: Entry, has_original: bool) -> Iterator[Leftover]:
     still_stale = partial(_is_unchanged, store, folder)
     discard = partial(trash_and_free, store, search_folder(folder), folder.name)
-    if folder.properties[KIND] == FolderKind.ARCHIVED:
+    if folder.properties[Property.KIND] == FolderKind.ARCHIVED:
         reason = "`repair` rebuilt the search in another folder and kept this one unchanged."
         kind, ours = "archived search", False
     elif _is_settled(store, folder):
@@ -209,7 +209,9 @@ def _old_files(
 
 def _is_unchanged(store: Store, folder: Entry) -> bool:
     try:
-        return store.stat(folder.id).properties.get(KIND) == folder.properties[KIND]
+        return (
+            store.stat(folder.id).properties.get(Property.KIND) == folder.properties[Property.KIND]
+        )
     except NotFoundError:
         return False
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import NotFoundError, UsageError
-from colab_drive_tuner.journal.folder.lookup import KIND, FolderKind, is_search
+from colab_drive_tuner.journal.folder.lookup import FolderKind, Property, is_search
 from colab_drive_tuner.runtime import Runtime, detect
 from colab_drive_tuner.store import open_store, split_scheme
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -153,7 +153,7 @@ class CheckContext:
         return [
             entry
             for entry in self._folders
-            if not entry.damage and entry.properties.get(KIND) not in known
+            if not entry.damage and entry.properties.get(Property.KIND) not in known
         ]
 
     @cached_property

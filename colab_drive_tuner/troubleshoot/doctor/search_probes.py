@@ -13,8 +13,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.folder.duplicate_folders import require_single
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
-from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME
-from colab_drive_tuner.journal.folder.marked_folders import holds_records
+from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, holds_records
 from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers
 from colab_drive_tuner.search.results.read_search import MISNAMED

@@ -9,19 +9,13 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from colab_drive_tuner.checkpoint.consolidate import consolidated_claim
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import attachment_item
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreError, UnavailableError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.chain import Head, end_chain
 from colab_drive_tuner.journal.folder.creation import make_search_folder
-from colab_drive_tuner.journal.folder.lookup import (
-    KIND,
-    FolderKind,
-    SearchFolder,
-    free_name,
-)
+from colab_drive_tuner.journal.folder.lookup import FolderKind, Property, SearchFolder, free_name
 from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.store.protocol import Store
@@ -41,7 +35,7 @@ def write_chain(
     attachments = load_attachments(built, store)
     with scratch_folder() as spool:
         journal = Journal(store, name, rules(), folder=folder, spool_folder=spool)
-        journal.claim(lambda _: consolidated_claim(built.history, settings), notify=lambda _: None)
+        journal.claim(lambda _: built.history.consolidated_claim(settings), notify=lambda _: None)
         try:
             for key, value in attachments.items():
                 item, large = attachment_item(key, value)
@@ -126,7 +120,7 @@ def replace_folders(store: Store, name: str, new: str, old: Iterable[SearchFolde
     In this order a folder is marked as the search at any moment. While there are two, the old one
     takes precedence, but cannot be claimed, so no session ends the new one as a duplicate.
     """
-    store.set_properties(new, {KIND: FolderKind.SEARCH})
+    store.set_properties(new, {Property.KIND: FolderKind.SEARCH})
     for folder in old:
-        store.set_properties(folder.id, {KIND: FolderKind.ARCHIVED})
+        store.set_properties(folder.id, {Property.KIND: FolderKind.ARCHIVED})
         free_name(store, folder, name)

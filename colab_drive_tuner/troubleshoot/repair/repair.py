@@ -22,8 +22,8 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search, two_searches_error
 from colab_drive_tuner.journal.folder.lookup import (
-    KIND,
     FolderKind,
+    Property,
     SearchFolder,
     check_name,
     find_folder,
@@ -148,9 +148,13 @@ def _find_folder(store: Store, name: str) -> _FoundFolder:
         entry for entry in store.list_trash(store.root) if entry.name == name and is_search(entry)
     ]
     # The result of an interrupted repair is the last choice: it may be incomplete.
-    unfinished = altered is not None and altered.properties.get(KIND) == FolderKind.REPAIRING
+    unfinished = (
+        altered is not None and altered.properties.get(Property.KIND) == FolderKind.REPAIRING
+    )
     if altered is not None and not (unfinished and trashed):
-        reason = f"the property {KIND} of its folder, which marks it as a search, was altered"
+        reason = (
+            f"the property {Property.KIND} of its folder, which marks it as a search, was altered"
+        )
         return _FoundFolder(search_folder(altered), reason)
     if not trashed:
         raise SearchNotFoundError(

@@ -21,12 +21,11 @@ from colab_drive_tuner.errors import (
     RefusedError,
     SearchDamagedError,
 )
-from colab_drive_tuner.journal.chain.chain import Head, LastClaim, parallel_readers
+from colab_drive_tuner.journal.chain.chain import Head, LastClaim, load_snapshot, parallel_readers
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, decode_record, unframe
 from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, is_owned, owned_ids
-from colab_drive_tuner.journal.folder.lookup import EXPORT, RECORDS, SearchFolder
+from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder
 from colab_drive_tuner.journal.lease import Holder, find_holder
-from colab_drive_tuner.journal.snapshot import load_snapshot
 from colab_drive_tuner.progress_line import progress_bar
 from colab_drive_tuner.store.protocol import Entry, Store
 
@@ -240,8 +239,8 @@ def _without_absent_ids(owned: OwnedIds) -> SearchFolder:
     The search's own files in the trash are found by listing its trash.
     """
     folder = owned.folder
-    folder = replace(folder, records="") if RECORDS in owned.absent else folder
-    return replace(folder, export="") if EXPORT in owned.absent else folder
+    folder = replace(folder, records="") if Property.RECORDS in owned.absent else folder
+    return replace(folder, export="") if Property.EXPORT in owned.absent else folder
 
 
 def _record_folders(store: Store, folder: SearchFolder) -> list[str]:
