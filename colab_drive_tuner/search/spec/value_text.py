@@ -226,7 +226,8 @@ def _array_text(value: Any, describe: Callable[[Any], str]) -> str | None:
     texts = []
     for array in arrays:
         if array.dtype.kind in "biufcmMSU":
-            content = hashlib.sha256(array.tobytes()).hexdigest()[:16]
+            in_order = np.ascontiguousarray(array).reshape(-1)  # itself, for nearly every array
+            content = hashlib.sha256(in_order.view(np.uint8).data).hexdigest()[:16]
         else:
             content = describe(array.tolist())
         texts.append(f"{array.shape}, {array.dtype.str}, {content}")
