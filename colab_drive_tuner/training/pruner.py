@@ -152,7 +152,9 @@ class Pruner:
 
         loop, trial = find_training_loop(self), running_trial()
         if trial is None:
-            warn_user("Pruner does nothing here: no search is running.", TrainingWarning)
+            warn_user(
+                "Pruner does nothing here: no search is running in this thread.", TrainingWarning
+            )
             return
         reports = trial.reports
         reports.set_pruner(self)

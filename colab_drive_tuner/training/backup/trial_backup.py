@@ -81,7 +81,8 @@ class TrialBackup(BackupCallback):
             return
         if trial is None or trial.artifacts is None:
             warn_user(
-                "TrialBackup does nothing here: no search is running that could store backups.",
+                "TrialBackup does nothing here: no search is running in this thread that could "
+                "store backups.",
                 TrainingWarning,
             )
             return
