@@ -184,24 +184,12 @@ class EnterpriseRunner:
         job = str(operation.get("name", "")).partition("/operations/")[0]
         if "/notebookExecutionJobs/" not in job:
             job = str(operation.get("metadata", {}).get("notebookExecutionJob", job))
-        ended, misses = False, 0
         try:
-            while True:
-                try:
-                    found, misses = call("GET", job), 0
-                except NotebookRunError as error:  # one lost answer must not end a job of hours
-                    misses += 1
-                    if misses == _MOST_MISSES:
-                        raise RuntimeLostError(str(error)) from None
-                    found = {}
-                ended = found.get("jobState") in _ENDED
-                if ended:
-                    break
-                self.sleep(self.poll_seconds)
-        finally:
-            if not ended:
-                with task.stop_signals.ignored():
-                    call("DELETE", job)
+            found = self._wait(job)
+        except BaseException:  # also KeyboardInterrupt and StoppedError
+            with task.stop_signals.ignored():
+                call("DELETE", job)
+            raise
         task.output.write_text(json.dumps(found, indent=1))
         if found["jobState"] == "JOB_STATE_SUCCEEDED":
             return None
@@ -210,6 +198,20 @@ class EnterpriseRunner:
             f"Colab Enterprise reports {found['jobState']}: "
             f"{status.get('message', 'no reason')}. The executed notebook is in {self.bucket}."
         )
+
+    def _wait(self, job: str) -> dict[str, Any]:
+        """Poll the job until it has ended; one lost answer must not end a job of hours."""
+        misses = 0
+        while True:
+            try:
+                found, misses = self.vertex.call("GET", job), 0
+            except NotebookRunError as error:
+                found, misses = {}, misses + 1
+                if misses == _MOST_MISSES:
+                    raise RuntimeLostError(str(error)) from None
+            if found.get("jobState") in _ENDED:
+                return found
+            self.sleep(self.poll_seconds)
 
 
 @dataclass(frozen=True)

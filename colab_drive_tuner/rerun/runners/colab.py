@@ -19,12 +19,7 @@ from typing import Any
 
 from colab_drive_tuner.credentials import emulator_host, portable_file
 from colab_drive_tuner.environment_variables import Variable
-from colab_drive_tuner.errors import (
-    NoRuntimeError,
-    NotebookRunError,
-    RuntimeLostError,
-    UsageError,
-)
+from colab_drive_tuner.errors import NoRuntimeError, NotebookRunError, RuntimeLostError, UsageError
 from colab_drive_tuner.rerun.program import CellError, RunTask, find_error, with_first_cells
 from colab_drive_tuner.rerun.runners.agent import GRACE_SECONDS, IDLE_SECONDS
 from colab_drive_tuner.rerun.runners.colab_runtimes import (

@@ -54,10 +54,7 @@ from colab_drive_tuner.troubleshoot.repair.rebuild import (
     complete_documents,
     rebuild,
 )
-from colab_drive_tuner.troubleshoot.repair.salvage import (
-    SalvagedFolder,
-    salvage_folder,
-)
+from colab_drive_tuner.troubleshoot.repair.salvage import SalvagedFolder, salvage_folder
 from colab_drive_tuner.troubleshoot.repair.search_check import (
     SearchCheck,
     claim_and_release,

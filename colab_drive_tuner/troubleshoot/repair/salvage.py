@@ -90,10 +90,6 @@ class SalvagedFolder:
         """Whether a file whose id was read from untrusted content is in the search's folders."""
         return is_owned(store, entry_id, self.folder_ids, self.listed)
 
-    def count_records(self, entry_ids: set[str]) -> int:
-        """Count how many of these files are records of the chain."""
-        return len(entry_ids & {found.id for found in self.records.values()})
-
     def holder(self, store: Store) -> Holder | None:
         """Return the holder according to the last readable claim; None if it was released."""
         claim: LastClaim | None = None

@@ -78,7 +78,9 @@ class SearchCheck:
     def trashed(self) -> int:
         """Number of records in the trash, which can still be read there."""
         trashed = set() if self.folder is None else trashed_files(self.store, self.folder)
-        return self.salvaged.count_records(trashed) if trashed else 0
+        if not trashed:
+            return 0
+        return len(trashed & {found.id for found in self.salvaged.records.values()})
 
     @cached_property
     def damage(self) -> str:
