@@ -17,7 +17,6 @@ from colab_drive_tuner.journal import (
     batch,
     claim_and_takeover,
     maintenance,
-    outage_retry,
     reader,
     recovery,
     writer,
@@ -131,7 +130,7 @@ def two_records_in_flight() -> None:
 @mutant
 def acknowledged_before_the_answer() -> None:
     """APPEND: a record counts as acknowledged without an answer."""
-    until = outage_retry.OutageRetry.until_answered
+    until = batch.OutageRetry.until_answered
 
     def impatient(self: Any, ask: Any, deadline: Any = None) -> Any:
         if deadline is not None:
@@ -141,7 +140,7 @@ def acknowledged_before_the_answer() -> None:
         except Exception:  # noqa: BLE001 - the mutant's fault
             return True
 
-    outage_retry.OutageRetry.until_answered = impatient
+    batch.OutageRetry.until_answered = impatient
 
 
 @mutant
