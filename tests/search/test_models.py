@@ -85,6 +85,27 @@ def test_a_model_that_is_not_keras_is_kept_in_memory_only(tmp_path: Path) -> Non
     assert DriveTrials("s", store=tmp_path).trials[0]["result"].get("model") is None
 
 
+def test_delete_all_forgets_a_model_that_is_not_keras(tmp_path: Path) -> None:
+    """After `delete_all` no model of the old history is offered as the new one's."""
+    trials = DriveTrials("s", store=tmp_path)
+
+    def search(loss: float, **model: Any) -> None:
+        trials.fmin(
+            lambda _: {"loss": loss, "status": "ok", **model},
+            SPACE,
+            algo="rand",
+            max_evals=1,
+            show_progressbar=False,
+        )
+
+    with pytest.warns(UserWarning, match="no Keras model"):
+        search(1.0, model=object())
+    assert trials.models.load() is not None
+    trials.delete_all()
+    search(2.0)
+    assert trials.models.load() is None
+
+
 def test_a_plain_value_called_model_is_kept(tmp_path: Path) -> None:
     """A text under the key `model` is recorded like any other value."""
     result = run(tmp_path, lambda point: {"loss": 1.0, "status": "ok", "model": "resnet"})

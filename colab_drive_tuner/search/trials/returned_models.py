@@ -117,8 +117,9 @@ class ReturnedModels:
 
     def __init__(self, store: Store, journal: Journal, keep: int) -> None:
         self._store, self._journal, self._keep = store, journal, keep
+        self._epoch = ""
+        """The history that the models below belong to."""
         self._best: BestModels | None = None
-        self._best_epoch = ""
         self._other: tuple[float, int, Any] | None = None
         """Loss, trial and the best model of another library, kept in this process only."""
 
@@ -126,9 +127,10 @@ class ReturnedModels:
         """Offer the model of a result to `best/`; return the result without the model itself."""
         if not parts.had_model:
             return parts.result
+        best = self._models()
         if parts.other is not None:
             self._keep_in_process(parts.other, tid, parts.loss)
-        elif parts.keras is not None and (best := self._models()) is not None:
+        elif parts.keras is not None and best is not None:
             best.offer(parts.keras, tid=tid, loss=parts.loss)
         return self.wrap(parts.result, tid)
 
@@ -138,9 +140,9 @@ class ReturnedModels:
 
     def load(self, tid: Any = None, **options: Any) -> Any:
         """Return the model of a trial, or the best one for `tid=None`; None if it was not kept."""
+        best = self._models()
         if self._other is not None and tid in (None, self._other[1]):
             return self._other[2]
-        best = self._models()
         return None if best is None else best.load(tid, **options)
 
     def close(self, timeout: float) -> None:
@@ -157,14 +159,16 @@ class ReturnedModels:
             )
 
     def _models(self) -> "BestModels | None":
+        """Return the models in the store; forget those of a history before `delete_all`."""
         folder, epoch = self._journal.folder, self._journal.epoch
-        if folder is not None and (self._best is None or self._best_epoch != epoch):
+        if self._epoch != epoch:
+            self._epoch, self._best, self._other = epoch, None, None
+        if folder is not None and self._best is None:
             from colab_drive_tuner.training.models.best_models import BestModels
 
             self._best = BestModels(
                 self._store, folder, keep=self._keep, epoch=epoch, free_space=self._store.free_space
             )
-            self._best_epoch = epoch
         return self._best
 
     def _keep_in_process(self, model: Any, tid: int, loss: float | None) -> None:
