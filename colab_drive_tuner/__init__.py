@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.store import open_store
     from colab_drive_tuner.training.backup.trial_backup import TrialBackup
     from colab_drive_tuner.training.pruner import Pruner
-    from colab_drive_tuner.trial import RunningTrial, running_trial
+    from colab_drive_tuner.training.trial import RunningTrial, running_trial
 
 __all__ = [
     "DriveClient",
@@ -95,7 +95,7 @@ _MODULES = {
     "DriveTrials": "search.drive_trials",
     "Notebook": "notebook",
     "Pruner": "training.pruner",
-    "RunningTrial": "trial",
+    "RunningTrial": "training.trial",
     "SearchHistory": "manage.restore_history",
     "SearchResult": "search.results.result",
     "SearchStatus": "search.trials.search_status",
@@ -121,7 +121,7 @@ _MODULES = {
     "rename_search": "manage.naming",
     "restore_search": "manage.restore_history",
     "resume_search": "search.resume",
-    "running_trial": "trial",
+    "running_trial": "training.trial",
     "setup": "session",
 }
 

@@ -251,7 +251,7 @@ def test_a_pruner_is_passed_on(tmp_path):
     """`pruner=` prunes trials of a DriveTrials and is refused with hyperopt's own Trials."""
 
     def reporting(x, y):
-        from colab_drive_tuner.trial import running_trial
+        from colab_drive_tuner.training.trial import running_trial
 
         trial = running_trial()
         rate = {{uniform(0, 1)}}

@@ -36,7 +36,7 @@ from colab_drive_tuner.search.spec.suggestion_seeds import (
 from colab_drive_tuner.search.trial_documents import name_all_parameters
 from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
-from colab_drive_tuner.trial import TrialInterrupted
+from colab_drive_tuner.training.trial import TrialInterrupted
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:

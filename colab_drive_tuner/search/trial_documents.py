@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Any, cast
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.intermediate_values import UNNAMED, are_valid_steps
+from colab_drive_tuner.training.trial import UNNAMED, are_valid_steps
 
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)
 """hyperopt's job states, named here so that reading a search needs no hyperopt."""

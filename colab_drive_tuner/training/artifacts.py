@@ -9,7 +9,9 @@ import contextlib
 import re
 import threading
 from collections.abc import Callable, Container
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from colab_drive_tuner.errors import (
     ForeignFileError,
@@ -24,7 +26,9 @@ from colab_drive_tuner.journal.folder.creation import (
 )
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.trial import Pace, Writer
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.training.backup.writer import BackupWriter
 
 TID, EPOCH = "cdt_tid", "cdt_epoch"
 """Properties of a file in such a folder: its trial, and the history that the trial belongs to."""
@@ -34,8 +38,16 @@ _ATTEMPTS = 3
 _BACKUP = re.compile(r"trial-\d{5,}-.+")
 
 
+@dataclass
+class Pace:
+    """Longest epoch and longest upload of a search's trials in this run, in seconds."""
+
+    epoch: float = 0.0
+    upload: float = 0.0
+
+
 class StoreArtifacts:
-    """`Artifacts` of trial `tid` in the search's folder; sends no request until used.
+    """Backups of trial `tid` in the search's folder; sends no request until used.
 
     `epoch` distinguishes a search's history from those before a restart, whose trials had the same
     numbers. A `fresh` trial has never run: it has no files, so the store is not asked.
@@ -55,7 +67,8 @@ class StoreArtifacts:
     ) -> None:
         self.pace, self.fresh = pace or Pace(), fresh
         self._before_first = before_first
-        self.writer: Writer | None = None
+        self.writer: BackupWriter | None = None
+        """The background writer of the backups; None until `TrialBackup` creates it."""
         self._store, self._search_folder, self._tid = store, search_folder, tid
         self._epoch = epoch
         self._lock = threading.RLock()
@@ -64,7 +77,7 @@ class StoreArtifacts:
         self._puts = 0
 
     def put(self, name: str, path: Path) -> None:
-        """See `Artifacts.put`; the previous file is trashed after the new one is stored."""
+        """Store a file, which may take long; an earlier one of that name is trashed afterwards."""
         if self._before_first is not None:
             self._before_first()
             self._before_first = None
@@ -83,7 +96,7 @@ class StoreArtifacts:
                 self._trash(old)
 
     def get(self, name: str, path: Path) -> bool:
-        """See `Artifacts.get`."""
+        """Write the file stored under `name` to `path`; return False if there is none."""
         with self._lock:
             for entry_id in list(self._known().get(name, [])):
                 with contextlib.suppress(NotFoundError):
@@ -93,12 +106,12 @@ class StoreArtifacts:
             return False
 
     def names(self) -> list[str]:
-        """See `Artifacts.names`."""
+        """Return the names of the stored files."""
         with self._lock:
             return sorted(self._known())
 
     def drop(self, name: str) -> None:
-        """See `Artifacts.drop`; the file is moved to the trash."""
+        """Move the file stored under `name` to the trash, if there is one."""
         with self._lock:
             for entry_id in self._known().get(name, []):
                 self._trash(entry_id)

@@ -6,7 +6,6 @@ Keras's `Callback`, because a search without Keras must not import it; Keras acc
 with the same methods.
 """
 
-import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -15,7 +14,6 @@ from numbers import Real
 from typing import Any
 
 from colab_drive_tuner.errors import TrainingWarning, UsageError
-from colab_drive_tuner.intermediate_values import as_number
 from colab_drive_tuner.training.pruning_rules import (
     BestValues,
     Curve,
@@ -23,7 +21,7 @@ from colab_drive_tuner.training.pruning_rules import (
     is_rung,
     percentile_threshold,
 )
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.training.trial import as_integer, as_number, running_trial
 from colab_drive_tuner.user_warnings import warn_user
 
 MEDIAN, PERCENTILE, HALVING = "median", "percentile", "successive halving"
@@ -92,8 +90,8 @@ class Pruner:
         if not isinstance(self.monitor, str) or not self.monitor:
             raise UsageError(f"monitor must be the name of a metric, got {self.monitor!r:.60}.")
         _check_choice("mode", self.mode, ("auto", "min", "max"))
-        self._set("warmup_steps", _check_integer("warmup_steps", self.warmup_steps, least=0))
-        self._set("min_trials", _check_integer("min_trials", self.min_trials, least=1))
+        self._set("warmup_steps", as_integer("warmup_steps", self.warmup_steps, least=0))
+        self._set("min_trials", as_integer("min_trials", self.min_trials, least=1))
         if self.mode == "auto":
             self._set("mode", "max" if _is_maximized(self.monitor) else "min")
         if self._applies("percentile", PERCENTILE):
@@ -101,7 +99,7 @@ class Pruner:
             self._set("percentile", _check_percentile(percentile))
         if self._applies("reduction_factor", HALVING):
             factor = 3 if self.reduction_factor is None else self.reduction_factor
-            self._set("reduction_factor", _check_integer("reduction_factor", factor, least=2))
+            self._set("reduction_factor", as_integer("reduction_factor", factor, least=2))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -225,16 +223,6 @@ def _is_maximized(monitor: str) -> bool:
 def _check_choice(name: str, value: Any, known: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in known:
         raise UsageError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r:.60}.")
-
-
-def _check_integer(name: str, value: Any, *, least: int) -> int:
-    try:
-        number = least - 1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least:
-        raise UsageError(f"{name} must be an integer >= {least}, got {value!r:.60}.")
-    return number
 
 
 def _check_percentile(value: Any) -> float:

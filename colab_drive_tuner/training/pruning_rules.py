@@ -9,7 +9,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 
-from colab_drive_tuner.intermediate_values import MAX_VALUES
+from colab_drive_tuner.training.trial import MAX_VALUES
 
 Curve = Sequence[tuple[int, float]]
 """The steps and values that a trial reported, in the order of the steps."""

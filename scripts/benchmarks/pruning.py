@@ -19,7 +19,7 @@ from colab_drive_tuner.search.algorithms import fast_algorithm
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.memory import MemoryStore
 from colab_drive_tuner.training.pruner import Pruner
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.training.trial import running_trial
 
 RULES = {
     "median": Pruner("median"),

@@ -20,7 +20,7 @@ def epochs(*, callback: str, count: int, megabytes: float = 10.0) -> dict[str, f
     from colab_drive_tuner.training.artifacts import StoreArtifacts
     from colab_drive_tuner.training.backup.trial_backup import TrialBackup
     from colab_drive_tuner.training.backup.writer import flush_backups
-    from colab_drive_tuner.trial import RunningTrial, run_as
+    from colab_drive_tuner.training.trial import RunningTrial, run_as
 
     width = 256
     layers = max(1, round(megabytes * 2**20 / 4 / width**2) - 1)

@@ -12,7 +12,7 @@ from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.trials import backups
 from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.training.trial import running_trial
 
 SPACE = {"x": hp.uniform("x", 0, 1)}
 

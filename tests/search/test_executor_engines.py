@@ -106,7 +106,7 @@ def test_a_dask_cluster_that_restarts_dies_or_stays_empty(tmp_path: Path) -> Non
     import contextlib, io, os, signal, threading, time
     from colab_drive_tuner.errors import ExecutorError
     from colab_drive_tuner.search.loop import parallel
-    from colab_drive_tuner.trial import running_trial
+    from colab_drive_tuner.training.trial import running_trial
 
     def while_two_run(name, act):
         # An objective of which two trials are at work when `act` is called in the driver.

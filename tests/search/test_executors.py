@@ -30,7 +30,7 @@ from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.trial import TrialInterrupted, running_trial
+from colab_drive_tuner.training.trial import TrialInterrupted, running_trial
 from tests.search.sample_searches import data, model, trial_values
 
 SPACE = hp.uniform("x", -10, 10)
@@ -522,7 +522,7 @@ def test_the_trials_of_a_killed_driver_run_again(tmp_path: Path) -> None:
         from pathlib import Path
         from tests.search.sample_searches import SPACE, sample_objective, held_journals
         from colab_drive_tuner.search.drive_trials import DriveTrials
-        from colab_drive_tuner.trial import running_trial
+        from colab_drive_tuner.training.trial import running_trial
         import hyperopt, numpy as np
         def objective(point):
             if running_trial().tid >= 3:
@@ -584,7 +584,7 @@ def test_results_of_workers_that_outlive_their_driver_are_not_recorded(tmp_path:
         from tests.search.test_executors import run, spawned
         from colab_drive_tuner.search.drive_trials import DriveTrials
         from colab_drive_tuner.search.executors import worker
-        from colab_drive_tuner.trial import running_trial
+        from colab_drive_tuner.training.trial import running_trial
 
         worker.exit_with = lambda driver: None  # as on a cluster
         folder = Path({str(tmp_path)!r})

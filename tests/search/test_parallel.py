@@ -38,7 +38,7 @@ from colab_drive_tuner.search.loop import parallel, stopping_rules
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream, decode_generator
 from colab_drive_tuner.search.trial_documents import as_new
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import (
     ALGORITHMS,
     SPACE,

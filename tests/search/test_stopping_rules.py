@@ -25,7 +25,7 @@ from colab_drive_tuner.search.loop import sequential as loop
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.search.spec.fingerprints import describe_rule
 from colab_drive_tuner.store import open_store
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.training.trial import running_trial
 from tests.journal.faulty_store import FaultyStore
 from tests.search.sample_searches import (
     SPACE,

@@ -11,7 +11,7 @@ import pytest
 from hyperopt import STATUS_OK
 
 from colab_drive_tuner.search.executors.loky import LokyExecutor, loky_executor
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.training.trial import running_trial
 from tests.search.test_executors import run
 
 EPOCHS, DEADLY = 5, 3

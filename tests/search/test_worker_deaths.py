@@ -17,7 +17,7 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, timeline
 from colab_drive_tuner.search.results.read_search import read_search, read_status
 from colab_drive_tuner.store import open_store
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import (
     SPACE,
     open_read_only,

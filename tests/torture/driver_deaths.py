@@ -17,7 +17,7 @@ from colab_drive_tuner.search.executors.dispatcher import Dispatcher
 from colab_drive_tuner.search.loop.parallel import ParallelLoop
 from colab_drive_tuner.search.loop.sequential import Loop
 from colab_drive_tuner.search.trials.logbook import Logbook
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import (
     ALGORITHMS,
     SPACE,

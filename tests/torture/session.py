@@ -30,7 +30,7 @@ from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import ALGORITHMS, SPACE, sample_objective, trial_values
 from tests.torture.phases import PhaseLog, instrument
 

@@ -21,7 +21,7 @@ from colab_drive_tuner.search.loop import missing_trials, parallel
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import (
     ALGORITHMS,
     SPACE,

@@ -13,7 +13,7 @@ from hyperopt import hp
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.pruner import Pruner
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.training.trial import running_trial
 from tests.training.small_trainings import KillAt
 
 X = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")

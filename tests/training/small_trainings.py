@@ -15,7 +15,7 @@ from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.backup.writer import flush_backups
 from colab_drive_tuner.training.memory import free_memory
 from colab_drive_tuner.training.seeding import seed_trial
-from colab_drive_tuner.trial import RunningTrial, run_as, running_trial
+from colab_drive_tuner.training.trial import RunningTrial, run_as, running_trial
 from tests.training.flaky_store import create_search_folder, entry_names
 
 SEED = 11

@@ -13,7 +13,7 @@ from colab_drive_tuner.errors import TrainingWarning
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.seeding import training_seed
-from colab_drive_tuner.trial import RunningTrial, TrialInterrupted, run_as, running_trial
+from colab_drive_tuner.training.trial import RunningTrial, TrialInterrupted, run_as, running_trial
 from tests.training.flaky_store import NUMPY_2, FlakyStore, create_search_folder
 from tests.training.small_trainings import (
     SEED,

@@ -12,9 +12,8 @@ import keras
 import pytest
 
 from colab_drive_tuner.errors import TrainingWarning, UsageError
-from colab_drive_tuner.intermediate_values import IntermediateValues
 from colab_drive_tuner.training.pruner import Pruner
-from colab_drive_tuner.trial import RunningTrial, run_as
+from colab_drive_tuner.training.trial import IntermediateValues, RunningTrial, run_as
 from tests.search.sample_searches import trial_values
 from tests.training.pruned_search import (
     EPOCHS,

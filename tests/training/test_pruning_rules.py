@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.intermediate_values import MAX_VALUES, IntermediateValues
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.pruning_rules import MAX_JUDGED_STEPS, best_so_far, subsample
+from colab_drive_tuner.training.trial import MAX_VALUES, IntermediateValues
 
 NAN = math.nan
 CURVES = [[(1, 5.0), (2, 1.0), (3, 4.0)], [(1, 3.0), (2, NAN), (3, 2.0)], [(1, 4.0), (2, 6.0)]]

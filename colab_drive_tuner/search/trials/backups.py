@@ -18,9 +18,8 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training.artifacts import StoreArtifacts, obsolete_backups
+from colab_drive_tuner.training.artifacts import Pace, StoreArtifacts, obsolete_backups
 from colab_drive_tuner.training.backup.writer import flush_backups, get_writer
-from colab_drive_tuner.trial import Pace
 
 _START_PATIENCE = 10.0
 """Seconds that the first backup of a trial waits for the trial's start to be recorded."""

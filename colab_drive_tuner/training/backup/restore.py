@@ -15,7 +15,7 @@ from colab_drive_tuner.training.backup.variable_paths import (
     TrainableChangedError,
 )
 from colab_drive_tuner.training.backup.writer import BackupWriter, backup_name, read_backup
-from colab_drive_tuner.trial import RunningTrial
+from colab_drive_tuner.training.trial import RunningTrial
 from colab_drive_tuner.user_warnings import warn_user
 
 _MALFORMED = (

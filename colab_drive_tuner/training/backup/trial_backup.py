@@ -18,7 +18,7 @@ from colab_drive_tuner.errors import TrainingWarning, UsageError
 from colab_drive_tuner.training.backup.fit_backup import BackupCallback, FitBackup
 from colab_drive_tuner.training.backup.writer import get_writer
 from colab_drive_tuner.training.training_loop import find_training_loop
-from colab_drive_tuner.trial import running_trial
+from colab_drive_tuner.training.trial import running_trial
 from colab_drive_tuner.user_warnings import warn_user
 
 _UNREACHED = (

@@ -17,8 +17,8 @@ from typing import Any
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode_pieces
 from colab_drive_tuner.errors import ChecksumError, StoreError
 from colab_drive_tuner.local_files import scratch_folder
+from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.upload_queue import UploadQueue
-from colab_drive_tuner.trial import Artifacts
 
 GENERATIONS = 2
 """Number of backups kept per `fit`."""
@@ -36,7 +36,7 @@ def backup_name(fit: int, epoch: int) -> str:
 class BackupWriter:
     """Stores and drops the backups of one trial, across all of its `fit` calls."""
 
-    def __init__(self, artifacts: Artifacts) -> None:
+    def __init__(self, artifacts: StoreArtifacts) -> None:
         self.artifacts = artifacts
         self._fits = 0
         self._names: set[str] | None = None
@@ -177,15 +177,14 @@ def read_backup(path: Path) -> Any:
             raise ChecksumError(f"{path.name} is not a readable backup: {error}") from error
 
 
-def get_writer(artifacts: Artifacts) -> BackupWriter:
+def get_writer(artifacts: StoreArtifacts) -> BackupWriter:
     """Return the backup writer of a trial; create it if there is none."""
-    writer = artifacts.writer
-    if not isinstance(writer, BackupWriter):
-        artifacts.writer = writer = BackupWriter(artifacts)
-    return writer
+    if artifacts.writer is None:
+        artifacts.writer = BackupWriter(artifacts)
+    return artifacts.writer
 
 
-def flush_backups(trials: Iterable[Artifacts], timeout: float) -> bool:
+def flush_backups(trials: Iterable[StoreArtifacts], timeout: float) -> bool:
     """Wait until all backups and drops have reached the store; False after `timeout` seconds."""
     until = time.monotonic() + timeout
     writers = [artifacts.writer for artifacts in trials if artifacts.writer is not None]

@@ -1,34 +1,28 @@
-"""Intermediate values that a trial reports step by step, for pruning: a bounded curve, its best."""
+"""The running trial, as seen by code inside it: its number, seed, deadline and reported values.
+
+The loop in `search/` sets it; the callbacks in `training/` read it.
+"""
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+import operator
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import UsageError
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.training.artifacts import StoreArtifacts
+    from colab_drive_tuner.training.pruner import Pruner
 
 MAX_VALUES = 1000
 """Maximum length of a curve: if there are more, every second value is kept, or every fourth, ..."""
 MAX_STEP = 2**53
 UNNAMED = "value"
 """Name of the metric if no pruner names it."""
-
-
-class PrunerLike(Protocol, Hashable):
-    """The part of a pruner that a running trial needs."""
-
-    @property
-    def monitor(self) -> str:
-        """Name of the reported metric."""
-
-    @property
-    def maximized(self) -> bool:
-        """Whether larger values are better."""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The pruner's arguments, as plain data."""
 
 
 class IntermediateValues:
@@ -42,7 +36,7 @@ class IntermediateValues:
 
     def __init__(
         self,
-        pruner: PrunerLike | None = None,
+        pruner: "Pruner | None" = None,
         thresholds: Mapping[Any, Mapping[int, float]] | None = None,
     ) -> None:
         self.pruner, self._thresholds = pruner, thresholds or {}
@@ -64,7 +58,7 @@ class IntermediateValues:
         """Whether a value was reported."""
         return self._count > 0
 
-    def set_pruner(self, pruner: PrunerLike) -> None:
+    def set_pruner(self, pruner: "Pruner") -> None:
         """Let this pruner decide; raise `UsageError` if a different one was set before."""
         if self.pruner is not None and self.pruner != pruner:
             raise UsageError(f"Two pruners judge one trial: {self.pruner} and {pruner}. Keep one.")
@@ -149,6 +143,17 @@ _DUMPED: dict[str, Any] = (
 """Names and types of the attributes in a dump."""
 
 
+def as_integer(name: str, value: Any, *, least: int) -> int:
+    """Return `value`, which may be numpy's, as an int; raise `UsageError` if it is less."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise UsageError(f"{name} must be an integer >= {least}, got {value!r:.60}.")
+    return number
+
+
 def as_number(name: str, value: Any) -> float:
     """Convert a reported value to float; raise `UsageError` with `name` if it is not a number."""
     try:
@@ -157,3 +162,110 @@ def as_number(name: str, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         pass
     raise UsageError(f"{name} must be a number, got {value!r:.60}.")
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """The trial in which an objective runs."""
+
+    search: str
+    tid: int
+    seed: int
+    """The search's training seed, 0 <= seed < 2**32: the same in every trial, run and attempt."""
+    attempt: int = 1
+    """1 for the first runtime that works on this trial, 2 for the next, ..."""
+    deadline: float | None = None
+    """The `time.monotonic()` at which the trial must have stopped; None: no limit."""
+    artifacts: "StoreArtifacts | None" = None
+    """Storage for the backups of this trial; None: backups are not possible."""
+    notices: list[str] | None = None
+    """In a worker of an executor: collects messages that are shown to the user once; else None."""
+    reports: IntermediateValues = field(default_factory=IntermediateValues, compare=False)
+    """Values that the trial has reported, for pruning."""
+
+    def report(self, step: int, value: float) -> None:
+        """Report a value, such as the validation loss after an epoch.
+
+        The trial's result includes the values, under `reported`, and later trials are compared with
+        them. Then call `should_prune` to see whether to stop.
+
+        Args:
+            step: The number of the epoch or of another unit; larger than the last one. Use the same
+                steps in every trial, because values are compared at equal steps.
+            value: The value; NaN is worse than any other.
+
+        Raises:
+            UsageError: The step is not an integer from 0 to 2**53 or does not come after the last
+                one, or the value is not a number.
+
+        Example:
+            ```python
+            trial = cdt.running_trial()
+            for epoch in range(1, 51):
+                loss = train(epoch)
+                trial.report(epoch, loss)
+                if trial.should_prune():
+                    break
+            return loss
+            ```
+        """
+        number = as_integer("report(step, value): step", step, least=0)
+        if number > MAX_STEP:
+            raise UsageError(f"report(step, value): step must be at most 2**53, got {number}.")
+        if number <= self.reports.last_step and self.reports.begun:
+            raise UsageError(
+                f"report(step, value): step {number} does not come after the last one, "
+                f"{self.reports.last_step}."
+            )
+        self.reports.add(number, as_number("report(step, value): value", value))
+
+    def should_prune(self) -> bool:
+        """Return whether the objective should stop now and return its current loss.
+
+        The search's `pruner=` compares the values reported so far with those of the trials that
+        had ended when this one was suggested. False without a pruner.
+        """
+        return self.reports.should_prune()
+
+
+_running: ContextVar[RunningTrial | None] = ContextVar("running_trial", default=None)
+
+
+def running_trial() -> RunningTrial | None:
+    """Return the trial in which this code runs; None outside a search."""
+    return _running.get()
+
+
+class run_as:  # noqa: N801 (a context manager, and at half the cost of `contextmanager`)
+    """Context manager within which `running_trial()` returns `trial`."""
+
+    def __init__(self, trial: RunningTrial) -> None:
+        self._trial = trial
+
+    def __enter__(self) -> RunningTrial:
+        self._token = _running.set(self._trial)
+        return self._trial
+
+    def __exit__(self, *_: object) -> None:
+        _running.reset(self._token)
+
+
+class TrialInterrupted(BaseException):
+    """The trial stopped before its end; the next run of the search continues it.
+
+    Raised if the next epoch would end after the deadline, or if the backup that the trial resumed
+    from turns out to be unusable (then `epoch` is 0). Like KeyboardInterrupt it is not an
+    `Exception`, so that neither `except Exception` in a model function nor hyperopt's
+    `catch_eval_exceptions` catches it.
+    """
+
+    def __init__(self, *, tid: int, fit: int, epoch: int, stored: bool) -> None:
+        self.tid = tid
+        self.fit = fit
+        """Number of the trial's `fit` call that was running, from 0."""
+        self.epoch = epoch
+        """Number of its epochs that are done."""
+        self.stored = stored
+        """Whether the store has the backup of exactly this epoch; it may have an older one."""
+        where = "backed up" if stored else "but its newest backup did not reach the store in time"
+        super().__init__(f"trial {tid} stopped after epoch {epoch}, {where}")
