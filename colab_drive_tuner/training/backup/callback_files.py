@@ -13,7 +13,6 @@ import string
 import tempfile
 import weakref
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,19 @@ Stamp = tuple[int, int, int]
 """Modification time in nanoseconds, size and inode of a file."""
 
 
-class FileCopy:
-    """Copy of a file at the end of an epoch; deleted when no longer referenced."""
+class SavedFile:
+    """Copy of a callback's file at the end of an epoch; deleted when no longer referenced.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file.
+        callback: The key of the callback.
+        fills: Values of the placeholders in the callback's `filepath`.
+    """
+
+    def __init__(self, path: Path, callback: str, fills: Collection[str]) -> None:
         folder = tempfile.mkdtemp(prefix=f"colab-drive-tuner-{os.getpid()}-")
         self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._callback, self._fills = callback, fills
         self.path = Path(folder) / "copy"
         shutil.copyfile(path, self.path)
         self.size = self.path.stat().st_size
@@ -52,29 +58,19 @@ class FileCopy:
         """Name of a separately stored file; equal for equal content."""
         return f"file-x{self.sha256[:32]}"
 
-
-@dataclass(frozen=True)
-class SavedFile:
-    """A callback's file in a backup that is being made."""
-
-    callback: str
-    fills: tuple[str, ...]
-    """Values of the placeholders in the callback's `filepath`."""
-    copy: FileCopy
-
     @property
     def is_large(self) -> bool:
         """Whether the file is stored separately."""
-        return self.copy.size > MAX_EMBEDDED_BYTES
+        return self.size > MAX_EMBEDDED_BYTES
 
     def as_plain(self) -> dict[str, Any]:
         """Return this file's entry in the backup."""
         return {
-            "callback": self.callback,
-            "fills": list(self.fills),
-            "sha256": self.copy.sha256,
-            "name": self.copy.name,
-            "content": None if self.is_large else self.copy.path.read_bytes(),
+            "callback": self._callback,
+            "fills": list(self._fills),
+            "sha256": self.sha256,
+            "name": self.name,
+            "content": None if self.is_large else self.path.read_bytes(),
         }
 
 
@@ -84,7 +80,7 @@ class CallbackFiles:
     def __init__(self, callbacks: Collection[Any]) -> None:
         self._callbacks = callbacks
         self._before = {p: _stamp(p) for _, c in self._writers() for p in _matching_files(c)}
-        self._copies: dict[str, tuple[str, Stamp, FileCopy]] = {}
+        self._copies: dict[str, tuple[str, Stamp, SavedFile]] = {}
 
     def capture(self) -> list[SavedFile]:
         """Return copies of the current files; an unchanged file is not copied again."""
@@ -96,13 +92,12 @@ class CallbackFiles:
             if not paths:
                 continue
             path = max(paths, key=lambda p: (paths[p][0], len(p), p))
-            fills = _path_pattern(_path_template(callback)).fullmatch(path)
-            if fills is None:
-                continue
             known = self._copies.get(key)
             if known is None or known[:2] != (path, paths[path]):
-                known = self._copies[key] = path, paths[path], FileCopy(Path(path))
-            saved.append(SavedFile(key, fills.groups(), known[2]))
+                fills = _path_pattern(_path_template(callback)).fullmatch(path)
+                copy = SavedFile(Path(path), key, fills.groups() if fills else ())
+                known = self._copies[key] = path, paths[path], copy
+            saved.append(known[2])
         return saved
 
     def _writers(self) -> list[tuple[str, Any]]:
@@ -122,7 +117,7 @@ def prepare_file_restore(
     whose callback this `fit` does not have.
     """
     found = {key: callback for key, (_, callback) in key_callbacks(callbacks).items()}
-    ready: list[tuple[Any, Path, FileCopy]] = []
+    ready: list[tuple[Any, Path, SavedFile]] = []
     with scratch_folder() as scratch:
         for file in files:
             callback = found.get(file["callback"])
@@ -138,7 +133,8 @@ def prepare_file_restore(
                 raise ChecksumError(f"its file {file['name']} is missing")
             if sha256_of(path) != file["sha256"]:
                 raise ChecksumError(f"its file {file['name']} is damaged")
-            ready.append((callback, Path(_format_path(template, file["fills"])), FileCopy(path)))
+            copy = SavedFile(path, file["callback"], file["fills"])
+            ready.append((callback, Path(_format_path(template, file["fills"])), copy))
 
     def restore() -> None:
         for callback, path, copy in ready:

@@ -1,21 +1,28 @@
 """`FitBackup`: callback that backs up, resumes and, before a deadline, stops one `fit`."""
 
+import math
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
 import keras
 
-from colab_drive_tuner.errors import TrainingWarning
-from colab_drive_tuner.training.backup import callback_state, restore
-from colab_drive_tuner.training.backup.callback_files import CallbackFiles
+from colab_drive_tuner.errors import ChecksumError, StoreError, TrainingWarning
+from colab_drive_tuner.local_files import scratch_folder
+from colab_drive_tuner.training.backup import callback_state
+from colab_drive_tuner.training.backup.callback_files import CallbackFiles, prepare_file_restore
 from colab_drive_tuner.training.backup.model_state import (
     capture_model,
+    prepare_restore,
     symbolic_build,
     trainable_paths,
 )
 from colab_drive_tuner.training.backup.pack import CannotSaveError
-from colab_drive_tuner.training.backup.variable_paths import walk
-from colab_drive_tuner.training.backup.writer import BackupWriter
+from colab_drive_tuner.training.backup.variable_paths import (
+    IncompatibleBackupError,
+    TrainableChangedError,
+    walk,
+)
+from colab_drive_tuner.training.backup.writer import BackupWriter, backup_name, read_backup
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.seeding import seed_epoch, training_seed
 from colab_drive_tuner.training.training_loop import TrainingLoop
@@ -27,6 +34,11 @@ _SAFETY_FACTOR = 1.1
 
 _DROP_TIMEOUT = 30.0
 """Seconds to wait for the store to drop backups that the next run must not restore."""
+
+_MALFORMED = (
+    *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError),
+)
+"""Errors of reading a file with a valid checksum whose content is not a backup."""
 
 
 class BackupCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
@@ -65,12 +77,7 @@ class FitBackup(BackupCallback):
         total = self.params["epochs"]
         # Building the model draws the same random numbers as in a first attempt.
         keras.utils.set_random_seed(self._seed(1))
-        done, over = restore.restore_newest_backup(
-            restore.Fit(self._trial, self._writer, self._fit, total),
-            self.model,
-            others,
-            lambda: symbolic_build(self.model, self._batches),
-        )
+        done, over = self._restore_newest(others)
         self._batches = None
         if done and self.params["verbose"]:
             resumed = f"Trial {self._trial.tid} resumes after epoch {done} of {total}."
@@ -132,14 +139,82 @@ class FitBackup(BackupCallback):
         """Return the seed for everything drawn until the end of `epoch`, counted from 1."""
         return training_seed(self._trial.seed, self._trial.tid, epoch, self._fit)
 
+    def _restore_newest(self, others: list[Any]) -> tuple[int, bool]:
+        """Restore the newest usable backup; return the number of epochs done and if `fit` ended."""
+        try:
+            epochs = self._writer.epochs(self._fit)
+        except StoreError as error:
+            self._warn(
+                f"its backups could not be listed, so it starts from its first epoch: {error}"
+            )
+            return 0, False
+        troubles: list[str] = []
+        done, over = 0, False
+        for epoch in (epoch for epoch in epochs if epoch <= self.params["epochs"]):
+            try:
+                tree = self._read(epoch)
+                if tree is None:
+                    continue
+                self._restore(tree, others)
+            except TrainableChangedError as error:
+                troubles.append(f"the backup after epoch {epoch} cannot be used: {error}")
+                break  # an older backup would reach the same change
+            except (IncompatibleBackupError, StoreError) as error:
+                was_read = isinstance(error, IncompatibleBackupError | ChecksumError)
+                trouble = "cannot be used" if was_read else "could not be read"
+                troubles.append(f"the backup after epoch {epoch} {trouble}: {error}".rstrip("."))
+            else:
+                done, over = epoch, bool(tree["over"])
+                self._pace.epoch = max(self._pace.epoch, tree["longest_epoch"])
+                break
+        if troubles:
+            start = f"resumes after epoch {done}" if done else "starts from its first epoch"
+            self._warn(f"{'; '.join(troubles)}. It {start}.")
+        return done, over
+
+    def _read(self, epoch: int) -> Any:
+        """Return the backup after `epoch` epochs, or None; raise `ChecksumError` if damaged."""
+        name = backup_name(self._fit, epoch)
+        with scratch_folder() as scratch:
+            path = scratch / name
+            if not self._writer.artifacts.get(name, path):
+                return None
+            tree = read_backup(path)
+        wanted = {**self._identity(), "epoch": epoch}
+        if not isinstance(tree, dict) or wanted != {key: tree.get(key) for key in wanted}:
+            raise ChecksumError(f"{name} belongs to another epoch or trial")
+        return tree
+
+    def _restore(self, tree: Any, others: list[Any]) -> None:
+        """Restore all of the state; every part is checked before any is changed."""
+        try:
+            steps = [
+                callback_state.prepare_restore(others, tree["callbacks"]),
+                prepare_file_restore(others, tree["files"], self._writer.artifacts.get),
+                prepare_restore(
+                    self.model, tree["model"], lambda: symbolic_build(self.model, self._batches)
+                ),
+                self._trial.reports.prepare_restore(tree["reports"]),
+            ]
+            if not 0 <= tree["longest_epoch"] < math.inf or type(tree["over"]) is not bool:
+                raise ValueError("its times are invalid")
+        except _MALFORMED as error:
+            raise ChecksumError(
+                f"it is not a readable backup ({type(error).__name__}: {error})"
+            ) from error
+        for step in steps:
+            step()
+        self._writer.record_references(self._fit, tree["epoch"], tree["files"])
+
+    def _identity(self) -> dict[str, int]:
+        return {"tid": self._trial.tid, "seed": self._trial.seed, "fit": self._fit}
+
     def _save(self, done: int, over: bool, others: list[Any]) -> None:
         """Copy the training state and submit it to the writer; warn if it cannot be saved."""
         parts = dict(walk(self.model))
         try:
             tree = {
-                "tid": self._trial.tid,
-                "seed": self._trial.seed,
-                "fit": self._fit,
+                **self._identity(),
                 "epoch": done,
                 "over": over,
                 "longest_epoch": self._pace.epoch,
@@ -163,7 +238,10 @@ class FitBackup(BackupCallback):
     def _warn_once(self, message: str) -> None:
         if not self._warned:
             self._warned = True
-            warn_user(f"Trial {self._trial.tid}: {message}", TrainingWarning)
+            self._warn(message)
+
+    def _warn(self, message: str) -> None:
+        warn_user(f"Trial {self._trial.tid}: {message}", TrainingWarning)
 
     def _is_late(self, now: float) -> bool:
         """Return whether the next epoch, with its backup, may end after the trial's deadline."""

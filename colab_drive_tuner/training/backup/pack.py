@@ -27,16 +27,14 @@ from colab_drive_tuner.training.backup.supported_types import (
     IMMUTABLE_TYPES,
     MUTABLE_TYPES,
 )
-from colab_drive_tuner.training.backup.user_classes import (
-    find_by_name,
-    identity,
-    is_user_defined,
-    qualified_name,
-)
 from colab_drive_tuner.training.backup.variable_paths import (
     VARIABLE_HOLDERS,
     attributes_of,
+    find_by_name,
+    identity,
+    is_user_defined,
     is_variable,
+    qualified_name,
     value_of,
     variables_of,
 )

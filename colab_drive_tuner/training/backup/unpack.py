@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import FunctionType, MemberDescriptorType, MethodType
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,18 +16,16 @@ from colab_drive_tuner.training.backup.supported_types import (
     MUTABLE_TYPES_BY_NAME,
     checked_keys,
 )
-from colab_drive_tuner.training.backup.user_classes import (
-    find_by_name,
-    identity,
-    qualified_name,
-    without_module,
-)
 from colab_drive_tuner.training.backup.variable_paths import (
     IncompatibleBackupError,
     attributes_of,
     check_compatible,
+    find_by_name,
+    identity,
+    qualified_name,
     set_value,
     variables_of,
+    without_module,
 )
 
 
@@ -65,23 +63,22 @@ class Unpacker:
             return IMMUTABLE_TYPES_BY_NAME[name](self.unpack(*parts))
         if name in MUTABLE_TYPES_BY_NAME:
             return self._mutable(existing, name, *parts)
-        return self._METHODS[name](self, existing, *parts)
+        return getattr(self, f"_unpack_{name}")(existing, *parts)
 
-    def _tuple(self, existing: Any, *items: Packed) -> tuple[Any, ...]:
-        known = (
-            existing if isinstance(existing, tuple | list) else ()
-        )  # may be shorter than the items
+    def _unpack_tuple(self, existing: Any, *items: Packed) -> tuple[Any, ...]:
+        # It may have fewer items.
+        known = existing if isinstance(existing, tuple | list) else ()
         return tuple(
             self.unpack(item, known[n] if n < len(known) else None) for n, item in enumerate(items)
         )
 
-    def _frozenset(self, _: Any, *items: Packed) -> frozenset[Any]:
-        return frozenset(checked_keys(self._tuple(None, *items)))
+    def _unpack_frozenset(self, _: Any, *items: Packed) -> frozenset[Any]:
+        return frozenset(checked_keys(self._unpack_tuple(None, *items)))
 
-    def _same(self, _: Any, number: int) -> Any:
+    def _unpack_same(self, _: Any, number: int) -> Any:
         return self.objects[number]
 
-    def _here(self, existing: Any, name: str) -> Any:
+    def _unpack_here(self, existing: Any, name: str) -> Any:
         if identity(existing) != name:
             raise IncompatibleBackupError(f"{without_module(name)} is missing")
         return existing
@@ -106,7 +103,7 @@ class Unpacker:
             kind.set_state(target, content)
         return target
 
-    def _array(self, existing: Any, in_place: bool, array: Any) -> Any:
+    def _unpack_ndarray(self, existing: Any, in_place: bool, array: Any) -> Any:
         target = existing if in_place else array
         if in_place:
             self._refuse_other_array(existing, array.shape, array.dtype)
@@ -114,7 +111,7 @@ class Unpacker:
         self.objects.append(target)
         return target
 
-    def _objects(self, existing: Any, in_place: bool, shape: Packed, *items: Packed) -> Any:
+    def _unpack_objects(self, existing: Any, in_place: bool, shape: Packed, *items: Packed) -> Any:
         if math.prod(shape) != len(items):
             raise ValueError("an array's shape does not agree with its items")
         made = np.empty(len(items), object)
@@ -135,10 +132,10 @@ class Unpacker:
         if not fits or not existing.flags.writeable:
             raise IncompatibleBackupError(f"an array of shape {shape} is missing or different")
 
-    def _tensor(self, _: Any, array: Any) -> Any:
+    def _unpack_tensor(self, _: Any, array: Any) -> Any:
         return keras.ops.convert_to_tensor(array, dtype=array.dtype.name)
 
-    def _variables(self, existing: Any, name: str, arrays: dict[str, Any]) -> Any:
+    def _unpack_variables(self, existing: Any, name: str, arrays: dict[str, Any]) -> Any:
         if qualified_name(type(existing)) != name:
             raise IncompatibleBackupError(f"{without_module(name)} is missing")
         found = variables_of(existing)
@@ -148,32 +145,34 @@ class Unpacker:
             self.on_finish(partial(set_value, found[path], array))
         return existing
 
-    def _method(self, _: Any, number: int, name: str) -> Any:
+    def _unpack_method(self, _: Any, number: int, name: str) -> Any:
         owner = self.objects[number]
         for kind in type(owner).__mro__:
             if isinstance(function := vars(kind).get(name), FunctionType):
                 return MethodType(function, owner)
         raise IncompatibleBackupError(f"{type(owner).__qualname__} has no method {name!r}")
 
-    def _function(self, _: Any, name: str) -> Any:
+    def _unpack_function(self, _: Any, name: str) -> Any:
         if isinstance(function := find_by_name(name), FunctionType):
             return function
         raise IncompatibleBackupError(f"the function {without_module(name)} is missing")
 
-    def _namedtuple(self, existing: Any, name: str, *items: Packed) -> Any:
+    def _unpack_namedtuple(self, existing: Any, name: str, *items: Packed) -> Any:
         kind = _class(name, existing)
-        values = self._tuple(existing, *items)
+        values = self._unpack_tuple(existing, *items)
         if not issubclass(kind, tuple) or len(getattr(kind, "_fields", ())) != len(values):
             raise IncompatibleBackupError(f"{without_module(name)} has other fields")
         return tuple.__new__(kind, values)
 
-    def _enum(self, existing: Any, name: str, member: str) -> Any:
+    def _unpack_enum(self, existing: Any, name: str, member: str) -> Any:
         members = getattr(_class(name, existing), "_member_map_", {})
         if member not in members:
             raise IncompatibleBackupError(f"{without_module(name)} has no member {member!r}")
         return members[member]
 
-    def _object(self, existing: Any, in_place: bool, name: str, attributes: dict[str, Any]) -> Any:
+    def _unpack_object(
+        self, existing: Any, in_place: bool, name: str, attributes: dict[str, Any]
+    ) -> Any:
         kind = _class(name, existing)
         if in_place and kind is not type(existing):
             raise IncompatibleBackupError(f"{without_module(name)} is missing")
@@ -192,22 +191,6 @@ class Unpacker:
         else:
             set_attributes(target, values)
         return target
-
-    _METHODS: ClassVar[dict[str, Callable[..., Any]]] = {
-        "tuple": _tuple,
-        "frozenset": _frozenset,
-        "same": _same,
-        "here": _here,
-        "ndarray": _array,
-        "objects": _objects,
-        "tensor": _tensor,
-        "variables": _variables,
-        "method": _method,
-        "function": _function,
-        "namedtuple": _namedtuple,
-        "enum": _enum,
-        "object": _object,
-    }
 
 
 def _is_slot(target: Any, key: str) -> bool:

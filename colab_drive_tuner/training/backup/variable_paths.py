@@ -1,4 +1,4 @@
-"""All variables reachable from a Keras model, each under a stable path.
+"""Paths of all variables reachable from a Keras model, and names of classes and functions.
 
 `model.variables` is incomplete: it lacks the states of a stateful RNN, variables of losses and
 metrics, those of optimizers in a custom training step, and plain TensorFlow variables. So the
@@ -15,8 +15,6 @@ from typing import Any
 
 import keras
 import numpy as np
-
-from colab_drive_tuner.training.backup.user_classes import is_user_defined
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, FunctionType, ModuleType})
 VARIABLE_HOLDERS = (
@@ -204,3 +202,43 @@ def set_value(variable: Any, array: np.ndarray[Any, Any]) -> None:
         variable.data.copy_(torch.as_tensor(array))
     else:
         variable.assign(array)
+
+
+def qualified_name(kind: Any) -> str:
+    """Return the module and qualified name of a class or function."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def without_module(name: str) -> str:
+    """Return a qualified name without its module."""
+    return name.partition(":")[2]
+
+
+def identity(value: Any) -> str:
+    """Return the name that identifies an unsaved object: a function's own, else the class's."""
+    return qualified_name(value if isinstance(value, FunctionType) else type(value))
+
+
+def find_by_name(name: str) -> Any:
+    """Return the user-defined class or function of that name; None if its module is not loaded."""
+    module, _, qualname = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    if not isinstance(found, type | FunctionType) or qualified_name(found) != name:
+        return None
+    return found if is_user_defined(found) else None
+
+
+def is_user_defined(kind: Any) -> bool:
+    """Return whether a class or function is in a notebook, a script or a package of the user.
+
+    False for the standard library and installed packages.
+    """
+    module = str(kind.__module__)
+    root = module.partition(".")[0]
+    if root == "__main__":
+        return True
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    installed = "site-packages" in file or "dist-packages" in file
+    return root not in sys.stdlib_module_names and bool(file) and not installed

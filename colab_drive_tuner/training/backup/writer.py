@@ -107,10 +107,10 @@ class BackupWriter:
         for file in tree["files"]:
             if file.is_large:
                 with self._state:
-                    self._references[name].add(file.copy.name)
-                    stored = file.copy.name in (self._names or ())
+                    self._references[name].add(file.name)
+                    stored = file.name in (self._names or ())
                 if not stored:
-                    self._put(file.copy.name, file.copy.path)
+                    self._put(file.name, file.path)
         with scratch_folder() as scratch:
             path = scratch / name
             write_backup(path, {**tree, "files": [file.as_plain() for file in tree["files"]]})
