@@ -7,20 +7,13 @@ with the same methods.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
 from numbers import Real
 from typing import Any
 
 from colab_drive_tuner.errors import TrainingWarning, UsageError
-from colab_drive_tuner.training.pruning_rules import (
-    BestValues,
-    Curve,
-    halving_threshold,
-    is_rung,
-    percentile_threshold,
-)
+from colab_drive_tuner.training.pruning_rules import BestValues, Curve
 from colab_drive_tuner.training.trial import as_integer, as_number, running_trial
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -130,17 +123,7 @@ class Pruner:
         Args:
             curves: The steps and values that each earlier trial reported.
         """
-        judged: Callable[[int], bool] = self.warmup_steps.__lt__
-        threshold: Callable[[Sequence[float]], float]
-        if self.rule == HALVING:
-            factor = self.reduction_factor or 0
-            judged = partial(is_rung, warmup_steps=self.warmup_steps, reduction_factor=factor)
-            threshold = partial(halving_threshold, reduction_factor=factor)
-        else:
-            threshold = partial(percentile_threshold, percentile=self.percentile or 50)
-        return BestValues(
-            curves, threshold, judged=judged, min_trials=self.min_trials, maximized=self.maximized
-        )
+        return BestValues(self, curves)
 
     # -- as a Keras callback
 

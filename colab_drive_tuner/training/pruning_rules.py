@@ -6,10 +6,14 @@ Here all values are minimized; NaN is worse than any other value.
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from colab_drive_tuner.training.trial import MAX_VALUES
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.training.pruner import Pruner
 
 Curve = Sequence[tuple[int, float]]
 """The steps and values that a trial reported, in the order of the steps."""
@@ -19,27 +23,13 @@ MAX_JUDGED_STEPS = 10_000
 
 
 class BestValues:
-    """Best value of each earlier trial by each step; trials are added as they end.
+    """Best value by each step of each earlier trial; `curves` are those of trials that have ended.
 
-    Args:
-        curves: Curves of the trials that have ended.
-        threshold: Returns the threshold for a sorted sequence of best values.
-        judged: Returns whether trials are judged after a step.
-        min_trials: Number of earlier trials that must have reported a value at the step.
-        maximized: Whether larger values are better; their negatives are then minimized.
+    If larger values are better, their negatives are minimized.
     """
 
-    def __init__(
-        self,
-        curves: Iterable[Curve],
-        threshold: Callable[[Sequence[float]], float],
-        *,
-        judged: Callable[[int], bool],
-        min_trials: int,
-        maximized: bool = False,
-    ) -> None:
-        self._threshold, self._judged, self._min_trials = threshold, judged, min_trials
-        self._maximized = maximized
+    def __init__(self, pruner: "Pruner", curves: Iterable[Curve]) -> None:
+        self._pruner = pruner
         self._at: dict[int, list[float]] = {}
         """Sorted best values of all trials, by step."""
         for curve in curves:
@@ -75,19 +65,19 @@ class BestValues:
         found = {}
         for step, all_bests in self._at.items():
             bests = left.get(step, all_bests)
-            if len(bests) >= self._min_trials and (value := self._threshold(bests)) < math.inf:
-                found[step] = value
-        return found
+            if len(bests) >= self._pruner.min_trials:
+                found[step] = _threshold(self._pruner, bests)
+        return {step: threshold for step, threshold in found.items() if threshold < math.inf}
 
     def _judged_in(self, curve: Curve) -> Iterator[tuple[int, list[float], float]]:
         """Yield each judged step of a curve, the best values of all trials, and the curve's."""
         few = subsample(curve)
-        if self._maximized:
+        if self._pruner.maximized:
             few = [(step, -value) for step, value in few]
         for step, best in best_so_far(few):
             bests = self._at.get(step)
             if bests is None:
-                if len(self._at) >= MAX_JUDGED_STEPS or not self._judged(step):
+                if len(self._at) >= MAX_JUDGED_STEPS or not _is_judged(self._pruner, step):
                     continue
                 bests = self._at[step] = []
             yield step, bests, best
@@ -107,27 +97,25 @@ def best_so_far(curve: Curve) -> Iterable[tuple[int, float]]:
     return zip((step for step, _ in curve), accumulate(values, min), strict=True)
 
 
-def percentile_threshold(bests: Sequence[float], percentile: float) -> float:
-    """Return a percentile of numbers in ascending order, interpolated between neighbours."""
-    place = percentile / 100 * (len(bests) - 1)
-    below = bests[math.floor(place)]
-    above = bests[math.ceil(place)]
+def _threshold(pruner: "Pruner", bests: Sequence[float]) -> float:
+    """Return the worst of these values, in ascending order, with which a trial continues."""
+    if pruner.reduction_factor is not None:
+        # Of all trials that have reached the rung, including the new one, at least one continues.
+        promoted = max((len(bests) + 1) // pruner.reduction_factor, 1)
+        return bests[promoted - 1]
+    place = (pruner.percentile or 50) / 100 * (len(bests) - 1)
+    below, above = bests[math.floor(place)], bests[math.ceil(place)]
     return below if below == above else below + (above - below) * (place - math.floor(place))
 
 
-def halving_threshold(bests: Sequence[float], reduction_factor: int) -> float:
-    """Return the worst value that is promoted from a rung with these sorted values.
+def _is_judged(pruner: "Pruner", step: int) -> bool:
+    """Return whether trials are judged after a step.
 
-    Of all trials that have reached the rung, including the new one, the best `1/reduction_factor`
-    continue, at least one.
+    For successive halving these are the rungs: 1, r, r * r, ... steps after the warm-up.
     """
-    promoted = max((len(bests) + 1) // reduction_factor, 1)
-    return bests[promoted - 1]
-
-
-def is_rung(step: int, warmup_steps: int, reduction_factor: int) -> bool:
-    """Return whether a step is a rung: 1, r, r * r, ... steps after the warm-up."""
-    beyond = step - warmup_steps
-    while beyond > 1 and beyond % reduction_factor == 0:
-        beyond //= reduction_factor
+    beyond = step - pruner.warmup_steps
+    if pruner.reduction_factor is None:
+        return beyond > 0
+    while beyond > 1 and beyond % pruner.reduction_factor == 0:
+        beyond //= pruner.reduction_factor
     return beyond == 1
