@@ -34,7 +34,6 @@ TID, EPOCH = "cdt_tid", "cdt_epoch"
 """Properties of a file in such a folder: its trial, and the history that the trial belongs to."""
 _NAME = "cdt_name"
 _NEWEST = ("cdt_newest0", "cdt_newest1")
-_ATTEMPTS = 3
 _BACKUP = re.compile(r"trial-\d{5,}-.+")
 
 
@@ -74,10 +73,15 @@ class StoreArtifacts:
         self._lock = threading.RLock()
         self._folder: str | None = None
         self._ids: dict[str, list[str]] | None = {} if fresh else None
+        self._reserved: dict[str, str] = {}
+        """Ids of files whose creation was not confirmed, by name."""
         self._puts = 0
 
     def put(self, name: str, path: Path) -> None:
-        """Store a file, which may take long; an earlier one of that name is trashed afterwards."""
+        """Store a file, which may take long; an earlier one of that name is trashed afterwards.
+
+        After an `UnavailableError`, call it again with the same content.
+        """
         if self._before_first is not None:
             self._before_first()
             self._before_first = None
@@ -86,8 +90,18 @@ class StoreArtifacts:
             self._folder = self._folder or find_or_create_subfolder(
                 self._store, self._search_folder, BACKUPS
             )
-            entry_id = self._store.reserve(1)[0]
-            self._create(entry_id, name, path, self._folder)
+            entry_id = self._reserved.get(name) or self._store.reserve(1)[0]
+            self._reserved[name] = entry_id
+            # IdTakenError: an earlier attempt succeeded, but its answer was lost.
+            with contextlib.suppress(IdTakenError):
+                self._store.create(
+                    entry_id,
+                    path,
+                    name=f"trial-{self._tid:05d}-{name}",
+                    parent=self._folder,
+                    properties={TID: str(self._tid), _NAME: name, EPOCH: self._epoch},
+                )
+            del self._reserved[name]
             self._known()[name] = [entry_id]
             with contextlib.suppress(UnavailableError):  # a listing will show the file later
                 self._store.set_properties(self._folder, {_NEWEST[self._puts % 2]: entry_id})
@@ -116,23 +130,6 @@ class StoreArtifacts:
             for entry_id in self._known().get(name, []):
                 self._trash(entry_id)
             self._known().pop(name, None)
-
-    def _create(self, entry_id: str, name: str, path: Path, folder: str) -> None:
-        """Create the file under one id; raise `UnavailableError` after three attempts."""
-        properties = {TID: str(self._tid), _NAME: name, EPOCH: self._epoch}
-        file_name = f"trial-{self._tid:05d}-{name}"
-        for attempts_left in reversed(range(_ATTEMPTS)):
-            try:
-                self._store.create(
-                    entry_id, path, name=file_name, parent=folder, properties=properties
-                )
-            except IdTakenError:
-                return  # the id is ours: an earlier attempt succeeded
-            except UnavailableError:
-                if not attempts_left:
-                    raise
-            else:
-                return
 
     def _known(self) -> dict[str, list[str]]:
         """Return ids by name, newest first; listed once, then updated by each change."""
