@@ -209,7 +209,7 @@ def _search(
 
     from colab_drive_tuner.search.spec.keras_use import load_keras_for
     from colab_drive_tuner.search.spec.objectives import TemplatedObjective
-    from colab_drive_tuner.templates import compile_with_data, load_data
+    from colab_drive_tuner.templates import compile_model, load_data
 
     if not isinstance(trials, Trials):
         raise UsageError(
@@ -219,7 +219,7 @@ def _search(
     max_evals, suggest = whole_number("max_evals", max_evals, least=1), find_algorithm(algo)
     if rseed is not None:
         rseed = whole_number("rseed", rseed, least=0)
-    compiled = compile_with_data(model, data, lambda: load_data(data, data_args))
+    compiled = compile_model(model, data, lambda: load_data(data, data_args))
     space = NamedSpace(compiled.space, compiled.hyperas_names)
     if verbose:
         print(f"Search space of {compiled.name}():\n{space!r}")  # noqa: T201 - as hyperas shows it

@@ -15,8 +15,8 @@ from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError
 from colab_drive_tuner.notebook.imports import global_names, imports_of, notebook_imports
+from colab_drive_tuner.templates.function_source import suppress_warnings
 from colab_drive_tuner.templates.parser import has_template
-from colab_drive_tuner.templates.suppress_warnings import suppress_warnings
 from colab_drive_tuner.user_warnings import user_frame
 
 TEMP_FILE = "temp_model.py (made by hyperas, in memory)"

@@ -9,8 +9,18 @@ from types import FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates.free_names import global_names, undefined_names
-from colab_drive_tuner.templates.function_source import FunctionSource, read_source
+from colab_drive_tuner.templates.data_arguments import (
+    bind_data,
+    local_names,
+    named_arguments,
+    returned_names,
+)
+from colab_drive_tuner.templates.function_source import (
+    FunctionSource,
+    global_names,
+    read_source,
+    undefined_names,
+)
 from colab_drive_tuner.templates.parser import (
     DISTRIBUTIONS,
     Template,
@@ -18,9 +28,8 @@ from colab_drive_tuner.templates.parser import (
     find_templates,
     has_template,
 )
-from colab_drive_tuner.templates.rebuild_options import rebuild_options
 from colab_drive_tuner.templates.recompile import compile_expressions, compile_with_values
-from colab_drive_tuner.templates.suppress_warnings import try_sampling
+from colab_drive_tuner.templates.space import rebuild_options, try_sampling
 from colab_drive_tuner.templates.unwrap import templated_function
 
 # hyperas's generated module imports these names, and models written for hyperas rely on that.
@@ -28,30 +37,30 @@ _HYPERAS_NAMES = (*DISTRIBUTIONS, "hp", "fmin", "tpe", "Trials", "STATUS_OK")
 
 
 @dataclass(frozen=True)
-class Callee:
-    """Name and signature of a model function."""
+class CompiledModel:
+    """A model function with compiled templates."""
 
     name: str
     signature: inspect.Signature
-
-
-@dataclass(frozen=True)
-class CompiledModel(Callee):
-    """A model function with compiled templates."""
-
     space: Mapping[str, Any]
     """Hyperopt expressions by label, in the order of the source."""
     hyperas_names: Mapping[str, str]
     """The names that the hyperas package gives the hyperparameters, by label."""
     source: str
     """The function's source, normalized: without comments and layout."""
+    _returned: tuple[str, ...] | None = field(repr=False)
+    """The names that the data function returns, if they are known."""
     _run: Callable[[Mapping[str, Any]], Callable[..., Any]] = field(repr=False)
     _expressions: Mapping[str, Callable[[], Any]] = field(repr=False)
+
+    def bind(self, loaded: Any) -> tuple[Any, ...] | dict[str, Any]:
+        """Return the function's arguments from the data function's result."""
+        return bind_data(self.name, self.signature, loaded, returned=self._returned)
 
     def call(self, values: Mapping[str, Any], data: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
         """Call the function with `values` in place of its templates.
 
-        `data` are its arguments, as returned by `bind_data`. Objects among the options of a choice,
+        `data` are its arguments, as returned by `bind`. Objects among the options of a choice,
         such as layers, are created for each call, so that no weights or random state of one trial
         reach the next.
         """
@@ -60,18 +69,19 @@ class CompiledModel(Callee):
 
 
 def compile_model(
-    model: Callable[..., Any],
-    *,
-    data_names: Iterable[str] | None = None,
-    arguments: Callable[[Callee], Mapping[str, Any]] | None = None,
+    model: Callable[..., Any], data: Any = None, load: Callable[[], Any] = lambda: None
 ) -> CompiledModel:
     """Compile the templates of a model function without running its body.
 
-    `model` may be decorated, a method, a closure or a `functools.partial`. `data_names` are the
-    names local to the data function (`local_names`), which hyperas makes visible to a model; here a
-    model that uses one raises `ObjectiveError`. `arguments` returns the model's arguments by name;
-    it is called only if a template reads one of them. Raises `TemplateError` if a template cannot
-    be compiled, if there is none, or if the source cannot be read.
+    Raises `TemplateError` if a template cannot be compiled, if there is none, or if the source
+    cannot be read; `ObjectiveError` if the model uses a local variable of the data function, which
+    hyperas makes visible to it.
+
+    Args:
+        model: The model function. It may be decorated, a method, a closure or a
+            `functools.partial`.
+        data: The data function, the data itself, or None.
+        load: Loads the data; called only if a template reads an argument of the model function.
     """
     from hyperopt.base import Domain, DuplicateLabel
 
@@ -81,10 +91,18 @@ def compile_model(
     _refuse_templates_in_helpers(source)
     undefined = undefined_names(source.function)
     provided = {name: _hyperas_value(name) for name in _HYPERAS_NAMES if name in undefined}
-    _refuse_data_names(source, undefined, frozenset(data_names or ()) - provided.keys())
+    data_function = data if callable(data) else None
+    _refuse_data_names(source, undefined, local_names(data_function) - provided.keys())
     run = compile_with_values(source, provided)
-    callee = Callee(source.function.__name__, inspect.signature(model))
-    read = _read_arguments(source, templates, callee, arguments)
+    name, signature = source.function.__name__, inspect.signature(model)
+    returned = returned_names(data_function)
+
+    def arguments() -> dict[str, Any]:
+        if data is None:
+            return {}
+        return named_arguments(signature, bind_data(name, signature, load(), returned=returned))
+
+    read = _read_arguments(source, templates, arguments)
     expressions = compile_expressions(source, provided | read)()
     space = {}
     for template in templates:
@@ -104,11 +122,12 @@ def compile_model(
             "nested one another name."
         ) from error
     return CompiledModel(
-        name=callee.name,
-        signature=callee.signature,
+        name=name,
+        signature=signature,
         space=space,
         hyperas_names={template.label: template.hyperas_label for template in templates},
         source=source.expression,
+        _returned=returned,
         _run=lambda values: wrap(run(values)),
         _expressions=expressions,
     )
@@ -129,26 +148,19 @@ def _advice(template: Template, error: Exception) -> str:
 
 
 def _read_arguments(
-    source: FunctionSource,
-    templates: Iterable[Template],
-    callee: Callee,
-    arguments: Callable[[Callee], Mapping[str, Any]] | None,
+    source: FunctionSource, templates: Iterable[Template], arguments: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the values of the parameters that templates read."""
-    values: Mapping[str, Any] | None = None
-    found = {}
-    for template in templates:
-        for name in sorted(template.reads):
-            if values is None:
-                values = {} if arguments is None else arguments(callee)
-            if name not in values:
-                raise TemplateError(
-                    f"The template {template.text}, {source.where(template.line)}, reads {name!r}, "
-                    f"a parameter of {callee.name}() that no data function gives a value: return "
-                    "it from the data function, or use a name from outside the model function."
-                )
-            found[name] = values[name]
-    return found
+    readers = {name: template for template in templates for name in sorted(template.reads)}
+    values = arguments() if readers else {}
+    for name, template in readers.items():
+        if name not in values:
+            raise TemplateError(
+                f"The template {template.text}, {source.where(template.line)}, reads {name!r}, "
+                f"a parameter of {source.function.__name__}() that no data function gives a value: "
+                "return it from the data function, or use a name from outside the model function."
+            )
+    return {name: values[name] for name in readers}
 
 
 def _hyperas_value(name: str) -> Any:

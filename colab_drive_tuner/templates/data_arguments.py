@@ -7,31 +7,7 @@ from types import FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates.compiled_model import Callee, CompiledModel, compile_model
 from colab_drive_tuner.templates.function_source import read_source
-
-
-def compile_with_data(
-    model: Callable[..., Any], data: Any, load: Callable[[], Any]
-) -> CompiledModel:
-    """Compile a model function whose templates may read its data.
-
-    Args:
-        model: The model function.
-        data: The data function, the data itself, or None.
-        load: Loads the data; called only if a template reads an argument of the model function.
-    """
-    function = data if callable(data) else None
-
-    def arguments(callee: Callee) -> dict[str, Any]:
-        bound = bind_data(callee, load(), returned=returned_names(function))
-        return named_arguments(callee, bound)
-
-    return compile_model(
-        model,
-        data_names=local_names(function),
-        arguments=None if data is None else arguments,
-    )
 
 
 def local_names(data: Callable[..., Any] | None) -> frozenset[str]:
@@ -65,86 +41,79 @@ def _names(statement: ast.Return) -> tuple[str, ...] | None:
 
 
 def bind_data(
-    model: Callee, result: Any, *, returned: tuple[str, ...] | None = None
+    model: str,
+    signature: inspect.Signature,
+    result: Any,
+    *,
+    returned: tuple[str, ...] | None = None,
 ) -> tuple[Any, ...] | dict[str, Any]:
-    """Return the model's arguments, for `CompiledModel.call`, from the data function's result.
+    """Return the arguments of a model function from the data function's result.
 
     A tuple provides one argument per element, None provides none, a dict one per name, any other
     value one. A model with a single parameter gets a tuple or dict as a whole if it does not fit
-    otherwise. If `returned` (`returned_names(data)`) lists the model's parameters, in any order,
+    otherwise. If `returned` (see `returned_names`) lists the model's parameters, in any order,
     arguments are passed by name, as in hyperas. Raises `ObjectiveError` if they do not fit.
     """
     values = () if result is None else result
     wanted = [
         parameter.name
-        for parameter in model.signature.parameters.values()
+        for parameter in signature.parameters.values()
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     if isinstance(values, Mapping):
-        if _fits(model, (), values):
+        if _fits(signature, (), values):
             return dict(values)
-        if _takes_one_value(model, wanted) and not values.keys() & wanted:
+        if _takes_one_value(signature, wanted) and not values.keys() & wanted:
             return (values,)
         raise ObjectiveError(
-            f"The data function returned {_listed(list(values))}, but {model.name}() takes "
-            f"{_listed(wanted)}: {_difference(wanted, list(values), model)}."
+            f"The data function returned {_listed(list(values))}, which does not fit "
+            f"{model}{signature}: return a dict with its parameters."
         )
     if not isinstance(values, tuple):
         values = tuple(values) if isinstance(values, list) and len(wanted) != 1 else (values,)
     if returned and len(returned) == len(values) and set(returned) == set(wanted):
         named = dict(zip(returned, values, strict=True))
-        if _fits(model, (), named):
+        if _fits(signature, (), named):
             return named
-    if not _fits(model, values, {}):
+    if not _fits(signature, values, {}):
         named = dict(zip(wanted, values, strict=False))
-        if len(wanted) == len(values) and _fits(model, (), named):
+        if len(wanted) == len(values) and _fits(signature, (), named):
             return named  # some parameters are keyword-only
-        if isinstance(result, tuple) and _takes_one_value(model, wanted):
+        if isinstance(result, tuple) and _takes_one_value(signature, wanted):
             return (result,)
         if result is None:
             raise ObjectiveError(
-                f"{model.name}() takes {_listed(wanted)}, but there is no data: pass a data "
+                f"{model}() takes {_listed(wanted)}, but there is no data: pass a data "
                 "function that returns them."
             )
         raise ObjectiveError(
             f"The data function returned {len(values)} value{'s' * (len(values) != 1)}, but "
-            f"{model.name}() takes {_listed(wanted)}: return as many, or a dict by name."
+            f"{model}() takes {_listed(wanted)}: return as many, or a dict by name."
         )
     return values
 
 
-def named_arguments(model: Callee, bound: tuple[Any, ...] | Mapping[str, Any]) -> dict[str, Any]:
+def named_arguments(
+    signature: inspect.Signature, bound: tuple[Any, ...] | Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the arguments from `bind_data` by name, including defaults."""
-    bind = model.signature.bind
+    bind = signature.bind
     given = bind(**bound) if isinstance(bound, Mapping) else bind(*bound)
     given.apply_defaults()
     return dict(given.arguments)
 
 
-def _fits(model: Callee, values: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
+def _fits(signature: inspect.Signature, values: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
     try:
-        model.signature.bind(*values, **named)
+        signature.bind(*values, **named)
     except TypeError:
         return False
     return True
 
 
-def _takes_one_value(model: Callee, wanted: list[str]) -> bool:
+def _takes_one_value(signature: inspect.Signature, wanted: list[str]) -> bool:
     """Return whether the model takes a single argument, or any number of positional ones."""
-    return len(wanted) <= 1 and _fits(model, (None,), {})
-
-
-def _difference(wanted: list[str], given: list[str], model: Callee) -> str:
-    parameters = model.signature.parameters
-    needed = [name for name in wanted if parameters[name].default is inspect.Parameter.empty]
-    missing = [name for name in needed if name not in given]
-    extra = [name for name in given if name not in wanted]
-    parts = []
-    if missing:
-        parts.append(f"{_listed(missing)} missing")
-    if extra:
-        parts.append(f"{_listed(extra)} not wanted")
-    return ", ".join(parts) or "some can only be given by position"
+    return len(wanted) <= 1 and _fits(signature, (None,), {})
 
 
 def _listed(names: list[Any]) -> str:

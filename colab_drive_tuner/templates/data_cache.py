@@ -15,7 +15,7 @@ from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespac
 from typing import Any
 
 from colab_drive_tuner.errors import DataWarning, ObjectiveError, UsageError
-from colab_drive_tuner.templates.free_names import cell_content, global_names
+from colab_drive_tuner.templates.function_source import cell_content, global_names
 from colab_drive_tuner.user_warnings import warn_user
 
 DataArguments = Sequence[Any] | Mapping[str, Any]

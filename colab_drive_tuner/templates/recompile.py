@@ -14,8 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-from colab_drive_tuner.templates.free_names import is_recursive, nested_code_objects
-from colab_drive_tuner.templates.function_source import FunctionSource, source_changed
+from colab_drive_tuner.templates.function_source import (
+    FunctionSource,
+    is_recursive,
+    nested_code_objects,
+    source_changed,
+    suppress_warnings,
+)
 from colab_drive_tuner.templates.parser import (
     Template,
     distribution,
@@ -23,7 +28,6 @@ from colab_drive_tuner.templates.parser import (
     imported_names,
     imports,
 )
-from colab_drive_tuner.templates.suppress_warnings import suppress_warnings
 
 # Names of the sampled values and of hyperopt's `hp` in the compiled code. They are variables of an
 # enclosing function, so that nested functions and comprehensions see them, the user's globals are

@@ -8,8 +8,7 @@ from types import CellType, FunctionType, MethodType
 from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.templates.free_names import cell_content
-from colab_drive_tuner.templates.function_source import FunctionSource, read_source
+from colab_drive_tuner.templates.function_source import FunctionSource, cell_content, read_source
 from colab_drive_tuner.templates.parser import find_templates
 
 Wrap = Callable[[Any], Any]

@@ -16,13 +16,8 @@ from hyperopt.pyll import as_apply
 from hyperopt.pyll.stochastic import sample
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates import (
-    bind_data,
-    compile_model,
-    local_names,
-    named_arguments,
-    returned_names,
-)
+from colab_drive_tuner.templates import compile_model
+from colab_drive_tuner.templates.data_arguments import returned_names
 from tests.templates import models
 
 
@@ -239,7 +234,7 @@ def takes_two_by_name(*, a, b):
 )
 def test_data_becomes_arguments(result, arguments):
     """Tuples and lists are passed by position, a dict by name, another value as one argument."""
-    assert bind_data(compile_model(takes_two), result) == arguments
+    assert compile_model(takes_two).bind(result) == arguments
 
 
 def takes_one_by_name(a, *, b):
@@ -256,12 +251,9 @@ def test_keyword_only_parameters_are_assigned_in_order(model):
 
 def test_names_decide_where_the_order_differs():
     """`return b, a` is assigned by name to `model(a, b)`, as in hyperas."""
-    compiled = compile_model(takes_two)
-    arguments = bind_data(compiled, swapped(), returned=returned_names(swapped))
-    assert compiled.call({"n": 0}, arguments) == (1, 2, 0)
-    by_name = compile_model(takes_two_by_name)
-    arguments = bind_data(by_name, swapped(), returned=returned_names(swapped))
-    assert by_name.call({"n": 0}, arguments) == (1, 2, 0)
+    for model in takes_two, takes_two_by_name:
+        compiled = compile_model(model, swapped)
+        assert compiled.call({"n": 0}, compiled.bind(swapped())) == (1, 2, 0)
     assert returned_names(two) == ("a", "b")
     assert returned_names(helper) is None
 
@@ -271,22 +263,22 @@ def test_names_decide_where_the_order_differs():
     [
         ((1, 2, 3), r"3 values, but takes_two\(\) takes a, b: return"),
         (None, r"takes_two\(\) takes a, b, but there is no data"),
-        ({"b": 1}, "a missing"),
-        ({"a": 1, "c": 2}, "c not wanted"),
+        ({"b": 1}, r"returned b, which does not fit takes_two\(a, b=5\)"),
+        ({"a": 1, "c": 2}, r"returned a, c, which does not fit"),
     ],
 )
 def test_data_that_does_not_fit(result, message):
     """The error about data that does not fit says what data() returned and the model takes."""
     with pytest.raises(ObjectiveError, match=message):
-        bind_data(compile_model(takes_two), result)
+        compile_model(takes_two).bind(result)
 
 
 def test_data_of_one_dict():
     """A model with one parameter gets a dict that lacks its name as a whole."""
     compiled = compile_model(calls_with_one)
-    assert bind_data(compiled, {"x": 1, "y": 2}) == ({"x": 1, "y": 2},)
-    assert bind_data(compiled, {"data": 1}) == {"data": 1}
-    assert bind_data(compiled, [1, 2]) == ([1, 2],)
+    assert compiled.bind({"x": 1, "y": 2}) == ({"x": 1, "y": 2},)
+    assert compiled.bind({"data": 1}) == {"data": 1}
+    assert compiled.bind([1, 2]) == ([1, 2],)
 
 
 def calls_with_one(data):
@@ -309,7 +301,7 @@ def test_names_of_data_are_refused_before_anything_runs():
     """A model that reads a local variable of data() is refused with its name and line."""
     line = uses_data_locals.__code__.co_firstlineno + 2
     with pytest.raises(ObjectiveError, match=f"'nb_classes' in line {line} of test_call.py"):
-        compile_model(uses_data_locals, data_names=local_names(data_with_locals))
+        compile_model(uses_data_locals, data_with_locals)
     assert tuple(compile_model(uses_data_locals).space) == ("n",)
 
 
@@ -333,12 +325,12 @@ def test_templates_may_read_the_models_parameters():
     """Options may depend on what data() returns, as in hyperas; only then is data() needed."""
     asked = []
 
-    def arguments(callee):
-        asked.append(callee.name)
-        return named_arguments(callee, bind_data(callee, balanced_data()))
+    def load():
+        asked.append("data")
+        return balanced_data()
 
-    compiled = compile_model(reads_parameters, arguments=arguments)
-    assert asked == ["reads_parameters"]
+    compiled = compile_model(reads_parameters, balanced_data, load)
+    assert asked == ["data"]
     x, weights, _ = balanced_data()
     assert hyperopt.space_eval(dict(compiled.space), {"weights": 1, "units": 2}) == {
         "weights": weights,
@@ -347,10 +339,10 @@ def test_templates_may_read_the_models_parameters():
     result = compiled.call({"weights": weights, "units": 8}, balanced_data())
     assert result == {"weights": weights, "units": 8}
     with pytest.raises(TemplateError, match="'x', which exists only while"):
-        compile_model(reads_what_it_assigns, arguments=lambda _: {"x": 1})
+        compile_model(reads_what_it_assigns, {"x": 1}, lambda: {"x": 1})
     with pytest.raises(TemplateError, match="no data function gives a value"):
         compile_model(reads_parameters)
-    compile_model(models.expressions, arguments=arguments)
+    compile_model(models.expressions, balanced_data, load)
     assert len(asked) == 1, "nobody is asked where no template reads a parameter"
 
 

@@ -12,7 +12,7 @@ from hyperopt.pyll import as_apply
 
 from colab_drive_tuner.errors import TemplateError
 from colab_drive_tuner.templates import DISTRIBUTIONS, compile_model
-from colab_drive_tuner.templates.suppress_warnings import suppress_warnings
+from colab_drive_tuner.templates.function_source import suppress_warnings
 from tests.templates import models
 
 

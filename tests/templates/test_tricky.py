@@ -7,7 +7,8 @@ import pytest
 from hyperopt import hp, space_eval
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates import bind_data, compile_model
+from colab_drive_tuner.templates import compile_model
+from colab_drive_tuner.templates.data_arguments import bind_data
 
 # fmt: off
 
@@ -196,17 +197,17 @@ def test_choices_within_choices():
 def test_data_reaches_every_signature():
     """Star arguments take any number of values; positional-only parameters are not named."""
     compiled = compile_model(star_arguments)
-    assert compiled.call({"n": 1}, bind_data(compiled, (1, 2, 3))) == (6, {})
-    assert compiled.call({"n": 1}, bind_data(compiled, {"extra": 5})) == (0, {"extra": 5})
-    assert compiled.call({"n": 1}, bind_data(compiled, None)) == (0, {})
-    assert compiled.call({"n": 1}, bind_data(compiled, "text")) == (2, {})
+    assert compiled.call({"n": 1}, compiled.bind((1, 2, 3))) == (6, {})
+    assert compiled.call({"n": 1}, compiled.bind({"extra": 5})) == (0, {"extra": 5})
+    assert compiled.call({"n": 1}, compiled.bind(None)) == (0, {})
+    assert compiled.call({"n": 1}, compiled.bind("text")) == (2, {})
     compiled = compile_model(by_position)
-    arguments = bind_data(compiled, (1, 2), returned=("b", "a", "c"))
+    arguments = bind_data("by_position", compiled.signature, (1, 2), returned=("b", "a", "c"))
     assert compiled.call({"n": 1}, arguments) == 7
     one = compile_model(walrus)
     pairs = ((1, 2), (3, 4))
-    assert bind_data(one, pairs) == (pairs,)
-    assert bind_data(one, {1: 2}) == ({1: 2},)
+    assert one.bind(pairs) == (pairs,)
+    assert one.bind({1: 2}) == ({1: 2},)
 
 
 async def asynchronous(x):

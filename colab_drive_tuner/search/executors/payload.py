@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.spec.keras_use import is_users_module
-from colab_drive_tuner.templates.free_names import cell_content, global_names
+from colab_drive_tuner.templates.function_source import cell_content, global_names
 from colab_drive_tuner.text import text_of
 
 _REFUSED: dict[str, frozenset[str]] = {

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from colab_drive_tuner.templates.free_names import cell_content, nested_code_objects
+from colab_drive_tuner.templates.function_source import cell_content, nested_code_objects
 
 _KERAS = re.compile(r"(tf_?)?keras\w*(\..*)?|tensorflow\w*(\..*)?")
 _KERAS_IN_TEXT = re.compile(r"\b(tf_?)?keras|\btensorflow")

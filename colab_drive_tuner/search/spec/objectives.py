@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any
 from colab_drive_tuner.errors import ObjectiveError, TemplateError, UsageError
 from colab_drive_tuner.search.spec.arguments import check_space
 from colab_drive_tuner.search.spec.fingerprints import describe_data, describe_source
-from colab_drive_tuner.templates import (
-    bind_data,
-    compile_with_data,
-    load_data,
-    read_source,
-    returned_names,
-)
+from colab_drive_tuner.templates import compile_model, load_data, read_source
 from colab_drive_tuner.text import text_of
 
 if TYPE_CHECKING:
@@ -158,7 +152,7 @@ def make_objective(
         def loaded() -> Any:
             return load_data(data, data_args, again=again)
 
-        compiled = compile_with_data(objective, data, loaded)
+        compiled = compile_model(objective, data, loaded)
         return TemplatedObjective(compiled, data, data_args, loaded), dict(compiled.space)
     if data is not None or data_args is not None:
         raise UsageError(
@@ -201,8 +195,7 @@ class TemplatedObjective:
         """Load the data on the first call; return the arguments of the model function."""
         if self._arguments is None:
             loaded = self._load() if self._load else load_data(self._data, self._data_args)
-            function = self._data if callable(self._data) else None
-            self._arguments = bind_data(self._model, loaded, returned=returned_names(function))
+            self._arguments = self._model.bind(loaded)
         return self._arguments
 
     @property
