@@ -22,12 +22,12 @@ import linecache
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial, wraps
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,27 +35,16 @@ from typing import Any
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.hyperas.generated_module import (
     TEMP_FILE,
+    cannot_rewrite,
     check_generated_text,
     check_source_readable,
     collect_imports,
-    explain_rewriting_errors,
 )
-from colab_drive_tuner.hyperas.import_hook import HyperasFinder
 from colab_drive_tuner.notebook.cells import new_notebook
 from colab_drive_tuner.notebook.imports import global_names
 from colab_drive_tuner.version import installed_version
 
 Announce = Callable[[str], object]
-
-
-@dataclass
-class _Shim:
-    """The active patches, and the originals to restore."""
-
-    announce: Announce
-    finder: MetaPathFinder | None = None
-    originals: dict[str, Any] = field(default_factory=dict)
-    optim: ModuleType | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +57,72 @@ class _Run:
     """The globals of the model and data functions."""
 
 
-_shim: _Shim | None = None
 _run: ContextVar[_Run] = ContextVar("hyperas_run")
+
+
+class _Patch(MetaPathFinder):
+    """Finds the modules of hyperas like Python does, and wraps functions when they are loaded."""
+
+    def __init__(self, announce: Announce) -> None:
+        self._announce = announce
+        self._optim: ModuleType | None = None
+        self._originals: dict[str, Any] = {}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in ("hyperas.ensemble", "hyperas.optim"):
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            load = partial(self._load, spec.loader.exec_module)
+            spec.loader.exec_module = load  # type: ignore[method-assign]  # of this loader alone
+        return spec
+
+    def _load(self, load: Callable[[ModuleType], object], module: ModuleType) -> None:
+        if module.__name__ == "hyperas.optim":
+            load(module)
+            self.wrap(module)
+            return
+        from keras import models
+
+        models.model_from_yaml = _model_from_yaml
+        try:
+            load(module)
+        finally:
+            del models.model_from_yaml
+
+    def wrap(self, optim: ModuleType) -> None:
+        """Replace functions of `hyperas.optim`, and say so."""
+        self._optim = optim
+        wrappers: dict[str, Callable[[Any], Any]] = {
+            "base_minimizer": _base_minimizer,
+            "get_hyperopt_model_string": partial(_model_string, self._announce),
+            "write_temp_files": _write_temp_files,
+            "fmin": _fmin,
+            "best_models": partial(_best_models, optim),
+        }
+        for name, wrapper in wrappers.items():
+            original = self._originals[name] = getattr(optim, name)
+            setattr(optim, name, wraps(original)(wrapper(original)))
+        hyperas, keras, hyperopt = (
+            installed_version(name) or "(version unknown)"
+            for name in ("hyperas", "keras", "hyperopt")
+        )
+        self._announce(
+            f"hyperas {hyperas} runs on Keras {keras} and hyperopt {hyperopt}: colab_drive_tuner "
+            f"wrapped {', '.join(wrappers)} in hyperas.optim "
+            "(undo: colab_drive_tuner.hyperas.compat.disable())."
+        )
+
+    def undo(self) -> None:
+        """Remove the import hook, and restore the functions."""
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
+        for name, original in self._originals.items():
+            setattr(self._optim, name, original)
+
+
+_patch: _Patch | None = None
 
 
 def enable(announce: Announce = print) -> None:
@@ -77,47 +130,24 @@ def enable(announce: Announce = print) -> None:
 
     Imports neither hyperas nor Keras. A second call does nothing.
     """
-    global _shim  # noqa: PLW0603 - the patches are state of the process
-    if _shim is None:
-        _shim = _Shim(announce)
-        _shim.finder = HyperasFinder(partial(_wrap, _shim))
-        sys.meta_path.insert(0, _shim.finder)
-        loaded = sys.modules.get("hyperas.optim")
-        if loaded is not None:
-            _wrap(_shim, loaded)
+    global _patch  # noqa: PLW0603 - the patches are state of the process
+    if _patch is None:
+        _patch = _Patch(announce)
+        sys.meta_path.insert(0, _patch)
+        if (loaded := sys.modules.get("hyperas.optim")) is not None:
+            _patch.wrap(loaded)
 
 
 def disable() -> None:
     """Restore everything; a hyperas that is already imported stays imported, without patches."""
-    global _shim  # noqa: PLW0603 - as above
-    if _shim is not None:
-        if _shim.finder in sys.meta_path:
-            sys.meta_path.remove(_shim.finder)
-        for name, original in _shim.originals.items():
-            setattr(_shim.optim, name, original)
-        _shim = None
+    global _patch  # noqa: PLW0603 - as above
+    if _patch is not None:
+        _patch.undo()
+        _patch = None
 
 
-def _wrap(shim: _Shim, optim: ModuleType) -> None:
-    shim.optim = optim
-    wrappers: dict[str, Callable[[Any], Any]] = {
-        "base_minimizer": _base_minimizer,
-        "get_hyperopt_model_string": partial(_model_string, shim.announce),
-        "write_temp_files": _write_temp_files,
-        "fmin": _fmin,
-        "best_models": partial(_best_models, optim),
-    }
-    for name, wrapper in wrappers.items():
-        original = shim.originals[name] = getattr(optim, name)
-        setattr(optim, name, wraps(original)(wrapper(original)))
-    hyperas, keras, hyperopt = (
-        installed_version(name) or "(version unknown)" for name in ("hyperas", "keras", "hyperopt")
-    )
-    shim.announce(
-        f"hyperas {hyperas} runs on Keras {keras} and hyperopt {hyperopt}: colab_drive_tuner "
-        f"wrapped {', '.join(wrappers)} in hyperas.optim "
-        "(undo: colab_drive_tuner.hyperas.compat.disable())."
-    )
+def _model_from_yaml(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("Keras no longer reads YAML: save and load models as .keras files.")
 
 
 def _base_minimizer(original: Any) -> Any:
@@ -240,8 +270,10 @@ def _model_string(announce: Announce, original: Any) -> Any:
             notebook = json.dumps(new_notebook("\n".join(imports)))
             Path(folder, "imports.ipynb").write_text(notebook, "utf-8")
             given["notebook_name"] = os.path.relpath(Path(folder, "imports"))
-            with explain_rewriting_errors(given["model"], given["data"]):
+            try:
                 text: str = original(*bound.args, **bound.kwargs)
+            except (TypeError, IndexError, SyntaxError) as error:  # no code of the user runs there
+                raise cannot_rewrite(given["model"], given["data"], error) from error
         check_generated_text(text, given["model"], given["data"], _run.get().names)
         return text
 

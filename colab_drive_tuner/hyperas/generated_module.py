@@ -9,8 +9,7 @@ import ast
 import inspect
 import linecache
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError
@@ -48,25 +47,22 @@ def collect_imports(
     if notebook:
         imports = notebook_imports(notebook, announce)
     else:
-        imports = imports_of("".join(_calling_lines()))
+        frame = user_frame()
+        lines = linecache.getlines(frame.f_code.co_filename, frame.f_globals) if frame else []
+        imports = imports_of("".join(lines))
     # hyperas removes these from the model, and expects them in the file.
     return imports + imports_of(textwrap.dedent(inspect.getsource(model)))
 
 
-@contextmanager
-def explain_rewriting_errors(model: Callable[..., Any], data: Callable[..., Any]) -> Iterator[None]:
-    """Convert errors that hyperas raises while it rewrites functions to `ObjectiveError`.
-
-    No user code runs inside the block, so every error concerns the text of the functions.
-    """
-    try:
-        yield
-    except (TypeError, IndexError, SyntaxError) as error:
-        raise ObjectiveError(
-            f"hyperas cannot rewrite {model.__name__}() and {data.__name__}() ({error}): it needs "
-            "functions that are not indented, a data function of several lines that ends in one "
-            f"line such as return x, y, and a name before the first template. {_ALTERNATIVE}"
-        ) from error
+def cannot_rewrite(
+    model: Callable[..., Any], data: Callable[..., Any], error: Exception
+) -> ObjectiveError:
+    """Return the error for functions that hyperas fails to rewrite with `error`."""
+    return ObjectiveError(
+        f"hyperas cannot rewrite {model.__name__}() and {data.__name__}() ({error}): it needs "
+        "functions that are not indented, a data function of several lines that ends in one "
+        f"line such as return x, y, and a name before the first template. {_ALTERNATIVE}"
+    )
 
 
 def check_generated_text(
@@ -113,9 +109,3 @@ def check_generated_text(
             f"The model or data function uses {', '.join(absent)}, which neither the "
             "notebook's imports nor this session define: define it (run its cell) first."
         )
-
-
-def _calling_lines() -> list[str]:
-    """Return the lines of the script or cell that called hyperas."""
-    frame = user_frame()
-    return linecache.getlines(frame.f_code.co_filename, frame.f_globals) if frame else []
