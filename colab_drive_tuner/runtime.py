@@ -5,10 +5,8 @@ browser), so capabilities are tested. Each test runs in a thread with a time lim
 within about six seconds even if nothing answers.
 """
 
-import os
 import queue
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -243,22 +241,9 @@ def _gpu() -> str | None:
 def _output(command: list[str]) -> str:
     """Return what the command prints; empty if it fails or times out."""
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_GPU_SECONDS
         )
-    except OSError:
-        return ""  # on the PATH but not executable
-    with process:
-        try:
-            printed, _ = process.communicate(timeout=_GPU_SECONDS)
-        except subprocess.TimeoutExpired:
-            if hasattr(os, "killpg"):  # its children keep the pipe open, too
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
-            return ""
-    return printed.strip() if process.returncode == 0 else ""
+    except (OSError, subprocess.TimeoutExpired):  # on the PATH but not executable, or hanging
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

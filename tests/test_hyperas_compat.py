@@ -13,7 +13,7 @@ import pytest
 
 from colab_drive_tuner.errors import NotebookError
 from colab_drive_tuner.hyperas import compat as hyperas_compat
-from colab_drive_tuner.notebook.imports import global_names, notebook_imports
+from colab_drive_tuner.notebook.cells import global_names, notebook_imports
 
 PROLOGUE = """
 import os, sys, traceback

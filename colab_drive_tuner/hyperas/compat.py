@@ -40,8 +40,7 @@ from colab_drive_tuner.hyperas.generated_module import (
     check_source_readable,
     collect_imports,
 )
-from colab_drive_tuner.notebook.cells import new_notebook
-from colab_drive_tuner.notebook.imports import global_names
+from colab_drive_tuner.notebook.cells import global_names, new_notebook
 from colab_drive_tuner.version import installed_version
 
 Announce = Callable[[str], object]

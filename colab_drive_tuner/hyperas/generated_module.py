@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError
-from colab_drive_tuner.notebook.imports import global_names, imports_of, notebook_imports
+from colab_drive_tuner.notebook.cells import global_names, imports_of, notebook_imports
 from colab_drive_tuner.templates.function_source import suppress_warnings
 from colab_drive_tuner.templates.parser import has_template
 from colab_drive_tuner.user_warnings import user_frame

@@ -7,7 +7,7 @@ import pytest
 
 from colab_drive_tuner.errors import NotebookError
 from colab_drive_tuner.notebook import cells as cells_module
-from colab_drive_tuner.notebook.imports import notebook_imports
+from colab_drive_tuner.notebook.cells import notebook_imports
 
 
 def imports(tmp_path, *cells):

@@ -28,7 +28,7 @@ _MAX_CONFIG = 16 << 20
 _MAX_GROWTH, _MAX_EXTRA = 20, 64 << 20
 """A file may unpack to `_MAX_GROWTH` times its size plus `_MAX_EXTRA` bytes."""
 _MAX_MEMBERS = 10_000
-_REGISTER = "@keras.saving.register_keras_serializable()"
+_UNKNOWN = re.compile(r"Could not locate (class|function) '(.{1,80}?)'\.")
 _TRUST = "If you trust who wrote it, say so: result.load_model(safe_mode=False)"
 _MODULES = frozenset(
     (
@@ -71,7 +71,22 @@ def load_keras_file(
     try:
         return keras.saving.load_model(path, custom_objects=known, safe_mode=safe_mode)
     except Exception as error:  # a hostile file can fail in any way
-        raise _explain(error, config, what, known, safe_mode) from error
+        if safe_mode and any(node["class_name"] == "__lambda__" for node in _nodes(config)):
+            raise ModelError(
+                f"{what} has a Lambda layer: loading it runs code from the file. {_TRUST}. Or "
+                "write the layer as a registered class."
+            ) from error
+        # Keras's message may include a whole configuration.
+        cause = str(error).rpartition("Exception encountered: ")[2].strip()
+        if unknown := _UNKNOWN.match(cause):
+            kind, name = unknown.groups()
+            raise ModelError(
+                f"{what} needs the {kind} {name!r}, which Keras does not know here. Put "
+                "@keras.saving.register_keras_serializable() above its definition and run that "
+                f"before loading, or pass it: result.load_model(custom_objects={{{name!r}: {name}}})."
+            ) from error
+        lines = cause.splitlines() or [type(error).__name__]
+        raise ModelError(f"{what} cannot be loaded: {lines[0][:200]}") from error
 
 
 def _check_version(version: str, what: str) -> None:
@@ -186,26 +201,6 @@ def _check_names(config: Any, what: str, custom_objects: Mapping[str, Any]) -> N
             )
 
 
-def _explain(
-    error: Exception, config: Any, what: str, custom_objects: Mapping[str, Any], safe_mode: bool
-) -> ModelError:
-    nodes = list(_nodes(config))
-    if safe_mode and any(node["class_name"] == "__lambda__" for node in nodes):
-        return ModelError(
-            f"{what} has a Lambda layer: loading it runs code from the file. {_TRUST}. Or "
-            "write the layer as a registered class."
-        )
-    for node in nodes:
-        if name := _unregistered_name(node, custom_objects):
-            kind = "function" if node["class_name"] == "function" else "class"
-            return ModelError(
-                f"{what} needs the {kind} {name!r}, which Keras does not know here. Put "
-                f"{_REGISTER} above its definition and run that before loading, or pass it: "
-                f"result.load_model(custom_objects={{{name!r}: {name}}})."
-            )
-    return ModelError(f"{what} cannot be loaded: {_cause(error)}")
-
-
 def _nodes(config: Any) -> Iterator[Mapping[str, Any]]:
     """Yield every serialized object in a configuration, outermost first."""
     todo = deque([config])
@@ -217,30 +212,3 @@ def _nodes(config: Any) -> Iterator[Mapping[str, Any]]:
             todo.extend(value.values())
         elif isinstance(value, list):
             todo.extend(value)
-
-
-def _unregistered_name(node: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> str | None:
-    """Return the name of the node's class or function if neither Keras's nor registered."""
-    import keras
-
-    module = node.get("module")
-    if node["class_name"].startswith("__") or (module and str(module).split(".")[0] == "keras"):
-        return None
-    config = node.get("config")
-    name = str(node.get("registered_name") or node["class_name"])
-    if node["class_name"] == "function":
-        name = str(config.get("name") if isinstance(config, dict) else config)
-        if any(hasattr(part, name) for part in (keras.losses, keras.metrics, keras.activations)):
-            return None
-    elif module == "builtins":
-        return None
-    if keras.saving.get_registered_object(name, custom_objects=dict(custom_objects)) is not None:
-        return None
-    return name.rsplit(">", 1)[-1]
-
-
-def _cause(error: Exception) -> str:
-    """Return the cause from Keras's message, which may include a whole configuration."""
-    cause = str(error).rpartition("Exception encountered: ")[2]
-    lines = cause.strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
