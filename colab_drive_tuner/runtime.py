@@ -242,7 +242,12 @@ def _output(command: list[str]) -> str:
     """Return what the command prints; empty if it fails or times out."""
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_GPU_SECONDS
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_GPU_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired):  # on the PATH but not executable, or hanging
         return ""

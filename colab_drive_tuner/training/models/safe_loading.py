@@ -83,7 +83,8 @@ def load_keras_file(
             raise ModelError(
                 f"{what} needs the {kind} {name!r}, which Keras does not know here. Put "
                 "@keras.saving.register_keras_serializable() above its definition and run that "
-                f"before loading, or pass it: result.load_model(custom_objects={{{name!r}: {name}}})."
+                "before loading, or pass it: "
+                f"result.load_model(custom_objects={{{name!r}: {name}}})."
             ) from error
         lines = cause.splitlines() or [type(error).__name__]
         raise ModelError(f"{what} cannot be loaded: {lines[0][:200]}") from error
