@@ -7,6 +7,7 @@ ignored.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import UsageError
@@ -73,20 +74,44 @@ def minimize(
         ObjectiveError: The model or data function does not fit; no trial has run.
         UsageError: `executor`, `width`, `trial_timeout` or `pruner` is invalid; no trial has run.
     """
-    from hyperopt import space_eval
+    import numpy as np
+    from hyperopt import Trials, fmin, space_eval
 
-    best_run, space = _search(
-        model,
-        data,
-        algo,
-        max_evals,
-        trials,
-        rseed=rseed,
+    from colab_drive_tuner.search.spec.keras_use import load_keras_for
+    from colab_drive_tuner.search.spec.objectives import TemplatedObjective
+    from colab_drive_tuner.templates import compile_model, load_data
+
+    if not isinstance(trials, Trials):
+        raise UsageError(
+            "trials must be session.trials(name), DriveTrials(name) or hyperopt's Trials(), got "
+            f"{trials!r:.60}."
+        )
+    more = _drive_options(
+        trials, pruner, executor=executor, width=width, trial_timeout=trial_timeout
+    )
+    max_evals, suggest = whole_number("max_evals", max_evals, least=1), find_algorithm(algo)
+    if rseed is not None:
+        rseed = whole_number("rseed", rseed, least=0)
+    compiled = compile_model(model, data, lambda: load_data(data, data_args))
+    space = NamedSpace(compiled.space, compiled.hyperas_names)
+    if verbose:
+        print(f"Search space of {compiled.name}():\n{space!r}")  # noqa: T201 - as hyperas shows it
+    objective = TemplatedObjective(compiled, data, data_args)
+    if len(trials.trials) < max_evals:
+        objective.prepare()
+        load_keras_for(model)  # a trial's seed is set in Keras only if it is loaded before
+    # hyperopt's fmin does not pass the further options on to trials.fmin.
+    search = trials.fmin if more else partial(fmin, trials=trials)
+    best_run = search(
+        objective,
+        space,
+        algo=suggest,
+        max_evals=max_evals,
+        rstate=np.random.default_rng(rseed),
+        show_progressbar=verbose,
         verbose=verbose,
-        data_args=data_args,
-        more=_drive_options(
-            trials, pruner, executor=executor, width=width, trial_timeout=trial_timeout
-        ),
+        return_argmin=True,
+        **more,
     )
     best_model = trials.best_trial["result"].get("model")
     if eval_space:
@@ -122,7 +147,7 @@ def best_models(
         SearchError: One of the models was not kept.
     """
     check_keep_models(trials, nb_models)
-    _search(model, data, algo, max_evals, trials)
+    minimize(model, data, algo, max_evals, trials)
     return best_returned_models(trials, nb_models)
 
 
@@ -235,54 +260,6 @@ class NamedSpace(dict[str, Any]):
             note = f" (hyperas: {theirs})" if theirs != name else ""
             lines.append(f"{name}{note}{colon}{rest}")
         return "\n".join(lines)
-
-
-def _search(
-    model: Callable[..., Any],
-    data: Callable[..., Any],
-    algo: Callable[..., Any],
-    max_evals: int,
-    trials: Any,
-    *,
-    rseed: int | None = 1337,
-    verbose: bool = True,
-    data_args: "DataArguments | None" = None,
-    more: Mapping[str, Any] = {},
-) -> "tuple[dict[str, Any], NamedSpace]":
-    import numpy as np
-    from hyperopt import Trials, fmin
-
-    from colab_drive_tuner.search.spec.keras_use import load_keras_for
-    from colab_drive_tuner.search.spec.objectives import TemplatedObjective
-    from colab_drive_tuner.templates import compile_model, load_data
-
-    if not isinstance(trials, Trials):
-        raise UsageError(
-            "trials must be session.trials(name), DriveTrials(name) or hyperopt's Trials(), got "
-            f"{trials!r:.60}."
-        )
-    max_evals, suggest = whole_number("max_evals", max_evals, least=1), find_algorithm(algo)
-    if rseed is not None:
-        rseed = whole_number("rseed", rseed, least=0)
-    compiled = compile_model(model, data, lambda: load_data(data, data_args))
-    space = NamedSpace(compiled.space, compiled.hyperas_names)
-    if verbose:
-        print(f"Search space of {compiled.name}():\n{space!r}")  # noqa: T201 - as hyperas shows it
-    objective = TemplatedObjective(compiled, data, data_args)
-    if len(trials.trials) < max_evals:
-        objective.prepare()
-        load_keras_for(model)  # a trial's seed is set in Keras only if it is loaded before
-    options = {
-        "algo": suggest,
-        "max_evals": max_evals,
-        "rstate": np.random.default_rng(rseed),
-        "show_progressbar": verbose,
-        "verbose": verbose,
-        "return_argmin": True,
-    }
-    if more:  # hyperopt's fmin does not pass these on to trials.fmin
-        return trials.fmin(objective, space, **options, **more), space
-    return fmin(objective, space, trials=trials, **options), space
 
 
 def _drive_options(trials: Any, pruner: "Pruner | None", **workers: Any) -> dict[str, Any]:

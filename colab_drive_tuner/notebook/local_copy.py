@@ -98,20 +98,18 @@ def abandoned_parts(folder: Path) -> Iterator[Path]:
 
 def is_ours(path: Path) -> bool:
     """Whether this package wrote the file and it has not been changed since."""
-    marker = _find_marker(path)
-    return marker is not None and marker.intact
+    return _intact_marker(path) is not None
 
 
 def is_stale(path: Path) -> bool:
     """Whether the file is ours, unchanged, and was written for a process that has ended."""
-    marker = _find_marker(path)
-    return marker is not None and marker.intact and not marker.in_use
+    marker = _intact_marker(path)
+    return marker is not None and not marker.in_use
 
 
 def refresh_marker(path: Path) -> None:
     """Record that this process uses the copy now; does nothing if the file is not ours."""
-    marker = _find_marker(path)
-    if marker is not None and marker.intact:
+    if (marker := _intact_marker(path)) is not None:
         _write_marker(path, marker.sha256, marker.source)
 
 
@@ -157,11 +155,13 @@ def _write_marker(path: Path, sha256: str, source: str) -> None:
         replace_file(_marker_path(path), lambda sink: sink.write(text))
 
 
-def _find_marker(path: Path) -> CopyMarker | None:
+def _intact_marker(path: Path) -> CopyMarker | None:
+    """Return the marker of an unchanged copy; None for any other file."""
     try:
-        return _read_marker(_marker_path(path))
+        marker = _read_marker(_marker_path(path))
     except OSError:  # without a state folder there are no markers
         return None
+    return marker if marker is not None and marker.intact else None
 
 
 def _read_marker(path: Path) -> CopyMarker | None:
