@@ -168,10 +168,7 @@ def ipython() -> Any:
 
 
 def open_notebook_content() -> dict[str, Any] | None:
-    """Return the notebook as the browser shows it now, or None if no browser answers.
-
-    Colab only. It may block, so call it through `call_in_thread`.
-    """
+    """Return the notebook as Colab's browser page shows it, or None if none answers; may block."""
     from google.colab import _message
 
     reply = _message.blocking_request("get_ipynb", request="", timeout_sec=_BROWSER_SECONDS)

@@ -125,10 +125,7 @@ _patch: _Patch | None = None
 
 
 def enable(announce: Announce = print) -> None:
-    """Make hyperas importable; its import announces in one line which functions were wrapped.
-
-    Imports neither hyperas nor Keras. A second call does nothing.
-    """
+    """Make hyperas importable, without importing it or Keras; its import announces the patches."""
     global _patch  # noqa: PLW0603 - the patches are state of the process
     if _patch is None:
         _patch = _Patch(announce)

@@ -176,10 +176,7 @@ def global_names(text: str, filename: str) -> tuple[set[str], set[str]]:
 
 
 def python_trees(cell: str, depth: int = 0) -> Iterator[ast.Module]:
-    """Yield the syntax trees of a cell and of the Python in its magics; may raise SyntaxError.
-
-    The body of a cell in another language is not parsed.
-    """
+    """Yield the syntax trees of a cell and of the Python in its magics; may raise SyntaxError."""
     if depth > _MAX_MAGICS:
         raise RecursionError("too many cell magics")
     tree = ast.parse(_transformed(cell))

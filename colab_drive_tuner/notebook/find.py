@@ -95,10 +95,7 @@ def locate(
     connect: Callable[[], "DriveClient"],
     read_browser: Callable[[], dict[str, Any] | None],
 ) -> Notebook:
-    """Like `find_notebook`, with functions that connect to Drive and read the browser's content.
-
-    Both are called only if needed; errors of `connect` are passed on.
-    """
+    """Like `find_notebook`; connects to Drive and reads the browser's content only if needed."""
     running = running_notebook(read_browser)
     if name is not None:
         if not isinstance(name, str):

@@ -46,10 +46,7 @@ class CopyMarker:
 
 
 def write_copy(path: Path, content: bytes, source: str) -> Path | None:
-    """Write the copy and its marker; return the new path of a file that was in its place, if any.
-
-    A file that already has this content is left unchanged; its marker is renewed if we wrote it.
-    """
+    """Write the copy and its marker; return the new path of a file that was in its place."""
     code_cells(content, path.name)  # raises if it is not a notebook
     aside, digest = None, hashlib.sha256(content).hexdigest()
     try:

@@ -58,12 +58,7 @@ class CompiledModel:
         return bind_data(self.name, self.signature, loaded, returned=self._returned)
 
     def call(self, values: Mapping[str, Any], data: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
-        """Call the function with `values` in place of its templates.
-
-        `data` are its arguments, as returned by `bind`. Objects among the options of a choice,
-        such as layers, are created for each call, so that no weights or random state of one trial
-        reach the next.
-        """
+        """Call the function with `values` for its templates, and `data` as returned by `bind`."""
         model = self._run(rebuild_options(values, self.space, self._expressions))
         return model(**data) if isinstance(data, Mapping) else model(*data)
 

@@ -166,10 +166,7 @@ def undefined_names(function: FunctionType) -> dict[str, int]:
 
 
 def is_recursive(function: FunctionType) -> bool:
-    """Return whether the function reads its own name, and it refers to itself or its wrapper.
-
-    False if the name is that of a method, or has been reassigned.
-    """
+    """Return whether the function reads its own name, and that is still itself or its wrapper."""
     code, name = function.__code__, function.__code__.co_name
     if name in code.co_freevars:
         named = cell_content((function.__closure__ or ())[code.co_freevars.index(name)])

@@ -185,10 +185,7 @@ def distribution(head: ast.expr) -> str | None:
 def _parameters_read(
     node: ast.Set, nested: frozenset[str], source: FunctionSource
 ) -> frozenset[str]:
-    """Return the parameters that a template reads; raise for other names local to the function.
-
-    A parameter that the function reassigns is such a name, too.
-    """
+    """Return the parameters that a template reads; raise for other names local to the function."""
     inner = _inner_set(node)
     own = frozenset().union(*(names_bound_in(n) for n in ast.walk(inner) if isinstance(n, _SCOPES)))
     imported = {name for statement in imports(source.node) for name in imported_names(statement)}

@@ -39,10 +39,7 @@ _HYPEROPT = "__cdt_hp__"
 def compile_with_values(
     source: FunctionSource, provided: Mapping[str, Any]
 ) -> Callable[[Mapping[str, Any]], FunctionType]:
-    """Return a callable that creates the user's function with given values for its templates.
-
-    `provided` are additional variables by name.
-    """
+    """Return a callable that creates the user's function; `provided` are variables it lacks."""
     code, recursive = source.function.__code__, is_recursive(source.function)
     copied = copy.deepcopy(source)
     lookups: dict[int, ast.expr] = {}
@@ -76,10 +73,7 @@ def compile_with_values(
 def compile_expressions(
     source: FunctionSource, provided: Mapping[str, Any]
 ) -> Callable[[], dict[str, Callable[[], Any]]]:
-    """Return a function whose result maps each label to a factory of its hyperopt expression.
-
-    `provided` are additional variables by name, including parameters that templates read.
-    """
+    """Return a function that returns, by label, factories of the hyperopt expressions."""
     from hyperopt import hp
 
     copied = copy.deepcopy(source)

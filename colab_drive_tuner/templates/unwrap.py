@@ -18,11 +18,7 @@ _MAX_DEPTH = 10  # decorators around a function; more is a cycle
 
 
 def templated_function(model: Any) -> tuple[FunctionSource, Wrap]:
-    """Find the function with templates inside `model`; also return how to wrap a replacement.
-
-    Raises `TemplateError` if there is none, if its source cannot be read, or if its wrapper cannot
-    be copied.
-    """
+    """Find the function with templates inside `model`; also return how to wrap a replacement."""
     if not callable(model):
         raise TemplateError(f"The model must be a function, not {type(model).__name__}.")
     unreadable: list[TemplateError] = []
@@ -99,10 +95,7 @@ def _with_cell(model: FunctionType, index: int, content: Any) -> FunctionType:
 
 
 def _with_attribute(model: Any, old: Any, new: Any) -> Any:
-    """Return a copy of `model` with `old` replaced in all attributes.
-
-    `functools.update_wrapper` sets a second attribute in addition to the decorator's own.
-    """
+    """Return a copy of `model` with `old` replaced in all attributes, also in `__wrapped__`."""
     copied = copy.copy(model)
     if copied is model:
         _refuse(model, new)

@@ -154,10 +154,7 @@ class StoreArtifacts:
 def obsolete_backups(
     store: Store, search_folder: str, unfinished: Container[int], *, epoch: str = ""
 ) -> list[str]:
-    """Return the ids of backups that no trial can resume from.
-
-    They belong to trials that have ended, or to a history before a restart, with another `epoch`.
-    """
+    """Return the ids of backups of ended trials and of other histories, which nobody resumes."""
     old = []
     for folder in find_subfolders(store, search_folder, BACKUPS):
         for entry in _entries(store, folder):

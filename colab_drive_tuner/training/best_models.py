@@ -97,10 +97,7 @@ class BestModels:
             return sorted(self._stored.values())
 
     def offer(self, model: Any, *, tid: int, loss: float | None) -> bool:
-        """Save `model` if it is among the best known; return True if it is queued for upload.
-
-        Saving takes tens of milliseconds for a small model; the upload runs in the background.
-        """
+        """Save `model` if it is among the best known; return True if it is queued for upload."""
         self._uploads.warn()
         if self._keep == 0 or loss is None or not math.isfinite(loss):
             return False
@@ -129,11 +126,7 @@ class BestModels:
         custom_objects: Mapping[str, Any] | None = None,
         safe_mode: bool = True,
     ) -> Any | None:
-        """Return the model of trial `tid` or the best one; None if it was not kept.
-
-        Raises `ModelError` for a Lambda layer unless `safe_mode=False`, and for a class that is
-        neither Keras's nor registered; `UnavailableError` if the store does not answer.
-        """
+        """Return the model of trial `tid` or the best one; None if it was not kept."""
         with self._state:
             known = self._listed and any(tid in (None, m.tid) for m in self._known())
         if not known:
@@ -153,10 +146,7 @@ class BestModels:
         return None
 
     def close(self, timeout: float | None = None) -> list[str]:
-        """Wait up to `timeout` seconds for uploads; return descriptions of models not uploaded.
-
-        Those models are discarded, and nothing is uploaded afterwards; `load` still works.
-        """
+        """Wait for uploads, discard the rest, and return its description; `load` still works."""
         with self._state:
             self._closing = self._uploads.hurry = True
             local, self._local = self._local, None

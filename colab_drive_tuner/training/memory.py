@@ -55,12 +55,7 @@ def is_keras_model(value: object) -> bool:
 
 
 def split_result(result: Any) -> tuple[Any, Any | None]:
-    """Return `(result without its Keras model, the model or None)`.
-
-    The model is the one under `"model"`, else the first one at the top level of the dict. Other
-    values that are not plain data stay: encoding the result raises an error that names them.
-    `result` itself is not changed.
-    """
+    """Return the result without its Keras model, and the model: under `model`, else the first."""
     if "keras" not in sys.modules or not isinstance(result, Mapping):
         return result, None
     for key in ("model", *result):
@@ -166,10 +161,7 @@ def free_memory(settings: KerasSettings | None = None) -> None:
 
 
 def _gradients() -> dict[str, Any]:
-    """Return TensorFlow's registry of gradients.
-
-    Empty if there is none, or if a later TensorFlow has moved it: then memory is not released.
-    """
+    """Return TensorFlow's registry of gradients; empty if there is none, or if it has moved."""
     ops = sys.modules.get("tensorflow.python.framework.ops")
     registry = getattr(getattr(ops, "gradient_registry", None), "_registry", None)
     return registry if isinstance(registry, dict) else {}

@@ -49,11 +49,7 @@ class BestValues:
         return len(self._at) >= MAX_JUDGED_STEPS
 
     def thresholds(self, without: Iterable[Curve] = ()) -> dict[int, float]:
-        """Return the threshold of each step; a trial with a worse best value is pruned.
-
-        Args:
-            without: Curves that were added but do not count for this trial.
-        """
+        """Return the threshold of each step, as if the curves in `without` had not been added."""
         left: dict[int, list[float]] = {}
         for curve in without:
             for step, bests, best in self._judged_in(curve):

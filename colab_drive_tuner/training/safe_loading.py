@@ -55,12 +55,7 @@ def load_keras_file(
     custom_objects: Mapping[str, Any] | None = None,
     safe_mode: bool = True,
 ) -> Any:
-    """Load the model at `path`; `what` names it in errors.
-
-    Raises `ModelError` for a model with a lambda if `safe_mode`, for a class or function that is
-    neither Keras's nor registered, for a damaged or malicious file, and if the installed Keras is
-    too old to load a file of unknown origin safely.
-    """
+    """Load the model at `path`; raise `ModelError`, which calls it `what`, if that is not safe."""
     import keras
 
     known = dict(custom_objects or {})

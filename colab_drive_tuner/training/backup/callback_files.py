@@ -32,12 +32,9 @@ Stamp = tuple[int, int, int]
 
 
 class SavedFile:
-    """Copy of a callback's file at the end of an epoch; deleted when no longer referenced.
+    """Copy of the file of a callback (its key) at the end of an epoch; deleted with this object.
 
-    Args:
-        path: The file.
-        callback: The key of the callback.
-        fills: Values of the placeholders in the callback's `filepath`.
+    `fills` are the values of the placeholders in the callback's `filepath`.
     """
 
     def __init__(self, path: Path, callback: str, fills: Collection[str]) -> None:
@@ -111,11 +108,7 @@ class CallbackFiles:
 def prepare_file_restore(
     callbacks: Iterable[Any], files: list[dict[str, Any]], fetch: Callable[[str, Path], bool]
 ) -> Callable[[], None]:
-    """Fetch the files of a backup, and return a function that writes them to their paths.
-
-    Raises `ChecksumError` for a damaged or missing file, and `IncompatibleBackupError` for one
-    whose callback this `fit` does not have.
-    """
+    """Fetch and check a backup's files, and return a function that writes them to their paths."""
     found = {key: callback for key, (_, callback) in key_callbacks(callbacks).items()}
     ready: list[tuple[Any, Path, SavedFile]] = []
     with scratch_folder() as scratch:

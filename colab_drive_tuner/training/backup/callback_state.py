@@ -48,10 +48,7 @@ _TRANSIENT: dict[str, frozenset[str]] = {
 
 
 class CallbackStates:
-    """Attributes of a `fit`'s callbacks, compared with their values when it started.
-
-    `ignore` lists attributes to leave out, as `Class.attribute`.
-    """
+    """Attributes of a `fit`'s callbacks, compared with their values when it started."""
 
     def __init__(self, callbacks: Iterable[Any], ignore: Collection[str]) -> None:
         self._ignore = frozenset(ignore)
@@ -67,11 +64,7 @@ class CallbackStates:
         self._originals = packer.by_path | values
 
     def capture(self, callbacks: Iterable[Any], known: frozenset[int]) -> dict[str, Any]:
-        """Return the attributes that have changed since `fit` started, by callback.
-
-        Objects whose id is in `known` are saved elsewhere. Raises `CannotSaveError` for an
-        attribute that may have changed and cannot be saved.
-        """
+        """Return what changed since `fit` started, by callback; `known` are ids of the model's parts."""
         packer = Packer(self._originals, known, self._omitted)
         keyed = key_callbacks(callbacks)
         for label, callback in keyed.values():
@@ -135,10 +128,7 @@ class CallbackStates:
 def prepare_restore(
     callbacks: Iterable[Any], states: Mapping[str, Mapping[str, Any]]
 ) -> Callable[[], None]:
-    """Check saved states against the callbacks, and return a function that restores them.
-
-    Raises `IncompatibleBackupError`, with nothing changed, if a state has no matching callback.
-    """
+    """Check saved states against the callbacks, and return a function that restores them."""
     found = key_callbacks(callbacks)
     lost = [key for key in states if states[key] and key not in found]
     if lost:
@@ -179,10 +169,7 @@ def key_callbacks(callbacks: Iterable[Any]) -> dict[str, tuple[str, Any]]:
 
 
 def convert_histories_to_floats(histories: Iterable[Any]) -> None:
-    """Convert the last epoch's values in each History to floats.
-
-    A callback may add a tensor, or an array of one number, to the logs.
-    """
+    """Convert the last values in each History to floats: a callback may add tensors to the logs."""
     for history in histories:
         for values in history.history.values():
             if values:

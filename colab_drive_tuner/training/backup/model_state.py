@@ -83,10 +83,7 @@ def _check_existing(variables: Variables, state: Mapping[str, Any]) -> None:
 
 
 def _build_optimizers(model: Any, trained: Mapping[str, list[str]]) -> Variables:
-    """Build each optimizer for the variables that it trained; return the model's variables.
-
-    A model with a custom training step may have several optimizers, each for some variables.
-    """
+    """Build each optimizer for the variables that it trained; return the model's variables."""
     variables = variables_of(model)
     optimizers = {
         path: part for path, part in walk(model) if isinstance(part, keras.optimizers.Optimizer)
@@ -113,10 +110,7 @@ def trainable_paths(model: Any) -> list[str]:
 
 
 def _reset_each_epoch(model: Any) -> set[int]:
-    """Return the ids of the metric variables that Keras resets at the start of an epoch.
-
-    Excludes those of metrics and models that override how they are reset.
-    """
+    """Return the ids of the metric variables that Keras's own code resets when an epoch starts."""
     if not type(model).reset_metrics.__module__.startswith("keras."):
         return set()
     ids: set[int] = set()

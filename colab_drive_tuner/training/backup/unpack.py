@@ -30,11 +30,7 @@ from colab_drive_tuner.training.backup.variable_paths import (
 
 
 class Unpacker:
-    """Unpacks values, in the order in which they were packed.
-
-    Existing objects change only when `finish` is called: until then any value may turn out not to
-    fit.
-    """
+    """Unpacks values in the order of packing; existing objects change only in `finish`."""
 
     def __init__(self) -> None:
         self.objects: list[Any] = []
@@ -51,11 +47,7 @@ class Unpacker:
             action()
 
     def unpack(self, packed: Packed, existing: Any = None) -> Any:
-        """Return the value; `existing` is the object at its path in this process.
-
-        Raises `IncompatibleBackupError` if it does not fit; TypeError, ValueError, KeyError or
-        IndexError for data that no `Packer` has produced.
-        """
+        """Return the value; `existing` is the object at its path, which it may have to fit."""
         if not isinstance(packed, tuple):
             return packed
         name, *parts = packed

@@ -56,11 +56,7 @@ def variables_of(root: Any, known: frozenset[int] = frozenset()) -> Variables:
 
 
 def walk(root: Any, known: frozenset[int] = frozenset()) -> Iterator[tuple[str, Any]]:
-    """Yield every variable reachable from `root`, and every object that may hold variables.
-
-    Each is yielded once, with a path that is the same in every process that builds the same
-    objects.
-    """
+    """Yield each variable reachable from `root`, and each object on the way, with a stable path."""
     seen = set(known)
     levels: tuple[deque[tuple[str, Any]], ...] = (deque([("", root)]), deque(), deque(), deque())
     while level := next(filter(None, levels), None):
@@ -166,10 +162,7 @@ def value_of(variable: Any) -> np.ndarray[Any, Any]:
 def check_compatible(
     variables: Variables, arrays: Mapping[str, Any], optional: frozenset[str] = frozenset()
 ) -> None:
-    """Raise `IncompatibleBackupError` unless arrays and variables agree in path, shape and dtype.
-
-    Arrays whose path is in `optional` need no variable.
-    """
+    """Raise unless arrays and variables agree; a path in `optional` needs no variable."""
     if missing := sorted(arrays.keys() - variables.keys() - optional):
         raise IncompatibleBackupError(f"the model does not have its variables {_some(missing)}")
     if added := sorted(variables.keys() - arrays.keys()):
@@ -231,10 +224,7 @@ def find_by_name(name: str) -> Any:
 
 
 def is_user_defined(kind: Any) -> bool:
-    """Return whether a class or function is in a notebook, a script or a package of the user.
-
-    False for the standard library and installed packages.
-    """
+    """Return whether a class or function is the user's own, not of an installed package."""
     module = str(kind.__module__)
     root = module.partition(".")[0]
     if root == "__main__":
