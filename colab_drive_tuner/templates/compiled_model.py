@@ -82,7 +82,6 @@ def compile_model(
 
     source, wrap = templated_function(model)
     templates = find_templates(source)
-    _refuse_async_and_generator(source)
     _refuse_templates_in_helpers(source)
     undefined = undefined_names(source.function)
     provided = {name: _hyperas_value(name) for name in _HYPERAS_NAMES if name in undefined}
@@ -163,17 +162,6 @@ def _hyperas_value(name: str) -> Any:
     from hyperopt import hp
 
     return getattr(hp, name, None) or getattr(hyperopt, name)
-
-
-def _refuse_async_and_generator(source: FunctionSource) -> None:
-    function, node = source.function, source.node
-    kind = "async" if isinstance(node, ast.AsyncFunctionDef) else ""
-    kind = kind or ("a generator" if inspect.isgeneratorfunction(function) else "")
-    if kind:
-        raise ObjectiveError(
-            f"{function.__name__}(), {source.where(node.lineno)}, is {kind}: a model function must "
-            "run when it is called, and return its result."
-        )
 
 
 def _refuse_templates_in_helpers(source: FunctionSource) -> None:

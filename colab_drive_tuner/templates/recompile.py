@@ -16,6 +16,7 @@ from typing import Any
 
 from colab_drive_tuner.templates.function_source import (
     FunctionSource,
+    copy_function,
     is_recursive,
     nested_code_objects,
     source_changed,
@@ -167,18 +168,7 @@ def _copy(
     missing = [name for name in code.co_freevars if name not in cells]
     if missing:
         raise source_changed(code.co_filename, original.__name__)
-    function = FunctionType(
-        code,
-        original.__globals__,
-        original.__name__,
-        original.__defaults__,
-        tuple(cells[name] for name in code.co_freevars),
-    )
+    function = copy_function(original, code, (cells[name] for name in code.co_freevars))
     if itself is not None:
         cells[itself].cell_contents = function
-    function.__kwdefaults__ = original.__kwdefaults__
-    function.__qualname__ = original.__qualname__
-    function.__module__ = original.__module__
-    function.__doc__ = original.__doc__
-    function.__dict__.update(original.__dict__)
     return function

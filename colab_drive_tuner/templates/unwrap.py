@@ -8,7 +8,12 @@ from types import CellType, FunctionType, MethodType
 from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.templates.function_source import FunctionSource, cell_content, read_source
+from colab_drive_tuner.templates.function_source import (
+    FunctionSource,
+    cell_content,
+    copy_function,
+    read_source,
+)
 from colab_drive_tuner.templates.parser import find_templates
 
 Wrap = Callable[[Any], Any]
@@ -86,12 +91,7 @@ def _inner_callables(model: Any) -> Iterator[tuple[Any, Wrap]]:
 def _with_cell(model: FunctionType, index: int, content: Any) -> FunctionType:
     cells = list(model.__closure__ or ())
     cells[index] = CellType(content)
-    function = FunctionType(
-        model.__code__, model.__globals__, model.__name__, model.__defaults__, tuple(cells)
-    )
-    function.__kwdefaults__ = model.__kwdefaults__
-    function.__dict__.update(model.__dict__)
-    return function
+    return copy_function(model, model.__code__, cells)
 
 
 def _with_attribute(model: Any, old: Any, new: Any) -> Any:

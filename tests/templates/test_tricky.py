@@ -6,7 +6,7 @@ import contextlib
 import pytest
 from hyperopt import hp, space_eval
 
-from colab_drive_tuner.errors import ObjectiveError, TemplateError
+from colab_drive_tuner.errors import TemplateError
 from colab_drive_tuner.templates import compile_model
 from colab_drive_tuner.templates.data_arguments import bind_data
 
@@ -210,16 +210,6 @@ def test_data_reaches_every_signature():
     assert one.bind({1: 2}) == ({1: 2},)
 
 
-async def asynchronous(x):
-    n = {{choice([1, 2])}}
-    return n
-
-
-def generator(x):
-    n = {{choice([1, 2])}}
-    yield n
-
-
 def named_itself(x):
     n = {{hp.choice("n", [1, 2])}}
     return n
@@ -246,21 +236,15 @@ def unnamed_match(x):
 
 
 @pytest.mark.parametrize(
-    ("model", "error", "message"),
+    ("model", "message"),
     [
-        (asynchronous, ObjectiveError, r"asynchronous\(\), line \d+ of test_tricky.py, is async"),
-        (generator, ObjectiveError, "is a generator"),
-        (named_itself, TemplateError, "names itself 'n': leave that out"),
-        (
-            calls_templated_helper,
-            TemplateError,
-            r"templated_helper\(\), line \d+ of test_tri.*only",
-        ),
-        (unnamed_match, TemplateError, "has no name"),
+        (named_itself, "names itself 'n': leave that out"),
+        (calls_templated_helper, r"templated_helper\(\), line \d+ of test_tricky.py, .*only"),
+        (unnamed_match, "has no name"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_unsupported_models_are_refused_before_anything_runs(model, error, message):
+def test_unsupported_models_are_refused_before_anything_runs(model, message):
     """A model that would fail in mid-search, or behave wrongly, is refused with the reason."""
-    with pytest.raises(error, match=message):
+    with pytest.raises(TemplateError, match=message):
         compile_model(model)

@@ -64,7 +64,7 @@ class CallbackStates:
         self._originals = packer.by_path | values
 
     def capture(self, callbacks: Iterable[Any], known: frozenset[int]) -> dict[str, Any]:
-        """Return what changed since `fit` started, by callback; `known` are ids of the model's parts."""
+        """Return what changed since `fit` started, by callback; objects in `known` stay out."""
         packer = Packer(self._originals, known, self._omitted)
         keyed = key_callbacks(callbacks)
         for label, callback in keyed.values():

@@ -10,6 +10,7 @@ A packed value is a scalar or array that the codec supports, or a tuple that sta
 
 import functools
 import io
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -160,10 +161,10 @@ class Packer:
         in_place = self._originals.get(path) is value
         self.register(value, path)
         args, state = kind.args(value), kind.state(value)
-        if kind.name == "defaultdict" and args is None and not in_place:
+        if type(value) is defaultdict and args is None and not in_place:
             raise CannotSaveError(path, value)  # its factory is a function of the user's
         packed = self.pack(args, path, depth + 1)
-        return (kind.name, in_place, packed, self.pack(state, path, depth + 1))
+        return (type(value).__name__, in_place, packed, self.pack(state, path, depth + 1))
 
     def _object(self, value: Any, path: str, depth: int) -> Packed:
         kind = type(value)

@@ -64,11 +64,10 @@ _MAX_SEEDS = 100_000
 class MutableType:
     """Functions that save and restore the objects of one class."""
 
-    name: str
     state: Callable[[Any], Any]
-    create: Callable[[Any], Any]
-    """Creates an object from `args(original)`."""
     set_state: Callable[[Any, Any], Any]
+    create: Callable[[Any], Any] | None = None
+    """Creates an object from `args(original)`; None: the class does, without arguments."""
     args: Callable[[Any], Any] = lambda _: None
 
 
@@ -168,83 +167,49 @@ def _spawn(seeds: Any, spawned: int) -> None:
 
 
 MUTABLE_TYPES: dict[type, MutableType] = {
-    list: MutableType("list", tuple, lambda _: [], _set_items),
-    dict: MutableType("dict", _pairs, lambda _: {}, _set_pairs),
-    set: MutableType("set", tuple, lambda _: set(), _set_elements),
-    deque: MutableType(
-        "deque", tuple, lambda most: deque(maxlen=most), _set_items, lambda d: d.maxlen
-    ),
-    OrderedDict: MutableType("OrderedDict", _pairs, lambda _: OrderedDict(), _set_pairs),
-    Counter: MutableType("Counter", _pairs, lambda _: Counter(), _set_pairs),
+    list: MutableType(tuple, _set_items),
+    dict: MutableType(_pairs, _set_pairs),
+    set: MutableType(tuple, _set_elements),
+    deque: MutableType(tuple, _set_items, lambda most: deque(maxlen=most), lambda d: d.maxlen),
+    OrderedDict: MutableType(_pairs, _set_pairs),
+    Counter: MutableType(_pairs, _set_pairs),
     defaultdict: MutableType(
-        "defaultdict",
-        _pairs,
-        lambda name: defaultdict(FACTORIES[name]),
-        _set_pairs,
-        _factory_name,
+        _pairs, _set_pairs, lambda name: defaultdict(FACTORIES[name]), _factory_name
     ),
     SimpleNamespace: MutableType(
-        "SimpleNamespace",
-        lambda n: _pairs(vars(n)),
-        lambda _: SimpleNamespace(),
-        lambda n, state: _set_pairs(vars(n), state),
+        lambda n: _pairs(vars(n)), lambda n, state: _set_pairs(vars(n), state)
     ),
-    bytearray: MutableType(
-        "bytearray",
-        bytes,
-        lambda _: bytearray(),
-        lambda b, state: b.__setitem__(slice(None), state),
-    ),
+    bytearray: MutableType(bytes, lambda b, state: b.__setitem__(slice(None), state)),
     array: MutableType(
-        "array.array",
         bytes,
-        array,
         lambda a, state: a.__setitem__(slice(None), array(a.typecode, state)),
+        array,
         lambda a: a.typecode,
     ),
-    io.StringIO: MutableType(
-        "StringIO", lambda s: (s.getvalue(), s.tell()), lambda _: io.StringIO(), _set_buffer
-    ),
-    io.BytesIO: MutableType(
-        "BytesIO", lambda s: (s.getvalue(), s.tell()), lambda _: io.BytesIO(), _set_buffer
-    ),
-    random.Random: MutableType(
-        "Random",
-        random.Random.getstate,
-        lambda _: random.Random(0),  # noqa: S311 - the user's own generator, which gets its state
-        random.Random.setstate,
-    ),
+    io.StringIO: MutableType(lambda s: (s.getvalue(), s.tell()), _set_buffer),
+    io.BytesIO: MutableType(lambda s: (s.getvalue(), s.tell()), _set_buffer),
+    random.Random: MutableType(random.Random.getstate, random.Random.setstate),
     np.random.SeedSequence: MutableType(
-        "SeedSequence",
-        lambda s: s.n_children_spawned,
-        _create_seed_sequence,
-        _spawn,
-        _seed_sequence_args,
+        lambda s: s.n_children_spawned, _spawn, _create_seed_sequence, _seed_sequence_args
     ),
     np.random.Generator: MutableType(
-        "Generator",
         lambda g: _bit_generator_state(g.bit_generator),
-        lambda args: np.random.Generator(_create_bit_generator(args)),
         lambda g, state: _set_bit_generator(g.bit_generator, state),
+        lambda args: np.random.Generator(_create_bit_generator(args)),
         lambda g: _bit_generator_args(g.bit_generator),
     ),
     np.random.RandomState: MutableType(
-        "RandomState",
         lambda r: r.get_state(legacy=False),
-        lambda name: np.random.RandomState(BIT_GENERATORS[name](0)),
         _set_random_state,
+        lambda name: np.random.RandomState(BIT_GENERATORS[name](0)),
         lambda r: r.get_state(legacy=False)["bit_generator"],
     ),
-    **{
-        kind: MutableType(
-            name,
-            _bit_generator_state,
-            _create_bit_generator,
-            _set_bit_generator,
-            _bit_generator_args,
-        )
-        for name, kind in BIT_GENERATORS.items()
-    },
+    **dict.fromkeys(
+        BIT_GENERATORS.values(),
+        MutableType(
+            _bit_generator_state, _set_bit_generator, _create_bit_generator, _bit_generator_args
+        ),
+    ),
 }
 
-MUTABLE_TYPES_BY_NAME = {kind.name: (cls, kind) for cls, kind in MUTABLE_TYPES.items()}
+MUTABLE_TYPES_BY_NAME = {cls.__name__: (cls, kind) for cls, kind in MUTABLE_TYPES.items()}

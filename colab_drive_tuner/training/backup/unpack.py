@@ -84,12 +84,13 @@ class Unpacker:
             type(existing) is not cls or not _same_args(kind.args(existing), made_from)
         ):
             raise IncompatibleBackupError(f"a {name} is missing or different")
-        target = existing if in_place else kind.create(made_from)
+        make = cls if kind.create is None else partial(kind.create, made_from)
+        target = existing if in_place else make()
         self.objects.append(target)
         content = self.unpack(state, kind.state(existing) if type(existing) is cls else None)
         if in_place:
             # A state that cannot be set must be found before anything is changed.
-            kind.set_state(cls() if issubclass(cls, dict) else kind.create(made_from), content)
+            kind.set_state(cls() if issubclass(cls, dict) else make(), content)
             self.on_finish(lambda: kind.set_state(target, content))
         else:
             kind.set_state(target, content)
