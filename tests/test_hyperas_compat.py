@@ -408,7 +408,7 @@ def test_imports_of_a_notebook(tmp_path):
         "from keras.layers import *",
     ]
     assert len(messages) == 1
-    assert "skipped code cell 6 of wild.ipynb: line 2 is not valid Python" in messages[0]
+    assert "skipped code cell 6 of wild.ipynb, which is not valid Python" in messages[0]
 
 
 @pytest.mark.parametrize(

@@ -116,15 +116,11 @@ def notebook_imports(name: str | Path, announce: Callable[[str], object] = print
         try:
             for tree in python_trees(source):
                 imports += _imports_in(tree)
-        except SyntaxError as error:
+        # ValueError: a lone surrogate; RecursionError, MemoryError: endless "((((".
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             announce(
-                f"hyperas: skipped code cell {number} of {path.name}: line {error.lineno} is not "
-                f"valid Python: {error.msg}."
-            )
-        except (ValueError, RecursionError, MemoryError):  # a lone surrogate; endless "(((("
-            announce(
-                f"hyperas: skipped code cell {number} of {path.name}: it is nested too deeply for "
-                "Python, or contains an invalid character."
+                f"hyperas: skipped code cell {number} of {path.name}, which is not valid Python: "
+                f"{str(error) or type(error).__name__}."
             )
     return list(dict.fromkeys(imports))
 

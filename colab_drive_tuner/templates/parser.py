@@ -149,16 +149,10 @@ def _distribution_call(node: ast.Set, source: FunctionSource) -> ast.Call:
                     f"{label!r}: leave that out, the name comes from the code before the template."
                 )
         return calls[0]
-    where = f"{ast.unparse(node)}, {source.where(node.lineno)},"
-    if calls:
-        raise TemplateError(f"The template {where} contains {len(calls)} distributions: split it.")
-    other = next((part for part in ast.walk(inner) if isinstance(part, ast.Call)), None)
-    known = ", ".join(DISTRIBUTIONS)
-    if other is None:
-        raise TemplateError(f"The template {where} calls no distribution; there are {known}.")
+    called = [ast.unparse(part.func) for part in ast.walk(inner) if isinstance(part, ast.Call)]
     raise TemplateError(
-        f"The template {where} uses the unknown distribution {ast.unparse(other.func)!r}; "
-        f"there are {known}."
+        f"The template {ast.unparse(node)}, {source.where(node.lineno)}, must call exactly one of "
+        f"{', '.join(DISTRIBUTIONS)}; it calls {', '.join(called) or 'nothing'}."
     )
 
 

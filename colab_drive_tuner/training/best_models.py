@@ -21,7 +21,6 @@ from colab_drive_tuner.errors import (
     NotFoundError,
     QuotaError,
     TrainingWarning,
-    UsageError,
 )
 from colab_drive_tuner.journal.folder.creation import (
     BEST_MODELS,
@@ -75,8 +74,6 @@ class BestModels:
         epoch: str = "",
         free_space: Callable[[], int | None] | None = None,
     ) -> None:
-        if keep < 0:
-            raise UsageError(f"keep_models must be an integer >= 0, got {keep}: 0 keeps none.")
         self._store, self._folder, self._keep, self._free_space = store, folder, keep, free_space
         self._epoch = epoch
         self._uploads = UploadQueue[Path, KeptModel](

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from colab_drive_tuner.errors import ModelError, TrainingWarning, UsageError
+from colab_drive_tuner.errors import ModelError, TrainingWarning
 from colab_drive_tuner.training import best_models, upload_queue
 from colab_drive_tuner.training.best_models import BestModels
 from tests.training.flaky_store import NUMPY_2, FlakyStore, create_search_folder, entry_names
@@ -151,10 +151,8 @@ def test_a_loss_that_cannot_be_compared_keeps_no_model(store, folder, loss):
 
 
 def test_keeping_none_stores_none(store, folder):
-    """`keep=0` stores no model; a negative number is refused."""
+    """`keep=0` stores no model."""
     assert keep(store, folder, [(0, 0.5)], keep=0) == []
-    with pytest.raises(UsageError, match="keep_models must be an integer >= 0, got -1"):
-        BestModels(store, folder, keep=-1)
 
 
 def test_a_model_too_large_for_the_store_warns_with_sizes(store, folder):
