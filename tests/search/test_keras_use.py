@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colab_drive_tuner import trial
 from colab_drive_tuner.search.spec.keras_use import is_users_file
+from colab_drive_tuner.training import trial
 
 HELPERS = """
 def network():
