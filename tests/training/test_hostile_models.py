@@ -170,12 +170,12 @@ def function(module, name):
 EVIL = "evil-was-here"
 CONFIGS = {
     "a module": (node("os", "system", f"touch {EVIL}"), "class 'system'|cannot be loaded"),
-    "a module's function": (calling(function("os", "mkdir")), "function 'mkdir'"),
+    "a module's function": (calling(function("os", "mkdir")), "function 'mkdir'|cannot be loaded"),
     "a builtin": (calling(function("builtins", "eval")), "function 'eval'|cannot be loaded"),
     "a class of a module": (with_layer("subprocess", "Popen", {"args": ["id"]}), "class 'Popen'"),
     "under a name of its own": (
         with_layer("os", "system", {}, "builtins>eval"),
-        "class 'eval'|cannot be loaded",
+        "class '(eval|system)'|cannot be loaded",
     ),
     "a lambda": (
         calling({"class_name": "__lambda__", "config": {"value": "x", "closure": None}}),
