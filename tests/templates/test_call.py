@@ -246,7 +246,7 @@ def takes_one_by_name(a, *, b):
 def test_keyword_only_parameters_are_assigned_in_order(model):
     """A tuple fits a model whose parameters cannot all be passed by position."""
     compiled = compile_model(model)
-    assert compiled.call({"n": 0}, bind_data(compiled, (1, 2))) == (1, 2, 0)
+    assert compiled.call({"n": 0}, compiled.bind((1, 2))) == (1, 2, 0)
 
 
 def test_names_decide_where_the_order_differs():
