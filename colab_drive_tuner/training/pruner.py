@@ -118,7 +118,11 @@ class Pruner:
         return {name: value for name, value in values.items() if value is not None}
 
     def best_values(self, curves: Iterable[Curve]) -> BestValues:
-        """Return the best values of earlier trials with these curves, and their thresholds."""
+        """Return the best values of earlier trials by epoch, and their thresholds.
+
+        Args:
+            curves: The steps and values that each earlier trial reported.
+        """
         return BestValues(self, curves)
 
     # -- as a Keras callback
