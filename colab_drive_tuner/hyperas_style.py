@@ -96,7 +96,7 @@ def minimize(
     space = NamedSpace(compiled.space, compiled.hyperas_names)
     if verbose:
         print(f"Search space of {compiled.name}():\n{space!r}")  # noqa: T201 - as hyperas shows it
-    objective = TemplatedObjective(compiled, data, data_args)
+    objective = TemplatedObjective(model, compiled, data, data_args)
     if len(trials.trials) < max_evals:
         objective.prepare()
         load_keras_for(model)  # a trial's seed is set in Keras only if it is loaded before

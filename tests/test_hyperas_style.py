@@ -15,6 +15,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.hyperas_style import VotingModel, best_ensemble, best_models, minimize
 from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.executors.loky import loky_executor
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.training.pruner import Pruner
 
@@ -268,3 +269,22 @@ def test_a_pruner_is_passed_on(tmp_path):
     assert {one.get("pruned_at") for one in trials.results} == {None, 2}
     with pytest.raises(UsageError, match="pruner= goes with"):
         minimize(reporting, data, trials=Trials(), **common)
+
+
+def drawing(x, y):
+    import keras
+
+    rate = {{uniform(0, 1)}}
+    return {"loss": rate + float(keras.random.uniform(())), "status": STATUS_OK}
+
+
+def test_keras_is_seeded_in_the_first_trial_of_a_worker(tmp_path):
+    """A model function that imports Keras while it runs gives the same losses on a worker."""
+
+    def losses(name, **workers):
+        trials = DriveTrials(name, store=tmp_path)
+        minimize(drawing, data, rand.suggest, 2, trials, verbose=False, **workers)
+        return trials.losses()
+
+    with loky_executor(1) as workers:
+        assert losses("worker", executor=workers) == losses("here")

@@ -22,7 +22,11 @@ from colab_drive_tuner.search.spec.arguments import (
     real_number,
     whole_number,
 )
-from colab_drive_tuner.search.spec.objectives import check_callable, check_signature
+from colab_drive_tuner.search.spec.objectives import (
+    TemplatedObjective,
+    check_callable,
+    check_signature,
+)
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.training.pruner import Pruner
@@ -133,7 +137,7 @@ class DriveTrials(StoredTrials):
         validate_timeout(timeout)
         validate_loss_threshold(loss_threshold)
         check_callable(fn)
-        written = fn
+        written = fn.written if isinstance(fn, TemplatedObjective) else fn
         if isinstance(space, str) and space == "annotated":
             fn, space = _annotated(fn)
         check_space(space, duplicate=DuplicateLabel)

@@ -153,7 +153,8 @@ def make_objective(
             return load_data(data, data_args, again=again)
 
         compiled = compile_model(objective, data, loaded)
-        return TemplatedObjective(compiled, data, data_args, loaded), dict(compiled.space)
+        templated = TemplatedObjective(objective, compiled, data, data_args, loaded)
+        return templated, dict(compiled.space)
     if data is not None or data_args is not None:
         raise UsageError(
             f"{'data_args' if data is None else 'data'}= goes with a model function that has "
@@ -174,6 +175,7 @@ class TemplatedObjective:
     per process.
 
     Args:
+        written: The model function as the user wrote it; a pickle has none.
         model: The compiled model function.
         data: The data function, or the data itself.
         data_args: The arguments of the data function.
@@ -182,11 +184,13 @@ class TemplatedObjective:
 
     def __init__(
         self,
+        written: Callable[..., Any],
         model: "CompiledModel",
         data: Any,
         data_args: "DataArguments | None",
         load: Callable[[], Any] | None = None,
     ) -> None:
+        self.written: Callable[..., Any] | None = written
         self._model, self._data, self._data_args = model, data, data_args
         self._load = load
         self._arguments: tuple[Any, ...] | dict[str, Any] | None = None
@@ -217,7 +221,7 @@ class TemplatedObjective:
 
     def __getstate__(self) -> dict[str, Any]:
         kept = None if callable(self._data) else self._arguments
-        return vars(self) | {"_load": None, "_arguments": kept}
+        return vars(self) | {"written": None, "_load": None, "_arguments": kept}
 
 
 def describe_objective(
