@@ -78,7 +78,7 @@ def minimize(
     from hyperopt import Trials, fmin, space_eval
 
     from colab_drive_tuner.search.spec.keras_use import load_keras_for
-    from colab_drive_tuner.search.spec.objectives import TemplatedObjective
+    from colab_drive_tuner.search.spec.objectives import TemplatedObjective, check_callable
     from colab_drive_tuner.templates import compile_model, load_data
 
     if not isinstance(trials, Trials):
@@ -92,6 +92,7 @@ def minimize(
     max_evals, suggest = whole_number("max_evals", max_evals, least=1), find_algorithm(algo)
     if rseed is not None:
         rseed = whole_number("rseed", rseed, least=0)
+    check_callable(model)
     compiled = compile_model(model, data, lambda: load_data(data, data_args))
     space = NamedSpace(compiled.space, compiled.hyperas_names)
     if verbose:

@@ -177,6 +177,16 @@ def test_wrong_arguments_are_named_before_the_data_is_loaded(argument, words):
         minimize(model, lambda: 1 / 0, **given | argument)
 
 
+def test_an_async_model_function_is_refused_before_the_data_is_loaded():
+    """A model function that does not run when it is called is an ObjectiveError."""
+
+    async def waiting(x):
+        return {{uniform(0, 1)}}
+
+    with pytest.raises(ObjectiveError, match=r"waiting\(\) is async"):
+        minimize(waiting, lambda: 1 / 0, "rand", 2, Trials(), verbose=False)
+
+
 @pytest.mark.parametrize(("result", "words"), [(None, "NoneType"), ({"loss": 1}, "'status'")])
 def test_a_result_that_hyperopt_cannot_use_is_explained(result, words):
     """A result that hyperopt cannot use raises ObjectiveError, also with hyperopt's own Trials."""

@@ -38,6 +38,10 @@ async def waiting(_point: Any) -> float:
     return 0.0
 
 
+def yielding(x: float) -> Any:
+    yield x
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
@@ -96,6 +100,8 @@ async def waiting(_point: Any) -> float:
         ({"objective": 5}, ObjectiveError, "must be a function, got 5"),
         ({"objective": lambda x, kind: x}, ObjectiveError, r"\(x, kind\) .*'kind'"),
         ({"objective": waiting}, ObjectiveError, r"waiting\(\) is async"),
+        ({"objective": waiting, "space": None}, ObjectiveError, r"waiting\(\) is async"),
+        ({"objective": yielding}, ObjectiveError, r"yielding\(\) is a generator"),
         ({"objective": Path.cwd}, ObjectiveError, r"cwd\(\) .* only argument"),
     ],
 )

@@ -21,18 +21,20 @@ _HINT = "return {'loss': ..., 'status': STATUS_OK}"
 
 
 def check_callable(objective: Any) -> None:
-    """Raise `ObjectiveError` if the objective is not a function or another callable."""
+    """Raise `ObjectiveError` if the objective is no callable that runs when it is called."""
     if not callable(objective):
         raise ObjectiveError(f"The model or objective must be a function, got {objective!r:.60}.")
+    is_async = inspect.iscoroutinefunction(objective) or inspect.isasyncgenfunction(objective)
+    if is_async or inspect.isgeneratorfunction(objective):
+        raise ObjectiveError(
+            f"{getattr(objective, '__name__', 'The objective')}() is "
+            f"{'async' if is_async else 'a generator'}: an objective must run when it is called, "
+            f"and {_HINT}."
+        )
 
 
 def check_signature(objective: Callable[..., Any]) -> None:
     """Raise `ObjectiveError` if the objective cannot be called with a point as only argument."""
-    if inspect.iscoroutinefunction(objective) or inspect.isasyncgenfunction(objective):
-        raise ObjectiveError(
-            f"{getattr(objective, '__name__', 'The objective')}() is async: an objective must run "
-            f"when it is called, and {_HINT}."
-        )
     try:
         signature = inspect.signature(objective)
     except ValueError:  # written in C: only a call can show it
