@@ -193,6 +193,15 @@ def test_a_changed_space_is_an_error_that_shows_how(tmp_path: Path) -> None:
     assert "quniform" not in str(caught.value)
 
 
+def test_a_bound_may_be_written_as_another_kind_of_number(tmp_path: Path) -> None:
+    """The bounds 2, 2.0 and np.int64(2) are equal, as in Python; the options 1 and 1.0 are not."""
+    resume_sample_search(tmp_path, max_evals=2)
+    same = SPACE | {"x": hp.uniform("x", np.int64(-2), 2.0)}
+    assert resume_sample_search(tmp_path, max_evals=3, space=same).done == 3
+    whole, decimal = (hp.choice("c", [one, 2]) for one in (1, 1.0))
+    assert describe_space(whole) != describe_space(decimal)
+
+
 def test_the_difference_of_a_long_line_shows_the_changed_part() -> None:
     """Of a long line only the part that differs is shown, even after many equal options."""
     options = [f"option number {n}" for n in range(100)]

@@ -12,6 +12,7 @@ import inspect
 import textwrap
 import zlib
 from collections.abc import Callable, Iterable
+from numbers import Real
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -26,6 +27,7 @@ _MOST_LINES = 2_000
 """Most lines that are compared; the time grows with their square."""
 _SHOWN_LINES = 12
 _SHOWN_WIDTH = 120
+_EXACT = 2**53
 _NUMBERS_AND_TEXTS = (bool, int, float, str, type(None))
 
 
@@ -47,18 +49,28 @@ def describe_space(space: Any) -> str:
     return text.encode(errors="backslashreplace").decode()  # a label can have lone surrogates
 
 
-def _text(node: Any) -> str:
+def _text(node: Any, *, is_bound: bool = False) -> str:
     from hyperopt.pyll.base import Literal
+    from hyperopt.pyll.stochastic import implicit_stochastic_symbols
 
     if isinstance(node, Literal):
-        return describe_value(node.obj)
+        return describe_value(_whole(node.obj) if is_bound else node.obj)
     if node.name == "hyperopt_param":
         return f"<{node.arg['label'].obj}>"
-    arguments = [_text(part) for part in node.pos_args]
-    arguments += [f"{name}={_text(part)}" for name, part in sorted(node.named_args)]
+    bounds = node.name in implicit_stochastic_symbols
+    arguments = [_text(part, is_bound=bounds) for part in node.pos_args]
+    named = sorted(node.named_args)
+    arguments += [f"{name}={_text(part, is_bound=bounds)}" for name, part in named]
     if node.name == "pos_args":
         return f"[{', '.join(arguments)}]"
     return f"{node.name}({', '.join(arguments)})"
+
+
+def _whole(bound: Any) -> Any:
+    """Return a bound of a distribution as an int if it is whole: 5, 5.0 and np.int64(5) are one."""
+    is_number = isinstance(bound, Real)
+    is_whole = is_number and -_EXACT < bound < _EXACT and float(bound).is_integer()
+    return int(bound) if is_whole else bound
 
 
 def space_difference(stored: str, given: str) -> str:
