@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import ModelError, TrainingWarning
-from colab_drive_tuner.training import best_models, upload_queue
-from colab_drive_tuner.training.best_models import BestModels
+from colab_drive_tuner.training import upload_queue
+from colab_drive_tuner.training.models import best_models
+from colab_drive_tuner.training.models.best_models import BestModels
 from tests.training.flaky_store import NUMPY_2, FlakyStore, create_search_folder, entry_names
 
 pytestmark = NUMPY_2

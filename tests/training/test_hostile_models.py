@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import ModelError
-from colab_drive_tuner.training.safe_loading import SAFE_KERAS, load_keras_file
+from colab_drive_tuner.training.models.safe_loading import SAFE_KERAS, load_keras_file
 from tests.training.flaky_store import NUMPY_2
 
 pytestmark = NUMPY_2

@@ -22,7 +22,7 @@ from colab_drive_tuner.training.memory import split_result
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.training.best_models import BestModels
+    from colab_drive_tuner.training.models.best_models import BestModels
 
 
 class ModelResult(dict[str, Any]):
@@ -164,7 +164,7 @@ class ReturnedModels:
         if self._epoch != epoch:
             self._epoch, self._best, self._other = epoch, None, None
         if folder is not None and self._best is None:
-            from colab_drive_tuner.training.best_models import BestModels
+            from colab_drive_tuner.training.models.best_models import BestModels
 
             self._best = BestModels(
                 self._store, folder, keep=self._keep, epoch=epoch, free_space=self._store.free_space
