@@ -61,7 +61,7 @@ class FitBackup(BackupCallback):
         # A CallbackList made by the user may have neither, so they come from the loop.
         self.set_params({"epochs": loop.epochs, "verbose": loop.fit.get("verbose")})
         self.set_model(loop.model)
-        self._trial, self._writer = trial, writer
+        self.trial, self._writer = trial, writer
         self._fit = writer.next_fit()
         self._pace = writer.artifacts.pace
         self._callbacks, self._batches = loop.callbacks, loop.fit.get("epoch_iterator")
@@ -80,7 +80,7 @@ class FitBackup(BackupCallback):
         done, over = self._restore_newest(others)
         self._batches = None
         if done and self.params["verbose"]:
-            resumed = f"Trial {self._trial.tid} resumes after epoch {done} of {total}."
+            resumed = f"Trial {self.trial.tid} resumes after epoch {done} of {total}."
             print(resumed)  # noqa: T201 - next to the epochs that Keras prints
         # Keras ignores 0; None means `initial_epoch` as passed to `fit`.
         self.model._initial_epoch = (max(total, done) if over else done) or None
@@ -128,7 +128,7 @@ class FitBackup(BackupCallback):
         self._callbacks.remove(self)
         # The model function draws the same numbers next whether epochs were skipped or not.
         keras.utils.set_random_seed(
-            training_seed(self._trial.seed, self._trial.tid, fit=self._fit + 1)
+            training_seed(self.trial.seed, self.trial.tid, fit=self._fit + 1)
         )
 
     def _others(self) -> list[Any]:
@@ -137,7 +137,7 @@ class FitBackup(BackupCallback):
 
     def _seed(self, epoch: int) -> int:
         """Return the seed for everything drawn until the end of `epoch`, counted from 1."""
-        return training_seed(self._trial.seed, self._trial.tid, epoch, self._fit)
+        return training_seed(self.trial.seed, self.trial.tid, epoch, self._fit)
 
     def _restore_newest(self, others: list[Any]) -> tuple[int, bool]:
         """Restore the newest usable backup; return the number of epochs done and if `fit` ended."""
@@ -194,7 +194,7 @@ class FitBackup(BackupCallback):
                 prepare_restore(
                     self.model, tree["model"], lambda: symbolic_build(self.model, self._batches)
                 ),
-                self._trial.reports.prepare_restore(tree["reports"]),
+                self.trial.reports.prepare_restore(tree["reports"]),
             ]
             if not 0 <= tree["longest_epoch"] < math.inf or type(tree["over"]) is not bool:
                 raise ValueError("its times are invalid")
@@ -207,7 +207,7 @@ class FitBackup(BackupCallback):
         self._writer.record_references(self._fit, tree["epoch"], tree["files"])
 
     def _identity(self) -> dict[str, int]:
-        return {"tid": self._trial.tid, "seed": self._trial.seed, "fit": self._fit}
+        return {"tid": self.trial.tid, "seed": self.trial.seed, "fit": self._fit}
 
     def _save(self, done: int, over: bool, others: list[Any]) -> None:
         """Copy the training state and submit it to the writer; warn if it cannot be saved."""
@@ -218,7 +218,7 @@ class FitBackup(BackupCallback):
                 "epoch": done,
                 "over": over,
                 "longest_epoch": self._pace.epoch,
-                "reports": self._trial.reports.dump(),
+                "reports": self.trial.reports.dump(),
                 "callbacks": self._states.capture(others, frozenset(map(id, parts.values()))),
                 "model": capture_model(self.model, parts),
                 "files": self._files.capture(),
@@ -241,14 +241,14 @@ class FitBackup(BackupCallback):
             self._warn(message)
 
     def _warn(self, message: str) -> None:
-        warn_user(f"Trial {self._trial.tid}: {message}", TrainingWarning)
+        warn_user(f"Trial {self.trial.tid}: {message}", TrainingWarning)
 
     def _is_late(self, now: float) -> bool:
         """Return whether the next epoch, with its backup, may end after the trial's deadline."""
-        if self._trial.deadline is None:
+        if self.trial.deadline is None:
             return False
         needed = _SAFETY_FACTOR * (self._pace.epoch + self._pace.upload)
-        return now + needed > self._trial.deadline
+        return now + needed > self.trial.deadline
 
     def _restart(self) -> None:
         """Drop the backups and raise `TrialInterrupted`: the next run starts at epoch 0."""
@@ -263,10 +263,10 @@ class FitBackup(BackupCallback):
 
     def _stop(self, done: int) -> None:
         """Flush the backups until the deadline at most, and raise `TrialInterrupted`."""
-        deadline = self._trial.deadline or 0.0
+        deadline = self.trial.deadline or 0.0
         self._writer.wait(max(0.0, deadline - self._clock()))
         self._interrupt(done, stored=done == 0 or self._writer.is_stored(self._fit, done))
 
     def _interrupt(self, done: int, *, stored: bool) -> NoReturn:
         self.model._initial_epoch = None
-        raise TrialInterrupted(tid=self._trial.tid, fit=self._fit, epoch=done, stored=stored)
+        raise TrialInterrupted(tid=self.trial.tid, fit=self._fit, epoch=done, stored=stored)

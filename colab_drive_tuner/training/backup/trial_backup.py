@@ -92,7 +92,7 @@ class TrialBackup(BackupCallback):
             return
         if any(isinstance(callback, FitBackup) for callback in loop.callbacks):
             return  # TrialBackup was passed twice
-        if any(isinstance(callback, FitBackup) for callback in loop.outer):
+        if any(isinstance(c, FitBackup) and c.trial is trial for c in loop.outer):
             return  # this fit belongs to an epoch, which is repeated or skipped as a whole
         if any(isinstance(c, keras.callbacks.BackupAndRestore) for c in loop.callbacks):
             raise UsageError(
