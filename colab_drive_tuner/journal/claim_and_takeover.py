@@ -20,7 +20,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.journal.chain.chain import create
+from colab_drive_tuner.journal.chain.chain import create, read_taken
 from colab_drive_tuner.journal.chain.record import (
     DEATHS,
     Claimant,
@@ -180,6 +180,7 @@ class ClaimAttempt:
                         f"on_busy='takeover' to take it over."
                     )
                 if not waited:
+                    self._require_next_record()
                     self.notify(
                         f"Search {name!r} is held by {holder}. Waiting until it is certain that "
                         f"it stopped, at most {STALE_SECONDS:.0f} s."
@@ -190,6 +191,15 @@ class ClaimAttempt:
                 self.sleep(pause)
                 waited += pause
                 self.reader.refresh()
+
+    def _require_next_record(self) -> None:
+        """Raise `SearchDamagedError` if the record after the head is lost: a wait cannot help."""
+        store, head = self.reader.store, self.reader.head
+        if store.is_used(head.ids[0]):
+            try:
+                read_taken(store, head.ids[0], head.pos)
+            except NotFoundError as error:
+                raise self.reader.damaged_error(str(error)) from error
 
     def _previous_owner(self) -> tuple[ClaimReason | None, Holder | None]:
         """Return how the previous owner ended and who it was; no reason while its lease lasts."""

@@ -187,7 +187,7 @@ def create(
         store.create(entry_id, encoded.content, name=name, parent=parent, properties=properties)
     except IdTakenError:
         # Only the bytes distinguish our own create, whose answer was lost, from another's.
-        return _read_taken(store, entry_id, encoded.record.pos) == encoded.content
+        return read_taken(store, entry_id, encoded.record.pos) == encoded.content
     return True
 
 
@@ -201,7 +201,7 @@ def end_chain(store: Store, head: Head, parent: str, target: str) -> bool:
     return create(store, encode_record(moved), head.ids[0], parent)
 
 
-def _read_taken(store: Store, entry_id: str, pos: int) -> bytes:
+def read_taken(store: Store, entry_id: str, pos: int) -> bytes:
     """Return the content of an id that is taken, which may need a moment to become readable."""
     for pause in _SETTLE_SECONDS:
         content = _read(store, entry_id)
