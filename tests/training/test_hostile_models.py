@@ -117,8 +117,8 @@ def test_a_member_that_cannot_be_unpacked_is_a_model_error(tmp_path, place, valu
         ("[]" + " " * (17 << 20), "larger than any model's"),
         ("[]", "cannot be loaded"),
         ("7", "cannot be loaded"),
-        ('{"class_name": "Sequential"}', "cannot be loaded"),
-        ('{"class_name": "Sequential", "config": 5}', "cannot be loaded"),
+        ('{"class_name": "Sequential"}', "needs the class|cannot be loaded"),
+        ('{"class_name": "Sequential", "config": 5}', "needs the class|cannot be loaded"),
     ],
 )
 def test_an_invalid_configuration_is_a_model_error(tmp_path, content, words):
