@@ -73,7 +73,7 @@ def the_owner_is_compared_instead_of_the_sha() -> None:
         try:
             store.create(entry_id, frozen.content, name="record", parent=parent)
         except IdTakenError:
-            there = chain._read_taken(store, entry_id, frozen.record.pos)
+            there = chain.read_taken(store, entry_id, frozen.record.pos)
             record = chain.decode_record(there, "a record")
             return bool(record.owner == frozen.record.owner)
         return True
