@@ -23,6 +23,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     SearchFolder,
     exists,
     find_folder,
+    first_records,
     has_begun,
     name_marks,
     search_folder,
@@ -87,8 +88,9 @@ def withdraw(store: Store, own: SearchFolder, winner: str) -> bool:
     Creating `moved` under the id of record 0 decides: later writers collide with it. A chain that
     has begun stays, and its owner finds the winner.
     """
-    withdrawn = end_chain(store, Head(0, "", (own.first,)), own.id, winner)
-    if not withdrawn and has_begun(store, own.first):
+    if not first_records(store, own.first):
+        end_chain(store, Head(0, "", (own.first,)), own.id, winner)
+    if has_begun(store, own.first):
         return False
     with contextlib.suppress(NotFoundError):  # another runtime withdrew it, too
         store.trash(own.id)
