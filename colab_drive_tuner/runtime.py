@@ -89,7 +89,7 @@ def detect() -> Runtime:
     kind = _detect_kind()
     unanswered = []
     gpu_answer = call_in_thread(_gpu)
-    page_answer = call_in_thread(open_notebook_content) if kind.startswith("colab") else None
+    page_answer = call_in_thread(request_notebook_from_page) if kind.startswith("colab") else None
     browser_attached = False
     if page_answer is not None:
         try:
@@ -167,7 +167,7 @@ def ipython() -> Any:
     return module.get_ipython() if module is not None else None
 
 
-def open_notebook_content() -> dict[str, Any] | None:
+def request_notebook_from_page() -> dict[str, Any] | None:
     """Return the notebook as Colab's browser page shows it, or None if none answers; may block."""
     from google.colab import _message
 

@@ -90,6 +90,23 @@ def test_the_files_that_contributing_names_are_there() -> None:
     ] == []
 
 
+def test_the_files_that_docstrings_name_are_there() -> None:
+    """Every `.py` file that a docstring or comment of the package names is one of its files."""
+    elsewhere = {"temp_model.py", "optuna/storages/journal/_storage.py"}
+    files = [f"/{path.relative_to(PACKAGE).as_posix()}" for path in PACKAGE.rglob("*.py")]
+    named = set()
+    for path in PACKAGE.rglob("*.py"):
+        code = path.read_text("utf-8")
+        for text in re.findall(r'"""[\s\S]*?"""|#[^\n]*', code):
+            named |= {(path.name, name) for name in re.findall(r"(?<![\w./])[\w/]+\.py\b", text)}
+    assert len(named) > 10
+    assert [
+        (place, name)
+        for place, name in sorted(named)
+        if name not in elsewhere and not any(file.endswith(f"/{name}") for file in files)
+    ] == []
+
+
 def test_the_names_that_contributing_sends_to_are_in_the_code() -> None:
     """Constants, functions and classes that CONTRIBUTING.md names are defined in the code."""
     named = set(re.findall(r"`(_?[A-Za-z]\w*(?:_\w+)+|[A-Z]\w{3,}|_[a-z]+)`", CONTRIBUTING))

@@ -213,7 +213,7 @@ class History:
         """Trials that a new session inherits, in the order in which they were named."""
         return [entry for entry in self.trials.values() if entry.unfinished]
 
-    def used_up(self, max_attempts: float) -> list[RecordedTrial]:
+    def out_of_attempts(self, max_attempts: float) -> list[RecordedTrial]:
         """Return the unfinished trials with at least `max_attempts` attempts."""
         return [entry for entry in self.unfinished if len(entry.attempts) >= max_attempts]
 

@@ -25,13 +25,13 @@ from colab_drive_tuner.drive.requests.endpoint import (
     emulator_authorizer,
     find_endpoint,
 )
-from colab_drive_tuner.drive.requests.refusal import RetryPolicy, TryAgainError
+from colab_drive_tuner.drive.requests.retry_and_refusal import RetryPolicy, TryAgainError
 from colab_drive_tuner.drive.requests.transport import Transport
 from colab_drive_tuner.drive.source import Source
 from colab_drive_tuner.drive.upload import create_content, replace_content, verified
 from colab_drive_tuner.errors import IdTakenError, UnavailableError
 from colab_drive_tuner.local_files import replace_file
-from colab_drive_tuner.progress_line import Progress
+from colab_drive_tuner.progress_bars import Progress
 
 BINARY = "application/octet-stream"
 

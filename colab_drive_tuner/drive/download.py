@@ -8,10 +8,10 @@ from typing import BinaryIO
 
 from colab_drive_tuner.drive.file import DriveFile
 from colab_drive_tuner.drive.requests.calls import ALL_DRIVES, Calls, checked_id
-from colab_drive_tuner.drive.requests.refusal import TryAgainError
+from colab_drive_tuner.drive.requests.retry_and_refusal import TryAgainError
 from colab_drive_tuner.drive.requests.transport import Download, Request
 from colab_drive_tuner.errors import ChecksumError
-from colab_drive_tuner.progress_line import Progress
+from colab_drive_tuner.progress_bars import Progress
 
 PROGRESS_BYTES = 256 * 1024
 """Bytes that count as progress: a server that sends fewer within the patience is stuck."""

@@ -14,11 +14,11 @@ from typing import Any
 
 from colab_drive_tuner.drive.file import DriveFile
 from colab_drive_tuner.drive.requests.calls import WITH_FIELDS, Calls, checked_id
-from colab_drive_tuner.drive.requests.refusal import TryAgainError
+from colab_drive_tuner.drive.requests.retry_and_refusal import TryAgainError
 from colab_drive_tuner.drive.requests.transport import Answer, Request, Transport, same_origin
 from colab_drive_tuner.drive.source import Source, Window
 from colab_drive_tuner.errors import ChecksumError, StoreError
-from colab_drive_tuner.progress_line import Progress
+from colab_drive_tuner.progress_bars import Progress
 
 SMALL = 5_000_000
 """Maximum size in bytes for an upload in one request."""

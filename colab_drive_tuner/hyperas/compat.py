@@ -204,7 +204,7 @@ def _fmin(original: Any) -> Any:
 
 def _with_rebuilt_options(objective: Any, space: Mapping[str, Any]) -> Any:
     """Wrap hyperas's objective so that layers among a choice's options are new in every call."""
-    from colab_drive_tuner.templates.space import rebuild_options
+    from colab_drive_tuner.templates.fresh_options import rebuild_options
 
     get_space = objective.__globals__["get_space"]
     expressions = {label: partial(lambda label: get_space()[label], label) for label in space}

@@ -44,7 +44,7 @@ from colab_drive_tuner.journal.spool.notes import KnownFolder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.machine import machine_id
-from colab_drive_tuner.progress_line import countdown
+from colab_drive_tuner.progress_bars import countdown
 from colab_drive_tuner.runtime import runtime_name
 from colab_drive_tuner.text import visible
 

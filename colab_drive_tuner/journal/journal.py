@@ -30,8 +30,8 @@ from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.maintenance import Maintenance
 from colab_drive_tuner.journal.open_searches import open_journal_of, register, unregister
 from colab_drive_tuner.journal.reader import PayloadRules, Reader
-from colab_drive_tuner.journal.recovery import replay
 from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.journal.spool_replay import replay
 from colab_drive_tuner.journal.writer import Counts, Writer
 from colab_drive_tuner.store.protocol import Store
 

@@ -17,9 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from colab_drive_tuner.errors import IdTakenError, SearchError, SearchTakenOverError
-from colab_drive_tuner.journal.batch import Appended, Batch, BatchSpool, Item, OutageRetry
+from colab_drive_tuner.journal.batch import Appended, Batch, BatchSpool, Item
 from colab_drive_tuner.journal.chain.chain import create
 from colab_drive_tuner.journal.chain.record import EncodedRecord, Record, RecordKind, encode_record
+from colab_drive_tuner.journal.outage import OutageRetry
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.local_files import sha256_of

@@ -49,7 +49,7 @@ from colab_drive_tuner.manage.chain_copy import (
 )
 from colab_drive_tuner.manage.exclusive_access import HeldSearch, Notify, require_own_folder
 from colab_drive_tuner.manage.naming import require_sole
-from colab_drive_tuner.progress_line import progress_bar
+from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.rerun.runs import RUN_PROPERTIES, run_files
 from colab_drive_tuner.search.trials.attachments import TrialsExport
 from colab_drive_tuner.store.protocol import Entry, Store

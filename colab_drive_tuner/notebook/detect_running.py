@@ -20,7 +20,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 from colab_drive_tuner.environment_variables import Variable
-from colab_drive_tuner.runtime import call_in_thread, open_notebook_content, vscode_notebook
+from colab_drive_tuner.runtime import call_in_thread, request_notebook_from_page, vscode_notebook
 
 TIMEOUT_SECONDS = 5.0
 _MAX_ANSWER_BYTES = 8 * 2**20
@@ -57,7 +57,7 @@ def content_in_browser() -> dict[str, Any] | None:
     if not (Variable.COLAB_RELEASE.get() or Variable.COLAB_ADDRESS.get()):
         return None
     try:
-        return call_in_thread(open_notebook_content)(TIMEOUT_SECONDS + 1)
+        return call_in_thread(request_notebook_from_page)(TIMEOUT_SECONDS + 1)
     except Exception:  # noqa: BLE001 - Colab's private module may fail in any way
         return None
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from colab_drive_tuner.credentials import cloud_credentials
-from colab_drive_tuner.drive.requests.refusal import Refusal
+from colab_drive_tuner.drive.requests.retry_and_refusal import Refusal
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import NotebookRunError, RuntimeLostError, UsageError
 from colab_drive_tuner.rerun.program import CellError, Program, RunTask, with_first_cells

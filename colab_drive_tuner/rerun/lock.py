@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from colab_drive_tuner.errors import StoreError
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.machine import machine_id, state_folder
-from colab_drive_tuner.progress_line import call_periodically
+from colab_drive_tuner.progress_bars import call_periodically
 from colab_drive_tuner.store.protocol import Store, read_time
 
 RENEW_SECONDS = 60.0

@@ -12,7 +12,7 @@ from hyperopt.pyll import Apply
 
 from colab_drive_tuner.search.executors.engine import check_workers
 from colab_drive_tuner.search.loop.pruning import check_pruner
-from colab_drive_tuner.search.loop.search_spec import SearchSpec
+from colab_drive_tuner.search.loop.run_request import RunRequest
 from colab_drive_tuner.search.run import run_search
 from colab_drive_tuner.search.spec.arguments import (
     check_early_stop,
@@ -146,7 +146,7 @@ class DriveTrials(StoredTrials):
         if not pass_expr_memo_ctrl:
             check_signature(fn)
         check_early_stop(early_stop_fn)
-        spec = SearchSpec(
+        request = RunRequest(
             fn,
             space,
             find_algorithm(algo or hyperopt.tpe.suggest),
@@ -164,7 +164,7 @@ class DriveTrials(StoredTrials):
             workers=check_workers(executor, width, trial_timeout),
             pruner=check_pruner(pruner),
         )
-        run_search(self, spec)
+        run_search(self, request)
         if not return_argmin:
             return hyperopt.space_eval(space, self.argmin) if len(self) > 0 else None
         if not self.trials:

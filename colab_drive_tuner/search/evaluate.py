@@ -22,11 +22,11 @@ from hyperopt.pyll.base import Apply, GarbageCollected, Literal, scope
 
 from colab_drive_tuner.checkpoint.document_validation import drop_odd_loss
 from colab_drive_tuner.search.algorithms.space_program import PURE_FUNCTIONS, UnsupportedError
-from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.seeding import seed_trial
 from colab_drive_tuner.training.trial import IntermediateValues, RunningTrial, run_as
+from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 
 _logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def evaluate(
     attempt: Attempt,
     domain: Domain,
     ctrl: Ctrl,
-    artifacts: StoreArtifacts | None = None,
+    artifacts: TrialBackupFiles | None = None,
     notices: list[str] | None = None,
 ) -> dict[str, Any]:
     """Run the objective of `domain` and return its result; its exceptions propagate.

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TextIO
 
-from colab_drive_tuner.progress_line import OUTPUT_ERRORS
+from colab_drive_tuner.progress_bars import OUTPUT_ERRORS
 from colab_drive_tuner.search.executors.trial_locations import host_of
 from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.counts import TrialCounts

@@ -14,7 +14,7 @@ from colab_drive_tuner.search.begin_from import load_origin
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.engine import check_workers
 from colab_drive_tuner.search.loop.pruning import check_pruner
-from colab_drive_tuner.search.loop.search_spec import SearchSpec
+from colab_drive_tuner.search.loop.run_request import RunRequest
 from colab_drive_tuner.search.results.result import SearchResult
 from colab_drive_tuner.search.run import run_search, untried_points
 from colab_drive_tuner.search.spec.arguments import (
@@ -150,7 +150,7 @@ def resume_search(
     suggest = find_algorithm(algo)
     workers = check_workers(executor, width, trial_timeout)
     fn, sampled = make_objective(objective, data, space, data_args, again=restart)
-    spec = SearchSpec(
+    request = RunRequest(
         fn,
         sampled,
         suggest,
@@ -182,14 +182,14 @@ def resume_search(
         SearchSettings(seed=seed, space=describe_space(sampled)).check(name, history.settings)
     if from_search is not None:
         origin = load_origin(trials, from_search, sampled, suggest, restart=restart)
-        spec = replace(spec, origin=origin)
-    stopped = spec.stop_reason(history.settings)
+        request = replace(request, origin=origin)
+    stopped = request.stop_reason(history.settings)
     retry = retry_failed and any(e.end == TrialEnd.GIVEN_UP for e in history.trials.values())
-    goes_on = untried_points(trials._dynamic_trials, spec.points) or not stopped
+    goes_on = untried_points(trials._dynamic_trials, request.points) or not stopped
     if restart or retry or (history.done < max_evals and goes_on):
         if isinstance(fn, TemplatedObjective):
             fn.prepare()
-        stopped = run_search(trials, spec)
+        stopped = run_search(trials, request)
     done = count_ended(trials._dynamic_trials)
     return SearchResult(trials, done=done, max_evals=max_evals, stopped=stopped, space=sampled)
 

@@ -16,7 +16,7 @@ from colab_drive_tuner.search.begin_from import begin_from
 from colab_drive_tuner.search.evaluate import CompiledDomain, TrainingSettings
 from colab_drive_tuner.search.loop.interrupts import releasing, sigterm_exits
 from colab_drive_tuner.search.loop.missing_trials import missing_points
-from colab_drive_tuner.search.loop.search_spec import SearchSpec
+from colab_drive_tuner.search.loop.run_request import RunRequest
 from colab_drive_tuner.search.loop.sequential import Loop
 from colab_drive_tuner.search.loop.stopping_rules import StoppingRules
 from colab_drive_tuner.search.progress import display
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.executors.dispatcher import Dispatcher
 
 
-def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
-    """Run trials until the search has `max_evals`, or another rule of the spec ends the run.
+def run_search(trials: StoredTrials, request: RunRequest) -> str:
+    """Run trials until the search has `max_evals`, or another rule of the request ends the run.
 
     Pending entries are flushed and the search is released, however the run ends. A search that the
     same rules have already stopped is left unchanged.
@@ -52,42 +52,46 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
     Returns:
         Why the search was stopped early, or "".
     """
-    if not spec.restart and (why := _stop_reason(trials, spec)):
+    if not request.restart and (why := _stop_reason(trials, request)):
         return why
-    domain = CompiledDomain(spec.fn, spec.space, pass_expr_memo_ctrl=spec.pass_expr_memo_ctrl)
-    check_ranges(spec.space, spec.algo, spec.max_evals)
-    settings = _settings(trials, spec)
-    _check_recorded(trials, spec, settings)
-    keras_wanted = load_keras_for(spec.written or spec.fn)
-    dispatcher = _dispatcher(spec, domain, keras=keras_wanted)
-    stopped_before = None if spec.restart else trials.log.settings.get(STOPPED)
+    domain = CompiledDomain(
+        request.fn, request.space, pass_expr_memo_ctrl=request.pass_expr_memo_ctrl
+    )
+    check_ranges(request.space, request.algo, request.max_evals)
+    settings = _settings(trials, request)
+    _check_recorded(trials, request, settings)
+    keras_wanted = load_keras_for(request.written or request.fn)
+    dispatcher = _dispatcher(request, domain, keras=keras_wanted)
+    stopped_before = None if request.restart else trials.log.settings.get(STOPPED)
     with (
         trials.log.running(),
         sigterm_exits() as arrived,
-        releasing(trials, spec.max_evals, arrived),
+        releasing(trials, request.max_evals, arrived),
     ):
-        trials.own(settings, restart=spec.restart, retry_failed=spec.retry_failed)
+        trials.own(settings, restart=request.restart, retry_failed=request.retry_failed)
         if trials.log.settings.get(STOPPED):  # replayed from the spool of a dead session
-            if why := _stop_reason(trials, spec):
+            if why := _stop_reason(trials, request):
                 return why
             stopped_before = trials.log.settings[STOPPED]
             trials.log.set({STOPPED: None})
-        if spec.origin:
-            begin_from(trials, spec.origin)
-        _queue_points(trials, spec.points)
+        if request.origin:
+            begin_from(trials, request.origin)
+        _queue_points(trials, request.points)
         name_all_parameters(trials._dynamic_trials, domain.params)
         counts = TrialCounts(trials._dynamic_trials)
-        rules = StoppingRules(spec, trials.log.settings | {STOPPED: stopped_before}, trials.notify)
+        rules = StoppingRules(
+            request, trials.log.settings | {STOPPED: stopped_before}, trials.notify
+        )
         stored = stored_rstate(trials.name, trials.log.settings)
         seeds = _seeds(stored, settings.rstate, trials.log.next_k)
         training = TrainingSettings(
             seed=training_seed_of(stored),
             seeded=trials.seed_training,
             keras_wanted=keras_wanted,
-            ends_at=spec.deadline and time.time() + spec.deadline - time.monotonic(),
-            pruner=spec.pruner,
+            ends_at=request.deadline and time.time() + request.deadline - time.monotonic(),
+            pruner=request.pruner,
         )
-        parts = trials, spec, domain, seeds, training, rules, counts
+        parts = trials, request, domain, seeds, training, rules, counts
         if dispatcher is None:
             loop = Loop(*parts)
         else:
@@ -97,46 +101,46 @@ def run_search(trials: StoredTrials, spec: SearchSpec) -> str:
         # A trial that stopped before the deadline is unfinished; the next run resumes it.
         with suppress(TrialInterrupted):
             return loop.run(
-                display(trials, counts, spec.max_evals, spec.show_progress, spec.deadline)
+                display(trials, counts, request.max_evals, request.show_progress, request.deadline)
             )
     return ""
 
 
-def _stop_reason(trials: StoredTrials, spec: SearchSpec) -> str:
+def _stop_reason(trials: StoredTrials, request: RunRequest) -> str:
     """Return why the same rules stopped the search; "" if they did not, or new points must run."""
-    why = spec.stop_reason(trials.log.settings)
-    return "" if why and untried_points(trials._dynamic_trials, spec.points) else why
+    why = request.stop_reason(trials.log.settings)
+    return "" if why and untried_points(trials._dynamic_trials, request.points) else why
 
 
-def _settings(trials: StoredTrials, spec: SearchSpec) -> SearchSettings:
-    source, data = describe_objective(spec.fn, spec.written or spec.fn)
-    pruner = spec.pruner
+def _settings(trials: StoredTrials, request: RunRequest) -> SearchSettings:
+    source, data = describe_objective(request.fn, request.written or request.fn)
+    pruner = request.pruner
     if pruner is None and "pruner" not in trials.log.settings:
         described = None  # the search never had one
     else:
         described = "none" if pruner is None else repr(pruner)
     return SearchSettings(
         seed=trials.asked_seed,
-        rstate=_initial_generator(spec.rstate) if trials.asked_seed is None else None,
-        max_evals=spec.max_evals,
-        algo=describe_algorithm(spec.algo),
-        space=describe_space(spec.space),
+        rstate=_initial_generator(request.rstate) if trials.asked_seed is None else None,
+        max_evals=request.max_evals,
+        algo=describe_algorithm(request.algo),
+        space=describe_space(request.space),
         source=source,
         data=data,
         pruner=described,
-        skipped=spec.origin.calls if spec.origin else 0,
+        skipped=request.origin.calls if request.origin else 0,
     )
 
 
-def _check_recorded(trials: StoredTrials, spec: SearchSpec, settings: SearchSettings) -> None:
+def _check_recorded(trials: StoredTrials, request: RunRequest, settings: SearchSettings) -> None:
     """Warn of changes since the last run; raise `UsageError` if a recorded trial cannot be used."""
-    if spec.restart:
+    if request.restart:
         _warn_of_second_restart(trials)
         return
     settings.warn_of_changes(trials.name, trials.log.settings)
     check_documents(
         trials._dynamic_trials,
-        spec.space,
+        request.space,
         suggested=lambda tid: trials.log.k_of.get(tid) is not None,
         search=trials.name,
         learns=settings.algo != "rand",
@@ -159,20 +163,20 @@ def _warn_of_second_restart(trials: StoredTrials) -> None:
     )
 
 
-def _dispatcher(spec: SearchSpec, domain: CompiledDomain, *, keras: bool) -> "Dispatcher | None":
+def _dispatcher(request: RunRequest, domain: CompiledDomain, *, keras: bool) -> "Dispatcher | None":
     """Return the dispatcher to the workers; None: trials run in this process."""
-    if spec.workers is None:
+    if request.workers is None:
         return None
     from colab_drive_tuner.search.executors.dispatcher import Dispatcher
     from colab_drive_tuner.search.executors.payload import check_sendable, pack
 
-    engine, payload = spec.workers.engine, None
+    engine, payload = request.workers.engine, None
     if engine.in_process:
-        check_sendable(spec.fn)
+        check_sendable(request.fn)
     else:
-        payload = pack(spec.fn, spec.space, spec.pass_expr_memo_ctrl)
+        payload = pack(request.fn, request.space, request.pass_expr_memo_ctrl)
     engine.prepare(keras=keras)
-    return Dispatcher(spec.workers, payload, domain)
+    return Dispatcher(request.workers, payload, domain)
 
 
 def _queue_points(trials: StoredTrials, points: Sequence[dict[str, list[Any]]]) -> None:

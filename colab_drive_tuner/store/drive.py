@@ -11,7 +11,7 @@ from types import MappingProxyType
 from colab_drive_tuner.drive import DriveClient, DriveFile
 from colab_drive_tuner.drive.folders import FolderId, parse_folder
 from colab_drive_tuner.errors import NotFoundError, RefusedError
-from colab_drive_tuner.progress_line import progress_bar
+from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.runtime import call_in_thread
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, NO_ROOT, Entry, Store
 

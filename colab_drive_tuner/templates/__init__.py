@@ -9,6 +9,6 @@ from colab_drive_tuner.templates.compiled_model import CompiledModel as Compiled
 from colab_drive_tuner.templates.compiled_model import compile_model as compile_model
 from colab_drive_tuner.templates.data_cache import DataArguments as DataArguments
 from colab_drive_tuner.templates.data_cache import load_data as load_data
+from colab_drive_tuner.templates.fresh_options import try_sampling as try_sampling
 from colab_drive_tuner.templates.function_source import read_source as read_source
 from colab_drive_tuner.templates.parser import DISTRIBUTIONS as DISTRIBUTIONS
-from colab_drive_tuner.templates.space import try_sampling as try_sampling

@@ -15,6 +15,7 @@ from colab_drive_tuner.templates.data_arguments import (
     named_arguments,
     returned_names,
 )
+from colab_drive_tuner.templates.fresh_options import rebuild_options, try_sampling
 from colab_drive_tuner.templates.function_source import (
     FunctionSource,
     global_names,
@@ -29,7 +30,6 @@ from colab_drive_tuner.templates.parser import (
     has_template,
 )
 from colab_drive_tuner.templates.recompile import compile_expressions, compile_with_values
-from colab_drive_tuner.templates.space import rebuild_options, try_sampling
 from colab_drive_tuner.templates.unwrap import templated_function
 
 # hyperas's generated module imports these names, and models written for hyperas rely on that.

@@ -14,7 +14,7 @@ from colab_drive_tuner.journal.folder.creation import (
 )
 from colab_drive_tuner.local_files import scratch_folder, sha256_of
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.artifacts import EPOCH, TID, StoreArtifacts
+from colab_drive_tuner.training.trial_backup_files import EPOCH, TID, TrialBackupFiles
 
 NewEpoch = Callable[[str], str | None]
 """Maps the history of a file to its history in the copy; None: do not copy the file."""
@@ -70,8 +70,8 @@ class FileCopier:
         """Copy the backups of unfinished trials of one history."""
         with scratch_file() as path:
             for tid in sorted(unfinished):
-                before = StoreArtifacts(self.source, self.old, tid, epoch=old_epoch)
-                after = StoreArtifacts(self.target, self.new, tid, epoch=new_epoch)
+                before = TrialBackupFiles(self.source, self.old, tid, epoch=old_epoch)
+                after = TrialBackupFiles(self.target, self.new, tid, epoch=new_epoch)
                 for name in before.names():
                     with self._collect_errors(f"backup {name} of trial {tid}"):
                         if before.get(name, path):

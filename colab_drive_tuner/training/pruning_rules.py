@@ -22,7 +22,7 @@ MAX_JUDGED_STEPS = 10_000
 """Maximum number of different steps at which trials are judged; more than trials report."""
 
 
-class BestValues:
+class PruningThresholds:
     """Best value by each step of each earlier trial; `curves` are those of trials that have ended.
 
     If larger values are better, their negatives are minimized.

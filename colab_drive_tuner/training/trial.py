@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from colab_drive_tuner.errors import UsageError
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.training.artifacts import StoreArtifacts
     from colab_drive_tuner.training.pruner import Pruner
+    from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 
 MAX_VALUES = 1000
 """Maximum length of a curve: if there are more, every second value is kept, or every fourth, ..."""
@@ -176,7 +176,7 @@ class RunningTrial:
     """1 for the first runtime that works on this trial, 2 for the next, ..."""
     deadline: float | None = None
     """The `time.monotonic()` at which the trial must have stopped; None: no limit."""
-    artifacts: "StoreArtifacts | None" = None
+    artifacts: "TrialBackupFiles | None" = None
     """Storage for the backups of this trial; None: backups are not possible."""
     notices: list[str] | None = None
     """In a worker of an executor: collects messages that are shown to the user once; else None."""

@@ -17,10 +17,10 @@ def epochs(*, callback: str, count: int, megabytes: float = 10.0) -> dict[str, f
     import numpy as np
 
     from colab_drive_tuner.store.folder import FolderStore
-    from colab_drive_tuner.training.artifacts import StoreArtifacts
     from colab_drive_tuner.training.backup.trial_backup import TrialBackup
     from colab_drive_tuner.training.backup.writer import flush_backups
     from colab_drive_tuner.training.trial import RunningTrial, run_as
+    from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 
     width = 256
     layers = max(1, round(megabytes * 2**20 / 4 / width**2) - 1)
@@ -53,7 +53,7 @@ def epochs(*, callback: str, count: int, megabytes: float = 10.0) -> dict[str, f
             callbacks.append(
                 keras.callbacks.BackupAndRestore(f"{folder}/backup", delete_checkpoint=False)
             )
-        artifacts = StoreArtifacts(store, home.id, 0)
+        artifacts = TrialBackupFiles(store, home.id, 0)
         with run_as(RunningTrial(search="bench", tid=0, seed=1, artifacts=artifacts)):
             model.fit(x, y, batch_size=64, epochs=count + 3, verbose=0, callbacks=callbacks)
         flush_backups([artifacts], 30)

@@ -99,12 +99,12 @@ def test_the_first_random_state_and_the_last_target_hold() -> None:
 
 
 def test_each_death_in_a_trial_is_one_attempt() -> None:
-    """A session that names a trial several times counts once; `used_up` applies the limit."""
+    """A session that names a trial twice counts once; `out_of_attempts` applies the limit."""
     history = folded(claim("A", "new"), start(0), claim("B"), start(0, "B"), start(0, "B"))
     assert set(history.trials[0].attempts) == {"A", "B"}
     assert history.deaths == 1
-    assert [entry.tid for entry in history.used_up(2)] == [0]
-    assert history.used_up(3) == []
+    assert [entry.tid for entry in history.out_of_attempts(2)] == [0]
+    assert history.out_of_attempts(3) == []
 
 
 def died(tid: int, deaths: int, owner: str = "A", progress: int = 0) -> Record:

@@ -15,7 +15,7 @@ from colab_drive_tuner.drive.requests.endpoint import (
     emulator_authorizer,
     find_endpoint,
 )
-from colab_drive_tuner.drive.requests.refusal import RetryPolicy
+from colab_drive_tuner.drive.requests.retry_and_refusal import RetryPolicy
 from colab_drive_tuner.emulator import DriveEmulator
 from tests.drive.responses import respond
 

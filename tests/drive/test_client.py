@@ -345,7 +345,7 @@ def test_missing_scope_is_named(drive_emulator):
 
 def test_an_address_where_nothing_listens_is_given_up(clock):
     """An address where nothing listens is given up within seconds."""
-    from colab_drive_tuner.drive.requests.refusal import RetryPolicy
+    from colab_drive_tuner.drive.requests.retry_and_refusal import RetryPolicy
 
     policy = RetryPolicy(sleep=clock.sleep, clock=clock)
     client = DriveClient(

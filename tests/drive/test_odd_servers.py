@@ -12,7 +12,7 @@ from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive.requests.endpoint import Authorizer
-from colab_drive_tuner.drive.requests.refusal import TryAgainError
+from colab_drive_tuner.drive.requests.retry_and_refusal import TryAgainError
 from colab_drive_tuner.drive.requests.transport import Request, Transport
 from colab_drive_tuner.errors import CredentialsError, StoreError, UnavailableError
 from tests.drive.responses import respond, respond_in_turn

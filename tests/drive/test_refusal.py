@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from colab_drive_tuner.drive.requests.refusal import Refusal, TryAgainError, retry_after
+from colab_drive_tuner.drive.requests.retry_and_refusal import Refusal, TryAgainError, retry_after
 from colab_drive_tuner.errors import (
     CredentialsError,
     IdTakenError,

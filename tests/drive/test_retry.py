@@ -2,7 +2,7 @@
 
 import pytest
 
-from colab_drive_tuner.drive.requests.refusal import RetryPolicy, TryAgainError
+from colab_drive_tuner.drive.requests.retry_and_refusal import RetryPolicy, TryAgainError
 from colab_drive_tuner.errors import StoreError, UnavailableError
 
 

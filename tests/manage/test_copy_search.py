@@ -29,8 +29,8 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.file_copier import model_files
+from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 from tests.manage.conftest import Opener
 from tests.search.sample_searches import (
     killing_objective,
@@ -75,7 +75,7 @@ def unfinished(store: Store) -> None:
     assert journal.folder is not None
     path = Path("backup.part")
     path.write_bytes(b"epoch 3")
-    StoreArtifacts(store, journal.folder, 5, epoch=journal.epoch).put("model", path)
+    TrialBackupFiles(store, journal.folder, 5, epoch=journal.epoch).put("model", path)
 
 
 def on(store: Store, name: str) -> list[Any]:
@@ -106,7 +106,7 @@ def test_a_copy_continues_as_the_original_search(
     assert (trials.attachments["large"], trials.attachments["small"]) == (b"x" * 40_000, 3)
     if not here.startswith("memory"):
         journal = trials.log.journal
-        backups = StoreArtifacts(target, str(journal.folder), 5, epoch=journal.epoch)
+        backups = TrialBackupFiles(target, str(journal.folder), 5, epoch=journal.epoch)
         assert backups.get("model", tmp_path / "back")
         assert (tmp_path / "back").read_bytes() == b"epoch 3"
     assert [run.seconds for run in read_runs(target, name)] == [60.0]

@@ -677,7 +677,7 @@ def test_ctrl_c_releases_a_search_with_workers(tmp_path: Path) -> None:
 
     status = read_status(open_store(tmp_path), "s")
     assert status.holder is None
-    assert DriveTrials("s", store=tmp_path).log.history.used_up(1) == []
+    assert DriveTrials("s", store=tmp_path).log.history.out_of_attempts(1) == []
 
 
 @pytest.mark.parametrize(

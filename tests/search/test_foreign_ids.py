@@ -23,7 +23,7 @@ from colab_drive_tuner.search.results.exchange.import_export import export_trial
 from colab_drive_tuner.search.results.read_search import list_searches, open_journal, read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.artifacts import EPOCH, TID, StoreArtifacts
+from colab_drive_tuner.training.trial_backup_files import EPOCH, TID, TrialBackupFiles
 from colab_drive_tuner.troubleshoot.clean.leftovers import remove
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
@@ -69,7 +69,7 @@ def fill(store: Store, name: str, trials: int = 3) -> None:
     store.create(store.reserve(1)[0], b"keras", name="m.keras", parent=best, properties=marks)
     scratch = Path("scratch")
     scratch.write_bytes(b"a backup")
-    StoreArtifacts(store, folder.id, 77).put("fit-000-epoch-00001.backup", scratch)
+    TrialBackupFiles(store, folder.id, 77).put("fit-000-epoch-00001.backup", scratch)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from google.oauth2.credentials import Credentials
 from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.requests.endpoint import Authorizer, Endpoint
-from colab_drive_tuner.journal import Journal, batch
+from colab_drive_tuner.journal import Journal, outage
 from colab_drive_tuner.store.drive import DriveStore
 from tests.journal.faulty_store import append_acknowledged
 from tests.journal.list_state import RULES, item
@@ -42,7 +42,7 @@ def sign_in(drive_emulator):
 @pytest.fixture
 def begin(monkeypatch, sign_in):
     """A function that opens and claims the journal of search "s"; `messages` gets its output."""
-    monkeypatch.setattr(batch, "_REFUSED_SECONDS", 0.1)
+    monkeypatch.setattr(outage, "_REFUSED_SECONDS", 0.1)
     opened = []
 
     def begin_one(store, messages=None):

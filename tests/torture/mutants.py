@@ -17,8 +17,9 @@ from colab_drive_tuner.journal import (
     batch,
     claim_and_takeover,
     maintenance,
+    outage,
     reader,
-    recovery,
+    spool_replay,
     writer,
 )
 from colab_drive_tuner.journal.chain import chain, record
@@ -36,7 +37,7 @@ def mutant(patch: Callable[[], None]) -> Callable[[], None]:
 
 
 def _everywhere(create: Callable[..., bool]) -> None:
-    chain.create = writer.create = claim_and_takeover.create = recovery.create = create
+    chain.create = writer.create = claim_and_takeover.create = spool_replay.create = create
 
 
 @mutant
@@ -130,7 +131,7 @@ def two_records_in_flight() -> None:
 @mutant
 def acknowledged_before_the_answer() -> None:
     """APPEND: a record counts as acknowledged without an answer."""
-    until = batch.OutageRetry.until_answered
+    until = outage.OutageRetry.until_answered
 
     def impatient(self: Any, ask: Any, deadline: Any = None) -> Any:
         if deadline is not None:
@@ -140,7 +141,7 @@ def acknowledged_before_the_answer() -> None:
         except Exception:  # noqa: BLE001 - the mutant's fault
             return True
 
-    batch.OutageRetry.until_answered = impatient
+    outage.OutageRetry.until_answered = impatient
 
 
 @mutant
@@ -172,7 +173,7 @@ def a_gap_is_skipped() -> None:
                 else:
                     return head
 
-    chain.read_on = reader.read_on = recovery.read_on = bridging
+    chain.read_on = reader.read_on = spool_replay.read_on = bridging
 
 
 @mutant
@@ -274,8 +275,8 @@ def a_copy_is_a_duplicate() -> None:
         return dataclasses.replace(found, duplicates=tuple(others))
 
     reader.find_folder = suspicious
-    recovery.owned_ids = lambda store, folder: SimpleNamespace(require=lambda *keys: None)
-    recovery.owned_entry = lambda *args: None
+    spool_replay.owned_ids = lambda store, folder: SimpleNamespace(require=lambda *keys: None)
+    spool_replay.owned_entry = lambda *args: None
 
 
 @mutant

@@ -81,7 +81,7 @@ def claims_do_not_name_what_they_inherit() -> None:
 @mutant
 def deaths_are_not_counted() -> None:
     """ATTEMPTS: a trial that kills its runtime runs again without limit."""
-    history.History.used_up = lambda self, max_attempts: []
+    history.History.out_of_attempts = lambda self, max_attempts: []
 
 
 @mutant

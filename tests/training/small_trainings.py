@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.backup.writer import flush_backups
 from colab_drive_tuner.training.memory import free_memory
 from colab_drive_tuner.training.seeding import seed_trial
 from colab_drive_tuner.training.trial import RunningTrial, run_as, running_trial
+from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 from tests.training.flaky_store import create_search_folder, entry_names
 
 SEED = 11
@@ -129,7 +129,7 @@ def run_trial(store, folder, training, *, tid=3, deadline=None, pace=None):
     """Run `training()` as a trial of a search, as if in a new process."""
     free_memory()
     seed_trial(SEED, tid)
-    artifacts = StoreArtifacts(store, folder, tid, pace=pace)
+    artifacts = TrialBackupFiles(store, folder, tid, pace=pace)
     RUN.append(artifacts)
     trial = RunningTrial("search", tid, SEED, deadline=deadline, artifacts=artifacts)
     with run_as(trial):

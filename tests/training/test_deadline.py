@@ -4,9 +4,9 @@ import keras
 import pytest
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.training.artifacts import Pace
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.trial import TrialInterrupted, running_trial
+from colab_drive_tuner.training.trial_backup_files import Pace
 from tests.training.flaky_store import NUMPY_2, create_search_folder
 from tests.training.small_trainings import (
     backup_names,

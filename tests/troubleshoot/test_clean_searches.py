@@ -23,7 +23,7 @@ from colab_drive_tuner.search.results.read_search import open_journal, read_hist
 from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store.drive import DriveStore
-from colab_drive_tuner.training.artifacts import StoreArtifacts
+from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 from colab_drive_tuner.troubleshoot.clean import find_leftovers, leftovers, remove
 from colab_drive_tuner.troubleshoot.clean import search_leftovers as module
 from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
@@ -176,7 +176,7 @@ def test_old_snapshots_and_backups_are_removed(store, tmp_path):
     store.create(theirs, b"my notes", name="snapshot-000000.cdt", parent=folder.records)
     backup = tmp_path / "x"
     backup.write_bytes(b"backup")
-    StoreArtifacts(store, folder.id, 2).put("fit-000-epoch-00001.backup", backup)
+    TrialBackupFiles(store, folder.id, 2).put("fit-000-epoch-00001.backup", backup)
     found = find_leftovers(store=store)
     assert sorted(leftover.kind for leftover in found) == ["old backups", "old snapshots"]
     remove(found, yes=True)
@@ -199,7 +199,7 @@ def test_the_backup_of_a_trial_that_was_cut_off_stays(tmp_path):
     backup = tmp_path / "x"
     backup.write_bytes(b"backup")
     for tid, of in ((3, epoch), (2, epoch), (3, "an older history")):
-        StoreArtifacts(store, home, tid, epoch=of).put("fit-000-epoch-00001.backup", backup)
+        TrialBackupFiles(store, home, tid, epoch=of).put("fit-000-epoch-00001.backup", backup)
     (place,) = find_subfolders(store, home, "backups")
     (copied,) = (entry for entry in store.list(place) if entry.name.startswith("trial-00002"))
     theirs = store.reserve(1)[0]
@@ -212,7 +212,7 @@ def test_the_backup_of_a_trial_that_was_cut_off_stays(tmp_path):
         "trial-00003-fit-000-epoch-00001.backup",
         name,
     }
-    assert StoreArtifacts(store, home, 3, epoch=epoch).get("fit-000-epoch-00001.backup", backup)
+    assert TrialBackupFiles(store, home, 3, epoch=epoch).get("fit-000-epoch-00001.backup", backup)
     assert kinds(store) == []
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from colab_drive_tuner.drive.file import FIELDS, DriveFile
 from colab_drive_tuner.drive.requests.endpoint import Endpoint
-from colab_drive_tuner.drive.requests.refusal import RetryPolicy, TryAgainError
+from colab_drive_tuner.drive.requests.retry_and_refusal import RetryPolicy, TryAgainError
 from colab_drive_tuner.drive.requests.transport import Request, Transport
 from colab_drive_tuner.errors import UsageError
 

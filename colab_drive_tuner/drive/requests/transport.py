@@ -23,7 +23,7 @@ import urllib3
 
 from colab_drive_tuner.credentials.http_session import BLOCK, new_session, unlogged
 from colab_drive_tuner.drive.requests.endpoint import Authorizer
-from colab_drive_tuner.drive.requests.refusal import (
+from colab_drive_tuner.drive.requests.retry_and_refusal import (
     REFUSED_PATIENCE,
     Refusal,
     TryAgainError,

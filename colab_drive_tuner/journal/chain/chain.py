@@ -36,7 +36,7 @@ from colab_drive_tuner.journal.chain.record import (
     unframe,
 )
 from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder
-from colab_drive_tuner.progress_line import progress_bar
+from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.store.protocol import Store
 
 PARALLEL_READS = 40

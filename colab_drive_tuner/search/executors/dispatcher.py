@@ -26,7 +26,7 @@ from colab_drive_tuner.search.executors.worker import (
 )
 from colab_drive_tuner.search.executors.worker_deaths import Death, classify_death
 from colab_drive_tuner.text import text_of
-from colab_drive_tuner.training.artifacts import StoreArtifacts
+from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 
 INLINE_BYTES = 64 * 1024
 """Objectives up to this size are sent with each task, which is faster than a worker asking."""
@@ -43,7 +43,7 @@ class Submission:
     """One attempt of a trial, submitted to the executor."""
 
     task: Task
-    artifacts: StoreArtifacts | None = None
+    artifacts: TrialBackupFiles | None = None
     future: "Future[Any] | None" = None
     waits_since: float = 0.0
     """`time.monotonic()` when it was submitted, or was last seen in the executor's own queue."""

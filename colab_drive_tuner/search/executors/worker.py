@@ -30,9 +30,9 @@ from colab_drive_tuner.search.trial_documents import RUNNING, imported_document
 from colab_drive_tuner.search.trials.backups import BackupFolder
 from colab_drive_tuner.search.trials.returned_models import ResultParts, SavedModel, separate_model
 from colab_drive_tuner.text import text_of
-from colab_drive_tuner.training.artifacts import StoreArtifacts
 from colab_drive_tuner.training.backup.writer import flush_backups
 from colab_drive_tuner.training.trial import TrialInterrupted
+from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 
 _MAX_OBJECTIVES = 4
 """Number of objectives that a worker keeps loaded."""
@@ -133,7 +133,9 @@ def run_task(sha: str, content: bytes | None, task: Task) -> bytes:
     return _pickled(run_in_process(domain, task))
 
 
-def run_in_process(domain: Domain, task: Task, artifacts: StoreArtifacts | None = None) -> Outcome:
+def run_in_process(
+    domain: Domain, task: Task, artifacts: TrialBackupFiles | None = None
+) -> Outcome:
     """Run a task in this process with a loaded objective."""
     if task.backups is not None:
         artifacts = task.backups.open(task.attempt.tid)
@@ -158,7 +160,7 @@ def run_in_process(domain: Domain, task: Task, artifacts: StoreArtifacts | None 
     return Outcome(TaskStatus.TIMED_OUT, worker_name(), task.trial_timeout)
 
 
-def _timed(domain: Domain, task: Task, artifacts: StoreArtifacts | None) -> Outcome:
+def _timed(domain: Domain, task: Task, artifacts: TrialBackupFiles | None) -> Outcome:
     """Run a task, measure its time and free its memory."""
     started = time.monotonic()
     if task.sender is not None:
@@ -171,7 +173,7 @@ def _timed(domain: Domain, task: Task, artifacts: StoreArtifacts | None) -> Outc
     return outcome
 
 
-def _run(domain: Domain, task: Task, artifacts: StoreArtifacts | None) -> Outcome:
+def _run(domain: Domain, task: Task, artifacts: TrialBackupFiles | None) -> Outcome:
     notices = list[str]()
     try:
         trials, document = _trials_of(task.attempt)

@@ -179,7 +179,7 @@ class OutcomeLoop(Loop):
 
     def _ended_trials(self, newest: TrialDocument) -> hyperopt.Trials:
         """Return the trials for the early-stop function: only ended ones, the newest last."""
-        if not self._started or self._spec.early_stop_fn is None:
+        if not self._started or self._request.early_stop_fn is None:
             return self._trials
         ended = (one for one in self._trials._dynamic_trials if one["state"] not in OPEN)
         others = [one for one in ended if one is not newest]

@@ -16,7 +16,7 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.trial_documents import countable_loss, curve_of, reported_by
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.training.pruner import Pruner
-from colab_drive_tuner.training.pruning_rules import BestValues
+from colab_drive_tuner.training.pruning_rules import PruningThresholds
 
 Thresholds = dict[Pruner, dict[int, float]]
 """Thresholds by pruner and step."""
@@ -50,7 +50,7 @@ class Pruning:
         self._tids_by_call: dict[int | None, list[Any]] = {}
         self._tids_by_pruner: dict[Pruner, list[Any]] = {}
         """By pruner, the sorted numbers of its trials."""
-        self._best_values: dict[Pruner, BestValues] = {}
+        self._best_values: dict[Pruner, PruningThresholds] = {}
         self._known: set[Pruner] = set()
         self._examined = 0
         """Number of documents examined so far."""
@@ -121,7 +121,7 @@ class Pruning:
         }
         return {pruner: table for pruner, table in tables.items() if table}
 
-    def _values_of(self, pruner: Pruner, unseen: Collection[Any] = ()) -> BestValues:
+    def _values_of(self, pruner: Pruner, unseen: Collection[Any] = ()) -> PruningThresholds:
         """Return the values of ended trials in the order of the record, without the unseen ones."""
         counted = (doc for doc in self._documents if doc["tid"] in self._ended)
         return pruner.best_values(

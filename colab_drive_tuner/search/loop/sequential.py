@@ -29,7 +29,7 @@ from colab_drive_tuner.search.algorithms import fast_algorithm
 from colab_drive_tuner.search.evaluate import Attempt, KerasMemory, TrainingSettings, evaluate
 from colab_drive_tuner.search.loop.missing_trials import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning
-from colab_drive_tuner.search.loop.search_spec import SearchSpec
+from colab_drive_tuner.search.loop.run_request import RunRequest
 from colab_drive_tuner.search.loop.stopping_rules import StoppingRules
 from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream
 from colab_drive_tuner.search.trial_documents import ERROR, FINISHED, RUNNING, plain_result
@@ -37,7 +37,7 @@ from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.returned_models import ModelResult, separate_model
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import text_of
-from colab_drive_tuner.training.artifacts import StoreArtifacts
+from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 
 Display = AbstractContextManager[Callable[[str], None]]
 """Progress display: the entered function is called after each round.
@@ -54,17 +54,17 @@ class Loop:
     def __init__(
         self,
         trials: StoredTrials,
-        spec: SearchSpec,
+        request: RunRequest,
         domain: Domain,
         seeds: SeedStream,
         training: TrainingSettings,
         stopping_rules: StoppingRules,
         counts: TrialCounts,
     ) -> None:
-        self._trials, self._spec, self._domain, self._seeds = trials, spec, domain, seeds
+        self._trials, self._request, self._domain, self._seeds = trials, request, domain, seeds
         self._training, self._stopping, self._counts = training, stopping_rules, counts
-        self._algo = fast_algorithm(spec.algo)
-        self._remaining = spec.max_evals - len(counts)
+        self._algo = fast_algorithm(request.algo)
+        self._remaining = request.max_evals - len(counts)
         """The number of trials that the algorithm may still suggest."""
         self._owner = process_label(runtime_name(), os.getpid(), socket.gethostname())
         self._missing = MissingTrials(trials, self._algo, domain)
@@ -124,7 +124,8 @@ class Loop:
 
     def _ask(self) -> bool:
         """Let the algorithm fill the queue; return False if it suggests nothing more."""
-        while (free := self._spec.max_queue_len - self._counts.queued) > 0 and self._remaining > 0:
+        longest = self._request.max_queue_len
+        while (free := longest - self._counts.queued) > 0 and self._remaining > 0:
             new_ids = self._trials.new_trial_ids(min(free, self._remaining))
             self._trials.list_inserted()
             k, seed = self._seeds.draw()
@@ -172,7 +173,7 @@ class Loop:
         document["state"] = ERROR
         document["misc"]["error"] = kind, text
         document["misc"]["traceback"] = where
-        if not self._spec.catch_eval_exceptions:
+        if not self._request.catch_eval_exceptions:
             return TrialEnd.RAISED
         log.error("Trial %s of search %r raised: %s", document["tid"], self._trials.name, text)
         return TrialEnd.CAUGHT
@@ -221,8 +222,8 @@ class Loop:
 
     def _save(self) -> None:
         """Write hyperopt's save file, if requested."""
-        if self._spec.trials_save_file:
-            with Path(self._spec.trials_save_file).open("wb") as file:
+        if self._request.trials_save_file:
+            with Path(self._request.trials_save_file).open("wb") as file:
                 pickle.dump(self._trials, file)
 
 
@@ -232,7 +233,7 @@ class Started:
 
     document: TrialDocument
     attempt: Attempt
-    artifacts: StoreArtifacts | None
+    artifacts: TrialBackupFiles | None
     began: float
     """`time.monotonic()` when it started."""
     progress: int = 0

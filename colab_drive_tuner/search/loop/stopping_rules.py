@@ -11,7 +11,7 @@ from typing import Any
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.recorded_settings import EARLY_STOP, STOPPED
 from colab_drive_tuner.errors import NotPlainDataError, UsageError
-from colab_drive_tuner.search.loop.search_spec import SearchSpec
+from colab_drive_tuner.search.loop.run_request import RunRequest
 from colab_drive_tuner.search.spec.settings import stored_early_stop
 from colab_drive_tuner.search.trials.counts import TrialCounts
 
@@ -20,20 +20,20 @@ class StoppingRules:
     """Applies the stopping rules of one run.
 
     Args:
-        spec: The request, with the rules.
+        request: The request, with the rules.
         settings: The settings of the search at the start of the run, which include the state of
             its early-stop function.
         notify: Called with each message for the user.
     """
 
     def __init__(
-        self, spec: SearchSpec, settings: Mapping[str, Any], notify: Callable[[str], None]
+        self, request: RunRequest, settings: Mapping[str, Any], notify: Callable[[str], None]
     ) -> None:
-        self._spec, self._notify = spec, notify
-        self._timeout_at = None if spec.timeout is None else time.monotonic() + spec.timeout
-        self._deadline, self._longest = spec.deadline, 0.0
+        self._request, self._notify = request, notify
+        self._timeout_at = None if request.timeout is None else time.monotonic() + request.timeout
+        self._deadline, self._longest = request.deadline, 0.0
         self._was_stopped = settings.get(STOPPED) is not None
-        self._rule, _ = spec.early_stop_text  # without its state, which calls may have changed
+        self._rule, _ = request.early_stop_text  # without its state, which calls may have changed
         state = stored_early_stop(settings)
         known = state if state and state["by"] == self._rule else None
         self._arguments: Any = known["arguments"] if known else []
@@ -67,18 +67,18 @@ class StoppingRules:
     def judge(self, trials: Any, counts: TrialCounts) -> tuple[str, dict[str, Any]]:
         """Judge after a round; return why the search ends, or "", and the settings to record."""
         why, settings = self._reached(counts), {}
-        if self._spec.early_stop_fn is not None:
+        if self._request.early_stop_fn is not None:
             if self._rule_stops(trials):
-                why = f"early_stop_fn {self._spec.early_stop_name}"
+                why = f"early_stop_fn {self._request.early_stop_name}"
             settings = self._state(counts)
-        return why, settings | (self._spec.stopped_setting(why) if why else {})
+        return why, settings | (self._request.stopped_setting(why) if why else {})
 
     def _rule_stops(self, trials: Any) -> bool:
         """Call the early-stop function; a trial without the loss that it reads is not judged."""
-        assert self._spec.early_stop_fn is not None  # noqa: S101 - for the type checker
-        name = self._spec.early_stop_name
+        assert self._request.early_stop_fn is not None  # noqa: S101 - for the type checker
+        name = self._request.early_stop_name
         try:
-            returned = self._spec.early_stop_fn(trials, *self._arguments)
+            returned = self._request.early_stop_fn(trials, *self._arguments)
         except KeyError as error:
             if error.args != ("loss",):
                 raise
@@ -102,16 +102,16 @@ class StoppingRules:
         reached = self._reached(counts)
         if self._judged is None and not reached:
             # Shows a later session that this one ended before its first judgement, if it does.
-            return "", self._state(counts) if self._spec.early_stop_fn is not None else {}
+            return "", self._state(counts) if self._request.early_stop_fn is not None else {}
         unjudged = self._judged is not None and self._judged < counts.ended
         if self._was_stopped or not (unjudged or reached):
             return "", {}
         if unjudged:
             return self.judge(trials, counts)
-        return reached, self._spec.stopped_setting(reached)
+        return reached, self._request.stopped_setting(reached)
 
     def _reached(self, counts: TrialCounts) -> str:
-        best, threshold = counts.best, self._spec.loss_threshold
+        best, threshold = counts.best, self._request.loss_threshold
         if threshold is None or best is None or best >= threshold:
             return ""
         return f"loss {best:.6g} < {threshold:.6g}"

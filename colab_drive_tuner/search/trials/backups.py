@@ -18,8 +18,8 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training.artifacts import Pace, StoreArtifacts, obsolete_backups
 from colab_drive_tuner.training.backup.writer import flush_backups, get_writer
+from colab_drive_tuner.training.trial_backup_files import Pace, TrialBackupFiles, obsolete_backups
 
 _START_PATIENCE = 10.0
 """Seconds that the first backup of a trial waits for the trial's start to be recorded."""
@@ -35,12 +35,12 @@ class BackupFolder:
     epoch: str
     fresh: bool
 
-    def open(self, tid: int) -> StoreArtifacts | None:
+    def open(self, tid: int) -> TrialBackupFiles | None:
         """Return the trial's backups; None if the folder does not exist on this machine."""
         if not Path(self.store).is_dir():
             return None
         store = open_store(self.store).for_search(self.search)
-        return StoreArtifacts(store, self.folder, tid, epoch=self.epoch, fresh=self.fresh)
+        return TrialBackupFiles(store, self.folder, tid, epoch=self.epoch, fresh=self.fresh)
 
 
 class Backups:
@@ -49,12 +49,12 @@ class Backups:
     def __init__(self, store: Store, journal: Journal) -> None:
         self._store, self._journal = store, journal
         self._pace = Pace()
-        self._running: list[StoreArtifacts] = []
-        self._ended: dict[int, StoreArtifacts] = {}
-        self._dropped: list[StoreArtifacts] = []
+        self._running: list[TrialBackupFiles] = []
+        self._ended: dict[int, TrialBackupFiles] = {}
+        self._dropped: list[TrialBackupFiles] = []
         """Artifacts whose backups may not have been moved to the trash yet."""
 
-    def for_trial(self, tid: int, *, fresh: bool = False) -> StoreArtifacts | None:
+    def for_trial(self, tid: int, *, fresh: bool = False) -> TrialBackupFiles | None:
         """Return the backups of a trial, without a request to the store.
 
         For a `fresh` trial, which never ran before, existing backups are never looked up.
@@ -62,7 +62,7 @@ class Backups:
         folder, epoch = self._journal.folder, self._journal.epoch
         if folder is None:
             return None
-        artifacts = StoreArtifacts(
+        artifacts = TrialBackupFiles(
             self._store,
             folder,
             tid,
@@ -74,7 +74,7 @@ class Backups:
         self._running.append(artifacts)
         return artifacts
 
-    def adopt(self, tid: int, artifacts: StoreArtifacts | None) -> StoreArtifacts | None:
+    def adopt(self, tid: int, artifacts: TrialBackupFiles | None) -> TrialBackupFiles | None:
         """Take over backups that a worker has stored, so that the trial's end deletes them."""
         self.forget(artifacts)
         adopted = self.for_trial(tid)
@@ -94,12 +94,12 @@ class Backups:
                 raise StoreError(str(error)) from error
             raise UnavailableError("The start of the trial is not recorded yet.")
 
-    def forget(self, artifacts: StoreArtifacts | None) -> None:
+    def forget(self, artifacts: TrialBackupFiles | None) -> None:
         """Stop tracking the artifacts, without deleting their backups."""
         if artifacts is not None:
             self._running.remove(artifacts)
 
-    def worker_folder(self, search: str, artifacts: StoreArtifacts | None) -> BackupFolder | None:
+    def worker_folder(self, search: str, artifacts: TrialBackupFiles | None) -> BackupFolder | None:
         """Return the location of a trial's backups for a worker; None unless in a folder store."""
         folder, epoch, path = self._journal.folder, self._journal.epoch, self._store.local_path
         if artifacts is None or folder is None or path is None:
@@ -107,14 +107,14 @@ class Backups:
         return BackupFolder(str(path.absolute()), search, folder, epoch, artifacts.fresh)
 
     @staticmethod
-    def progress(artifacts: StoreArtifacts) -> int:
+    def progress(artifacts: TrialBackupFiles) -> int:
         """Return how far the trial's backups got: larger is further, 0 is nothing or unknown."""
         try:
             return max((_progress(name) for name in artifacts.names()), default=0)
         except StoreError:
             return 0  # only means that a death counts as one more attempt
 
-    def ended(self, tid: int, artifacts: StoreArtifacts | None, history: History) -> None:
+    def ended(self, tid: int, artifacts: TrialBackupFiles | None, history: History) -> None:
         """Handle the end of a trial; delete backups of trials whose end has been acknowledged."""
         if artifacts is not None:
             self._running.remove(artifacts)

@@ -124,7 +124,7 @@ class Ownership:
             self.set(settings.claim(self.name, self.settings) | {RESTARTED: True})
         owner = self.history.owner
         self.replayed = frozenset(e.tid for e in self.history.unfinished if owner in e.attempts)
-        for entry in self.history.used_up(self._max_attempts):
+        for entry in self.history.out_of_attempts(self._max_attempts):
             self._give_up(entry, notify)
 
     def set(self, settings: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from colab_drive_tuner.checkpoint.record_items import MAX_TID, TrialEnd
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.journal.claim_and_takeover import on_busy_of
 from colab_drive_tuner.journal.folder.lookup import check_name
-from colab_drive_tuner.progress_line import countdown, progress_bar
+from colab_drive_tuner.progress_bars import countdown, progress_bar
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.spec.keyword_advice import TRIALS_ADVICE, explain_keywords
 from colab_drive_tuner.search.spec.settings import SearchSettings

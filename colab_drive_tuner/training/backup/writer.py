@@ -17,7 +17,7 @@ from typing import Any
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode_pieces
 from colab_drive_tuner.errors import ChecksumError, StoreError
 from colab_drive_tuner.local_files import scratch_folder
-from colab_drive_tuner.training.artifacts import StoreArtifacts
+from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 from colab_drive_tuner.training.upload_queue import UploadQueue
 
 GENERATIONS = 2
@@ -36,7 +36,7 @@ def backup_name(fit: int, epoch: int) -> str:
 class BackupWriter:
     """Stores and drops the backups of one trial, across all of its `fit` calls."""
 
-    def __init__(self, artifacts: StoreArtifacts) -> None:
+    def __init__(self, artifacts: TrialBackupFiles) -> None:
         self.artifacts = artifacts
         self._fits = 0
         self._names: set[str] | None = None
@@ -177,14 +177,14 @@ def read_backup(path: Path) -> Any:
             raise ChecksumError(f"{path.name} is not a readable backup: {error}") from error
 
 
-def get_writer(artifacts: StoreArtifacts) -> BackupWriter:
+def get_writer(artifacts: TrialBackupFiles) -> BackupWriter:
     """Return the backup writer of a trial; create it if there is none."""
     if artifacts.writer is None:
         artifacts.writer = BackupWriter(artifacts)
     return artifacts.writer
 
 
-def flush_backups(trials: Iterable[StoreArtifacts], timeout: float) -> bool:
+def flush_backups(trials: Iterable[TrialBackupFiles], timeout: float) -> bool:
     """Wait until all backups and drops have reached the store; False after `timeout` seconds."""
     until = time.monotonic() + timeout
     writers = [artifacts.writer for artifacts in trials if artifacts.writer is not None]

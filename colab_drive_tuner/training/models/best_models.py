@@ -30,8 +30,8 @@ from colab_drive_tuner.journal.folder.creation import (
 from colab_drive_tuner.journal.folder.lookup import exists
 from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.store.protocol import Entry, Store, read_count, read_number
-from colab_drive_tuner.training.artifacts import EPOCH, TID
 from colab_drive_tuner.training.models.safe_loading import load_keras_file
+from colab_drive_tuner.training.trial_backup_files import EPOCH, TID
 from colab_drive_tuner.training.upload_queue import UploadQueue
 from colab_drive_tuner.user_warnings import warn_user
 

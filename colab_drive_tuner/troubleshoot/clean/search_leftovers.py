@@ -24,7 +24,7 @@ from colab_drive_tuner.journal.folder.lookup import (
 )
 from colab_drive_tuner.search.results.read_search import open_journal
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.artifacts import obsolete_backups
+from colab_drive_tuner.training.trial_backup_files import obsolete_backups
 from colab_drive_tuner.troubleshoot.clean.folder_leftovers import (
     SETTLED_SECONDS,
     copy_leftovers,

@@ -14,8 +14,8 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.folder.duplicate_folders import require_single
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
 from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, holds_records
-from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers
+from colab_drive_tuner.journal.spool_replay import former_spools
 from colab_drive_tuner.search.results.read_search import MISNAMED
 from colab_drive_tuner.store.protocol import NO_ROOT, Entry
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level, SubProbe

@@ -33,9 +33,9 @@ from colab_drive_tuner.journal.folder.lookup import (
 )
 from colab_drive_tuner.journal.folder.moved_folders import find_unmarked
 from colab_drive_tuner.journal.folder.reindex import damaged_entries, reindex_search
-from colab_drive_tuner.journal.recovery import former_spools
 from colab_drive_tuner.journal.spool.notes import KnownFolder
 from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.journal.spool_replay import former_spools
 from colab_drive_tuner.runtime import COLAB_MOST_HOURS
 from colab_drive_tuner.search.spec.settings import unusable_settings
 from colab_drive_tuner.store.protocol import Store

@@ -26,7 +26,7 @@ from colab_drive_tuner.journal.chain.record import Record, RecordKind, decode_re
 from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, is_owned, owned_ids
 from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder
 from colab_drive_tuner.journal.lease import Holder, find_holder
-from colab_drive_tuner.progress_line import progress_bar
+from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.store.protocol import Entry, Store
 
 _MAX_GAP = 100_000

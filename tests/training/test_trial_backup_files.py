@@ -3,7 +3,7 @@
 import pytest
 
 from colab_drive_tuner.errors import UnavailableError
-from colab_drive_tuner.training.artifacts import StoreArtifacts, obsolete_backups
+from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles, obsolete_backups
 from tests.training.flaky_store import FlakyStore, create_search_folder, entry_names
 
 
@@ -45,38 +45,38 @@ def home(store, folder):
 
 def test_files_are_found_by_trial_and_name(store, folder, file, tmp_path):
     """Another instance finds the file that was last stored under a name; older ones are gone."""
-    first = StoreArtifacts(store, folder, 3)
+    first = TrialBackupFiles(store, folder, 3)
     assert first.names() == []
     first.put("a", file(b"one"))
     first.put("a", file(b"two"))
     first.put("b", file(b"three"))
-    later = StoreArtifacts(store, folder, 3)
+    later = TrialBackupFiles(store, folder, 3)
     assert later.names() == ["a", "b"]
     assert read(later, "a", tmp_path) == b"two"
-    assert StoreArtifacts(store, folder, 4).names() == []
+    assert TrialBackupFiles(store, folder, 4).names() == []
     assert len(entry_names(store, home(store, folder))) == 2
     later.drop("a")
     later.drop("never there")
-    assert StoreArtifacts(store, folder, 3).names() == ["b"]
+    assert TrialBackupFiles(store, folder, 3).names() == ["b"]
     assert read(later, "a", tmp_path) is None
 
 
 def test_unused_artifacts_make_no_request(store, folder):
     """A search without TrialBackup causes no requests."""
     store.calls.clear()
-    StoreArtifacts(store, folder, 3)
+    TrialBackupFiles(store, folder, 3)
     assert store.calls == []
 
 
 def test_the_two_newest_are_found_although_no_listing_shows_them(store, folder, file, tmp_path):
     """The two newest files are found even if neither they nor their folder are listed yet."""
-    early = StoreArtifacts(store, folder, 3)
+    early = TrialBackupFiles(store, folder, 3)
     for name in ("a", "b", "c"):
         early.put(name, file(name.encode()))
     inside = home(store, folder)
     entries = FlakyStore.__base__.list(store, inside)
     store.unlisted = {inside, *(entry.id for entry in entries)}
-    later = StoreArtifacts(store, folder, 3)
+    later = TrialBackupFiles(store, folder, 3)
     assert later.names() == ["b", "c"]
     assert read(later, "c", tmp_path) == b"c"
     later.put("d", file(b"d"))
@@ -85,7 +85,7 @@ def test_the_two_newest_are_found_although_no_listing_shows_them(store, folder, 
 
 def test_a_lost_answer_makes_no_second_file(store, folder, file):
     """A create whose answer was lost is repeated with the same id, so that no file is doubled."""
-    artifacts = StoreArtifacts(store, folder, 3)
+    artifacts = TrialBackupFiles(store, folder, 3)
     store.lose_answers = 1
     with pytest.raises(UnavailableError):
         artifacts.put("a", file(b"one"))
@@ -95,7 +95,7 @@ def test_a_lost_answer_makes_no_second_file(store, folder, file):
 
 def test_an_outage_raises_and_can_be_retried(store, folder, file):
     """During an outage `put` raises UnavailableError; afterwards it works again."""
-    artifacts = StoreArtifacts(store, folder, 3)
+    artifacts = TrialBackupFiles(store, folder, 3)
     store.away = True
     with pytest.raises(UnavailableError):
         artifacts.put("a", file(b"one"))
@@ -106,18 +106,18 @@ def test_an_outage_raises_and_can_be_retried(store, folder, file):
 
 def test_a_trashed_folder_is_not_used_again(store, folder, file):
     """If a person trashed the folder of backups, the next backup creates a new one."""
-    StoreArtifacts(store, folder, 3).put("a", file(b"one"))
+    TrialBackupFiles(store, folder, 3).put("a", file(b"one"))
     store.trash(home(store, folder))
-    later = StoreArtifacts(store, folder, 3)
+    later = TrialBackupFiles(store, folder, 3)
     assert later.names() == []
     later.put("a", file(b"two"))
-    assert StoreArtifacts(store, folder, 3).names() == ["a"]
+    assert TrialBackupFiles(store, folder, 3).names() == ["a"]
 
 
 def test_backups_of_finished_trials_and_older_histories_are_obsolete(store, folder, file):
     """Backups of finished trials or older histories are obsolete, but a person's files are not."""
     for tid in (1, 2, 3):
-        StoreArtifacts(store, folder, tid).put("a", file(b"x"))
+        TrialBackupFiles(store, folder, tid).put("a", file(b"x"))
     inside = home(store, folder)
     store.create(store.reserve(1)[0], b"mine", name="mine", parent=inside)
     names = {entry.id: entry.name for entry in store.list(inside)}

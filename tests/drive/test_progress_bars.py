@@ -10,7 +10,7 @@ import time
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.progress_line import countdown, progress_bar
+from colab_drive_tuner.progress_bars import countdown, progress_bar
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
 
@@ -43,7 +43,7 @@ def test_nothing_is_shown_in_the_background(clock):
 
 def test_a_store_shows_its_transfers(client, tmp_path, monkeypatch, capsys):
     """Uploading a model from a file and downloading it to one show a bar."""
-    monkeypatch.setattr("colab_drive_tuner.progress_line.AFTER_SECONDS", 0)
+    monkeypatch.setattr("colab_drive_tuner.progress_bars.AFTER_SECONDS", 0)
     store = DriveStore(client)
     path = tmp_path / "m"
     path.write_bytes(bytes(1000))
@@ -57,7 +57,7 @@ def test_a_store_shows_its_transfers(client, tmp_path, monkeypatch, capsys):
 @pytest.fixture
 def at_once(monkeypatch):
     """Show each bar at once."""
-    monkeypatch.setattr("colab_drive_tuner.progress_line.AFTER_SECONDS", 0)
+    monkeypatch.setattr("colab_drive_tuner.progress_bars.AFTER_SECONDS", 0)
 
 
 def test_opening_a_search_shows_its_progress(tmp_path, at_once, capsys):
@@ -76,12 +76,12 @@ def test_opening_a_search_shows_its_progress(tmp_path, at_once, capsys):
 
 def test_a_wait_shows_how_long_it_lasts_at_most(at_once, monkeypatch, capsys):
     """A countdown advances while its block runs; a block that ends at once shows nothing."""
-    monkeypatch.setattr("colab_drive_tuner.progress_line._TICK_SECONDS", 3600)
+    monkeypatch.setattr("colab_drive_tuner.progress_bars._TICK_SECONDS", 3600)
     with countdown("Waiting for a", 90):
         pass
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("colab_drive_tuner.progress_line._TICK_SECONDS", 0.01)
-    monkeypatch.setattr("colab_drive_tuner.progress_line.LOG_SECONDS", 0)
+    monkeypatch.setattr("colab_drive_tuner.progress_bars._TICK_SECONDS", 0.01)
+    monkeypatch.setattr("colab_drive_tuner.progress_bars.LOG_SECONDS", 0)
     lasted, shown, deadline = 0.0, "", time.monotonic() + 60
     with countdown("Waiting for b", 90, clock=lambda: lasted):
         for lasted in (0.0, 1.0):

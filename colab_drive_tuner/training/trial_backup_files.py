@@ -45,7 +45,7 @@ class Pace:
     upload: float = 0.0
 
 
-class StoreArtifacts:
+class TrialBackupFiles:
     """Backups of trial `tid` in the search's folder; sends no request until used.
 
     `epoch` distinguishes a search's history from those before a restart, whose trials had the same

@@ -14,7 +14,7 @@ from colab_drive_tuner.training.pruner import Pruner
 
 
 @dataclass(frozen=True)
-class SearchSpec:
+class RunRequest:
     """The request for a run.
 
     Fields without a comment are arguments of `DriveTrials.fmin` or `resume_search`; see there.
