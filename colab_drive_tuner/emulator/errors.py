@@ -91,11 +91,11 @@ def forbidden(reason: str, message: str) -> ApiError:
     return ApiError(403, reason, message)
 
 
-def no_permission() -> ApiError:
+def no_permission(file_id: str) -> ApiError:
     """403: the caller may see the file but not do this with it."""
     return forbidden(
         "insufficientFilePermissions",
-        "The user does not have sufficient permissions for this file.",
+        f"The user does not have sufficient permissions for file {file_id}.",
     )
 
 
@@ -159,15 +159,30 @@ def condition_not_met(header: str) -> ApiError:
     )
 
 
-def unauthenticated(reason: str = "authError", message: str = "Invalid Credentials") -> ApiError:
-    """401: the token is missing, unknown, revoked or expired."""
+CHALLENGE = 'Bearer realm="https://accounts.google.com/"'
+
+
+def not_signed_in() -> ApiError:
+    """401: the request has no token; the challenge then has no error code (RFC 6750)."""
+    return _unauthenticated("required", "Login Required.", CHALLENGE)
+
+
+def invalid_token(message: str = "Invalid Credentials") -> ApiError:
+    """401: the token is unknown, revoked or expired.
+
+    Google's Java client renews a token only if the challenge says `invalid_token`.
+    """
+    return _unauthenticated("authError", message, f'{CHALLENGE}, error="invalid_token"')
+
+
+def _unauthenticated(reason: str, message: str, challenge: str) -> ApiError:
     return ApiError(
         401,
         reason,
         message,
         location="Authorization",
         location_type="header",
-        headers={"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/"'},
+        headers={"WWW-Authenticate": challenge},
         rpc=True,
     )
 
@@ -178,7 +193,7 @@ def insufficient_scopes() -> ApiError:
         403,
         "insufficientPermissions",
         "Request had insufficient authentication scopes.",
-        headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'},
+        headers={"WWW-Authenticate": f'{CHALLENGE}, error="insufficient_scope"'},
         rpc=True,
     )
 

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from math import inf
 from typing import Any
 
-from .errors import ApiError, no_storage, quota_exceeded
+from .errors import ApiError, invalid_token, no_storage, quota_exceeded
 from .protocol.discovery import method_ids
 
 KINDS = {
@@ -153,6 +153,10 @@ class Rule:
         reason = self.reason or REASONS.get(status, "backendError")
         message = self.message or MESSAGES.get(reason, reason)
         headers = {} if self.retry_after is None else {"Retry-After": f"{self.retry_after:g}"}
+        if status == 401 and reason == "authError":
+            error = invalid_token(message)
+            error.headers |= headers
+            return error
         domain = "usageLimits" if reason in USAGE_REASONS else "global"
         return ApiError(status, reason, message, domain=domain, headers=headers)
 

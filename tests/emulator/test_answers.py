@@ -323,9 +323,17 @@ def test_every_body_is_an_object(me, verb, path):
 
 def test_a_method_that_is_not_emulated_is_a_501(me):
     """A method that the emulator lacks is a 501 that names it."""
-    answer = me("POST", "/drive/v3/files/root/watch", json={})
-    assert answer.status_code == 501
-    assert "drive.files.watch" in answer.text
+    approval = "files/root/approvals/a:b"
+    for path, name in (
+        ("files/root/watch", "files.watch"),
+        (f"{approval}:cancel", "approvals.cancel"),
+        (f"{approval}:reassign", "approvals.reassign"),
+    ):
+        answer = me("POST", f"/drive/v3/{path}", json={})
+        assert answer.status_code == 501
+        assert f"drive.{name}." in answer.text
+    assert "drive.approvals.get." in me("GET", f"/drive/v3/{approval}").text
+    assert me.refusal("POST", f"/drive/v3/{approval}:nothing", json={})[0] == 405
 
 
 def test_an_id_may_have_percent_signs(me):

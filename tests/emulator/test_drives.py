@@ -49,6 +49,30 @@ def test_a_folder_in_a_shared_drive_belongs_to_it(me):
     assert me.get("about", fields="storageQuota/usage")["storageQuota"]["usage"] == "0"
 
 
+def test_what_moves_into_a_shared_drive(me, person):
+    """A file moves in, but not a folder, nor a writer's file whose owner is no member."""
+    drive = me("POST", "/drive/v3/drives?requestId=in", json={"name": "Team"}).json()["id"]
+    into = {"addParents": drive, **ALL_FILES}
+    folder = f"/drive/v3/files/{me.folder('f')}"
+    refused = me.refusal("PATCH", folder, params=into)
+    assert refused == (403, "teamDrivesFolderMoveInNotSupported")
+    file = f"/drive/v3/files/{me.create()['id']}"
+    moved = me("PATCH", file, params={**into, "fields": "driveId"}).json()
+    assert moved == {"driveId": drive}
+    other = person()
+    theirs = f"/drive/v3/files/{other.create('theirs')['id']}"
+    give = {"type": "user", "role": "writer", "emailAddress": me.account}
+    other("POST", f"{theirs}/permissions", json=give)
+    refused = me.refusal("PATCH", theirs, params=into)
+    assert refused == (403, "fileOwnerNotMemberOfTeamDrive")
+    member = {"type": "user", "role": "reader", "emailAddress": other.account}
+    given = me("POST", f"/drive/v3/files/{drive}/permissions", json=member, params=ALL_FILES)
+    assert me("PATCH", theirs, params=into).status_code == 200
+    inherited = f"{theirs}/permissions/{given.json()['id']}"
+    refused = me.refusal("DELETE", inherited, params=ALL_FILES)
+    assert refused == (403, "cannotModifyInheritedTeamDrivePermission")
+
+
 @pytest.mark.parametrize(("version", "verb", "items"), [("v3", "PATCH", "teamDrives"),
                                                         ("v2", "PUT", "items")])  # fmt: skip
 def test_shared_drives_have_an_older_name(me, version, verb, items):

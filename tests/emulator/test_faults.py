@@ -38,6 +38,12 @@ def test_an_error_looks_like_google_s(me, emulator):
     assert (error["reason"], error["domain"]) == ("rateLimitExceeded", "usageLimits")
     emulator.faults.add("error", status=403, reason="dailyLimitExceeded", times=1)
     assert me.refusal("GET", "/drive/v3/files") == (403, "dailyLimitExceeded")
+    emulator.faults.add("error", status=401, retry_after=7, times=1)
+    answer = me("GET", "/drive/v3/files")
+    assert answer.headers["WWW-Authenticate"].endswith('error="invalid_token"')
+    assert answer.headers["Retry-After"] == "7"
+    error = answer.json()["error"]["errors"][0]
+    assert (error["reason"], error["location"]) == ("authError", "Authorization")
 
 
 def test_rules_match_verb_path_query_and_account(me, person, emulator):

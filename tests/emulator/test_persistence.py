@@ -62,6 +62,21 @@ def wire_permissions(wire, file):
     return wire.get(f"files/{file['id']}/permissions", fields="*")["permissions"]
 
 
+def test_the_clock_stays_set_after_sigkill(process, wire):
+    """A token that had expired does not come back to life, and no time passes backwards."""
+    process.allow("short", "owner@example.com", expires_in=60)
+    process.advance_clock(3600)
+    before = wire.create()["id"]
+    process.kill()
+    process.start()
+    short = RawClient(process.url, "short")
+    assert short("GET", "/drive/v3/files").status_code == 401
+    short.session.close()
+    after = wire.create()["id"]
+    listed = wire.get("files", orderBy="createdTime", fields="files/id")["files"]
+    assert [one["id"] for one in listed] == [before, after]
+
+
 def test_a_resumable_upload_continues_after_sigkill(process, wire):
     """An upload session and the bytes that it had received survive a kill."""
     content = os.urandom(1024 * 1024)

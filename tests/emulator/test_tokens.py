@@ -16,7 +16,9 @@ def test_an_unknown_token_is_a_401(emulator, me, token):
     headers = {"Authorization": f"Bearer {token}"}
     answer = me("GET", "/drive/v3/files", headers=headers)
     assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    # Google's Java client renews its token if and only if the header says invalid_token.
+    realm = 'Bearer realm="https://accounts.google.com/"'
+    assert answer.headers["WWW-Authenticate"] == realm + (', error="invalid_token"' * bool(token))
     reason = answer.json()["error"]["errors"][0]["reason"]
     assert reason == ("authError" if token else "required")
     upload = "/upload/drive/v3/files?uploadType=media"

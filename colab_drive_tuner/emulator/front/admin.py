@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import ApiError, bad_request
 from ..faults import KINDS
+from ..methods import revisions
 from ..methods.removal import delete_expired_trash
 from ..protocol.calls import FORM_LIMIT, Answer, parse_json, read_whole
 from ..service import Request, Service
@@ -84,8 +85,9 @@ def _clock(service: Service, verb: str, body: dict[str, Any]) -> Any:
         offset = float(body.get("offset", clock.offset)) + float(body.get("advance", 0))
         if not 0 <= time.time() + offset <= LATEST:
             raise ValueError("The clock can only be set to the years 1970 to 9000.")
-        clock.offset = offset
+        service.database.set_clock(offset)
         delete_expired_trash(service.database)
+        revisions.delete_expired(service.database)
     return {"now": clock.now(), "offset": clock.offset}
 
 

@@ -86,8 +86,7 @@ def parent_for(call: Call, body: Mapping[str, Any]) -> Node:
     if not parent.is_folder:
         raise parent_not_a_folder()
     if access.rank(call.database, call.caller.email, parent) < access.WRITER:
-        raise no_permission()
-    check_depth(call.database, parent)
+        raise no_permission(parent.id)
     return parent
 
 
@@ -119,10 +118,17 @@ def check_create(call: Call, body: dict[str, Any], uploaded: str | None, *, medi
     if media:
         check_content(call, mime_type)
     parent = parent_for(call, body)
+    if mime_type == FOLDER:
+        check_depth(call.database, parent)
     check_new_id(call, body, mime_type)
     if has_content(mime_type):
         check_room(call.database, call.caller.email, parent.drive, 0)
     return parent
+
+
+def pins(call: Call) -> bool:
+    """Whether the uploaded revision is to be kept forever; v2's name is pinned."""
+    return call.parameters.flag("keepRevisionForever", "pinned")
 
 
 def revision(
@@ -139,7 +145,7 @@ def revision(
         "mime": mime_type,
         "modified": call.database.clock.ms(),
         "name": name,
-        "keep": call.parameters.flag("keepRevisionForever", "pinned"),
+        "keep": pins(call),
         "by": call.caller.email,
     }
 
@@ -253,9 +259,11 @@ def check_update(call: Call, node: Node, body: Mapping[str, Any], *, media: bool
             database, caller, node, access.FILE_ORGANIZER if node.drive else access.OWNER
         )
     if not node.parent and (set(body) & {"name", "trashed"} or moves):
-        raise no_permission()
+        raise no_permission(node.id)
     if media:
         check_content(call, body.get("mimeType") or node.mime_type)
+        if pins(call):
+            check_pins(node)
     restrictions = node.extra.get("contentRestrictions") or ()
     if media and any(one.get("readOnly") for one in restrictions):
         raise forbidden("fileContentRestricted", "The content of the file is read-only.")
@@ -278,14 +286,14 @@ def update_node(
     found |= move(call, node)
     gone: list[str] = []
     if received is not None:
-        check_room(database, node.owner or caller.email, node.drive, received.size - node.size)
+        check_room(
+            database, node.owner or caller.email, node.drive, received.size - replaced_bytes(node)
+        )
         mime_type = uploaded_type(uploaded)
         if not body.get("mimeType") and mime_type:
             found["mime_type"] = mime_type
-        kept = [one for one in node.revisions[:-1] if one.get("keep")]
-        kept += node.revisions[-1:]
-        recent = node.revisions[-KEPT_REVISIONS:]
-        gone = [one["blob"] for one in node.revisions if one not in kept and one not in recent]
+        purgeable = [one["blob"] for one in node.revisions if not one.get("keep")]
+        gone = purgeable[:-KEPT_REVISIONS]
         blob = received.keep(database)
         content_type = found.get("mime_type", node.mime_type)
         name = found.get("original_name", node.original_name)
@@ -304,5 +312,22 @@ def update_node(
     return changed
 
 
+PINNED_REVISIONS = 200
+
+
+def check_pins(node: Node) -> None:
+    """Raise a 400 if no more revisions of the file can be kept forever."""
+    if sum(bool(one.get("keep")) for one in node.revisions) >= PINNED_REVISIONS:
+        raise bad_request(
+            f"Only {PINNED_REVISIONS} revisions of a file can be kept forever. "
+            "Delete some of them first."
+        )
+
+
+def replaced_bytes(node: Node) -> int:
+    """Return the bytes that no longer count once there is a newer revision."""
+    return 0 if node.head is None or node.head.get("keep") else node.size
+
+
 KEPT_REVISIONS = 100
-"""Drive deletes revisions after 100 newer ones ("Manage file revisions")."""
+"""Drive deletes older revisions that are not kept forever ("Manage file revisions")."""

@@ -46,13 +46,36 @@ def move(call: Call, node: Node) -> dict[str, Any]:
     if parent.space != node.space:
         raise not_for_app_data()
     access.require(database, caller, parent, access.WRITER)
-    if any(one.id == node.id for one in access.lineage(database, parent)):
-        raise bad_request("The specified parent would create a cycle.")
-    check_depth(database, parent, _height(database, node))
+    if node.is_folder:
+        _check_folder_move(database, node, parent)
+    elif parent.drive and not node.drive:
+        _check_owner(call, node, database.nodes[parent.drive])
     if not remove and node.drive:
         raise _one_parent()
     owner = "" if parent.drive else (node.owner or caller.email)
     return {"parent": parent.id, "drive": parent.drive, "owner": owner}
+
+
+def _check_folder_move(database: Database, folder: Node, parent: Node) -> None:
+    """Raise a 400 or 403 if the folder cannot lie in this one."""
+    if any(one.id == folder.id for one in access.lineage(database, parent)):
+        raise bad_request("The specified parent would create a cycle.")
+    if parent.drive and not folder.drive:
+        raise forbidden(
+            "teamDrivesFolderMoveInNotSupported",
+            "Moving folders into shared drives is not supported.",
+        )
+    check_depth(database, parent, _height(database, folder))
+
+
+def _check_owner(call: Call, node: Node, drive: Node) -> None:
+    """Raise a 403 if a writer moves a file into a shared drive of which its owner is no member."""
+    if node.owner != call.caller.email and not access.rank(call.database, node.owner, drive):
+        raise forbidden(
+            "fileOwnerNotMemberOfTeamDrive",
+            "Cannot move a file into a shared drive as a writer when the owner of the file is not "
+            "a member of that shared drive.",
+        )
 
 
 def to_root(call: Call, node: Node) -> dict[str, Any]:
@@ -60,7 +83,7 @@ def to_root(call: Call, node: Node) -> dict[str, Any]:
     if node.drive:
         raise _one_parent()
     if not node.parent:
-        raise no_permission()
+        raise no_permission(node.id)
     if node.space == "appDataFolder":
         raise not_for_app_data()
     return {"parent": call.database.account(node.owner).root}
@@ -71,18 +94,34 @@ def _one_parent() -> ApiError:
 
 
 def check_depth(database: Database, parent: Node, height: int = 0) -> None:
-    """Raise a 403 if a file in this folder, `height` levels deep itself, would lie too deep."""
-    if sum(1 for _ in access.lineage(database, parent)) + height > DEEPEST:
+    """Raise a 403 if a folder in this one, with `height` levels below it, would lie too deep.
+
+    "Folder number 100 can store files like any other Drive folder" ("Folder-depth limit").
+    """
+    if sum(1 for _ in access.lineage(database, parent)) + height <= DEEPEST:
+        return
+    if parent.drive:
         raise forbidden(
-            "teamDriveHierarchyTooDeep" if parent.drive else "myDriveHierarchyDepthLimitExceeded",
-            f"A folder may be nested in at most {DEEPEST} others.",
+            "teamDriveHierarchyTooDeep",
+            "The shared drive hierarchy depth will exceed the limit.",
         )
+    raise forbidden(
+        "myDriveHierarchyDepthLimitExceeded",
+        f"Your My Drive can't contain more than {DEEPEST} levels of folders. For details, see "
+        "https://developers.google.com/workspace/drive/api/guides/handle-errors"
+        "#nested-folder-levels.",
+    )
 
 
 def _height(database: Database, folder: Node) -> int:
-    """Return the number of levels below a folder."""
+    """Return the number of levels of folders below a folder."""
     height, level = 0, [folder.id]
-    while level := [child for one in level for child in database.children.get(one, ())]:
+    while level := [
+        child
+        for one in level
+        for child in database.children.get(one, ())
+        if database.nodes[child].is_folder
+    ]:
         height += 1
     return height
 

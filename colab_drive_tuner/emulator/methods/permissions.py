@@ -201,15 +201,21 @@ def _find(call: Call, node: Node) -> dict[str, Any]:
 
 
 def _require_direct(node: Node, found: Mapping[str, Any]) -> None:
-    if found["id"] not in node.permissions:
-        raise forbidden("cannotModifyInheritedPermission", "The permission is inherited.")
+    if found["id"] in node.permissions:
+        return
+    if node.drive:
+        raise forbidden(
+            "cannotModifyInheritedTeamDrivePermission",
+            "Cannot update or delete an inherited permission on a shared drive item.",
+        )
+    raise forbidden("cannotModifyInheritedPermission", "The permission is inherited.")
 
 
 async def list_permissions(call: Call) -> Answer:
     """permissions.list."""
     node = requested_file(call)
     if access.rank(call.database, call.caller.email, node) < access.WRITER:
-        raise no_permission()
+        raise no_permission(node.id)
     found = list(access.effective_permissions(call.database, node).values())
     show = partial(_resource, call, node)
     return answer_page(call, "drive#permissionList", "permissions", found, show, DEFAULT)

@@ -22,7 +22,7 @@ def delete_node(call: Call, node: Node) -> None:
     needed = access.ORGANIZER if node.drive else access.OWNER
     access.require(call.database, call.caller, node, needed)
     if not node.parent:
-        raise no_permission()
+        raise no_permission(node.id)
     with call.database.transaction():
         remove_tree(call.database, node, node.owner)
 

@@ -1,18 +1,20 @@
 """Revisions: current and earlier contents of a file ("Manage file revisions")."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..errors import ApiError, bad_request, forbidden, no_conversion, no_permission
+from ..errors import ApiError, forbidden, no_conversion, no_permission
 from ..media.downloads import content_answer
 from ..protocol import resources, resources_v2
 from ..protocol.calls import Answer, Call
 from ..queries.fields import Selection, prune
 from ..queries.paging import answer_page
 from ..state import access
+from ..state.database import Database
 from ..state.model import Node
-from .files import requested_file
+from .files import check_pins, requested_file
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "mimeType", "modifiedTime")}
 
@@ -31,7 +33,7 @@ def _answer(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
 def _readable(call: Call) -> Node:
     node = requested_file(call)
     if access.rank(call.database, call.caller.email, node) < access.WRITER:
-        raise no_permission()
+        raise no_permission(node.id)
     return node
 
 
@@ -56,8 +58,22 @@ async def get(call: Call) -> Answer:
     node = _readable(call)
     found = _find(call, node)
     if call.parameters.text("alt") == "media":
-        return content_answer(call, found)
+        return revision_content(call, node, found)
     return _answer(call, node, found)
+
+
+def revision_content(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
+    """Answer with the content of the head revision, or of one that is kept forever.
+
+    "You can only download blob file content revisions marked as Keep Forever." The head is the
+    content of the file, which files.get returns, too.
+    """
+    if found is not node.head and not found.get("keep"):
+        raise forbidden(
+            "download_restricted_for_revision",
+            "This revision cannot be downloaded by the authenticated user.",
+        )
+    return content_answer(call, found)
 
 
 async def update(call: Call) -> Answer:
@@ -74,6 +90,8 @@ async def update(call: Call) -> Answer:
             "illegalKeepForeverModification",
             "Bad Request. Cannot update a revision to false that is marked as keepForever.",
         )
+    if keep and not found.get("keep"):
+        check_pins(node)
     new = {**found, "keep": keep}
     revisions = tuple(new if one is found else one for one in node.revisions)
     call.database.save(node.with_(revisions=revisions))
@@ -81,18 +99,33 @@ async def update(call: Call) -> Answer:
 
 
 async def delete(call: Call) -> Answer:
-    """revisions.delete: any revision but the last one."""
+    """revisions.delete: any revision but the last one, also one that is kept forever."""
     node = _readable(call)
     access.require(call.database, call.caller, node, access.WRITER)
     found = _find(call, node)
     if len(node.revisions) == 1:
         raise forbidden("cannotDeleteOnlyRevision", "The only revision cannot be deleted.")
-    if found.get("keep"):
-        raise bad_request("A revision that is kept forever cannot be deleted.")
     kept = tuple(one for one in node.revisions if one is not found)
     call.database.save(node.with_(revisions=kept))
     call.database.drop_blob(found["blob"])
     return Answer(204)
+
+
+MONTH_MS = 30 * 24 * 3600 * 1000
+"""A revision is purged 30 days after a newer content was uploaded (Revision.keepForever)."""
+
+
+def delete_expired(database: Database) -> None:
+    """Delete the revisions that were replaced too long ago; called when the clock is set."""
+    oldest = database.clock.ms() - MONTH_MS
+    for node in list(database.nodes.values()):
+        newer = zip(node.revisions, node.revisions[1:], strict=False)
+        gone = [one for one, next_ in newer if not one.get("keep") and next_["modified"] <= oldest]
+        if gone:
+            kept = tuple(one for one in node.revisions if one not in gone)
+            database.save(replace(node, revisions=kept))
+            for one in gone:
+                database.drop_blob(one["blob"])
 
 
 async def export(call: Call) -> Answer:

@@ -96,8 +96,9 @@ def _by_length(version: str) -> dict[int, list[Method]]:
     for method in _methods(discovery_document(version), discovery_document(version)):
         found.setdefault(len(method.segments), []).append(method)
     for methods in found.values():
-        # Literal segments take precedence over placeholders: generateIds is not a file's id.
-        methods.sort(key=lambda m: [segment.startswith("{") for segment in m.segments])
+        # Literal segments take precedence over placeholders: generateIds is not a file's id. So do
+        # placeholders followed by a verb, as in {approvalId}:cancel.
+        methods.sort(key=lambda m: [(s.startswith("{"), s.endswith("}")) for s in m.segments])
     return found
 
 
@@ -106,6 +107,21 @@ def method_ids() -> frozenset[str]:
     """Return the ids of all methods of both versions."""
     found = (_by_length(version).values() for version in ("v2", "v3"))
     return frozenset(method.id for groups in found for methods in groups for method in methods)
+
+
+def _path_values(method: Method, segments: list[str]) -> dict[str, str] | None:
+    """Return the values of the placeholders in a path of the method; None for another path."""
+    values: dict[str, str] = {}
+    for template, segment in zip(method.segments, segments, strict=True):
+        before, brace, rest = template.partition("{")
+        name, _, after = rest.partition("}")
+        if not brace and template != segment:
+            return None
+        if brace:
+            if before or not segment.endswith(after):
+                return None
+            values[name] = segment.removesuffix(after)
+    return values
 
 
 def match(verb: str, path: str) -> Match:
@@ -123,13 +139,8 @@ def match(verb: str, path: str) -> Match:
     segments = parts[2:]
     known = False
     for method in _by_length(parts[1]).get(len(segments), ()):
-        values: dict[str, str] = {}
-        for template, segment in zip(method.segments, segments, strict=True):
-            if template.startswith("{"):
-                values[template[1 : template.index("}")]] = segment
-            elif template != segment:
-                break
-        else:
+        values = _path_values(method, segments)
+        if values is not None:
             if upload and not method.uploads:
                 continue
             if method.verb == verb or (method.verb == "GET" and verb == "HEAD"):

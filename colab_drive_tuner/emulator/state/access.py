@@ -193,7 +193,7 @@ def app_data_folder(database: Database, caller: Caller) -> Node:
 def require(database: Database, caller: Caller, node: Node, needed: int) -> None:
     """Raise a 403 unless the account has this role and the client may write to the file."""
     if rank(database, caller.email, node) < needed:
-        raise no_permission()
+        raise no_permission(node.id)
     if node.space == "drive" and not caller.writes_all and caller.client not in node.clients:
         raise forbidden(
             "appNotAuthorizedToFile",

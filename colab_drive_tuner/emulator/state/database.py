@@ -88,10 +88,16 @@ class Database:
             # Contents without a file, left when the process was killed.
             if left.name not in known:
                 left.unlink()
+        self.clock.offset = self.document("setting", "clock") or 0.0
         stored = self.document("setting", "secret")
         self._secret = bytes.fromhex(stored) if stored else secrets.token_bytes(16)
         if not stored:
             self.store("setting", "secret", self._secret.hex())
+
+    def set_clock(self, offset: float) -> None:
+        """Set the clock's offset from real time; it stays set when the emulator is restarted."""
+        self.clock.offset = offset
+        self.store("setting", "clock", offset)
 
     def close(self) -> None:
         """Close the files."""

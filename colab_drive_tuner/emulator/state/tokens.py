@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..errors import unauthenticated
+from ..errors import invalid_token, not_signed_in
 from .database import Database
 from .model import Caller
 
@@ -91,10 +91,10 @@ class Tokens:
     def caller(self, token: str | None) -> Caller:
         """Return the caller of a token; raise a 401 if it is missing, unknown or expired."""
         if not token:
-            raise unauthenticated("required", "Login Required.")
+            raise not_signed_in()
         grant = self.grant(token)
         if grant is None:
-            raise unauthenticated()
+            raise invalid_token()
         account = self._database.account(grant.account)
         return Caller(account, grant.client, frozenset(grant.scopes))
 
