@@ -16,7 +16,7 @@ from ..protocol.resources import rfc3339
 from ..protocol.writable_fields import parse_time
 from ..queries.fields import prune
 from ..queries.paging import answer_page
-from ..state import access
+from ..state import access, restrictions
 from ..state.model import Node, random_text
 from .files import requested_file
 
@@ -99,6 +99,7 @@ async def create(call: Call) -> Answer:
     body = await call.json()
     discussion = _Discussion(call)
     discussion.require(access.COMMENTER)
+    restrictions.require_unlocked(discussion.node)
     made = {"id": "AAAA" + random_text(7), "author": call.caller.email, "deleted": False}
     made["created"] = call.database.clock.ms()
     if discussion.comment is None:
@@ -123,6 +124,7 @@ async def update(call: Call) -> Answer:
     body = await call.json()
     discussion = _Discussion(call)
     discussion.require(access.COMMENTER)
+    restrictions.require_unlocked(discussion.node)
     found = discussion.requested()
     if found["author"] != call.caller.email:
         raise _not_the_author()

@@ -7,7 +7,7 @@ from ..media import contents
 from ..media.contents import Received
 from ..protocol.api_versions import answer, read_body, selection
 from ..protocol.calls import Answer, Call
-from ..state import access
+from ..state import access, restrictions
 from ..state.model import SHORTCUT, Node
 from .files import check_content, check_create, create_node, requested_file
 
@@ -23,7 +23,7 @@ async def copy(call: Call) -> Answer:
 def copy_node(call: Call, node: Node, body: dict[str, Any]) -> Node:
     """Create a new file with the content of another."""
     database = call.database
-    if node.is_folder:
+    if node.is_folder or not restrictions.may_download(database, call.caller.email, node):
         raise forbidden("cannotCopyFile", "This file cannot be copied by the user.")
     given = {
         "name": f"Copy of {node.name}",

@@ -14,7 +14,7 @@ from ..protocol.resources import View, rfc3339
 from ..queries import query
 from ..queries.fields import Selection, prune
 from ..queries.paging import answer_page
-from ..state import access
+from ..state import access, restrictions
 from ..state.model import FOLDER, Node, person_id, root_id
 
 DEFAULT: Selection = {"kind": {}, "id": {}, "name": {}}
@@ -31,14 +31,28 @@ def _resource(view: View, node: Node) -> dict[str, Any]:
         "createdTime": rfc3339(node.created),
         "hidden": view.caller.email in node.extra.get("hidden", ()),
         "colorRgb": node.extra.get("colorRgb", "#0f9d58"),
-        "restrictions": dict.fromkeys(RESTRICTIONS, False) | node.extra.get("restrictions", {}),
-        "capabilities": {name: rank >= needed for name, needed in CAPABILITIES.items()},
+        "restrictions": _restrictions(node.extra.get("restrictions", {})),
+        "capabilities": _capabilities(view, node, rank),
     }
+
+
+def _restrictions(found: Mapping[str, Any]) -> dict[str, Any]:
+    downloads = restrictions.item_restriction(found)
+    return {
+        **{name: bool(found.get(name)) for name in RESTRICTIONS},
+        restrictions.OLDER: downloads[restrictions.READERS],
+        "downloadRestriction": downloads,
+    }
+
+
+def _capabilities(view: View, node: Node, rank: int) -> dict[str, bool]:
+    found = {name: rank >= needed for name, needed in CAPABILITIES.items()}
+    readable = restrictions.may_download(view.database, view.caller.email, node)
+    return found | {"canCopy": readable, "canDownload": readable}
 
 
 RESTRICTIONS = (
     "adminManagedRestrictions",
-    "copyRequiresWriterPermission",
     "domainUsersOnly",
     "driveMembersOnly",
     "sharingFoldersRequiresOrganizerPermission",
@@ -48,13 +62,12 @@ CAPABILITIES = {
     "canChangeCopyRequiresWriterPermissionRestriction": access.ORGANIZER,
     "canChangeDomainUsersOnlyRestriction": access.ORGANIZER,
     "canChangeDriveBackground": access.ORGANIZER,
+    "canChangeDownloadRestriction": access.ORGANIZER,
     "canChangeDriveMembersOnlyRestriction": access.ORGANIZER,
     "canChangeSharingFoldersRequiresOrganizerPermissionRestriction": access.ORGANIZER,
     "canComment": access.COMMENTER,
-    "canCopy": access.READER,
     "canDeleteChildren": access.ORGANIZER,
     "canDeleteDrive": access.ORGANIZER,
-    "canDownload": access.READER,
     "canEdit": access.WRITER,
     "canListChildren": access.READER,
     "canManageMembers": access.ORGANIZER,
@@ -84,6 +97,8 @@ def shown(call: Call, node: Node) -> dict[str, Any]:
     found = _resource(call.view, node)
     if call.is_v2:
         found["createdDate"] = found.pop("createdTime")
+        del found["restrictions"]["downloadRestriction"]
+        del found["capabilities"]["canChangeDownloadRestriction"]
     if not _is_team(call):
         return found
     found["kind"] = "drive#teamDrive"
@@ -106,11 +121,15 @@ def _find(call: Call) -> Node:
 def _settings(body: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     """Return the drive's settings with those in the body; restrictions change one by one."""
     names = {older: name for name, older in TEAM_NAMES.items()}
-    restrictions = {names.get(k, k): v for k, v in (body.get("restrictions") or {}).items()}
+    given = {names.get(k, k): v for k, v in (body.get("restrictions") or {}).items()}
+    known = before.get("restrictions", {})
+    downloads = restrictions.changed_downloads(
+        known, given.get(restrictions.OLDER), given.pop("downloadRestriction", None)
+    )
     return {
         **before,
         **{name: body[name] for name in WRITABLE if name in body},
-        "restrictions": before.get("restrictions", {}) | restrictions,
+        "restrictions": known | given | downloads,
     }
 
 

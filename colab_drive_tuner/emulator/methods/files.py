@@ -31,7 +31,7 @@ from ..protocol.api_versions import (
     selection,
 )
 from ..protocol.calls import Answer, Call
-from ..state import access
+from ..state import access, restrictions
 from ..state.database import Database
 from ..state.model import FOLDER, GOOGLE, OCTETS, SHORTCUT, Node
 from .moving import check_depth, move, move_below
@@ -230,8 +230,15 @@ async def get(call: Call) -> Answer:
     if call.parameters.text("alt") == "media":
         if not call.caller.scopes & {"drive", "drive.readonly", "drive.file", "drive.appdata"}:
             raise insufficient_scopes()
-        return content_answer(call, node.head)
+        return file_content(call, node, node.head)
     return answer(call, node, selection(call))
+
+
+def file_content(call: Call, node: Node, found: Mapping[str, Any] | None) -> Answer:
+    """Answer with the content of a revision; raise a 403 if its download is restricted."""
+    if found and not restrictions.may_download(call.database, call.caller.email, node):
+        raise forbidden("cannotDownloadFile", "This file cannot be downloaded by the user.")
+    return content_answer(call, found)
 
 
 async def update(call: Call) -> Answer:
@@ -264,9 +271,9 @@ def check_update(call: Call, node: Node, body: Mapping[str, Any], *, media: bool
         check_content(call, body.get("mimeType") or node.mime_type)
         if pins(call):
             check_pins(node)
-    restrictions = node.extra.get("contentRestrictions") or ()
-    if media and any(one.get("readOnly") for one in restrictions):
-        raise forbidden("fileContentRestricted", "The content of the file is read-only.")
+    if media or body.get("name") not in {None, node.name}:
+        restrictions.require_unlocked(node)
+    restrictions.check_change(database, caller, node, body)
 
 
 def update_node(

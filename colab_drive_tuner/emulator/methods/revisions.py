@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from ..errors import ApiError, forbidden, no_conversion, no_permission
-from ..media.downloads import content_answer
 from ..protocol import resources, resources_v2
 from ..protocol.calls import Answer, Call
 from ..queries.fields import Selection, prune
@@ -14,7 +13,7 @@ from ..queries.paging import answer_page
 from ..state import access
 from ..state.database import Database
 from ..state.model import Node
-from .files import check_pins, requested_file
+from .files import check_pins, file_content, requested_file
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "mimeType", "modifiedTime")}
 
@@ -73,7 +72,7 @@ def revision_content(call: Call, node: Node, found: Mapping[str, Any]) -> Answer
             "download_restricted_for_revision",
             "This revision cannot be downloaded by the authenticated user.",
         )
-    return content_answer(call, found)
+    return file_content(call, node, found)
 
 
 async def update(call: Call) -> Answer:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..queries.fields import Selection, prune
-from ..state import access
+from ..state import access, restrictions
 from ..state.database import Database, stored_bytes
 from ..state.model import FOLDER, GOOGLE, SHORTCUT, Caller, Node, display_name, person_id
 
@@ -113,19 +113,28 @@ def capabilities(view: View, node: Node) -> dict[str, bool]:
     folder = node.is_folder
     is_root = not node.parent
     within_drive = folder and bool(node.drive)
+    readable = restrictions.may_download(view.database, view.caller.email, node)
+    locked = restrictions.is_locked(node)
+    owns = rank >= restrictions.owner_rank(node) and not folder
+    owners = restrictions.is_owners(node.extra.get("contentRestrictions"))
+    locks = owns or (edit and not folder and not owners)
     return {
         "canAddFolderFromAnotherDrive": edit and folder,
         "canAddChildren": edit and folder,
         "canAddMyDriveParent": False,
         "canChangeCopyRequiresWriterPermission": own,
-        "canComment": rank >= access.COMMENTER,
-        "canCopy": rank > 0 and not folder,
+        "canChangeItemDownloadRestriction": owns,
+        "canComment": rank >= access.COMMENTER and not locked,
+        "canCopy": readable and not folder,
         "canDelete": (rank >= access.ORGANIZER if node.drive else own) and not is_root,
         "canDeleteChildren": rank >= access.ORGANIZER and within_drive,
-        "canDownload": rank > 0 and node.head is not None,
+        "canDownload": readable and node.head is not None,
         "canEdit": edit,
         "canListChildren": rank > 0 and folder,
-        "canModifyContent": edit,
+        "canModifyContent": edit and not locked,
+        "canModifyContentRestriction": locks,
+        "canModifyEditorContentRestriction": locks,
+        "canModifyOwnerContentRestriction": owns,
         "canMoveChildrenOutOfDrive": own and folder,
         "canMoveChildrenWithinDrive": edit and folder,
         "canMoveItemOutOfDrive": own and not is_root,
@@ -133,7 +142,8 @@ def capabilities(view: View, node: Node) -> dict[str, bool]:
         "canReadDrive": bool(node.drive) and _is_member(view, node),
         "canReadRevisions": edit and not folder,
         "canRemoveChildren": edit and folder,
-        "canRename": edit and not is_root,
+        "canRemoveContentRestriction": locked and locks,
+        "canRename": edit and not is_root and not locked,
         "canShare": rank >= access.sharing_rank(view.database, node),
         "canTrash": own and not is_root,
         "canTrashChildren": own and within_drive,
@@ -193,6 +203,43 @@ def _export_links(_: View, node: Node) -> dict[str, str] | None:
     return {} if node.mime_type == GOOGLE + "document" else None
 
 
+def copy_requires_writer(view: View, node: Node) -> bool:
+    """Whether readers and commenters can neither download nor copy the file."""
+    return restrictions.effective_restriction(view.database, node)[restrictions.READERS]
+
+
+def _downloads(view: View, node: Node) -> dict[str, dict[str, bool]] | None:
+    if node.is_folder:
+        return None
+    return {
+        "itemDownloadRestriction": restrictions.item_restriction(node.extra),
+        "effectiveDownloadRestrictionWithContext": restrictions.effective_restriction(
+            view.database, node
+        ),
+    }
+
+
+def content_restrictions(view: View, node: Node) -> list[dict[str, Any]]:
+    """Return the file's ContentRestriction resources: one if the content is read-only."""
+    shown: list[dict[str, Any]] = []
+    for one in node.extra.get("contentRestrictions") or ():
+        if not one.get("readOnly"):
+            continue
+        entry = {
+            "readOnly": True,
+            "type": "globalContentRestriction",
+            "ownerRestricted": bool(one.get("ownerRestricted")),
+            "systemRestricted": False,
+        }
+        if one.get("reason"):
+            entry["reason"] = one["reason"]
+        if "by" in one:  # older versions stored neither user nor time
+            entry["restrictingUser"] = user(view, one["by"])
+            entry["restrictionTime"] = rfc3339(one["time"])
+        shown.append(entry)
+    return shown
+
+
 FIELDS: dict[str, Callable[[View, Node], Any]] = {
     "kind": lambda view, node: "drive#file",
     "id": lambda view, node: node.id,
@@ -249,8 +296,9 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
     "permissions": _my_drive(_permissions),
     "permissionIds": lambda view, node: list(access.effective_permissions(view.database, node)),
     "hasAugmentedPermissions": lambda view, node: bool(node.permissions) if node.drive else None,
-    "viewersCanCopyContent": lambda view, node: not node.extra.get("copyRequiresWriterPermission"),
-    "copyRequiresWriterPermission": _stored("copyRequiresWriterPermission", default=False),
+    "viewersCanCopyContent": lambda view, node: not copy_requires_writer(view, node),
+    "copyRequiresWriterPermission": copy_requires_writer,
+    "downloadRestrictions": _downloads,
     "writersCanShare": _my_drive(_stored("writersCanShare", default=True)),
     "folderColorRgb": lambda view, node: (
         node.extra.get("folderColorRgb", "#8f8f8f") if node.is_folder and not node.drive else None
@@ -267,7 +315,7 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
     "isAppAuthorized": lambda view, node: view.caller.client in node.clients,
     "exportLinks": _export_links,
     "shortcutDetails": _stored("shortcutDetails"),
-    "contentRestrictions": _stored("contentRestrictions"),
+    "contentRestrictions": lambda view, node: content_restrictions(view, node) or None,
     "linkShareMetadata": lambda view, node: {
         "securityUpdateEligible": False,
         "securityUpdateEnabled": True,

@@ -24,11 +24,11 @@ RENAMED = {
 }
 SAME = (
     "id", "mimeType", "description", "spaces", "webContentLink", "iconLink", "hasThumbnail",
-    "thumbnailVersion", "ownedByMe", "driveId", "teamDriveId", "shared", "capabilities",
+    "thumbnailVersion", "ownedByMe", "driveId", "teamDriveId", "shared",
     "permissionIds", "hasAugmentedPermissions", "copyRequiresWriterPermission", "writersCanShare",
     "folderColorRgb", "originalFilename", "fileExtension", "fullFileExtension", "md5Checksum",
     "sha1Checksum", "sha256Checksum", "quotaBytesUsed", "headRevisionId", "isAppAuthorized",
-    "exportLinks", "shortcutDetails", "contentRestrictions", "linkShareMetadata", "version",
+    "exportLinks", "shortcutDetails", "linkShareMetadata", "version",
     "explicitlyTrashed", "inheritedPermissionsDisabled",
 )  # fmt: skip
 
@@ -130,7 +130,7 @@ def _labels(view: View, node: Node) -> dict[str, bool]:
         "starred": view.caller.email in node.starred,
         "hidden": False,
         "trashed": access.is_trashed(view.database, node),
-        "restricted": bool(node.extra.get("copyRequiresWriterPermission")),
+        "restricted": resources.copy_requires_writer(view, node),
         "viewed": view.caller.email in node.viewed,
         "modified": view.caller.email in node.modified_by_users,
     }
@@ -148,6 +148,21 @@ def _user_permission(view: View, node: Node) -> dict[str, Any]:
         "etag": etag(node),
         "selfLink": self_link(view, f"files/{node.id}/permissions/me"),
     }
+
+
+def _capabilities(view: View, node: Node) -> dict[str, bool]:
+    shown = resources.capabilities(view, node)
+    del shown["canChangeItemDownloadRestriction"]  # v3 only
+    return shown
+
+
+def _content_restrictions(view: View, node: Node) -> list[dict[str, Any]] | None:
+    shown = resources.content_restrictions(view, node)
+    for one in shown:
+        if "restrictionTime" in one:
+            one["restrictionDate"] = one.pop("restrictionTime")
+            one["restrictingUser"]["isAuthenticatedUser"] = one["restrictingUser"].pop("me")
+    return shown or None
 
 
 def _can(name: str) -> Callable[[View, Node], bool]:
@@ -185,6 +200,8 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
         user(view, node.modified_by)["displayName"] if node.modified_by else None
     ),
     "userPermission": _user_permission,
+    "capabilities": _capabilities,
+    "contentRestrictions": _content_restrictions,
     "permissions": _permissions,
     "editable": _can("canEdit"),
     "copyable": _can("canCopy"),
@@ -208,7 +225,7 @@ def body_in_v3(body: dict[str, Any], creating: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in body.items():
         known = RENAMED.get(name, name)
-        if name in SAME or name in RENAMED:
+        if name in SAME or name in RENAMED or name == "contentRestrictions":
             if known in WRITABLE and (creating or known not in {"id", "createdTime"}):
                 found[known] = value
     labels = body.get("labels") or {}

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import forbidden, invalid, no_conversion, not_writable
+from ..state import restrictions
 from ..state.model import FOLDER, GOOGLE, Node
 from .discovery import discovery_document
 
@@ -17,16 +18,14 @@ CREATE_ONLY = {"id", "parents", "createdTime", "shortcutDetails"}
 STORED = {
     "folderColorRgb",
     "writersCanShare",
-    "copyRequiresWriterPermission",
-    "contentRestrictions",
     "inheritedPermissionsDisabled",
-    "downloadRestrictions",
     "linkShareMetadata",
 }
 WRITABLE = STORED | CREATE_ONLY | {
     "name", "mimeType", "description", "starred", "trashed", "properties", "appProperties",
     "modifiedTime", "viewedByMeTime", "originalFilename", "contentHints", "kind",
-    "viewersCanCopyContent",
+    "viewersCanCopyContent", "copyRequiresWriterPermission", "downloadRestrictions",
+    "contentRestrictions",
 }  # fmt: skip
 _MIME_TYPE = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
 
@@ -110,6 +109,7 @@ def changes(
 ) -> dict[str, Any]:
     """Return the file attributes that the body changes."""
     found = _plain(node, body)
+    found |= _stored(node, body, email, now)
     found |= _properties(node, body, client)
     found |= _personal(node, body, email)
     if "trashed" in body:
@@ -127,7 +127,7 @@ def changes(
 
 
 def _plain(node: Node, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the name, type, description, and fields that are stored unchanged."""
+    """Return the name, type and description."""
     found: dict[str, Any] = {}
     if body.get("name") is not None:
         found["name"] = body["name"]
@@ -137,15 +137,25 @@ def _plain(node: Node, body: Mapping[str, Any]) -> dict[str, Any]:
         found["description"] = body["description"] or ""
     if body.get("originalFilename"):
         found["original_name"] = body["originalFilename"]
+    return found
+
+
+def _stored(node: Node, body: Mapping[str, Any], email: str, now: int) -> dict[str, Any]:
+    """Return the restrictions, and the fields that are stored unchanged."""
     stored = {name: body[name] for name in STORED if name in body}
-    if "viewersCanCopyContent" in body:
-        stored["copyRequiresWriterPermission"] = not body["viewersCanCopyContent"]
+    older = body.get("copyRequiresWriterPermission")
+    if body.get("viewersCanCopyContent") is not None:
+        older = not body["viewersCanCopyContent"]
+    newer = (body.get("downloadRestrictions") or {}).get("itemDownloadRestriction")
+    stored |= restrictions.changed_downloads(node.extra, older, newer)
+    if "contentRestrictions" in body:
+        before = node.extra.get("contentRestrictions") or ()
+        given = body["contentRestrictions"] or ()
+        stored["contentRestrictions"] = restrictions.changed_content(before, given, email, now)
     indexable = (body.get("contentHints") or {}).get("indexableText")
     if indexable:
         stored["indexableText"] = str(indexable)
-    if stored:
-        found["extra"] = {**node.extra, **stored}
-    return found
+    return {"extra": {**node.extra, **stored}} if stored else {}
 
 
 def _personal(node: Node, body: Mapping[str, Any], email: str) -> dict[str, Any]:
