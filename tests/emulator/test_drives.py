@@ -131,7 +131,7 @@ def test_restrictions_change_one_by_one(me, drive):
         "domainUsersOnly",
         "driveMembersOnly",
     }
-    assert len(shown["restrictions"]) == 5
+    assert len(shown["restrictions"]) == 6
     assert "createdTime" in shown
     assert "createdDate" not in shown
     assert "createdDate" in me("GET", f"/drive/v2/drives/{drive}").json()
