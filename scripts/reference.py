@@ -143,16 +143,34 @@ def versions() -> str:
     return _table(("", "allowed", f"Colab's image of {about['date']}"), rows)
 
 
+PURPOSES = {
+    "tensorflow": "Keras models, where Colab's image does not already have them",
+    "hyperas": "the [hyperas package](hyperas.md#1-the-hyperas-package-unmodified)",
+    "optuna": "[Optuna studies](optuna.md)",
+    "report": "Optuna's [figures](optuna.md#figures); the command `report` needs no extra",
+    "dashboard": "`colab-drive-tuner dashboard`",
+    "loky": "[several processes](cluster.md#loky) of this machine",
+    "distributed": "a [Dask](cluster.md#dask) cluster",
+    "ray": "a [Ray](cluster.md#ray) cluster",
+    "login": "`colab-drive-tuner login`, the [sign-in](permissions.md) outside of Colab",
+    "rerun": "[unattended runs](scheduling.md) of notebooks on this machine",
+    "pydrive2": "code for PyDrive2, by `session.pydrive()`",
+    "emulator": "the [Drive emulator](emulator.md)",
+}
+"""What each optional dependency is for, the most wanted first."""
+
+
 def extras() -> str:
-    """Return the table of optional dependencies from pyproject.toml."""
+    """Return the table of optional dependencies of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    return _table(
-        ("extra", "adds"),
-        [
-            (f"`{name}`", ", ".join(re.match(r"[\w-]+", text)[0] for text in packages))
-            for name, packages in project["optional-dependencies"].items()
-        ],
-    )
+    packages = project["optional-dependencies"]
+    if packages.keys() != PURPOSES.keys():
+        raise ValueError(f"PURPOSES differs from {sorted(packages)} in pyproject.toml")
+    rows = []
+    for name, purpose in PURPOSES.items():
+        names = ", ".join(re.match(r"[\w-]+", text)[0] for text in packages[name])
+        rows.append((f"`{name}`", purpose, names))
+    return _table(("extra", "for", "adds"), rows)
 
 
 PARTS = {"commands": commands, "extras": extras, "variables": variables, "versions": versions}

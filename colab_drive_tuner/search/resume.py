@@ -117,8 +117,8 @@ def resume_search(
             process, one after another.
         width: Number of trials that run at once, in a pool at most one per worker. None: as many
             as the executor reports.
-        trial_timeout: Seconds after which a running trial ends as failed, without the start of its
-            worker. None: no limit. Only with `executor`.
+        trial_timeout: Seconds that a trial may run on its worker before it ends as failed. None:
+            no limit. Only with `executor`.
         pruner: Ends trials early that report values with `running_trial().report`. In a Keras
             trial, pass it to `fit` as a callback instead. None: reported values are only recorded.
 

@@ -327,7 +327,10 @@ class Session:
             if name is not None and not isinstance(error, NotebookNotFoundError):
                 raise
             if name is not None or self.runtime.kind not in (Kind.PYTHON, Kind.CI):
-                warn_user(f"setup() continues without the notebook. {error}", NotebookWarning)
+                warn_user(
+                    f"setup() continues without the notebook, which only hyperas needs. {error}",
+                    NotebookWarning,
+                )
             return
         if browser:
             notebooks.warn_if_stale(found, path)
