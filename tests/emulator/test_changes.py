@@ -54,7 +54,8 @@ def test_deleted_and_unshared_files_are_removed(me, person):
     me("DELETE", f"/drive/v3/files/{file}/permissions/{given}")
     me("DELETE", f"/drive/v3/files/{inside}")
     assert since(friend, token)[0] == [(file, True), (inside, True)]
-    assert since(friend, token, includeRemoved="false")[0] == []
+    for said in ("false", "False"):
+        assert since(friend, token, includeRemoved=said)[0] == []
     assert since(me, token)[0] == [(file, False), (inside, True)]
     assert since(stranger, token)[0] == []
 

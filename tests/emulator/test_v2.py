@@ -198,6 +198,99 @@ def test_revisions_in_v2(me, file):
     assert me.refusal("PATCH", path, json={"pinned": "yes"}) == (400, "invalid")
 
 
+def put(me, file, content, **params):
+    path = f"/upload/drive/v2/files/{file['id']}?uploadType=media"
+    answer = me("PUT", path, data=content, headers={"Content-Type": "text/plain"}, params=params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_an_upload_can_replace_the_head_revision(me, file):
+    """`newRevision=false` replaces the content of the head, which keeps its id and its pin."""
+    listed = f"/drive/v2/files/{file['id']}/revisions"
+    replaced = put(me, file, b"replaced", newRevision="false", pinned="true")
+    (only,) = me("GET", listed).json()["items"]
+    assert (only["id"], only["fileSize"], only["pinned"]) == (file["headRevisionId"], "8", True)
+    assert replaced["headRevisionId"] == file["headRevisionId"]
+    assert me("GET", replaced["downloadUrl"]).content == b"replaced"
+    put(me, file, b"again", newRevision="false")
+    assert [one["pinned"] for one in me("GET", listed).json()["items"]] == [True]
+    put(me, file, b"new")
+    assert len(me("GET", listed).json()["items"]) == 2
+
+
+def test_a_revision_is_downloaded_by_its_id(me, file):
+    """`revisionId` selects a revision that is pinned; it is ignored without `alt=media`."""
+    path, old = f"/drive/v2/files/{file['id']}", file["headRevisionId"]
+    before = me("GET", file["downloadUrl"]).content
+    put(me, file, b"new")
+    media = {"alt": "media", "revisionId": old}
+    refused = me.refusal("GET", path, params=media)
+    assert refused == (403, "download_restricted_for_revision")
+    me("PUT", f"{path}/revisions/{old}", json={"pinned": True})
+    assert me("GET", path, params=media).content == before
+    unknown = {"revisionId": "unknown"}
+    assert me.refusal("GET", path, params=media | unknown) == (404, "notFound")
+    assert me("GET", path, params=unknown).json()["id"] == file["id"]
+
+
+def test_the_viewing_date_is_updated_where_asked(me, emulator, file):
+    """An update sets it unless told otherwise, and a get if told to."""
+    path, wanted = f"/drive/v2/files/{file['id']}", "fields=lastViewedByMeDate"
+    seen = [file["lastViewedByMeDate"]]
+    for verb, where, fresh in (
+        ("GET", f"{path}?{wanted}", False),
+        ("GET", f"{path}?{wanted}&updateViewedDate=true", True),
+        ("PATCH", f"{path}?{wanted}&updateViewedDate=false", False),
+        ("PATCH", f"{path}?{wanted}", True),
+        ("PUT", f"{path}?{wanted}&modifiedDateBehavior=noChange&updateViewedDate=true", True),
+    ):
+        emulator.advance_clock(60)
+        seen.append(
+            me(verb, where, json=None if verb == "GET" else {}).json()["lastViewedByMeDate"]
+        )
+        assert (seen[-1] > seen[-2]) is fresh, (verb, where)
+    emulator.advance_clock(60)
+    assert put(me, file, b"x")["lastViewedByMeDate"] > seen[-1]
+    emulator.advance_clock(-360)
+
+
+def _links(value):
+    """Yield the addresses of this emulator in a JSON value."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from _links(one)
+    elif str(value).startswith("http://127.0.0.1"):
+        yield value
+
+
+def test_each_link_leads_to_its_resource(me, file):
+    """Whatever address an answer contains can be requested."""
+    path = f"/drive/v2/files/{file['id']}"
+    for visibility in ("PUBLIC", "PRIVATE"):
+        me("POST", f"{path}/properties", json={"key": "a b/c", "value": visibility,
+                                               "visibility": visibility})  # fmt: skip
+    me("POST", f"{path}/comments", json={"content": "c"})
+    put(me, file, b"second")
+    me("POST", f"{path}/permissions", json={"type": "anyone", "role": "reader"})
+    found = {f"{path}/{one}" for one in ("properties", "comments", "revisions", "permissions",
+                                         "parents")}  # fmt: skip
+    found |= {path, "/drive/v2/files/root/children", "/drive/v2/changes", "/drive/v2/about"}
+    followed: set[str] = set()
+    while left := found - followed:
+        for address in left:
+            answer = me("GET", address)
+            assert answer.status_code == 200, (address, answer.text)
+            if answer.headers["Content-Type"].startswith("application/json"):
+                found |= set(_links(answer.json()))
+        followed |= left
+    public = next(one for one in followed if one.endswith("visibility=PUBLIC"))
+    assert me("GET", public).json()["value"] == "PUBLIC"
+    assert any(one.endswith("/permissions/me") for one in followed)
+
+
 @pytest.mark.parametrize(
     ("behavior", "body", "year"),
     [

@@ -4,10 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ApiError
+from ..errors import ApiError, forbidden, no_permission
 from ..protocol.calls import Answer, Call, Slice
 from ..protocol.writable_fields import check_mime_type
-from ..state.model import OCTETS
+from ..state import access, restrictions
+from ..state.model import OCTETS, Node
 
 _RANGE = re.compile(
     r"bytes=[ \t]*(?:([0-9]{1,4000})-([0-9]{0,4000})|-([0-9]{1,4000}))[ \t]*", re.IGNORECASE
@@ -15,7 +16,33 @@ _RANGE = re.compile(
 """The numbers of a range: first and last byte, or a count of bytes at the end."""
 
 
-def content_answer(call: Call, head: Mapping[str, Any] | None) -> Answer:
+def file_content(call: Call, node: Node, found: Mapping[str, Any] | None) -> Answer:
+    """Answer with the content of a file's revision; raise a 403 if it may not be downloaded.
+
+    "You can only download blob file content revisions marked as Keep Forever." Of the others, only
+    the head is downloaded: it is the content of the file.
+    """
+    if found and not restrictions.may_download(call.database, call.caller.email, node):
+        raise forbidden("cannotDownloadFile", "This file cannot be downloaded by the user.")
+    if found and found is not node.head and not found.get("keep"):
+        raise forbidden(
+            "download_restricted_for_revision",
+            "This revision cannot be downloaded by the authenticated user.",
+        )
+    return _content_answer(call, found)
+
+
+def find_revision(call: Call, node: Node, wanted: str) -> Mapping[str, Any]:
+    """Return a revision, which only writers may see; raise a 404 for an unknown one."""
+    if access.rank(call.database, call.caller.email, node) < access.WRITER:
+        raise no_permission(node.id)
+    for found in node.revisions:
+        if found["id"] == wanted or (wanted == "head" and found is node.head):
+            return found
+    raise ApiError(404, "notFound", f"Revision not found: {wanted}.", location="revisionId")
+
+
+def _content_answer(call: Call, head: Mapping[str, Any] | None) -> Answer:
     """Answer with the bytes of a revision: 200, 206 for a satisfiable Range, or 416."""
     if head is None:
         raise ApiError(

@@ -106,7 +106,7 @@ async def start_session(call: Call) -> Answer:
     if length is not None:
         place = target if target is not None else files.parent_for(call, body)
         owner = target.owner if target is not None else call.caller.email
-        growth = length - (files.replaced_bytes(target) if target is not None else 0)
+        growth = length - (files.replaced_bytes(call, target) if target is not None else 0)
         files.check_room(call.database, owner, place.drive, growth)
     session = Session(
         id=secrets.token_urlsafe(48),

@@ -107,7 +107,7 @@ def _changes(call: Call, start: int) -> Iterator[_Change]:
             seen.add(node.id)
             if node.change >= start:
                 yield _Change(node.change, node.changed, node.id, node)
-    if "false" in {call.parameters.text(one) for one in ("includeRemoved", "includeDeleted")}:
+    if call.parameters.denied("includeRemoved", "includeDeleted"):
         return
     for gone in call.database.removals(call.caller.email):
         known = covers(gone["drive"], gone["space"], gone["owner"])
@@ -129,7 +129,7 @@ def _scope(call: Call) -> Callable[[str, str, str], bool]:
     spaces = requested_spaces(call)
     drive = _requested_drive(call)
     every = parameters.flag("includeItemsFromAllDrives", "includeTeamDriveItems")
-    mine = parameters.flag("restrictToMyDrive") or parameters.text("includeSubscribed") == "false"
+    mine = parameters.flag("restrictToMyDrive") or parameters.denied("includeSubscribed")
 
     def covers(in_drive: str, space: str, owner: str) -> bool:
         if drive:

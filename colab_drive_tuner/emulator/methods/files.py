@@ -20,7 +20,7 @@ from ..errors import (
 )
 from ..media import contents
 from ..media.contents import Received
-from ..media.downloads import content_answer
+from ..media.downloads import file_content, find_revision
 from ..protocol import writable_fields
 from ..protocol.api_versions import (
     answer,
@@ -230,15 +230,24 @@ async def get(call: Call) -> Answer:
     if call.parameters.text("alt") == "media":
         if not call.caller.scopes & {"drive", "drive.readonly", "drive.file", "drive.appdata"}:
             raise insufficient_scopes()
-        return file_content(call, node, node.head)
+        # v2's revisionId is "ignored unless alt=media is specified".
+        revision_id = call.parameters.text("revisionId")
+        found = find_revision(call, node, revision_id) if revision_id else node.head
+        answered = file_content(call, node, found)
+        _mark_viewed(call, node)
+        return answered
+    node = _mark_viewed(call, node)
     return answer(call, node, selection(call))
 
 
-def file_content(call: Call, node: Node, found: Mapping[str, Any] | None) -> Answer:
-    """Answer with the content of a revision; raise a 403 if its download is restricted."""
-    if found and not restrictions.may_download(call.database, call.caller.email, node):
-        raise forbidden("cannotDownloadFile", "This file cannot be downloaded by the user.")
-    return content_answer(call, found)
+def _mark_viewed(call: Call, node: Node) -> Node:
+    """Set the caller's viewing date after a v2 files.get, if asked to."""
+    if not call.parameters.flag("updateViewedDate"):
+        return node
+    now = call.database.clock.ms()
+    viewed = node.with_(viewed={**node.viewed, call.caller.email: now})
+    call.database.save(viewed)
+    return viewed
 
 
 async def update(call: Call) -> Answer:
@@ -290,22 +299,23 @@ def update_node(
     found = writable_fields.changes(node, body, caller.email, caller.client, now)
     if keeps_time(call, body):
         found["modified"] = node.modified
+    if call.parameters.flag("updateViewedDate"):
+        found.setdefault("viewed", {**node.viewed, caller.email: now})
     found |= move(call, node)
     gone: list[str] = []
     if received is not None:
-        check_room(
-            database, node.owner or caller.email, node.drive, received.size - replaced_bytes(node)
-        )
+        growth = received.size - replaced_bytes(call, node)
+        check_room(database, node.owner or caller.email, node.drive, growth)
         mime_type = uploaded_type(uploaded)
         if not body.get("mimeType") and mime_type:
             found["mime_type"] = mime_type
-        purgeable = [one["blob"] for one in node.revisions if not one.get("keep")]
-        gone = purgeable[:-KEPT_REVISIONS]
         blob = received.keep(database)
         content_type = found.get("mime_type", node.mime_type)
         name = found.get("original_name", node.original_name)
         new = revision(call, received, blob, content_type, name)
-        found["revisions"] = (*(one for one in node.revisions if one["blob"] not in gone), new)
+        found["revisions"] = _with_revision(call, node, new)
+        left = {one["blob"] for one in found["revisions"]}
+        gone = [one["blob"] for one in node.revisions if one["blob"] not in left]
         found.setdefault("modified", now)
         found["modified_by"] = caller.email
         found["modified_by_users"] = {**node.modified_by_users, caller.email: found["modified"]}
@@ -331,9 +341,21 @@ def check_pins(node: Node) -> None:
         )
 
 
-def replaced_bytes(node: Node) -> int:
-    """Return the bytes that no longer count once there is a newer revision."""
-    return 0 if node.head is None or node.head.get("keep") else node.size
+def _with_revision(call: Call, node: Node, new: dict[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Return the revisions with the new one, without those that are then purged or replaced."""
+    if node.head is not None and call.parameters.denied("newRevision"):
+        # v2: "the blob data in the current head revision is replaced".
+        keep = new["keep"] or node.head.get("keep")
+        return (*node.revisions[:-1], {**new, "id": node.head["id"], "keep": keep})
+    purgeable = [one["id"] for one in node.revisions if not one.get("keep")]
+    gone = set(purgeable[:-KEPT_REVISIONS])
+    return (*(one for one in node.revisions if one["id"] not in gone), new)
+
+
+def replaced_bytes(call: Call, node: Node) -> int:
+    """Return the bytes that no longer count once new content has arrived."""
+    kept = node.head is not None and node.head.get("keep")
+    return 0 if kept and not call.parameters.denied("newRevision") else node.size
 
 
 KEPT_REVISIONS = 100

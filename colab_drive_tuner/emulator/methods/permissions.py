@@ -222,8 +222,10 @@ async def list_permissions(call: Call) -> Answer:
 
 
 async def get(call: Call) -> Answer:
-    """permissions.get."""
+    """permissions.get; `me` is v2's userPermission."""
     node = requested_file(call)
+    if call.is_v2 and call.path_value("permissionId") == "me":
+        return call.answer(resources_v2.user_permission(call.view, node))
     return _shown(call, node, _find(call, node))
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import ApiError, forbidden, no_conversion, no_permission
+from ..media.downloads import file_content, find_revision
 from ..protocol import resources, resources_v2
 from ..protocol.calls import Answer, Call
 from ..queries.fields import Selection, prune
@@ -13,7 +14,7 @@ from ..queries.paging import answer_page
 from ..state import access
 from ..state.database import Database
 from ..state.model import Node
-from .files import check_pins, file_content, requested_file
+from .files import check_pins, requested_file
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "mimeType", "modifiedTime")}
 
@@ -29,24 +30,16 @@ def _answer(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
     return Answer.json(prune(_shown(call, node, found), call.selection(default)))
 
 
-def _readable(call: Call) -> Node:
+def _requested(call: Call) -> tuple[Node, Mapping[str, Any]]:
     node = requested_file(call)
-    if access.rank(call.database, call.caller.email, node) < access.WRITER:
-        raise no_permission(node.id)
-    return node
-
-
-def _find(call: Call, node: Node) -> Mapping[str, Any]:
-    wanted = call.path_value("revisionId")
-    for found in node.revisions:
-        if found["id"] == wanted or (wanted == "head" and found is node.head):
-            return found
-    raise ApiError(404, "notFound", f"Revision not found: {wanted}.", location="revisionId")
+    return node, find_revision(call, node, call.path_value("revisionId"))
 
 
 async def list_revisions(call: Call) -> Answer:
     """revisions.list, oldest first."""
-    node = _readable(call)
+    node = requested_file(call)
+    if access.rank(call.database, call.caller.email, node) < access.WRITER:
+        raise no_permission(node.id)
     show = partial(_shown, call, node)
     found = list(node.revisions)
     return answer_page(call, "drive#revisionList", "revisions", found, show, DEFAULT)
@@ -54,32 +47,16 @@ async def list_revisions(call: Call) -> Answer:
 
 async def get(call: Call) -> Answer:
     """revisions.get: metadata, or with `alt=media` the content."""
-    node = _readable(call)
-    found = _find(call, node)
+    node, found = _requested(call)
     if call.parameters.text("alt") == "media":
-        return revision_content(call, node, found)
+        return file_content(call, node, found)
     return _answer(call, node, found)
-
-
-def revision_content(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
-    """Answer with the content of the head revision, or of one that is kept forever.
-
-    "You can only download blob file content revisions marked as Keep Forever." The head is the
-    content of the file, which files.get returns, too.
-    """
-    if found is not node.head and not found.get("keep"):
-        raise forbidden(
-            "download_restricted_for_revision",
-            "This revision cannot be downloaded by the authenticated user.",
-        )
-    return file_content(call, node, found)
 
 
 async def update(call: Call) -> Answer:
     """revisions.update: set keepForever, which counts against the quota and is irreversible."""
     body = await call.json()
-    node = _readable(call)
-    found = _find(call, node)
+    node, found = _requested(call)
     # v2's name is pinned.
     field = "pinned" if call.is_v2 else "keepForever"
     keep = bool(body.get(field, found.get("keep")))
@@ -99,9 +76,8 @@ async def update(call: Call) -> Answer:
 
 async def delete(call: Call) -> Answer:
     """revisions.delete: any revision but the last one, also one that is kept forever."""
-    node = _readable(call)
+    node, found = _requested(call)
     access.require(call.database, call.caller, node, access.WRITER)
-    found = _find(call, node)
     if len(node.revisions) == 1:
         raise forbidden("cannotDeleteOnlyRevision", "The only revision cannot be deleted.")
     kept = tuple(one for one in node.revisions if one is not found)

@@ -225,8 +225,16 @@ class Parameters:
         return self._values.get(name)
 
     def flag(self, *names: str) -> bool:
-        """Whether any of these boolean parameters is true."""
-        return any(self._values.get(name, "").lower() == "true" for name in names)
+        """Whether any of these boolean parameters is true, as given or by default."""
+        return any(self._boolean(name) == "true" for name in names)
+
+    def denied(self, *names: str) -> bool:
+        """Whether any of these boolean parameters is false, as given or by default."""
+        return any(self._boolean(name) == "false" for name in names)
+
+    def _boolean(self, name: str) -> str:
+        default = str(self._method.parameters.get(name, {}).get("default", ""))
+        return self._values.get(name, default).lower()
 
     def number(self, name: str) -> int:
         """Return an integer parameter, else its default, else 0."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from ..errors import invalid
 from ..queries.fields import Selection, prune
@@ -76,8 +77,9 @@ def revision(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, Any]
         "lastModifyingUserName": by["displayName"],
         "etag": f'"{person_id(found["id"])[:12]}/{int(bool(found.get("keep")))}"',
         "selfLink": path,
-        "downloadUrl": f"{path}?alt=media&source=downloadUrl",
     }
+    if found is node.head or found.get("keep"):  # the others cannot be downloaded
+        shown["downloadUrl"] = f"{path}?alt=media&source=downloadUrl"
     return shown
 
 
@@ -111,7 +113,9 @@ def properties(view: View, node: Node) -> list[dict[str, Any]]:
         {
             "kind": "drive#property",
             "etag": etag(node),
-            "selfLink": self_link(view, f"files/{node.id}/properties/{key}"),
+            "selfLink": self_link(
+                view, f"files/{node.id}/properties/{quote(key, safe='')}?visibility={visibility}"
+            ),
             "key": key,
             "value": value,
             "visibility": visibility,
@@ -136,7 +140,8 @@ def _labels(view: View, node: Node) -> dict[str, bool]:
     }
 
 
-def _user_permission(view: View, node: Node) -> dict[str, Any]:
+def user_permission(view: View, node: Node) -> dict[str, Any]:
+    """Return the caller's own Permission resource, whose id is `me`."""
     rank = access.rank(view.database, view.caller.email, node)
     roles = {number: name for name, number in access.RANKS.items()}
     role = roles.get(rank, "reader")
@@ -199,7 +204,7 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
     "lastModifyingUserName": lambda view, node: (
         user(view, node.modified_by)["displayName"] if node.modified_by else None
     ),
-    "userPermission": _user_permission,
+    "userPermission": user_permission,
     "capabilities": _capabilities,
     "contentRestrictions": _content_restrictions,
     "permissions": _permissions,
