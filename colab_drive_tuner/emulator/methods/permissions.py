@@ -150,6 +150,7 @@ async def create(call: Call) -> Answer:
     _check_role(call, node, given)
     given |= _expiration(call, body, kind)
     given |= {"view": body["view"]} if body.get("view") else {}
+    given |= _pending(call, node, body, given)
     if role == "owner":
         return _transfer(call, node, given)
     shared = node.shared_with
@@ -164,6 +165,22 @@ async def create(call: Call) -> Answer:
     return _shown(call, changed, given)
 
 
+def _pending(
+    call: Call, node: Node, body: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return whether the grantee may accept the ownership, which only the owner offers."""
+    if body.get("pendingOwner") is None or given["type"] != "user" or node.drive:
+        return {}
+    access.require(call.database, call.caller, node, access.OWNER)
+    return {"pendingOwner": body["pendingOwner"] and given["role"] == "writer"}
+
+
+def _accepts(call: Call, found: Mapping[str, Any]) -> bool:
+    """Whether the caller was offered the ownership ("Transfer file ownership")."""
+    mine = found["id"] == person_id(call.caller.email)
+    return mine and bool(found.get("pendingOwner"))
+
+
 def _transfer(call: Call, node: Node, given: Mapping[str, Any]) -> Answer:
     if node.drive:
         raise forbidden("ownerOnTeamDriveItemNotSupported", "Shared drives have no owners.")
@@ -172,7 +189,8 @@ def _transfer(call: Call, node: Node, given: Mapping[str, Any]) -> Answer:
             "forbidden",
             "The transferOwnership parameter must be enabled when the permission role is 'owner'.",
         )
-    access.require(call.database, call.caller, node, access.OWNER)
+    if not _accepts(call, given):
+        access.require(call.database, call.caller, node, access.OWNER)
     new = call.database.account(given["emailAddress"])
     old = {
         "id": person_id(node.owner),
@@ -234,14 +252,16 @@ async def update(call: Call) -> Answer:
     node = requested_file(call)
     found = _find(call, node)
     body = _read_body(call, await call.json())
-    _require_sharing_role(call, node)
     role = body.get("role", found["role"])
+    if role != "owner" or not _accepts(call, found):
+        _require_sharing_role(call, node)
     if role not in ROLES:
         raise bad_request("The permission role field is invalid.")
     _check_role(call, node, {**found, "role": role})
     if role == "owner" and found["role"] != "owner":
         return _transfer(call, node, found)
     new = {**found, "role": role, **_expiration(call, body, found["type"])}
+    new |= _pending(call, node, body, new)
     if call.parameters.flag("removeExpiration"):
         new = {key: new[key] for key in new if key not in {"expirationTime", "expires"}}
     changed = {**node.permissions, found["id"]: new}

@@ -59,6 +59,8 @@ def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, An
     for name in ("domain", "allowFileDiscovery", "expirationTime", "view"):
         if name in found:
             shown[name] = found[name]
+    if access.has_limited_access(node):
+        shown["inheritedPermissionsDisabled"] = True
     if node.drive:
         inherited = found.get("inherited", "")
         detail = {
@@ -118,7 +120,12 @@ def capabilities(view: View, node: Node) -> dict[str, bool]:
     owns = rank >= restrictions.owner_rank(node) and not folder
     owners = restrictions.is_owners(node.extra.get("contentRestrictions"))
     locks = owns or (edit and not folder and not owners)
+    limits = access.may_limit(view.database, view.caller.email, node)
+    limited = access.has_limited_access(node)
+    above = access.Inheritance(view.database, view.caller.email, listed=False)
+    pending = node.permissions.get(person_id(view.caller.email), {}).get("pendingOwner")
     return {
+        "canAcceptOwnership": bool(pending),
         "canAddFolderFromAnotherDrive": edit and folder,
         "canAddChildren": edit and folder,
         "canAddMyDriveParent": False,
@@ -128,9 +135,11 @@ def capabilities(view: View, node: Node) -> dict[str, bool]:
         "canCopy": readable and not folder,
         "canDelete": (rank >= access.ORGANIZER if node.drive else own) and not is_root,
         "canDeleteChildren": rank >= access.ORGANIZER and within_drive,
+        "canDisableInheritedPermissions": limits and not limited,
         "canDownload": readable and node.head is not None,
         "canEdit": edit,
-        "canListChildren": rank > 0 and folder,
+        "canEnableInheritedPermissions": limits and limited,
+        "canListChildren": folder and above.opens(node),
         "canModifyContent": edit and not locked,
         "canModifyContentRestriction": locks,
         "canModifyEditorContentRestriction": locks,

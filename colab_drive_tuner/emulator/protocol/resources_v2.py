@@ -55,6 +55,8 @@ def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, An
     """Return a v2 Permission resource; commenters are readers with an additional role."""
     shown = resources.permission(view, node, found)
     shown["name"] = shown.pop("displayName", "")
+    if "expirationTime" in shown:
+        shown["expirationDate"] = shown.pop("expirationTime")
     if shown["role"] == "commenter":
         shown |= {"role": "reader", "additionalRoles": ["commenter"]}
     if found["type"] in {"anyone", "domain"}:

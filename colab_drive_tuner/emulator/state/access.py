@@ -95,7 +95,15 @@ class Inheritance:
         """Like the function `rank`."""
         if node.owner == self._email:
             return OWNER
-        return max(self._direct_rank(node), self._inherited(node.parent)[0])
+        inherited = self._inherited(node.parent)[0]
+        if has_limited_access(node) and inherited < ORGANIZER:
+            # Who has access to the folder above sees that the folder exists.
+            inherited = min(inherited, READER)
+        return max(self._direct_rank(node), inherited)
+
+    def opens(self, folder: Node) -> bool:
+        """Whether the account may see what is in the folder."""
+        return self._inherited(folder.id)[0] > 0
 
     def is_trashed(self, node: Node) -> bool:
         """Like the function `is_trashed`."""
@@ -114,11 +122,24 @@ class Inheritance:
             if folder is None:
                 return (0, False)
             role, trashed = self._inherited(folder.parent)
+            if has_limited_access(folder) and role < ORGANIZER:
+                role = 0
             # A folder's owner may edit others' files in it, but does not own them.
             owned = WRITER if folder.owner == self._email else 0
             known = (max(role, owned, self._direct_rank(folder)), trashed or folder.trashed)
             self._inherited_below[folder_id] = known
         return known
+
+
+def has_limited_access(node: Node) -> bool:
+    """Whether only owner, organizers and those with permissions of its own may open the folder."""
+    return node.is_folder and bool(node.extra.get("inheritedPermissionsDisabled"))
+
+
+def may_limit(database: Database, email: str, node: Node) -> bool:
+    """Whether the account may limit the access to a folder ("Set limited access on a folder")."""
+    needed = ORGANIZER if node.drive else sharing_rank(database, node)
+    return node.is_folder and bool(node.parent) and rank(database, email, node) >= needed
 
 
 def in_scope(caller: Caller, node: Node) -> bool:
@@ -231,6 +252,7 @@ def effective_permissions(database: Database, node: Node) -> dict[str, dict[str,
             "emailAddress": node.owner,
             "inherited": "",
         }
+    limited: list[Node] = []
     for one in lineage(database, node):
         given = list(active_permissions(database, one))
         if one is not node and one.owner and one.owner != node.owner:
@@ -239,8 +261,20 @@ def effective_permissions(database: Database, node: Node) -> dict[str, dict[str,
                 {"id": identity, "type": "user", "role": "writer", "emailAddress": one.owner}
             )
         for permission in given:
+            passed = _through(permission, limited, node)
             known = found.get(permission["id"])
-            if known is None or RANKS[known["role"]] < RANKS[permission["role"]]:
+            if passed and (known is None or RANKS[known["role"]] < RANKS[passed["role"]]):
                 inherited = "" if one is node else one.id
-                found[permission["id"]] = {**permission, "inherited": inherited}
+                found[permission["id"]] = {**passed, "inherited": inherited}
+        if has_limited_access(one):
+            limited.append(one)
     return found
+
+
+def _through(
+    permission: Mapping[str, Any], limited: list[Node], node: Node
+) -> Mapping[str, Any] | None:
+    """Return what of a permission passes through folders with limited access to the file."""
+    if not limited or RANKS[permission["role"]] >= ORGANIZER:
+        return permission
+    return {**permission, "role": "reader", "view": "metadata"} if limited == [node] else None

@@ -8,7 +8,7 @@ all of its files.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import forbidden
+from ..errors import bad_request, forbidden, no_permission
 from . import access
 from .database import Database
 from .model import Caller, Node
@@ -87,6 +87,11 @@ def check_change(database: Database, caller: Caller, node: Node, body: Mapping[s
         )
     ):
         access.require(database, caller, node, owner_rank(node))
+    if "inheritedPermissionsDisabled" in body:
+        if not node.is_folder:
+            raise bad_request("Limited access is not available for files.")
+        if not access.may_limit(database, caller.email, node):
+            raise no_permission(node.id)
 
 
 def changed_content(
