@@ -175,10 +175,14 @@ class Service:
         """Determine caller and API method as far as possible; refuse nothing."""
         with suppress(ApiError):
             request.account = self.tokens.caller(request.token()).email
-        try:
-            request.api = discovery.match(request.verb, request.path).method.id
-        except ApiError:
-            request.api = ""
+        request.api = ""
+        with suppress(ApiError):
+            session = self._requested_session(request)
+            if session is None:
+                request.api = discovery.match(request.verb, request.path).method.id
+            else:
+                request.account = session.email
+                request.api = discovery.match(session.verb, session.path).method.id
 
     def refusal(self, request: Request, struck: Iterable[Rule]) -> ApiError | None:
         """Return the error with which triggered faults answer the request, if any."""
@@ -216,9 +220,9 @@ class Service:
 
     async def _answer(self, request: Request) -> Answer:
         await self._read_query(request)
-        named = dict(request.query)
-        if "upload_id" in named and "/upload/" in request.path:
-            return await self._session(request, named["upload_id"])
+        session = self._requested_session(request)
+        if session is not None:
+            return await self._session(request, session)
         match = discovery.match(request.verb, request.path)
         # Unknown tokens are refused before any other check.
         caller = self.tokens.caller(request.token())
@@ -266,15 +270,19 @@ class Service:
             more = parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True)
             request.query = request.query + more
 
-    async def _session(self, request: Request, upload_id: str) -> Answer:
-        session = self.sessions.find(upload_id)
+    def _requested_session(self, request: Request) -> uploads.Session | None:
+        """Return the upload session that the request names; raise a 404 for an unknown one."""
+        upload_id = dict(request.query).get("upload_id")
+        if upload_id is None or "/upload/" not in request.path:
+            return None
+        return self.sessions.find(upload_id)
+
+    async def _session(self, request: Request, session: uploads.Session) -> Answer:
         if request.token() is not None:
             self.tokens.caller(request.token())
         account = self.database.account(session.email)
         caller = Caller(account, session.client, frozenset(session.scopes))
-        request.account = account.email
         match = discovery.match(session.verb, session.path)
-        request.api = match.method.id
         call = self._call(request, match, caller, [(k, v) for k, v in session.query])
         return await self.sessions.receive(call, session)
 

@@ -46,6 +46,18 @@ def test_an_error_looks_like_google_s(me, emulator):
     assert (error["reason"], error["location"]) == ("authError", "Authorization")
 
 
+def test_a_rule_for_a_method_applies_to_each_request_of_its_upload(me, emulator):
+    """The chunks of a resumable upload belong to its method and account, as in the log."""
+    start = "/upload/drive/v3/files?uploadType=resumable"
+    uri = me("POST", start, json={"name": "f"}).headers["Location"]
+    emulator.faults.add(
+        "error", status=503, api="drive.files.create", account=me.account, verb="PUT", times=1
+    )
+    # The address alone authorizes a chunk.
+    answers = [requests.put(uri, data=b"x", timeout=30).status_code for _ in range(2)]
+    assert answers == [503, 200]
+
+
 def test_rules_match_verb_path_query_and_account(me, person, emulator):
     """A rule applies if all of its conditions hold."""
     emulator.faults.add(
