@@ -73,6 +73,13 @@ def shortened(text: object, width: int) -> str:
     return whole if len(whole) <= width else f"{whole[: width - 1]}…"
 
 
+def without_middle(text: object, width: int) -> str:
+    """Shorten an error to at most `width` characters: the kind begins it, the reason ends it."""
+    whole = visible(text)
+    head = (width - 3) // 2
+    return whole if len(whole) <= width else f"{whole[:head]} … {whole[head + 3 - width :]}"
+
+
 def bar(share: float, *, width: str = "100%") -> str:
     """Return a progress bar, filled to `share` (0 to 1)."""
     filled = max(0.0, min(share, 1.0))

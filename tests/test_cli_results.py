@@ -124,6 +124,30 @@ def test_trials_are_sorted_limited_and_whole_as_csv_and_json(run_command, folder
     assert "'nothing' is not a column: choose among tid, loss, seconds, " in err
 
 
+def test_a_long_error_is_shortened_in_tables_only(run_command, tmp_path):
+    """Tables, a card and a page show how an error of many lines begins and ends; JSON has all."""
+    text = "Graph execution error:\n" + "a frame\n" * 500 + "OOM when allocating"
+
+    def fails(x):
+        raise MemoryError(text)
+
+    options = {"max_evals": 1, "store": tmp_path, "progress": False}
+    found = cdt.resume_search(
+        fails, space=hp.uniform("x", 0, 1), name="s", catch_eval_exceptions=True, **options
+    )
+    for command in ("trials", "show"):
+        _, out, _ = run_command("--store", tmp_path, command, "s")
+        assert "MemoryError: Graph execution error:" in out
+        assert "OOM when allocating" in out
+        assert max(map(len, out.splitlines())) < 300
+    found.report(tmp_path / "r.html")
+    for shown in (found._repr_html_(), (tmp_path / "r.html").read_text()):
+        assert "OOM when allocating" in shown
+        assert "a frame\\n" * 30 not in shown
+    _, out, _ = run_command("--store", tmp_path, "trials", "s", "--json")
+    assert json.loads(out)[0]["error"].count("a frame") == 500
+
+
 def test_best_prints_parameters_for_a_script(run_command, folder, tmp_path):
     """`best` prints the best parameters as JSON and exits 1 if no trial has a loss.
 

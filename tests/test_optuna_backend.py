@@ -357,6 +357,21 @@ def test_a_study_of_several_objectives_says_so_and_is_exported(
     assert "2; the first one is shown as the loss" in report.read_text()
 
 
+def test_trials_without_a_text_parameter_are_sorted_last(
+    tmp_path: Path, run_command: Callable[..., tuple[int, str, str]]
+) -> None:
+    """`trials --sort` lists the trials that do not have the parameter after all others."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.create_study(storage=storage)
+    for fixed in ({"kind": "sgd"}, {}, {"kind": "Adam"}):
+        kinds = optuna.distributions.CategoricalDistribution(["Adam", "sgd"])
+        given = {"params": fixed, "distributions": dict.fromkeys(fixed, kinds)}
+        study.add_trial(optuna.trial.create_trial(value=1.0, **given))
+    storage.close()
+    _, out, _ = run_command("--store", tmp_path, "trials", "study", "--sort", "kind", "--json")
+    assert [row["tid"] for row in json.loads(out)] == [2, 0, 1]
+
+
 def test_an_infeasible_trial_is_never_the_best(
     tmp_path: Path, run_command: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -391,6 +406,8 @@ def test_an_infeasible_trial_is_never_the_best(
         "error",
     ]
     assert [row["loss"] for row in rows] == [1.0, 0.0, -1.0, 3.0, -5.0, None]
+    rows = json.loads(run("trials", "study", "--sort", "loss", "--json")[1])
+    assert [row["loss"] for row in rows] == [1.0, 3.0, -5.0, -1.0, 0.0, None]
     shown = run("show", "study")[1]
     assert "▁▁▁" in shown
     assert " infeasible " not in shown

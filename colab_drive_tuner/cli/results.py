@@ -246,19 +246,20 @@ def _table(
     for trial in chosen:
         values = (trial.value_text(label, 60) for label in shown)
         facts = (trial.tid, trial.ending, cell(trial.loss), trial.seconds_text)
-        rows.append([*facts, *values, *([trial.error] if errors else [])])
+        rows.append([*facts, *values, *([trial.error_text] if errors else [])])
     return ["trial", "state", "loss", "seconds", *shown, *errors], rows
 
 
 def _key(trial: "TrialData", sort: str) -> tuple[bool, bool, Any]:
-    """Sort key: numbers first, then texts, then missing values."""
+    """Sort key: numbers first, then texts, then losses that cannot be the best, then none."""
     value: Any = {"tid": trial.tid, "loss": trial.loss, "seconds": trial.seconds}.get(
         sort, trial.parameters.get(sort)
     )
+    last = value is None or (sort == "loss" and trial.infeasible)
     number = isinstance(value, int | float)
     if not number:  # "study 10" follows "study 9"
         value = re.sub(r"\d+", lambda digits: digits[0].zfill(9), text_of(value))
-    return value is None, not number, value
+    return last, not number, value
 
 
 def _trial_json(trial: "TrialData") -> dict[str, Any]:

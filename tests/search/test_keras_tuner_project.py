@@ -55,7 +55,7 @@ def test_trials_losses_and_curves(tmp_path: Path) -> None:
         tmp_path / "kt",
         trial(10, VALUES, 0.75),
         trial(2, VALUES | {"opt": "adam", "norm": False}, 0.5, "max"),
-        trial(3, {"lr": 0.2}, None, message="out of memory"),
+        trial(3, {"lr": 0.2}, None, message="Traceback\n" + "  File\n" * 999 + "out of memory\n"),
     )
     store = cdt.open_store(tmp_path / "store")
     assert cdt.import_trials(store, "kt", folder) == 3
@@ -65,9 +65,10 @@ def test_trials_losses_and_curves(tmp_path: Path) -> None:
     assert first["result"]["loss"] == -0.75
     assert first["result"]["history"] == {"val_metric": [0.65, 0.75]}
     assert second["misc"]["vals"]["opt"] == [0]
-    assert third["result"] | {"history": {}} == {
+    assert third["result"]["reason"].endswith("  File\nout of memory")
+    assert third["result"] | {"history": {}, "reason": ""} == {
         "status": "fail",
-        "reason": "out of memory",
+        "reason": "",
         "history": {},
         "keras_tuner": {"trial_id": "3"},
     }

@@ -140,6 +140,8 @@ def test_all_of_optunas_figures_are_drawn(result: cdt.SearchResult) -> None:
         result.plot.learning_curves(),
     ):
         assert figure.data
+    with pytest.raises(UsageError, match=r"No trial has a parameter 'other': choose among .*rate"):
+        result.plot.contour("rate", "other")
     assert result.plot.timeline()._repr_html_().startswith("<svg")
     assert result.plot.slices().svg.startswith("<svg")
 
@@ -348,16 +350,27 @@ def test_trials_with_equal_numbers_are_all_kept(tmp_path: Path) -> None:
 
 
 def test_infeasible_trials_have_no_loss_in_a_search(tmp_path: Path) -> None:
-    """A trial that violates a constraint becomes a failed one, so that it is never the best."""
+    """A trial that violates a constraint becomes a failed one, so that it is never the best.
+
+    This includes a trial that was pruned after its constraint was set.
+    """
     study = optuna.create_study()
-    for cost in (0.0, 0.5):
+    for cost in (0.0, 0.5, 0.75):
         trial = study.ask()
         trial.set_constraint("cost", cost)
-        study.tell(trial, 1 - trial.suggest_float("x", cost, cost))
+        loss = 1 - trial.suggest_float("x", cost, cost)
+        trial.report(loss, 0)
+        if cost > 0.5:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            study.tell(trial, loss)
     cdt.from_optuna(study, name="s", store=tmp_path)
-    _, infeasible = cdt.DriveTrials("s", store=tmp_path).trials
-    assert infeasible["result"]["status"] == "fail"
-    assert infeasible["result"]["reason"] == "infeasible, cost = 0.5; loss 0.5"
+    _, *infeasible = cdt.DriveTrials("s", store=tmp_path).trials
+    assert [trial["result"]["status"] for trial in infeasible] == ["fail", "fail"]
+    assert [trial["result"]["reason"] for trial in infeasible] == [
+        "infeasible, cost = 0.5; loss 0.5",
+        "infeasible, cost = 0.75; loss 0.25",
+    ]
     assert cdt.read_status(cdt.open_store(tmp_path), "s").best_tid == 0
 
 

@@ -22,7 +22,7 @@ from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, su
 from colab_drive_tuner.search.results.read_search import read_search
 from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.text import escaped, shortened, visible
+from colab_drive_tuner.text import escaped, shortened, visible, without_middle
 from colab_drive_tuner.version import __version__, installed_version
 
 _ROWS_BYTES = 150_000
@@ -187,6 +187,6 @@ def _trials(data: SearchData) -> str:
 def _row(trial: TrialData, names: tuple[str, ...]) -> str:
     loss = "" if trial.loss is None else trial.loss_text
     state = f"{trial.state}: {trial.error}" if trial.error else trial.ending
-    cells = [str(trial.tid), shortened(state, 80), loss, trial.seconds_text]
+    cells = [str(trial.tid), without_middle(state, 80), loss, trial.seconds_text]
     cells += map(trial.value_text, names)
     return "<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in cells) + "</tr>"

@@ -17,7 +17,7 @@ from colab_drive_tuner.search.trial_documents import (
     seconds_of,
 )
 from colab_drive_tuner.search.trials.poison_trials import is_given_up
-from colab_drive_tuner.text import shortened, text_of, visible
+from colab_drive_tuner.text import shortened, text_of, visible, without_middle
 
 _MIN_TRIALS = 10
 """With fewer trials, an order of parameters is meaningless."""
@@ -75,7 +75,12 @@ class TrialData:
     @property
     def loss_text(self) -> str:
         """The loss, or the reason why there is none."""
-        return self.error or self.ending if self.loss is None else f"{self.loss:.6g}"
+        return self.error_text or self.ending if self.loss is None else f"{self.loss:.6g}"
+
+    @property
+    def error_text(self) -> str:
+        """The error at a length for display; tracebacks and TensorFlow's errors have many lines."""
+        return without_middle(self.error, 160)
 
     @property
     def outcome(self) -> str:

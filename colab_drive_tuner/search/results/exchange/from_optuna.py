@@ -192,18 +192,18 @@ def _result(trial: FrozenTrial, *, maximized: bool) -> dict[str, Any]:
     sign = -1 if maximized else 1
     steps = [sign * trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
     more = ({"history": {"value": steps}} if steps else {}) | origin
-    reason = "pruned" if trial.state == TrialState.PRUNED else "failed"
+    loss, pruned = math.nan, dict[str, Any]()
     if trial.state == TrialState.COMPLETE:
         loss = sign * float(trial.values[0])
-        violated = violated_constraints(trial.system_attrs)
-        if not violated:
-            return {"status": "ok", "loss": loss} | more
+    elif trial.state == TrialState.PRUNED and steps:
+        loss, pruned = steps[-1], {"pruned": True, "pruned_at": max(trial.intermediate_values)}
+    if math.isnan(loss):
+        reason = "pruned" if trial.state == TrialState.PRUNED else "failed"
+        return {"status": "fail", "reason": reason} | more
+    if violated := violated_constraints(trial.system_attrs):
         listed = ", ".join(f"{name} = {value:.6g}" for name, value in violated.items())
-        reason = f"infeasible, {listed}; loss {loss!r}"
-    elif trial.state == TrialState.PRUNED and steps and not math.isnan(steps[-1]):
-        pruned = {"pruned": True, "pruned_at": max(trial.intermediate_values)}
-        return {"status": "ok", "loss": steps[-1]} | pruned | more
-    return {"status": "fail", "reason": reason} | more
+        return {"status": "fail", "reason": f"infeasible, {listed}; loss {loss!r}"} | more
+    return {"status": "ok", "loss": loss} | pruned | more
 
 
 def _as_json(value: Any) -> Any:

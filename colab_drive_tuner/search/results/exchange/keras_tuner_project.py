@@ -80,7 +80,8 @@ def _result(trial: Mapping[str, Any]) -> dict[str, Any]:
     score = trial["score"]
     if trial["status"] != "COMPLETED" or score is None or math.isnan(score):
         reason = trial.get("message") or f"KerasTuner says {trial['status']}"
-        return {"status": "fail", "reason": str(reason)[:1000]} | kept
+        # A failed trial's message is a traceback, which ends with the exception.
+        return {"status": "fail", "reason": str(reason).strip()[-1000:]} | kept
 
     def is_best(direction: str, best: Callable[[list[float]], float]) -> bool:
         return any(

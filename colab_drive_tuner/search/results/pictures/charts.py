@@ -228,7 +228,7 @@ def trial_tooltip(trial: TrialData) -> str:
     if trial.loss is not None:
         parts.append(f"loss {trial.loss:.6g}")
     if trial.loss is None or trial.ending != trial.state:
-        parts.append(trial.error or trial.ending)
+        parts.append(trial.error_text or trial.ending)
     if trial.seconds is not None:
         parts.append(f"{trial.seconds:.3g} s")
     named = list(trial.parameters.items())[:12]
