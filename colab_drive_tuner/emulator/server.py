@@ -42,8 +42,14 @@ def _server(service: Any, latency: float, origins: Collection[str]) -> Any:
             self.app_state = {**self.app_state, "transport": transport}
             super().connection_made(transport)
 
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.release()
+            await super().shutdown(sockets)
+
+    app = App(service, latency, origins)
     config = uvicorn.Config(
-        App(service, latency, origins),
+        app,
         http=Protocol,
         ws="none",
         lifespan="off",
@@ -55,7 +61,7 @@ def _server(service: Any, latency: float, origins: Collection[str]) -> Any:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 def listen(port: int) -> socket.socket:
@@ -243,6 +249,9 @@ class DriveEmulator:
 
     def start(self) -> None:
         """Start the emulator; on return it answers requests."""
+        if self._thread is not None or (self.process is not None and self.process.poll() is None):
+            raise RuntimeError(f"the emulator is already running on {self.url}")
+        self._reap()
         require_packages()
         if self._in_process:
             self._start_process()
@@ -311,10 +320,11 @@ class DriveEmulator:
 
     def kill(self) -> None:
         """Kill the process with SIGKILL; `start()` restarts it with the same data and port."""
-        if self.process is None:
+        if not self._in_process:
             raise RuntimeError("only an emulator with process=True can be killed")
-        self.process.kill()
-        self._reap()
+        if self.process is not None:
+            self.process.kill()
+            self._reap()
 
     def _reap(self) -> None:
         if self.process is not None:

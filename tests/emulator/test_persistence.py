@@ -62,6 +62,51 @@ def wire_permissions(wire, file):
     return wire.get(f"files/{file['id']}/permissions", fields="*")["permissions"]
 
 
+def test_a_running_emulator_is_not_started_again(process):
+    """A second start is refused and leaves the first one running; a second kill does nothing."""
+    with pytest.raises(RuntimeError, match="already running on http"):
+        process.start()
+    assert process.call("GET", "")["emulator"] == "drive"
+    process.kill()
+    process.kill()
+    process.start()
+    assert process.call("GET", "")["emulator"] == "drive"
+    process.process.kill()  # ended by something else
+    process.process.wait()
+    process.start()
+    assert process.call("GET", "")["emulator"] == "drive"
+
+
+@pytest.mark.parametrize("in_process", [False, True])
+@pytest.mark.parametrize("kind", ["hang", "latency"])
+def test_a_call_that_waits_does_not_delay_the_stop(capfd, caplog, kind, in_process):
+    """The fault's wait ends with a reset, also if the client has given up; nothing is printed."""
+    with DriveEmulator(process=in_process) as emulator:
+        emulator.faults.add(kind, seconds=60)
+        wire = RawClient(emulator.url, "emulator")
+        with pytest.raises(requests.Timeout):
+            requests.get(f"{emulator.url}/drive/v3/files", timeout=0.3)
+        outcomes: list[object] = []
+
+        def wait() -> None:
+            try:
+                outcomes.append(wire("GET", "/drive/v3/files").status_code)
+            except requests.RequestException as error:
+                outcomes.append(type(error))
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        while sum(one["seen"] for one in emulator.faults.rules) < 2:
+            time.sleep(0.01)
+        begun = time.monotonic()
+    took = time.monotonic() - begun
+    waiting.join()
+    wire.session.close()
+    assert outcomes == [requests.ConnectionError]
+    assert (capfd.readouterr(), caplog.messages) == (("", ""), [])
+    assert took < (5 if in_process else 0.9)
+
+
 def test_the_clock_stays_set_after_sigkill(process, wire):
     """A token that had expired does not come back to life, and no time passes backwards."""
     process.allow("short", "owner@example.com", expires_in=60)

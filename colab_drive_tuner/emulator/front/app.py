@@ -71,6 +71,11 @@ class App:
         self.origins = frozenset(origins)
         """Origins of other sites whose pages may call the API."""
         self._late: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
+
+    def release(self) -> None:
+        """End the waits of faults, so that the server can stop."""
+        self._closing.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection event."""
@@ -136,7 +141,8 @@ class App:
             answer = transport.encode(await self._answer(request, body, struck), request.headers)
             status = answer.status
             sent = await self._send(send, answer, struck, head=request.verb == "HEAD")
-        except (ResetError, ClientDisconnect):
+        # Cancelled: it still runs when the server has waited long enough to stop.
+        except (ResetError, ClientDisconnect, asyncio.CancelledError):
             abort(scope)
             # Let the server notice the closed connection, or it warns about a missing answer.
             await asyncio.sleep(0)
@@ -190,7 +196,13 @@ class App:
                 jitter = self.service.faults.random(rule).uniform(0, rule.jitter)
                 wait += rule.seconds + jitter
         if wait:
-            await asyncio.sleep(wait)
+            await self._sleep(wait)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait; reset the connection if the server stops before."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
+            raise ResetError
 
     async def _inject_before(self, request: Request, body: Body, struck: list[Rule]) -> None:
         """Inject the faults that act before the service sees the request."""
@@ -199,7 +211,7 @@ class App:
                 raise ResetError
             if rule.do == "hang":
                 await body.drain()
-                await asyncio.sleep(rule.seconds or 3600)
+                await self._sleep(rule.seconds or 3600)
                 raise ResetError
             if rule.do == "reset" and rule.when == "before":
                 raise ResetError
