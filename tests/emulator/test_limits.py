@@ -255,6 +255,8 @@ def test_huge_headers_are_refused(emulator):
         ("clock", {"offset": "nan"}),
         ("clock", {"offset": -(10**12)}),
         ("accounts", {"email": "a@example.com", "limit": 1e999}),
+        ("accounts", {"email": "a@example.com", "limit": -1}),
+        ("accounts", {"email": "nobody", "limit": 1}),
         ("tokens", {"account": "a@example.com", "expires_in": 1e999}),
     ],
 )

@@ -97,9 +97,7 @@ def _tokens(service: Service, verb: str, parts: list[str], body: dict[str, Any])
     if verb == "POST" and parts == ["expire"]:
         tokens.expire(token or None)
     elif verb == "POST":
-        grant = Grant(str(body["account"]))
-        if "@" not in grant.account:
-            raise ValueError(f"{grant.account!r} is not an email address")
+        grant = Grant(_email(body["account"]))
         scopes = body.get("scopes", grant.scopes)
         grant = replace(
             grant,
@@ -120,12 +118,21 @@ def _tokens(service: Service, verb: str, parts: list[str], body: dict[str, Any])
     return {}
 
 
+def _email(given: Any) -> str:
+    if "@" not in str(given):
+        raise ValueError(f"{str(given)!r} is not an email address")
+    return str(given)
+
+
 def _accounts(service: Service, verb: str, body: dict[str, Any]) -> Any:
     database = service.database
     if verb == "POST":
-        account = database.account(str(body["email"]))
+        limit = body.get("limit")
+        if limit is not None and int(limit) < 0:
+            raise ValueError("limit must be 0 or more bytes; null: unlimited.")
+        account = database.account(_email(body["email"]))
         if "limit" in body:
-            limit = None if body["limit"] is None else int(body["limit"])
+            limit = None if limit is None else int(limit)
             database.set_account(replace(account, limit=limit))
     return {
         "accounts": [
