@@ -23,6 +23,8 @@ from .state.tokens import Grant, parse_grant
 
 DEFAULT_ACCOUNT = "owner@example.com"
 READY = "Drive emulator on "
+STOP_SECONDS = 2
+"""Seconds after which uvicorn cancels the requests that are left, with a traceback of each."""
 
 
 def default_tokens() -> dict[str, Grant]:
@@ -44,7 +46,7 @@ def _server(service: Any, latency: float, origins: Collection[str]) -> Any:
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.release()
+            app.release(seconds=STOP_SECONDS / 2)
             await super().shutdown(sockets)
 
     app = App(service, latency, origins)
@@ -59,7 +61,7 @@ def _server(service: Any, latency: float, origins: Collection[str]) -> Any:
         server_header=False,
         h11_max_incomplete_event_size=4 * 2**20,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=STOP_SECONDS,
     )
     return Server(config)
 

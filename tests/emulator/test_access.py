@@ -16,6 +16,20 @@ def share(wire, file_id, account, role="reader", **body):
     return answer.json()
 
 
+def test_a_shared_file_names_who_shared_it(me, person):
+    """`sharingUser` is who gave the caller access, also through a folder; owners have none."""
+    folder, editor, friend = me.folder("f"), person(), person()
+    file = me.create(parents=[folder])["id"]
+    path = f"/drive/v3/files/{folder}/permissions"
+    me("POST", path, json={"type": "user", "role": "writer", "emailAddress": editor.account})
+    editor("POST", path, json={"type": "user", "role": "reader", "emailAddress": friend.account})
+    shown = friend.get(f"files/{file}", fields="sharingUser(emailAddress,me)")
+    assert shown == {"sharingUser": {"emailAddress": editor.account, "me": False}}
+    older = editor("GET", f"/drive/v2/files/{folder}").json()["sharingUser"]
+    assert (older["emailAddress"], older["isAuthenticatedUser"]) == (me.account, False)
+    assert me.get(f"files/{file}", fields="sharingUser") == {}
+
+
 def test_accounts_do_not_see_each_other_s_files(me, person):
     """A file of another account is a 404 in every method."""
     file = me.create("secret")["id"]

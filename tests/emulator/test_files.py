@@ -95,6 +95,9 @@ def test_generated_ids_are_for_one_type(me):
     assert me.refusal("POST", "/drive/v3/files", json={"id": own}) == (400, "invalid")
     made = me("POST", "/drive/v3/files", json={**shortcut, "id": own})
     assert made.json()["id"] == own
+    nested = {**shortcut, "id": None, "shortcutDetails": {"targetId": own}}
+    refused = me.refusal("POST", "/drive/v3/files", json=nested)
+    assert refused == (403, "shortcutTargetInvalid")
     wrong = {"type": "shortcuts", "space": "appDataFolder"}
     refused = me.refusal("GET", "/drive/v3/files/generateIds", params=wrong)
     assert refused == (400, "invalid")

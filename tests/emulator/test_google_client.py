@@ -136,6 +136,15 @@ def test_a_batch_returns_content_ids(me):
     assert answer.text.count("HTTP/1.1 200 OK") == 3
 
 
+def test_a_call_of_a_batch_may_override_its_method(me):
+    """Google's Java client sends a PATCH as a POST with X-HTTP-Method-Override, also in batches."""
+    file = me.create("before")["id"]
+    override = "X-HTTP-Method-Override: PATCH\r\nContent-Type: application/json\r\n"
+    request = f'POST /drive/v3/files/{file}\r\n{override}\r\n{{"name": "after"}}'
+    assert "HTTP/1.1 200 OK" in batch(me, ("", request)).text
+    assert me.get(f"files/{file}")["name"] == "after"
+
+
 def test_a_refused_batch_changes_nothing(me):
     """A part that is no request makes the whole batch a 400, and no other part is executed."""
     made = 'POST /drive/v3/files\r\nContent-Type: application/json\r\n\r\n{"name": "a"}'

@@ -107,6 +107,24 @@ def test_a_call_that_waits_does_not_delay_the_stop(capfd, caplog, kind, in_proce
     assert took < (5 if in_process else 0.9)
 
 
+@pytest.mark.parametrize("in_process", [False, True])
+def test_an_upload_that_stops_halfway_does_not_disturb_the_stop(capfd, caplog, in_process):
+    """A client that sends no more is disconnected; nothing is printed."""
+    with DriveEmulator(process=in_process) as emulator:
+        head = (
+            "POST /upload/drive/v3/files?uploadType=media HTTP/1.1\r\n"
+            f"Host: 127.0.0.1:{emulator.port}\r\nAuthorization: Bearer emulator\r\n"
+            "Content-Length: 1000\r\n\r\nhalf"
+        )
+        client = socket.create_connection(("127.0.0.1", emulator.port))
+        client.sendall(head.encode())
+        while not any((emulator.data_dir / "incoming").iterdir()):
+            time.sleep(0.01)
+    with client, pytest.raises(ConnectionResetError):
+        client.recv(1)
+    assert (capfd.readouterr(), caplog.messages) == (("", ""), [])
+
+
 def test_the_clock_stays_set_after_sigkill(process, wire):
     """A token that had expired does not come back to life, and no time passes backwards."""
     process.allow("short", "owner@example.com", expires_in=60)

@@ -72,10 +72,13 @@ class App:
         """Origins of other sites whose pages may call the API."""
         self._late: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
+        self._open: list[Scope] = []
+        """The requests that are being served."""
 
-    def release(self) -> None:
-        """End the waits of faults, so that the server can stop."""
+    def release(self, seconds: float) -> None:
+        """End the waits of faults, and all other requests soon, so that the server can stop."""
         self._closing.set()
+        asyncio.get_running_loop().call_later(seconds, lambda: list(map(abort, self._open)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection event."""
@@ -129,6 +132,7 @@ class App:
         service.identify(request)
         struck: list[Rule] = []
         sent = status = 0
+        self._open.append(scope)
         try:
             struck = service.faults.triggered(
                 service.database.clock.now(),
@@ -141,12 +145,12 @@ class App:
             answer = transport.encode(await self._answer(request, body, struck), request.headers)
             status = answer.status
             sent = await self._send(send, answer, struck, head=request.verb == "HEAD")
-        # Cancelled: it still runs when the server has waited long enough to stop.
-        except (ResetError, ClientDisconnect, asyncio.CancelledError):
+        except (ResetError, ClientDisconnect):
             abort(scope)
             # Let the server notice the closed connection, or it warns about a missing answer.
             await asyncio.sleep(0)
         finally:
+            self._open.remove(scope)
             service.log.add(
                 entry
                 | {

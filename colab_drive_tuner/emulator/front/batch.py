@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from ..errors import ApiError, bad_request
 from ..protocol.calls import Answer, Slice, read_whole, stream_of
 from ..service import Request, Service
+from .transport import effective_verb
 
 LARGEST = 100
 
@@ -68,11 +69,12 @@ def _request(outer: Request, raw: bytes) -> Request:
         raise bad_request("Failed to parse batch request, error: no URL.") from None
     # Headers of the batch apply to its calls, except those that describe the batch's content.
     shared = {k: v for k, v in outer.headers.items() if not k.startswith("content-")}
+    own = _fields(lines)
     return Request(
-        verb=verb.upper(),
+        verb=effective_verb(verb.upper(), own),
         path=target.path,
         query=parse_qsl(target.query, keep_blank_values=True),
-        headers={**shared, **_fields(lines)},
+        headers={**shared, **own},
         body=stream_of(body),
         base=outer.base,
     )

@@ -198,6 +198,11 @@ def _shortcut(call: Call, body: Mapping[str, Any], mime_type: str) -> dict[str, 
     if not target_id:
         raise bad_request("A shortcut needs shortcutDetails.targetId.")
     target = access.find(call.database, call.caller, target_id)
+    if target.mime_type == SHORTCUT:
+        raise forbidden(
+            "shortcutTargetInvalid",
+            "The specified file is not an allowed shortcut target type.",
+        )
     return {"shortcutDetails": {"targetId": target.id, "targetMimeType": target.mime_type}}
 
 

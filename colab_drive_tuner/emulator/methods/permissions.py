@@ -146,7 +146,7 @@ async def create(call: Call) -> Answer:
     if role not in ROLES:
         raise bad_request("The permission role field is required.")
     _require_sharing_role(call, node)
-    given = {"type": kind, "role": role, **_grantee(body, kind)}
+    given = {"type": kind, "role": role, "by": call.caller.email, **_grantee(body, kind)}
     _check_role(call, node, given)
     given |= _expiration(call, body, kind)
     given |= {"view": body["view"]} if body.get("view") else {}

@@ -212,6 +212,12 @@ def _export_links(_: View, node: Node) -> dict[str, str] | None:
     return {} if node.mime_type == GOOGLE + "document" else None
 
 
+def sharer(view: View, node: Node) -> str:
+    """Return the address of who shared the file with the caller, or an empty text."""
+    mine = access.effective_permissions(view.database, node).get(person_id(view.caller.email), {})
+    return str(mine.get("by", ""))
+
+
 def copy_requires_writer(view: View, node: Node) -> bool:
     """Whether readers and commenters can neither download nor copy the file."""
     return restrictions.effective_restriction(view.database, node)[restrictions.READERS]
@@ -293,6 +299,7 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
         if view.caller.email in node.shared_with
         else None
     ),
+    "sharingUser": lambda view, node: user(view, by) if (by := sharer(view, node)) else None,
     "owners": _my_drive(lambda view, node: [user(view, node.owner)]),
     "ownedByMe": _my_drive(lambda view, node: node.owner == view.caller.email),
     "driveId": lambda view, node: node.drive or None,

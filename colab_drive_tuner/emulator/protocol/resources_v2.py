@@ -206,6 +206,9 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
     "lastModifyingUserName": lambda view, node: (
         user(view, node.modified_by)["displayName"] if node.modified_by else None
     ),
+    "sharingUser": lambda view, node: (
+        user(view, by) if (by := resources.sharer(view, node)) else None
+    ),
     "userPermission": user_permission,
     "capabilities": _capabilities,
     "contentRestrictions": _content_restrictions,
