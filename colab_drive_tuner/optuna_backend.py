@@ -5,8 +5,10 @@ snapshots are not supported, because Optuna unpickles them.
 """
 
 import json
+import math
 import secrets
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 from weakref import WeakValueDictionary
@@ -25,6 +27,7 @@ from colab_drive_tuner.search.results.study_trials import (
     translate_replay_errors,
 )
 from colab_drive_tuner.search.spec.arguments import whole_number
+from colab_drive_tuner.search.trials.poison_trials import CarefulStart
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 
@@ -36,8 +39,8 @@ with optional_import("Optuna is not installed: pip install 'colab-drive-tuner[op
 RETRY_OF = "colab_drive_tuner:again"
 """System attribute of a trial that retries another one's parameters: the number of that trial."""
 
-_SET_STATE = 6
-"""Optuna's operation that sets a trial's state."""
+_CREATE_TRIAL, _SET_PARAM, _SET_STATE = 4, 5, 6
+"""Operations of Optuna's journal that start a trial, give it a parameter, and set its state."""
 _SHARED = (
     "For workers in other processes, run Optuna's gRPC proxy in the process that holds the study: "
     "optuna.storages.run_grpc_proxy_server(storage)."
@@ -65,7 +68,7 @@ class ChainBackend(BaseJournalBackend):
         self._lines: list[bytes] = history.study.lines
         self.journal.report = lambda: status_of_studies(list(self._lines), name=name)
         try:
-            self.journal.claim(
+            claim = self.journal.claim(
                 lambda history: claim_payload({} if history.settings else {"algo": "optuna"}),
                 on_busy=on_busy,
             )
@@ -75,6 +78,7 @@ class ChainBackend(BaseJournalBackend):
         self._lines = list(study.lines)
         self._recorded = len(self._lines)
         self._base: str = study.digest
+        self._careful_start, self._began = CarefulStart(claim), math.inf
         _open[self.key] = self
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
@@ -85,6 +89,9 @@ class ChainBackend(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append lines; they are recorded in the background, without waiting for the store.
+
+        After a crash, the first trials wait until their start and their parameters are
+        acknowledged, so that a trial that kills runtimes at once is found.
 
         Raises:
             SearchTakenOverError: Another runtime owns the study now.
@@ -101,6 +108,13 @@ class ChainBackend(BaseJournalBackend):
             self._record()
         if any(log["op_code"] == _SET_STATE and State(log["state"]).ended for log in logs):
             self.journal.flush_to_disk(_DISK_SECONDS)
+            if self._began < math.inf:
+                self._careful_start.trial_took(time.monotonic() - self._began)
+                self._began = time.monotonic()
+        elif any(map(_is_start, logs)):
+            self._began = min(self._began, time.monotonic())
+            if self._careful_start.needed():
+                self._careful_start.wait(self.journal.flush)
 
     def _record(self) -> None:
         """Record the new lines, and one before them whose recording Ctrl-C interrupted.
@@ -120,6 +134,14 @@ class ChainBackend(BaseJournalBackend):
     def __reduce__(self) -> Any:
         """Pickle as a reference: unpickling finds this object, and fails in other processes."""
         return _find_open, (self.key, self.journal.name)
+
+
+def _is_start(log: dict[str, Any]) -> bool:
+    """Return whether a line starts a trial or gives it a parameter."""
+    operation = log["op_code"]
+    if operation in (_CREATE_TRIAL, _SET_STATE):
+        return State(log.get("state", State.RUNNING)) == State.RUNNING
+    return bool(operation == _SET_PARAM)
 
 
 def _find_open(key: str, name: str) -> ChainBackend:

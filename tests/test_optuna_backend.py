@@ -68,6 +68,8 @@ def objective(trial):
     kind = trial.suggest_categorical("kind", ["a", "b"])
     trial.report(x, 0)
     trial.set_user_attr("twice", x * 2)
+    if when == "at once":
+        os.kill(os.getpid(), 9)
     if trial.number == last and when == "within":
         storage.flush(30)  # so that the store knows of it
         os.kill(os.getpid(), 9)
@@ -128,6 +130,20 @@ def test_a_trial_that_died_is_retried_with_its_parameters(
         for trial in waiting:
             assert trial.system_attrs["fixed_params"] == dead.params
         storage.close()
+
+
+def test_a_trial_that_kills_at_once_is_given_up(tmp_path: Path) -> None:
+    """A trial that kills its runtime before its start can be recorded is found, and given up.
+
+    The first runtime's trial may be unknown; after it, a trial waits until its start is recorded.
+    """
+    for _ in range(4):
+        assert killed(tmp_path, 99, "at once") == -9
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    found = [trial for trial in trials_of(storage) if trial.user_attrs.get(ATTEMPTS) == 3]
+    assert [trial.state for trial in found] == [TrialState.FAIL]
+    assert set(found[0].params) == {"x", "kind"}
+    storage.close()
 
 
 @pytest.mark.parametrize("write", ["set_trial_user_attr", "set_trial_state_values"])

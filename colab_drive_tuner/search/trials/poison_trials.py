@@ -31,8 +31,8 @@ class CarefulStart:
         self._running, self._careful_seconds = claim.running, claim.careful
         self._run_seconds, self._any_ran, self._patience = 0.0, False, CAREFUL_START_PATIENCE
 
-    def needed(self, tid: Tid) -> bool:
-        """Return whether trial `tid` must be acknowledged before it runs."""
+    def needed(self, tid: Tid | None = None) -> bool:
+        """Return whether trial `tid` (None: of a study) must be acknowledged before it runs."""
         if not self._crashed or self._patience <= 0:
             return False
         if self._running is not None and isinstance(tid, int):
