@@ -123,23 +123,27 @@ class History:
         self.settings = self.settings | settings | kept
 
     def _apply_item(self, item: Item, record: Record) -> None:
-        if item.kind == ItemKind.SETTINGS:
-            settings = dict(item.settings or {})
-            outage = settings.pop(OUTAGE, None)
-            if outage and self.timeline:
-                self.timeline[-1].outages = [*self.timeline[-1].outages, outage][-MAX_OUTAGES:]
-            self._update_settings(settings)
-            return
-        if item.kind == ItemKind.ATTACHMENT:
-            self._attach(item, record.files)
-            return
-        if item.kind == ItemKind.LOG:
-            self.study.append(item)
-            return
+        match item.kind:
+            case ItemKind.SETTINGS:
+                settings = dict(item.settings or {})
+                self._note_outage(settings.pop(OUTAGE, None))
+                self._update_settings(settings)
+            case ItemKind.ATTACHMENT:
+                self._attach(item, record.files)
+            case ItemKind.LOG:
+                self.study.append(item)
+            case ItemKind.QUEUED | ItemKind.START | ItemKind.END:
+                self._apply_trial(item, record)
+
+    def _note_outage(self, outage: Any) -> None:
+        if outage and self.timeline:
+            self.timeline[-1].outages = [*self.timeline[-1].outages, outage][-MAX_OUTAGES:]
+
+    def _apply_trial(self, item: Item, record: Record) -> None:
         entry = self.trials.get(item.tid)
         if entry is None:
             entry = self._add_trial(item)
-        elif item.kind in (ItemKind.END, ItemKind.QUEUED) and entry.end in REAL_ENDS:
+        elif item.kind != ItemKind.START and entry.end in REAL_ENDS:
             return  # the first real end counts
         entry.document, entry.record = item.document, record.pos
         after = item.tid + 1 if isinstance(item.tid, int) else 0

@@ -5,7 +5,7 @@ import math
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -177,18 +177,9 @@ def tail(
         colab-drive-tuner tail mnist-cnn
         colab-drive-tuner tail mnist-cnn --json
     """
-    store = selected_store(context)
     seen: set[object] | None = None
-    while True:
-        try:
-            search = _read(store, name)
-        except UnavailableError as outage:
-            if seen is None:
-                raise
-            echo(outage, err=True)
-            time.sleep(every)
-            continue
-        ended = [t for t in search.data.trials if t.state.ended]
+    for search in _follow(selected_store(context), name, every):
+        ended = [trial for trial in search.data.trials if trial.state.ended]
         if seen is None:
             seen = {trial.tid for trial in ended[:-3]}
             if not as_json:
@@ -202,11 +193,8 @@ def tail(
             if trial.tid not in seen:
                 seen.add(trial.tid)
                 echo(json.dumps(_trial_json(trial)) if as_json else _line(trial))
-        if search.status.finished:
-            if not as_json:
-                echo(search.status)
-            return
-        time.sleep(every)
+    if not as_json:
+        echo(search.status)
 
 
 def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
@@ -232,6 +220,22 @@ def _read(store: Store, name: str) -> "ReadSearch":
     from colab_drive_tuner.search.results.read_search import read_search
 
     return read_search(store, name)
+
+
+def _follow(store: Store, name: str, every: float) -> Iterator["ReadSearch"]:
+    """Yield the search at intervals until it is finished; show outages, except at the start."""
+    search = _read(store, name)
+    while True:
+        yield search
+        if search.status.finished:
+            return
+        while True:
+            time.sleep(every)
+            try:
+                search = _read(store, name)
+                break
+            except UnavailableError as outage:
+                echo(outage, err=True)
 
 
 def _table(

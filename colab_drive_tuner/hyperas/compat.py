@@ -207,7 +207,7 @@ def _with_rebuilt_options(objective: Any, space: Mapping[str, Any]) -> Any:
     from colab_drive_tuner.templates.fresh_options import rebuild_options
 
     get_space = objective.__globals__["get_space"]
-    expressions = {label: partial(lambda label: get_space()[label], label) for label in space}
+    expressions = {label: lambda label=label: get_space()[label] for label in space}
 
     @wraps(objective)
     def call(values: Mapping[str, Any]) -> Any:

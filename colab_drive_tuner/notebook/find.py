@@ -169,23 +169,8 @@ def _to_file_content(content: dict[str, Any], name: str) -> bytes:
 
 
 def _resolve_named(name: str, client: "DriveClient") -> Notebook:
-    link = _ID_IN_LINK.match(name.strip())
-    if link is not None or _ID.fullmatch(name):
-        try:
-            file = client.target(client.get(link[1] if link else name))
-        except NotFoundError:
-            if link is not None:
-                raise NotebookNotFoundError(
-                    f"{client.account()} cannot see the file in Drive that {name!r} links to; "
-                    "check the link, or ask its owner to share it."
-                ) from None
-        else:
-            if file.mime_type not in (*COLAB_TYPES, *UPLOADED_TYPES):
-                raise NotebookError(
-                    f"{file.name!r} (Drive id {file.id}) is not a notebook but a file of type "
-                    f"{file.mime_type}; name a notebook."
-                )
-            return Notebook(stem(file.name), file=file)
+    if (notebook := _notebook_by_id(name, client)) is not None:
+        return notebook
     found = _notebooks_named(name, client)
     if not found or not name.endswith(_SUFFIX):
         other = stem(name) if name.endswith(_SUFFIX) else name + _SUFFIX
@@ -201,6 +186,28 @@ def _resolve_named(name: str, client: "DriveClient") -> Notebook:
             "case-sensitive), or give its Drive id or link."
         )
     return _require_single(list(found.values()), f"are named {name!r}", client)
+
+
+def _notebook_by_id(name: str, client: "DriveClient") -> Notebook | None:
+    """Return the notebook that a link or an id leads to; None if `name` is only a name."""
+    link = _ID_IN_LINK.match(name.strip())
+    if link is None and not _ID.fullmatch(name):
+        return None
+    try:
+        file = client.target(client.get(link[1] if link else name))
+    except NotFoundError:
+        if link is None:
+            return None
+        raise NotebookNotFoundError(
+            f"{client.account()} cannot see the file in Drive that {name!r} links to; check the "
+            "link, or ask its owner to share it."
+        ) from None
+    if file.mime_type not in (*COLAB_TYPES, *UPLOADED_TYPES):
+        raise NotebookError(
+            f"{file.name!r} (Drive id {file.id}) is not a notebook but a file of type "
+            f"{file.mime_type}; name a notebook."
+        )
+    return Notebook(stem(file.name), file=file)
 
 
 def _notebooks_named(name: str, client: "DriveClient") -> dict[str, "DriveFile"]:

@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -54,67 +54,80 @@ def bind_data(
     otherwise. If `returned` (see `returned_names`) lists the model's parameters, in any order,
     arguments are passed by name, as in hyperas. Raises `ObjectiveError` if they do not fit.
     """
-    values = () if result is None else result
-    wanted = [
-        parameter.name
-        for parameter in signature.parameters.values()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
-    if isinstance(values, Mapping):
-        if _fits(signature, (), values):
-            return dict(values)
-        if _takes_one_value(signature, wanted) and not values.keys() & wanted:
-            return (values,)
+    for arguments in _candidates(signature, result, returned):
+        if _fits(signature, arguments):
+            return arguments
+    wanted = _listed(_parameter_names(signature))
+    if isinstance(result, Mapping):
         raise ObjectiveError(
-            f"The data function returned {_listed(list(values))}, which does not fit "
+            f"The data function returned {_listed(result)}, which does not fit "
             f"{model}{signature}: return a dict with its parameters."
         )
-    if not isinstance(values, tuple):
-        values = tuple(values) if isinstance(values, list) and len(wanted) != 1 else (values,)
-    if returned and len(returned) == len(values) and set(returned) == set(wanted):
-        named = dict(zip(returned, values, strict=True))
-        if _fits(signature, (), named):
-            return named
-    if not _fits(signature, values, {}):
-        named = dict(zip(wanted, values, strict=False))
-        if len(wanted) == len(values) and _fits(signature, (), named):
-            return named  # some parameters are keyword-only
-        if isinstance(result, tuple) and _takes_one_value(signature, wanted):
-            return (result,)
-        if result is None:
-            raise ObjectiveError(
-                f"{model}() takes {_listed(wanted)}, but there is no data: pass a data "
-                "function that returns them."
-            )
+    if result is None:
         raise ObjectiveError(
-            f"The data function returned {len(values)} value{'s' * (len(values) != 1)}, but "
-            f"{model}() takes {_listed(wanted)}: return as many, or a dict by name."
+            f"{model}() takes {wanted}, but there is no data: pass a data function that returns "
+            "them."
         )
-    return values
+    count = len(result) if isinstance(result, tuple | list) else 1
+    raise ObjectiveError(
+        f"The data function returned {count} value{'s' * (count != 1)}, but {model}() takes "
+        f"{wanted}: return as many, or a dict by name."
+    )
+
+
+def _candidates(
+    signature: inspect.Signature, result: Any, returned: tuple[str, ...] | None
+) -> Iterator[tuple[Any, ...] | dict[str, Any]]:
+    """Yield what the result may mean, the first choice first: values in order or by name."""
+    wanted = _parameter_names(signature)
+    if isinstance(result, Mapping):
+        yield dict(result)
+        if len(wanted) <= 1 and not result.keys() & wanted:
+            yield (result,)
+        return
+    if isinstance(result, tuple):
+        values = result
+    elif isinstance(result, list) and len(wanted) != 1:
+        values = tuple(result)
+    else:
+        values = () if result is None else (result,)
+    if returned and len(returned) == len(values) and set(returned) == set(wanted):
+        yield dict(zip(returned, values, strict=True))
+    yield values
+    if len(values) == len(wanted):
+        yield dict(zip(wanted, values, strict=True))  # some parameters are keyword-only
+    if isinstance(result, tuple) and len(wanted) <= 1:
+        yield (result,)
+
+
+def _parameter_names(signature: inspect.Signature) -> list[str]:
+    """Return the names of the parameters, without `*args` and `**kwargs`."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [one.name for one in signature.parameters.values() if one.kind not in variadic]
 
 
 def named_arguments(
     signature: inspect.Signature, bound: tuple[Any, ...] | Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments from `bind_data` by name, including defaults."""
-    bind = signature.bind
-    given = bind(**bound) if isinstance(bound, Mapping) else bind(*bound)
+    given = _bind(signature, bound)
     given.apply_defaults()
     return dict(given.arguments)
 
 
-def _fits(signature: inspect.Signature, values: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
+def _bind(
+    signature: inspect.Signature, bound: tuple[Any, ...] | Mapping[str, Any]
+) -> inspect.BoundArguments:
+    return signature.bind(**bound) if isinstance(bound, Mapping) else signature.bind(*bound)
+
+
+def _fits(signature: inspect.Signature, bound: tuple[Any, ...] | Mapping[str, Any]) -> bool:
     try:
-        signature.bind(*values, **named)
+        _bind(signature, bound)
     except TypeError:
         return False
     return True
 
 
-def _takes_one_value(signature: inspect.Signature, wanted: list[str]) -> bool:
-    """Return whether the model takes a single argument, or any number of positional ones."""
-    return len(wanted) <= 1 and _fits(signature, (None,), {})
-
-
-def _listed(names: list[Any]) -> str:
+def _listed(names: Iterable[Any]) -> str:
     return ", ".join(str(name) for name in names) or "nothing"

@@ -50,35 +50,44 @@ async def answer(tokens: Tokens, request: Request, now: float) -> Answer | None:
 def _token(tokens: Tokens, form: dict[str, str]) -> Answer:
     kind = form.get("grant_type")
     if kind == "refresh_token":
-        refresh = form.get("refresh_token", "")
-        if not refresh:
-            return _refusal("invalid_request", "Missing required parameter: refresh_token")
-        grant = tokens.refresh_grant(refresh)
-        if grant is None:
-            return _refusal("invalid_grant", "Token has been expired or revoked.")
-        scopes = short_scopes(form.get("scope", "").split()) or grant.scopes
-        if set(scopes) - set(grant.scopes):
-            return _refusal("invalid_scope", "Some requested scopes were not granted.")
-        return _issued(tokens, grant, scopes, refresh)
+        return _refreshed(tokens, form)
     if kind == JWT_GRANT:
-        claims = _claims(form.get("assertion", ""))
-        account = str(claims.get("sub") or claims.get("iss") or "")
-        if "@" not in account:
-            return _refusal("invalid_grant", "Invalid JWT Signature.")
-        # The signer uses the real clock, even if a test has moved the service's.
-        times: list[Any] = [claims.get("iat", 0), claims.get("exp")]
-        known = all(isinstance(one, int | float) for one in times)
-        if not (known and times[0] - CLOCK_SKEW <= time.time() <= times[1]):
-            message = (
-                "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable "
-                "timeframe. Check your iat and exp values in the JWT claim."
-            )
-            return _refusal("invalid_grant", message)
-        scopes = short_scopes(str(claims.get("scope") or "").split())
-        if not scopes:
-            return _refusal("invalid_scope", "Invalid OAuth scope or ID token audience provided.")
-        return _issued(tokens, Grant(account, str(claims.get("iss"))), scopes)
+        return _asserted(tokens, _claims(form.get("assertion", "")))
     return _refusal("unsupported_grant_type", f"Invalid grant_type: {kind or ''}")
+
+
+def _refreshed(tokens: Tokens, form: dict[str, str]) -> Answer:
+    """Exchange a refresh token for an access token."""
+    refresh = form.get("refresh_token", "")
+    if not refresh:
+        return _refusal("invalid_request", "Missing required parameter: refresh_token")
+    grant = tokens.refresh_grant(refresh)
+    if grant is None:
+        return _refusal("invalid_grant", "Token has been expired or revoked.")
+    scopes = short_scopes(form.get("scope", "").split()) or grant.scopes
+    if set(scopes) - set(grant.scopes):
+        return _refusal("invalid_scope", "Some requested scopes were not granted.")
+    return _issued(tokens, grant, scopes, refresh)
+
+
+def _asserted(tokens: Tokens, claims: dict[str, Any]) -> Answer:
+    """Exchange the claims of a service account's assertion for an access token."""
+    account = str(claims.get("sub") or claims.get("iss") or "")
+    if "@" not in account:
+        return _refusal("invalid_grant", "Invalid JWT Signature.")
+    # The signer uses the real clock, even if a test has moved the service's.
+    times: list[Any] = [claims.get("iat", 0), claims.get("exp")]
+    known = all(isinstance(one, int | float) for one in times)
+    if not (known and times[0] - CLOCK_SKEW <= time.time() <= times[1]):
+        return _refusal(
+            "invalid_grant",
+            "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable "
+            "timeframe. Check your iat and exp values in the JWT claim.",
+        )
+    scopes = short_scopes(str(claims.get("scope") or "").split())
+    if not scopes:
+        return _refusal("invalid_scope", "Invalid OAuth scope or ID token audience provided.")
+    return _issued(tokens, Grant(account, str(claims.get("iss"))), scopes)
 
 
 def _issued(tokens: Tokens, grant: Grant, scopes: tuple[str, ...], refresh: str = "") -> Answer:

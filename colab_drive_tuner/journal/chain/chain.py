@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError
@@ -123,35 +124,42 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
         parallel_readers("cdt-read") as readers,
         progress_bar(f"Reading {search}", " records") as seen,
     ):
-        while True:
-            batch = head.ids[:PARALLEL_READS]
-            contents = list(readers.map(lambda entry_id: _read(store, entry_id), batch))
-            if None in contents:
-                end = contents.index(None) + 1 + LOOK_BEYOND
-                beyond = head.ids[PARALLEL_READS:end]
-                contents += readers.map(lambda entry_id: _read(store, entry_id), beyond)
-            for index, entry_id in enumerate(batch):
-                content = contents[index]
-                if content is None and any(later is not None for later in contents[index:]):
-                    # A later record exists, so this one was created, too; the answer may lag.
-                    content = _read(store, entry_id)
-                    if content is None:
-                        raise SearchDamagedError(
-                            f"Record {head.pos} of search {search!r} is missing although later "
-                            f"ones exist: it was deleted."
-                        )
+        while head.ids:
+            batch = len(head.ids[:PARALLEL_READS])
+            contents = _read_ahead(readers, store, head.ids)
+            for content in contents:
                 if content is None:
-                    return head
+                    raise SearchDamagedError(
+                        f"Record {head.pos} of search {search!r} is missing although later ones "
+                        f"exist: it was deleted."
+                    )
                 record = _decode_next(content, head, search)
                 apply(record)
                 head = head.after(record)
+            if len(contents) < batch:
+                return head
             if seen is not None:
                 seen(head.pos - begun, None)
-            if not head.ids:
-                raise SearchDamagedError(
-                    f"Search {search!r} names no id for record {head.pos}: record "
-                    f"{head.pos - 1} was not written by this program."
-                )
+    raise SearchDamagedError(
+        f"Search {search!r} names no id for record {head.pos}: record {head.pos - 1} was not "
+        f"written by this program."
+    )
+
+
+def _read_ahead(
+    readers: ThreadPoolExecutor, store: Store, ids: tuple[str, ...]
+) -> list[bytes | None]:
+    """Read the next ids in parallel; return the contents up to the last record that exists."""
+    read = partial(_read, store)
+    contents = list(readers.map(read, ids[:PARALLEL_READS]))
+    if None in contents:
+        end = contents.index(None) + 1 + LOOK_BEYOND
+        contents += readers.map(read, ids[PARALLEL_READS:end])
+    while contents and contents[-1] is None:
+        contents.pop()
+    # A later record exists, so one that seems missing was created, too; the answer may lag.
+    found = zip(ids, contents, strict=False)
+    return [read(entry_id) if content is None else content for entry_id, content in found]
 
 
 def _decode_next(content: bytes, head: Head, search: str) -> Record:

@@ -7,6 +7,7 @@ under which nothing was created yet cannot be checked.
 """
 
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,34 +93,22 @@ def owned_ids(store: Store, folder: SearchFolder) -> OwnedIds:
     }
     if folder.hint:
         checks[Property.HINT] = (folder.hint, {folder.records}, {})
-    foreign: dict[Property, str] = {}
-    found: dict[Property, Entry] = {}
     with parallel_readers("cdt-owned") as readers:
         answers = {
             key: readers.submit(owned_entry, store, entry_id, parents, _what(key), **expected)
             for key, (entry_id, parents, expected) in checks.items()
         }
-        for key, answer in answers.items():
-            try:
-                found[key] = answer.result()
-            except NotFoundError:
-                continue
-            except ForeignFileError as error:
-                foreign[key] = str(error)
-            except StoreError as error:
-                required = key in (Property.RECORDS, Property.FIRST)
-                if required or isinstance(error, UnavailableError):
-                    raise
-                foreign[key] = str(error)  # a convenience, which is created again
-    absent = {Property.RECORDS, Property.FIRST, Property.EXPORT} - set(found) - set(foreign)
-    if Property.RECORDS in absent and any(
-        e.id == folder.records for e in store.list_trash(folder.id)
-    ):
-        absent.remove(Property.RECORDS)
-    if Property.RECORDS in absent and Property.FIRST in foreign:
-        foreign[Property.RECORDS] = (
-            f"{_what(Property.RECORDS)} names {folder.records!r:.80}, where nothing is."
-        )
+        results = {key: _entry_or_reason(answer, key) for key, answer in answers.items()}
+    found = {key: result for key, result in results.items() if isinstance(result, Entry)}
+    foreign = {key: result for key, result in results.items() if isinstance(result, str)}
+    absent = {key for key, result in results.items() if result is None} - {Property.HINT}
+    if Property.RECORDS in absent:
+        if any(entry.id == folder.records for entry in store.list_trash(folder.id)):
+            absent.remove(Property.RECORDS)
+        elif Property.FIRST in foreign:
+            foreign[Property.RECORDS] = (
+                f"{_what(Property.RECORDS)} names {folder.records!r:.80}, where nothing is."
+            )
     elif Property.RECORDS in foreign:
         # A file in a foreign folder is foreign, whatever its kind.
         for key in (Property.FIRST, Property.HINT):
@@ -127,6 +116,20 @@ def owned_ids(store: Store, folder: SearchFolder) -> OwnedIds:
                 foreign[key] = f"{_what(key)} names {found[key].id}, which is a foreign file."
     unusable: dict[str, Any] = {key.name.lower(): "" for key in foreign}
     return OwnedIds(replace(folder, **unusable), foreign, frozenset(absent))
+
+
+def _entry_or_reason(answer: Future[Entry], key: Property) -> Entry | str | None:
+    """Return the entry that a property names, why it must not be used, or None if it is absent."""
+    try:
+        return answer.result()
+    except NotFoundError:
+        return None
+    except ForeignFileError as error:
+        return str(error)
+    except StoreError as error:
+        if isinstance(error, UnavailableError) or key in (Property.RECORDS, Property.FIRST):
+            raise
+        return str(error)  # a convenience, which is created again
 
 
 def _what(key: Property) -> str:

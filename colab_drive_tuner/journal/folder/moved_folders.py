@@ -73,25 +73,27 @@ def find_marked_folders(store: Store, name: str, listed: SearchFolder | None) ->
         return home == store.root or (entry.trashed and is_gone(home))
 
     found = store.find_marked(marks, or_named=record_name(0))
-    for entry in found:
-        if entry.is_folder and is_here(entry.properties.get(Property.HOME, ""), entry):
-            result.folders[entry.id] = entry
-        elif entry.is_folder and not entry.trashed:
-            result.elsewhere.append(entry)
+    for folder in (entry for entry in found if entry.is_folder):
+        if is_here(folder.properties.get(Property.HOME, ""), folder):
+            result.folders[folder.id] = folder
+        elif not folder.trashed:
+            result.elsewhere.append(folder)
     settled = {listed.records} if listed else set()
-    for file in sorted(found, key=lambda entry: (entry.name, entry.created)):
-        marked = marks.items() <= file.properties.items()
-        marked_otherwise = not marked and any(key.startswith(NAMED) for key in file.properties)
-        if file.is_folder or marked_otherwise or file.parent in settled:
+    records = (entry for entry in found if not entry.is_folder)
+    for record in sorted(records, key=lambda entry: (entry.name, entry.created)):
+        marked = marks.items() <= record.properties.items()
+        marked_otherwise = not marked and any(key.startswith(NAMED) for key in record.properties)
+        if marked_otherwise or record.parent in settled:
             continue
-        written_for, home = _written_for(store, file, name if marked else "")
-        if written_for == name and is_here(home, file):
-            settled.add(file.parent)
-            if (folder := _folder_of(store, file)) is None:
-                result.lost.append(file)
-            else:
-                result.folders[folder.id] = folder
-                result.begun.setdefault(folder.id, set()).add(file.parent)
+        written_for, home = _written_for(store, record, name if marked else "")
+        if written_for != name or not is_here(home, record):
+            continue
+        settled.add(record.parent)
+        if (holder := _folder_of(store, record)) is None:
+            result.lost.append(record)
+        else:
+            result.folders[holder.id] = holder
+            result.begun.setdefault(holder.id, set()).add(record.parent)
     result.elsewhere = [entry for entry in result.elsewhere if entry.id not in result.folders]
     return result
 

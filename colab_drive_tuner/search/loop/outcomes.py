@@ -239,20 +239,22 @@ class OutcomeLoop(Loop):
         if several and engine.restartable:
             self._dispatcher.restart()
         elif pool:
-            for started in lost:  # record known deaths before the run ends
-                if died := self._lost.take_new_deaths(started.document["tid"]):
-                    self._start(started.document, died=died, durable=True)
-            given_up = all(one.document["state"] == FINISHED for one in lost)
-            self._fail(
-                ExecutorError(
-                    f"executor={engine.name} is broken: a worker died while {named(lost)} of "
-                    f"search {self._trials.name!r} ran"
-                    f"{', for the last time: it is given up' if given_up else ''}. What had ended "
-                    "is recorded. Make a new executor and call again: the search continues"
-                    f"{'' if given_up else ', first with these, one at a time'}. "
-                    "(cdt.loky_executor(n) replaces its workers itself.)"
-                )
-            )
+            self._fail(self._broken_pool(lost))
+
+    def _broken_pool(self, lost: list[Started]) -> ExecutorError:
+        """Record the known deaths of lost trials; return the error that ends the run."""
+        for started in lost:
+            if died := self._lost.take_new_deaths(started.document["tid"]):
+                self._start(started.document, died=died, durable=True)
+        given_up = all(one.document["state"] == FINISHED for one in lost)
+        return ExecutorError(
+            f"executor={self._dispatcher.engine.name} is broken: a worker died while {named(lost)} "
+            f"of search {self._trials.name!r} ran"
+            f"{', for the last time: it is given up' if given_up else ''}. What had ended is "
+            "recorded. Make a new executor and call again: the search continues"
+            f"{'' if given_up else ', first with these, one at a time'}. "
+            "(cdt.loky_executor(n) replaces its workers itself.)"
+        )
 
     def _completions_within(self, seconds: float) -> Iterator[Completion]:
         """Yield completions for up to `seconds`, while any trial is running."""

@@ -71,9 +71,9 @@ class ParallelLoop(OutcomeLoop):
         while True:
             while self._failure is None and self._submit_next():
                 pass
-            if self._failure is None and not self._started and not self._is_stuck():
-                return
             if self._failure is None:
+                if not self._started and not self._is_stuck():
+                    return
                 self._handle_completions(self._dispatcher.wait(TICK_SECONDS))
             if self._failure is not None:
                 raise self._failure
@@ -129,20 +129,19 @@ class ParallelLoop(OutcomeLoop):
 
     def _submit(self, started: Started) -> bool:
         """Submit a trial; return False if the executor does not take it."""
-        artifacts = started.artifacts
-        in_process = self._dispatcher.engine.in_process
-        attempt = started.attempt
+        attempt, artifacts, backups = started.attempt, started.artifacts, None
+        if not self._dispatcher.engine.in_process:  # then artifacts stay here
+            backups = self._trials.backups.worker_folder(attempt.search, artifacts)
+            artifacts = None
         task = Task(
             attempt,
             trial_timeout=self._dispatcher.trial_timeout,
             loss_to_beat=self._loss_to_beat,
-            backups=None
-            if in_process
-            else self._trials.backups.worker_folder(attempt.search, artifacts),
+            backups=backups,
             free_memory=self._trials.free_memory,
             driver=os.getpid(),
         )
-        submission = Submission(task, artifacts if in_process else None)
+        submission = Submission(task, artifacts)
         self._started[submission] = started
         try:
             self._dispatcher.submit(submission)

@@ -274,22 +274,29 @@ def is_number(value: Any) -> bool:
 
 def _explained_share(pairs: Sequence[tuple[Any, float]]) -> float:
     """Return the share of the ranks' variance that groups of equal values explain beyond chance."""
+    groups = _grouped_ranks(pairs)
+    freedom = len(pairs) - len(groups)
+    whole = _squares([rank for _, rank in pairs])
+    if len(groups) < 2 or freedom < 1 or not whole:
+        return 0.0
+    within = sum(map(_squares, groups))
+    return max(0.0, 1.0 - (within / freedom) / (whole / (len(pairs) - 1)))
+
+
+def _grouped_ranks(pairs: Sequence[tuple[Any, float]]) -> list[list[float]]:
+    """Group ranks by equal value; many different numbers by up to ten ranges of equal size."""
     groups: dict[object, list[float]] = {}
     if all(is_number(value) for value, _ in pairs) and len({value for value, _ in pairs}) > 10:
-        ordered = sorted(pairs, key=lambda pair: pair[0])
         count = max(2, min(10, round(math.sqrt(len(pairs)) / 1.5)))
-        for index, (_, rank) in enumerate(ordered):
-            groups.setdefault(index * count // len(ordered), []).append(rank)
+        for index, (_, rank) in enumerate(sorted(pairs, key=lambda pair: pair[0])):
+            groups.setdefault(index * count // len(pairs), []).append(rank)
     else:
         for value, rank in pairs:
             groups.setdefault((type(value), text_of(value)), []).append(rank)
-    spread = len(pairs) - len(groups)
-    if len(groups) < 2 or spread < 1:
-        return 0.0
-    mean = sum(rank for _, rank in pairs) / len(pairs)
-    whole = sum((rank - mean) ** 2 for _, rank in pairs)
-    within = 0.0
-    for ranks in groups.values():
-        middle = sum(ranks) / len(ranks)
-        within += sum((rank - middle) ** 2 for rank in ranks)
-    return max(0.0, 1.0 - (within / spread) / (whole / (len(pairs) - 1))) if whole else 0.0
+    return list(groups.values())
+
+
+def _squares(ranks: Sequence[float]) -> float:
+    """Return the sum of the squared distances from the mean."""
+    mean = sum(ranks) / max(len(ranks), 1)
+    return sum((rank - mean) ** 2 for rank in ranks)

@@ -119,30 +119,39 @@ def prepare_file_restore(
                 raise IncompatibleBackupError(
                     f"it has a file of {file['callback']}, a callback that fit lacks"
                 )
-            path = scratch / "file"
-            if file["content"] is not None:
-                path.write_bytes(file["content"])
-            elif not fetch(str(file["name"]), path):
-                raise ChecksumError(f"its file {file['name']} is missing")
-            if sha256_of(path) != file["sha256"]:
-                raise ChecksumError(f"its file {file['name']} is damaged")
-            copy = SavedFile(path, file["callback"], file["fills"])
+            copy = _fetched(file, scratch / "file", fetch)
             ready.append((callback, Path(_format_path(template, file["fills"])), copy))
 
     def restore() -> None:
         for callback, path, copy in ready:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            is_table = isinstance(callback, keras.callbacks.CSVLogger)
-            if is_table and callback.csv_file and not callback.csv_file.closed:
-                callback.csv_file.close()
-            part = path.with_name(f".{path.name}.part")
-            shutil.copyfile(copy.path, part)
-            part.replace(path)
-            if is_table:
-                callback.csv_file = path.open("a")
-                callback.append_header = not copy.size
+            _restore_file(callback, path, copy)
 
     return restore
+
+
+def _fetched(file: dict[str, Any], path: Path, fetch: Callable[[str, Path], bool]) -> SavedFile:
+    """Return a file of a backup, checked; `path` is where it is fetched to."""
+    if file["content"] is not None:
+        path.write_bytes(file["content"])
+    elif not fetch(str(file["name"]), path):
+        raise ChecksumError(f"its file {file['name']} is missing")
+    if sha256_of(path) != file["sha256"]:
+        raise ChecksumError(f"its file {file['name']} is damaged")
+    return SavedFile(path, file["callback"], file["fills"])
+
+
+def _restore_file(callback: Any, path: Path, copy: SavedFile) -> None:
+    """Write a file to its path; a CSVLogger continues its table there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_table = isinstance(callback, keras.callbacks.CSVLogger)
+    if is_table and callback.csv_file and not callback.csv_file.closed:
+        callback.csv_file.close()
+    part = path.with_name(f".{path.name}.part")
+    shutil.copyfile(copy.path, part)
+    part.replace(path)
+    if is_table:
+        callback.csv_file = path.open("a")
+        callback.append_header = not copy.size
 
 
 def _path_template(callback: Any) -> str:

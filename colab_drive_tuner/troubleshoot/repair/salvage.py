@@ -259,6 +259,20 @@ def _list_files(store: Store, folder_ids: Iterable[str]) -> Iterator[Entry]:
                 yield from (entry for entry in list_entries(folder_id) if not entry.is_folder)
 
 
+def _linked_sequences(candidates: dict[int, list[FoundRecord]]) -> list[list[FoundRecord]]:
+    """Join the candidates into sequences in which each record names the sha256 of the last."""
+    sequences: list[list[FoundRecord]] = []
+    last: dict[str, list[FoundRecord]] = {}
+    for pos in sorted(candidates):
+        for candidate in candidates[pos]:
+            sequence = last.pop(candidate.record.prev, [])
+            if not sequence or sequence[-1].record.pos != pos - 1:
+                sequences.append(sequence := [])
+            sequence.append(candidate)
+            last[candidate.record.sha] = sequence
+    return sequences
+
+
 def _choose_records(
     candidates: dict[int, list[FoundRecord]], found: SalvagedFolder, named: set[str]
 ) -> None:
@@ -266,16 +280,7 @@ def _choose_records(
 
     If two neighbours are not linked, drop the one that the next record does not confirm.
     """
-    sequences: list[list[FoundRecord]] = []
-    last: dict[str, list[FoundRecord]] = {}
-    for pos in sorted(candidates):
-        for candidate in candidates[pos]:
-            before = last.pop(candidate.record.prev, None)
-            sequence = before if before is not None and before[-1].record.pos == pos - 1 else []
-            if not sequence:
-                sequences.append(sequence)
-            sequence.append(candidate)
-            last[candidate.record.sha] = sequence
+    sequences = _linked_sequences(candidates)
     sequences.sort(key=lambda records: (-sum(each.id in named for each in records), -len(records)))
     for sequence in sequences:
         is_free = all(candidate.record.pos not in found.records for candidate in sequence)
