@@ -60,6 +60,49 @@ def test_deleted_and_unshared_files_are_removed(me, person):
     assert since(stranger, token)[0] == []
 
 
+def test_what_is_lost_with_a_folder_is_removed(me, person):
+    """So is a file that leaves a shared folder, and what one still sees otherwise is not."""
+    friend = person()
+    folder = me.folder("shared")
+    below = me.folder("below", parents=[folder])
+    leaves = me.create("leaves", parents=[below])["id"]
+    stays, kept = me.create("stays", parents=[below])["id"], me.create("k", parents=[below])["id"]
+    for one in (folder, kept):
+        share(me, one, friend.account)
+    token = start(friend)
+    out = {"addParents": "root", "removeParents": below}
+    me("PATCH", f"/drive/v3/files/{leaves}", params=out)
+    found, token = since(friend, token)
+    assert found == [(leaves, True)]
+    limit = f"/drive/v3/files/{below}"
+    me("PATCH", limit, json={"inheritedPermissionsDisabled": True})
+    found, token = since(friend, token)
+    assert found == [(below, False), (stays, True)]
+    me("PATCH", limit, json={"inheritedPermissionsDisabled": False})
+    _, token = since(friend, token)
+    given = friend.get("about", fields="user")["user"]["permissionId"]
+    me("DELETE", f"/drive/v3/files/{folder}/permissions/{given}")
+    found, _ = since(friend, token)
+    assert sorted(found) == sorted([(folder, True), (below, True), (stays, True)])
+    assert all(not removed for _, removed in since(me, "1")[0])
+
+
+def test_a_file_that_leaves_a_shared_drive_is_removed_from_its_changes(me, person):
+    """The members who lost it find that in the drive's own list of changes."""
+    drive = me("POST", "/drive/v3/drives?requestId=leave", json={"name": "team"}).json()["id"]
+    all_drives = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
+    file = me.create("f", params={"supportsAllDrives": "true"}, parents=[drive])["id"]
+    friend = person()
+    give = {"type": "user", "role": "reader", "emailAddress": friend.account}
+    params = {"supportsAllDrives": "true"}
+    me("POST", f"/drive/v3/files/{drive}/permissions", json=give, params=params)
+    token = start(friend)
+    out = {"addParents": "root", "removeParents": drive, **params}
+    assert me("PATCH", f"/drive/v3/files/{file}", params=out).status_code == 200
+    found, _ = since(friend, token, driveId=drive, **all_drives)
+    assert found == [(file, True)]
+
+
 @pytest.mark.parametrize("token", ["", "x", "0", "-1", "999999999"])
 def test_an_unknown_change_token_is_refused(me, token):
     """A page token that was not given, or none, is a 400."""

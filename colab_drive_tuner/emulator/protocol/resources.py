@@ -59,7 +59,7 @@ def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, An
     for name in ("domain", "allowFileDiscovery", "expirationTime", "view"):
         if name in found:
             shown[name] = found[name]
-    if access.has_limited_access(node):
+    if node.has_limited_access:
         shown["inheritedPermissionsDisabled"] = True
     if node.drive:
         inherited = found.get("inherited", "")
@@ -121,7 +121,7 @@ def capabilities(view: View, node: Node) -> dict[str, bool]:
     owners = restrictions.is_owners(node.extra.get("contentRestrictions"))
     locks = owns or (edit and not folder and not owners)
     limits = access.may_limit(view.database, view.caller.email, node)
-    limited = access.has_limited_access(node)
+    limited = node.has_limited_access
     above = access.Inheritance(view.database, view.caller.email, listed=False)
     pending = node.permissions.get(person_id(view.caller.email), {}).get("pendingOwner")
     return {

@@ -96,7 +96,7 @@ class Inheritance:
         if node.owner == self._email:
             return OWNER
         inherited = self._inherited(node.parent)[0]
-        if has_limited_access(node) and inherited < ORGANIZER:
+        if node.has_limited_access and inherited < ORGANIZER:
             # Who has access to the folder above sees that the folder exists.
             inherited = min(inherited, READER)
         return max(self._direct_rank(node), inherited)
@@ -122,18 +122,13 @@ class Inheritance:
             if folder is None:
                 return (0, False)
             role, trashed = self._inherited(folder.parent)
-            if has_limited_access(folder) and role < ORGANIZER:
+            if folder.has_limited_access and role < ORGANIZER:
                 role = 0
             # A folder's owner may edit others' files in it, but does not own them.
             owned = WRITER if folder.owner == self._email else 0
             known = (max(role, owned, self._direct_rank(folder)), trashed or folder.trashed)
             self._inherited_below[folder_id] = known
         return known
-
-
-def has_limited_access(node: Node) -> bool:
-    """Whether only owner, organizers and those with permissions of its own may open the folder."""
-    return node.is_folder and bool(node.extra.get("inheritedPermissionsDisabled"))
 
 
 def may_limit(database: Database, email: str, node: Node) -> bool:
@@ -266,7 +261,7 @@ def effective_permissions(database: Database, node: Node) -> dict[str, dict[str,
             if passed and (known is None or RANKS[known["role"]] < RANKS[passed["role"]]):
                 inherited = "" if one is node else one.id
                 found[permission["id"]] = {**passed, "inherited": inherited}
-        if has_limited_access(one):
+        if one.has_limited_access:
             limited.append(one)
     return found
 

@@ -150,7 +150,7 @@ class Database:
         self.change += 1
         node = replace(node, change=self.change, changed=self.clock.ms())
         if before is not None:
-            self._note_removal(node, before.accounts() - node.accounts())
+            self._note_losses(before, self._reaching(before) - self._reaching(node))
         self._write("node", node.id, node.to_json())
         if before is not None:
             self._forget(before)
@@ -168,16 +168,38 @@ class Database:
         self.store("used", node.id, True)
         self.store("comments", node.id, None)
         self.change += 1
-        emails: set[str] = set()
-        above: Node | None = node
-        while above is not None:
-            emails |= above.accounts()
-            above = self.nodes.get(above.parent)
-        self._note_removal(node, emails)
+        self._note_removal(node, self._reaching(node))
         self._forget(node)
         self.changed.append((node, None))
         # A kill before the commit must leave the file intact.
         self._unused_blobs += [revision["blob"] for revision in node.revisions]
+
+    def _reaching(self, node: Node) -> set[str]:
+        """Return the accounts that find a file, or what is in a folder, by its permissions."""
+        emails: set[str] = set()
+        current: Node | None = node
+        while current is not None:
+            emails |= current.accounts()
+            for permission in current.permissions.values():
+                if permission["type"] == "domain" and permission.get("allowFileDiscovery"):
+                    ending = f"@{permission['domain']}"
+                    emails |= {email for email in self.accounts if email.endswith(ending)}
+            if current.has_limited_access:
+                break
+            current = self.nodes.get(current.parent)
+        return emails
+
+    def _note_losses(self, node: Node, emails: set[str]) -> None:
+        """Record that these accounts lost a file and, with a folder, what is in it.
+
+        What they still see by other permissions does not count: changes.list leaves it out.
+        """
+        if not emails:
+            return
+        self._note_removal(node, emails)
+        for child in self.children.get(node.id, ()):
+            self.change += 1
+            self._note_losses(self.nodes[child], emails)
 
     def _note_removal(self, node: Node, emails: set[str]) -> None:
         """Record for changes.list that these accounts lost the file."""

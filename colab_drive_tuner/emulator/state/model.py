@@ -81,6 +81,11 @@ class Node:
         return self.mime_type == FOLDER
 
     @property
+    def has_limited_access(self) -> bool:
+        """Whether only owner, organizers and who has permissions of its own open the folder."""
+        return self.is_folder and bool(self.extra.get("inheritedPermissionsDisabled"))
+
+    @property
     def head(self) -> Mapping[str, Any] | None:
         """The current revision; None without content (folders, shortcuts, Google's formats)."""
         return self.revisions[-1] if self.revisions else None
