@@ -1,10 +1,12 @@
 """Damage to each file of a folder store (lost, cut, altered, swapped) is repaired or named."""
 
+import errno
 import itertools
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -188,6 +190,69 @@ def test_damage_to_both_copies_of_a_description_is_named(harm: Harm, root: Path)
     a, b = list_searches(open_store(root))
     assert (a.name, bool(a.problem), b.name, b.done) == ("a", True, "b", 1)
     assert sorted(path.name for path in root.iterdir()) == [".store", "a", "b"]
+
+
+@pytest.mark.parametrize("harm", [empty, halve, flip])
+def test_damage_to_both_copies_of_a_folders_properties_stops_only_its_search(
+    harm: Harm, root: Path, tmp_path: Path
+) -> None:
+    """The other searches are listed and resume; `repair` rebuilds the damaged one."""
+    key = find_folder(open_store(root), "a").id
+    for place in ("properties", "copies/properties"):
+        harm(root / "a" / "index" / place / key)
+    with pytest.raises(SearchDamagedError, match="repair") as caught:
+        run_search(root, "a", 4)
+    assert str(root / "a" / "index" / "properties" / key) in str(caught.value)
+    a, b = list_searches(open_store(root))
+    assert (a.name, bool(a.problem), b.name, b.done) == ("a", True, "b", 1)
+    run_search(root, "b", 2)
+    repair(open_store(root), "a")
+    run_search(root, "a", 5)
+    assert trial_points(root, "a") == expected_points(tmp_path, 5)
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, denied: Path) -> None:
+    """Refuse to read that file, or what is below that folder, also to root."""
+
+    def denying(name: str) -> None:
+        original = getattr(os, name)
+
+        def guarded(path: Any = ".", *arguments: Any, **options: Any) -> Any:
+            at = Path(path) if isinstance(path, str | os.PathLike) else Path()
+            if not at.is_relative_to(denied):
+                return original(path, *arguments, **options)
+            if name == "access":
+                return False
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        monkeypatch.setattr(os, name, guarded)
+
+    for name in ("open", "listdir", "scandir", "access"):
+        denying(name)
+
+
+@pytest.mark.parametrize("place", ["index", "index/ids/folder", "index/properties"])
+def test_a_search_that_may_not_be_read_stops_only_itself(
+    place: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error names the path, `repair` changes nothing, and permission makes it usable again."""
+    before = files(root, "a")
+    store = open_store(root)
+    with monkeypatch.context() as patch:
+        deny(patch, root / "a" / place)
+        a, b = list_searches(store)
+        assert (a.name, b.name, b.done) == ("a", "b", 1)
+        assert f"{root / 'a' / place}" in a.problem
+        assert "Permission denied" in a.problem
+        run_search(root, "b", 2)
+        _, trouble = outcome(run_search, root, "a", 4)
+        assert str(root / "a" / place) in trouble
+        with pytest.raises(RefusedError, match="Permission denied"):
+            repair(open_store(root), "a")
+    assert files(root, "a") == before
+    assert [search.problem for search in list_searches(store)] == ["", ""]
+    run_search(root, "a", 4)
+    assert trial_points(root, "a") == expected_points(tmp_path, 4)
 
 
 @pytest.mark.parametrize("left", ["index", "index/ids", "nothing of the index"])

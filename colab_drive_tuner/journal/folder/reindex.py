@@ -11,7 +11,7 @@ from pathlib import Path
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreError
 from colab_drive_tuner.journal.chain.record import Record, decode_record, record_name
 from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, FolderKind, Property
-from colab_drive_tuner.store.folder.disk import file_names
+from colab_drive_tuner.store.folder.disk import file_names, read
 from colab_drive_tuner.store.protocol import Entry, Store
 
 _RECORDS_NAME = "records"
@@ -63,7 +63,7 @@ def _chain(folder: Path) -> Iterator[tuple[str, Record]]:
     for pos in range(len(list(folder.glob("record-*.cdt")))):
         path = folder / record_name(pos)
         try:
-            record = decode_record(path.read_bytes(), str(path))
+            record = decode_record(read(path), str(path))
         except (OSError, SearchDamagedError, StoreError):
             return
         if record.pos != pos or record.prev != sha:

@@ -119,6 +119,18 @@ def require_folder(path: Path) -> os.stat_result:
     return found
 
 
+def require_readable(folder: Path) -> None:
+    """Raise `PermissionError` if this user may not read something in a folder or below it."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, _, files in os.walk(folder, onerror=refuse):
+        for path in (Path(place) / file for file in files):
+            if not path.is_symlink() and not os.access(path, os.R_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
 def symlink_error(path: Path) -> RefusedError:
     """Return the error for a symbolic link in a store."""
     return RefusedError(
@@ -212,6 +224,13 @@ def translated_error(error: OSError, doing: str) -> StoreError:
     return kind(
         f"Cannot {doing}: {error.strerror}, {error.filename2 or error.filename or 'on this disk'}."
     )
+
+
+def unreadable_error(error: PermissionError) -> StoreError:
+    """Return the error for a file of the index that this user may not read."""
+    if isinstance(error, StoreError):
+        return error
+    return RefusedError(f"{error.filename} cannot be read ({error.strerror}): allow it to be read.")
 
 
 def damaged_error(*paths: Path) -> ChecksumError:

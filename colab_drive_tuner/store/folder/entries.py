@@ -47,11 +47,14 @@ class IdLocation:
 
 def entries_with_properties(location: IdLocation, or_named: str | None = None) -> Iterator[Entry]:
     """Yield the entries of an index that have properties or this name."""
-    named = location.index.names.holders(or_named) if or_named is not None else ()
-    for key in dict.fromkeys([*location.index.property_files, *named]):
+    keys: list[str] = []
+    with contextlib.suppress(PermissionError):  # other folders can still be read
+        keys += location.index.property_files
+        keys += location.index.names.holders(or_named) if or_named is not None else ()
+    for key in dict.fromkeys(keys):
         if key == location.own_key:
             continue
-        with contextlib.suppress(StoreError):  # deleted by hand, or damaged
+        with contextlib.suppress(StoreError, PermissionError):  # deleted by hand, or damaged
             trashed = find_in_trash(location.index, key)
             entry = location.entry(*(trashed or location.index.locate(key)))
             folder_in_trash = location.folder is not None and location.folder.in_trash
@@ -80,10 +83,15 @@ def damaged_entry(entry_id: str, path: Path, parent: str, error: StoreError) -> 
 
 
 def top_entry(folder: TopFolder | Damaged) -> Entry:
-    """Return the entry of a folder in the root or in the trash."""
+    """Return the entry of a folder in the root or in the trash, with its damage if there is any."""
     if isinstance(folder, Damaged):
         return replace(damaged_entry(folder.id, folder.base, ROOT, folder.error), name=folder.name)
-    properties = folder.index.properties(folder.described)
+    try:
+        properties = folder.index.properties(folder.described)
+    except (ChecksumError, PermissionError) as error:  # only this folder cannot be used
+        about = disk.unreadable_error(error) if isinstance(error, PermissionError) else error
+        damaged = damaged_entry(folder.id, folder.base, ROOT, about)
+        return replace(damaged, name=folder.name, trashed=folder.in_trash)
     entry = entry_of(folder.described, ROOT, folder.base, properties)
     return replace(entry, id=folder.id, name=folder.name, trashed=folder.in_trash)
 

@@ -27,6 +27,7 @@ def rebuild_index(
     must remain recognizable as one, or shared ids would be resolved in the wrong folder.
     """
     disk.require_folder(base)
+    disk.require_readable(base)  # what cannot be read now would be lost
     home = base / NAME
     old = Index(base, base / f".{NAME}-{uuid.uuid4().hex[:8]}", trash)
     if os.path.lexists(home):

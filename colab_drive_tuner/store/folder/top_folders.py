@@ -99,16 +99,18 @@ class Damaged:
 def open_folder(base: Path, trash: Path, *, in_trash: bool = False) -> TopFolder:
     """Open the folder at `base`; raises `ChecksumError` or `RefusedError` if it is unusable."""
     home = base / NAME
+    index = Index(base, home, trash)
     disk.require_folder(base)
     try:
         state = _state(home)
+        described = index.descriptions.read(TOP)
+        copy = index.descriptions.read_copy(TOP)
     except disk.MISSING:
         raise _missing_index_error(base) from None
-    index = Index(base, home, trash)
-    described = index.descriptions.read(TOP)
+    except PermissionError as error:
+        raise disk.unreadable_error(error) from error
     if described is None:
         raise _missing_index_error(base)
-    copy = index.descriptions.read_copy(TOP)
     # Both are valid but different, so one of them belongs to another folder.
     if copy is not None and copy != encode(described) and decode(copy, TOP) is not None:
         raise disk.damaged_error(index.descriptions.path(TOP), home / "copies" / "ids" / TOP)
@@ -184,10 +186,11 @@ class TopFolders:
                 found.append(known)
             elif not item.name.startswith(".") and (item.is_symlink() or item.is_dir()):
                 found += self._open(self._place / item.name)
-        self._known, self._changed, self._by_name = found, (changed, settled), {}
-        for folder in found:
-            if isinstance(folder, TopFolder):
-                self._by_name.setdefault(folder.name, []).append(folder)
+        usable = [folder for folder in found if isinstance(folder, TopFolder)]
+        complete = len(usable) == len(found)  # a damaged folder may be restored at any time
+        self._known, self._changed, self._by_name = found, (changed, settled and complete), {}
+        for folder in usable:
+            self._by_name.setdefault(folder.name, []).append(folder)
         return found
 
     def named(self, name: str) -> list[TopFolder]:
