@@ -196,8 +196,10 @@ def rerun(
     else:
         echo(status.message, err=status.exit_code is ExitCode.FAILED)
     if scheduled and status.exit_code is ExitCode.FINISHED:
+        store = ["--store", context.obj] if context.obj else []
         message_printer(as_json)(
-            f"To remove its schedule: colab-drive-tuner schedule remove {shlex.quote(search)}"
+            "To remove its schedule: "
+            + shlex.join(["colab-drive-tuner", *store, "schedule", "remove", search])
         )
     raise typer.Exit(status.exit_code)
 

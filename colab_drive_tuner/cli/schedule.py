@@ -101,40 +101,54 @@ def list_(project: Project = None, region: Region = "us-central1", as_json: AsJs
     """
     from colab_drive_tuner.rerun import enterprise, schedulers
 
-    found = schedulers.installed()
+    listed, problem = schedulers.installed()
+    found = [(of.search, name, of.when, of.store) for name, of in listed]
     if project:
         more = enterprise.installed(enterprise.Vertex(project, region))
-        found += [(search, "enterprise", when) for search, when in more]
+        found += [(search, "enterprise", when, None) for search, when in more]
     if as_json:
-        keys = ("search", "scheduler", "when")
+        keys = ("search", "scheduler", "when", "store")
         echo_json([dict(zip(keys, schedule, strict=True)) for schedule in found])
-        return
-    for schedule in found:
-        typer.echo("\t".join(map(visible, schedule)))
-    if not found:
-        echo("There are no schedules.")
+    else:
+        for schedule in found:
+            typer.echo("\t".join(visible(field) for field in schedule if field is not None))
+        if not found and not problem:
+            echo("There are no schedules.")
+    if problem:
+        raise problem
 
 
 @schedule_app.command()
 def remove(
-    search: Name, project: Project = None, region: Region = "us-central1", as_json: AsJson = False
+    context: typer.Context,
+    search: Name,
+    project: Project = None,
+    region: Region = "us-central1",
+    as_json: AsJson = False,
 ) -> None:
     """Remove the schedules of a search from this machine and the repository in this directory.
 
-    With --project, also remove them from Colab Enterprise.
+    Without --store, those of its name in every store. With --project, also remove them from Colab
+    Enterprise.
 
     Example:
         colab-drive-tuner schedule remove mnist-cnn
     """
     from colab_drive_tuner.rerun import enterprise, schedulers
+    from colab_drive_tuner.store import absolute_spec
 
-    removed = schedulers.remove(search)
+    store = absolute_spec(context.obj) if context.obj else None
+    removed, problem = schedulers.remove(search, store)
     if project and enterprise.remove(enterprise.Vertex(project, region), search):
         removed.append("enterprise")
-    if not removed:
-        raise UsageError(f"Search {search!r} has no schedule: `schedule list` shows all schedules.")
-    text = f"Removed the schedule of {search!r} from {', '.join(removed)}."
-    echo_result(text, {"search": search, "removed_from": removed}, as_json=as_json)
+    if not removed and not problem:
+        of = f"{search!r} of {store}" if store else repr(search)
+        raise UsageError(f"Search {of} has no schedule: `schedule list` shows all schedules.")
+    if removed:
+        text = f"Removed the schedule of {search!r} from {', '.join(removed)}."
+        echo_result(text, {"search": search, "removed_from": removed}, as_json=as_json)
+    if problem:
+        raise problem
 
 
 @schedule_app.command()

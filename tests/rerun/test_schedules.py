@@ -70,10 +70,10 @@ def test_crontab_accepts_the_schedule_and_other_lines_are_left_alone(
     cron.install(plan)
     cron.install(Plan(plan.search, plan.program, "0 */2 * * *"))
     cron.install(Plan("other", plan.program, "0 0 * * *"))
-    assert cron.installed() == [(NASTY, "0 */2 * * *"), ("other", "0 0 * * *")]
-    assert cron.remove(NASTY)
-    assert not cron.remove(NASTY)
-    cron.remove("other")
+    assert cron.installed() == [(NASTY, None, "0 */2 * * *"), ("other", None, "0 0 * * *")]
+    assert cron.remove(NASTY, None)
+    assert not cron.remove(NASTY, None)
+    cron.remove("other", None)
     left = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=True).stdout
     assert left == "# mine\n5 5 * * * true\n"
 
@@ -169,7 +169,7 @@ def test_systemd_accepts_the_units(plan: Plan, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert service.name not in done.stderr
     assert timer.name not in done.stderr
-    assert systemd.installed() == [(NASTY, "*-*-* *:0/15:00")]
+    assert systemd.installed() == [(NASTY, None, "*-*-* *:0/15:00")]
     lines = service.read_text()
     assert "CREDENTIALS=" + str(tmp_path / "key of 50%% for $5.json") in lines
     assert '"my \\"search\\" ü 100%% $$HOME\\\\"' in lines
@@ -210,6 +210,14 @@ def fake(tool: Path, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
 
 
+def fake_crontab(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a `crontab` on the PATH whose table is the returned file."""
+    fake(folder / "crontab", "", monkeypatch)
+    script = f'#!/bin/sh\ncd "{folder}"; if [ "$1" = -l ]; then cat table; else cat >table; fi\n'
+    (folder / "crontab").write_text(script)
+    return folder / "table"
+
+
 def test_a_user_who_may_not_use_cron_has_no_schedules(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,13 +246,62 @@ def test_lines_of_any_encoding_stay_in_the_crontab(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another line's bytes are kept, even if they are not UTF-8."""
-    (tmp_path / "table").write_bytes(b"# caf\xe9\n")
-    fake(tmp_path / "crontab", "", monkeypatch)
-    script = f'#!/bin/sh\ncd "{tmp_path}"; if [ "$1" = -l ]; then cat table; else cat >table; fi\n'
-    (tmp_path / "crontab").write_text(script)
+    table = fake_crontab(tmp_path, monkeypatch)
+    table.write_bytes(b"# caf\xe9\n")
     cron.install(plan)
-    assert cron.installed() == [(NASTY, "*/15 * * * *")]
-    assert (tmp_path / "table").read_bytes().startswith(b"# caf\xe9\n# colab-drive-tuner")
+    assert cron.installed() == [(NASTY, None, "*/15 * * * *")]
+    assert table.read_bytes().startswith(b"# caf\xe9\n# colab-drive-tuner")
+
+
+def test_lines_of_a_person_among_those_of_a_schedule_stay(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job below a schedule whose line was deleted, or between its lines, is not removed."""
+    table = fake_crontab(tmp_path, monkeypatch)
+    table.write_text("")
+    cron.install(plan)
+    comment, command = table.read_text().splitlines()
+    table.write_text(f"{comment}\n5 5 * * * backup\n")
+    assert cron.installed() == []
+    cron.install(plan)
+    assert table.read_text() == f"5 5 * * * backup\n{comment}\n{command}\n"
+    table.write_text(f"{comment}\n# GPU is free at night\n5 5 * * * backup\n#{command}\n")
+    assert cron.installed() == [(NASTY, None, "#*/15 * * * *")]
+    assert cron.remove(NASTY, None)
+    assert table.read_text() == "# GPU is free at night\n5 5 * * * backup\n"
+
+
+@pytest.mark.parametrize("way", [cron, systemd, github])
+def test_searches_of_one_name_in_two_stores_have_two_schedules(
+    way: Any, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A schedule replaces only that of its own store, and can be removed alone."""
+    fake_crontab(tmp_path, monkeypatch).write_text("")
+    monkeypatch.setattr(systemd, "_systemctl", lambda *arguments: None)
+    stores = ["drive:A", 'drive:a "b"', None]
+    for store in (*stores, *stores):
+        way.install(replace(plan, store=store))
+    assert {(of.search, of.store) for of in way.installed()} == {(NASTY, one) for one in stores}
+    assert len(way.installed()) == 3
+    assert way.remove(NASTY, "drive:A")
+    assert not way.remove(NASTY, "drive:A")
+    assert {of.store for of in way.installed()} == set(stores[1:])
+    assert way.remove(NASTY, None)
+    assert way.installed() == []
+
+
+def test_a_scheduler_that_fails_hides_no_schedule_of_another(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Any
+) -> None:
+    """Schedules of the others are listed and removed; then its error is shown."""
+    github.install(replace(plan, search="s"))
+    fake(tmp_path / "crontab", "/var/spool/cron: Permission denied", monkeypatch)
+    code, out, err = run_command("schedule", "list")
+    assert (code, out) == (1, "s\tgithub\t*/15 * * * *\n")
+    assert "crontab -l failed" in err
+    code, out, err = run_command("schedule", "remove", "s")
+    assert (code, "from github" in out, "crontab -l failed" in err) == (1, True, True)
+    assert github.installed() == []
 
 
 def test_without_a_systemd_session_nothing_is_written(
@@ -304,8 +361,8 @@ def test_actionlint_accepts_the_workflow(plan: Plan, tmp_path: Path) -> None:
     (file,) = (tmp_path / ".github" / "workflows").iterdir()
     done = subprocess.run([ACTIONLINT, str(file)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
-    assert github.installed() == [(NASTY, "*/15 * * * *")]
-    assert github.remove(NASTY)
+    assert github.installed() == [(NASTY, None, "*/15 * * * *")]
+    assert github.remove(NASTY, None)
     assert github.installed() == []
 
 

@@ -1,14 +1,17 @@
 """Schedulers: cron, systemd and GitHub Actions, each of which installs the same plan.
 
 The module of each has these functions: `text` returns what `install` would write, `install`
-replaces an earlier schedule of the search and returns a message, `installed` lists searches and
-times, and `remove` returns whether there was a schedule.
+replaces an earlier schedule of the search and returns a message, `installed` lists schedules, and
+`remove` returns whether there was one.
 """
 
 from types import ModuleType
 
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 from colab_drive_tuner.rerun.schedulers import cron, github, systemd
+from colab_drive_tuner.rerun.schedulers.plan import Installed
+
+Problem = ColabDriveTunerError | None
 
 _SCHEDULERS = {"cron": cron, "systemd": systemd, "github": github}
 
@@ -20,12 +23,28 @@ def find_scheduler(name: str) -> ModuleType:
     return _SCHEDULERS[name]
 
 
-def installed() -> list[tuple[str, str, str]]:
-    """List the schedules of all schedulers: search, scheduler and times."""
-    found = [(name, each) for name, way in _SCHEDULERS.items() for each in way.installed()]
-    return [(search, name, when) for name, (search, when) in found]
+def installed() -> tuple[list[tuple[str, Installed]], Problem]:
+    """List the schedules with their scheduler's name; with the error of one that cannot be read."""
+    found: list[tuple[str, Installed]] = []
+    problem: Problem = None
+    for name, way in _SCHEDULERS.items():
+        try:
+            found += [(name, schedule) for schedule in way.installed()]
+        except ColabDriveTunerError as error:
+            problem = error
+    return found, problem
 
 
-def remove(search: str) -> list[str]:
-    """Remove every schedule of a search; return the schedulers that had one."""
-    return [name for name, way in _SCHEDULERS.items() if way.remove(search)]
+def remove(search: str, store: str | None) -> tuple[list[str], Problem]:
+    """Remove every schedule of a search in that store, or of its name in any.
+
+    Returns the schedulers that had one, and the error of one that refused.
+    """
+    removed: list[str] = []
+    problem: Problem = None
+    for name, way in _SCHEDULERS.items():
+        try:
+            removed += [name] * way.remove(search, store)
+        except ColabDriveTunerError as error:
+            problem = error
+    return removed, problem

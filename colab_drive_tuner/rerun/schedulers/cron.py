@@ -2,15 +2,14 @@
 
 import shlex
 import subprocess
-from itertools import pairwise
 
 from colab_drive_tuner.errors import ColabDriveTunerError, MissingExtraError, UsageError
 from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.rerun.schedulers.plan import (
+    Installed,
     Plan,
+    read_comment,
     require_printable,
-    search_comment,
-    search_in_comment,
 )
 
 _MAX_BYTES = 998
@@ -30,45 +29,48 @@ def text(plan: Plan) -> str:
             f"The command would be longer than the {_MAX_BYTES} bytes that cron reads: shorten the "
             "path of the notebook, or use --with systemd."
         )
-    return f"{search_comment(plan.search)}\n{plan.cron} {line}\n"
+    return f"{plan.comment}\n{plan.cron} {line}\n"
 
 
 def install(plan: Plan) -> str:
     """Add the schedule, replacing an earlier one of the search; return a message for the user."""
-    others = _without(_read(), plan.search)
+    others = [line for line, of in _lines() if of is None or of[:2] != (plan.search, plan.store)]
     _write("".join(f"{line}\n" for line in others) + text(plan))
     return f"The crontab reruns search {plan.search!r} at {plan.cron}; `crontab -l` shows it."
 
 
-def installed() -> list[tuple[str, str]]:
-    """List the schedules in the crontab: search and cron fields."""
-    return [
-        (search, " ".join(line.split()[:5]))
-        for comment, line in pairwise(_read())
-        if (search := search_in_comment(comment)) is not None
-    ]
+def installed() -> list[Installed]:
+    """List the schedules in the crontab, with cron's fields."""
+    return [of for line, of in _lines() if of is not None and read_comment(line) is None]
 
 
-def remove(search: str) -> bool:
-    """Remove the schedule of a search; return whether there was one."""
-    before = _read()
-    after = _without(before, search)
+def remove(search: str, store: str | None) -> bool:
+    """Remove the schedules of a search; return whether there was one."""
+    before = _lines()
+    after = [line for line, of in before if of is None or not of.reruns(search, store)]
     if len(after) == len(before):
         return False
     _write("".join(f"{line}\n" for line in after))
     return True
 
 
-def _without(lines: list[str], search: str) -> list[str]:
-    kept, skip = [], False
-    for line in lines:
-        if search_in_comment(line) == search:
-            skip = True  # also the next line
-        elif skip:
-            skip = False
-        else:
-            kept.append(line)
-    return kept
+def _lines() -> list[tuple[str, Installed | None]]:
+    """Return the lines of the crontab, each with the schedule that it is a part of.
+
+    A person may have deleted or moved one of a schedule's lines, and added others between them.
+    """
+    found: list[tuple[str, Installed | None]] = []
+    named: tuple[str, str | None] | None = None
+    for line in _read():
+        is_command = "-m colab_drive_tuner " in line and " --scheduled" in line
+        comment = read_comment(line)
+        named = comment or named
+        of = None
+        if named is not None and (is_command or comment is not None):
+            of = Installed(*named, " ".join(line.split()[:5]))
+        found.append((line, of))
+        named = None if is_command else named
+    return found
 
 
 def _read() -> list[str]:

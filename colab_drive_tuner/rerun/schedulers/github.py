@@ -6,10 +6,10 @@ from pathlib import Path
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.schedulers.plan import (
+    Installed,
     Plan,
     require_printable,
     schedules_in_files,
-    search_comment,
 )
 from colab_drive_tuner.store import split_scheme
 from colab_drive_tuner.version import __version__
@@ -58,7 +58,7 @@ def text(plan: Plan) -> str:
         person = require_printable(act_as, Variable.ACT_AS)
         environment += f"          {Variable.ACT_AS}: {_yaml(person)}\n"
     return f"""\
-{search_comment(plan.search)}
+{plan.comment}
 name: {_yaml(f"Rerun {plan.search}")}
 
 on:
@@ -121,18 +121,21 @@ def install(plan: Plan) -> str:
     )
 
 
-def installed() -> list[tuple[str, str]]:
-    """List the workflows in this repository: search and cron fields."""
+def installed() -> list[Installed]:
+    """List the workflows in this repository, with cron's fields."""
+    return list(_workflows().values())
+
+
+def remove(search: str, store: str | None) -> bool:
+    """Delete the workflows of a search from this repository; return whether there was one."""
+    files = [file for file, of in _workflows().items() if of.reruns(search, store)]
+    for file in files:
+        file.unlink()
+    return bool(files)
+
+
+def _workflows() -> dict[Path, Installed]:
     return schedules_in_files(sorted(_FOLDER.glob(f"{_PREFIX}*.yml")), r"^ +- cron: '(.*)'$")
-
-
-def remove(search: str) -> bool:
-    """Delete the workflow of a search from this repository; return whether there was one."""
-    file = path(Plan(search, "", ""))
-    if not file.exists():
-        return False
-    file.unlink()
-    return True
 
 
 def _in_repository(program: str) -> str:

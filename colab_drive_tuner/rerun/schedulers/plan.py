@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from colab_drive_tuner.credentials import account_variables
 from colab_drive_tuner.environment_variables import Variable
@@ -22,6 +23,19 @@ _EVERY = re.compile(r"(\d+)(m|h|d)")
 _CRON_PART = re.compile(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/[1-9]\d?)?")
 _CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 """Least and greatest number of cron's fields: minute, hour, day, month, weekday."""
+
+
+class Installed(NamedTuple):
+    """An installed schedule."""
+
+    search: str
+    store: str | None
+    when: str
+    """Cron's five fields, or systemd's calendar expressions."""
+
+    def reruns(self, search: str, store: str | None) -> bool:
+        """Whether it is of the search of that name in that store; None: in any store."""
+        return self.search == search and store in (None, self.store)
 
 
 @dataclass(frozen=True)
@@ -40,9 +54,16 @@ class Plan:
 
     @property
     def slug(self) -> str:
-        """Name for files and units, derived from the search's name."""
+        """Name for files and units, which differs for equal names in different stores."""
         plain = re.sub(r"[^a-z0-9]+", "-", self.search.lower()).strip("-")[:40]
-        return f"{plain or 'search'}-{hashlib.sha256(self.search.encode()).hexdigest()[:6]}"
+        place = f"{self.search}\n{self.store}" if self.store else self.search
+        return f"{plain or 'search'}-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
+
+    @property
+    def comment(self) -> str:
+        """Return the comment that names the search and its store in a schedule's file."""
+        store = f" in {json.dumps(self.store)}" if self.store else ""
+        return _COMMENT + json.dumps(require_printable(self.search, "The search's name")) + store
 
     def arguments(self, program: str | None = None) -> list[str]:
         """Return the command-line arguments after `colab-drive-tuner`."""
@@ -116,26 +137,24 @@ def require_printable(text: str, label: str) -> str:
     return text
 
 
-def search_comment(search: str) -> str:
-    """Return the comment that names the search in a schedule's file."""
-    return _COMMENT + json.dumps(require_printable(search, "The search's name"))
-
-
-def search_in_comment(line: str) -> str | None:
-    """Return the search that a line names with `search_comment`, else None."""
+def read_comment(line: str) -> tuple[str, str | None] | None:
+    """Return the search and store that a line names with `Plan.comment`, else None."""
     if not line.startswith(_COMMENT):
         return None
     try:
-        return str(json.loads(line.removeprefix(_COMMENT)))
+        search, end = json.JSONDecoder().raw_decode(line, len(_COMMENT))
+        store = json.loads(line[end:].removeprefix(" in ")) if line[end:].strip() else None
     except ValueError:
         return None
+    return str(search), store
 
 
-def schedules_in_files(files: Iterable[Path], when: str) -> list[tuple[str, str]]:
-    """List the schedules in files: the search and the matches of the pattern `when`."""
-    found = []
+def schedules_in_files(files: Iterable[Path], when: str) -> dict[Path, Installed]:
+    """Return the schedules in files, of which `when` matches the times."""
+    found = {}
     for file in files:
         content = file.read_text(encoding="utf-8", errors="replace")
         times = "; ".join(re.findall(when, content, re.MULTILINE)) or "?"
-        found += [(name, times) for name in map(search_in_comment, content.splitlines()) if name]
+        for named in filter(None, map(read_comment, content.splitlines())):
+            found[file] = Installed(*named, times)
     return found

@@ -8,10 +8,10 @@ from pathlib import Path
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import ColabDriveTunerError
 from colab_drive_tuner.rerun.schedulers.plan import (
+    Installed,
     Plan,
     require_printable,
     schedules_in_files,
-    search_comment,
 )
 
 _PREFIX = "colab-drive-tuner-"
@@ -45,22 +45,24 @@ def install(plan: Plan) -> str:
     )
 
 
-def installed() -> list[tuple[str, str]]:
-    """List the installed timers: search and calendar expression."""
+def installed() -> list[Installed]:
+    """List the installed timers, with their calendar expressions."""
+    return list(_timers().values())
+
+
+def remove(search: str, store: str | None) -> bool:
+    """Stop and remove the timers of a search; return whether there was one."""
+    timers = [timer for timer, of in _timers().items() if of.reruns(search, store)]
+    for timer in timers:
+        _systemctl("disable", "--now", timer.name)
+        timer.unlink()
+        timer.with_suffix(".service").unlink(missing_ok=True)
+        _systemctl("daemon-reload")
+    return bool(timers)
+
+
+def _timers() -> dict[Path, Installed]:
     return schedules_in_files(sorted(_folder().glob(f"{_PREFIX}*.timer")), "^OnCalendar=(.*)$")
-
-
-def remove(search: str) -> bool:
-    """Stop and remove the timer of a search; return whether there was one."""
-    plan = Plan(search, "", "* * * * *")
-    timer = _folder() / f"{_PREFIX}{plan.slug}.timer"
-    if not timer.exists():
-        return False
-    _systemctl("disable", "--now", timer.name)
-    timer.unlink()
-    timer.with_suffix(".service").unlink(missing_ok=True)
-    _systemctl("daemon-reload")
-    return True
 
 
 def on_calendar(cron: str) -> str:
@@ -124,7 +126,7 @@ def _timer(plan: Plan) -> str:
         times = [f"{minute} {hour} {day} {month} *", f"{minute} {hour} * {month} {weekday}"]
     calendar = "\n".join(f"OnCalendar={on_calendar(time)}" for time in times)
     return f"""\
-{search_comment(plan.search)}
+{plan.comment}
 [Unit]
 Description=Rerun of search {_plain(plan.search)}
 
