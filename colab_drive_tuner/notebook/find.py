@@ -220,13 +220,22 @@ def _only_notebook(client: "DriveClient") -> Notebook:
     # Uploaded notebooks share their types with many other files, so they are listed only if needed.
     found: list[DriveFile] = []
     for types in ((*COLAB_TYPES, UPLOADED_TYPES[0]), UPLOADED_TYPES):
-        found = found or [file for file in client.find(mime_types=types) if is_notebook(file)]
+        found = found or [
+            file
+            for file in client.find(mime_types=types)
+            if is_notebook(file) and not _is_executed(file)
+        ]
     if not found:
         raise NotebookNotFoundError(
             "The running notebook cannot be detected in this runtime, and there is no notebook in "
             f"the Drive of {client.account()}; name one with setup(notebook=...)."
         )
     return _require_single(found, "could be the running one", client)
+
+
+def _is_executed(file: "DriveFile") -> bool:
+    """Whether it is a notebook that `rerun` has kept after a run, in `runs/` of a search."""
+    return any(key.startswith("cdt_") for key in file.properties)
 
 
 def _require_single(files: list["DriveFile"], problem: str, client: "DriveClient") -> Notebook:

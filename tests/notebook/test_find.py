@@ -186,6 +186,23 @@ def test_nothing_known_and_several_in_drive_is_not_guessed(client):
         find_notebook(client=client)
 
 
+def test_a_notebook_that_a_rerun_has_kept_is_not_taken_for_the_running_one(client):
+    """Executed notebooks in `runs/` of searches are no candidates; by name they are found."""
+    parent = client.create_folder("runs", parent="root").id
+    kept = client.create_file(
+        "2026-01-01T00-00-00Z finished.ipynb",
+        notebook("1"),
+        parent=parent,
+        mime_type="application/octet-stream",
+        properties={"cdt_ended": "finished"},
+    )
+    with pytest.raises(NotebookNotFoundError, match=r"name one with setup\(notebook="):
+        find_notebook(client=client)
+    only = put(client, "one.ipynb", mime_type="application/octet-stream")
+    assert find_notebook(client=client).file.id == only.id
+    assert find_notebook(kept.name, client=client).file.id == kept.id
+
+
 def test_the_running_notebook_is_known_by_its_id_also_after_it_was_renamed(client, colab):
     """A renamed notebook is found by the id in the session list, under its present name."""
     file = put(client, "today.ipynb")
