@@ -212,6 +212,22 @@ def test_a_missing_file_asks_for_a_correct_path(path):
         find(environ={Variable.CREDENTIALS: path})
 
 
+def test_only_a_service_account_acts_for_somebody(tmp_path):
+    """Credentials of another kind are refused: they would act as another account, silently."""
+    environ = {
+        Variable.CREDENTIALS: str(write(tmp_path, USER)),
+        Variable.ACT_AS: "ann@example.com",
+    }
+    with pytest.raises(CredentialsError, match="which only a service account can"):
+        find(environ=environ)
+
+
+def test_a_device_in_place_of_a_file_is_not_read_for_ever():
+    """The path of an endless device is refused like that of a file without credentials."""
+    with pytest.raises(CredentialsError, match="/dev/zero holds no credentials"):
+        find(environ={Variable.CREDENTIALS: "/dev/zero"})
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_file_may_have_the_encodings_of_windows(tmp_path, encoding):
     """Files that Windows writes with a byte order mark, or as UTF-16, are read."""

@@ -28,6 +28,8 @@ from colab_drive_tuner.errors import CredentialsError
 
 PORTABLE_TYPES = ("authorized_user", "service_account")
 """Types of credentials files that work on any machine."""
+_MOST_BYTES = 1 << 20
+"""Of a credentials file; the path may be that of a device, which has no end."""
 _SECRET = re.compile(r"\{|-----BEGIN |^(?:ya29\.|1//?0|GOCSPX-|AIza|eyJ)")
 """What a path does not contain, but a credentials file's content or a token does."""
 
@@ -81,7 +83,14 @@ def from_variable(request: CredentialRequest) -> Any:
     named = variable_file()
     if named is None:
         raise SourceError("not set")
-    return from_file(named, request)
+    found = from_file(named, request)
+    if (person := Variable.ACT_AS.get()) and not hasattr(found, "with_subject"):
+        raise CredentialsError(
+            f"{Variable.ACT_AS} says to act as {person}, which only a service account can, but "
+            f"{named} holds another kind of credentials: unset {Variable.ACT_AS}, or name a "
+            "service account's key."
+        )
+    return found
 
 
 def variable_file() -> Path | None:
@@ -169,7 +178,8 @@ def from_file(path: Path, request: CredentialRequest) -> Any:
 def read_info(path: Path) -> Any:
     """Return a credentials file's JSON, None if it is not JSON; raises `CredentialsError`."""
     try:
-        return json.loads(_expanded(path).read_bytes())
+        with _expanded(path).open("rb") as file:
+            return json.loads(file.read(_MOST_BYTES))
     except OSError as error:
         raise CredentialsError(
             f"The credentials file {path} cannot be read ({error.strerror}); correct the path."
