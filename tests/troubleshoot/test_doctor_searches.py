@@ -2,11 +2,15 @@
 
 import pytest
 
+from colab_drive_tuner.errors import SearchNotFoundError
 from colab_drive_tuner.journal.folder.lookup import Property
+from colab_drive_tuner.search.results.read_search import read_status
+from colab_drive_tuner.store import open_store
 from colab_drive_tuner.troubleshoot.doctor.context import Finding, Level
 from colab_drive_tuner.troubleshoot.doctor.examination import examine
 from tests.journal.faulty_store import FaultyStore
 from tests.journal.test_folder import create_in
+from tests.store.searches import run_search
 from tests.troubleshoot.damaged_searches import run_with_record_per_trial
 
 
@@ -54,3 +58,15 @@ def test_a_folder_that_lost_its_kind_is_named(store):
     (found,) = findings(store, "folder 'search'")
     assert "holds the records of a search" in found.text
     assert findings(store, "folder 'mine'") == []
+
+
+def test_a_search_that_lost_every_record_is_a_problem(tmp_path):
+    """A folder without records is damaged, not new, if its first record was once written."""
+    run_search(tmp_path, "search", 2)
+    (tmp_path / "search" / "trials.pkl").unlink()
+    for path in (tmp_path / "search" / "records").iterdir():
+        path.unlink()
+    (found,) = findings(open_store(tmp_path), "search 'search'")
+    assert (found.level, found.text) == (Level.PROBLEM, "its first record is missing.")
+    with pytest.raises(SearchNotFoundError, match=r"has no record.*doctor"):
+        read_status(tmp_path, "search")

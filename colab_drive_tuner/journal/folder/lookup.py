@@ -235,6 +235,11 @@ def search_not_found(store: Store, name: str) -> SearchNotFoundError:
         names = [entry.name for entry in store.list(store.root) if is_search(entry)]
     except NotFoundError as no_store:
         return SearchNotFoundError(f"There is no search {name!r}. {no_store}")
+    if name in names:
+        return SearchNotFoundError(
+            f"Search {name!r} in {store.url(store.root)} has no record: either none was ever "
+            f"written, or all were lost. {store.command('doctor')} tells which."
+        )
     similar = " or ".join(map(repr, difflib.get_close_matches(name, names)))
     return SearchNotFoundError(
         f"There is no search {name!r} in {store.url(store.root)}: "

@@ -108,8 +108,9 @@ def _check_chain(search: SearchCheck) -> Finding:
 def _check_without_records(search: SearchCheck) -> Finding:
     """Report a folder without a first record: it is new, or damaged if it holds other files."""
     if search.folder is not None:
-        found = search.salvaged
+        found, first = search.salvaged, search.folder.first
         written = search.folder.hint or found.records or found.snapshots or found.unreadable
+        written = written or (first and search.store.is_used(first))
         if written or search.store.list(search.folder.id, name=EXPORT_NAME):
             return Finding(
                 Level.PROBLEM, "its first record is missing.", f"Run {search.repair_command}."
