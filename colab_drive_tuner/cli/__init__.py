@@ -1,11 +1,13 @@
 """Command line `colab-drive-tuner`: a thin layer in which each command calls one function."""
 
 import sys
+import warnings
 from io import TextIOWrapper
 
 from colab_drive_tuner.cli.app import app
 from colab_drive_tuner.cli.common import echo
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
+from colab_drive_tuner.text import visible
 
 __all__ = ["main"]
 
@@ -17,6 +19,7 @@ def main() -> None:
     """
     if isinstance(sys.stdout, TextIOWrapper):  # a pipe on Windows lacks most characters
         sys.stdout.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = _format_warning
     try:
         app()
     except Exception as error:  # users see a message, not a traceback
@@ -27,3 +30,15 @@ def main() -> None:
             message = f"unexpected {type(error).__name__}: {error} (--debug shows the traceback)"
         echo(f"colab-drive-tuner: {message}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def _format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Return a warning as a line like that of an error: its place is in this package."""
+    del category, filename, lineno, line
+    return f"colab-drive-tuner: {visible(message, lines=True)}\n"

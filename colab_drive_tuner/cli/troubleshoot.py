@@ -1,5 +1,6 @@
 """Commands for troubleshooting and tests: doctor, clean, repair, emulator."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from colab_drive_tuner.cli.common import (
     echo_result,
     selected_store,
 )
-from colab_drive_tuner.errors import MissingExtraError, UsageError
+from colab_drive_tuner.errors import MissingExtraError, NotebookWarning, UsageError
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:
@@ -58,17 +59,23 @@ def clean(
     """
     from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove
 
-    found = find_leftovers(store=context.obj)
+    with warnings.catch_warnings(record=True) as unlisted:
+        warnings.simplefilter("always", NotebookWarning)
+        found = find_leftovers(store=context.obj)
     kept_at = remove(found, yes=yes, named=named or ())
-    if not as_json:
+    if as_json:
+        fields = ("kind", "id", "where", "reason", "ours", "refused")
+        listed = [
+            {name: getattr(one, name) for name in fields} | {"moved_to": kept_at.get(one.id)}
+            for one in found
+        ]
+        echo_json(listed)
+    elif found or not unlisted:
         echo(describe(found, kept_at))
-        return
-    fields = ("kind", "id", "where", "reason", "ours", "refused")
-    listed = [
-        {name: getattr(leftover, name) for name in fields} | {"moved_to": kept_at.get(leftover.id)}
-        for leftover in found
-    ]
-    echo_json(listed)
+    for warning in unlisted:
+        echo(f"colab-drive-tuner: {warning.message}", err=True)
+    if unlisted:
+        raise typer.Exit(1)
 
 
 def repair(context: typer.Context, name: Name, as_json: AsJson = False) -> None:

@@ -66,6 +66,12 @@ class Program:
         spec = self.notebook()["metadata"].get("kernelspec")
         return str(spec.get("name", "")) if isinstance(spec, dict) else ""
 
+    def mentions(self, name: str) -> bool:
+        """Whether a cell of the notebook contains a word."""
+        sources = (cell.get("source") for cell in self.notebook()["cells"])
+        texts = ("".join(map(str, text)) for text in sources if isinstance(text, str | list))
+        return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for text in texts)
+
 
 def _is_notebook(found: Any) -> TypeGuard[dict[str, Any]]:
     return (

@@ -45,6 +45,9 @@ def test_a_run_that_finishes_the_search_is_recorded_and_a_second_one_starts_noth
         tmp_path / "nb.ipynb", programs.source(), "print(answer, rate * 2, not debug)"
     )
     parameters = ("-p", "answer=42 😀", "-p", "rate=0.00001", "-p", "debug=False")
+    misspelt = rerun(store, nb, *parameters, "-p", "rat=1")
+    assert misspelt.returncode == 2
+    assert "nb.ipynb has no parameter 'rat': no cell contains this name" in misspelt.stderr
     first = rerun(store, nb, *parameters)
     assert first.returncode == ExitCode.FINISHED, first.stderr
     assert "4 of 4 trials done" in first.stdout

@@ -225,7 +225,9 @@ def test_a_drive_without_a_store_is_clean(drive_emulator):
         find_leftovers(store="drive:Typo")
 
 
-def test_without_a_state_folder_or_a_drive_that_answers_the_rest_is_listed(monkeypatch, tmp_path):
+def test_without_a_state_folder_or_a_drive_that_answers_the_rest_is_listed(
+    monkeypatch, tmp_path, run_command
+):
     """What cannot be checked is a warning, and the other leftovers are listed."""
     Path("temp_model.py").write_text(written_by_hyperas(), encoding="utf-8")
     (tmp_path / "store").mkdir()
@@ -235,6 +237,9 @@ def test_without_a_state_folder_or_a_drive_that_answers_the_rest_is_listed(monke
     assert names(found) == ["temp_model.py"]
     with pytest.raises(StoreError, match="cannot be moved away"):
         remove(found, yes=True)
+    code, out, err = run_command("--store", tmp_path / "store", "clean")
+    assert (code, "temp_model.py" in out) == (1, True)
+    assert err.startswith("colab-drive-tuner: Leftovers of searches are not listed: ")
     monkeypatch.setattr(context, "PATIENCE", 0.1)
     monkeypatch.setenv("DRIVE_EMULATOR_HOST", "http://127.0.0.1:9")
     with pytest.warns(NotebookWarning, match="did not answer"):

@@ -44,6 +44,11 @@ class LocalRunner:
             raise MissingExtraError(
                 "Running a notebook needs papermill: pip install 'colab-drive-tuner[rerun]'."
             )
+        if unknown := [name for name in self.parameters if not task.program.mentions(name)]:
+            raise UsageError(
+                f"{task.program.name} has no parameter {' or '.join(map(repr, unknown))}: no cell "
+                "contains this name. Check -p."
+            )
         from jupyter_client.kernelspec import KernelSpecManager  # papermill requires it
 
         kernel = task.program.kernel

@@ -158,7 +158,7 @@ def disk(_context: CheckContext) -> Iterator[Finding]:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        text = f"results cannot be spooled: {error}."
+        text = f"results cannot be spooled: {str(error).rstrip('.')}."
         yield Finding(Level.PROBLEM, text, "Set XDG_STATE_HOME to a writable folder.")
         return
     try:

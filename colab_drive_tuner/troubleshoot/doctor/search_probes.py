@@ -110,8 +110,8 @@ def _check_without_records(search: SearchCheck) -> Finding:
     if search.folder is not None:
         found, first = search.salvaged, search.folder.first
         written = search.folder.hint or found.records or found.snapshots or found.unreadable
-        written = written or (first and search.store.is_used(first))
-        if written or search.store.list(search.folder.id, name=EXPORT_NAME):
+        used = bool(first) and search.store.is_used(first)
+        if written or used or search.store.list(search.folder.id, name=EXPORT_NAME):
             return Finding(
                 Level.PROBLEM, "its first record is missing.", f"Run {search.repair_command}."
             )
