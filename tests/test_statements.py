@@ -45,9 +45,10 @@ def changed_attributes(tree: ast.Module) -> Iterator[str]:
 
 
 def test_the_hyperas_package_is_the_only_one_that_is_patched() -> None:
-    """Only hyperas and Keras are patched, besides Python's `sys.excepthook` and a flag of loky."""
+    """Only hyperas and Keras are patched, besides hooks of Python and a flag of loky."""
     changed = {name: sorted(set(changed_attributes(tree))) for name, tree in modules().items()}
     assert {name: attributes for name, attributes in changed.items() if attributes} == {
+        "cli/__init__.py": ["warnings.formatwarning"],
         "hyperas/compat.py": ["models.model_from_yaml"],
         "search/executors/loky.py": ["process_executor._USE_PSUTIL"],
         "search/loop/interrupts.py": ["sys.excepthook"],

@@ -88,7 +88,7 @@ def test_a_cell_that_raises_fails_with_its_traceback(
 
     `status`, to which the message refers, lists the runs of a search that has not begun.
     """
-    nb = programs.notebook(tmp_path / "nb.ipynb", "fine = 1", "def f():\n    1 / 0\nf()")
+    nb = programs.notebook(tmp_path / "nb.ipynb", "fine = added = 1", "def f():\n    1 / 0\nf()")
     for _ in range(2):
         failed = rerun(store, nb, "--give-up-after", 2, "-p", "added=1")
         assert failed.returncode == ExitCode.FAILED

@@ -15,6 +15,7 @@ from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     RefusedError,
     SearchDamagedError,
+    UsageError,
 )
 from colab_drive_tuner.journal import claim_and_takeover, lease
 from colab_drive_tuner.journal.chain import chain
@@ -324,6 +325,13 @@ def test_files_of_other_programs_are_ignored(root: Path, tmp_path: Path) -> None
     store = open_store(root).for_search("a")
     names = [entry.name for entry in store.list(find_folder(store, "a").id)]
     assert not set(names) & set(litter)
+
+
+@pytest.mark.parametrize("place", ["a", "a/index", "a/records/mine"])
+def test_no_store_is_in_the_folder_of_a_search(place: str, root: Path) -> None:
+    """It would go with that search: into the trash, to another store, into a copy by hand."""
+    with pytest.raises(UsageError, match=f"folder of one search.*contains it: {root}$"):
+        open_store(str(root / place))
 
 
 def test_a_users_folder_is_not_taken_for_a_search(root: Path) -> None:

@@ -70,11 +70,13 @@ class FolderStore(Store):
         existing = next(path for path in (self._root, *self._root.parents) if os.path.lexists(path))
         if not existing.is_dir():
             raise UsageError(f"{existing} is a file, so it cannot contain a store: name a folder.")
-        if os.path.lexists(self._root / NAME / "ids" / TOP):  # False without permission
-            raise UsageError(
-                f"{self._root} is the folder of one search. Name the folder that contains it: "
-                f"{self._root.parent}"
-            )
+        for path in (self._root, *self._root.parents):
+            if os.path.lexists(path / NAME / "ids" / TOP):  # False without permission
+                place = "is" if path == self._root else f"is in {path},"
+                raise UsageError(
+                    f"{self._root} {place} the folder of one search. Name the folder that contains "
+                    f"it: {path.parent}"
+                )
 
     def __repr__(self) -> str:
         return f"FolderStore({str(self._root)!r})"
