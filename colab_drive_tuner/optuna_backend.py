@@ -17,7 +17,12 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import LARGEST_LINE, claim_payload
 from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.checkpoint.trials_and_sessions import line_item
-from colab_drive_tuner.errors import SearchBusyError, UsageError, optional_import
+from colab_drive_tuner.errors import (
+    SearchBusyError,
+    SearchTakenOverError,
+    UsageError,
+    optional_import,
+)
 from colab_drive_tuner.journal import Journal, PayloadRules
 from colab_drive_tuner.search.results.read_search import status_of_studies
 from colab_drive_tuner.search.results.study_trials import (
@@ -127,6 +132,11 @@ class ChainBackend(BaseJournalBackend):
                 item = line_item(line, self.key, self._recorded, self._base)
                 self.journal.append(item, durable=True)
                 self._recorded += 1
+        except SearchTakenOverError:
+            # The lines are kept on disk. Optuna asks for the trial's state before it lets the error
+            # pass: if the trial had not ended, an assertion would take the error's place.
+            self._recorded = len(self._lines)
+            raise
         except Exception:
             del self._lines[self._recorded :]
             raise

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,31 @@ def test_two_owners_are_fenced(tmp_path: Path) -> None:
     other.refresh()
     assert other.state.sessions == 2
     assert len(other.state.study.lines) < len(list(first._backend.read_logs(0)))
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_trial_during_which_the_study_was_taken_over_ends_with_that_error(
+    writes: bool, tmp_path: Path
+) -> None:
+    """`optimize` raises `SearchTakenOverError`, whichever write of the trial is refused first."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.create_study(storage=storage)
+
+    def objective(trial: optuna.Trial) -> float:
+        assert storage.flush(30)
+        rules = storage.journal._reader.rules
+        take_over(Journal.open(cdt.open_store(tmp_path), "study", rules))
+        with suppress(SearchTakenOverError):
+            trial.set_user_attr("noticed", "in the background")
+        storage.flush(30)
+        if writes:
+            trial.report(1.0, 0)
+        return 1.0
+
+    with pytest.raises(SearchTakenOverError):
+        study.optimize(objective, n_trials=1)
+    with pytest.raises(SearchTakenOverError):
+        storage.close()
 
 
 def take_over(journal: Journal) -> None:
