@@ -65,6 +65,10 @@ def test_a_restricted_download_is_refused(me, person, body, reader, writer):
     assert (may_download(commenter, file), may_download(editor, file)) == (reader, writer)
     assert may_download(me, file)
     assert editor.refusal("PATCH", path, json=item(False, False))[0] == 403
+    older = {"copyRequiresWriterPermission": not reader}
+    assert editor("PATCH", path, json=older).status_code == 200
+    assert editor.refusal("PATCH", path, json={"viewersCanCopyContent": not reader})[0] == 403
+    assert may_download(editor, file) is writer
     me("PATCH", path, json={"copyRequiresWriterPermission": False})
     assert may_download(commenter, file)
     assert may_download(editor, file)

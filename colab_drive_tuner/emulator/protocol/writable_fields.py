@@ -143,9 +143,7 @@ def _plain(node: Node, body: Mapping[str, Any]) -> dict[str, Any]:
 def _stored(node: Node, body: Mapping[str, Any], email: str, now: int) -> dict[str, Any]:
     """Return the restrictions, and the fields that are stored unchanged."""
     stored = {name: body[name] for name in STORED if name in body}
-    older = body.get("copyRequiresWriterPermission")
-    if body.get("viewersCanCopyContent") is not None:
-        older = not body["viewersCanCopyContent"]
+    older = restrictions.older_field(body)
     newer = (body.get("downloadRestrictions") or {}).get("itemDownloadRestriction")
     stored |= restrictions.changed_downloads(node.extra, older, newer)
     if "contentRestrictions" in body:

@@ -23,6 +23,13 @@ def item_restriction(extra: Mapping[str, Any]) -> dict[str, bool]:
     return {READERS: writers or bool(extra.get(OLDER)), WRITERS: writers}
 
 
+def older_field(body: Mapping[str, Any]) -> bool | None:
+    """Return whether a body's older fields restrict downloads for readers; None without them."""
+    if body.get("viewersCanCopyContent") is not None:
+        return not body["viewersCanCopyContent"]
+    return None if body.get(OLDER) is None else bool(body[OLDER])
+
+
 def changed_downloads(
     extra: Mapping[str, Any], older: bool | None, given: Mapping[str, Any] | None
 ) -> dict[str, bool]:
@@ -79,6 +86,11 @@ def owner_rank(node: Node) -> int:
 
 def check_change(database: Database, caller: Caller, node: Node, body: Mapping[str, Any]) -> None:
     """Raise a 403 for restrictions that only the owner may change."""
+    older = older_field(body)
+    if older not in {None, effective_restriction(database, node)[READERS]}:
+        # capabilities.canChangeCopyRequiresWriterPermission
+        needed = access.FILE_ORGANIZER if node.drive else access.OWNER
+        access.require(database, caller, node, needed)
     if "downloadRestrictions" in body or (
         "contentRestrictions" in body
         and (
