@@ -4,17 +4,15 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import typer
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from colab_drive_tuner.cli.common import cell, echo, echo_json, json_value
 from colab_drive_tuner.manage.restore_history import SearchHistory
 from colab_drive_tuner.rerun.runs import Run
 from colab_drive_tuner.search.trials.search_status import RunningNow, SearchState, SearchStatus
 from colab_drive_tuner.text import visible
-
-_WIDE = 100_000
 
 
 def show_searches(searches: Iterable[SearchStatus]) -> None:
@@ -127,15 +125,15 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     truncated. Markup in cells is not interpreted.
     """
     names, cells = list(map(visible, head)), [[visible(cell) for cell in row] for row in rows]
-    table = Table(box=None)
-    for name in names:
-        table.add_column(Text(name))
-    for row in cells:
-        table.add_row(*map(Text, row))
-    wide = Console(width=_WIDE, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
     console = Console()
-    if not console.is_terminal or wide.measure(table).maximum <= console.width:
-        wide.print(table)
+    if not console.is_terminal or sum(widths) + 2 * len(widths) <= console.width:
+        first, *rest = (
+            f" {'  '.join(map(set_cell_size, row, widths))} " for row in (names, *cells)
+        )
+        typer.secho(first, bold=True)
+        for line in rest:
+            typer.echo(line)
         return
     for title, *row in cells:
         echo(f"{names[0]}: {title}" if names[0] else title)

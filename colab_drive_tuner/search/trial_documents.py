@@ -156,7 +156,7 @@ def curve_of(document: TrialDocument, metric: str) -> list[tuple[int, float]]:
     else:
         given = document["result"].get("history") or document["misc"].get("history")
         values, steps = given.get(metric) if isinstance(given, dict) else None, None
-    if not isinstance(values, list) or not all(type(value) is float for value in values):
+    if not isinstance(values, list) or not {float}.issuperset(map(type, values)):
         return []
     if steps is None:
         return list(enumerate(values, 1))

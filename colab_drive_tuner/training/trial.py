@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import UsageError
@@ -130,8 +129,8 @@ class IntermediateValues:
 
 def are_valid_steps(steps: list[Any]) -> bool:
     """Return whether these are ascending integers from 0 to `MAX_STEP`."""
-    whole = all(type(step) is int for step in steps)
-    return whole and all(a < b for a, b in pairwise((-1, *steps, MAX_STEP + 1)))
+    whole = {int}.issuperset(map(type, steps))
+    return whole and all(map(operator.lt, [-1, *steps], [*steps, MAX_STEP + 1]))
 
 
 _DUMPED: dict[str, Any] = (

@@ -105,20 +105,20 @@ def find_zone(key: str) -> ZoneInfo:
         raise ValueError(message) from error
 
 
-_TO_BYTES: dict[type, Callable[[Any], bytes]] = {
-    np.float64: struct.Struct("<d").pack,
-    np.int64: struct.Struct("<q").pack,
-}
-"""Equivalent to `tobytes` but five times as fast, for the most frequent types in trials."""
+_STRUCTS = {np.float64: struct.Struct("<d"), np.int64: struct.Struct("<q")}
+"""For the most frequent types in trials: several times as fast as numpy's functions."""
 
 
 def _write_fixed(code: int, kind: type[np.generic]) -> Callable[[Any], ExtType]:
-    pack = _TO_BYTES.get(kind, kind.tobytes)
+    pack = _STRUCTS[kind].pack if kind in _STRUCTS else kind.tobytes
     # Equivalent to ExtType(code, ...), without its checks.
     return lambda scalar: tuple.__new__(ExtType, (code, pack(scalar)))
 
 
 def _read_fixed(kind: type[np.generic]) -> Callable[[bytes], Any]:
+    if kind in _STRUCTS:
+        unpack = _STRUCTS[kind].unpack
+        return lambda data: kind(*unpack(data))
     dtype = np.dtype(kind).newbyteorder("<")
 
     def read(data: bytes) -> Any:

@@ -1,5 +1,6 @@
 """Data of a search's trials, parameters and sessions, for charts, reports and tables."""
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -256,11 +257,10 @@ def curves_of(document: TrialDocument) -> dict[str, list[float]]:
     """Return the curves of `history_of` that are lists of numbers; NaN is possible."""
     curves = {}
     for metric, values in history_of(document).items():
-        if not isinstance(values, list | tuple) or any(isinstance(v, bool | str) for v in values):
-            continue
-        numbers = list(map(float_of, values))
-        if None not in numbers:
-            curves[str(metric)] = [number for number in numbers if number is not None]
+        kinds = set(map(type, values)) if isinstance(values, list | tuple) else {str}
+        if not any(issubclass(kind, bool | str) for kind in kinds):
+            with contextlib.suppress(TypeError, ValueError, OverflowError):
+                curves[str(metric)] = list(map(float, values))
     return curves
 
 

@@ -98,7 +98,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         with progress_bar(f"Opening {self.name}", " trials") as seen:
             for tid, entry in history.trials.items():
                 document = present.get(tid)
-                if document is None or not self.log.is_current(entry):
+                if not self.log.is_current(entry) or document is None:  # the call marks it as seen
                     document = entry.decoded()
                     if entry.model:
                         document["result"] = self.models.wrap(document["result"], tid)
