@@ -6,6 +6,7 @@ it to resume the trial.
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
@@ -39,8 +40,14 @@ class BackupFolder:
         """Return the trial's backups; None if the folder does not exist on this machine."""
         if not Path(self.store).is_dir():
             return None
-        store = open_store(self.store).for_search(self.search)
+        store = _opened(self.store, self.search)
         return TrialBackupFiles(store, self.folder, tid, epoch=self.epoch, fresh=self.fresh)
+
+
+@lru_cache(maxsize=4)
+def _opened(store: str, search: str) -> Store:
+    """Return a search's store, opened once per worker: that takes as long as a short trial."""
+    return open_store(store).for_search(search)
 
 
 class Backups:
