@@ -17,6 +17,7 @@ from colab_drive_tuner.store import open_store
 from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import (
     SPACE,
+    run_fmin,
     run_hyperopt,
     run_in_store,
     sample_objective,
@@ -146,3 +147,12 @@ def test_a_list_of_trials_stays_as_it_was_read(tmp_path: Path) -> None:
     trials.fmin(objective, hyperopt.hp.uniform("x", -1, 1), rand, 4, show_progressbar=False)
     assert [len(one) for one in seen] == [1, 2, 3, 4]
     assert [one["tid"] for one in trials] == [0, 1, 2, 3]
+
+
+def test_a_claim_keeps_the_documents_that_were_read(tmp_path: Path) -> None:
+    """The documents of an opened search stay the same objects in a run, so each is read once."""
+    run_in_store(tmp_path, "rand", 3)
+    trials = DriveTrials("search", store=tmp_path, notify=lambda _: None)
+    before = list(trials.trials)
+    run_fmin(trials, "rand", 4)
+    assert [one is other for one, other in zip(before, trials.trials, strict=False)] == [True] * 3

@@ -104,9 +104,9 @@ class Head:
 
 
 @contextmanager
-def parallel_readers(name: str) -> Iterator[ThreadPoolExecutor]:
+def parallel_readers(name: str, width: int = PARALLEL_READS) -> Iterator[ThreadPoolExecutor]:
     """Yield a thread pool for reading; leaving it does not wait for hanging reads."""
-    readers = ThreadPoolExecutor(PARALLEL_READS, name)
+    readers = ThreadPoolExecutor(width, name)
     try:
         yield readers
     finally:

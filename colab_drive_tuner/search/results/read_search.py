@@ -17,6 +17,7 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
 )
 from colab_drive_tuner.journal import Journal, PayloadRules
+from colab_drive_tuner.journal.chain.chain import parallel_readers
 from colab_drive_tuner.journal.folder.lookup import is_search, search_not_found
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import Spool
@@ -33,6 +34,8 @@ from colab_drive_tuner.search.trials.search_status import (
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 
+_AT_ONCE = 4
+"""Number of searches read at once: Drive's answers take most of the time."""
 MISNAMED = "its folder has a name that no search can have: rename it to the name that it had"
 """Problem of a search whose folder was renamed by hand."""
 EMPTY = (
@@ -193,19 +196,23 @@ def list_searches(store: Store | Path | str) -> SearchList:
     """
     store = open_store(store)
     created = {entry.name: entry.created for entry in store.list(store.root) if is_search(entry)}
-    found = SearchList()
-    for name in sorted(created):
-        try:
-            found.append(read_status(store, name))
-        except SearchNotFoundError:
-            if store.now() - created[name] > LIST_LAG_SECONDS:
-                found.append(SearchStatus(name, problem=EMPTY))
-            # Otherwise it has just been created and its first record is not visible yet.
-        except SearchNameError:
-            found.append(SearchStatus(name, problem=MISNAMED))
-        except ColabDriveTunerError as error:
-            found.append(SearchStatus(name, problem=str(error)))
-    return found
+    with parallel_readers("cdt-list", _AT_ONCE) as readers:
+        statuses = readers.map(lambda name: _listed(store, name, created[name]), sorted(created))
+        return SearchList(status for status in statuses if status is not None)
+
+
+def _listed(store: Store, name: str, created: float) -> SearchStatus | None:
+    """Return the status of a search, or why it cannot be read; None if it is just beginning."""
+    try:
+        return read_status(store, name)
+    except SearchNotFoundError:
+        # In a new folder, the first record may not be visible yet.
+        lagging = store.now() - created <= LIST_LAG_SECONDS
+        return None if lagging else SearchStatus(name, problem=EMPTY)
+    except SearchNameError:
+        return SearchStatus(name, problem=MISNAMED)
+    except ColabDriveTunerError as error:
+        return SearchStatus(name, problem=str(error))
 
 
 def _died_here(store: Store, name: str, holder: Holder) -> bool:
