@@ -108,10 +108,11 @@ class ChainBackend(BaseJournalBackend):
                     f"Optuna wrote a line of {len(line):,} bytes into study {self.journal.name!r}; "
                     f"at most {LARGEST_LINE:,} can be kept. Keep large attributes in files."
                 )
+        ends = any(log["op_code"] == _SET_STATE and State(log["state"]).ended for log in logs)
         with self._lock:
             self._lines += lines
-            self._record()
-        if any(log["op_code"] == _SET_STATE and State(log["state"]).ended for log in logs):
+            self._record(ends=ends)
+        if ends:
             self.journal.flush_to_disk(_DISK_SECONDS)
             if self._began < math.inf:
                 self._careful_start.trial_took(time.monotonic() - self._began)
@@ -121,10 +122,13 @@ class ChainBackend(BaseJournalBackend):
             if self._careful_start.needed():
                 self._careful_start.wait(self.journal.flush)
 
-    def _record(self) -> None:
+    def _record(self, *, ends: bool) -> None:
         """Record the new lines, and one before them whose recording Ctrl-C interrupted.
 
         If that one was recorded already, its repetition is ignored, because its place is taken.
+        `ends`: whether the lines end a trial. They then stay readable even if they are refused:
+        Optuna asks for the trial's state before it lets the error pass, and if the trial had not
+        ended, an assertion would take the error's place.
         """
         try:
             while self._recorded < len(self._lines):
@@ -132,12 +136,9 @@ class ChainBackend(BaseJournalBackend):
                 item = line_item(line, self.key, self._recorded, self._base)
                 self.journal.append(item, durable=True)
                 self._recorded += 1
-        except SearchTakenOverError:
-            # The lines are kept on disk. Optuna asks for the trial's state before it lets the error
-            # pass: if the trial had not ended, an assertion would take the error's place.
-            self._recorded = len(self._lines)
-            raise
-        except Exception:
+        except Exception as error:
+            if ends or isinstance(error, SearchTakenOverError):  # which keeps the lines on disk
+                self._recorded = len(self._lines)
             del self._lines[self._recorded :]
             raise
 

@@ -25,6 +25,7 @@ from colab_drive_tuner.checkpoint.record_items import claim_payload  # noqa: E40
 from colab_drive_tuner.checkpoint.trials_and_sessions import Session  # noqa: E402
 from colab_drive_tuner.errors import (  # noqa: E402
     SearchDamagedError,
+    SearchError,
     SearchTakenOverError,
     UsageError,
 )
@@ -248,6 +249,23 @@ def test_a_trial_during_which_the_study_was_taken_over_ends_with_that_error(
         study.optimize(objective, n_trials=1)
     with pytest.raises(SearchTakenOverError):
         storage.close()
+
+
+def test_a_trial_that_closes_its_storage_ends_with_that_error(tmp_path: Path) -> None:
+    """`optimize` says that the storage is closed, and the next session retries the trial."""
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.create_study(storage=storage, study_name="s")
+
+    def objective(trial: optuna.Trial) -> float:
+        storage.close()
+        return trial.number
+
+    with pytest.raises(SearchError, match="is not open here any more"):
+        study.optimize(objective, n_trials=1)
+    again = cdt.optuna_storage("study", store=tmp_path)
+    states = [trial.state for trial in trials_of(again)]
+    assert states == [TrialState.FAIL, TrialState.WAITING]
+    again.close()
 
 
 def take_over(journal: Journal) -> None:
