@@ -170,6 +170,15 @@ def test_logout_revokes_and_deletes(run_command, google, client_file):
     assert "There is no sign-in" in run_command("logout")[1]
 
 
+def test_a_sign_in_that_cannot_be_changed_is_named(run_command, google, client_file):
+    """A folder in place of the file is an error that names it, for `login` and `logout`."""
+    login_file().mkdir(parents=True)
+    for command in (("logout",), ("login", "--client-secrets", str(client_file))):
+        code, _, err = run_command(*command)
+        assert code == 1
+        assert f"The sign-in's file {login_file()} cannot be changed (Is a directory)" in err
+
+
 def test_logout_works_offline_and_with_a_damaged_file(run_command):
     """The file is deleted in any case, and the user reads how to revoke the token by hand."""
     path = login_file()

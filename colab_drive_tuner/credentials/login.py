@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,10 @@ def sign_in(client_secrets: Path, scopes: list[str]) -> Path:
     names = ("client_id", "client_secret", "token_uri", "refresh_token")
     info = {"type": "authorized_user", **{name: getattr(found, name) for name in names}}
     path = login_file()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Never readable by other users, not even while it is written.
-    replace_file(path, lambda sink: sink.write(json.dumps(info).encode()), mode=0o600)
+    with _changing(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Never readable by other users, not even while it is written.
+        replace_file(path, lambda sink: sink.write(json.dumps(info).encode()), mode=0o600)
     return path
 
 
@@ -59,8 +61,21 @@ def sign_out() -> bool | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         revoked = False  # offline (errors of requests are OSErrors), or an invalid file
-    path.unlink()
+    with _changing(path):
+        path.unlink()
     return revoked
+
+
+@contextlib.contextmanager
+def _changing(path: Path) -> Iterator[None]:
+    """Explain that the sign-in's file cannot be written or deleted."""
+    try:
+        yield
+    except OSError as error:
+        raise CredentialsError(
+            f"The sign-in's file {path} cannot be changed ({error.strerror}): remove what is in "
+            "its way, allow it to be written, or set XDG_CONFIG_HOME to another folder."
+        ) from error
 
 
 def _ask(client_secrets: Path, scopes: list[str]) -> Any:
