@@ -350,7 +350,7 @@ def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
             (with_dicts, data, "does not see every template of with_dicts()"),
             (partly_with_dicts, data, "does not see every template of partly_with_dicts()"),
             (without, data, "or there is none"),
-            (unnamed, data, "a name before the first template"),
+            (unnamed, data, "the first template must follow a name"),
             (Study().method, data, "functions that are not indented"),
         ]:
             trials = Trials()

@@ -60,8 +60,9 @@ def cannot_rewrite(
     """Return the error for functions that hyperas fails to rewrite with `error`."""
     return ObjectiveError(
         f"hyperas cannot rewrite {model.__name__}() and {data.__name__}() ({error}): it needs "
-        "functions that are not indented, a data function of several lines that ends in one "
-        f"line such as return x, y, and a name before the first template. {_ALTERNATIVE}"
+        "functions that are not indented, and a data function of several lines that ends in one "
+        f"line such as return x, y. {_ALTERNATIVE} In both, the first template must follow a "
+        "name and `=` or `(`."
     )
 
 

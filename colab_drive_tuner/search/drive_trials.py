@@ -30,6 +30,7 @@ from colab_drive_tuner.search.spec.objectives import (
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import visible
 from colab_drive_tuner.training.pruner import Pruner
+from colab_drive_tuner.training.seeding import reseed_outer_trial
 
 
 class DriveTrials(StoredTrials):
@@ -164,7 +165,8 @@ class DriveTrials(StoredTrials):
             workers=check_workers(executor, width, trial_timeout),
             pruner=check_pruner(pruner),
         )
-        run_search(self, request)
+        with reseed_outer_trial():
+            run_search(self, request)
         if not return_argmin:
             return hyperopt.space_eval(space, self.argmin) if len(self) > 0 else None
         if not self.trials:

@@ -31,6 +31,7 @@ from colab_drive_tuner.search.spec.points import check_points
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.search.trial_documents import count_ended
 from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.training.seeding import reseed_outer_trial
 
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import DataArguments
@@ -186,10 +187,11 @@ def resume_search(
     stopped = request.stop_reason(history.settings)
     retry = retry_failed and any(e.end == TrialEnd.GIVEN_UP for e in history.trials.values())
     goes_on = untried_points(trials._dynamic_trials, request.points) or not stopped
-    if restart or retry or (history.done < max_evals and goes_on):
-        if isinstance(fn, TemplatedObjective):
-            fn.prepare()
-        stopped = run_search(trials, request)
+    with reseed_outer_trial():
+        if restart or retry or (history.done < max_evals and goes_on):
+            if isinstance(fn, TemplatedObjective):
+                fn.prepare()
+            stopped = run_search(trials, request)
     done = count_ended(trials._dynamic_trials)
     return SearchResult(trials, done=done, max_evals=max_evals, stopped=stopped, space=sampled)
 

@@ -8,10 +8,14 @@ resumed after a kill repeats the uninterrupted one.
 import hashlib
 import random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.random import MT19937, PCG64, PCG64DXSM, SFC64, Philox
+
+from colab_drive_tuner.training.trial import running_trial
 
 BIT_GENERATORS: dict[str, Any] = {
     kind.__name__: kind for kind in (PCG64, PCG64DXSM, MT19937, Philox, SFC64)
@@ -37,6 +41,28 @@ def seed_trial(seed: int, tid: int, *, keras_wanted: bool = False) -> int:
     its first trial on, because a resumed search starts in a new process.
     """
     value = training_seed(seed, tid)
+    _seed_generators(value, keras_wanted=keras_wanted)
+    return value
+
+
+@contextmanager
+def reseed_outer_trial() -> Iterator[None]:
+    """If a trial is running, let it draw the same numbers after the block, whatever that draws.
+
+    A search inside a trial seeds the generators for each trial that it still has to run: after a
+    kill, for fewer trials or none.
+    """
+    if running_trial() is None:
+        yield
+        return
+    seed = random.getrandbits(32)
+    try:
+        yield
+    finally:
+        _seed_generators(seed)
+
+
+def _seed_generators(value: int, *, keras_wanted: bool = False) -> None:
     if keras_wanted or "keras" in sys.modules or "tensorflow" in sys.modules:
         import keras
 
@@ -44,7 +70,6 @@ def seed_trial(seed: int, tid: int, *, keras_wanted: bool = False) -> int:
     else:
         random.seed(value)
         np.random.seed(value)
-    return value
 
 
 def seed_epoch(seed: int) -> None:

@@ -76,6 +76,8 @@ def test_keras_values_are_refused_with_the_conversion_to_use():
         encode({"loss": keras.ops.convert_to_tensor(1.0)})
     with pytest.raises(NotPlainDataError, match=r"result\['history'\].*`x.history`"):
         encode({"history": keras.callbacks.History()})
+    with pytest.raises(NotPlainDataError, match=r"result\['net'\].*under `model`"):
+        encode({"net": keras.Sequential()})
 
 
 def test_dtypes_of_other_packages_are_refused():

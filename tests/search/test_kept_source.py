@@ -37,7 +37,10 @@ def test_the_warning_shows_the_changed_lines() -> None:
     after = BEFORE.replace("0.1", "0.2")
     text = warned(stored, after)
     assert "\n  -     rate = 0.1\n  +     rate = 0.2\n" in text
-    assert "Pass restart=True" in text
+    assert (
+        "pass restart=True to resume_search; with fmin or minimize, call trials.delete_all()"
+        in text
+    )
     stored |= SearchSettings(source=after).claim("s", stored)
     SearchSettings(source=after).warn_of_changes("s", stored)
     assert "-     rate = 0.2\n" in warned(stored, after.replace("0.2", "0.3"))

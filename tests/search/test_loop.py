@@ -5,6 +5,7 @@ import enum
 import functools
 import os
 import pickle
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from colab_drive_tuner.errors import SearchBusyError, SearchError, UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.loop import sequential as module
 from colab_drive_tuner.search.results.read_search import read_status
+from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.store import open_store
 from tests.search.sample_searches import (
@@ -284,6 +286,38 @@ def test_a_search_within_itself_is_refused(own: bool, tmp_path: Path) -> None:
     run(trials, hyperopt.rand.suggest, fn=objective)
     assert len(refusals) == 10
     assert trial_values(open_read_only(tmp_path)) == trial_values(run_hyperopt("rand", 10))
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_a_trial_draws_the_same_numbers_after_an_inner_search_that_had_ended(
+    resumed: bool, tmp_path: Path
+) -> None:
+    """A resumed trial draws the same numbers, whatever a search inside it still had to run."""
+
+    def search(folder: str, *, stop_in: int | None = None) -> list[Any]:
+        drawn: list[Any] = []
+
+        def objective(point: Any) -> float:
+            options: Any = {"name": f"inner {len(outer)}", "store": tmp_path / folder}
+            if resumed:
+                options |= {"space": SPACE, "max_evals": 2, "seed": 1, "progress": False}
+                resume_search(sample_objective, **options)
+            else:
+                run(DriveTrials(**options), hyperopt.rand.suggest, max_evals=2)
+            if len(outer) == stop_in:
+                raise KeyboardInterrupt
+            drawn.append((random.random(), np.random.rand()))
+            return sample_objective(point)
+
+        outer = DriveTrials("outer", store=tmp_path / folder, notify=lambda _: None)
+        run(outer, hyperopt.rand.suggest, fn=objective, max_evals=3)
+        return drawn
+
+    whole = search("whole")
+    with contextlib.suppress(KeyboardInterrupt):
+        search("stopped", stop_in=2)
+    assert len(set(whole)) == 3
+    assert search("stopped") == whole[1:]
 
 
 @pytest.mark.parametrize("how", ["return", "raise", "exit"])

@@ -218,21 +218,20 @@ def test_a_fit_after_one_that_raised_begins_at_its_own_first_epoch(store):
     assert run_trial(store, folder, training) == [0, 1]
 
 
-def test_a_fit_ended_by_early_stopping_trains_no_further_epoch(store):
+@pytest.mark.parametrize("epochs", [2, 9])
+def test_a_fit_ended_by_early_stopping_trains_no_further_epoch(store, epochs):
     """A trial killed after EarlyStopping ended its `fit` trains no further epoch."""
 
     def training():
         model = convolutional_model()
-        return training_outcome(
-            model,
-            fit_with_backup(
-                model, 9, keras.callbacks.EarlyStopping("loss", patience=0, min_delta=99)
-            ),
-        )
+        stopping = keras.callbacks.EarlyStopping("loss", patience=0, min_delta=99)
+        history = fit_with_backup(model, epochs, stopping)
+        return training_outcome(model, history), model.stop_training
 
     folder = create_search_folder(store)
     first = run_trial(store, folder, training)
-    assert first["histories"][0][0] == [0, 1]
+    assert first[0]["histories"][0][0] == [0, 1]
+    assert first[1] is True
     assert flush_all_backups(20)
     assert run_trial(store, folder, training) == first
 

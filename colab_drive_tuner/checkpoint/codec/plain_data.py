@@ -133,6 +133,8 @@ def _hint(value: Any) -> str:
     kind = type(value)
     if isinstance(value, Enum):
         return "Return `x.value`."
+    if hasattr(kind, "get_weights") and hasattr(kind, "fit"):
+        return "Of Keras models, a trial keeps the one under `model`; return `x.get_weights()`."
     if kind.__module__.partition(".")[0] in _TENSOR_PACKAGES:
         if isinstance(getattr(value, "history", None), dict):  # what `fit` returns
             return "Return its dict, `x.history`."

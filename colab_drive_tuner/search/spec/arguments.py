@@ -16,6 +16,12 @@ from typing import Any
 
 from colab_drive_tuner.errors import UsageError
 
+BEGIN_AGAIN = (
+    "To begin again, pass restart=True to resume_search; with fmin or minimize, call "
+    "trials.delete_all() first."
+)
+"""End of messages about a search that cannot, or perhaps should not, be resumed."""
+
 ALGORITHMS = ("rand", "tpe", "anneal", "atpe")
 _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
 

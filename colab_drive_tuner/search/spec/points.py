@@ -19,6 +19,7 @@ from hyperopt.pyll.base import Literal, MissingArgument
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.spec.arguments import BEGIN_AGAIN
 from colab_drive_tuner.search.spec.space_values import plain
 from colab_drive_tuner.search.trial_documents import name_all_parameters
 
@@ -253,8 +254,8 @@ def check_documents(
         what = f"Trial {tid!r:.40} of search {search!r}, which {how},"
         if learns and isinstance(tid, str):
             raise UsageError(
-                f"{what} has no number, so the algorithm cannot learn from it: pass algo='rand', "
-                f"or restart=True to begin again."
+                f"{what} has no number, so the algorithm cannot learn from it: pass algo='rand'. "
+                f"{BEGIN_AGAIN}"
             )
         point = {label: given[0] for label, given in document["misc"]["vals"].items() if given}
         if document["state"] not in (JOB_STATE_NEW, JOB_STATE_RUNNING):
@@ -267,7 +268,7 @@ def check_documents(
             except UsageError as error:
                 raise UsageError(
                     f"{error} The search cannot run with it: correct it in a search of another "
-                    f"name, or begin this one again with restart=True."
+                    f"name. {BEGIN_AGAIN}"
                 ) from None
 
 

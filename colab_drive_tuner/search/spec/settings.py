@@ -13,6 +13,7 @@ from colab_drive_tuner.errors import (
     SeedChangedError,
     SpaceChangedError,
 )
+from colab_drive_tuner.search.spec.arguments import BEGIN_AGAIN
 from colab_drive_tuner.search.spec.fingerprints import (
     digest,
     pack_source,
@@ -99,7 +100,7 @@ class SearchSettings:
                 raise SeedChangedError(
                     f"Search {name!r} was created with "
                     f"{'another random state' if created is None else f'seed={created!r}'}, not "
-                    f"seed={self.seed}: leave seed= out, or pass restart=True to begin again."
+                    f"seed={self.seed}: leave seed= out. {BEGIN_AGAIN}"
                 )
         space = stored.get("space")
         if self.space is not None and space is not None and self.space != space:
@@ -107,7 +108,7 @@ class SearchSettings:
                 f"The space of search {name!r} has changed (- stored, + given):\n"
                 f"{space_difference(space, self.space)}\n"
                 f"Restore it; or give the search another name, and pass from_search={name!r} to "
-                "continue with these trials there; or pass restart=True to begin again."
+                f"continue with these trials there. {BEGIN_AGAIN}"
             )
 
     def warn_of_changes(self, name: str, stored: Mapping[str, Any]) -> None:
@@ -122,7 +123,7 @@ class SearchSettings:
                 how = f" ({visible(was)} before, {visible(now)} now): earlier"
             warn_user(
                 f"{what} of search {name!r} has changed{how} trials may not compare with those to "
-                "come. Pass restart=True to begin again.",
+                f"come. {BEGIN_AGAIN}",
                 SearchChangedWarning,
             )
 
@@ -184,7 +185,5 @@ def stored_rstate(name: str, stored: Mapping[str, Any]) -> bytes:
     """Return the encoded initial state of the seed generator."""
     state = stored.get("rstate")
     if not isinstance(state, bytes):
-        raise SearchDamagedError(
-            f"Search {name!r} has no stored random state: pass restart=True to begin again."
-        )
+        raise SearchDamagedError(f"Search {name!r} has no stored random state. {BEGIN_AGAIN}")
     return state

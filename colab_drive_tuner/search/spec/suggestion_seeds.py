@@ -12,6 +12,7 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint.codec.codec import decode, encode
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
+from colab_drive_tuner.search.spec.arguments import BEGIN_AGAIN
 from colab_drive_tuner.training.seeding import bit_generator_in
 
 
@@ -51,8 +52,7 @@ def raise_unusable(what: str, error: Exception) -> NoReturn:
     """Raise the error of a stored value that no run can use; `repair` omits the value."""
     reason = SearchDamagedError(f"The stored {what} cannot be used: {error!r:.200}.")
     raise SearchDamagedError(
-        f"{reason} Run `colab-drive-tuner repair` with the search's name, or pass restart=True to "
-        f"begin again."
+        f"{reason} Run `colab-drive-tuner repair` with the search's name. {BEGIN_AGAIN}"
     ) from reason
 
 

@@ -19,7 +19,7 @@ from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.journal.claim_and_takeover import on_busy_of
 from colab_drive_tuner.journal.folder.lookup import check_name
 from colab_drive_tuner.progress_bars import countdown, progress_bar
-from colab_drive_tuner.search.spec.arguments import whole_number
+from colab_drive_tuner.search.spec.arguments import BEGIN_AGAIN, whole_number
 from colab_drive_tuner.search.spec.keyword_advice import TRIALS_ADVICE, explain_keywords
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.search.trial_documents import FINISHED, OPEN, as_new, insertion_index
@@ -169,7 +169,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         if first + n > MAX_TID:
             raise SearchDamagedError(
                 f"A trial of search {self.name!r} has so large a number that no other can follow "
-                f"it: pass restart=True to begin again."
+                f"it. {BEGIN_AGAIN}"
             )
         self.log.next_tid = first + n
         tids = list(range(first, first + n))

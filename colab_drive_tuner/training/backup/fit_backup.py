@@ -165,6 +165,10 @@ class FitBackup(BackupCallback):
                 troubles.append(f"the backup after epoch {epoch} {trouble}: {error}".rstrip("."))
             else:
                 done, over = epoch, bool(tree["over"])
+                if over:  # the model function may read it after `fit`
+                    self.model.stop_training = bool(
+                        tree.get("stopped", done < self.params["epochs"])
+                    )
                 self._pace.epoch = max(self._pace.epoch, tree["longest_epoch"])
                 break
         if troubles:
@@ -217,6 +221,7 @@ class FitBackup(BackupCallback):
                 **self._identity(),
                 "epoch": done,
                 "over": over,
+                "stopped": bool(self.model.stop_training),
                 "longest_epoch": self._pace.epoch,
                 "reports": self.trial.reports.dump(),
                 "callbacks": self._states.capture(others, frozenset(map(id, parts.values()))),

@@ -30,6 +30,7 @@ from colab_drive_tuner.journal.folder.creation import (
 from colab_drive_tuner.journal.folder.lookup import exists
 from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.store.protocol import Entry, Store, read_count, read_number
+from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.models.safe_loading import load_keras_file
 from colab_drive_tuner.training.trial_backup_files import EPOCH, TID
 from colab_drive_tuner.training.upload_queue import UploadQueue
@@ -110,8 +111,11 @@ class BestModels:
             size = path.stat().st_size
         except Exception as error:  # noqa: BLE001 - a user's get_config can fail in any way
             path.unlink(missing_ok=True)
-            message = f"The model of trial {tid} is among the best, but cannot be saved: {error!r}"
-            warn_user(message, TrainingWarning)
+            warn_user(
+                f"The model of trial {tid} is among the best, but cannot be saved. "
+                f"{type(error).__name__}: {text_of(error).strip()}",
+                TrainingWarning,
+            )
             return False
         self._uploads.submit(path, KeptModel(float(loss), tid, "", size, path))
         return True
