@@ -80,6 +80,7 @@ def minimize(
     from colab_drive_tuner.search.spec.keras_use import load_keras_for
     from colab_drive_tuner.search.spec.objectives import TemplatedObjective, check_callable
     from colab_drive_tuner.templates import compile_model, load_data
+    from colab_drive_tuner.training.seeding import reseed_outer_trial
 
     if not isinstance(trials, Trials):
         raise UsageError(
@@ -98,22 +99,23 @@ def minimize(
     if verbose:
         print(f"Search space of {compiled.name}():\n{space!r}")  # noqa: T201 - as hyperas shows it
     objective = TemplatedObjective(model, compiled, data, data_args)
-    if len(trials.trials) < max_evals:
-        objective.prepare()
-        load_keras_for(model)  # a trial's seed is set in Keras only if it is loaded before
-    # hyperopt's fmin does not pass the further options on to trials.fmin.
-    search = trials.fmin if more else partial(fmin, trials=trials)
-    best_run = search(
-        objective,
-        space,
-        algo=suggest,
-        max_evals=max_evals,
-        rstate=np.random.default_rng(rseed),
-        show_progressbar=verbose,
-        verbose=verbose,
-        return_argmin=True,
-        **more,
-    )
+    with reseed_outer_trial():
+        if len(trials.trials) < max_evals:
+            objective.prepare()
+            load_keras_for(model)  # a trial's seed is set in Keras only if it is loaded before
+        # hyperopt's fmin does not pass the further options on to trials.fmin.
+        search = trials.fmin if more else partial(fmin, trials=trials)
+        best_run = search(
+            objective,
+            space,
+            algo=suggest,
+            max_evals=max_evals,
+            rstate=np.random.default_rng(rseed),
+            show_progressbar=verbose,
+            verbose=verbose,
+            return_argmin=True,
+            **more,
+        )
     best_model = trials.best_trial["result"].get("model")
     if eval_space:
         best_run = space_eval(space, best_run)

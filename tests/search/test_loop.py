@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import SearchBusyError, SearchError, UsageError
+from colab_drive_tuner.hyperas_style import minimize
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.loop import sequential as module
 from colab_drive_tuner.search.results.read_search import read_status
@@ -288,9 +289,19 @@ def test_a_search_within_itself_is_refused(own: bool, tmp_path: Path) -> None:
     assert trial_values(open_read_only(tmp_path)) == trial_values(run_hyperopt("rand", 10))
 
 
-@pytest.mark.parametrize("resumed", [True, False])
+def numbers() -> Any:
+    """Data that are loaded once per process."""
+    return np.random.rand(3)
+
+
+def templated(x: Any) -> Any:
+    rate = {{uniform(0, 1)}}  # type: ignore[name-defined]  # noqa: F821
+    return {"loss": rate, "status": "ok"}
+
+
+@pytest.mark.parametrize("how", ["resume_search", "fmin", "minimize"])
 def test_a_trial_draws_the_same_numbers_after_an_inner_search_that_had_ended(
-    resumed: bool, tmp_path: Path
+    how: str, tmp_path: Path
 ) -> None:
     """A resumed trial draws the same numbers, whatever a search inside it still had to run."""
 
@@ -299,11 +310,16 @@ def test_a_trial_draws_the_same_numbers_after_an_inner_search_that_had_ended(
 
         def objective(point: Any) -> float:
             options: Any = {"name": f"inner {len(outer)}", "store": tmp_path / folder}
-            if resumed:
+            if how == "resume_search":
                 options |= {"space": SPACE, "max_evals": 2, "seed": 1, "progress": False}
                 resume_search(sample_objective, **options)
-            else:
+            elif how == "fmin":
                 run(DriveTrials(**options), hyperopt.rand.suggest, max_evals=2)
+            else:
+                inner = DriveTrials(**options)
+                minimize(
+                    templated, numbers, hyperopt.rand.suggest, 2, inner, rseed=1, verbose=False
+                )
             if len(outer) == stop_in:
                 raise KeyboardInterrupt
             drawn.append((random.random(), np.random.rand()))
