@@ -198,7 +198,7 @@ class Store(Protocol):
         """
 
     def replace(self, entry_id: str, content: bytes) -> None:
-        """Replace a file's content. Only for convenience copies; records are never replaced."""
+        """Replace the content of a convenience copy or an obsolete backup, never of a record."""
 
     def trash(self, entry_id: str) -> None:
         """Move a file or folder to the trash, where the user can restore it."""

@@ -17,6 +17,7 @@ from colab_drive_tuner.errors import (
     ForeignFileError,
     IdTakenError,
     NotFoundError,
+    RefusedError,
     UnavailableError,
 )
 from colab_drive_tuner.journal.folder.creation import (
@@ -107,7 +108,7 @@ class TrialBackupFiles:
                 self._store.set_properties(self._folder, {_NEWEST[self._puts % 2]: entry_id})
             self._puts += 1
             for old in before:
-                self._trash(old)
+                discard(self._store, old)
 
     def get(self, name: str, path: Path) -> bool:
         """Write the file stored under `name` to `path`; return False if there is none."""
@@ -128,7 +129,7 @@ class TrialBackupFiles:
         """Move the file stored under `name` to the trash, if there is one."""
         with self._lock:
             for entry_id in self._known().get(name, []):
-                self._trash(entry_id)
+                discard(self._store, entry_id)
             self._known().pop(name, None)
 
     def _known(self) -> dict[str, list[str]]:
@@ -146,9 +147,16 @@ class TrialBackupFiles:
                     self._ids.setdefault(name, []).append(entry.id)
         return self._ids
 
-    def _trash(self, entry_id: str) -> None:
-        with contextlib.suppress(NotFoundError):
-            self._store.trash(entry_id)
+
+def discard(store: Store, entry_id: str) -> None:
+    """Move a backup to the trash, emptied: files in the trash take up space.
+
+    Each epoch of a long search discards one, several times as large as the model.
+    """
+    with contextlib.suppress(NotFoundError, RefusedError):
+        store.replace(entry_id, b"")
+    with contextlib.suppress(NotFoundError):
+        store.trash(entry_id)
 
 
 def obsolete_backups(

@@ -161,7 +161,7 @@ def test_no_trial_is_begun_that_cannot_end_in_time(
 def test_the_folder_of_a_search_holds_its_best_model_and_no_other(
     drive_emulator: DriveEmulator,
 ) -> None:
-    """After three trials `best/` has one model, `backups/` is empty and no record holds a model."""
+    """After three trials `best/` has one model, `backups/` and its trash take no space."""
     store = DriveStore.connect()
     result = search(store, "s", objective(Hours(), 2))
     (folder,) = [entry.id for entry in store.list(store.root, name="s")]
@@ -169,6 +169,10 @@ def test_the_folder_of_a_search_holds_its_best_model_and_no_other(
     best = [path for path in kept if path.startswith("best/")]
     assert best == [f"best/trial-{result.best_trial['tid']:05d}-loss-{result.best_loss:.6g}.keras"]
     assert not [path for path in kept if path.startswith("backups/")]
+    (backups,) = [entry.id for entry in store.list(folder, name="backups")]
+    trashed = store.list_trash(backups)
+    assert trashed
+    assert not any(entry.size for entry in trashed)
     records = sum(size for path, size in kept.items() if not path.startswith("best/"))
     assert records < kept[best[0]], "no record holds a model"
 

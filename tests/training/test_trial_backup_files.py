@@ -3,7 +3,11 @@
 import pytest
 
 from colab_drive_tuner.errors import UnavailableError
-from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles, obsolete_backups
+from colab_drive_tuner.training.trial_backup_files import (
+    TrialBackupFiles,
+    discard,
+    obsolete_backups,
+)
 from tests.training.flaky_store import FlakyStore, create_search_folder, entry_names
 
 
@@ -125,3 +129,15 @@ def test_backups_of_finished_trials_and_older_histories_are_obsolete(store, fold
     assert sorted(old) == ["trial-00001-a", "trial-00003-a"]
     assert len(obsolete_backups(store, folder, unfinished={2}, epoch="another")) == 3
     assert obsolete_backups(store, create_search_folder(store, "none"), unfinished=()) == []
+
+
+def test_obsolete_files_take_no_space_in_the_trash(store, folder, file):
+    """Files that were replaced or dropped, or that nobody resumes, are empty in the trash."""
+    artifacts = TrialBackupFiles(store, folder, 3)
+    for name in ("a", "a", "b", "trial.backup"):
+        artifacts.put(name, file(b"content"))
+    artifacts.drop("b")
+    discard(store, artifacts._known()["trial.backup"][0])
+    trashed = store.list_trash(home(store, folder))
+    assert [entry.size for entry in trashed] == [0, 0, 0]
+    assert [e.size for e in FlakyStore.__base__.list(store, home(store, folder))] == [7]

@@ -4,14 +4,12 @@ A backup is deleted only after the trial's end is acknowledged: until then a lat
 it to resume the trial.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import (
-    NotFoundError,
     SearchTakenOverError,
     StoreError,
     UnavailableError,
@@ -20,7 +18,12 @@ from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.backup.writer import flush_backups, get_writer
-from colab_drive_tuner.training.trial_backup_files import Pace, TrialBackupFiles, obsolete_backups
+from colab_drive_tuner.training.trial_backup_files import (
+    Pace,
+    TrialBackupFiles,
+    discard,
+    obsolete_backups,
+)
 
 _START_PATIENCE = 10.0
 """Seconds that the first backup of a trial waits for the trial's start to be recorded."""
@@ -145,8 +148,7 @@ class Backups:
         unfinished = {entry.tid for entry in history.unfinished if isinstance(entry.tid, int)}
         try:
             for entry_id in obsolete_backups(self._store, folder, unfinished, epoch=epoch):
-                with suppress(NotFoundError):
-                    self._store.trash(entry_id)
+                discard(self._store, entry_id)
         except StoreError:
             return  # they only use space; the next session tries again
 
