@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 from math import inf
 from typing import Any
 
+from .api.discovery import method_ids
 from .errors import ApiError, invalid_token, no_storage, quota_exceeded
-from .protocol.discovery import method_ids
 
 KINDS = {
     "latency": "wait `seconds` (and up to `jitter` more) before processing",
@@ -147,7 +147,7 @@ class Rule:
             and (self.account is None or account == self.account.lower())
         )
 
-    def refusal(self) -> ApiError:
+    def injected_error(self) -> ApiError:
         """Return the error that the rule answers with."""
         status = self.status or 503
         reason = self.reason or REASONS.get(status, "backendError")
@@ -287,16 +287,16 @@ class Faults:
         ]
 
 
-def refusal(rules: Iterable[Rule], *, service: bool) -> ApiError | None:
+def injected_error(rules: Iterable[Rule], *, service: bool) -> ApiError | None:
     """Return the error with which these rules answer a call, if any."""
     for rule in rules:
         if rule.do == "error" or (rule.do == "outage" and rule.status is not None):
-            return rule.refusal()
+            return rule.injected_error()
         if rule.do == "rate_limit":
             rule.status = rule.status or 403
             usual = "rateLimitExceeded" if rule.status == 429 else "userRateLimitExceeded"
             rule.reason = rule.reason or usual
-            return rule.refusal()
+            return rule.injected_error()
         if rule.do == "quota":
             return no_storage() if service else quota_exceeded()
     return None

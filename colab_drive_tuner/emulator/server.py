@@ -159,8 +159,8 @@ def serve(
             or the data folder cannot be used.
     """
     require_packages()
+    from .dispatch import Service
     from .faults import parse_rule
-    from .service import Service
 
     _check_latency(latency)
     known = dict(tokens) if isinstance(tokens, Mapping) else dict(map(parse_grant, tokens))
@@ -280,7 +280,7 @@ class DriveEmulator:
         self.port = int(line.strip().rpartition(":")[2])
 
     def _start_thread(self) -> None:
-        from .service import Service
+        from .dispatch import Service
 
         listening = listen(self.port)
         try:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from colab_drive_tuner.emulator.protocol.discovery import discovery_document
-from colab_drive_tuner.emulator.service import HANDLERS
+from colab_drive_tuner.emulator.api.discovery import discovery_document
+from colab_drive_tuner.emulator.handlers import HANDLERS
 
 _numbers = itertools.count(1)
 DEEP: Any = "end"

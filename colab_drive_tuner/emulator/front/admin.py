@@ -5,12 +5,12 @@ from dataclasses import asdict, replace
 from math import isfinite
 from typing import Any
 
+from ..api.calls import FORM_LIMIT, Answer, parse_json, read_whole
+from ..dispatch import Request, Service
 from ..errors import ApiError, bad_request
 from ..faults import KINDS
 from ..methods import revisions
 from ..methods.removal import delete_expired_trash
-from ..protocol.calls import FORM_LIMIT, Answer, parse_json, read_whole
-from ..service import Request, Service
 from ..state.tokens import Grant, short_scopes
 
 LATEST = 221_845_392_000

@@ -15,11 +15,11 @@ from urllib.parse import parse_qsl
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from ..api.calls import Answer, Slice
+from ..api.discovery import discovery_document
+from ..dispatch import Request, Service
 from ..errors import ApiError
 from ..faults import Rule
-from ..protocol.calls import Answer, Slice
-from ..protocol.discovery import discovery_document
-from ..service import Request, Service
 from ..state.log import public_query
 from . import admin, batch, browser_origins, oauth, transport
 
@@ -168,7 +168,7 @@ class App:
     async def _answer(self, request: Request, body: Body, struck: list[Rule]) -> Answer:
         await self._wait(struck)
         await self._inject_before(request, body, struck)
-        error = self.service.refusal(request, struck)
+        error = self.service.injected_error(request, struck)
         if error is not None:
             answer = Answer.refusal(error)
         else:

@@ -6,9 +6,9 @@ from email.message import Message
 from http.client import responses
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from ..api.calls import Answer, Slice, read_whole, stream_of
+from ..dispatch import Request, Service
 from ..errors import ApiError, bad_request
-from ..protocol.calls import Answer, Slice, read_whole, stream_of
-from ..service import Request, Service
 from .transport import effective_verb
 
 LARGEST = 100

@@ -10,9 +10,9 @@ import time
 from typing import Any
 from urllib.parse import parse_qsl
 
+from ..api.calls import FORM_LIMIT, Answer, read_whole
+from ..dispatch import Request
 from ..errors import ApiError
-from ..protocol.calls import FORM_LIMIT, Answer, read_whole
-from ..service import Request
 from ..state.model import person_id
 from ..state.tokens import LIFETIME, Grant, Tokens, short_scopes
 

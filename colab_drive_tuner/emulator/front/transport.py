@@ -9,8 +9,8 @@ import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
+from ..api.calls import Answer
 from ..errors import bad_request, too_large
-from ..protocol.calls import Answer
 
 INFLATED = 64 * 2**20
 INFLATION = 100

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..api.calls import Answer, Call, Slice
+from ..api.writable_fields import check_mime_type
 from ..errors import ApiError, forbidden, no_permission
-from ..protocol.calls import Answer, Call, Slice
-from ..protocol.writable_fields import check_mime_type
 from ..state import access, restrictions
 from ..state.model import OCTETS, Node
 

@@ -5,8 +5,8 @@ import re
 from collections.abc import AsyncIterator
 from email.message import Message
 
+from ..api.calls import JSON_LIMIT
 from ..errors import bad_request, too_large
-from ..protocol.calls import JSON_LIMIT
 
 HEADERS_LIMIT = 65536
 """Maximum size of the text before the first boundary, and of a part's headers."""

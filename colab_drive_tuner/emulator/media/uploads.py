@@ -9,10 +9,10 @@ import secrets
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..api.api_versions import answer, creates, read_body, selection
+from ..api.calls import Answer, Call
 from ..errors import ApiError, bad_request, invalid
 from ..methods import files
-from ..protocol.api_versions import answer, creates, read_body, selection
-from ..protocol.calls import Answer, Call
 from ..state.database import Database
 from ..state.model import Node
 from . import contents
@@ -26,7 +26,7 @@ WEEK = 7 * 24 * 3600
 
 
 @dataclass
-class Session:
+class UploadSession:
     """A resumable upload: its announced metadata, and the final answer once it is complete."""
 
     id: str
@@ -108,7 +108,7 @@ async def start_session(call: Call) -> Answer:
         owner = target.owner if target is not None else call.caller.email
         growth = length - (files.replaced_bytes(call, target) if target is not None else 0)
         files.check_room(call.database, owner, place.drive, growth)
-    session = Session(
+    session = UploadSession(
         id=secrets.token_urlsafe(48),
         email=call.caller.email,
         client=call.caller.client,
@@ -146,21 +146,21 @@ class Sessions:
         self._sinks: dict[str, Sink] = {}
         self._busy: set[str] = set()
 
-    def find(self, upload_id: str) -> Session:
+    def find(self, upload_id: str) -> UploadSession:
         """Return the session; raise a 404 if it is unknown or expired."""
         found = self._database.document("session", upload_id)
         if found is None or found["expires"] < self._database.clock.now():
             raise ApiError(404, "notFound", "Upload session not found.")
-        return Session(**found)
+        return UploadSession(**found)
 
-    def _sink(self, session: Session) -> Sink:
+    def _sink(self, session: UploadSession) -> Sink:
         if session.id not in self._sinks:
             path = self._database.incoming / f"session-{session.id}"
             size = path.stat().st_size if path.exists() else 0
             self._sinks[session.id] = Sink(path, cut_at=size // ALIGNMENT * ALIGNMENT)
         return self._sinks[session.id]
 
-    async def receive(self, call: Call, session: Session) -> Answer:
+    async def receive(self, call: Call, session: UploadSession) -> Answer:
         """Receive a chunk or answer a status query, on behalf of the session's creator."""
         if call.verb == "DELETE":
             self.forget(session, delete=True)
@@ -177,7 +177,7 @@ class Sessions:
         finally:
             self._busy.discard(session.id)
 
-    async def _receive(self, call: Call, session: Session) -> Answer:
+    async def _receive(self, call: Call, session: UploadSession) -> Answer:
         start, end, total = self._content_range(call, session)
         sink = self._sink(session)
         if total is not None:
@@ -231,13 +231,13 @@ class Sessions:
         await _put(sink, fresh, len(fresh) if last else len(fresh) // ALIGNMENT * ALIGNMENT)
         return at
 
-    def _reopen(self, session: Session) -> None:
+    def _reopen(self, session: UploadSession) -> None:
         sink = self._sinks.pop(session.id, None)
         if sink is not None:
             sink.close()
 
     def _content_range(
-        self, call: Call, session: Session
+        self, call: Call, session: UploadSession
     ) -> tuple[int | None, int | None, int | None]:
         header = call.headers.get("content-range")
         if header is None:
@@ -255,7 +255,7 @@ class Sessions:
             raise invalid("Content-Range", "Failed to parse Content-Range header.")
         return start, end, total
 
-    async def _complete(self, call: Call, session: Session, sink: Sink) -> Answer:
+    async def _complete(self, call: Call, session: UploadSession, sink: Sink) -> Answer:
         received = await sink.finish()
         self._sinks.pop(session.id, None)
         call.headers = {**call.headers, **session.headers}
@@ -265,7 +265,7 @@ class Sessions:
         session.save(self._database)
         return self._completed(call, session)
 
-    def _completed(self, call: Call, session: Session) -> Answer:
+    def _completed(self, call: Call, session: UploadSession) -> Answer:
         node = self._database.nodes.get(session.file_id)
         if node is None:
             raise ApiError(410, "gone", "The uploaded file is gone.")
@@ -277,7 +277,7 @@ class Sessions:
             sink.close()
         self._sinks.clear()
 
-    def forget(self, session: Session, *, delete: bool) -> None:
+    def forget(self, session: UploadSession, *, delete: bool) -> None:
         """Delete a session and its received bytes."""
         sink = self._sinks.pop(session.id, None)
         if sink is not None:

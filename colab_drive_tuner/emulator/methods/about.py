@@ -1,7 +1,7 @@
 """about.get: the caller and the storage quota."""
 
-from ..protocol import resources, resources_v2
-from ..protocol.calls import Answer, Call
+from ..api import resources, resources_v2
+from ..api.calls import Answer, Call
 from ..state import access
 from ..state.database import Database
 from .changes import change_number

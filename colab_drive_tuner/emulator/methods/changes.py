@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..api import resources, resources_v2
+from ..api.calls import Answer, Call
+from ..api.resources import rfc3339
 from ..errors import ApiError, invalid
-from ..protocol import resources, resources_v2
-from ..protocol.calls import Answer, Call
-from ..protocol.resources import rfc3339
 from ..queries.fields import Selection, prune
 from ..queries.listing import requested_spaces
 from ..queries.paging import next_link

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from ..api import resources, resources_v2
+from ..api.calls import Answer, Call
+from ..api.resources import rfc3339
+from ..api.writable_fields import parse_time
 from ..errors import ApiError, forbidden, invalid
-from ..protocol import resources, resources_v2
-from ..protocol.calls import Answer, Call
-from ..protocol.resources import rfc3339
-from ..protocol.writable_fields import parse_time
 from ..queries.fields import prune
 from ..queries.paging import answer_page
 from ..state import access, restrictions
@@ -57,7 +57,7 @@ class _Discussion:
 
     def require(self, role: int) -> None:
         """Raise a 403 unless the caller has this role on the file."""
-        access.require(self.call.database, self.call.caller, self.node, role)
+        access.require_role(self.call.database, self.call.caller, self.node, role)
 
     def save(self, changed: dict[str, Any]) -> None:
         """Store the comments after a change of one, or of a reply, at the current time."""

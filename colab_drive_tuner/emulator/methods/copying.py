@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from ..api.api_versions import answer, read_body, selection
+from ..api.calls import Answer, Call
 from ..errors import forbidden, invalid
 from ..media import contents
 from ..media.contents import Received
-from ..protocol.api_versions import answer, read_body, selection
-from ..protocol.calls import Answer, Call
 from ..state import access, restrictions
 from ..state.model import SHORTCUT, Node
 from .files import check_content, check_create, create_node, requested_file

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from ..api.calls import Answer, Call
+from ..api.resources import View, rfc3339
 from ..errors import ApiError, bad_request, forbidden, invalid_parameter
-from ..protocol.calls import Answer, Call
-from ..protocol.resources import View, rfc3339
 from ..queries import query
 from ..queries.fields import Selection, prune
 from ..queries.paging import answer_page
@@ -203,7 +203,7 @@ async def list_drives(call: Call) -> Answer:
 async def update(call: Call) -> Answer:
     """drives.update."""
     node = _find(call)
-    access.require(call.database, call.caller, node, access.ORGANIZER)
+    access.require_role(call.database, call.caller, node, access.ORGANIZER)
     body = await call.json()
     if "colorRgb" in body and "themeId" in body:
         raise invalid_parameter("themeId", "colorRgb and themeId cannot be set together.")
@@ -219,7 +219,7 @@ async def delete(call: Call) -> Answer:
     Every organizer is an administrator of the domain, who may delete the files as well.
     """
     node = _find(call)
-    access.require(call.database, call.caller, node, access.ORGANIZER)
+    access.require_role(call.database, call.caller, node, access.ORGANIZER)
     database = call.database
     below = [one for one in database.nodes.values() if one.drive == node.id and one is not node]
     flag = call.parameters.flag

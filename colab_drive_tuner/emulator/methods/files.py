@@ -4,6 +4,16 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from ..api import writable_fields
+from ..api.api_versions import (
+    answer,
+    check_insert_precondition,
+    check_precondition,
+    keeps_time,
+    read_body,
+    selection,
+)
+from ..api.calls import Answer, Call
 from ..errors import (
     ApiError,
     bad_request,
@@ -21,16 +31,6 @@ from ..errors import (
 from ..media import contents
 from ..media.contents import Received
 from ..media.downloads import file_content, find_revision
-from ..protocol import writable_fields
-from ..protocol.api_versions import (
-    answer,
-    check_insert_precondition,
-    check_precondition,
-    keeps_time,
-    read_body,
-    selection,
-)
-from ..protocol.calls import Answer, Call
 from ..state import access, restrictions
 from ..state.database import Database
 from ..state.model import FOLDER, GOOGLE, OCTETS, SHORTCUT, Node
@@ -180,7 +180,7 @@ def create_node(
         extra=_shortcut(call, body, mime_type),
     )
     rest = {name: value for name, value in body.items() if name != "mimeType"}
-    found = writable_fields.changes(blank, rest, caller.email, caller.client, now)
+    found = writable_fields.updated_attributes(blank, rest, caller.email, caller.client, now)
     found.setdefault("modified_by", caller.email)
     found.setdefault("modified_by_users", {caller.email: now})
     if received is not None:
@@ -271,12 +271,12 @@ def check_update(call: Call, node: Node, body: Mapping[str, Any], *, media: bool
     moves = parameters.text("addParents") or parameters.text("removeParents") or call.new_parents
     personal = {"starred", "viewedByMeTime", "kind"}
     if set(body) - personal or media or moves:
-        access.require(database, caller, node, access.WRITER)
+        access.require_role(database, caller, node, access.WRITER)
     if node.space == "appDataFolder" and body.get("trashed"):
         raise not_for_app_data("Files within the Application Data folder cannot be trashed.")
     if "trashed" in body:
         # "Only the owner may trash a file" (File.trashed); in shared drives, content managers may.
-        access.require(
+        access.require_role(
             database, caller, node, access.FILE_ORGANIZER if node.drive else access.OWNER
         )
     if not node.parent and (set(body) & {"name", "trashed"} or moves):
@@ -301,7 +301,7 @@ def update_node(
     database, caller = call.database, call.caller
     check_update(call, node, body, media=received is not None)
     now = database.clock.ms()
-    found = writable_fields.changes(node, body, caller.email, caller.client, now)
+    found = writable_fields.updated_attributes(node, body, caller.email, caller.client, now)
     if keeps_time(call, body):
         found["modified"] = node.modified
     if call.parameters.flag("updateViewedDate"):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..api.calls import Call
 from ..errors import (
     ApiError,
     bad_request,
@@ -11,7 +12,6 @@ from ..errors import (
     not_for_app_data,
     parent_not_a_folder,
 )
-from ..protocol.calls import Call
 from ..state import access
 from ..state.database import Database
 from ..state.model import Node
@@ -45,7 +45,7 @@ def move(call: Call, node: Node) -> dict[str, Any]:
         raise parent_not_a_folder()
     if parent.space != node.space:
         raise not_for_app_data()
-    access.require(database, caller, parent, access.WRITER)
+    access.require_role(database, caller, parent, access.WRITER)
     if node.is_folder:
         _check_folder_move(database, node, parent)
     elif parent.drive and not node.drive:

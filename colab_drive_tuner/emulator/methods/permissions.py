@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from ..api import resources, resources_v2
+from ..api.calls import Answer, Call
+from ..api.resources import rfc3339
+from ..api.writable_fields import parse_time
 from ..errors import (
     ApiError,
     bad_request,
@@ -12,10 +16,6 @@ from ..errors import (
     no_permission,
     not_for_app_data,
 )
-from ..protocol import resources, resources_v2
-from ..protocol.calls import Answer, Call
-from ..protocol.resources import rfc3339
-from ..protocol.writable_fields import parse_time
 from ..queries.fields import Selection, prune
 from ..queries.paging import answer_page
 from ..state import access
@@ -43,7 +43,7 @@ def _require_sharing_role(call: Call, node: Node) -> None:
     if node.space == "appDataFolder":
         raise not_for_app_data()
     needed = access.sharing_rank(call.database, node)
-    access.require(call.database, call.caller, node, needed)
+    access.require_role(call.database, call.caller, node, needed)
 
 
 def _read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _pending(
     """Return whether the grantee may accept the ownership, which only the owner offers."""
     if body.get("pendingOwner") is None or given["type"] != "user" or node.drive:
         return {}
-    access.require(call.database, call.caller, node, access.OWNER)
+    access.require_role(call.database, call.caller, node, access.OWNER)
     return {"pendingOwner": body["pendingOwner"] and given["role"] == "writer"}
 
 
@@ -190,7 +190,7 @@ def _transfer(call: Call, node: Node, given: Mapping[str, Any]) -> Answer:
             "The transferOwnership parameter must be enabled when the permission role is 'owner'.",
         )
     if not _accepts(call, given):
-        access.require(call.database, call.caller, node, access.OWNER)
+        access.require_role(call.database, call.caller, node, access.OWNER)
     new = call.database.account(given["emailAddress"])
     old = {
         "id": person_id(node.owner),

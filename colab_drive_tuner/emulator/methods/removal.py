@@ -1,8 +1,8 @@
 """Permanent deletion: files.delete and files.emptyTrash."""
 
+from ..api.api_versions import check_precondition
+from ..api.calls import Answer, Call
 from ..errors import no_permission
-from ..protocol.api_versions import check_precondition
-from ..protocol.calls import Answer, Call
 from ..state import access
 from ..state.database import Database
 from ..state.model import Node
@@ -20,7 +20,7 @@ def delete_node(call: Call, node: Node) -> None:
     """Delete a file permanently; raise a 403 unless the caller is its owner or drive organizer."""
     check_precondition(call, node)
     needed = access.ORGANIZER if node.drive else access.OWNER
-    access.require(call.database, call.caller, node, needed)
+    access.require_role(call.database, call.caller, node, needed)
     if not node.parent:
         raise no_permission(node.id)
     with call.database.transaction():

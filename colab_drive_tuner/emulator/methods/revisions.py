@@ -5,10 +5,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from ..api import resources, resources_v2
+from ..api.calls import Answer, Call
 from ..errors import ApiError, forbidden, no_conversion, no_permission
 from ..media.downloads import file_content, find_revision
-from ..protocol import resources, resources_v2
-from ..protocol.calls import Answer, Call
 from ..queries.fields import Selection, prune
 from ..queries.paging import answer_page
 from ..state import access
@@ -77,7 +77,7 @@ async def update(call: Call) -> Answer:
 async def delete(call: Call) -> Answer:
     """revisions.delete: any revision but the last one, also one that is kept forever."""
     node, found = _requested(call)
-    access.require(call.database, call.caller, node, access.WRITER)
+    access.require_role(call.database, call.caller, node, access.WRITER)
     if len(node.revisions) == 1:
         raise forbidden("cannotDeleteOnlyRevision", "The only revision cannot be deleted.")
     kept = tuple(one for one in node.revisions if one is not found)

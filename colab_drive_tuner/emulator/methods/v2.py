@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any
 
+from ..api import resources_v2
+from ..api.api_versions import answer, check_precondition, selection
+from ..api.calls import Answer, Call
 from ..errors import ApiError, file_not_found, invalid
-from ..protocol import resources_v2
-from ..protocol.api_versions import answer, check_precondition, selection
-from ..protocol.calls import Answer, Call
 from ..queries.listing import find_all
 from ..queries.paging import answer_page
 from ..state import access
@@ -19,7 +19,7 @@ async def touch(call: Call) -> Answer:
     """files.touch: set the modification time to now."""
     node = requested_file(call)
     check_precondition(call, node)
-    access.require(call.database, call.caller, node, access.WRITER)
+    access.require_role(call.database, call.caller, node, access.WRITER)
     now = call.database.clock.ms()
     email = call.caller.email
     changed = node.with_(
@@ -125,7 +125,7 @@ def _move_to_folder(call: Call, node: Node, folder: Any) -> Node:
 
 
 def _move_to_root(call: Call, node: Node) -> None:
-    access.require(call.database, call.caller, node, access.WRITER)
+    access.require_role(call.database, call.caller, node, access.WRITER)
     call.database.save(node.with_(**to_root(call, node)))
 
 

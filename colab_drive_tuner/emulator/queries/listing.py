@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..api.api_versions import api_version
+from ..api.calls import Answer, Call
+from ..api.resources import DEFAULT
 from ..errors import ApiError, file_not_found, insufficient_spaces, invalid
-from ..protocol.api_versions import api_version
-from ..protocol.calls import Answer, Call
-from ..protocol.resources import DEFAULT
 from ..state import access
 from ..state.database import stored_bytes
 from ..state.model import FOLDER, Caller, Node, person_id

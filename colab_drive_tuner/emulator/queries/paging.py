@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+from ..api.calls import Answer, Call
 from ..errors import invalid
-from ..protocol.calls import Answer, Call
 from ..state.model import Node
 from .fields import Selection, prune
 

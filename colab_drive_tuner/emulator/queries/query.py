@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from ..api.writable_fields import parse_time
 from ..errors import ApiError, invalid
-from ..protocol.writable_fields import parse_time
 
 _TOKEN = re.compile(
     r"""\s*(?:

@@ -206,7 +206,7 @@ def app_data_folder(database: Database, caller: Caller) -> Node:
     return node
 
 
-def require(database: Database, caller: Caller, node: Node, needed: int) -> None:
+def require_role(database: Database, caller: Caller, node: Node, needed: int) -> None:
     """Raise a 403 unless the account has this role and the client may write to the file."""
     if rank(database, caller.email, node) < needed:
         raise no_permission(node.id)

@@ -90,7 +90,7 @@ def check_change(database: Database, caller: Caller, node: Node, body: Mapping[s
     if older not in {None, effective_restriction(database, node)[READERS]}:
         # capabilities.canChangeCopyRequiresWriterPermission
         needed = access.FILE_ORGANIZER if node.drive else access.OWNER
-        access.require(database, caller, node, needed)
+        access.require_role(database, caller, node, needed)
     if "downloadRestrictions" in body or (
         "contentRestrictions" in body
         and (
@@ -98,7 +98,7 @@ def check_change(database: Database, caller: Caller, node: Node, body: Mapping[s
             or is_owners(node.extra.get("contentRestrictions"))
         )
     ):
-        access.require(database, caller, node, owner_rank(node))
+        access.require_role(database, caller, node, owner_rank(node))
     if "inheritedPermissionsDisabled" in body:
         if not node.is_folder:
             raise bad_request("Limited access is not available for files.")

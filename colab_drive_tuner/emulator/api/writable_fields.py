@@ -104,7 +104,7 @@ def merged_properties(
     return result
 
 
-def changes(
+def updated_attributes(
     node: Node, body: Mapping[str, Any], email: str, client: str, now: int
 ) -> dict[str, Any]:
     """Return the file attributes that the body changes."""

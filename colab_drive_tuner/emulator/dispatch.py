@@ -1,7 +1,7 @@
 """The Drive service without sockets: it turns requests into answers by calling API methods."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,114 +9,18 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect
 
+from .api import discovery
+from .api.api_versions import check_conversion
+from .api.calls import FORM_LIMIT, Answer, Call, read_whole, stream_of
 from .errors import ApiError, insufficient_scopes, not_emulated
-from .faults import Faults, Rule, refusal
+from .faults import Faults, Rule, injected_error
+from .handlers import HANDLERS
 from .media import uploads
-from .methods import (
-    about,
-    changes,
-    comments,
-    copying,
-    drives,
-    files,
-    permissions,
-    removal,
-    revisions,
-    v2,
-)
-from .protocol import discovery
-from .protocol.api_versions import check_conversion
-from .protocol.calls import FORM_LIMIT, Answer, Call, read_whole, stream_of
-from .queries import listing
+from .queries.list_lag import ListLag
 from .state.database import Database
 from .state.log import RequestLog, public_query
-from .state.model import Caller, Node, is_service_account
+from .state.model import Caller, is_service_account
 from .state.tokens import Grant, Tokens
-
-Handler = Callable[[Call], Awaitable[Answer]]
-
-_SHARED: dict[str, Handler] = {
-    "files.get": files.get,
-    "files.list": listing.list_files,
-    "files.update": files.update,
-    "files.copy": copying.copy,
-    "files.delete": removal.delete,
-    "files.emptyTrash": removal.empty_trash,
-    "files.generateIds": copying.generate_ids,
-    "permissions.list": permissions.list_permissions,
-    "permissions.get": permissions.get,
-    "permissions.update": permissions.update,
-    "permissions.delete": permissions.delete,
-    "comments.list": comments.list_entries,
-    "comments.get": comments.get,
-    "comments.update": comments.update,
-    "comments.delete": comments.delete,
-    "replies.list": comments.list_entries,
-    "replies.get": comments.get,
-    "replies.update": comments.update,
-    "replies.delete": comments.delete,
-    "files.export": revisions.export,
-    "revisions.list": revisions.list_revisions,
-    "revisions.get": revisions.get,
-    "revisions.update": revisions.update,
-    "revisions.delete": revisions.delete,
-    "changes.getStartPageToken": changes.start_token,
-    "changes.list": changes.list_changes,
-    "teamdrives.get": drives.get,
-    "teamdrives.list": drives.list_drives,
-    "teamdrives.update": drives.update,
-    "teamdrives.delete": drives.delete,
-    "drives.get": drives.get,
-    "drives.list": drives.list_drives,
-    "drives.update": drives.update,
-    "drives.delete": drives.delete,
-    "drives.hide": drives.hide,
-    "drives.unhide": drives.unhide,
-}
-_V3: dict[str, Handler] = _SHARED | {
-    "about.get": about.get,
-    "files.create": files.create,
-    "permissions.create": permissions.create,
-    "comments.create": comments.create,
-    "replies.create": comments.create,
-    "teamdrives.create": drives.create,
-    "drives.create": drives.create,
-}
-_V2: dict[str, Handler] = _SHARED | {
-    "about.get": about.get_v2,
-    "files.insert": files.create,
-    "files.patch": files.update,
-    "files.touch": v2.touch,
-    "files.trash": v2.trash,
-    "files.untrash": v2.untrash,
-    "permissions.insert": permissions.create,
-    "permissions.patch": permissions.update,
-    "comments.insert": comments.create,
-    "comments.patch": comments.update,
-    "replies.insert": comments.create,
-    "replies.patch": comments.update,
-    "changes.get": changes.get,
-    "teamdrives.insert": drives.create,
-    "drives.insert": drives.create,
-    "parents.list": v2.list_parents,
-    "parents.get": v2.get_parent,
-    "parents.insert": v2.insert_parent,
-    "parents.delete": v2.delete_parent,
-    "children.list": v2.list_children,
-    "children.get": v2.get_child,
-    "children.insert": v2.insert_child,
-    "children.delete": v2.delete_child,
-    "properties.list": v2.list_properties,
-    "properties.get": v2.get_property,
-    "properties.insert": v2.insert_property,
-    "properties.update": v2.update_property,
-    "properties.patch": v2.update_property,
-    "properties.delete": v2.delete_property,
-    "revisions.patch": revisions.update,
-    "permissions.getIdForEmail": v2.permission_id,
-}
-HANDLERS: dict[str, Handler] = {f"v3 drive.{name}": handler for name, handler in _V3.items()}
-HANDLERS |= {f"v2 drive.{name}": handler for name, handler in _V2.items()}
 
 
 @dataclass
@@ -163,7 +67,7 @@ class Service:
         self.log = RequestLog(folder / "requests.jsonl")
         self.faults = Faults(seed)
         self.sessions = uploads.Sessions(self.database)
-        self._lagging: dict[str, tuple[float, Node | None]] = {}
+        self.list_lag = ListLag(self.database, self.faults)
 
     def close(self) -> None:
         """Close the files."""
@@ -184,12 +88,12 @@ class Service:
                 request.account = session.email
                 request.api = discovery.match(session.verb, session.path).method.id
 
-    def refusal(self, request: Request, struck: Iterable[Rule]) -> ApiError | None:
+    def injected_error(self, request: Request, struck: Iterable[Rule]) -> ApiError | None:
         """Return the error with which triggered faults answer the request, if any."""
         for rule in struck:
             if rule.do == "expire":
                 self.tokens.expire(request.token())
-        return refusal(
+        return injected_error(
             (rule for rule in struck if rule.do != "quota" or request.is_upload()),
             service=is_service_account(request.account),
         )
@@ -201,7 +105,7 @@ class Service:
         struck = self.faults.triggered(
             now, request.verb, request.path, query, request.api, request.account, batched=True
         )
-        error = self.refusal(request, struck)
+        error = self.injected_error(request, struck)
         return await self.answer(request) if error is None else Answer.refusal(error)
 
     async def answer(self, request: Request) -> Answer:
@@ -216,7 +120,7 @@ class Service:
             logging.getLogger(__name__).exception("%s %s", request.verb, request.path)
             return Answer.refusal(ApiError(500, "internalError", "Internal Error"))
         finally:
-            self._note_changes()
+            self.list_lag.note_changes()
 
     async def _answer(self, request: Request) -> Answer:
         await self._read_query(request)
@@ -259,7 +163,7 @@ class Service:
             caller=caller,
             match=match,
             parameters=discovery.Parameters(match.method, query),
-            apply_list_lag=self.apply_list_lag,
+            apply_list_lag=self.list_lag.apply,
         )
 
     async def _read_query(self, request: Request) -> None:
@@ -270,14 +174,14 @@ class Service:
             more = parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True)
             request.query = request.query + more
 
-    def _requested_session(self, request: Request) -> uploads.Session | None:
+    def _requested_session(self, request: Request) -> uploads.UploadSession | None:
         """Return the upload session that the request names; raise a 404 for an unknown one."""
         upload_id = dict(request.query).get("upload_id")
         if upload_id is None or "/upload/" not in request.path:
             return None
         return self.sessions.find(upload_id)
 
-    async def _session(self, request: Request, session: uploads.Session) -> Answer:
+    async def _session(self, request: Request, session: uploads.UploadSession) -> Answer:
         if request.token() is not None:
             self.tokens.caller(request.token())
         account = self.database.account(session.email)
@@ -285,26 +189,3 @@ class Service:
         match = discovery.match(session.verb, session.path)
         call = self._call(request, match, caller, [(k, v) for k, v in session.query])
         return await self.sessions.receive(call, session)
-
-    # Delayed listings
-
-    def _note_changes(self) -> None:
-        changed, self.database.changed = self.database.changed, []
-        now = self.database.clock.now()
-        for before, after in changed:
-            node = after or before
-            lag = self.faults.lag(now)
-            if lag is None or node is None:
-                continue
-            known = self._lagging.get(node.id)
-            if known is None or known[0] <= now:
-                self._lagging[node.id] = (now + lag, before)
-
-    def apply_list_lag(self, nodes: Iterable[Node]) -> list[Node]:
-        """Return the files as a listing shows them now."""
-        if not self._lagging:
-            return list(nodes)
-        now = self.database.clock.now()
-        self._lagging = {k: v for k, v in self._lagging.items() if v[0] > now}
-        shown = [node for node in nodes if node.id not in self._lagging]
-        return shown + [old for _, old in self._lagging.values() if old is not None]

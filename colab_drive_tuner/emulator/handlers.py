@@ -1,0 +1,103 @@
+"""Table of Drive's methods, of v3 and v2, with the function that answers each."""
+
+from collections.abc import Awaitable, Callable
+
+from .api.calls import Answer, Call
+from .methods import (
+    about,
+    changes,
+    comments,
+    copying,
+    drives,
+    files,
+    permissions,
+    removal,
+    revisions,
+    v2,
+)
+from .queries import listing
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+_SHARED: dict[str, Handler] = {
+    "files.get": files.get,
+    "files.list": listing.list_files,
+    "files.update": files.update,
+    "files.copy": copying.copy,
+    "files.delete": removal.delete,
+    "files.emptyTrash": removal.empty_trash,
+    "files.generateIds": copying.generate_ids,
+    "permissions.list": permissions.list_permissions,
+    "permissions.get": permissions.get,
+    "permissions.update": permissions.update,
+    "permissions.delete": permissions.delete,
+    "comments.list": comments.list_entries,
+    "comments.get": comments.get,
+    "comments.update": comments.update,
+    "comments.delete": comments.delete,
+    "replies.list": comments.list_entries,
+    "replies.get": comments.get,
+    "replies.update": comments.update,
+    "replies.delete": comments.delete,
+    "files.export": revisions.export,
+    "revisions.list": revisions.list_revisions,
+    "revisions.get": revisions.get,
+    "revisions.update": revisions.update,
+    "revisions.delete": revisions.delete,
+    "changes.getStartPageToken": changes.start_token,
+    "changes.list": changes.list_changes,
+    "teamdrives.get": drives.get,
+    "teamdrives.list": drives.list_drives,
+    "teamdrives.update": drives.update,
+    "teamdrives.delete": drives.delete,
+    "drives.get": drives.get,
+    "drives.list": drives.list_drives,
+    "drives.update": drives.update,
+    "drives.delete": drives.delete,
+    "drives.hide": drives.hide,
+    "drives.unhide": drives.unhide,
+}
+_V3: dict[str, Handler] = _SHARED | {
+    "about.get": about.get,
+    "files.create": files.create,
+    "permissions.create": permissions.create,
+    "comments.create": comments.create,
+    "replies.create": comments.create,
+    "teamdrives.create": drives.create,
+    "drives.create": drives.create,
+}
+_V2: dict[str, Handler] = _SHARED | {
+    "about.get": about.get_v2,
+    "files.insert": files.create,
+    "files.patch": files.update,
+    "files.touch": v2.touch,
+    "files.trash": v2.trash,
+    "files.untrash": v2.untrash,
+    "permissions.insert": permissions.create,
+    "permissions.patch": permissions.update,
+    "comments.insert": comments.create,
+    "comments.patch": comments.update,
+    "replies.insert": comments.create,
+    "replies.patch": comments.update,
+    "changes.get": changes.get,
+    "teamdrives.insert": drives.create,
+    "drives.insert": drives.create,
+    "parents.list": v2.list_parents,
+    "parents.get": v2.get_parent,
+    "parents.insert": v2.insert_parent,
+    "parents.delete": v2.delete_parent,
+    "children.list": v2.list_children,
+    "children.get": v2.get_child,
+    "children.insert": v2.insert_child,
+    "children.delete": v2.delete_child,
+    "properties.list": v2.list_properties,
+    "properties.get": v2.get_property,
+    "properties.insert": v2.insert_property,
+    "properties.update": v2.update_property,
+    "properties.patch": v2.update_property,
+    "properties.delete": v2.delete_property,
+    "revisions.patch": revisions.update,
+    "permissions.getIdForEmail": v2.permission_id,
+}
+HANDLERS: dict[str, Handler] = {f"v3 drive.{name}": handler for name, handler in _V3.items()}
+HANDLERS |= {f"v2 drive.{name}": handler for name, handler in _V2.items()}
