@@ -44,8 +44,8 @@ with optional_import("Optuna is not installed: pip install 'colab-drive-tuner[op
 RETRY_OF = "colab_drive_tuner:again"
 """System attribute of a trial that retries another one's parameters: the number of that trial."""
 
-_CREATE_TRIAL, _SET_PARAM, _SET_STATE = 4, 5, 6
-"""Operations of Optuna's journal that start a trial, give it a parameter, and set its state."""
+_CREATE_TRIAL, _SET_STATE = 4, 6
+"""Operations of Optuna's journal that create a trial and set its state."""
 _SHARED = (
     "For workers in other processes, run Optuna's gRPC proxy in the process that holds the study: "
     "optuna.storages.run_grpc_proxy_server(storage)."
@@ -95,8 +95,8 @@ class ChainBackend(BaseJournalBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append lines; they are recorded in the background, without waiting for the store.
 
-        After a crash, the first trials wait until their start and their parameters are
-        acknowledged, so that a trial that kills runtimes at once is found.
+        After a crash, the first trials wait until their start is acknowledged and their parameters
+        are on the disk, so that a trial that kills runtimes at once is found.
 
         Raises:
             SearchTakenOverError: Another runtime owns the study now.
@@ -117,10 +117,15 @@ class ChainBackend(BaseJournalBackend):
             if self._began < math.inf:
                 self._careful_start.trial_took(time.monotonic() - self._began)
                 self._began = time.monotonic()
-        elif any(map(_is_start, logs)):
+            return
+        starts = any(map(_is_start, logs))
+        if starts:
             self._began = min(self._began, time.monotonic())
-            if self._careful_start.needed():
+        if self._careful_start.needed():
+            if starts:
                 self._careful_start.wait(self.journal.flush)
+            else:
+                self.journal.flush_to_disk(_DISK_SECONDS)
 
     def _record(self, *, ends: bool) -> None:
         """Record the new lines, and one before them whose recording Ctrl-C interrupted.
@@ -148,11 +153,9 @@ class ChainBackend(BaseJournalBackend):
 
 
 def _is_start(log: dict[str, Any]) -> bool:
-    """Return whether a line starts a trial or gives it a parameter."""
-    operation = log["op_code"]
-    if operation in (_CREATE_TRIAL, _SET_STATE):
-        return State(log.get("state", State.RUNNING)) == State.RUNNING
-    return bool(operation == _SET_PARAM)
+    """Return whether a line starts a trial, new or queued."""
+    is_trial = log["op_code"] in (_CREATE_TRIAL, _SET_STATE)
+    return is_trial and State(log.get("state", State.RUNNING)) == State.RUNNING
 
 
 def _find_open(key: str, name: str) -> ChainBackend:
