@@ -1,6 +1,9 @@
 """`resume_search`: the same call starts a search, resumes it, and returns its result."""
 
 import functools
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +25,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.fingerprints import describe_space, space_difference
 from colab_drive_tuner.search.trial_documents import name_all_parameters
+from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import (
     SPACE,
     data,
@@ -180,6 +184,30 @@ def test_a_given_up_trial_is_reported_once_and_retried_on_request(
     assert capsys.readouterr().out == ""
     result = resume_sample_search(tmp_path, retry_failed=True)
     assert trial_values(result.trials) == trial_values(run_hyperopt("rand", 6))
+
+
+def test_a_death_after_which_the_backup_is_further_does_not_count(tmp_path: Path) -> None:
+    """A trial that got further in its last attempt is not given up; one that did not, is."""
+    progress = tmp_path / "progress"
+
+    @functools.wraps(sample_objective)
+    def killed(point: Any) -> float:
+        trial = running_trial()
+        assert trial is not None
+        if trial.tid == 2:
+            if not progress.exists():
+                progress.write_bytes(b"")
+                assert trial.artifacts is not None
+                trial.artifacts.put("fit-000-epoch-00001.backup", progress)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return sample_objective(point)
+
+    run_in_fork(lambda: resume_sample_search(tmp_path / "a", killed, max_attempts=1))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    result = resume_sample_search(tmp_path / "a", max_attempts=1)
+    assert trial_values(result.trials) == trial_values(run_hyperopt("rand", 6))
+    run_in_fork(lambda: resume_sample_search(tmp_path / "b", killed, max_attempts=1))
+    assert resume_sample_search(tmp_path / "b", max_attempts=1).trials.statuses()[2] == "fail"
 
 
 def test_a_changed_space_is_an_error_that_shows_how(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.record_items import Tid
 from colab_drive_tuner.errors import (
     SearchTakenOverError,
     StoreError,
@@ -123,6 +124,12 @@ class Backups:
             return max((_progress(name) for name in artifacts.names()), default=0)
         except StoreError:
             return 0  # only means that a death counts as one more attempt
+
+    def progress_of(self, tid: Tid) -> int:
+        """Return how far the backups of a trial that is not running got."""
+        artifacts = self.for_trial(tid) if isinstance(tid, int) else None
+        self.forget(artifacts)
+        return 0 if artifacts is None else self.progress(artifacts)
 
     def ended(self, tid: int, artifacts: TrialBackupFiles | None, history: History) -> None:
         """Handle the end of a trial; delete backups of trials whose end has been acknowledged."""

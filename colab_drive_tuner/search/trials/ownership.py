@@ -98,10 +98,14 @@ class Ownership:
         *,
         on_busy: str,
         notify: Callable[[str], None],
+        progress: Callable[[Tid], int] = lambda _: 0,
         restart: bool = False,
         retry_failed: bool = False,
     ) -> None:
-        """Become the owner, and give up trials that killed too many runtimes."""
+        """Become the owner, and give up trials that killed too many runtimes.
+
+        `progress` returns how far the trial's backups got.
+        """
 
         def payload(history: History) -> bytes:
             if restart:
@@ -125,7 +129,9 @@ class Ownership:
         owner = self.history.owner
         self.replayed = frozenset(e.tid for e in self.history.unfinished if owner in e.attempts)
         for entry in self.history.out_of_attempts(self._max_attempts):
-            self._give_up(entry, notify)
+            # A death after which the backups were further does not count; the next start says so.
+            if progress(entry.tid) <= max(entry.attempts.values()):
+                self._give_up(entry, notify)
 
     def set(self, settings: dict[str, Any]) -> None:
         """Record settings that changed since the claim.

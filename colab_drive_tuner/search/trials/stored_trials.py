@@ -252,6 +252,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
             settings,
             on_busy=self._on_busy,
             notify=self.notify,
+            progress=self.backups.progress_of,
             restart=restart,
             retry_failed=retry_failed,
         )
