@@ -36,7 +36,8 @@ if TYPE_CHECKING:
         list_histories,
         restore_search,
     )
-    from colab_drive_tuner.notebook import Notebook, download_notebook, find_notebook
+    from colab_drive_tuner.notebook.download import download_notebook
+    from colab_drive_tuner.notebook.find import Notebook, find_notebook
     from colab_drive_tuner.optuna_backend import StudyStorage, optuna_storage
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.executors.loky import loky_executor
@@ -93,7 +94,7 @@ __all__ = [
 _MODULES = {
     "DriveClient": "drive.client",
     "DriveTrials": "search.drive_trials",
-    "Notebook": "notebook",
+    "Notebook": "notebook.find",
     "Pruner": "training.pruner",
     "RunningTrial": "training.trial",
     "SearchHistory": "manage.restore_history",
@@ -104,9 +105,9 @@ _MODULES = {
     "TrialBackup": "training.backup.trial_backup",
     "TrialResult": "search.results.trial_result",
     "copy_search": "manage.copy_search",
-    "download_notebook": "notebook",
+    "download_notebook": "notebook.download",
     "export_trials": "search.results.exchange.import_export",
-    "find_notebook": "notebook",
+    "find_notebook": "notebook.find",
     "from_optuna": "search.results.exchange.from_optuna",
     "import_trials": "search.results.exchange.import_export",
     "list_histories": "manage.restore_history",

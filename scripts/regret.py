@@ -28,7 +28,7 @@ import numpy as np
 from hyperopt import hp, tpe
 from hyperopt.base import Domain
 
-from colab_drive_tuner.search.algorithms import fast_algorithm
+from colab_drive_tuner.search.algorithms.fast_algorithm import fast_algorithm
 from colab_drive_tuner.search.results.pictures.svg import Canvas, Scale, short_numbers
 
 DOCS = Path(__file__).parents[1] / "docs"

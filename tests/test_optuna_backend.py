@@ -22,7 +22,7 @@ from optuna.trial import TrialState  # noqa: E402
 import colab_drive_tuner as cdt  # noqa: E402
 from colab_drive_tuner.checkpoint.history import History  # noqa: E402
 from colab_drive_tuner.checkpoint.record_items import claim_payload  # noqa: E402
-from colab_drive_tuner.checkpoint.trials_and_sessions import Session  # noqa: E402
+from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedSession  # noqa: E402
 from colab_drive_tuner.errors import (  # noqa: E402
     SearchDamagedError,
     SearchError,
@@ -545,8 +545,8 @@ def test_an_interrupted_trial_ends_with_its_runtime() -> None:
     ]
     history = History()
     history.study.lines = [json.dumps(log).encode() for log in logs]
-    killed = Session("killed", 0.0, 10.0, ClaimReason.DEAD)
-    history.timeline[:] = [killed, Session("next", 1000.0, 1010.0)]
+    killed = RecordedSession("killed", 0.0, 10.0, ClaimReason.DEAD)
+    history.timeline[:] = [killed, RecordedSession("next", 1000.0, 1010.0)]
     data = study_data("study", history)
     assert [(trial.where, trial.ended) for trial in data.trials] == [
         ("killed", 10.0),

@@ -29,8 +29,8 @@ from colab_drive_tuner.checkpoint.recorded_settings import OUTAGE, check_setting
 from colab_drive_tuner.checkpoint.trials_and_sessions import (
     AttachmentFile,
     OptunaJournal,
+    RecordedSession,
     RecordedTrial,
-    Session,
     process_label,
 )
 from colab_drive_tuner.errors import SearchDamagedError
@@ -48,7 +48,7 @@ class History:
         self.owner = ""
         self.sessions = 0
         """Number of claims since the history began."""
-        self.timeline: list[Session] = []
+        self.timeline: list[RecordedSession] = []
         """The newest sessions, oldest first."""
         self._reset()
 
@@ -96,7 +96,7 @@ class History:
             where = process_label(who.runtime, who.pid, who.host)
             self.timeline = [
                 *self.timeline[1 - MAX_SESSIONS :],
-                Session(where, record.at, record.at),
+                RecordedSession(where, record.at, record.at),
             ]
         elif self.timeline and record.owner == self.owner:
             self.timeline[-1].last = record.at
@@ -294,7 +294,9 @@ class History:
             history.sessions, history.deaths = whole(head["sessions"]), whole(head["deaths"])
             if "study" in head:
                 history.study = load_row(OptunaJournal, head["study"])
-            history.timeline = [load_row(Session, one) for one in typed(head["timeline"], list)]
+            history.timeline = [
+                load_row(RecordedSession, one) for one in typed(head["timeline"], list)
+            ]
             for fields in values:
                 entry = load_row(RecordedTrial, fields)
                 history.trials[entry.tid] = entry

@@ -39,7 +39,7 @@ def _outages(value: Any) -> list[list[float]]:
 
 
 @dataclass(slots=True)
-class Session:
+class RecordedSession:
     """A session, from its claim to its last record."""
 
     where: str

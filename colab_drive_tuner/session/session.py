@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from colab_drive_tuner import credentials as sources
-from colab_drive_tuner import notebook as notebooks
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
@@ -20,9 +19,9 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
     StoreError,
 )
-from colab_drive_tuner.notebook import Notebook
 from colab_drive_tuner.notebook.detect_running import content_in_browser
-from colab_drive_tuner.notebook.find import locate
+from colab_drive_tuner.notebook.download import save_copy, warn_if_stale
+from colab_drive_tuner.notebook.find import Notebook, locate
 from colab_drive_tuner.runtime import Kind, Runtime
 from colab_drive_tuner.session.display import (
     Renderer,
@@ -322,7 +321,7 @@ class Session:
                 self._connect_for_notebook,
                 content_in_browser if browser else lambda: None,
             )
-            path = notebooks.save_copy(found, self.client)
+            path = save_copy(found, self.client)
         except ColabDriveTunerError as error:
             if name is not None and not isinstance(error, NotebookNotFoundError):
                 raise
@@ -333,7 +332,7 @@ class Session:
                 )
             return
         if browser:
-            notebooks.warn_if_stale(found, path)
+            warn_if_stale(found, path)
         self.notebook, self.notebook_path = found, path
 
     def _connect_for_notebook(self) -> "DriveClient":

@@ -15,7 +15,7 @@ import hyperopt
 from curves import SPACES, configurations
 from hyperopt import hp, tpe
 
-from colab_drive_tuner.search.algorithms import fast_algorithm
+from colab_drive_tuner.search.algorithms.fast_algorithm import fast_algorithm
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.memory import MemoryStore
 from colab_drive_tuner.training.pruner import Pruner

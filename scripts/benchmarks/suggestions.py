@@ -8,7 +8,7 @@ import numpy as np
 from hyperopt import Trials, anneal, hp, rand, tpe
 from hyperopt.base import JOB_STATE_DONE, Domain
 
-from colab_drive_tuner.search.algorithms import fast_algorithm
+from colab_drive_tuner.search.algorithms.fast_algorithm import fast_algorithm
 
 ALGORITHMS = {"tpe": tpe.suggest, "anneal": anneal.suggest}
 

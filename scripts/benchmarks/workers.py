@@ -17,7 +17,7 @@ from hyperopt.base import Domain, spec_from_misc
 from searches import ALGORITHMS, SPACE, bowl
 
 from colab_drive_tuner.errors import SearchChangedWarning
-from colab_drive_tuner.search.algorithms import fast_algorithm
+from colab_drive_tuner.search.algorithms.fast_algorithm import fast_algorithm
 from colab_drive_tuner.search.drive_trials import DriveTrials
 
 

@@ -14,7 +14,7 @@ from hyperopt.pyll import scope
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from colab_drive_tuner.search.algorithms import fast_algorithm
+from colab_drive_tuner.search.algorithms.fast_algorithm import fast_algorithm
 from tests.search.spaces import CONDITIONAL, MIXED, ODD, PLAIN, history, spaces
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # hyperopt takes log(0)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.checkpoint.trials_and_sessions import Session
+from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedSession
 from colab_drive_tuner.search.results import notebook_cards, report_page
 from colab_drive_tuner.search.results.pictures import charts as pictures
 from colab_drive_tuner.search.results.pictures.svg import fit_text, scale_for, short_numbers
@@ -57,9 +57,9 @@ def search(*losses: Any, **more: Any) -> SearchData:
     return search_data("s", [document(tid, loss, **more) for tid, loss in enumerate(losses)])
 
 
-def session(where: str, minute: float, end: str, minutes: float = 5) -> Session:
+def session(where: str, minute: float, end: str, minutes: float = 5) -> RecordedSession:
     began = BEGAN.timestamp() - _offset() + minute * 60
-    return Session(where, began, began + minutes * 60, end)
+    return RecordedSession(where, began, began + minutes * 60, end)
 
 
 def _offset() -> float:

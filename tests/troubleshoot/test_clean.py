@@ -10,7 +10,7 @@ import pytest
 
 from colab_drive_tuner.errors import NotebookWarning, NotFoundError, StoreError, UsageError
 from colab_drive_tuner.machine import state_folder
-from colab_drive_tuner.notebook import Notebook
+from colab_drive_tuner.notebook.find import Notebook
 from colab_drive_tuner.notebook.local_copy import write_copy
 from colab_drive_tuner.troubleshoot.clean import (
     describe,

@@ -25,7 +25,7 @@ from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.checkpoint.trials_and_sessions import process_label
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.runtime import runtime_name
-from colab_drive_tuner.search.algorithms import fast_algorithm
+from colab_drive_tuner.search.algorithms.fast_algorithm import fast_algorithm
 from colab_drive_tuner.search.evaluate import Attempt, KerasMemory, TrainingSettings, evaluate
 from colab_drive_tuner.search.loop.missing_trials import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning

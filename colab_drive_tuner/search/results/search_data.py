@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.checkpoint.trials_and_sessions import Session
+from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedSession
 from colab_drive_tuner.search.results.table import Table, free_name, value_cell
 from colab_drive_tuner.search.trial_documents import (
     TrialState,
@@ -109,7 +109,7 @@ class SearchData:
     """Trials in the order in which they were suggested."""
     parameters: tuple[str, ...]
     """Names of the parameters, in the order of the space."""
-    sessions: tuple[Session, ...] = ()
+    sessions: tuple[RecordedSession, ...] = ()
     seen: float = -math.inf
     """Time of the last sign of life of its runtime, if known."""
     studies: int = 1
@@ -203,7 +203,7 @@ def search_data(
     name: str,
     documents: Sequence[TrialDocument],
     space: Any = None,
-    sessions: Sequence[Session] = (),
+    sessions: Sequence[RecordedSession] = (),
 ) -> SearchData:
     """Return the data of a search; without a space, parameters as in `Table`."""
     table = Table(documents, space)

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.trials_and_sessions import Session
+from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedSession
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 from colab_drive_tuner.search.trial_documents import TrialState, float_of, seconds_of
@@ -218,7 +218,7 @@ def study_data(name: str, history: History) -> SearchData:
     )
 
 
-def _trial_data(trial: StudyTrial, sessions: Sequence[Session]) -> TrialData:
+def _trial_data(trial: StudyTrial, sessions: Sequence[RecordedSession]) -> TrialData:
     where, ended = _run_of(trial, sessions)
     curve = [trial.steps[step] for step in sorted(trial.steps)]
     return TrialData(
@@ -237,7 +237,7 @@ def _trial_data(trial: StudyTrial, sessions: Sequence[Session]) -> TrialData:
     )
 
 
-def _run_of(trial: StudyTrial, sessions: Sequence[Session]) -> tuple[str, float | None]:
+def _run_of(trial: StudyTrial, sessions: Sequence[RecordedSession]) -> tuple[str, float | None]:
     """Return the runtime that held the study when a trial began, and when the trial ended in it.
 
     A trial that a kill interrupted is marked as failed only by the next session.
