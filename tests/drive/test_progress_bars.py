@@ -11,6 +11,7 @@ import pytest
 from hyperopt import hp
 
 from colab_drive_tuner.progress_bars import countdown, progress_bar
+from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
 
@@ -72,6 +73,18 @@ def test_opening_a_search_shows_its_progress(tmp_path, at_once, capsys):
     assert "Reading s: " in printed.err
     assert "Opening s: " in printed.err
     assert printed.out == ""
+
+
+def test_listing_searches_shows_its_progress(tmp_path, at_once, capsys):
+    """Searches are read in threads, which show no bars of their own."""
+    space = hp.uniform("x", 0, 1)
+    for name in ("a", "b"):
+        resume_search(
+            lambda x: x, space=space, name=name, max_evals=1, store=tmp_path, progress=False
+        )
+    capsys.readouterr()
+    assert [search.name for search in list_searches(tmp_path)] == ["a", "b"]
+    assert "Reading the searches" in capsys.readouterr().err
 
 
 def test_a_wait_shows_how_long_it_lasts_at_most(at_once, monkeypatch, capsys):

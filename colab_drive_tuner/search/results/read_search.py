@@ -22,6 +22,7 @@ from colab_drive_tuner.journal.folder.lookup import is_search, search_not_found
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
+from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.search.results.search_data import SearchData, search_data
 from colab_drive_tuner.search.results.study_trials import State, read_study, running_now, study_data
 from colab_drive_tuner.search.trial_documents import seconds_of
@@ -196,9 +197,18 @@ def list_searches(store: Store | Path | str) -> SearchList:
     """
     store = open_store(store)
     created = {entry.name: entry.created for entry in store.list(store.root) if is_search(entry)}
-    with parallel_readers("cdt-list", _AT_ONCE) as readers:
+    found = SearchList()
+    with (
+        parallel_readers("cdt-list", _AT_ONCE) as readers,
+        progress_bar("Reading the searches", " searches") as seen,
+    ):
         statuses = readers.map(lambda name: _listed(store, name, created[name]), sorted(created))
-        return SearchList(status for status in statuses if status is not None)
+        for done, status in enumerate(statuses, 1):
+            if status is not None:
+                found.append(status)
+            if seen is not None:
+                seen(done, len(created))
+    return found
 
 
 def _listed(store: Store, name: str, created: float) -> SearchStatus | None:
