@@ -132,6 +132,7 @@ def evaluate(
         search=attempt.search,
         tid=attempt.tid,
         seed=training.seed,
+        seeded=training.seeded,
         attempt=attempt.number,
         deadline=ends_at and time.monotonic() + ends_at - time.time(),
         artifacts=artifacts,

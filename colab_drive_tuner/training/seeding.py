@@ -47,12 +47,13 @@ def seed_trial(seed: int, tid: int, *, keras_wanted: bool = False) -> int:
 
 @contextmanager
 def reseed_outer_trial() -> Iterator[None]:
-    """If a trial is running, let it draw the same numbers after the block, whatever that draws.
+    """If a seeded trial is running, it draws the same numbers after the block, whatever that draws.
 
     A search inside a trial seeds the generators for each trial that it still has to run: after a
     kill, for fewer trials or none.
     """
-    if running_trial() is None:
+    trial = running_trial()
+    if trial is None or not trial.seeded:
         yield
         return
     seed = random.getrandbits(32)

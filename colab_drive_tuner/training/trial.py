@@ -171,6 +171,8 @@ class RunningTrial:
     tid: int
     seed: int
     """The search's training seed, 0 <= seed < 2**32: the same in every trial, run and attempt."""
+    seeded: bool = field(default=True, kw_only=True)
+    """Whether the global random generators were seeded for this trial (`seed_training`)."""
     attempt: int = 1
     """1 for the first runtime that works on this trial, 2 for the next, ..."""
     deadline: float | None = None

@@ -336,6 +336,25 @@ def test_a_trial_draws_the_same_numbers_after_an_inner_search_that_had_ended(
     assert search("stopped") == whole[1:]
 
 
+def test_a_trial_that_is_not_seeded_keeps_its_numbers_through_an_inner_search(
+    tmp_path: Path,
+) -> None:
+    """With `seed_training=False`, an inner search leaves the generators as the user seeded them."""
+    options: Any = {
+        "space": SPACE, "store": tmp_path, "max_evals": 1, "seed_training": False, "progress": False
+    }  # fmt: skip
+    drawn: list[float] = []
+
+    def objective(point: Any) -> float:
+        np.random.seed(7)
+        resume_search(sample_objective, name="inner", **options)
+        drawn.append(np.random.rand())
+        return sample_objective(point)
+
+    resume_search(objective, name="outer", **options)
+    assert drawn == [np.random.RandomState(7).rand()]
+
+
 @pytest.mark.parametrize("how", ["return", "raise", "exit"])
 def test_a_fork_of_the_objective_that_comes_back_records_nothing(how: str, tmp_path: Path) -> None:
     """A forked child that leaves the objective records nothing and waits for no writer."""
