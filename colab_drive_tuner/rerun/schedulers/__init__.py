@@ -44,7 +44,8 @@ def remove(search: str, store: str | None) -> tuple[list[str], Problem]:
     problem: Problem = None
     for name, way in _SCHEDULERS.items():
         try:
-            removed += [name] * way.remove(search, store)
+            if way.remove(search, store):
+                removed.append(name)
         except ColabDriveTunerError as error:
             problem = error
     return removed, problem
