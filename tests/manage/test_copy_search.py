@@ -153,7 +153,7 @@ def test_an_impossible_target_is_refused_and_nothing_is_written(tmp_path: Path) 
             (target, None, UsageError),
             (source, None, UsageError),
             (tmp_path / "s" / "s", None, UsageError),
-            (FolderStore(tmp_path / "s" / "s" / "new"), "x", UsageError),
+            (tmp_path / "s" / "s" / "new", "x", UsageError),
             (FolderStore(tmp_path / "s" / ".trash"), "x", UsageError),
             (target, "a/b", SearchNameError),
             (target, "..", SearchNameError),
