@@ -6,7 +6,7 @@ With `--json` standard output contains only JSON; messages go to standard error.
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -104,6 +104,33 @@ def json_value(value: Any) -> Any:
 def cell(value: object) -> str:
     """Format a value for a table: None as "", a float with six significant digits."""
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else text_of(value)
+
+
+def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; on a narrow terminal, print each row as a block of `name: value` lines.
+
+    Rows are never wrapped, because a second line could be taken for another row, and never
+    truncated. Markup in cells is not interpreted.
+    """
+    from rich.cells import cell_len, set_cell_size
+    from rich.console import Console
+
+    names, cells = list(map(visible, head)), [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
+    console = Console()
+    if not console.is_terminal or sum(widths) + 2 * len(widths) <= console.width:
+        first, *rest = (
+            f" {'  '.join(map(set_cell_size, row, widths))} " for row in (names, *cells)
+        )
+        typer.secho(first, bold=True)
+        for line in rest:
+            typer.echo(line)
+        return
+    for title, *row in cells:
+        echo(f"{names[0]}: {title}" if names[0] else title)
+        for name, text in zip(names[1:], row, strict=True):
+            if text:
+                echo(f"  {name}: {text}")
 
 
 def message_printer(as_json: bool) -> Callable[[object], None]:

@@ -19,6 +19,7 @@ from colab_drive_tuner.cli.common import (
     echo_json,
     json_value,
     selected_store,
+    show_table,
 )
 from colab_drive_tuner.errors import SearchError, UnavailableError, UsageError
 from colab_drive_tuner.store.protocol import Store
@@ -39,7 +40,7 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     Example:
         colab-drive-tuner show mnist-cnn
     """
-    from colab_drive_tuner.cli.status_tables import show_table, status_json
+    from colab_drive_tuner.cli.status_tables import status_json
     from colab_drive_tuner.search.results.pictures.timeline import summary
 
     store = selected_store(context)
@@ -87,7 +88,6 @@ def trials(
     Example:
         colab-drive-tuner trials mnist-cnn --sort loss --limit 20
     """
-    from colab_drive_tuner.cli.status_tables import show_table
     from colab_drive_tuner.search.results.table import csv_text
 
     search = _read(selected_store(context), name)
@@ -143,7 +143,6 @@ def compare(
     Example:
         colab-drive-tuner compare mnist-cnn mnist-mlp
     """
-    from colab_drive_tuner.cli.status_tables import show_table
     from colab_drive_tuner.search.results.table import value_cell
 
     if len(set(names)) < 2:

@@ -4,15 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import typer
-from rich.cells import cell_len, set_cell_size
-from rich.console import Console
-
-from colab_drive_tuner.cli.common import cell, echo, echo_json, json_value
+from colab_drive_tuner.cli.common import cell, echo, echo_json, json_value, show_table
 from colab_drive_tuner.manage.restore_history import SearchHistory
 from colab_drive_tuner.rerun.runs import Run
 from colab_drive_tuner.search.trials.search_status import RunningNow, SearchState, SearchStatus
-from colab_drive_tuner.text import visible
 
 
 def show_searches(searches: Iterable[SearchStatus]) -> None:
@@ -116,27 +111,3 @@ def _time(seconds: float) -> str:
 
 def _iso(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; on a narrow terminal, print each row as a block of `name: value` lines.
-
-    Rows are never wrapped, because a second line could be taken for another row, and never
-    truncated. Markup in cells is not interpreted.
-    """
-    names, cells = list(map(visible, head)), [[visible(cell) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
-    console = Console()
-    if not console.is_terminal or sum(widths) + 2 * len(widths) <= console.width:
-        first, *rest = (
-            f" {'  '.join(map(set_cell_size, row, widths))} " for row in (names, *cells)
-        )
-        typer.secho(first, bold=True)
-        for line in rest:
-            typer.echo(line)
-        return
-    for title, *row in cells:
-        echo(f"{names[0]}: {title}" if names[0] else title)
-        for name, text in zip(names[1:], row, strict=True):
-            if text:
-                echo(f"  {name}: {text}")

@@ -226,8 +226,8 @@ def translated_error(error: OSError, doing: str) -> StoreError:
     )
 
 
-def unreadable_error(error: PermissionError) -> StoreError:
-    """Return the error for a file of the index that this user may not read."""
+def unreadable_error(error: PermissionError | StoreError) -> StoreError:
+    """Return the error, explained if this user may not read a file of the index."""
     if isinstance(error, StoreError):
         return error
     return RefusedError(f"{error.filename} cannot be read ({error.strerror}): allow it to be read.")

@@ -89,8 +89,7 @@ def top_entry(folder: TopFolder | Damaged) -> Entry:
     try:
         properties = folder.index.properties(folder.described)
     except (ChecksumError, PermissionError) as error:  # only this folder cannot be used
-        about = disk.unreadable_error(error) if isinstance(error, PermissionError) else error
-        damaged = damaged_entry(folder.id, folder.base, ROOT, about)
+        damaged = damaged_entry(folder.id, folder.base, ROOT, disk.unreadable_error(error))
         return replace(damaged, name=folder.name, trashed=folder.in_trash)
     entry = entry_of(folder.described, ROOT, folder.base, properties)
     return replace(entry, id=folder.id, name=folder.name, trashed=folder.in_trash)
