@@ -40,6 +40,19 @@ def test_files_in_shared_drives_need_a_client_that_knows_them(me):
         assert me("GET", "/drive/v3/files", params=wrong).status_code in {400, 403}
 
 
+def test_what_reaches_a_shared_drive_without_saying_so(me):
+    """Methods that have no supportsAllDrives find its files, and so do downloads, as rclone's."""
+    drive = me("POST", "/drive/v3/drives?requestId=r", json={"name": "Team"}).json()["id"]
+    file = me.upload(b"content", parents=[drive], params=ALL_FILES)["id"]
+    for version in ("v3", "v2"):
+        path = f"/drive/{version}/files/{file}"
+        assert me("GET", f"{path}?alt=media").content == b"content"
+        for below in ("revisions", "revisions/head", "comments?fields=*"):
+            assert me("GET", f"{path}/{below}").status_code == 200
+        assert me.refusal("GET", path) == (404, "notFound")
+        assert me.refusal("GET", f"{path}/permissions") == (404, "notFound")
+
+
 def test_a_folder_in_a_shared_drive_belongs_to_it(me):
     """A folder's driveId is inherited, and nothing in a shared drive counts against a quota."""
     drive = me("POST", "/drive/v3/drives?requestId=q", json={"name": "Team"}).json()["id"]

@@ -106,8 +106,14 @@ class Call:
 
     @property
     def all_drives(self) -> bool:
-        """Whether the client declares support for shared drives."""
-        return self.parameters.flag("supportsAllDrives", "supportsTeamDrives")
+        """Whether the call reaches files of shared drives: the client declares that it knows them.
+
+        Methods without that parameter reach them too, and so do downloads: rclone sends none.
+        """
+        if self.parameters.text("alt") == "media":
+            return True
+        known = "supportsAllDrives" in self.method.parameters
+        return not known or self.parameters.flag("supportsAllDrives", "supportsTeamDrives")
 
     def path_value(self, name: str) -> str:
         """Return a value from the path, such as the file's id."""
