@@ -86,6 +86,27 @@ def test_what_moves_into_a_shared_drive(me, person):
     assert refused == (403, "cannotModifyInheritedTeamDrivePermission")
 
 
+@pytest.mark.parametrize(
+    ("role", "within", "out"),
+    [("writer", False, False), ("fileOrganizer", True, False), ("organizer", True, True)],
+)
+def test_who_moves_items_of_a_shared_drive(me, person, drive, role, within, out):
+    """Content managers move items within the drive, and only managers move them out of it."""
+    friend = person()
+    member = {"type": "user", "role": role, "emailAddress": friend.account}
+    me("POST", f"/drive/v3/files/{drive}/permissions", json=member, params=ALL_FILES)
+    folder = me.create("f", mimeType=FOLDER, parents=[drive], params=ALL_FILES)["id"]
+    file = f"/drive/v3/files/{me.create(parents=[drive], params=ALL_FILES)['id']}"
+    shown = friend("GET", file, params={"fields": "capabilities", **ALL_FILES}).json()
+    assert shown["capabilities"]["canMoveItemWithinDrive"] is within
+    assert shown["capabilities"]["canMoveItemOutOfDrive"] is out
+    moves = [({"addParents": folder, "removeParents": drive}, within),
+             ({"addParents": "root", "removeParents": folder if within else drive}, out)]  # fmt: skip
+    for move, allowed in moves:
+        answer = friend("PATCH", file, params={**move, **ALL_FILES})
+        assert answer.status_code == (200 if allowed else 403), answer.text
+
+
 @pytest.mark.parametrize(("version", "verb", "items"), [("v3", "PATCH", "teamDrives"),
                                                         ("v2", "PUT", "items")])  # fmt: skip
 def test_shared_drives_have_an_older_name(me, version, verb, items):

@@ -112,6 +112,8 @@ def capabilities(view: View, node: Node) -> dict[str, bool]:
     rank = access.rank(view.database, view.caller.email, node)
     edit = rank >= access.WRITER
     own = rank >= (access.FILE_ORGANIZER if node.drive else access.OWNER)
+    move = own if node.drive else edit
+    remove = rank >= access.ORGANIZER if node.drive else own
     folder = node.is_folder
     is_root = not node.parent
     within_drive = folder and bool(node.drive)
@@ -133,7 +135,7 @@ def capabilities(view: View, node: Node) -> dict[str, bool]:
         "canChangeItemDownloadRestriction": owns,
         "canComment": rank >= access.COMMENTER and not locked,
         "canCopy": readable and not folder,
-        "canDelete": (rank >= access.ORGANIZER if node.drive else own) and not is_root,
+        "canDelete": remove and not is_root,
         "canDeleteChildren": rank >= access.ORGANIZER and within_drive,
         "canDisableInheritedPermissions": limits and not limited,
         "canDownload": readable and node.head is not None,
@@ -144,10 +146,10 @@ def capabilities(view: View, node: Node) -> dict[str, bool]:
         "canModifyContentRestriction": locks,
         "canModifyEditorContentRestriction": locks,
         "canModifyOwnerContentRestriction": owns,
-        "canMoveChildrenOutOfDrive": own and folder,
-        "canMoveChildrenWithinDrive": edit and folder,
-        "canMoveItemOutOfDrive": own and not is_root,
-        "canMoveItemWithinDrive": edit and not is_root,
+        "canMoveChildrenOutOfDrive": remove and folder,
+        "canMoveChildrenWithinDrive": move and folder,
+        "canMoveItemOutOfDrive": remove and not is_root,
+        "canMoveItemWithinDrive": move and not is_root,
         "canReadDrive": bool(node.drive) and _is_member(view, node),
         "canReadRevisions": edit and not folder,
         "canRemoveChildren": edit and folder,

@@ -46,6 +46,8 @@ def move(call: Call, node: Node) -> dict[str, Any]:
     if parent.space != node.space:
         raise not_for_app_data()
     access.require_role(database, caller, parent, access.WRITER)
+    if node.drive:
+        _check_role(call, node, parent)
     if node.is_folder:
         _check_folder_move(database, node, parent)
     elif parent.drive and not node.drive:
@@ -54,6 +56,18 @@ def move(call: Call, node: Node) -> dict[str, Any]:
         raise _one_parent()
     owner = "" if parent.drive else (node.owner or caller.email)
     return {"parent": parent.id, "drive": parent.drive, "owner": owner}
+
+
+def _check_role(call: Call, node: Node, parent: Node) -> None:
+    """Raise a 403 unless the caller may move the item of a shared drive ("Roles and permissions").
+
+    Moving it out "requires the `organizer` role on a direct or indirect parent", and within the
+    drive that or `fileOrganizer`.
+    """
+    needed = access.FILE_ORGANIZER if parent.drive == node.drive else access.ORGANIZER
+    above = call.database.nodes.get(node.parent)
+    if above is None or access.rank(call.database, call.caller.email, above) < needed:
+        raise no_permission(node.id)
 
 
 def _check_folder_move(database: Database, folder: Node, parent: Node) -> None:
