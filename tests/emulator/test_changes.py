@@ -103,6 +103,37 @@ def test_a_file_that_leaves_a_shared_drive_is_removed_from_its_changes(me, perso
     assert found == [(file, True)]
 
 
+def test_what_moves_between_drives_is_removed_from_the_list_that_it_left(me):
+    """It is removed from the changes of My Drive or of its drive, though the caller sees it."""
+    one, two = (
+        me("POST", f"/drive/v3/drives?requestId={name}", json={"name": name}).json()["id"]
+        for name in ("one", "two")
+    )
+    all_drives = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
+    file, token = me.create("f")["id"], start(me)
+
+    def move(old: str, new: str) -> None:
+        moved = {"addParents": new, "removeParents": old, "supportsAllDrives": "true"}
+        assert me("PATCH", f"/drive/v3/files/{file}", params=moved).status_code == 200
+
+    def listed(**asked: str) -> list[tuple[str, bool]]:
+        return since(me, token, **asked)[0]
+
+    move("root", one)
+    assert listed() == listed(restrictToMyDrive="true") == [(file, True)]
+    assert listed(**all_drives) == listed(driveId=one, **all_drives) == [(file, False)]
+    gone = me.get("changes", pageToken=token, includeCorpusRemovals="true")["changes"][0]
+    assert (gone["removed"], gone["file"]["id"]) == (True, file)
+    move(one, two)
+    assert listed() == listed(driveId=one, **all_drives) == [(file, True)]
+    assert listed(driveId=two, **all_drives) == [(file, False)]
+    move(two, "root")
+    assert listed() == listed(**all_drives) == [(file, False)]
+    assert listed(driveId=two, **all_drives) == [(file, True)]
+    me("DELETE", f"/drive/v3/files/{file}")
+    assert listed() == listed(**all_drives) == [(file, True)]
+
+
 @pytest.mark.parametrize("token", ["", "x", "0", "-1", "999999999"])
 def test_an_unknown_change_token_is_refused(me, token):
     """A page token that was not given, or none, is a 400."""

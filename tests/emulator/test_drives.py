@@ -100,10 +100,10 @@ def test_who_moves_items_of_a_shared_drive(me, person, drive, role, within, out)
     shown = friend("GET", file, params={"fields": "capabilities", **ALL_FILES}).json()
     assert shown["capabilities"]["canMoveItemWithinDrive"] is within
     assert shown["capabilities"]["canMoveItemOutOfDrive"] is out
-    moves = [({"addParents": folder, "removeParents": drive}, within),
-             ({"addParents": "root", "removeParents": folder if within else drive}, out)]  # fmt: skip
-    for move, allowed in moves:
-        answer = friend("PATCH", file, params={**move, **ALL_FILES})
+    now = folder if within else drive
+    for old, new, allowed in ((drive, folder, within), (now, "root", out)):
+        move = {"addParents": new, "removeParents": old, **ALL_FILES}
+        answer = friend("PATCH", file, params=move)
         assert answer.status_code == (200 if allowed else 403), answer.text
 
 

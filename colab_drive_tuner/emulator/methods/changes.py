@@ -1,12 +1,13 @@
 """Changes of files and shared drives since a point in time ("Retrieve changes").
 
-A file is listed once, in its current state, at its latest change. A file that was deleted, or that
-the caller no longer sees, is listed as removed.
+A file is listed once, in its current state, at its latest change. A file that was deleted, that the
+caller no longer sees, or that moved to or from a shared drive is listed as removed where it was.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from ..api import resources, resources_v2
@@ -87,12 +88,13 @@ def change_number(text: str) -> int:
 
 @dataclass(frozen=True)
 class _Change:
-    """One change: an existing file, or a removal."""
+    """One change: of an existing file, or a removal."""
 
     number: int
     time: int
     file_id: str
     node: Node | None
+    removed: bool = False
 
 
 def _changes(call: Call, start: int) -> Iterator[_Change]:
@@ -109,10 +111,17 @@ def _changes(call: Call, start: int) -> Iterator[_Change]:
                 yield _Change(node.change, node.changed, node.id, node)
     if call.parameters.denied("includeRemoved", "includeDeleted"):
         return
+    left: dict[str, dict[str, Any]] = {}
     for gone in call.database.removals(call.caller.email):
         known = covers(gone["drive"], gone["space"], gone["owner"])
         if gone["change"] >= start and gone["id"] not in seen and known:
-            yield _Change(gone["change"], gone["time"], gone["id"], None)
+            left[gone["id"]] = max(gone, left.get(gone["id"], gone), key=itemgetter("change"))
+    still = call.parameters.flag("includeCorpusRemovals")
+    for gone in left.values():
+        found = call.database.nodes.get(gone["id"]) if still else None
+        seen_still = found and access.in_scope(call.caller, found) and above.rank(found)
+        shown = found if seen_still else None
+        yield _Change(gone["change"], gone["time"], gone["id"], shown, removed=True)
 
 
 def _requested_drive(call: Call) -> str:
@@ -148,10 +157,10 @@ def _shown(call: Call, change: _Change) -> dict[str, Any]:
     kind = "drive" if is_drive else "file"
     shown: dict[str, Any] = {"kind": "drive#change", "changeType": kind, "type": kind}
     if v3:
-        shown |= {"time": rfc3339(change.time), "removed": node is None}
+        shown |= {"time": rfc3339(change.time), "removed": change.removed}
     else:
         link = resources_v2.self_link(call.view, f"changes/{change.number}")
-        shown |= {"id": str(change.number), "selfLink": link, "deleted": node is None}
+        shown |= {"id": str(change.number), "selfLink": link, "deleted": change.removed}
         shown["modificationDate"] = rfc3339(change.time)
     if node is not None and is_drive:
         return shown | {"driveId": node.id, "drive": drives.shown(call, node)}

@@ -46,8 +46,7 @@ def move(call: Call, node: Node) -> dict[str, Any]:
     if parent.space != node.space:
         raise not_for_app_data()
     access.require_role(database, caller, parent, access.WRITER)
-    if node.drive:
-        _check_role(call, node, parent)
+    _check_role(call, node, parent)
     if node.is_folder:
         _check_folder_move(database, node, parent)
     elif parent.drive and not node.drive:
@@ -59,14 +58,14 @@ def move(call: Call, node: Node) -> dict[str, Any]:
 
 
 def _check_role(call: Call, node: Node, parent: Node) -> None:
-    """Raise a 403 unless the caller may move the item of a shared drive ("Roles and permissions").
+    """Raise a 403 unless the caller may move an item of a shared drive ("Roles and permissions").
 
     Moving it out "requires the `organizer` role on a direct or indirect parent", and within the
     drive that or `fileOrganizer`.
     """
     needed = access.FILE_ORGANIZER if parent.drive == node.drive else access.ORGANIZER
-    above = call.database.nodes.get(node.parent)
-    if above is None or access.rank(call.database, call.caller.email, above) < needed:
+    above = call.database.nodes.get(node.parent, node)
+    if node.drive and access.rank(call.database, call.caller.email, above) < needed:
         raise no_permission(node.id)
 
 

@@ -151,6 +151,8 @@ class Database:
         node = replace(node, change=self.change, changed=self.clock.ms())
         if before is not None:
             self._note_losses(before, self._reaching(before) - self._reaching(node))
+            if before.drive != node.drive:  # it leaves the list of changes of My Drive or the drive
+                self._note_removal(before, self._reaching(before))
         self._write("node", node.id, node.to_json())
         if before is not None:
             self._forget(before)
@@ -202,7 +204,7 @@ class Database:
             self._note_losses(self.nodes[child], emails)
 
     def _note_removal(self, node: Node, emails: set[str]) -> None:
-        """Record for changes.list that these accounts lost the file."""
+        """Record for changes.list that these accounts lost the file where it was."""
         entry = {
             "id": node.id,
             "change": self.change,
@@ -212,10 +214,10 @@ class Database:
             "owner": node.owner,
         }
         for email in emails:
-            self.store("removal", f"{email} {node.id}", entry)
+            self.store("removal", f"{email} {node.id} {node.drive}", entry)
 
     def removals(self, email: str) -> Iterator[dict[str, Any]]:
-        """Return the account's removed files, each with its latest change number."""
+        """Return the account's removed files, by the list of changes that each was removed from."""
         for key, entry in self.documents("removal"):
             if key.partition(" ")[0] == email:
                 yield entry
