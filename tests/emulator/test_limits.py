@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import http.client
 import json
+import time
 
 import pytest
 
@@ -190,6 +191,20 @@ def test_an_invalid_mime_type_in_the_database_breaks_no_download(tmp_path, kind)
         assert "X-Injected" not in answer.headers
         assert wire.get(f"files/{file}", fields="*")["mimeType"] == kind
         wire.session.close()
+
+
+def test_an_abandoned_download_is_not_read_to_its_end(me, emulator):
+    """Once the client is gone the rest is neither read nor sent, so that others are not delayed."""
+    size = 64 * 2**20
+    file = me("POST", "/upload/drive/v3/files?uploadType=media", data=bytes(size)).json()["id"]
+    emulator.clear_log()
+    with me("GET", f"/drive/v3/files/{file}?alt=media", stream=True) as download:
+        assert download.raw.read(1000)
+    until = time.monotonic() + 20
+    while not (found := [one for one in emulator.log if one["query"] == "alt=media"]):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert 0 < found[0]["bytes_out"] < size
 
 
 @pytest.mark.parametrize("header", ["Content-ID: a\r\n b", "Content-ID: é", "Content-ID: a\x00b"])

@@ -79,6 +79,17 @@ def test_contains_matches_prefixes_of_words(me):
     assert me.names("name contains 'my no'") == ["My notes_final"]
 
 
+@pytest.mark.parametrize("symbol", ["📁", "+", "(", "%"])
+def test_text_without_a_word_is_found_as_it_is(me, symbol):
+    """A symbol finds the files that have it, not every file; nothing finds every file."""
+    me.create("plain")
+    me.upload(b"x", name=f"a {symbol} b", type="text/plain")
+    for field in ("name", "fullText"):
+        found = me.get("files", q=f"{field} contains '{symbol}'")["files"]
+        assert [one["name"] for one in found] == [f"a {symbol} b"]
+    assert len(me.names("name contains ''")) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "escaped"),
     [

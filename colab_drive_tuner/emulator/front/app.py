@@ -7,7 +7,7 @@ import socket
 import struct
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, MutableMapping
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
@@ -132,6 +132,16 @@ class App:
         service.identify(request)
         struck: list[Rule] = []
         sent = status = 0
+        stream = _transport(scope)
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal sent
+            # The server drops what is sent after that: a large file would be read at once.
+            if stream is not None and stream.is_closing():
+                raise ClientDisconnect
+            await send(message)
+            sent += len(message.get("body", b""))
+
         self._open.append(scope)
         try:
             struck = service.faults.triggered(
@@ -144,7 +154,7 @@ class App:
             )
             answer = transport.encode(await self._answer(request, body, struck), request.headers)
             status = answer.status
-            sent = await self._send(send, answer, struck, head=request.verb == "HEAD")
+            await self._send(sending, answer, struck, head=request.verb == "HEAD")
         except (ResetError, ClientDisconnect):
             abort(scope)
             # Let the server notice the closed connection, or it warns about a missing answer.
@@ -269,8 +279,8 @@ class App:
 
     async def _send(
         self, send: Send, answer: Answer, struck: list[Rule] | None = None, *, head: bool = False
-    ) -> int:
-        """Send an answer, truncated or corrupted by fault rules; return the bytes of body sent."""
+    ) -> None:
+        """Send an answer, truncated or corrupted by fault rules."""
         body = answer.body
         length = body.length if isinstance(body, Slice) else len(body)
         source = body.path.open("rb") if isinstance(body, Slice) else None
@@ -307,7 +317,6 @@ class App:
             raise ResetError
         if not sent:
             await send({"type": "http.response.body", "body": b""})
-        return sent
 
 
 def _keep(piece: bytes) -> bytes:
@@ -325,9 +334,13 @@ def _spoiler(source: random.Random) -> Callable[[bytes], bytes]:
     return spoil
 
 
+def _transport(scope: Scope) -> Any:
+    return scope.get("state", {}).get("transport")
+
+
 def abort(scope: Scope) -> None:
     """Close the connection with a TCP reset, as a failing network does."""
-    stream = scope.get("state", {}).get("transport")
+    stream = _transport(scope)
     if stream is None:
         return
     connection = stream.get_extra_info("socket")

@@ -144,6 +144,8 @@ class Search:
                 raw = (self.database.blobs / head["blob"]).read_bytes()
                 text += " " + raw.decode("utf-8", "replace")
         known = query.words(text)
+        if not query.words(wanted):
+            return wanted.strip('" ') in text
         if wanted.startswith('"') and wanted.endswith('"') and len(wanted) > 1:
             return f" {' '.join(query.words(wanted))} " in f" {' '.join(known)} "
         return set(query.words(wanted)) <= set(known)

@@ -331,8 +331,13 @@ def words(text: str) -> list[str]:
 
 
 def has_prefixes(text: str, wanted: str) -> bool:
-    """Whether each wanted word is a prefix of a word of the text, as in `name contains`."""
+    """Whether each wanted word is a prefix of a word of the text, as in `name contains`.
+
+    Text without a word, such as an emoji, is found as it is.
+    """
     known = words(text)
+    if not words(wanted):
+        return wanted.strip() in text
     return all(any(word.startswith(one) for word in known) for one in words(wanted))
 
 
