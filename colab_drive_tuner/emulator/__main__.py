@@ -1,6 +1,10 @@
 """`python -m colab_drive_tuner.emulator`: run the emulator as a process."""
 
 import argparse
+import os
+import signal
+import sys
+import threading
 
 from .faults import KINDS
 from .server import serve
@@ -35,7 +39,10 @@ def main() -> None:
         metavar="ORIGIN",
         help="web pages of other sites that may call the API, such as https://app.example",
     )
+    parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.until_stdin_closes:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
         serve(
             given.port,
@@ -50,6 +57,11 @@ def main() -> None:
         parser.error(str(error))
     except OSError as error:
         parser.exit(1, f"{parser.prog} cannot start: {error}\n")
+
+
+def _end_with_stdin() -> None:
+    os.read(sys.stdin.fileno(), 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

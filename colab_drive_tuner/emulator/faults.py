@@ -227,14 +227,18 @@ class Faults:
     ) -> list[Rule]:
         """Return the rules that this call triggers, in the order in which they were added.
 
-        A call within a batch triggers only rules that name methods (`api`) and answer with an
-        error; other rules apply to the whole batch.
+        A call within a batch triggers only rate limits, and rules that name methods (`api`) and
+        answer with an error; other rules apply to the whole batch. For a rate limit "a set of n
+        requests batched together counts as n requests".
         """
         found: list[Rule] = []
         for rule in self.rules:
             if rule.do == "list_lag" or not rule.matches(verb, path, query, api, account):
                 continue
-            if batched and (rule.api is None or rule.do not in REFUSING):
+            if rule.do == "rate_limit":
+                if path.startswith("/batch"):
+                    continue
+            elif batched and (rule.api is None or rule.do not in REFUSING):
                 continue
             if rule.do == "expire" and not account:
                 continue  # no valid token to expire, such as in a request for one

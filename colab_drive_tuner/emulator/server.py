@@ -272,7 +272,12 @@ class DriveEmulator:
         root = str(Path(__file__).parents[2])
         paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        # It ends when its stdin closes, so that it does not outlive a killed test run.
+        command += ["--until-stdin-closes"]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, env=environment
+        )
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line.startswith(READY):
             self._reap()
@@ -331,12 +336,17 @@ class DriveEmulator:
     def _reap(self) -> None:
         if self.process is not None:
             self.process.wait(timeout=10)
-            if self.process.stdout is not None:
-                self.process.stdout.close()
+            for stream in (self.process.stdin, self.process.stdout):
+                if stream is not None:
+                    stream.close()
             self.process = None
 
     def call(self, verb: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Call the admin endpoint `path` and return its JSON; raise ValueError if it refuses."""
+        if self._thread is None and self.process is None:
+            raise RuntimeError(
+                "the emulator is not running: use it in a `with` block, or start() it"
+            )
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(  # noqa: S310 our own server on the loopback interface
             f"{self.url}/_emulator/{path}",

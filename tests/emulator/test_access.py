@@ -276,6 +276,13 @@ def test_a_service_account_owns_no_bytes(person):
     assert "owners" not in file
 
 
+def test_an_app_with_app_data_alone_creates_files_only_there(person):
+    """With no other scope a file in My Drive, which the app could not read, is a 403."""
+    app = person(client="app", scopes=["drive.appdata"])
+    assert app.refusal("POST", "/drive/v3/files", json={}) == (403, "insufficientScopes")
+    assert app.create("settings", parents=["appDataFolder"])["id"]
+
+
 def test_app_data_is_neither_trashed_nor_shared_nor_moved_elsewhere(person):
     """The documented limits of the application data folder; within it, files move and are read."""
     app = person(client="app", scopes=["drive.appdata", "drive"])

@@ -1,6 +1,7 @@
 """Fields, pagination, parameters and errors: the behaviour that all methods share."""
 
 import gzip
+import socket
 
 import pytest
 
@@ -340,3 +341,15 @@ def test_an_id_may_have_percent_signs(me):
     """An encoded slash in a path belongs to the id."""
     answer = me("GET", "/drive/v3/files/a%2Fb")
     assert answer.json()["error"]["message"] == "File not found: a/b."
+
+
+@pytest.mark.parametrize("call", ["POST /drive/v3/files", "PUT /drive/v2/files/x"])
+def test_a_body_of_unsaid_length_is_a_411(emulator, call):
+    """Google's front end refuses a POST or PUT without Content-Length, also with no body."""
+    head = f"{call} HTTP/1.1\r\nHost: 127.0.0.1:{emulator.port}\r\n"
+    lengths = {"": 411, "Content-Length: 0\r\n": 401, "Transfer-Encoding: chunked\r\n": 401}
+    for length, status in lengths.items():
+        with socket.create_connection(("127.0.0.1", emulator.port)) as wire:
+            wire.sendall(f"{head}{length}\r\n0\r\n\r\n".encode())
+            assert wire.recv(12) == f"HTTP/1.1 {status}".encode()
+    assert 411 in [one["status"] for one in emulator.log]

@@ -175,6 +175,16 @@ def test_an_error_applies_to_single_calls_of_a_batch(me, emulator):
     assert me("POST", "/batch/drive/v3", data=part + "--b--", headers=headers).status_code == 503
 
 
+def test_a_rate_limit_counts_each_call_of_a_batch(me, emulator):
+    """A batch of n calls counts as n calls, and those above the limit are refused one by one."""
+    part = "--b\r\nContent-Type: application/http\r\n\r\nGET /drive/v3/files/root\r\n\r\n"
+    headers = {"Content-Type": "multipart/mixed; boundary=b"}
+    emulator.faults.add("rate_limit", per_second=0.01)
+    answer = me("POST", "/batch/drive/v3", data=part * 3 + "--b--", headers=headers)
+    found = re.findall(r"HTTP/1\.1 (\d+)", answer.text)
+    assert (answer.status_code, found) == (200, ["200", "403", "403"])
+
+
 def test_lists_lag_and_gets_do_not(me, emulator):
     """With list lag, lists show a change late by the emulator's clock; gets show it at once."""
     before = me.create("before")["id"]

@@ -78,6 +78,40 @@ def test_a_running_emulator_is_not_started_again(process):
 
 
 @pytest.mark.parametrize("in_process", [False, True])
+def test_an_emulator_that_does_not_run_says_so(in_process):
+    """Faults, log and clock of an emulator before its start and after its end are an error."""
+    emulator = DriveEmulator(process=in_process)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="not running: use it in a `with` block"):
+            emulator.faults.add("error", status=503)
+        with emulator:
+            assert emulator.faults.add("error", status=503) == 1
+
+
+def test_an_emulator_ends_with_the_program_that_started_it():
+    """A test run that is killed leaves no emulator behind."""
+    program = (
+        "import sys, time\n"
+        "from colab_drive_tuner.emulator import DriveEmulator\n"
+        "print(DriveEmulator(process=True).__enter__().port, flush=True)\n"
+        "time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        port = int(parent.stdout.readline())
+        assert _is_open(port)
+        parent.kill()
+    until = time.monotonic() + 60
+    while _is_open(port):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("in_process", [False, True])
 @pytest.mark.parametrize("kind", ["hang", "latency"])
 def test_a_call_that_waits_does_not_delay_the_stop(capfd, caplog, kind, in_process):
     """The fault's wait ends with a reset, also if the client has given up; nothing is printed."""

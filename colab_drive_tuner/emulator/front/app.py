@@ -152,7 +152,10 @@ class App:
                 request.api,
                 request.account,
             )
-            answer = transport.encode(await self._answer(request, body, struck), request.headers)
+            names = [name.decode("latin-1") for name, _ in scope["headers"]]
+            found = transport.length_required(scope["method"], names)
+            found = found or await self._answer(request, body, struck)
+            answer = transport.encode(found, request.headers)
             status = answer.status
             await self._send(sending, answer, struck, head=request.verb == "HEAD")
         except (ResetError, ClientDisconnect):

@@ -6,7 +6,7 @@ JavaScript client.
 
 import gzip
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 
 from ..api.calls import Answer
@@ -33,6 +33,17 @@ def preflight(verb: str, headers: Mapping[str, str]) -> Answer | None:
         "Access-Control-Max-Age": "3600",
     }
     return encode(Answer(200, b"", allowed), headers)
+
+
+def length_required(verb: str, names: Collection[str]) -> Answer | None:
+    """Return Google's 411 for a POST or PUT whose headers do not say how long its body is."""
+    if verb not in {"POST", "PUT"} or {"content-length", "transfer-encoding"} & set(names):
+        return None
+    text = (
+        f"<!DOCTYPE html>\n<html lang=en><title>Error 411 (Length Required)!!1</title>\n<p>{verb} "
+    )
+    text += "requests require a <code>Content-length</code> header.\n"
+    return Answer(411, text.encode(), {"Content-Type": "text/html; charset=UTF-8"})
 
 
 async def gunzip(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

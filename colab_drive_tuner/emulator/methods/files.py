@@ -21,6 +21,7 @@ from ..errors import (
     id_in_use,
     id_not_usable,
     insufficient_scopes,
+    insufficient_spaces,
     no_conversion,
     no_permission,
     no_storage,
@@ -80,6 +81,8 @@ def parent_for(call: Call, body: Mapping[str, Any]) -> Node:
             location_type="other",
         )
     if wanted[0] in {"root", call.caller.account.root}:
+        if call.caller.scopes & call.method.scopes == {"drive.appdata"}:
+            raise insufficient_spaces()
         # Apps with drive.file may create files in a root folder that they cannot read.
         return call.database.nodes[call.caller.account.root]
     parent = access.find(call.database, call.caller, wanted[0], all_drives=call.all_drives)
