@@ -286,6 +286,15 @@ def test_workers_that_die_idle_are_replaced(workers: LokyExecutor, tmp_path: Pat
     assert statuses(result) == ["ok"] * 8
 
 
+def test_a_pool_that_another_search_has_replaced_stays(workers: LokyExecutor) -> None:
+    """A search that lost its trials with the old pool does not kill the workers of the new one."""
+    workers.submit(_who).result()
+    pool = workers._pool
+    workers.restart(only_broken=True)
+    assert workers._pool is pool
+    assert workers.submit(_who).result()
+
+
 def _who() -> int:
     time.sleep(0.05)
     return os.getpid()

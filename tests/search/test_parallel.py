@@ -372,7 +372,7 @@ class Mute(Executor):
         self._first = True
         self.restarts = 0
 
-    def restart(self) -> None:
+    def restart(self, *, only_broken: bool = False) -> None:
         """Count the calls."""
         self.restarts += 1
 
@@ -452,7 +452,7 @@ class WorkerCrashedError(Exception):
 class OwnBreaking(Breaking):
     """A breaking executor that can restart, as `loky_executor` does."""
 
-    def restart(self) -> None:
+    def restart(self, *, only_broken: bool = False) -> None:
         """Do nothing, because the executor stays usable."""
 
     def width(self) -> int:
@@ -486,6 +486,83 @@ def test_only_a_trial_that_dies_alone_is_given_up(
     assert capsys.readouterr().out.count(message) == 1
     assert result.trials.log.settings["suspects"] == []
     assert result.done == 9
+
+
+class Shared(Executor):
+    """Two workers; the death of one breaks the pool, so that everything on it is lost.
+
+    Trials take 0.2 s; `deadly`, a search and a trial, kills its worker after 0.1 s.
+    """
+
+    def __init__(self, deadly: tuple[str, int]) -> None:
+        self.deaths = 0
+        self._deadly, self._running = deadly, set[Future[Any]]()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run the call on a thread."""
+        future: Future[Any] = Future()
+        self._running.add(future)
+        attempt = next(one.attempt for one in args if isinstance(one, Task))
+        dies = (attempt.search, attempt.tid) == self._deadly
+
+        def run() -> None:
+            if dies:
+                self.deaths += 1
+                lost, self._running = self._running, set()
+                for one in lost:
+                    one.set_exception(BrokenProcessPool("gone"))
+            elif future in self._running:
+                self._running.discard(future)
+                future.set_result(fn(*args, **kwargs))
+
+        threading.Timer(0.1 if dies else 0.2, run).start()
+        return future
+
+    def restart(self, *, only_broken: bool = False) -> None:
+        """Do nothing, because the executor stays usable."""
+
+    def width(self) -> int:
+        """Return the number of workers, two."""
+        return 2
+
+
+def test_a_death_is_not_charged_to_the_trials_of_another_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two searches on one executor, a suspect of one runs without trials of the other."""
+    monkeypatch.setattr("colab_drive_tuner.search.executors.engine.RayExecutor", Shared)
+    monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
+    pool = Shared(("deadly", 1))
+
+    def search(name: str) -> list[str]:
+        result = resume_sample_search(tmp_path, name=name, executor=pool, max_attempts=2)
+        return [doc["result"]["status"] for doc in result.trials.trials]
+
+    with ThreadPoolExecutor(2) as searches:
+        innocent, deadly = searches.map(search, ["innocent", "deadly"])
+    assert innocent == ["ok"] * 6
+    assert deadly == ["ok", "fail", *["ok"] * 4]
+    assert pool.deaths <= 3
+
+
+@pytest.mark.parametrize("trial_timeout", [None, 60.0])
+def test_a_search_in_a_trial_may_not_wait_for_its_own_worker(
+    trial_timeout: float | None, tmp_path: Path, threads: Executor
+) -> None:
+    """A search in a trial is refused the threads that run the trial; it runs without them."""
+    errors: list[str] = []
+
+    def objective(point: dict[str, Any]) -> float:
+        inner = tmp_path / str(running_trial().tid)  # type: ignore[union-attr]
+        with pytest.raises(UsageError, match="runs the trial that makes this call") as refused:
+            resume_sample_search(inner, executor=threads)
+        errors.append(str(refused.value))
+        return float(resume_sample_search(inner, max_evals=2).best_loss)
+
+    result = resume_sample_search(
+        tmp_path, objective, max_evals=3, executor=threads, trial_timeout=trial_timeout
+    )
+    assert len(errors) == result.done == 3
 
 
 def test_a_broken_pool_of_the_user_ends_the_run(tmp_path: Path) -> None:

@@ -211,7 +211,6 @@ def a_broken_pool_blames_every_trial() -> None:
 def suspects_run_beside_others() -> None:
     """WORKERS: no suspect runs alone, so none is ever guilty."""
     worker_deaths.LostTrials.runs_alone = lambda self, tid: False  # type: ignore[method-assign]
-    worker_deaths.LostTrials.any_alone = lambda self, tids: False  # type: ignore[method-assign]
 
 
 @mutant

@@ -14,6 +14,7 @@ from hyperopt.base import Domain
 
 from colab_drive_tuner.errors import ExecutorError
 from colab_drive_tuner.search.executors.engine import Engine, Workers
+from colab_drive_tuner.search.executors.executor_use import ExecutorUse
 from colab_drive_tuner.search.executors.payload import Payload
 from colab_drive_tuner.search.executors.trial_locations import LocationReceiver
 from colab_drive_tuner.search.executors.worker import (
@@ -105,12 +106,14 @@ class Dispatcher:
         return len(self._unresponsive) >= self._width
 
     @contextmanager
-    def receive_locations(self) -> Iterator[None]:
-        """Receive the locations of running trials within the block."""
+    def running(self) -> Iterator[ExecutorUse]:
+        """Use the executor, and receive the locations of running trials, within the block."""
         self._locations = self.engine.locations()
+        use = ExecutorUse(self.engine.shared, lambda: len(self._submissions))
         try:
-            yield
+            yield use
         finally:
+            use.close()
             self._locations.close()
             self._locations = None
 
@@ -239,12 +242,15 @@ class Dispatcher:
         if self.engine.restartable and not all(future is None or future.done() for future in left):
             self.restart()
 
-    def restart(self) -> None:
-        """Kill the workers; later submissions get new ones."""
+    def restart(self, *, only_broken: bool = False) -> None:
+        """Kill the workers; later submissions get new ones.
+
+        `only_broken`: unless another search has replaced the broken pool already.
+        """
         self._submissions.clear()
         self._unresponsive.clear()
         self._sent = 0
-        self.engine.restart()
+        self.engine.restart(only_broken=only_broken)
 
 
 def _outcome(answer: Any) -> Outcome:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
@@ -18,6 +19,7 @@ from colab_drive_tuner.search.executors.trial_locations import (
     LocationReceiver,
 )
 from colab_drive_tuner.search.spec.arguments import real_number, whole_number
+from colab_drive_tuner.training.trial import running_trial
 from colab_drive_tuner.user_warnings import warn_user
 
 _START_SECONDS = 120.0
@@ -32,6 +34,8 @@ class Engine:
 
     def __init__(self, executor: Any, *, own: bool = False) -> None:
         self.executor = executor
+        self.shared: Any = executor
+        """The object that several searches may share."""
         self.restartable = own
         """Whether it can replace its workers after they have died."""
         self.submit: Callable[..., Future[Any]] = executor.submit
@@ -42,6 +46,14 @@ class Engine:
     def in_process(self) -> bool:
         """Whether its workers are threads of this process, so that nothing needs pickling."""
         return any(kind.__name__ == "ThreadPoolExecutor" for kind in type(self.executor).__mro__)
+
+    @property
+    def runs_this_trial(self) -> bool:
+        """Whether this is called in a trial on one of its threads."""
+        # By name: with `trial_timeout` a trial has a thread of its own, with that of the worker.
+        pool, _, _ = threading.current_thread().name.rpartition("_")
+        same = self.in_process and pool == getattr(self.executor, "_thread_name_prefix", None)
+        return same and running_trial() is not None
 
     @cached_property
     def dies_with_worker(self) -> bool:
@@ -116,9 +128,9 @@ class Engine:
             return LocationReceiver()
         return DatagramReceiver(anywhere=not self.local)
 
-    def restart(self) -> None:
+    def restart(self, *, only_broken: bool) -> None:
         """Kill all workers; the next call gets new ones. Requires `restartable`."""
-        self.executor.restart()
+        self.executor.restart(only_broken=only_broken)
 
 
 class DaskEngine(Engine):
@@ -136,7 +148,7 @@ class DaskEngine(Engine):
         # The driver counts attempts. `pure=False`: equal calls must not share a result.
         options = getattr(executor, "_kwargs", {}) | {"retries": 0, "pure": False}
         super().__init__(client.get_executor(**options))
-        self._client = client
+        self._client = self.shared = client
         self.name = "distributed.Client"
 
     def width(self) -> int | None:
@@ -205,6 +217,11 @@ def check_workers(executor: Any, width: Any, trial_timeout: Any) -> Workers | No
     if width is not None:
         width = whole_number("width", width, least=1)
     engine = _engine(executor)
+    if engine.runs_this_trial:
+        raise UsageError(
+            f"executor={engine.name} runs the trial that makes this call, which would wait for its "
+            "own worker: pass another executor, or none."
+        )
     if width is None:
         width = engine.width()
         if width is None:

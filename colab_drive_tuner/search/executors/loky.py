@@ -52,9 +52,11 @@ class LokyExecutor(Executor):
             _wait_for(list(self._pending))
         self.restart()
 
-    def restart(self) -> None:
-        """Kill the workers; the next call gets new ones."""
+    def restart(self, *, only_broken: bool = False) -> None:
+        """Kill the workers, with `only_broken` if one has died; the next call gets new ones."""
         with self._lock:
+            if only_broken and not (self._pool and self._pool._flags.broken):
+                return
             pool, self._pool = self._pool, None
             self._pending.clear()  # futures of killed workers may never be done
         if pool is not None:

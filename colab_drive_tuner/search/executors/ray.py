@@ -23,7 +23,7 @@ class RayExecutor(Executor):
         future: Future[Any] = remote.remote(*args, **kwargs).future()
         return future
 
-    def restart(self) -> None:
+    def restart(self, *, only_broken: bool = False) -> None:
         """Do nothing: Ray replaces its workers itself."""
 
     def width(self) -> int | None:

@@ -78,12 +78,8 @@ class LostTrials:
         self._progress: dict[Tid, int] = {}
 
     def runs_alone(self, tid: Tid) -> bool:
-        """Return whether no other trial may run at the same time as this one."""
+        """Return whether no other trial may run on the executor at the same time as this one."""
         return tid in self._suspects
-
-    def any_alone(self, tids: Iterable[Tid]) -> bool:
-        """Return whether one of these trials must run alone."""
-        return bool(self._suspects) and not self._suspects.isdisjoint(tids)
 
     def suspect(self, tid: Tid) -> None:
         """Run the trial alone from now on: it, or one that ran with it, killed workers."""

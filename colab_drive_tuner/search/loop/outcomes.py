@@ -15,6 +15,7 @@ from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.errors import ExecutorError, SearchTakenOverError
 from colab_drive_tuner.search.executors.dispatcher import Completion, Dispatcher, Submission
+from colab_drive_tuner.search.executors.executor_use import ExecutorUse
 from colab_drive_tuner.search.executors.worker import Outcome, TaskStatus, failed_outcome
 from colab_drive_tuner.search.executors.worker_deaths import Death, LostTrials
 from colab_drive_tuner.search.loop.sequential import Loop, Started
@@ -52,6 +53,7 @@ class OutcomeLoop(Loop):
     def __init__(self, *args: Any, dispatcher: Dispatcher) -> None:
         super().__init__(*args)
         self._dispatcher, self._max_attempts = dispatcher, self._trials.max_attempts
+        self._use: ExecutorUse
         self._owner = f"{dispatcher.engine.name} of {self._owner}"
         self._started: dict[Submission, Started] = {}
         self._arrived: deque[Completion] = deque()
@@ -232,12 +234,13 @@ class OutcomeLoop(Loop):
         if pool:
             lost += self._started.values()
             self._started.clear()
-        if len(lost) == 1 and not (several and self._started):
+        alone = len(lost) == 1 and not (several and self._started)
+        if alone and (self._lost.runs_alone(lost[0].document["tid"]) or not self._use.was_shared):
             self._charge_death(lost[0])
         else:
             self._suspect(lost)
         if several and engine.restartable:
-            self._dispatcher.restart()
+            self._dispatcher.restart(only_broken=True)
         elif pool:
             self._fail(self._broken_pool(lost))
 
@@ -272,9 +275,8 @@ class OutcomeLoop(Loop):
         if not self._continues:  # the error that ends the run says so
             return
         self._trials.notify(
-            f"Workers died while {named(lost)} of search {self._trials.name!r} ran; they "
-            "run again one at a time, and only a trial that kills its worker then is charged with "
-            "an attempt."
+            f"Workers died while {named(lost)} of search {self._trials.name!r} ran. Each runs "
+            "again alone, and only one that kills its worker then is charged with an attempt."
         )
 
     def _charge_death(self, started: Started) -> None:

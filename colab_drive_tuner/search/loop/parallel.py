@@ -52,7 +52,7 @@ class ParallelLoop(OutcomeLoop):
 
     def run(self, display: Display) -> str:
         """See `Loop.run`."""
-        with self._collections, display as show, self._dispatcher.receive_locations():
+        with self._collections, display as show, self._dispatcher.running() as self._use:
             try:
                 self._run(show)
             except BaseException as error:  # an interrupt ends the workers, too
@@ -72,7 +72,7 @@ class ParallelLoop(OutcomeLoop):
             while self._failure is None and self._submit_next():
                 pass
             if self._failure is None:
-                if not self._started and not self._is_stuck():
+                if not self._started and not self._is_waiting:
                     return
                 self._handle_completions(self._dispatcher.wait(TICK_SECONDS))
             if self._failure is not None:
@@ -81,9 +81,10 @@ class ParallelLoop(OutcomeLoop):
             self._collections.tick()
             show(self._stop_reason)
 
-    def _is_stuck(self) -> bool:
-        """Return whether trials wait to run while every worker is occupied by a hanging trial."""
-        if self._is_ending or not self._dispatcher.all_unresponsive:
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether trials wait for workers that hang, or for a trial of another search."""
+        if self._is_ending or not (self._dispatcher.all_unresponsive or self._use.is_waiting):
             return False
         return bool(self._to_rerun) or (not self._stop_reason and self._has_work())
 
@@ -99,10 +100,8 @@ class ParallelLoop(OutcomeLoop):
         in_flight = self._dispatcher.in_flight
         if self._is_ending or self._dispatcher.free_slots <= 0:
             return False
-        if self._lost.any_alone(one.task.attempt.tid for one in in_flight):
-            return False
         if self._to_rerun:
-            if in_flight and self._lost.runs_alone(self._to_rerun[0].document["tid"]):
+            if not self._may_submit(self._to_rerun[0].document):
                 return False
             lost = self._to_rerun.popleft()
             if died := self._lost.take_new_deaths(lost.document["tid"]):  # recorded with its start
@@ -110,9 +109,12 @@ class ParallelLoop(OutcomeLoop):
                 lost = self._start(lost.document, died=died, durable=True)
             return self._submit(lost)
         document = None if self._stop_reason else self._next(in_flight)
-        if document is None or (in_flight and self._lost.runs_alone(document["tid"])):
+        if document is None or not self._may_submit(document):
             return False
         return self._submit(self._start(document, durable=True))
+
+    def _may_submit(self, document: TrialDocument) -> bool:
+        return self._use.may_submit(alone=self._lost.runs_alone(document["tid"]))
 
     def _next(self, in_flight: list[Submission]) -> TrialDocument | None:
         """Return the next document to run, from the queue or from the algorithm."""
@@ -150,6 +152,8 @@ class ParallelLoop(OutcomeLoop):
             if not (classify_death(error) and self._started):  # else their futures report deaths
                 self._fail(self._refusal(f"{type(error).__name__}: {text_of(error)}", error))
             return False
+        finally:
+            self._use.submitted()
         return True
 
     def _refusal(self, why: str, cause: Exception | None = None) -> ExecutorError:
@@ -179,7 +183,7 @@ class ParallelLoop(OutcomeLoop):
         name, engine = self._trials.name, self._dispatcher.engine
         if engine.closed:
             raise self._refusal("it was closed")
-        if self._is_stuck():
+        if self._is_waiting and self._dispatcher.all_unresponsive:
             if not engine.restartable:
                 raise ExecutorError(
                     f"All workers of {engine.name} are occupied by trials that hang: restart them "
