@@ -1,6 +1,7 @@
 """The table of a search as pandas users expect it: conditional spaces, failures, odd names."""
 
 import csv
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -152,6 +153,16 @@ def test_a_file_says_none_where_none_was_chosen() -> None:
     assert [row[names.index("model.trees")] for row in rows] == [None, 4]
 
 
+def test_a_file_runs_nothing_in_a_spreadsheet() -> None:
+    """A text that a spreadsheet would run as a formula gets an apostrophe; a number does not."""
+    returned = {"status": "ok", "loss": -1.0, "@note": "+1", "dash": "\t=1", "kept": "a=b"}
+    trial = document(0, {"=1+1": 0}, returned)
+    space = {"=1+1": hp.choice("=1+1", ["=HYPERLINK(0)"])}
+    (row,) = csv.DictReader(io.StringIO(Table([trial], space).to_csv().decode(), newline=""))
+    assert (row["loss"], row["kept"], row["dash"]) == ("-1.0", "a=b", "'\t=1")
+    assert (row["'=1+1"], row["'@note"]) == ("'=HYPERLINK(0)", "'+1")
+
+
 class Nameless:
     """An option whose repr fails."""
 
@@ -206,6 +217,7 @@ def test_a_key_without_a_text_does_not_break_a_table() -> None:
          {"o": 1, "b": 0.5}, {"o.name": "adam", "o.b": 0.5}),
         ({"o": hp.choice("o", ["sgd", {"name": "adam", "b": hp.uniform("b", 0, 1)}])},
          {"o": 0}, {"o": "sgd"}),
+        ({"t": hp.choice("t", [np.dtype("f4"), 1])}, {"t": 0}, {"t": np.dtype("f4")}),
         ({"p": hp.pchoice("p", [(0.5, "x"), (0.5, "y")])}, {"p": 1}, {"p": "y"}),
         ({"loss": hp.uniform("loss", 0, 1)}, {"loss": 0.5}, {"params.loss": 0.5}),
         ({"a.b": hp.uniform("x", 0, 1), "a": {"b": hp.uniform("y", 0, 1)}}, {"x": 0.5, "y": 1.0},

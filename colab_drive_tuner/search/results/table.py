@@ -15,6 +15,8 @@ from colab_drive_tuner.text import text_of, visible
 
 FIXED = ("tid", "state", "status", "loss", "duration", "runtime", "error")
 _RETURNED_ELSEWHERE = {"status", "loss", "model", "history", "attachments"}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of texts that spreadsheets run."""
 _PANDAS_TYPES = {bool: "boolean", int: "Int64", float: "Float64"}
 
 
@@ -136,9 +138,15 @@ def _utf8(value: object) -> str:
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]], *, end: str = "\n") -> str:
     """Return a table as CSV; None becomes an empty cell."""
     text = io.StringIO(newline="")
-    cells = ([None if cell is None else text_of(cell) for cell in row] for row in rows)
-    csv.writer(text, lineterminator=end).writerows([head, *cells])
+    csv.writer(text, lineterminator=end).writerows(map(_cell, row) for row in (head, *rows))
     return text.getvalue()
+
+
+def _cell(value: object) -> str | None:
+    """Return a cell's text; an apostrophe before a formula keeps spreadsheets from running it."""
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        value = f"'{value}"
+    return None if value is None else text_of(value)
 
 
 def _scalars(values: Mapping[Any, Any], path: Path) -> Iterator[tuple[Path, Any]]:

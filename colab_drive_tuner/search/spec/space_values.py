@@ -13,7 +13,8 @@ Path = tuple[str, ...]
 
 def plain(value: Any) -> Any:
     """Convert numpy's numbers to Python's, so that a column has one type."""
-    return value.item() if getattr(value, "shape", None) == () else value
+    number = getattr(value, "shape", None) == () and hasattr(value, "item")
+    return value.item() if number else value
 
 
 def point_of(document: TrialDocument) -> dict[str, Any]:
