@@ -357,6 +357,14 @@ def test_a_pipe_is_refused_without_waiting(root: Path) -> None:
         store.read(export)
 
 
+def test_a_file_that_no_memory_holds_is_refused(root: Path) -> None:
+    """A record extended to 1 TiB, which takes no room on disk, is damage of one search."""
+    os.truncate(root / "a" / "records" / "record-000000.cdt", 1 << 40)
+    a, b = list_searches(root)
+    assert "record-000000.cdt is larger than any file of a search" in a.problem
+    assert not b.problem
+
+
 def test_damage_to_one_id_stops_only_that_file(root: Path) -> None:
     """The listing shows the file with the damaged description and what is wrong with it."""
     store = FolderStore(root).for_search("a")

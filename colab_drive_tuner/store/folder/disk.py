@@ -22,6 +22,8 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.local_files import sync_folder
 
 _NOT_IN_FILE_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^\.')
+_LARGEST = 1 << 32
+"""Largest content that is read into memory, in bytes: msgpack holds no larger value."""
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _TRANSIENT = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
@@ -90,6 +92,8 @@ def open_file(path: Path) -> BinaryIO:
 def read(path: Path) -> bytes:
     """Return the bytes of a file, opened by `open_file`."""
     with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > _LARGEST:
+            raise RefusedError(f"{path} is larger than any file of a search, so it is not read.")
         return file.read()
 
 
