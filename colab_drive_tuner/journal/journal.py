@@ -24,6 +24,7 @@ from colab_drive_tuner.journal.claim_and_takeover import (
     on_busy_of,
     remember_folder,
 )
+from colab_drive_tuner.journal.folder.duplicate_folders import require_single
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.journal.folder.lookup import SearchFolder, check_name
 from colab_drive_tuner.journal.lease import Holder
@@ -125,6 +126,10 @@ class Journal:
     def next_id(self) -> str:
         """Id reserved for the next record."""
         return self._reader.head.ids[0]
+
+    def require_single(self) -> None:
+        """Raise `SearchFolderError` if another search has this name, too."""
+        require_single(self.store, self.name, self._reader.folder)
 
     def read_file(self, entry_id: str) -> bytes:
         """Return the content of a file named by a record.

@@ -2,9 +2,9 @@
 
 import pytest
 
-from colab_drive_tuner.errors import SearchNotFoundError
+from colab_drive_tuner.errors import SearchFolderError, SearchNotFoundError
 from colab_drive_tuner.journal.folder.lookup import Property
-from colab_drive_tuner.search.results.read_search import read_status
+from colab_drive_tuner.search.results.read_search import list_searches, read_search, read_status
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.troubleshoot.doctor.context import Finding, Level
 from colab_drive_tuner.troubleshoot.doctor.examination import examine
@@ -39,6 +39,10 @@ def test_two_searches_of_one_name_are_a_problem(store, apart, begun_as, reason):
     assert found.level == Level.PROBLEM
     assert "Two searches are called 'search'" in found.text
     assert store.url(other) in found.text
+    (status,) = list_searches(store)
+    assert status.problem == found.text
+    with pytest.raises(SearchFolderError):
+        read_search(store, "search")
 
 
 def test_one_search_in_two_folders_is_a_warning(store):

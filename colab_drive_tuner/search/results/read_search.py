@@ -70,9 +70,12 @@ def read_status(store: Store | Path | str, name: str) -> SearchStatus:
     Raises:
         SearchNotFoundError: There is no search of that name.
         SearchDamagedError: The search cannot be read.
+        SearchFolderError: Two searches have that name.
     """
     store = open_store(store)
-    return status_of(store, name, open_journal(store, name))
+    journal = open_journal(store, name)
+    journal.require_single()
+    return status_of(store, name, journal)
 
 
 def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
@@ -160,8 +163,10 @@ def read_search(store: Store, name: str) -> ReadSearch:
     Raises:
         SearchNotFoundError: There is no search of that name.
         SearchDamagedError: The search cannot be read.
+        SearchFolderError: Two searches have that name.
     """
     journal = open_journal(store, name)
+    journal.require_single()
     history: History = journal.state
     if history.study.lines:
         data = study_data(name, history)

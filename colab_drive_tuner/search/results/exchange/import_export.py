@@ -40,6 +40,7 @@ def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int
 
     Raises:
         SearchNotFoundError: There is no search of that name.
+        SearchFolderError: Two searches have that name.
         UsageError: The file cannot be written, its suffix belongs to another kind of file, or the
             search is an Optuna study, which can only be exported as CSV.
     """
@@ -47,6 +48,7 @@ def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int
     from colab_drive_tuner.search.results.read_search import open_journal
 
     journal = open_journal(store, name)
+    journal.require_single()
     history: History = journal.state
     target = Path(path)
     suffix = target.suffix.lower()
