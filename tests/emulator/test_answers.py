@@ -98,6 +98,40 @@ def test_a_list_is_read_page_by_page(me):
     assert seen == ["f0", "f1", "f2", "f3", "f4"]
 
 
+@pytest.mark.parametrize("order", ["", "name", "name desc", "name_natural", "createdTime,name"])
+def test_pages_lead_on_whatever_happens_to_the_files_shown(me, order):
+    """Files of a page that are deleted or change leave no other one out of the next pages."""
+    made = [me.create(f"f{number}")["id"] for number in range(12)]
+    seen, token = [], None
+    while True:
+        more = {"pageToken": token} if token else {}
+        page = me.get("files", pageSize=3, orderBy=order, **more)
+        seen += [one["id"] for one in page["files"]]
+        token = page.get("nextPageToken")
+        if token is None:
+            break
+        gone, changed = (f"/drive/v3/files/{one}" for one in seen[-2:])
+        me("DELETE", gone)
+        assert me("PATCH", changed, json={"name": "a" if "desc" not in order else "z"}).ok
+    assert sorted(seen) == sorted(made)
+
+
+def test_pages_of_permissions_lead_on_when_those_shown_are_removed(me):
+    """A program that removes each page of permissions before the next one finds them all."""
+    path = f"/drive/v3/files/{me.create()['id']}/permissions"
+    for number in range(6):
+        give = {"type": "user", "role": "reader", "emailAddress": f"u{number}@example.com"}
+        me("POST", path, json=give)
+    seen, token = 0, None
+    while seen == 0 or token:
+        more = {"pageToken": token} if token else {}
+        page = me("GET", path, params={"pageSize": 2, **more}).json()
+        seen, token = seen + len(page["permissions"]), page.get("nextPageToken")
+        for one in page["permissions"]:
+            me("DELETE", f"{path}/{one['id']}")
+    assert seen == 7
+
+
 def test_a_page_token_belongs_to_its_query(me):
     """A made-up page token, or one of another query, is a 400."""
     for _ in range(3):

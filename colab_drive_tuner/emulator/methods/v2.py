@@ -7,7 +7,7 @@ from ..api import resources_v2
 from ..api.api_versions import answer, check_precondition, selection
 from ..api.calls import Answer, Call
 from ..errors import ApiError, file_not_found, invalid
-from ..queries.listing import find_all
+from ..queries.listing import Order, find_all
 from ..queries.paging import answer_page
 from ..state import access
 from ..state.model import Node, person_id
@@ -80,8 +80,10 @@ async def list_children(call: Call) -> Answer:
     folder = _folder(call)
     text = call.parameters.text("q") or ""
     within = f"'{folder.id}' in parents" + (f" and ({text})" if text.strip() else "")
-    found = find_all(call, within, call.parameters.text("orderBy"), "v2")
-    return answer_page(call, "drive#childList", "items", found, partial(_child, call, folder), {})
+    order = Order(call, "v2")
+    found = find_all(call, within, order, "v2")
+    show = partial(_child, call, folder)
+    return answer_page(call, "drive#childList", "items", found, show, {}, order)
 
 
 async def get_child(call: Call) -> Answer:

@@ -23,6 +23,7 @@ CORPORA = {"user", "domain", "drive", "allDrives", "default", "teamDrive", "allT
 SORT_KEYS: dict[str, Callable[[Caller, Node], Any]] = {
     "createdTime": lambda caller, node: node.created,
     "folder": lambda caller, node: node.mime_type != FOLDER,
+    "id": lambda caller, node: node.id,
     "modifiedByMeTime": lambda caller, node: node.modified_by_users.get(caller.email, 0),
     "modifiedTime": lambda caller, node: node.modified,
     "name": lambda caller, node: node.name.lower(),
@@ -44,10 +45,10 @@ V2_SORT_KEYS = {
 }
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
+def _natural(name: str) -> list[list[int | str]]:
     """Return a sort key by which digits count as numbers, however long they are."""
     parts = re.split("0*([0-9]+)", name.lower())
-    return [(0, len(part), part) if at % 2 else (1, 0, part) for at, part in enumerate(parts)]
+    return [[0, len(part), part] if at % 2 else [1, 0, part] for at, part in enumerate(parts)]
 
 
 class Search:
@@ -152,7 +153,10 @@ class Search:
 
 
 def parse_order(text: str | None, grammar: str) -> list[tuple[str, bool]]:
-    """Return the sort keys as (key, descending); raise a 400 for an unknown key."""
+    """Return the sort keys as (key, descending); raise a 400 for an unknown key.
+
+    The last ones are the default: newest first, then by id.
+    """
     found: list[tuple[str, bool]] = []
     for part in (text or "").split(","):
         words = part.split()
@@ -161,17 +165,41 @@ def parse_order(text: str | None, grammar: str) -> list[tuple[str, bool]]:
         key = words[0] if words else ""
         if grammar == "v2":
             key = V2_SORT_KEYS.get(key, key if key not in V2_SORT_KEYS.values() else "")
-        if key not in SORT_KEYS or words[1:] not in ([], ["asc"], ["desc"]):
+        if key not in SORT_KEYS or key == "id" or words[1:] not in ([], ["asc"], ["desc"]):
             raise invalid("orderBy")
         found.append((key, words[1:] == ["desc"]))
-    return found
+    return [*found, ("modifiedTime", True), ("id", False)]
 
 
-def find_all(call: Call, text: str, order: str | None, grammar: str) -> list[Node]:
+class Order:
+    """The order of a list of files, which no two files share, so that a place in it is a cursor."""
+
+    def __init__(self, call: Call, grammar: str) -> None:
+        self._caller = call.caller
+        self.keys = parse_order(call.parameters.text("orderBy"), grammar)
+
+    def place(self, node: Node) -> list[Any]:
+        """Return the file's values of the sort keys."""
+        return [SORT_KEYS[key](self._caller, node) for key, _ in self.keys]
+
+    def sort(self, found: list[Node]) -> None:
+        """Sort the files; the sort is stable, so the last key is applied first."""
+        for key, descending in reversed(self.keys):
+            value = SORT_KEYS[key]
+            found.sort(key=lambda node: value(self._caller, node), reverse=descending)
+
+    def reached(self, node: Node, place: list[Any]) -> bool:
+        """Whether the file is at a place, at which there need not be one any more, or after it."""
+        for (_, descending), own, other in zip(self.keys, self.place(node), place, strict=True):
+            if own != other:
+                return bool(own < other) is descending
+        return True
+
+
+def find_all(call: Call, text: str, order: Order, grammar: str) -> list[Node]:
     """Return all files that match the call's query and corpora, in order."""
     search = Search(call, text, grammar)
-    keys = parse_order(order, grammar)
-    if keys and query.compared_values(search.condition, "fullText"):
+    if order.keys[:-2] and query.compared_values(search.condition, "fullText"):
         message = (
             "Sorting is not supported for queries with fullText terms. "
             "Results are always in descending relevance order."
@@ -185,11 +213,7 @@ def find_all(call: Call, text: str, order: str | None, grammar: str) -> list[Nod
         if node.parent and search.test(node) and in_corpora(node) and access.in_scope(caller, node)
     ]
     found = [node for node in found if search.above.rank(node)]
-    # Newest first by default. The sort is stable, so the last key is applied first.
-    found.sort(key=lambda node: node.modified, reverse=True)
-    for key, descending in reversed(keys):
-        value = SORT_KEYS[key]
-        found.sort(key=lambda node: value(caller, node), reverse=descending)
+    order.sort(found)
     return found
 
 
@@ -240,9 +264,9 @@ async def list_files(call: Call) -> Answer:
     """files.list, in both versions."""
     v3 = not call.is_v2
     selection = call.selection(DEFAULT_LIST if v3 else {})
-    text, order = call.parameters.text("q") or "", call.parameters.text("orderBy")
-    found = find_all(call, text, order, call.method.version)
-    shown, following = page(call, found)
+    order = Order(call, call.method.version)
+    found = find_all(call, call.parameters.text("q") or "", order, call.method.version)
+    shown, following = page(call, found, order)
     answer: dict[str, Any] = {"kind": "drive#fileList", "incompleteSearch": False}
     if not v3:
         answer["selfLink"] = f"{call.base}{call.path}"

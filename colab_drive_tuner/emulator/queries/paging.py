@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 from ..api.calls import Answer, Call
@@ -17,21 +17,35 @@ SELECTING = ("q", "orderBy", "corpora", "corpus", "driveId", "spaces")
 """Parameters that must not change between pages."""
 
 
-def page(call: Call, found: Sequence[Item]) -> tuple[Sequence[Item], str | None]:
+class Cursor(Protocol):
+    """An order of files in which a place stays the same whatever happens to the file there."""
+
+    def place(self, node: Any, /) -> list[Any]:
+        """Return the file's place."""
+
+    def reached(self, node: Any, place: list[Any], /) -> bool:
+        """Whether the file is at a place or after it."""
+
+
+def page(
+    call: Call, found: Sequence[Item], order: Cursor | None = None
+) -> tuple[Sequence[Item], str | None]:
     """Return the requested page and the token of the next one.
 
-    The token names the last item shown, so that items created in between cause no duplicates.
+    The token names the next item, in an order its place, so that those shown may be deleted or
+    changed and others created in between: none is repeated or left out.
     Without a page size in the call or the method's description, the page contains all items.
     """
     parts = [call.caller.email, call.path, *(call.parameters.text(one) or "" for one in SELECTING)]
     mark = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
-    start = _start(call, found, mark)
+    start = _start(call, found, mark, order)
     v3 = not call.is_v2
     end = start + (call.parameters.number("pageSize" if v3 else "maxResults") or len(found))
     shown = found[start:end]
     if end >= len(found):
         return shown, None
-    raw = json.dumps([_identity(shown[-1]), end, mark]).encode()
+    place = order.place(found[end]) if order else _identity(found[end])
+    raw = json.dumps([place, end, mark]).encode()
     return shown, "~!!" + base64.urlsafe_b64encode(raw).decode()
 
 
@@ -42,10 +56,11 @@ def answer_page(
     found: Sequence[Item],
     show: Callable[[Item], dict[str, Any]],
     default: Selection,
+    order: Cursor | None = None,
 ) -> Answer:
     """Answer with a page of resources under `name` (v2: `items`), with v3's `default` fields."""
     v3 = not call.is_v2
-    shown, following = page(call, found)
+    shown, following = page(call, found, order)
     answer: dict[str, Any] = {"kind": kind, name if v3 else "items": list(map(show, shown))}
     if following:
         answer["nextPageToken"] = following
@@ -63,19 +78,22 @@ def _identity(item: Node | Mapping[str, Any]) -> str:
     return item.id if isinstance(item, Node) else str(item["id"])
 
 
-def _start(call: Call, found: Sequence[Item], mark: str) -> int:
+def _start(call: Call, found: Sequence[Item], mark: str, order: Cursor | None) -> int:
     token = call.parameters.text("pageToken")
     if not token:
         return 0
     try:
-        last, end, seen = json.loads(base64.urlsafe_b64decode(token[3:]))
+        place, end, seen = json.loads(base64.urlsafe_b64decode(token[3:]))
     except (ValueError, TypeError, RecursionError):
         raise invalid("pageToken") from None
     if seen != mark or not token.startswith("~!!"):
         raise invalid("pageToken")
     if not isinstance(end, int) or end < 0:
         raise invalid("pageToken")
-    for place, item in enumerate(found):
-        if _identity(item) == last:
-            return place + 1
-    return end
+    try:
+        for at, item in enumerate(found):
+            if order.reached(item, place) if order else _identity(item) == place:
+                return at
+    except (TypeError, ValueError):
+        raise invalid("pageToken") from None
+    return len(found) if order else end
