@@ -13,6 +13,7 @@ from colab_drive_tuner.errors import (
     ColabDriveTunerError,
     SearchBusyError,
     SearchError,
+    SearchTakenOverError,
     UnavailableError,
 )
 from colab_drive_tuner.journal.batch import Item
@@ -175,14 +176,14 @@ class Journal:
         when_busy = on_busy_of(on_busy)
         if self._own is not None and self._own.writer.lost is None:
             return self._own.claim
-        self.close()
+        self._end()
         self._notify = notify
         self.store.ensure_root()  # the spool is keyed by the store's location
         spool = Spool(self.store.location, self.name, self._spool_folder)
         if (before := open_journal_of(spool.folder)) is not None:
             if when_busy is not OnBusy.TAKEOVER:
                 before.refuse_second_run()
-            before.close()
+            before._end()
         if not spool.acquire():
             raise spool.busy_error()
         try:
@@ -191,7 +192,7 @@ class Journal:
             spool.release()
             raise
         register(spool.folder, self)
-        atexit.register(self.close)
+        atexit.register(self._end)
         return self._own.claim
 
     def refuse_second_run(self) -> None:
@@ -264,8 +265,13 @@ class Journal:
         Raises `SearchTakenOverError` if another runtime owns the search and items of this session
         are not in the chain.
         """
+        if lost := self._end(timeout):
+            raise lost
+
+    def _end(self, timeout: float = 60.0) -> SearchTakenOverError | None:
+        """Close the journal; return the error of a session that lost items to another runtime."""
         if self._own is None or self._own.writer.pid != os.getpid():
-            return  # in a forked process, the journal still belongs to the parent
+            return None  # in a forked process, the journal still belongs to the parent
         own, released = self._own, False
         try:
             if own.writer.flush(timeout) and own.writer.lost is None:
@@ -276,8 +282,7 @@ class Journal:
             self._notify(f"Search {self.name!r} could not be closed cleanly: {error}")
         finally:
             self._drop_ownership(own, released=released)
-        if own.writer.lost is not None and own.writer.counts().pending:
-            raise own.writer.lost
+        return own.writer.lost if own.writer.counts().pending else None
 
     def _start(
         self, spool: Spool, payload: Callable[[Any], bytes], on_busy: OnBusy, *, force_new: bool
@@ -310,15 +315,16 @@ class Journal:
         if released and not pending:
             own.spool.forget_session()
         own.spool.release()
-        atexit.unregister(self.close)
+        atexit.unregister(self._end)
         self._own = None
         unregister(own.spool.folder)
         if pending:
-            self._notify(
+            unsent = (
                 f"Search {self.name!r}: {pending} entries are not acknowledged yet. They are kept "
                 f"in {left[0] if left else own.spool.folder}; the next run on this machine records "
                 f"them."
             )
+            self._notify(str(own.writer.lost or unsent))
 
     def _owner(self) -> _Ownership:
         if self._own is None:
