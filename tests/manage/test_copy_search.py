@@ -31,6 +31,7 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.file_copier import model_files
 from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
+from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.manage.conftest import Opener
 from tests.search.sample_searches import (
     killing_objective,
@@ -372,7 +373,7 @@ def test_spooled_results_are_copied(tmp_path: Path) -> None:
 def test_a_search_of_another_account_is_copied_once_it_is_released(
     opened: Opener, drive_emulator: Any
 ) -> None:
-    """Another account's search can be copied and continued, but not moved."""
+    """Another account's search can be copied and continued, or repaired, but not moved."""
     source = opened("ann:Searches")
     resume_sample_search(source)
     shared = source.root
@@ -385,6 +386,8 @@ def test_a_search_of_another_account_is_copied_once_it_is_released(
     with pytest.raises(Exception, match=r"belongs to ann@example\.com"):
         move_search(theirs, "s", mine, new_name="other")
     assert list_names(mine) == ["s"]
+    report = repair(theirs, "s")
+    assert (report.done, report.lost, report.notes) == (6, (), ())
 
 
 def share(emulator: Any, file_id: str, account: str) -> None:

@@ -92,7 +92,8 @@ def copy_files(
 def end_old_chain(store: Store, name: str, salvaged: SalvagedFolder, target: str) -> list[str]:
     """End the old chain with a `moved` record, which stops an owner that wakes up; return notes.
 
-    If the next record cannot be written, its owner cannot write it either.
+    If the next record is refused, no owner will wake up: the store refuses it to everyone, or the
+    search belongs to another account, which has released it or died.
     """
     if not salvaged.records or not salvaged.next_id or salvaged.ended:
         return []
@@ -101,12 +102,10 @@ def end_old_chain(store: Store, name: str, salvaged: SalvagedFolder, target: str
     try:
         if end_chain(store, head, salvaged.folder.records or salvaged.folder.id, target):
             return []
-    except NotFoundError:
-        return []  # an unreadable file has that id, so no session can continue the chain
     except UnavailableError:
         raise
-    except StoreError as error:
-        return [f"The old chain could not be closed: {error}"]
+    except StoreError:  # also if an unreadable file has that id
+        return []
     if not salvaged.owns(store, salvaged.next_id):
         return ["The old chain could not be closed: its next id was used elsewhere."]
     raise SearchDamagedError(
