@@ -201,6 +201,10 @@ def test_a_study_becomes_a_search_that_can_be_resumed(study: Any, tmp_path: Path
         (lambda trial: trial.suggest_int("x", 7, 7, log=True), {7}),
         (lambda trial: trial.suggest_int("x", 1, 10, step=3), {1, 4, 7, 10}),
         (lambda trial: trial.suggest_float("x", 0.5, 4.5, step=2), {0.5, 2.5, 4.5}),
+        (
+            lambda trial: trial.suggest_float("x", 0.05, 0.35, step=0.1),
+            {0.05, 0.15000000000000002, 0.25, 0.35},
+        ),
         (lambda trial: trial.suggest_int("x", 16, 64, step=16), {16, 32, 48, 64}),
         (lambda trial: trial.suggest_int("x", 2, 2 + trial.number), set(range(2, 12))),
         (

@@ -418,3 +418,17 @@ def test_a_curve_is_drawn_without_its_values_that_are_not_finite() -> None:
     assert "trial 1" not in drawn
     nothing = pictures.learning_curves(search_data("s", documents[1:]))
     assert "No trial reported a history of its epochs." in nothing
+
+
+def test_the_legend_of_curves_fits_next_to_the_name_of_the_metric() -> None:
+    """Names of trials that hold a study's long name are shortened; their numbers stay visible."""
+    documents = [document(n, n + 1.0, history={"val_loss": [1.0]}) for n in range(10, 15)]
+    documents.append(document(15, 99.0, history={"val_loss": [1.0]}, pruned=True))
+    for found in documents:
+        found["tid"] = f"a study with a long name {found['tid']}"
+    drawn = pictures.learning_curves(search_data("s", documents))
+    places = re.findall(r"<text x='([0-9.-]+)' y='14'[^>]*>([^<]*)", drawn)
+    named = {text: float(x) for x, text in places}
+    assert named.pop("val_loss") == 8
+    assert {text[-3:] for text in named} == {" 10", " 11", " 12", " 13", " 14", "ned"}
+    assert min(named.values()) > 180

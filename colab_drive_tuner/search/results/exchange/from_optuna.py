@@ -291,7 +291,8 @@ def _options(distribution: Any) -> list[Any]:
         return []
     count = round((distribution.high - distribution.low) / distribution.step) + 1
     steps = range(count if count <= _MAX_OPTIONS else 0)
-    return [distribution.low + number * distribution.step for number in steps]
+    values = (distribution.low + number * distribution.step for number in steps)
+    return [min(value, distribution.high) for value in values]  # as Optuna does
 
 
 def _is_on_steps(distribution: Any) -> bool:
