@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.spec.arguments import find_algorithm, whole_number
-from colab_drive_tuner.search.spec.keyword_advice import MINIMIZE_ADVICE, explain_keywords
+from colab_drive_tuner.search.spec.keyword_advice import explain_keywords
 from colab_drive_tuner.search.trials.returned_models import best_returned_models, check_keep_models
 
 if TYPE_CHECKING:
     from colab_drive_tuner.templates import DataArguments
     from colab_drive_tuner.training.pruner import Pruner
 
+_ELSEWHERE = "Those of a search belong to trials=DriveTrials(name); resume_search() has others."
 
-@explain_keywords(MINIMIZE_ADVICE)
+
+@explain_keywords(_ELSEWHERE)
 def minimize(
     model: Callable[..., Any],
     data: Callable[..., Any],
@@ -122,7 +124,7 @@ def minimize(
     return (best_run, best_model, space) if return_space else (best_run, best_model)
 
 
-@explain_keywords(MINIMIZE_ADVICE)
+@explain_keywords(_ELSEWHERE)
 def best_models(
     nb_models: int,
     model: Callable[..., Any],
@@ -154,7 +156,7 @@ def best_models(
     return best_returned_models(trials, nb_models)
 
 
-@explain_keywords(MINIMIZE_ADVICE)
+@explain_keywords(_ELSEWHERE)
 def best_ensemble(
     nb_ensemble_models: int,
     model: Callable[..., Any],

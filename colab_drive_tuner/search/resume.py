@@ -25,7 +25,7 @@ from colab_drive_tuner.search.spec.arguments import (
     whole_number,
 )
 from colab_drive_tuner.search.spec.fingerprints import describe_space
-from colab_drive_tuner.search.spec.keyword_advice import ADVICE, explain_keywords
+from colab_drive_tuner.search.spec.keyword_advice import explain_keywords
 from colab_drive_tuner.search.spec.objectives import TemplatedObjective, make_objective
 from colab_drive_tuner.search.spec.points import check_points
 from colab_drive_tuner.search.spec.settings import SearchSettings
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.training.pruner import Pruner
 
 
-@explain_keywords(ADVICE)
+@explain_keywords("hyperopt's own belong to hyperopt.fmin(..., trials=DriveTrials(name)).")
 def resume_search(
     objective: Callable[..., Any],
     data: Any = None,

@@ -13,7 +13,7 @@ from colab_drive_tuner.credentials.colab import secret
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import ColabDriveTunerError, CredentialsError, UsageError
 from colab_drive_tuner.runtime import Runtime, detect
-from colab_drive_tuner.search.spec.keyword_advice import SETUP_ADVICE, explain_keywords
+from colab_drive_tuner.search.spec.keyword_advice import explain_keywords
 from colab_drive_tuner.session.session import Session as Session
 from colab_drive_tuner.session.session import SetupArguments, connect, read_environment
 from colab_drive_tuner.store import open_store, set_default_store
@@ -22,7 +22,10 @@ from colab_drive_tuner.text import visible
 _last: "tuple[SetupArguments, Session] | None" = None
 
 
-@explain_keywords(SETUP_ADVICE)
+@explain_keywords(
+    "Searches get theirs where they run: resume_search(..., name=..., store=...). To keep all of "
+    "them in a local folder, set the variable COLAB_DRIVE_TUNER_STORE."
+)
 def setup(
     *, notebook: str | None = None, folder: str | None = None, credentials: Any = None
 ) -> "Session":

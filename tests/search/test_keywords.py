@@ -19,7 +19,7 @@ SPACE = hp.uniform("x", 0, 1)
     ("name", "words"),
     [
         ("timeout", "max_time="),
-        ("rstate", "seed=3 for numpy.random.default_rng(3)"),
+        ("rstate", "seed: 3 for numpy.random.default_rng(3)"),
         ("trials", "name="),
         ("verbose", "progress="),
         ("show_progressbar", "progress="),
@@ -75,7 +75,7 @@ def test_arguments_by_position_are_explained() -> None:
     ("function", "name", "words"),
     [
         (DriveTrials, "max_evals", "hyperopt.fmin"),
-        (DriveTrials, "rstate", "seed=3 for"),
+        (DriveTrials, "rstate", "default_rng(3)"),
         (DriveTrials, "storage", "store="),
         (DriveTrials, "onbusy", "on_busy="),
         (minimize, "seed", "did you mean rseed="),

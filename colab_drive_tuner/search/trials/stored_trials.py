@@ -20,7 +20,7 @@ from colab_drive_tuner.journal.claim_and_takeover import on_busy_of
 from colab_drive_tuner.journal.folder.lookup import check_name
 from colab_drive_tuner.progress_bars import countdown, progress_bar
 from colab_drive_tuner.search.spec.arguments import BEGIN_AGAIN, whole_number
-from colab_drive_tuner.search.spec.keyword_advice import TRIALS_ADVICE, explain_keywords
+from colab_drive_tuner.search.spec.keyword_advice import explain_keywords
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from colab_drive_tuner.search.trial_documents import FINISHED, OPEN, as_new, insertion_index
 from colab_drive_tuner.search.trials.attachments import Attachments
@@ -41,7 +41,10 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
     See `DriveTrials`, which adds `fmin`, for the arguments.
     """
 
-    @explain_keywords(TRIALS_ADVICE, called="DriveTrials")
+    @explain_keywords(
+        "Those of a run belong to hyperopt.fmin(..., trials=DriveTrials(name)) or resume_search().",
+        called="DriveTrials",
+    )
     def __init__(
         self,
         name: str,
