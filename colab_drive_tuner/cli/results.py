@@ -40,7 +40,7 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     Example:
         colab-drive-tuner show mnist-cnn
     """
-    from colab_drive_tuner.cli.status_tables import status_json
+    from colab_drive_tuner.cli.status import status_json
     from colab_drive_tuner.search.results.pictures.timeline import summary
 
     store = selected_store(context)

@@ -1,11 +1,26 @@
 """Command that shows the progress and state of searches: status."""
 
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from colab_drive_tuner.cli.common import complete_name, echo, echo_json, selected_store
+from colab_drive_tuner.cli.common import (
+    cell,
+    complete_name,
+    echo,
+    echo_json,
+    json_value,
+    selected_store,
+    show_table,
+)
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.manage.restore_history import SearchHistory
+    from colab_drive_tuner.rerun.runs import Run
+    from colab_drive_tuner.search.trials.search_status import RunningNow, SearchStatus
 
 
 def status(
@@ -43,7 +58,6 @@ def status(
         colab-drive-tuner status
         colab-drive-tuner --store searches status mnist-cnn --json
     """
-    from colab_drive_tuner.cli import status_tables
     from colab_drive_tuner.manage.restore_history import list_histories
     from colab_drive_tuner.rerun.runs import read_rerun_status, read_runs
     from colab_drive_tuner.search.results.read_search import list_searches, read_status
@@ -55,13 +69,13 @@ def status(
             raise UsageError(f"{option} needs the NAME of one search.")
         searches = list_searches(store)
         if json:
-            echo_json([status_tables.status_json(search) for search in searches])
+            echo_json([status_json(search) for search in searches])
         else:
-            status_tables.show_searches(searches)
+            show_searches(searches)
         return
     if histories:
         restore = store.command("restore", name, "HISTORY")
-        status_tables.show_histories(list_histories(store, name), restore, as_json=json)
+        _show_histories(list_histories(store, name), restore, as_json=json)
         return
     try:
         search = read_status(store, name)
@@ -70,14 +84,113 @@ def status(
         if not runs or json or exit_code:
             raise
         echo(f"Search {name!r} has not begun.")
-        status_tables.show_runs(runs)
+        _show_runs(runs)
         return
     runs = read_runs(store, name)
     if json:
-        echo_json(status_tables.status_json(search, runs))
+        echo_json(status_json(search, runs))
     else:
-        status_tables.show_searches([search])
-        status_tables.show_running(search.running)
-        status_tables.show_runs(runs)
+        show_searches([search])
+        _show_running(search.running)
+        _show_runs(runs)
     if exit_code:
         raise typer.Exit(read_rerun_status(store, name).exit_code)
+
+
+def show_searches(searches: Iterable["SearchStatus"]) -> None:
+    """Print one line per search: progress, failures, best loss, deaths survived and state."""
+    rows = [
+        (
+            search.name,
+            search.progress + (f" ({search.pruned} pruned)" if search.pruned else ""),
+            search.failed or "",
+            cell(search.best_loss),
+            search.recovered,
+            _state(search),
+        )
+        for search in searches
+    ]
+    if rows:
+        show_table(("search", "trials", "failed", "best loss", "deaths survived", "state"), rows)
+    else:
+        echo("No searches yet.")
+
+
+def _state(search: "SearchStatus") -> str:
+    """Return the state with its detail: the problem, the reason, the holder or the time."""
+    if search.state == "running":
+        at_once = search.at_once and f"; {search.at_once}"
+        return f"running: {search.holder}{at_once}"
+    if search.holder is not None and search.state == "interrupted":
+        return f"interrupted {_time(search.holder.last_sign)}"
+    return search.detailed_state
+
+
+def _show_running(trials: Sequence["RunningNow"]) -> None:
+    """Print one line per running trial: worker, start time and attempt."""
+    if trials:
+        echo("")
+        since = ("" if trial.since is None else _time(trial.since) for trial in trials)
+        rows = [(t.tid, t.worker, time, t.attempt) for t, time in zip(trials, since, strict=True)]
+        show_table(("running trial", "worker", "since", "attempt"), rows)
+
+
+def _show_runs(runs: list["Run"]) -> None:
+    """Print one line per run: start, runner, duration, number of trials and how it ended."""
+    if not runs:
+        return
+    echo("")
+    rows = []
+    for run in runs:
+        began = _time(run.began).removesuffix(" UTC")
+        minutes = f"{run.seconds / 60:.1f}"
+        rows.append((began, run.where, minutes, f"+{run.trials}", run.ended, run.url))
+    show_table(("run (UTC)", "where", "minutes", "trials", "ended", "notebook"), rows)
+
+
+def _show_histories(histories: Sequence["SearchHistory"], restore: str, *, as_json: bool) -> None:
+    """Print one line per history, the oldest first, and the command that restores one; or JSON."""
+    if as_json:
+        found = [_fields(one, "id begun trials done best_loss present") for one in histories]
+        echo_json(found)
+        return
+    rows = []
+    for one in histories:
+        state = "present" if one.present else "kept"
+        rows.append((one.id, _time(one.begun), one.trials, cell(one.best_loss), state))
+    show_table(("history", "begun", "trials", "best loss", "state"), rows)
+    if len(histories) > 1:
+        echo(f"\nTo go back to a kept history: {restore}")
+
+
+def status_json(search: "SearchStatus", runs: Sequence["Run"] | None = None) -> dict[str, Any]:
+    """Return the status of a search as a JSON object, with its runs if given."""
+    facts = _fields(search, "name state done max_evals trials failed pruned best_loss best_tid")
+    facts |= {"finished": search.finished, "stopped": search.stopped or None, "held": search.held}
+    facts["holder"] = None
+    if search.holder is not None:
+        claimant = _fields(search.holder.claimant, "runtime host pid account")
+        facts["holder"] = claimant | {"last_seen": _iso(search.holder.last_sign)}
+    facts["running"] = [_fields(trial, "tid worker since attempt") for trial in search.running]
+    facts |= {"deaths_survived": search.recovered, "sessions": search.sessions}
+    facts |= {"url": search.url, "problem": search.problem or None}
+    if runs is not None:
+        facts["runs"] = [_fields(run, "began where seconds trials ended url") for run in runs]
+    return facts
+
+
+def _fields(record: object, names: str) -> dict[str, Any]:
+    """Return attributes by name as JSON values, with the times in ISO format."""
+    facts = {name: json_value(getattr(record, name)) for name in names.split()}
+    for name in ("since", "began", "begun"):
+        if facts.get(name) is not None:
+            facts[name] = _iso(facts[name])
+    return facts
+
+
+def _time(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _iso(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,8 +1,8 @@
 """Evaluation of one trial, independent of the store, so that it can run in any process.
 
 hyperopt evaluates the space's graph node by node for each trial, which takes longer than all other
-work per trial. Nearly all spaces are dicts, lists and choices of parameters; these are compiled to
-nested functions once. hyperopt evaluates any other space.
+work per trial. Nearly all spaces are dicts, lists and choices of parameters, whose value is
+computed directly. hyperopt evaluates any other space.
 """
 
 import logging
@@ -10,18 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
-import numpy as np
 from hyperopt.base import STATUS_STRINGS, Ctrl, Domain
-from hyperopt.pyll import dfs
-from hyperopt.pyll.base import Apply, GarbageCollected, Literal, scope
+from hyperopt.pyll.base import Apply, Literal
 
 from colab_drive_tuner.checkpoint.document_validation import drop_odd_loss
-from colab_drive_tuner.search.algorithms.space_program import PURE_FUNCTIONS, UnsupportedError
+from colab_drive_tuner.search.spec.space_values import PURE_FUNCTIONS, evaluate_space
 from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.seeding import seed_trial
@@ -32,8 +28,6 @@ _logger = logging.getLogger(__name__)
 
 _NUMBERS = ("literal", "hyperopt_param", "float", "int")
 """Nodes that may be evaluated twice with the same result; most of them wrap a parameter."""
-SampledSpace = Callable[[Mapping[str, Any]], Any]
-"""Maps parameter values to the value of a part of a space; raises if the part has none."""
 
 
 @dataclass(frozen=True)
@@ -67,30 +61,18 @@ class Attempt:
     """By pruner and step, the values that the trial must not be worse than."""
 
 
-class CompiledDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
-    """hyperopt's Domain, with the space compiled once instead of evaluated for each trial."""
+class FastDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
+    """hyperopt's Domain, which evaluates usual spaces without walking their graph."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._space: SampledSpace | None = None
-        if not self.pass_expr_memo_ctrl:
-            with suppress(UnsupportedError):
-                self._space = sampled_space(self.expr)
-        self._parameters = [
-            (node, node.arg["label"].obj)
-            for node in dfs(self.expr)
-            if node.name == "hyperopt_param"
-        ]
-
-    def memo_from_config(self, config: dict[str, Any]) -> dict[Any, Any]:
-        """Map each parameter's node to its value; `GarbageCollected` for options not chosen."""
-        return {node: config.get(label, GarbageCollected) for node, label in self._parameters}
+        self._usual = not self.pass_expr_memo_ctrl and _is_usual(self.expr)
 
     def evaluate(self, config: dict[str, Any], ctrl: Ctrl, attach_attachments: bool = True) -> Any:
         """Call the objective with the sampled values, as in hyperopt."""
-        if self._space is not None:
+        if self._usual:
             try:
-                point = self._space(config)
+                point = evaluate_space(self.expr, config)
             except Exception as error:  # noqa: BLE001 - hyperopt raises its own error for such values
                 _logger.debug("falling back to hyperopt's own evaluation: %r", error)
             else:
@@ -174,45 +156,21 @@ class KerasMemory:
                 free_memory(self._keras)
 
 
-def sampled_space(expression: Apply) -> SampledSpace:
-    """Compile a space; raise `UnsupportedError` if hyperopt has to evaluate it."""
-    users: dict[Apply, int] = {}
-    for node in dfs(expression):
+def _is_usual(space: Apply) -> bool:
+    """Return whether hyperopt would compute the same as `evaluate_space`."""
+    waiting, seen = [space], {space}
+    while waiting:
+        node = waiting.pop()
         if node.name == "hyperopt_param":
             continue  # its distribution does not matter here
+        if node.name not in PURE_FUNCTIONS | {"literal", "switch"}:
+            return False
+        if isinstance(node, Literal) and node.obj is Ctrl:  # hyperopt passes the trial's
+            return False
         for argument in node.inputs():
-            users[argument] = users.get(argument, 0) + 1
-            # hyperopt shares one object between the two places, and the objective may change it.
-            if users[argument] > 1 and argument.name not in _NUMBERS:
-                raise UnsupportedError(f"{argument.name}, which occurs in two places")
-    return _part(expression)
-
-
-def _part(node: Apply) -> SampledSpace:
-    if node.name == "hyperopt_param":
-        return itemgetter(node.arg["label"].obj)
-    if isinstance(node, Literal):
-        constant = node.obj
-        if constant is Ctrl:  # hyperopt replaces it by the trial's own
-            raise UnsupportedError("Ctrl")
-        return lambda _: constant
-    if node.name == "switch":
-        return _choice(*map(_part, node.pos_args))
-    if node.name not in PURE_FUNCTIONS:
-        raise UnsupportedError(node.name)
-    function, arguments = scope._impls[node.name], list(map(_part, node.pos_args))
-    named = {name: _part(argument) for name, argument in node.named_args}
-    return lambda sampled: function(
-        *[argument(sampled) for argument in arguments],
-        **{name: argument(sampled) for name, argument in named.items()},
-    )
-
-
-def _choice(index_of: SampledSpace, *options: SampledSpace) -> SampledSpace:
-    def chosen(sampled: Mapping[str, Any]) -> Any:
-        index = index_of(sampled)
-        if not isinstance(index, int | np.integer) or index < 0:
-            raise TypeError(f"{index!r:.60} chooses no option")
-        return options[int(index)](sampled)
-
-    return chosen
+            # hyperopt shares one object between two places, and the objective may change it.
+            if argument in seen and argument.name not in _NUMBERS:
+                return False
+            seen.add(argument)
+            waiting.append(argument)
+    return True

@@ -1,7 +1,9 @@
 """Progress display of a running search: HTML in a notebook, a bar in a terminal, lines in a log.
 
-cnn: 12 of 50 trials | 10 recovered | best loss 0.0312 in trial 7 | 11 acknowledged, 1 on its way |
-40 s a trial | 8 min left
+cnn: 12 of 50 trials | best loss 0.0312 in trial 7 | 8 min left | 40 s a trial | 11 acknowledged, 1
+on its way | 10 recovered
+
+What matters most comes first, since a narrow terminal cuts the line.
 """
 
 import sys
@@ -10,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from colab_drive_tuner.progress_bars import OUTPUT_ERRORS
 from colab_drive_tuner.search.executors.trial_locations import host_of
@@ -28,16 +30,6 @@ _MAX_HOSTS = 3
 """Number of workers' hosts that are named."""
 
 
-class _Part(NamedTuple):
-    """A text of the display."""
-
-    rank: int
-    """Parts with a low rank are shown first where not all of them fit."""
-    text: str
-    brief: str = ""
-    """A shorter text, if there is one."""
-
-
 @dataclass(frozen=True)
 class ProgressState:
     """Progress of a search as texts and as a share."""
@@ -48,8 +40,6 @@ class ProgressState:
     """Share of trials that have ended; None if the total is unknown."""
     problem: bool
     """Whether the store does not answer, so that trials wait for it."""
-    brief: tuple[str, ...] = ()
-    """Shorter texts, most important first, for when `parts` do not fit."""
     last: bool = False
     """Whether the display ends with this state."""
 
@@ -102,7 +92,6 @@ class TerminalOutput:
         line, words = Text().append(visible(state.name), "bold"), " | ".join(state.parts)
         if not state.last and line.cell_len + 1 + cell_len(words) > width:
             line.truncate(max(width // 4, 8), overflow="ellipsis")
-            words = " | ".join(state.brief or state.parts)
         bar_width = min(width - line.cell_len - cell_len(words) - 2, _BAR_WIDTH)
         if state.share is not None and bar_width >= _MIN_BAR_WIDTH:
             done = round(state.share * bar_width)
@@ -166,6 +155,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._trials, self._counts, self._total = trials, counts, total
+        self._endless = total >= sys.maxsize
         self._deadline, self._clock = deadline, clock
         self._recovered = counts.ended
         self._output = output or output_for(sys.stdout)
@@ -190,56 +180,47 @@ class Progress:
 
     def state(self, *, last: bool = False) -> ProgressState:
         """Return the current state; the last one has no remaining time."""
-        ended, endless = self._counts.ended, self._total >= sys.maxsize
+        ended = self._counts.ended
         offline = self._trials.log.journal.counts().offline_since is not None
-        parts = list(self._parts(ended, endless, offline))
-        if self._stopped:
-            parts.append(_Part(1, f"stopped: {self._stopped}"))
-        elif not last:
-            parts += self._times(ended, endless)
-        share = None if endless else min(ended / max(self._total, 1), 1.0)
-        texts = tuple(part.text for part in parts)
-        brief = tuple(part.brief or part.text for part in sorted(parts))
-        return ProgressState(self._trials.name, texts, share, offline, brief, last)
+        share = None if self._endless else min(ended / max(self._total, 1), 1.0)
+        parts = tuple(self._parts(ended, offline=offline, last=last))
+        return ProgressState(self._trials.name, parts, share, offline, last)
 
-    def _parts(self, ended: int, endless: bool, offline: bool) -> Iterator[_Part]:
-        """Yield counts, the best loss, and the number of acknowledged trials."""
-        if endless:
-            yield _Part(0, f"{ended} trials")
-        else:
-            yield _Part(0, f"{ended} of {self._total} trials", f"{ended}/{self._total}")
-        running = [doc["owner"] for doc in self._counts.open if doc["state"] == RUNNING]
-        if running and (text := _running_text(running)):
-            yield _Part(6, text, f"{len(running)} running")
-        for count, how in ((self._counts.pruned, "pruned"), (self._counts.failed, "failed")):
-            if count:
-                yield _Part(7, f"{count} {how}")
-        if self._recovered:
-            yield _Part(8, f"{self._recovered} recovered")
-        if (best := self._counts.best) is not None:
-            loss, tid = f"{float(best):.6g}", self._counts.best_tid
-            yield _Part(3, f"best loss {loss} in trial {tid}", f"best {loss} in {tid}")
+    def _parts(self, ended: int, *, offline: bool, last: bool) -> Iterator[str]:
+        """Yield the texts of the display, the most important ones first."""
         acknowledged = min(self._trials.log.history.done, ended)
         pending = ended - acknowledged
-        unsent = f", {pending} on {'its' if pending == 1 else 'their'} way" if pending else ""
-        brief = f"{acknowledged} acknowledged"
+        yield f"{ended} trials" if self._endless else f"{ended} of {self._total} trials"
+        if self._stopped:
+            yield f"stopped: {self._stopped}"
         if offline:
-            unsent = f", {pending} wait for the store, which does not answer"
-            brief = f"store away, {pending} wait"
-        yield _Part(1 if offline else 4, f"{acknowledged} acknowledged{unsent}", brief)
+            yield f"{acknowledged} acknowledged, {pending} wait for the store: it does not answer"
+        if (best := self._counts.best) is not None:
+            yield f"best loss {float(best):.6g} in trial {self._counts.best_tid}"
+        if not (last or self._stopped):
+            yield from self._times(ended)
+        for count, how in ((self._counts.failed, "failed"), (self._counts.pruned, "pruned")):
+            if count:
+                yield f"{count} {how}"
+        if not offline:
+            unsent = f", {pending} on {'its' if pending == 1 else 'their'} way" if pending else ""
+            yield f"{acknowledged} acknowledged{unsent}"
+        running = [doc["owner"] for doc in self._counts.open if doc["state"] == RUNNING]
+        if running and (text := _running_text(running)):
+            yield text
+        if self._recovered:
+            yield f"{self._recovered} recovered"
 
-    def _times(self, ended: int, endless: bool) -> Iterator[_Part]:
-        """Yield the time per trial, the remaining time, and the time until the deadline."""
+    def _times(self, ended: int) -> Iterator[str]:
+        """Yield the remaining time, the time until the deadline, and the time per trial."""
         now, ran = self._clock(), ended - self._recovered
-        if ran > 0:
-            each = (now - self._begun) / ran
-            if each >= 1:
-                yield _Part(5, f"{_duration(each)} a trial", f"{_duration(each)} each")
-            if not endless and self._total > ended:
-                yield _Part(2, f"{_duration(each * (self._total - ended))} left")
-        if self._deadline is not None and (endless or self._total > ended):
-            until = _duration(max(self._deadline - now, 0))
-            yield _Part(2, f"{until} until the deadline", f"{until} to deadline")
+        each = (now - self._begun) / ran if ran > 0 else 0.0
+        if each and not self._endless and self._total > ended:
+            yield f"{_duration(each * (self._total - ended))} left"
+        if self._deadline is not None and (self._endless or self._total > ended):
+            yield f"{_duration(max(self._deadline - now, 0))} until the deadline"
+        if each >= 1:
+            yield f"{_duration(each)} a trial"
 
 
 def display(

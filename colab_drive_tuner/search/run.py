@@ -13,7 +13,7 @@ from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import SearchRestartedWarning
 from colab_drive_tuner.journal.chain.chain import HISTORY_DIGITS
 from colab_drive_tuner.search.begin_from import begin_from
-from colab_drive_tuner.search.evaluate import CompiledDomain, TrainingSettings
+from colab_drive_tuner.search.evaluate import FastDomain, TrainingSettings
 from colab_drive_tuner.search.loop.interrupts import releasing, sigterm_exits
 from colab_drive_tuner.search.loop.missing_trials import missing_points
 from colab_drive_tuner.search.loop.run_request import RunRequest
@@ -54,9 +54,7 @@ def run_search(trials: StoredTrials, request: RunRequest) -> str:
     """
     if not request.restart and (why := _stop_reason(trials, request)):
         return why
-    domain = CompiledDomain(
-        request.fn, request.space, pass_expr_memo_ctrl=request.pass_expr_memo_ctrl
-    )
+    domain = FastDomain(request.fn, request.space, pass_expr_memo_ctrl=request.pass_expr_memo_ctrl)
     check_ranges(request.space, request.algo, request.max_evals)
     settings = _settings(trials, request)
     _check_recorded(trials, request, settings)
@@ -163,7 +161,7 @@ def _warn_of_second_restart(trials: StoredTrials) -> None:
     )
 
 
-def _dispatcher(request: RunRequest, domain: CompiledDomain, *, keras: bool) -> "Dispatcher | None":
+def _dispatcher(request: RunRequest, domain: FastDomain, *, keras: bool) -> "Dispatcher | None":
     """Return the dispatcher to the workers; None: trials run in this process."""
     if request.workers is None:
         return None

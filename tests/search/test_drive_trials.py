@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.cli.status_tables import show_searches
+from colab_drive_tuner.cli.status import show_searches
 from colab_drive_tuner.errors import SearchChangedWarning, UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import read_status

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colab_drive_tuner.search.spec.keras_use import is_users_file
+from colab_drive_tuner.search.spec.user_objects import is_users_file
 from colab_drive_tuner.training import trial
 
 HELPERS = """

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.cli.status_tables import show_searches, status_json
+from colab_drive_tuner.cli.status import show_searches, status_json
 from colab_drive_tuner.errors import SearchChangedWarning, UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.loky import loky_executor

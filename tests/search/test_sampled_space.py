@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from colab_drive_tuner.search import evaluate as evaluation
-from colab_drive_tuner.search.evaluate import CompiledDomain
+from colab_drive_tuner.search.evaluate import FastDomain
 from tests.search.spaces import CONDITIONAL, MIXED, PLAIN, spaces
 
 
@@ -31,9 +31,9 @@ def seen(domain: Domain, config: dict[str, Any]) -> str:
 def left(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Record the points that hyperopt itself evaluates from the space's graph."""
     calls: list[Any] = []
-    config = CompiledDomain.memo_from_config
+    config = FastDomain.memo_from_config
     monkeypatch.setattr(
-        CompiledDomain, "memo_from_config", lambda *given: calls.append(given) or config(*given)
+        FastDomain, "memo_from_config", lambda *given: calls.append(given) or config(*given)
     )
     return calls
 
@@ -51,7 +51,7 @@ def configs(domain: Domain, count: int) -> list[dict[str, Any]]:
 def test_points_of_any_space_equal_hyperopts(space, seed):
     """Nested choices, switches, arithmetic and shared parts give the values of hyperopt."""
     try:
-        ours, plain = (kind(lambda _: 0.5, space) for kind in (CompiledDomain, Domain))
+        ours, plain = (kind(lambda _: 0.5, space) for kind in (FastDomain, Domain))
         (document,) = rand.suggest([0], plain, Trials(), seed)
     except Exception:  # noqa: BLE001 - hyperopt itself rejects this space
         assume(False)
@@ -72,7 +72,7 @@ def test_points_of_any_space_equal_hyperopts(space, seed):
 )
 def test_usual_spaces_are_not_left_to_hyperopt(space, left):
     """Spaces of dicts, lists and choices are evaluated without hyperopt's graph."""
-    ours, plain = (kind(lambda _: 0.5, space) for kind in (CompiledDomain, Domain))
+    ours, plain = (kind(lambda _: 0.5, space) for kind in (FastDomain, Domain))
     for config in configs(plain, 20):
         assert seen(ours, config) == seen(plain, config)
     assert left == []
@@ -89,7 +89,7 @@ def test_an_objective_that_changes_its_argument():
         assert "more" in point["two"]
         return 0.0
 
-    domain = CompiledDomain(objective, {"inner": inner, "one": shared, "two": shared})
+    domain = FastDomain(objective, {"inner": inner, "one": shared, "two": shared})
     for config in configs(domain, 3):
         domain.evaluate(config, Ctrl(Trials()))
 
@@ -103,7 +103,7 @@ def test_an_objective_that_changes_its_argument():
 )
 def test_results_are_read_by_hyperopt(returned):
     """Numbers, dicts and invalid results give what hyperopt gives."""
-    ours, plain = (kind(lambda _: returned, PLAIN) for kind in (CompiledDomain, Domain))
+    ours, plain = (kind(lambda _: returned, PLAIN) for kind in (FastDomain, Domain))
     (config,) = configs(plain, 1)
     assert seen(ours, config) == seen(plain, config)
 
@@ -115,7 +115,7 @@ def test_results_are_read_by_hyperopt(returned):
 def test_values_that_do_not_fit_the_space(config):
     """Values that do not fit the space raise hyperopt's error."""
     space = {"a": hp.uniform("a", 0, 1), "c": hp.choice("c", [1, hp.uniform("b", 0, 1)])}
-    ours, plain = (kind(lambda _: 0.5, space) for kind in (CompiledDomain, Domain))
+    ours, plain = (kind(lambda _: 0.5, space) for kind in (FastDomain, Domain))
     assert seen(ours, config) == seen(plain, config)
 
 
@@ -132,7 +132,7 @@ def test_user_functions_and_ctrl_in_a_space_are_left_to_hyperopt(left):
         {"a": scope.counted_by_this_test(hp.uniform("a", 0, 1))},
         {"a": hp.uniform("a", 0, 1), "ctrl": Ctrl},
     ):
-        domain = CompiledDomain(lambda point: "ctrl" in point and point["ctrl"] is not Ctrl, space)
+        domain = FastDomain(lambda point: "ctrl" in point and point["ctrl"] is not Ctrl, space)
         (config,) = configs(domain, 1)
         result = domain.evaluate(config, Ctrl(Trials()))
     assert (len(calls), len(left), result["loss"]) == (1, 2, 1.0)
@@ -145,6 +145,6 @@ def test_an_objective_that_evaluates_the_space_itself():
         del ctrl
         return float(rec_eval(expr, memo=memo)["u"])
 
-    domain = evaluation.CompiledDomain(objective, PLAIN, pass_expr_memo_ctrl=True)
+    domain = evaluation.FastDomain(objective, PLAIN, pass_expr_memo_ctrl=True)
     (config,) = configs(domain, 1)
     assert domain.evaluate(config, Ctrl(Trials()))["loss"] == config["u"]

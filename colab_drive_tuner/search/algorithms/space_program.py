@@ -12,17 +12,13 @@ from typing import Any
 from hyperopt.base import Domain
 from hyperopt.pyll.base import Apply, Literal, scope
 
+from colab_drive_tuner.search.spec.space_values import PURE_FUNCTIONS
+
 _CONNECTING_NODES = {
     *("array_union", "asarray", "getitem", "idxs_map", "idxs_take", "len", "pos_args", "repeat"),
     *("vchoice_merge", "vchoice_split"),
 }
 """Nodes that hyperopt's vectorization inserts between parameters."""
-PURE_FUNCTIONS = {
-    *("add", "asarray", "cos", "dict", "eq", "exp", "float", "floordiv", "ge", "getitem", "gt"),
-    *("int", "le", "len", "list", "log", "lt", "max", "maximum", "min", "minimum", "mul", "neg"),
-    *("pos_args", "pow", "sin", "sqrt", "sub", "sum", "tan", "truediv"),
-}
-"""Functions without side effects whose value depends on their arguments only."""
 
 
 class UnsupportedError(Exception):

@@ -6,13 +6,12 @@ import pickle
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.spec.keras_use import is_users_module
-from colab_drive_tuner.templates.function_source import cell_content, global_names
+from colab_drive_tuner.search.spec.user_objects import is_users_module, reachable
+from colab_drive_tuner.templates.function_source import global_names
 from colab_drive_tuner.text import text_of
 
 _REFUSED: dict[str, frozenset[str]] = {
@@ -24,13 +23,6 @@ _REFUSED: dict[str, frozenset[str]] = {
     "pydrive2": frozenset({"GoogleAuth", "GoogleDrive"}),
 }
 """Classes, by package, whose instances must stay in the driver; subclasses too."""
-
-_WRAPPERS = ("colab_drive_tuner.templates", "colab_drive_tuner.search.spec")
-"""Modules whose objects wrap the user's functions."""
-_RESULTS = "colab_drive_tuner.search.results"
-"""The package whose objects hold a search."""
-_MAX_ITEMS = 1000
-"""Longer lists are not searched for the name of a refused object."""
 
 
 class Payload(NamedTuple):
@@ -66,7 +58,7 @@ def check_sendable(objective: Callable[..., Any]) -> None:
 
     So an objective runs either on every kind of worker or on none.
     """
-    for _, value in _reachable(objective, set()):
+    for _, value in reachable(objective):
         if _is_refused(value):
             raise _refusal(objective, value)
 
@@ -129,7 +121,7 @@ def _is_refused(value: Any) -> bool:
 
 
 def _refusal(objective: Callable[..., Any], refused: Any) -> UsageError:
-    name = next((name for name, value in _reachable(objective, set()) if value is refused), "")
+    name = next((name for name, value in reachable(objective) if value is refused), "")
     called = f"{name}, " if name else ""
     kind = type(refused).__name__
     article = "an" if kind[0] in "AEIOU" else "a"
@@ -140,71 +132,9 @@ def _refusal(objective: Callable[..., Any], refused: Any) -> UsageError:
     )
 
 
-def _reachable(value: Any, seen: set[int], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the objects that the user's code refers to, by its names; libraries are skipped."""
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, FunctionType):
-        path = ""  # its code uses the names without a prefix
-    found = {
-        f"{path}{'' if not path or name.startswith('[') else '.'}{name}": part
-        for name, part in _references(value).items()
-    }
-    yield from found.items()
-    module = (value if isinstance(value, FunctionType) else type(value)).__module__
-    ours = str(module).startswith(_WRAPPERS)  # the user does not know its attributes
-    for name, part in found.items():
-        yield from _reachable(part, seen, "" if ours else name)
-
-
-def _references(value: Any) -> dict[str, Any]:
-    if isinstance(value, FunctionType):
-        code, cells = value.__code__, value.__closure__ or ()
-        found = {
-            name: cell_content(cell) for name, cell in zip(code.co_freevars, cells, strict=True)
-        }
-        if is_users_module(value.__module__):
-            used = global_names(code) & value.__globals__.keys()
-            found |= {name: value.__globals__[name] for name in used}
-        names = code.co_varnames[: code.co_argcount]
-        found |= dict(zip(reversed(names), reversed(value.__defaults__ or ()), strict=False))
-        return found | (value.__kwdefaults__ or {})
-    if isinstance(value, MethodType):
-        return {"self": value.__self__, value.__func__.__name__: value.__func__}
-    if isinstance(value, partial):
-        arguments = {f"argument {at}": part for at, part in enumerate(value.args)}
-        return {"func": value.func} | arguments | value.keywords
-    if isinstance(value, dict):
-        return {str(key): part for key, part in value.items()}
-    if isinstance(value, list | tuple | set | frozenset) and len(value) < _MAX_ITEMS:
-        return {f"[{at}]": part for at, part in enumerate(value)}
-    if isinstance(value, type):
-        return _class_references(value)
-    module = type(value).__module__
-    if is_users_module(module) or module.startswith((*_WRAPPERS, _RESULTS)):
-        return _class_references(type(value), value) | getattr(value, "__dict__", {})
-    return {}
-
-
-def _class_references(kind: type, instance: Any = None) -> dict[str, Any]:
-    """Return the attributes of a user's class and its bases, and an instance's slots."""
-    found: dict[str, Any] = {}
-    for one in reversed(kind.__mro__):
-        found |= vars(one) if is_users_module(one.__module__) else {}
-    for name, part in found.items():
-        if isinstance(part, MemberDescriptorType):
-            found[name] = getattr(instance, name, None)
-        elif isinstance(part, staticmethod | classmethod):
-            found[name] = part.__func__
-        elif isinstance(part, property):
-            found[name] = part.fget
-    return found
-
-
 def _own_modules(objective: Callable[..., Any]) -> list[ModuleType]:
     """Return the user's modules, without libraries, that the objective is from or refers to."""
-    used = [objective, *(value for _, value in _reachable(objective, set()))]
+    used = [objective, *(value for _, value in reachable(objective))]
     names = {getattr(one, "__module__", None) for one in used} | {
         type(one).__module__ for one in used
     }

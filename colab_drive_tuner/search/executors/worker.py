@@ -23,7 +23,7 @@ from colab_drive_tuner.checkpoint.codec.codec import capture
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import ExecutorError, SearchError
 from colab_drive_tuner.machine import exit_with
-from colab_drive_tuner.search.evaluate import Attempt, CompiledDomain, KerasMemory, evaluate
+from colab_drive_tuner.search.evaluate import Attempt, FastDomain, KerasMemory, evaluate
 from colab_drive_tuner.search.executors.trial_locations import Location, LocationSender, worker_name
 from colab_drive_tuner.search.spec.objectives import TemplatedObjective
 from colab_drive_tuner.search.trial_documents import RUNNING, imported_document
@@ -265,7 +265,7 @@ def _domain(sha: str, content: bytes | None) -> Domain | None:
     with _loading:
         if sha not in _domains and content is not None:
             objective, space, pass_ctrl = pickle.loads(content)  # noqa: S301 - from the driver
-            domain = CompiledDomain(objective, space, pass_expr_memo_ctrl=pass_ctrl)
+            domain = FastDomain(objective, space, pass_expr_memo_ctrl=pass_ctrl)
             if isinstance(objective, TemplatedObjective):
                 objective.prepare()
             while len(_domains) >= _MAX_OBJECTIVES:

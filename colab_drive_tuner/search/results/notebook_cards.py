@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from colab_drive_tuner.search.results.pictures import charts
 from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, timeline
 from colab_drive_tuner.search.results.search_data import SearchData, TrialData, used_parameters
-from colab_drive_tuner.search.trials.search_status import SearchState, SearchStatus
+from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.text import GREY, RED, bar, escaped, shortened
 
 _CELL = "text-align:left;padding:2px 10px 2px 0"
@@ -40,12 +40,13 @@ def searches_card(searches: Iterable[tuple[SearchStatus, str]]) -> str:
     for search, note in searches:
         failed = f" <span style='color:{RED}'>({search.failed} failed)</span>"
         pruned = f" ({search.pruned} pruned)" if search.pruned else ""
+        state = f"{search.detailed_state}, {note}" if note else search.detailed_state
         rows.append(
             f"<tr><td {_WRAPPED}>{_linked(search.url, shortened(search.name, 60))}</td>"
             f"<td {_UNBROKEN}>{search.progress}{pruned}{failed if search.failed else ''}</td>"
             f"<td {_UNBROKEN}>{_bar(search.done, search.max_evals, width='120px')}</td>"
             f"<td {_UNBROKEN}>{'' if search.best_loss is None else f'{search.best_loss:.6g}'}</td>"
-            f"<td {_WRAPPED}>{escaped(', '.join(filter(None, (_state(search), note))))}</td></tr>"
+            f"<td {_WRAPPED}>{escaped(state)}</td></tr>"
         )
     if not rows:
         return "No searches yet."
@@ -86,12 +87,6 @@ def _linked(url: str, text: object) -> str:
     if not url.startswith(("https://", "http://")):
         return escaped(text)
     return f"<a href='{escaped(url)}' {_LINK}>{escaped(text)}</a>"
-
-
-def _state(search: SearchStatus) -> str:
-    if search.state is SearchState.PROBLEM:
-        return search.problem
-    return f"stopped: {search.stopped}" if search.state is SearchState.STOPPED else search.state
 
 
 def _table(names: Sequence[str], rows: Sequence[str]) -> str:

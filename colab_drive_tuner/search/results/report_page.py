@@ -22,7 +22,7 @@ from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, su
 from colab_drive_tuner.search.results.read_search import read_search
 from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.text import escaped, shortened, visible, without_middle
+from colab_drive_tuner.text import escaped, shortened, without_middle
 from colab_drive_tuner.version import __version__, installed_version
 
 _ROWS_BYTES = 150_000
@@ -79,9 +79,8 @@ def report_page(
 def search_report(store: Store, name: str, *, refresh: int | None = None) -> str:
     """Return the page of a search in a store."""
     search = read_search(store, name)
-    head = str(search.status).removeprefix(f"{visible(name)}: ")
     facts = search.data.remarks | provenance(search.history, search.status.url)
-    return report_page(search.data, head, facts, refresh=refresh)
+    return report_page(search.data, search.status.summary, facts, refresh=refresh)
 
 
 def write_report(path: str | Path, page: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.spec.space_values import parameters_of
 
 BEGIN_AGAIN = (
     "To begin again, pass restart=True to resume_search; with fmin or minimize, call "
@@ -118,8 +119,6 @@ def check_ranges(space: Any, algo: Callable[..., Any], max_evals: int) -> None:
     hyperopt's TPE fails on each range that is an expression, its annealing on an `hp.randint`.
     Both hold an array with a count for each integer of an `hp.randint`.
     """
-    from hyperopt.pyll import as_apply, dfs
-
     from colab_drive_tuner.search.spec.fingerprints import describe_algorithm
 
     name = describe_algorithm(algo).partition("(")[0]
@@ -128,22 +127,21 @@ def check_ranges(space: Any, algo: Callable[..., Any], max_evals: int) -> None:
     settings = getattr(algo, "keywords", {})
     if max_evals <= (settings.get("n_startup_jobs", 20) if name == "tpe" else 1):
         return
-    for node in dfs(as_apply(space)):
-        if node.name == "hyperopt_param":
-            draw, label = node.pos_args[1], node.arg["label"].obj
-            fails = draw.name == "randint" if name == "anneal" else draw.name != "categorical"
-            if fails and any(argument.name != "literal" for argument in draw.inputs()):
-                raise UsageError(
-                    f"algo={name!r} fails on the range of {label!r}, which is not made of numbers "
-                    "alone: pass algo='rand', or scale in the objective, such as upper * share "
-                    "with hp.uniform('share', 0, 1)."
-                )
-            if draw.name == "randint" and _size(draw) > _MAX_COUNTED:
-                raise UsageError(
-                    f"algo={name!r} needs {8 * _size(draw) / 1e9:.0f} GB of memory for the range "
-                    f"of {label!r}, because it counts each integer: use hp.uniformint, which "
-                    "draws integers too, or pass algo='rand'."
-                )
+    for label, node in parameters_of(space).items():
+        draw = node.pos_args[1]
+        fails = draw.name == "randint" if name == "anneal" else draw.name != "categorical"
+        if fails and any(argument.name != "literal" for argument in draw.inputs()):
+            raise UsageError(
+                f"algo={name!r} fails on the range of {label!r}, which is not made of numbers "
+                "alone: pass algo='rand', or scale in the objective, such as upper * share with "
+                "hp.uniform('share', 0, 1)."
+            )
+        if draw.name == "randint" and _size(draw) > _MAX_COUNTED:
+            raise UsageError(
+                f"algo={name!r} needs {8 * _size(draw) / 1e9:.0f} GB of memory for the range of "
+                f"{label!r}, because it counts each integer: use hp.uniformint, which draws "
+                "integers too, or pass algo='rand'."
+            )
 
 
 def _size(randint: Any) -> int:
@@ -155,17 +153,15 @@ def _size(randint: Any) -> int:
 def check_space(space: Any, *, duplicate: type[Exception] = UsageError) -> None:
     """Raise `UsageError` if hyperopt cannot draw from the space, `duplicate` for equal labels."""
     from hyperopt.base import Domain, DuplicateLabel
-    from hyperopt.pyll import as_apply, dfs
 
     from colab_drive_tuner.templates import try_sampling
 
     shown, at = f"{space!r:.60}", ""
     try:
         Domain(None, space)
-        for node in dfs(as_apply(space)):
-            if node.name == "hyperopt_param":
-                shown, at = "", f" (at {node.arg['label'].obj!r})"
-                try_sampling(node)
+        for label, node in parameters_of(space).items():
+            shown, at = "", f" (at {label!r})"
+            try_sampling(node)
     except DuplicateLabel as error:
         raise duplicate(
             f"space= has two hyperparameters named {str(error)!r}: give one of them another name."

@@ -17,6 +17,7 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
+from colab_drive_tuner.search.spec.space_values import parameters_of
 from colab_drive_tuner.search.spec.value_text import describe_value
 from colab_drive_tuner.templates import read_source
 from colab_drive_tuner.templates.function_source import global_names
@@ -37,15 +38,12 @@ def describe_space(space: Any) -> str:
     The text is the same for the same space in every process. An option that cannot be distinguished
     from others of its type is described by its type (see `describe_value`).
     """
-    from hyperopt.pyll import as_apply, dfs
+    from hyperopt.pyll import as_apply
 
-    expression = as_apply(space)
     parameters = sorted(
-        f"{node.arg['label'].obj}: {_text(node.arg['obj'])}"
-        for node in dfs(expression)
-        if node.name == "hyperopt_param"
+        f"{label}: {_text(node.arg['obj'])}" for label, node in parameters_of(space).items()
     )
-    text = "\n".join([*parameters, f"= {_text(expression)}"])
+    text = "\n".join([*parameters, f"= {_text(as_apply(space))}"])
     return text.encode(errors="backslashreplace").decode()  # a label can have lone surrogates
 
 

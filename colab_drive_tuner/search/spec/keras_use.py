@@ -6,16 +6,15 @@ while it runs. An objective that does not use Keras must not wait for TensorFlow
 
 import re
 import sys
-import sysconfig
-from collections.abc import Iterator
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
 from importlib.machinery import PathFinder
+from itertools import chain
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import FunctionType
 from typing import Any
 
-from colab_drive_tuner.templates.function_source import cell_content, nested_code_objects
+from colab_drive_tuner.search.spec.user_objects import is_users_file, names_in, reachable
 
 _KERAS = re.compile(r"(tf_?)?keras\w*(\..*)?|tensorflow\w*(\..*)?")
 _KERAS_IN_TEXT = re.compile(r"\b(tf_?)?keras|\btensorflow")
@@ -34,28 +33,12 @@ def load_keras_for(objective: Any) -> bool:
 
 def uses_keras(objective: Any) -> bool:
     """Return whether the objective, or a function that it may call, names Keras or TensorFlow."""
-    waiting, seen = [objective], set()
-    while waiting:
-        value = waiting.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, FunctionType):
-            names = set(_names(value.__code__))
-            if any(map(_names_keras, names)):
-                return True
-            waiting += _reached(value, names)
-        else:
-            waiting += _parts(value)
-    return False
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    """Yield the names in a function and its nested functions, and texts that may be names."""
-    yield from code.co_names
-    yield from (text for text in code.co_consts if isinstance(text, str) and len(text) < 100)
-    for nested in nested_code_objects(code):
-        yield from _names(nested)
+    values = chain([objective], (value for _, value in reachable(objective, called=True)))
+    return any(
+        any(map(_names_keras, set(names_in(value.__code__))))
+        for value in values
+        if isinstance(value, FunctionType)
+    )
 
 
 def _names_keras(name: str) -> bool:
@@ -76,50 +59,3 @@ def _file_names_keras(module: str) -> bool:
         return bool(_KERAS_IN_TEXT.search(Path(found.origin).read_text("utf-8", "replace")))
     except OSError:
         return False
-
-
-def _reached(function: FunctionType, names: set[str]) -> Iterator[Any]:
-    """Yield what a function may call: globals, closure, wrapped function, members of modules."""
-    for name in names & function.__globals__.keys():
-        value = function.__globals__[name]
-        if isinstance(value, ModuleType):
-            if is_users_file(getattr(value, "__file__", None)):
-                yield from (vars(value)[member] for member in names & vars(value).keys())
-        else:
-            yield value
-    yield from map(cell_content, function.__closure__ or ())
-    yield from function.__defaults__ or ()
-    yield getattr(function, "__wrapped__", None)
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    """Yield the functions of a method, partial, class or object, if the user wrote it."""
-    if isinstance(value, MethodType):
-        yield from (value.__func__, value.__self__)
-    elif isinstance(value, partial):
-        yield from (value.func, *value.args, *value.keywords.values())
-    elif isinstance(value, type):
-        if is_users_module(value.__module__):
-            for member in vars(value).values():
-                yield getattr(member, "__func__", getattr(member, "fget", member))
-            yield from value.__bases__
-    elif value is not None and not isinstance(value, ModuleType):
-        yield type(value)
-
-
-def is_users_module(name: str) -> bool:
-    """Return whether a module is the user's: a notebook, or a file that no package installed."""
-    return name == "__main__" or is_users_file(getattr(sys.modules.get(name), "__file__", None))
-
-
-@cache
-def is_users_file(file: str | None) -> bool:
-    """Return whether a file is neither Python's, nor an installed package's, nor this package's."""
-    if file is None:
-        return False
-    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
-    installed = [*map(Path, map(sysconfig.get_path, kinds)), Path(__file__).parents[2]]
-    path = Path(file).resolve()
-    return "site-packages" not in path.parts and not any(
-        path.is_relative_to(folder.resolve()) for folder in installed
-    )

@@ -24,12 +24,12 @@ def check_callable(objective: Any) -> None:
     """Raise `ObjectiveError` if the objective is no callable that runs when it is called."""
     if not callable(objective):
         raise ObjectiveError(f"The model or objective must be a function, got {objective!r:.60}.")
-    is_async = inspect.iscoroutinefunction(objective) or inspect.isasyncgenfunction(objective)
-    if is_async or inspect.isgeneratorfunction(objective):
+    kinds = inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction
+    if any(is_kind(objective) for is_kind in kinds):
+        name = getattr(objective, "__name__", "The objective")
         raise ObjectiveError(
-            f"{getattr(objective, '__name__', 'The objective')}() is "
-            f"{'async' if is_async else 'a generator'}: an objective must run when it is called, "
-            f"and {_HINT}."
+            f"{name}() is async or a generator: an objective must run when it is called, and "
+            f"{_HINT}."
         )
 
 
@@ -76,10 +76,9 @@ def _check_loss(loss: Any, name: str) -> None:
     try:
         float(loss)
     except (TypeError, ValueError, OverflowError) as error:
-        large = isinstance(error, OverflowError)
         raise ObjectiveError(
-            f"{name}() returned the loss {text_of(loss, repr):.40}, which is "
-            f"{'too large for a float' if large else 'not a number'}: {_HINT}."
+            f"{name}() returned the loss {text_of(loss, repr):.40}, which is no number "
+            f"({error}): {_HINT}."
         ) from error
 
 

@@ -20,7 +20,7 @@ from hyperopt.pyll.base import Literal, MissingArgument
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.spec.arguments import BEGIN_AGAIN
-from colab_drive_tuner.search.spec.space_values import plain
+from colab_drive_tuner.search.spec.space_values import parameters_of, plain
 from colab_drive_tuner.search.trial_documents import name_all_parameters
 
 _INDICES = ("randint", "categorical")
@@ -35,9 +35,7 @@ class ParameterSpace:
     def __init__(self, space: Any) -> None:
         self._expression = as_apply(space)
         nodes = dfs(self._expression)
-        self._parameters = {
-            node.arg["label"].obj: node for node in nodes if node.name == "hyperopt_param"
-        }
+        self._parameters = parameters_of(space)
         self.labels = frozenset(self._parameters)
         self._truncated = {
             label

@@ -1,14 +1,18 @@
 """Values that the objective receives for a trial's point, by their path in the space."""
 
-import math
 from collections.abc import Iterator, Mapping
-from numbers import Real
 from typing import Any
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 
 Path = tuple[str, ...]
 """Keys that lead to a value in a space or result."""
+PURE_FUNCTIONS = {
+    *("add", "asarray", "cos", "dict", "eq", "exp", "float", "floordiv", "ge", "getitem", "gt"),
+    *("int", "le", "len", "list", "log", "lt", "max", "maximum", "min", "minimum", "mul", "neg"),
+    *("pos_args", "pow", "sin", "sqrt", "sub", "sum", "tan", "truediv"),
+}
+"""Functions without side effects whose value depends on their arguments only."""
 
 
 def plain(value: Any) -> Any:
@@ -20,6 +24,14 @@ def plain(value: Any) -> Any:
 def point_of(document: TrialDocument) -> dict[str, Any]:
     """Return the sampled values by label, without inactive parameters."""
     return {label: vals[0] for label, vals in document["misc"]["vals"].items() if len(vals)}
+
+
+def parameters_of(space: Any) -> dict[Any, Any]:
+    """Return the nodes of a space's parameters, by label."""
+    from hyperopt.pyll import as_apply, dfs
+
+    nodes = (node for node in dfs(as_apply(space)) if node.name == "hyperopt_param")
+    return {_label_of(node): node for node in nodes}
 
 
 def missing_labels(space: Any, point: Mapping[str, Any]) -> set[str]:
@@ -96,22 +108,31 @@ def _types(node: Any) -> set[type]:
     return known.get(node.name, set())
 
 
-def evaluate_space(node: Any, point: Mapping[str, Any]) -> Any:
-    """Evaluate a part of a space; common kinds without hyperopt's graph, which is slow."""
-    if node is None or isinstance(node, bool | int | float | str):
-        return node
-    if _is_node(node, "hyperopt_param"):
-        return point[_label_of(node)]
-    if getattr(node, "name", None) == "literal":
+def evaluate_space(space: Any, point: Mapping[str, Any]) -> Any:
+    """Evaluate a part of a space; the usual kinds without hyperopt's graph, which is slow."""
+    from hyperopt.pyll.base import as_apply, scope
+
+    return _value(as_apply(space), point, scope._impls)
+
+
+def _value(node: Any, point: Mapping[str, Any], functions: Mapping[str, Any]) -> Any:
+    name = node.name
+    if name == "literal":
         return node.obj
-    if _is_node(node, "switch"):
-        return evaluate_space(_chosen(node, point), point)
-    if (_is_node(node, "float") or _is_node(node, "int")) and len(node.inputs()) == 1:
-        made = evaluate_space(node.pos_args[0], point)
-        return float(made) if node.name == "float" else int(made)
+    if name == "hyperopt_param":
+        return point[_label_of(node)]
+    if name == "switch":
+        option = _chosen(node, point)
+        if option is None:
+            raise LookupError(f"no option of {_label(node)} is chosen")
+        return _value(option, point, functions)
+    if name in PURE_FUNCTIONS:
+        arguments = [_value(part, point, functions) for part in node.pos_args]
+        named = {key: _value(part, point, functions) for key, part in node.named_args}
+        return functions[name](*arguments, **named)
     from hyperopt import space_eval
 
-    return space_eval([node], dict(point))[0]  # in a list, since it does not accept a bare literal
+    return space_eval(node, dict(point))
 
 
 def _members(node: Any) -> list[tuple[str, Any]]:
@@ -126,7 +147,7 @@ def _members(node: Any) -> list[tuple[str, Any]]:
         parts = node.pos_args
     else:
         return []
-    if not any(map(_has_parameters, parts)):
+    if not any(map(parameters_of, parts)):
         return []
     labels = [_label(part) for part in parts]
     return [
@@ -137,12 +158,6 @@ def _members(node: Any) -> list[tuple[str, Any]]:
 
 def _is_node(node: Any, name: str) -> bool:
     return getattr(node, "name", None) == name and hasattr(node, "pos_args")
-
-
-def _has_parameters(node: Any) -> bool:
-    from hyperopt.pyll import as_apply, dfs
-
-    return any(part.name == "hyperopt_param" for part in dfs(as_apply(node)))
 
 
 def _label_of(parameter: Any) -> Any:
@@ -163,10 +178,10 @@ def _label(node: Any) -> str | None:
 
 
 def _chosen(node: Any, point: Mapping[str, Any]) -> Any:
-    """Return the option that a point chooses; None without a valid index."""
-    index = point.get(_label(node) or "")
-    options = node.pos_args[1:]
-    if not isinstance(index, Real) or not math.isfinite(index):
+    """Return the option that a point chooses, by hyperopt's rule; None without a valid index."""
+    try:
+        index = evaluate_space(node.pos_args[0], point)
+        number = int(index)
+        return node.pos_args[1 + number] if number == index and number >= 0 else None
+    except (ArithmeticError, LookupError, TypeError, ValueError):
         return None
-    number = int(float(index))
-    return options[number] if 0 <= number < len(options) else None

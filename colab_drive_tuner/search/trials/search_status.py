@@ -105,19 +105,32 @@ class SearchStatus:
         return SearchState.RUNNING if self.held else SearchState.INTERRUPTED
 
     @property
+    def detailed_state(self) -> str:
+        """The state, with the problem or the rule that stopped the search."""
+        if self.state is SearchState.PROBLEM:
+            return self.problem
+        stopped = self.state is SearchState.STOPPED
+        return f"stopped: {self.stopped}" if stopped else self.state
+
+    @property
     def progress(self) -> str:
         """Trials done and the target: "12 of 50", or "12" without a target."""
         return f"{self.done}" if self.max_evals is None else f"{self.done} of {self.max_evals}"
 
-    def __str__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """Counts, best loss and state on one line."""
         if self.problem:
-            return f"{visible(self.name)}: {visible(self.problem)}"
+            return visible(self.problem)
         best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
         state = f", stopped: {self.stopped}" if self.stopped else ""
         if self.held:
             state = f", running {self.at_once}".rstrip()
         counts = without_result(pruned=self.pruned, failed=self.failed)
-        return f"{visible(self.name)}: {self.progress} trials{counts}{best}{visible(state)}"
+        return f"{self.progress} trials{counts}{best}{visible(state)}"
+
+    def __str__(self) -> str:
+        return f"{visible(self.name)}: {self.summary}"
 
     @property
     def at_once(self) -> str:

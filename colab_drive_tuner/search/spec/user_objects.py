@@ -1,0 +1,126 @@
+"""Objects that the user's code refers to, found without running it; the user's modules."""
+
+import sys
+import sysconfig
+from collections.abc import Iterator
+from functools import cache, partial
+from pathlib import Path
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from typing import Any
+
+from colab_drive_tuner.templates.function_source import (
+    cell_content,
+    global_names,
+    nested_code_objects,
+)
+
+_WRAPPERS = ("colab_drive_tuner.templates", "colab_drive_tuner.search.spec")
+"""Modules whose objects wrap the user's functions."""
+_RESULTS = "colab_drive_tuner.search.results"
+"""The package whose objects hold a search."""
+_MAX_ITEMS = 1000
+"""Larger collections are not searched."""
+
+
+def reachable(value: Any, *, called: bool = False) -> Iterator[tuple[str, Any]]:
+    """Yield the objects that the user's code refers to, by its names; libraries are skipped.
+
+    `called`: also what functions of libraries refer to, and what is used of the user's modules.
+    """
+    return _reachable(value, called, set())
+
+
+def _reachable(
+    value: Any, called: bool, seen: set[int], path: str = ""
+) -> Iterator[tuple[str, Any]]:
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, FunctionType):
+        path = ""  # its code uses the names without a prefix
+    found = {
+        f"{path}{'' if not path or name.startswith('[') else '.'}{name}": part
+        for name, part in _references(value, called).items()
+    }
+    yield from found.items()
+    module = (value if isinstance(value, FunctionType) else type(value)).__module__
+    ours = str(module).startswith(_WRAPPERS)  # the user does not know its attributes
+    for name, part in found.items():
+        yield from _reachable(part, called, seen, "" if ours else name)
+
+
+def _references(value: Any, called: bool) -> dict[str, Any]:
+    if isinstance(value, FunctionType):
+        return _function_references(value, called)
+    if isinstance(value, MethodType):
+        return {"self": value.__self__, value.__func__.__name__: value.__func__}
+    if isinstance(value, partial):
+        arguments = {f"argument {at}": part for at, part in enumerate(value.args)}
+        return {"func": value.func} | arguments | value.keywords
+    if isinstance(value, dict) and len(value) < _MAX_ITEMS:
+        return {str(key): part for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset) and len(value) < _MAX_ITEMS:
+        return {f"[{at}]": part for at, part in enumerate(value)}
+    if isinstance(value, type):
+        return _class_references(value)
+    module = type(value).__module__
+    if is_users_module(module) or module.startswith((*_WRAPPERS, _RESULTS)):
+        return _class_references(type(value), value) | getattr(value, "__dict__", {})
+    return {}
+
+
+def _function_references(function: FunctionType, called: bool) -> dict[str, Any]:
+    code, cells = function.__code__, function.__closure__ or ()
+    found = {name: cell_content(cell) for name, cell in zip(code.co_freevars, cells, strict=True)}
+    if called or is_users_module(function.__module__):
+        used = global_names(code) & function.__globals__.keys()
+        found |= {name: function.__globals__[name] for name in used}
+    names = code.co_varnames[: code.co_argcount]
+    found |= dict(zip(reversed(names), reversed(function.__defaults__ or ()), strict=False))
+    found |= function.__kwdefaults__ or {}
+    for value in list(found.values()) if called else ():
+        if isinstance(value, ModuleType) and is_users_module(value.__name__):
+            members = vars(value)
+            found |= {name: members[name] for name in members.keys() & set(names_in(code))}
+    return found
+
+
+def _class_references(kind: type, instance: Any = None) -> dict[str, Any]:
+    """Return the attributes of a user's class and its bases, and an instance's slots."""
+    found: dict[str, Any] = {}
+    for one in reversed(kind.__mro__):
+        found |= vars(one) if is_users_module(one.__module__) else {}
+    for name, part in found.items():
+        if isinstance(part, MemberDescriptorType):
+            found[name] = getattr(instance, name, None)
+        elif isinstance(part, staticmethod | classmethod):
+            found[name] = part.__func__
+        elif isinstance(part, property):
+            found[name] = part.fget
+    return found
+
+
+def names_in(code: CodeType) -> Iterator[str]:
+    """Yield the names in a function and its nested functions, and texts that may be names."""
+    yield from code.co_names
+    yield from (text for text in code.co_consts if isinstance(text, str) and len(text) < 100)
+    for nested in nested_code_objects(code):
+        yield from names_in(nested)
+
+
+def is_users_module(name: str) -> bool:
+    """Return whether a module is the user's: a notebook, or a file that no package installed."""
+    return name == "__main__" or is_users_file(getattr(sys.modules.get(name), "__file__", None))
+
+
+@cache
+def is_users_file(file: str | None) -> bool:
+    """Return whether a file is neither Python's, nor an installed package's, nor this package's."""
+    if file is None:
+        return False
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
+    installed = [*map(Path, map(sysconfig.get_path, kinds)), Path(__file__).parents[2]]
+    path = Path(file).resolve()
+    return "site-packages" not in path.parts and not any(
+        path.is_relative_to(folder.resolve()) for folder in installed
+    )
