@@ -10,7 +10,7 @@ from colab_drive_tuner.search.spec.fingerprints import (
     MOST_BYTES,
     digest,
     pack_source,
-    source_difference,
+    text_difference,
     unpack_source,
 )
 from colab_drive_tuner.search.spec.settings import SearchSettings
@@ -85,8 +85,8 @@ def test_a_long_source_is_not_kept(source: str) -> None:
 def test_the_diff_is_short_and_escapes_control_characters() -> None:
     """The diff has at most 13 lines of limited length, with control characters escaped."""
     before = "\n".join(f"line {n}" for n in range(400))
-    text = source_difference(before, before.replace("line", "row"))
+    text = text_difference(before, before.replace("line", "row"))
     assert len(text.splitlines()) == 13
     assert text.splitlines()[-1] == "  ... and 788 more lines"
-    assert max(map(len, source_difference("x" * 500, "y" * 500).splitlines())) <= 122
+    assert max(map(len, text_difference("x" * 500, "y" * 500).splitlines())) <= 122
     assert "\\x1b[31m" in warned(kept("a = '\x1b[31m'"), "a = 1")

@@ -9,7 +9,6 @@ import difflib
 import functools
 import hashlib
 import inspect
-import textwrap
 import zlib
 from collections.abc import Callable, Iterable
 from numbers import Real
@@ -72,36 +71,16 @@ def _whole(bound: Any) -> Any:
 
 
 def space_difference(stored: str, given: str) -> str:
-    """Return the lines that differ between two descriptions: `- ` stored, `+ ` given.
-
-    A long line is cut to the part that differs from the other line of the same label.
-    """
-    before, after = stored.split("\n"), given.split("\n")
-    same = set(before) & set(after)
-    by_label = {_label(line): line for line in after}
-    changes = []
-    for line in (line for line in before if line not in same):
-        other = by_label.pop(_label(line), "")
-        pairs = enumerate(zip(line, other, strict=False))
-        differs = next((place for place, (a, b) in pairs if a != b), 0)
-        start = max(0, differs - 60)
-        pair = (("-", line), ("+", other))
-        changes += [f"{mark} {_excerpt(one, start)}" for mark, one in pair if one]
-    changes += [f"+ {_excerpt(line, 0)}" for line in by_label.values() if line not in same]
-    return "\n".join(changes)
+    """Return what differs between two descriptions of a space: `- ` stored, `+ ` given."""
+    return text_difference(*map(_in_short_lines, (stored, given)), context=0)
 
 
-def _label(line: str) -> str:
-    """Return the label of a line: its parameter, or "=" for the last line."""
-    return "=" if line.startswith("= ") else line.partition(": ")[0] + ":"
-
-
-def _excerpt(line: str, start: int) -> str:
-    """Return at most about 300 characters of a line, beginning at `start`."""
-    if len(line) <= 300:
-        return line
-    head = "" if start == 0 else f"{_label(line)} ... "
-    return textwrap.shorten(head + line[start:], 300, placeholder=" ...")
+def _in_short_lines(description: str) -> str:
+    """Put each option of a long line on a line of its own."""
+    lines = description.split("\n")
+    return "\n".join(
+        line if len(line) <= _SHOWN_WIDTH else line.replace(", ", ",\n") for line in lines
+    )
 
 
 def describe_source(function: Callable[..., Any]) -> str:
@@ -152,18 +131,18 @@ def unpack_source(packed: object, fingerprint: str) -> str | None:
     return source if digest(source) == fingerprint else None
 
 
-def source_difference(before: str, now: str) -> str:
-    """Return about twelve changed lines with one line of context: `- ` before, `+ ` now.
+def text_difference(before: str, now: str, *, context: int = 1) -> str:
+    """Return about twelve changed lines with lines of context: `- ` before, `+ ` now.
 
-    Empty if the sources cannot be compared line by line.
+    Empty if the texts cannot be compared line by line.
     """
     one, other = before.split("\n"), now.split("\n")
     if now.startswith("<") or max(len(one), len(other)) > _MOST_LINES:
         return ""
-    # Line numbers would refer to the normalized source, so they are dropped, as is the header.
+    # Line numbers would refer to the normalized text, so they are dropped, as is the header.
     changes = [
         "..." if line.startswith("@@") else f"{line[0]} {line[1:]}"
-        for line in list(difflib.unified_diff(one, other, lineterm="", n=1))[3:]
+        for line in list(difflib.unified_diff(one, other, lineterm="", n=context))[3:]
     ]
     shown = [
         line if len(line) <= _SHOWN_WIDTH else f"{line[: _SHOWN_WIDTH - 4]} ..."

@@ -17,8 +17,8 @@ from colab_drive_tuner.search.spec.arguments import BEGIN_AGAIN
 from colab_drive_tuner.search.spec.fingerprints import (
     digest,
     pack_source,
-    source_difference,
     space_difference,
+    text_difference,
     unpack_source,
 )
 from colab_drive_tuner.search.spec.suggestion_seeds import (
@@ -129,7 +129,7 @@ class SearchSettings:
 
     def _changed_lines(self, stored: Mapping[str, Any]) -> str:
         before = unpack_source(stored.get("source"), stored["model"])
-        changes = source_difference(before, self.source or "") if before is not None else ""
+        changes = text_difference(before, self.source or "") if before is not None else ""
         return f" (- before, + now):\n{changes}\nEarlier" if changes else ": earlier"
 
     def _initial_state(self) -> dict[str, Any]:
