@@ -433,16 +433,14 @@ def test_suggestions_after_an_interrupt_equal_hyperopts(algo):
             assert answer(fast, *given) == answer(algo, *given)
 
 
-def test_documents_in_another_order(asked):
+def test_documents_in_another_order():
     """Trials that are not listed in the order of their ids give hyperopt's suggestions."""
     domain = domain_of(CONDITIONAL)
     trials = history(domain, 60, odd=frozenset({"order", "gaps", "nan"}))
     for algo in (tpe.suggest, anneal.suggest):
         fast = fast_algorithm(algo)
         suggested = [answer(fast, [500], domain, trials, seed) for seed in range(5)]
-        assert asked == []
         assert suggested == [answer(algo, [500], domain, trials, seed) for seed in range(5)]
-        asked.clear()
 
 
 def test_another_search_with_the_same_algorithm():

@@ -3,7 +3,6 @@
 import math
 from array import array
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +32,6 @@ class Observations:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = labels
-        self._sorting = False
         self._forget()
 
     def _forget(self) -> None:
@@ -56,11 +54,7 @@ class Observations:
     def update(self, documents: list[TrialDocument]) -> None:
         """Read the documents; raise `UnsupportedError` if hyperopt has to read them."""
         try:
-            if self._sorting or not self._read(documents):
-                # hyperopt sorts by tid; usually the documents are in order already.
-                self._sorting = True
-                if not self._read(sorted(documents, key=itemgetter("tid"))):
-                    raise UnsupportedError("two trials with one tid")
+            self._read(documents)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             # If something is wrong with the documents, hyperopt reports it.
             self._forget()
@@ -69,17 +63,14 @@ class Observations:
             self._forget()
             raise
 
-    def _read(self, documents: list[TrialDocument]) -> bool:
-        """Read the documents; return False if their tids are not strictly ascending."""
+    def _read(self, documents: list[TrialDocument]) -> None:
         losses = self._compare(documents)
         for document in documents[len(losses) :]:
             if self._tids and document["tid"] <= self._tids[-1]:
-                self._forget()
-                return False
+                raise UnsupportedError("tids that are not ascending")  # hyperopt sorts them
             self._add(document)
             losses.append(document["result"].get("loss"))
         self._update_losses(losses)
-        return True
 
     def _compare(self, documents: list[TrialDocument]) -> list[Any]:
         """Return the losses of the known trials; forget all if a trial's point has changed."""
