@@ -5,12 +5,7 @@ from typing import TYPE_CHECKING, Any
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.search.results.search_data import history_of
-from colab_drive_tuner.search.spec.space_values import (
-    evaluate_space,
-    missing_labels,
-    plain,
-    point_of,
-)
+from colab_drive_tuner.search.spec.space_values import evaluate_space, plain, point_of
 from colab_drive_tuner.search.trial_documents import float_of
 from colab_drive_tuner.text import text_of, visible
 
@@ -45,20 +40,15 @@ class TrialResult:
     @property
     def params(self) -> Any:
         """The parameters as the objective got them: a choice as the chosen value."""
-        point = point_of(self.document)
-        if missing := missing_labels(self._space, point):
-            raise SearchError(
-                f"Trial {self.document['tid']!r} of search {self._trials.name!r} has no value for "
-                f"{', '.join(map(repr, sorted(missing)))}: `run` (of the result: "
-                "`best_run`) has the others."
-            )
         try:
-            return evaluate_space(self._space, point)
-        except Exception as error:  # a space may call the user's functions
+            return evaluate_space(self._space, point_of(self.document))
+        except (
+            Exception
+        ) as error:  # a parameter is missing, or a user's function in the space raises
             raise SearchError(
                 f"The space cannot be evaluated for trial {self.document['tid']!r} of search "
-                f"{self._trials.name!r} ({type(error).__name__}: {visible(error)}): `run` returns "
-                "its parameters."
+                f"{self._trials.name!r} ({type(error).__name__}: {visible(error)}): `run` (of the "
+                "result: `best_run`) has its parameters."
             ) from error
 
     @property

@@ -34,28 +34,6 @@ def parameters_of(space: Any) -> dict[Any, Any]:
     return {_label_of(node): node for node in nodes}
 
 
-def missing_labels(space: Any, point: Mapping[str, Any]) -> set[str]:
-    """Return the parameters that the point lacks, given the options that it chooses."""
-    from hyperopt.pyll import as_apply
-
-    missing, waiting = set(), [as_apply(space)]
-    while waiting:
-        node = waiting.pop()
-        if node.name == "hyperopt_param":
-            label = _label_of(node)
-            if label not in point:
-                missing.add(label)
-        elif node.name == "switch":
-            option = _chosen(node, point)
-            if option is None:
-                missing.add(_label(node) or "")
-            else:
-                waiting.append(option)
-        else:
-            waiting += node.inputs()
-    return missing
-
-
 def parameter_values(
     node: Any, point: Mapping[str, Any] | None, path: Path
 ) -> Iterator[tuple[Path, Any]]:
@@ -80,12 +58,12 @@ def parameter_values(
         return
     if point is None:
         yield own_path, _types(node)
-    elif not missing_labels(node, point):
-        try:
-            value = plain(evaluate_space(node, point))
-        except Exception:  # noqa: BLE001 - a user's function in the space; the trial failed with it, too
-            return
-        yield own_path, value
+        return
+    try:
+        value = plain(evaluate_space(node, point))
+    except Exception:  # noqa: BLE001 - a parameter is missing, or a user's function in the space raises
+        return
+    yield own_path, value
 
 
 def _types(node: Any) -> set[type]:
