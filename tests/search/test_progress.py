@@ -203,7 +203,7 @@ def test_a_terminal_gets_one_line_that_fits(name: str, width: int) -> None:
     ("width", "line"),
     [
         (40, "mnist-cn… 12 of 50 trials | best loss …"),
-        (70, "mnist-cnn-v2 12 of 50 trials | best loss 0.0312 in trial 7 | 8 min le…"),
+        (70, "mnist-cnn-v2 12 of 50 trials | best loss 0.0312 in trial 7 | 8 min l…"),
         (
             120,
             f"mnist-cnn-v2 {'━' * 20} 12 of 50 trials | best loss 0.0312 in trial 7 | 8 min left",
