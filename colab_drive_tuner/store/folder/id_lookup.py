@@ -37,7 +37,6 @@ class IdLookup:
         self._search: str | None = None
         self._tokens: set[str] = set()
         """Tokens of the folders that had the search's name; copies of them are not searched."""
-        self._last: TopFolder | None = None
         self._search_folder: TopFolder | None = None
         """The folder in which the search was first found; still used after it is renamed."""
 
@@ -47,7 +46,7 @@ class IdLookup:
         It keeps using the folder that it found first, even if that is renamed.
         """
         view = copy.copy(self)
-        view._search, view._tokens, view._last, view._search_folder = name, set(), None, None
+        view._search, view._tokens, view._search_folder = name, set(), None
         return view
 
     def everywhere(self) -> list[TopFolder]:
@@ -155,61 +154,54 @@ class IdLookup:
             return IdLocation(self.index, ROOT)
         if not ID.fullmatch(entry_id) or entry_id == TOP:
             raise NotFoundError(f"There is no file {entry_id!r} in {self._root}.")
-        last = self._last
-        if last is not None and (self._search is not None or self.folders.is_unchanged()):
-            holders = [one for one in (last.index, self.index) if one.descriptions.has(entry_id)]
-            if last.index in holders and is_current(last):
-                return IdLocation(last.index, entry_id, last)
-            if of_search and not holders and self._is_only_folder(last):
-                raise NotFoundError(f"There is no file {entry_id} in {last.base}.")
-        found = self._choose(entry_id, also_trashed)
+        own = self._search_folder
+        if own is not None and own.index.descriptions.has(entry_id) and is_current(own):
+            return IdLocation(own.index, entry_id, own)
+        found = self._choose(entry_id, also_trashed, of_search)
         if found.folder is not None and not is_current(found.folder):
             self.folders.forget()
             self.in_trash.forget()
-            found = self._choose(entry_id, also_trashed)
+            found = self._choose(entry_id, also_trashed, of_search)
+        if found.folder is not None and found.folder.name == self._search:
+            if not self._is_search_folder(found.folder):
+                self._search_folder = found.folder
         return found
 
-    def _choose(self, entry_id: str, also_trashed: bool) -> IdLocation:
+    def _choose(self, entry_id: str, also_trashed: bool, of_search: bool) -> IdLocation:
         """Select one of the folders that contain the id."""
         folders = self.everywhere() if also_trashed else self.folders.usable()
-        holders = [folder for folder in folders if folder.index.descriptions.has(entry_id)]
-        own = [folder for folder in folders if self._is_search_folder(folder)]
-        if not holders:
-            with contextlib.suppress(NotFoundError):
-                is_own = own and self._search_folder and self._search_folder.id == entry_id
-                found = own[0] if is_own else self.top(entry_id, folders)
-                self._note_search_folder(found)
-                return IdLocation(found.index, TOP, found)
-            return IdLocation(self.index, entry_id)
-        if self._search is not None:
-            named = [folder for folder in folders if folder.name == self._search]
-            self._tokens |= {folder.token for folder in named}
-            holders = (
-                [folder for folder in own if folder in holders]
-                or [folder for folder in named if folder in holders]
-                or [folder for folder in holders if folder.token not in self._tokens]
-            )
-            if not holders:
-                place = self._root / self._search
-                raise NotFoundError(f"There is no file {entry_id} in {place}, or it was deleted.")
+        holders = self._holders(entry_id, folders, of_search)
         if len(holders) > 1:
             places = ", ".join(str(folder.index.base) for folder in holders)
             raise StoreError(f"The file {entry_id} is in several copies of a folder: {places}.")
-        copies = [folder for folder in folders if folder.token == holders[0].token]
-        self._note_search_folder(holders[0])
-        if self._is_search_folder(holders[0]) or (self._search is None and len(copies) == 1):
-            self._last = holders[0]
-        return IdLocation(holders[0].index, entry_id, holders[0])
+        if holders:
+            return IdLocation(holders[0].index, entry_id, holders[0])
+        own = [folder for folder in folders if self._is_search_folder(folder)]
+        with contextlib.suppress(NotFoundError):
+            is_own = own and self._search_folder and self._search_folder.id == entry_id
+            found = own[0] if is_own else self.top(entry_id, folders)
+            return IdLocation(found.index, TOP, found)
+        return IdLocation(self.index, entry_id)
 
-    def _note_search_folder(self, found: TopFolder) -> None:
-        if found.name == self._search and not self._is_search_folder(found):
-            self._search_folder = found
+    def _holders(self, entry_id: str, folders: list[TopFolder], of_search: bool) -> list[TopFolder]:
+        """Return the folders in which the id was used.
 
-    def _is_only_folder(self, folder: TopFolder) -> bool:
-        """Return whether the search can have no other folder than this one."""
-        if self._search is None or not is_current(folder):
-            return False
-        return all(other.state == folder.state for other in self.folders.named(self._search))
+        For a search, these are its own folder, else folders with its name, else others except
+        copies of one that had its name.
+        """
+
+        def having(some: list[TopFolder]) -> list[TopFolder]:
+            return [folder for folder in some if folder.index.descriptions.has(entry_id)]
+
+        if self._search is None:
+            return having(folders)
+        own = [folder for folder in folders if self._is_search_folder(folder)]
+        named = [folder for folder in folders if folder.name == self._search]
+        self._tokens |= {folder.token for folder in named}
+        found = having(own) or having(named)
+        if found or (of_search and (own or named)):
+            return found
+        return having([folder for folder in folders if folder.token not in self._tokens])
 
     def _is_search_folder(self, folder: TopFolder) -> bool:
         """Return whether it is the search's own folder, whatever its present name."""

@@ -13,6 +13,7 @@ from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import TOP, Description
 from colab_drive_tuner.store.folder.index import NAME, Index
+from colab_drive_tuner.store.folder.mirrored_files import MirroredFiles, Value
 from colab_drive_tuner.store.folder.top_folders import make_folder
 from colab_drive_tuner.store.protocol import LATEST_TIME
 
@@ -32,23 +33,13 @@ def rebuild_index(
     old = Index(base, base / f".{NAME}-{uuid.uuid4().hex[:8]}", trash)
     if os.path.lexists(home):
         home.rename(old.home)
-    known: dict[tuple[str, str], Description] = {}
-    marks: dict[str, dict[str, str]] = {}
-    for key in old.property_files:
-        with contextlib.suppress(StoreError, OSError):
-            marks[key] = old.property_files.read(key) or {}
-    for key in old.descriptions:
-        with contextlib.suppress(StoreError, OSError):
-            described = old.describe(key)
-            if described is not None and key != TOP:
-                known[described.parent, described.file] = described
+    properties, described = _readable(old.property_files), _readable(old.descriptions)
+    new = Description(uuid.uuid4().hex, name, "", "", time.time(), True, {}, uuid.uuid4().hex)
+    copied = None if original is None else replace(original, properties={})
+    top = described.pop(TOP, None) or copied or new
+    known = {(one.parent, one.file): one for one in described.values()}
     aside = trash.parent / ".store" / f"new-{uuid.uuid4().hex}"
-    token = Description(uuid.uuid4().hex, name, "", "", time.time(), True, {}, uuid.uuid4().hex)
-    if original is not None:
-        token = replace(original, properties={})
-    with contextlib.suppress(StoreError, OSError):
-        token = old.descriptions.read(TOP) or token
-    make_folder(aside, token, trash)
+    make_folder(aside, top, trash)
     index = Index(base, aside / NAME, trash)
     for path, parent, key in _files_below(base, "", known, ids):
         made = known.get((parent, path.name)) or Description(
@@ -61,12 +52,22 @@ def rebuild_index(
             properties={},
             nonce=uuid.uuid4().hex,
         )
-        index.adopt(made, marks.get(made.id, {}))
-    if marks.get(token.id):
-        index.set_properties(token.id, marks[token.id])
+        index.adopt(made, properties.get(made.id, {}))
+    if properties.get(top.id):
+        index.set_properties(top.id, properties[top.id])
     (aside / NAME).rename(home)
     aside.rmdir()
     sync_folder(base)
+
+
+def _readable(files: MirroredFiles[Value]) -> dict[str, Value]:
+    """Return the values that can still be read, by key."""
+    found: dict[str, Value] = {}
+    for key in files:
+        with contextlib.suppress(StoreError, OSError):
+            if (value := files.read(key)) is not None:
+                found[key] = value
+    return found
 
 
 def _files_below(

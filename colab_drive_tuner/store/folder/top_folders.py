@@ -156,7 +156,6 @@ class TopFolders:
         self._place, self._trash = place, trash
         self._changed: tuple[int, bool] = (0, False)
         self._known: list[TopFolder | Damaged] = []
-        self._by_name: dict[str, list[TopFolder]] = {}
 
     def forget(self) -> None:
         """Discard the cached list."""
@@ -186,16 +185,10 @@ class TopFolders:
                 found.append(known)
             elif not item.name.startswith(".") and (item.is_symlink() or item.is_dir()):
                 found += self._open(self._place / item.name)
-        usable = [folder for folder in found if isinstance(folder, TopFolder)]
-        complete = len(usable) == len(found)  # a damaged folder may be restored at any time
-        self._known, self._changed, self._by_name = found, (changed, settled and complete), {}
-        for folder in usable:
-            self._by_name.setdefault(folder.name, []).append(folder)
+        # A damaged folder may be restored at any time.
+        complete = all(isinstance(folder, TopFolder) for folder in found)
+        self._known, self._changed = found, (changed, settled and complete)
         return found
-
-    def named(self, name: str) -> list[TopFolder]:
-        """Return the usable folders with this name."""
-        return self._by_name.get(name, []) if self.all() else []
 
     def _open(self, base: Path) -> Iterator[TopFolder | Damaged]:
         """Yield the folder at `base`, if a store created it."""
