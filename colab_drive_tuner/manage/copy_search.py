@@ -30,7 +30,7 @@ from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.troubleshoot.clean.folder_leftovers import FROM
+from colab_drive_tuner.troubleshoot.clean.search_leftovers import FROM
 
 
 def copy_search(

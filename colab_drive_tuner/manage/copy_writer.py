@@ -59,14 +59,14 @@ from colab_drive_tuner.training.file_copier import (
     model_files,
     scratch_file,
 )
-from colab_drive_tuner.troubleshoot.clean.folder_leftovers import (
+from colab_drive_tuner.troubleshoot.clean.leftovers import trash_and_free
+from colab_drive_tuner.troubleshoot.clean.search_leftovers import (
     FROM,
     MAKER,
     copying_name,
     is_abandoned,
     name_of_copy,
 )
-from colab_drive_tuner.troubleshoot.clean.leftovers import trash_and_free
 
 _SEARCH_FILES = {"records", "index", BEST_MODELS, BACKUPS, RUNS, EXPORT_NAME}
 _PARALLEL_WRITES = 8

@@ -141,15 +141,8 @@ def held_error(name: str, holder: Holder | None) -> SearchBusyError:
 def local_lock(store: Store, name: str) -> Iterator[None]:
     """Prevent other processes of this machine from creating, copying or renaming that search."""
     store.ensure_root()
-    spool = Spool(store.location, name)
-    if not spool.acquire():
-        raise SearchBusyError(
-            f"Search {name!r} is in use by another live process of this machine: stop it there."
-        )
-    try:
+    with Spool(store.location, name).locked():
         yield
-    finally:
-        spool.release()
 
 
 def trash_folder(store: Store, folder: SearchFolder, marks: Mapping[str, str]) -> None:

@@ -13,9 +13,10 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from filelock import FileLock, Timeout
 
@@ -114,6 +115,16 @@ class Spool:
         if self._lock.is_locked:
             _locked.pop(self.folder, None)
         self._lock.release(force=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[Self]:
+        """Hold the lock during the block; raise `busy_error` if another live process holds it."""
+        if not self.acquire():
+            raise self.busy_error()
+        try:
+            yield self
+        finally:
+            self.release()
 
     # -- items
 

@@ -164,10 +164,11 @@ def is_recorded(spool_file: SpoolFile, history: History) -> bool:
         items = [item for packed, _ in spool_file.items for item in read_items(packed, "An entry")]
     except SearchDamagedError:
         return False
-    return all(_contains(history, item) for item in items)
+    return all(contains(history, item) for item in items)
 
 
-def _contains(history: History, item: Item) -> bool:
+def contains(history: History, item: Item) -> bool:
+    """Whether the history has an item's trial or attachment, and its result if it is an end."""
     if item.kind == ItemKind.ATTACHMENT:
         return item.name in history.attachments
     entry = history.trials.get(item.tid)

@@ -1,15 +1,25 @@
-"""Leftovers of searches in their store: duplicate folders, old snapshots, backups, partial uploads.
+"""Leftovers of searches in their store: unfinished copies and repairs, duplicates, old files.
 
 Only folders with this package's marks are examined, and never those of a search that a runtime
-holds. A leftover that holds the only copy of a result is listed, but its removal is refused.
+holds. A duplicate folder is merged before it is trashed; one that holds the only copy of a result
+is listed, but its removal is refused.
 """
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
-from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, SearchNotFoundError
-from colab_drive_tuner.journal.chain.record import ClaimReason, unframe
+from colab_drive_tuner.checkpoint.document_validation import same_parameters
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, Item, ItemKind, read_items
+from colab_drive_tuner.errors import (
+    NotFoundError,
+    SearchDamagedError,
+    SearchNotFoundError,
+    StoreError,
+)
+from colab_drive_tuner.journal.chain.record import RecordKind, unframe
 from colab_drive_tuner.journal.folder.creation import BACKUPS, BEST_MODELS, RUNS
 from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
@@ -18,28 +28,34 @@ from colab_drive_tuner.journal.folder.lookup import (
     FolderKind,
     Property,
     SearchFolder,
+    exists,
     find_folder,
-    first_records,
+    holds_records,
     search_folder,
 )
-from colab_drive_tuner.search.results.read_search import open_journal
+from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.machine import is_this_machine
+from colab_drive_tuner.search.results.read_search import open_journal, read_history
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.trial_backup_files import obsolete_backups
-from colab_drive_tuner.troubleshoot.clean.folder_leftovers import (
-    SETTLED_SECONDS,
-    copy_leftovers,
-    duplicate_folder,
-)
 from colab_drive_tuner.troubleshoot.clean.leftovers import (
     Leftover,
+    describe_location,
     is_held,
     left_in_store,
     left_on_disk,
     trash,
     trash_and_free,
 )
-from colab_drive_tuner.troubleshoot.repair.salvage import salvage_folder
+from colab_drive_tuner.troubleshoot.clean.local_leftovers import contains
+from colab_drive_tuner.troubleshoot.repair.salvage import SalvagedFolder, salvage_folder
+from colab_drive_tuner.troubleshoot.repair.search_check import claim_and_release
 
+FROM, MAKER = "cdt_from", "cdt_by"
+"""Marks of a copy: the id of the original's first record, and the machine that writes the copy."""
+_SUFFIX = "~copying-"
+_SETTLED_SECONDS = 3600.0
+"""Age in seconds from which no process is assumed to be still creating a folder or file."""
 _KEPT_SNAPSHOTS = 2
 _SNAPSHOT = re.compile(r"snapshot-\d{6,}\.cdt")
 _SEARCH_FILES = re.compile(
@@ -51,20 +67,16 @@ _SEARCH_FILES = re.compile(
 def search_leftovers(store: Store) -> Iterator[Leftover]:
     """List the leftovers in a store; change nothing."""
     marked = [e for e in store.list(store.root) if e.is_folder and Property.KIND in e.properties]
-    searches = [e for e in marked if e.properties[Property.KIND] == FolderKind.SEARCH]
+    searches = {e.name for e in marked if e.properties[Property.KIND] == FolderKind.SEARCH}
     for folder in marked:
         if folder.properties[Property.KIND] == FolderKind.COPYING:
-            yield from copy_leftovers(store, folder)
+            yield from _copy_leftovers(store, folder)
         if folder.properties[Property.KIND] in (FolderKind.ARCHIVED, FolderKind.REPAIRING):
-            # A mark alone proves nothing: anyone who may edit a search's folder can set it.
-            originals = {e.id for e in searches if e.name == folder.name}
-            yield from _repair_leftovers(
-                store, folder, folder.properties.get("cdt_from") in originals
-            )
-    for name in sorted({e.name for e in searches}):
+            yield from _repair_leftovers(store, folder)
+    for name in sorted(searches):
         if not is_held(store, name):
             yield from _leftovers_of(store.for_search(name), name)
-    for path in store.abandoned(store.now() - SETTLED_SECONDS):
+    for path in store.abandoned(store.now() - _SETTLED_SECONDS):
         reason = "Its process ended before the upload was complete."
         yield left_on_disk("abandoned upload", path, reason, path.exists)
     for root in store.duplicates():
@@ -77,50 +89,44 @@ def search_leftovers(store: Store) -> Iterator[Leftover]:
             )
 
 
-def _is_settled(store: Store, folder: Entry | SearchFolder) -> bool:
-    """Whether the folder is so old that no process is still creating it."""
-    return folder.created <= store.now() - SETTLED_SECONDS
+def _copy_leftovers(store: Store, folder: Entry) -> Iterator[Leftover]:
+    """Yield the folder if it is an abandoned copy."""
+    if not is_abandoned(store, folder):
+        return
+    copied = search_folder(folder)
+    yield left_in_store(
+        store,
+        "unfinished copy",
+        folder.id,
+        folder.name,
+        "A `copy` or `move` of a search was interrupted before it was complete.",
+        lambda: _is_unchanged(store, folder) and is_abandoned(store, folder),
+        # The first record is written last: a folder with one may be a search with a forged mark.
+        ours=not (exists(store, copied.first) or holds_records(store, folder)),
+        discard=partial(trash_and_free, store, copied, name_of_copy(folder)),
+    )
 
 
-def _repair_leftovers(store: Store, folder: Entry, has_original: bool) -> Iterator[Leftover]:
-    still_stale = partial(_is_unchanged, store, folder)
-    discard = partial(trash_and_free, store, search_folder(folder), folder.name)
+def _repair_leftovers(store: Store, folder: Entry) -> Iterator[Leftover]:
+    """Yield a folder that `repair` left. Its mark may be forged, so the user must name it."""
     if folder.properties[Property.KIND] == FolderKind.ARCHIVED:
         reason = "`repair` rebuilt the search in another folder and kept this one unchanged."
-        kind, ours = "archived search", False
+        kind = "archived search"
     elif _is_settled(store, folder):
         reason = "A `repair` was interrupted before it replaced the search's folder."
-        kind, ours = "unfinished repair", has_original and _is_made_by_repair(store, folder)
+        kind = "unfinished repair"
     else:
         return
     yield left_in_store(
-        store, kind, folder.id, folder.name, reason, still_stale, ours=ours, discard=discard
-    )
-
-
-def _is_made_by_repair(store: Store, folder: Entry) -> bool:
-    """Whether record 0 names `repair` as its writer; the folder's mark may be forged."""
-    own = owned_ids(store, search_folder(folder)).folder
-    first = first_records(store, own.first)
-    if not first:
-        return _has_no_files(store, folder.id)
-    made = first[0] is not None and (first[0].reason, first[0].search) == (
-        ClaimReason.REBUILT,
+        store,
+        kind,
+        folder.id,
         folder.name,
+        reason,
+        partial(_is_unchanged, store, folder),
+        ours=False,
+        discard=partial(trash_and_free, store, search_folder(folder), folder.name),
     )
-    return made and not _foreign_files(store, folder.id)
-
-
-def _has_no_files(store: Store, folder_id: str) -> bool:
-    """Whether a folder holds at most an empty folder for records."""
-    inside = store.list(folder_id)
-    return all(e.is_folder and e.name == "records" and _is_empty(store, e.id) for e in inside)
-
-
-def _foreign_files(store: Store, folder_id: str) -> list[str]:
-    """Return the names in a search's folder that no search creates."""
-    listed = store.list(folder_id)
-    return [entry.name for entry in listed if not _SEARCH_FILES.fullmatch(entry.name)]
 
 
 def _leftovers_of(store: Store, name: str) -> Iterator[Leftover]:
@@ -136,14 +142,7 @@ def _leftovers_of(store: Store, name: str) -> Iterator[Leftover]:
         return
     for duplicate in winner.duplicates:
         if not is_another_search(store, winner, duplicate):  # a run reports another search
-            yield from duplicate_folder(
-                store,
-                name,
-                duplicate,
-                journal.state,
-                young=not _is_settled(store, duplicate),
-                foreign_files=_foreign_files(store, duplicate.id),
-            )
+            yield from _duplicate_folder(store, name, duplicate, journal.state)
     reason = "Readers use the newest snapshot; the records hold everything in the older ones."
     yield from _old_files(store, winner, name, "snapshots", reason, _old_snapshots(store, winner))
     reason = "Their trials have ended, and the results are recorded."
@@ -167,6 +166,118 @@ def _empty_search(store: Store, name: str, folder: SearchFolder) -> Iterator[Lef
             "The runtime that created it ended before it recorded anything.",
             lambda: not salvage_folder(store, folder).records and not is_held(store, name),
         )
+
+
+def _duplicate_folder(
+    store: Store, name: str, duplicate: SearchFolder, history: History
+) -> Iterator[Leftover]:
+    """Yield the losing folder as a leftover, unless a session uses it or may be about to."""
+    salvaged = salvage_folder(store, duplicate)
+    holder = salvaged.holder(store)
+    if holder is not None and not holder.stale:
+        return
+    if not salvaged.records and not _is_settled(store, duplicate):
+        return
+    refused = ""
+    if salvaged.unreadable or salvaged.missing or _contradicts(history, salvaged):
+        refused = (
+            "Not all of its results can be added to the search, because records are unreadable or "
+            "contradict the search's own: look at its trials.pkl first."
+        )
+    elif foreign := _foreign_files(store, duplicate.id):
+        refused = f"It holds {foreign[0]!r}, which no search creates: move that away first."
+    yield left_in_store(
+        store,
+        "duplicate folder",
+        duplicate.id,
+        name,
+        "Two runtimes created the search at the same moment; its results are added to the other "
+        "folder, in which the search continues.",
+        lambda: not is_held(store, name),
+        discard=partial(_merge, store, name, duplicate),
+        refused=refused,
+    )
+
+
+def _results(salvaged: SalvagedFolder) -> Iterator[Item]:
+    """Yield the ends of trials in a folder; raise `SearchDamagedError` for an unreadable record."""
+    for found in salvaged.records.values():
+        if found.record.kind == RecordKind.TRIALS:
+            for item in read_items(found.record.payload, f"Record {found.record.pos}"):
+                if item.kind == ItemKind.END and item.how in REAL_ENDS:
+                    yield item
+
+
+def _contradicts(history: History, salvaged: SalvagedFolder) -> bool:
+    """Whether a result in the folder has other parameters than the search's trial."""
+    try:
+        return any(
+            not same_parameters(history.trials[item.tid].document, item.document, item.tid)
+            for item in _results(salvaged)
+            if item.tid in history.trials
+        )
+    except SearchDamagedError:
+        return True
+
+
+def _merge(store: Store, name: str, duplicate: SearchFolder) -> str:
+    """Merge the folder's results into the search, check that none is missing, and trash it."""
+    claim_and_release(store, name)
+    history = read_history(store, name)
+    if not all(contains(history, item) for item in _results(salvage_folder(store, duplicate))):
+        raise StoreError(
+            f"Not all results of {describe_location(store, duplicate.id, name)} could be added to "
+            f"the search, so the folder was not removed."
+        )
+    return trash(store, [duplicate.id])
+
+
+def copying_name(name: str, nonce: str) -> str:
+    """Return the temporary folder name of a copy in progress."""
+    return f"{name}{_SUFFIX}{nonce}"
+
+
+def name_of_copy(folder: Entry) -> str:
+    """Return the final name of a copy in progress."""
+    return folder.name.rpartition(_SUFFIX)[0] or folder.name
+
+
+def is_abandoned(store: Store, folder: Entry, *, locked: bool = False) -> bool:
+    """Whether no process continues this copy; `locked`: the caller holds the lock of its name."""
+    if not is_this_machine(folder.properties.get(MAKER, "")):
+        return folder.created < store.now() - _SETTLED_SECONDS
+    if locked:
+        return True
+    spool = Spool(store.location, name_of_copy(folder))
+    if not spool.acquire():
+        return False
+    spool.release()
+    return True
+
+
+def _is_settled(store: Store, folder: Entry | SearchFolder) -> bool:
+    """Whether the folder is so old that no process is still creating it."""
+    return folder.created <= store.now() - _SETTLED_SECONDS
+
+
+def _has_no_files(store: Store, folder_id: str) -> bool:
+    """Whether a folder holds at most an empty folder for records."""
+    inside = store.list(folder_id)
+    return all(e.is_folder and e.name == "records" and _is_empty(store, e.id) for e in inside)
+
+
+def _foreign_files(store: Store, folder_id: str) -> list[str]:
+    """Return the names in a search's folder that no search creates."""
+    listed = store.list(folder_id)
+    return [entry.name for entry in listed if not _SEARCH_FILES.fullmatch(entry.name)]
+
+
+def _is_unchanged(store: Store, folder: Entry) -> bool:
+    """Whether the folder still exists and has the same mark."""
+    with suppress(NotFoundError):
+        now = store.stat(folder.id).properties.get(Property.KIND)
+        return now == folder.properties[Property.KIND]
+    return False
 
 
 def _old_snapshots(store: Store, folder: SearchFolder) -> list[str]:
@@ -205,15 +316,6 @@ def _old_files(
             still_stale=lambda: not is_held(store, name),
             discard=partial(trash, store, old),
         )
-
-
-def _is_unchanged(store: Store, folder: Entry) -> bool:
-    try:
-        return (
-            store.stat(folder.id).properties.get(Property.KIND) == folder.properties[Property.KIND]
-        )
-    except NotFoundError:
-        return False
 
 
 def _is_empty(store: Store, entry_id: str) -> bool:

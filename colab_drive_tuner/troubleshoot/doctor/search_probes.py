@@ -87,11 +87,11 @@ def _check_chain(search: SearchCheck) -> Finding:
         text += f", held by {status.holder}"
     elif status.holder is not None:
         text += f", interrupted: last held by {status.holder}"
-    if trashed := search.trashed:
+    if trashed := search.salvaged.trashed:
         text += f"; {trashed} of its records are in the trash ({search.store.trash_location})."
         return Finding(Level.WARNING, text, f"Restore them there, or run {repair}.")
-    if search.folder is not None and (foreign := owned_ids(search.store, search.folder).foreign):
-        text += f"; {next(iter(foreign.values()))}"
+    if search.salvaged.foreign:
+        text += f"; {search.salvaged.foreign[0]}"
         return Finding(Level.WARNING, text, "The next run creates it again in the search's folder.")
     if spooled := _count_spooled(search):
         advice = "Run the search again on this machine to record them."

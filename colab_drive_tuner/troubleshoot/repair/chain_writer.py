@@ -28,10 +28,10 @@ _PATIENCE = 180.0
 
 
 def write_chain(
-    store: Store, name: str, built: RebuiltHistory, settings: Mapping[str, Any], old: str
+    store: Store, name: str, built: RebuiltHistory, settings: Mapping[str, Any]
 ) -> SearchFolder:
     """Write the history as a new chain (claim, attachments, release) and verify it."""
-    folder = make_search_folder(store, name, FolderKind.REPAIRING, cdt_from=old)
+    folder = make_search_folder(store, name, FolderKind.REPAIRING)
     attachments = load_attachments(built, store)
     with scratch_folder() as spool:
         journal = Journal(store, name, rules(), folder=folder, spool_folder=spool)

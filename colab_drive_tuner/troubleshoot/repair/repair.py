@@ -127,13 +127,8 @@ def repair(store: Store, name: str) -> Repair:
     reason = _why_unusable(store, name, found)
     if not reason:
         return Repair(name, "", notes=tuple(notes))
-    spool = Spool(store.location, name)
-    if not spool.acquire():
-        raise spool.busy_error()
-    try:
+    with Spool(store.location, name).locked() as spool:
         return _rebuild(store, name, found, reason, spool)
-    finally:
-        spool.release()
 
 
 def _find_folder(store: Store, name: str) -> _FoundFolder:
@@ -169,7 +164,7 @@ def _why_unusable(store: Store, name: str, found: _FoundFolder) -> str:
     check = SearchCheck(store, name)
     try:
         check.salvaged.require_known_format()
-        if trashed := check.trashed:
+        if trashed := check.salvaged.trashed:
             return f"{trashed} of its records are in the trash, which will be emptied"
         if check.damage:
             return check.damage
@@ -196,7 +191,7 @@ def _rebuild(store: Store, name: str, found: _FoundFolder, reason: str, spool: S
         "generation": int(built.history.settings.get("generation", 1)) + 1,
         "from": found.folder.id,
     }
-    chain = write_chain(store, name, built, settings, found.folder.id)
+    chain = write_chain(store, name, built, settings)
     unfinished = {e.tid for e in built.history.unfinished if isinstance(e.tid, int)}
     notes = [
         *salvaged.unreadable,

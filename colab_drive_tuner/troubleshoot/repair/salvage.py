@@ -57,6 +57,10 @@ class SalvagedFolder:
     """Ids of the folders that hold the search's records."""
     listed: frozenset[str] = frozenset()
     """Ids of the files in those folders or in their trash."""
+    in_trash: frozenset[str] = frozenset()
+    """The ids of those in the trash."""
+    foreign: tuple[str, ...] = ()
+    """Messages about ids in the folder's properties that name files of others."""
     newer: list[str] = field(default_factory=list)
     """Error messages for records in a newer, unknown format."""
     next_id: str = ""
@@ -71,6 +75,11 @@ class SalvagedFolder:
         """The position after the last known one."""
         heads = [head.pos for head, _ in self.snapshots]
         return max([0, *heads, *(pos + 1 for pos in self.records)]) + self.next_lost
+
+    @property
+    def trashed(self) -> int:
+        """The number of records that are in the trash, where they can still be read."""
+        return sum(found.id in self.in_trash for found in self.records.values())
 
     @property
     def missing(self) -> list[int]:
@@ -115,6 +124,8 @@ def salvage_folder(store: Store, folder: SearchFolder) -> SalvagedFolder:
         unreadable=list(owned.foreign.values()),
         folder_ids=tuple(folder_ids),
         listed=frozenset(entry.id for entry in inside),
+        in_trash=frozenset(entry.id for entry in inside if entry.trashed),
+        foreign=tuple(owned.foreign.values()),
     )
     names = {entry.id: entry.name for entry in inside if _FILE_NAME.search(entry.name)}
     files = _Files(store, found, names)
@@ -217,16 +228,6 @@ def _is_deleted(store: Store, entry_id: str) -> bool:
             except NotFoundError:
                 return True
     return False
-
-
-def trashed_files(store: Store, folder: SearchFolder) -> set[str]:
-    """Return the ids of files in the trash of the records folder that have a record's name."""
-    folder = _without_absent_ids(owned_ids(store, folder))
-    with suppress(NotFoundError):  # the folder was deleted with its trash
-        if folder.records:
-            listed = store.list_trash(folder.records)
-            return {entry.id for entry in listed if _FILE_NAME.search(entry.name)}
-    return set()
 
 
 def _without_absent_ids(owned: OwnedIds) -> SearchFolder:

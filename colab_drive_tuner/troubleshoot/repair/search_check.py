@@ -24,11 +24,7 @@ from colab_drive_tuner.troubleshoot.repair.rebuild import (
     complete_documents,
     rebuild,
 )
-from colab_drive_tuner.troubleshoot.repair.salvage import (
-    SalvagedFolder,
-    salvage_folder,
-    trashed_files,
-)
+from colab_drive_tuner.troubleshoot.repair.salvage import SalvagedFolder, salvage_folder
 
 
 @dataclass
@@ -73,14 +69,6 @@ class SearchCheck:
         if self.folder is None:
             raise NotFoundError(f"There is no folder of search {self.name!r} any more.")
         return salvage_folder(self.store, self.folder)
-
-    @property
-    def trashed(self) -> int:
-        """Number of records in the trash, which can still be read there."""
-        trashed = set() if self.folder is None else trashed_files(self.store, self.folder)
-        if not trashed:
-            return 0
-        return len(trashed & {found.id for found in self.salvaged.records.values()})
 
     @cached_property
     def damage(self) -> str:
