@@ -18,7 +18,7 @@ from colab_drive_tuner.search.results.pictures.svg import fit_text, scale_for, s
 from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, summary, timeline
 from colab_drive_tuner.search.results.search_data import SearchData, search_data
 from colab_drive_tuner.search.trials.search_status import SearchStatus
-from colab_drive_tuner.text import RED
+from colab_drive_tuner.text import BLUE, ORANGE, RED
 
 BEGAN = datetime(2026, 11, 1, 12)
 HOSTILE = [
@@ -432,3 +432,16 @@ def test_the_legend_of_curves_fits_next_to_the_name_of_the_metric() -> None:
     assert named.pop("val_loss") == 8
     assert {text[-3:] for text in named} == {" 10", " 11", " 12", " 13", " 14", "ned"}
     assert min(named.values()) > 180
+
+
+def test_a_best_loss_of_minus_infinity_is_the_best_at_the_edge_of_the_pictures() -> None:
+    """The line of the best loss is at the bottom from that trial on, which the slice marks."""
+    losses = [-math.inf, 5.0, 3.0, 4.0, 0.5, 0.001]
+    documents = [document(n, loss, {"x": n / 10}) for n, loss in enumerate(losses)]
+    data = search_data("s", documents)
+    (line,) = re.findall("<polyline points='([^']*)'", pictures.history(data))
+    assert {point.partition(",")[2] for point in line.split()} == {"210"}
+    slices = pictures.slices(data)
+    (best,) = re.findall(f"<path d='M([0-9.]+),145h0' stroke='{ORANGE}'", slices)
+    (others,) = re.findall(f"<path d='([^']*)' stroke='{BLUE}'", slices)
+    assert float(best) < min(map(float, re.findall("M([0-9.]+),", others)))

@@ -47,16 +47,15 @@ def history(data: SearchData) -> str:
     dots: dict[str, list[tuple[float, float]]] = {GREY: [], BLUE: []}
     marks, best, line = list[float](), math.inf, list[tuple[float, float]]()
     for index, trial in enumerate(data.trials):
-        loss = trial.finite_loss
-        if loss is None:
-            if trial.failed or trial.loss is not None:
-                marks.append(x(index))
-            continue
-        dots[GREY if trial.pruned or trial.infeasible else BLUE].append((x(index), y(loss)))
-        if loss < best and not trial.infeasible:
+        if trial.finite_loss is not None:
+            colour = GREY if trial.pruned or trial.infeasible else BLUE
+            dots[colour].append((x(index), y(trial.finite_loss)))
+        elif trial.failed or trial.loss is not None:
+            marks.append(x(index))
+        if trial.loss is not None and trial.loss < best and not trial.infeasible:
             if line:
                 line.append((x(index), y(best)))
-            best = loss
+            best = max(trial.loss, y.low)  # one of -inf lies at the edge
             line.append((x(index), y(best)))
     for colour, spots in dots.items():
         canvas.dots(spots, colour)
@@ -106,8 +105,7 @@ def slices(data: SearchData) -> str:
     count = min(len(trials), max(1, _MAX_DOTS // len(shown)))
     drawn = random.Random(0).sample(trials, count)  # noqa: S311 - a picture needs no secret
     losses = [trial.finite_loss or 0.0 for trial in trials]
-    finite = (trial for trial in data.best(len(data.trials)) if trial.finite_loss is not None)
-    best = next(finite, None)
+    best = next(iter(data.best(1)), None)
     for index, name in enumerate(shown):
         left, top = index % columns * width, index // columns * height
         y = _loss_scale(losses, top + height - 45, top + 22)
@@ -151,7 +149,7 @@ def _slice(
         [(at[id(t)], y(t.loss)) for t in trials if t is not best and t.loss is not None], BLUE
     )
     if best and best.loss is not None and id(best) in at:
-        canvas.dots([(at[id(best)], y(best.loss))], ORANGE, size=9)
+        canvas.dots([(at[id(best)], y(max(best.loss, y.low)))], ORANGE, size=9)
 
 
 def _ordered(categories: Iterable[tuple[str, Any]]) -> list[str]:
