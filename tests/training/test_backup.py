@@ -236,6 +236,31 @@ def test_a_fit_ended_by_early_stopping_trains_no_further_epoch(store, epochs):
     assert run_trial(store, folder, training) == first
 
 
+class Summary(keras.callbacks.Callback):
+    """Adds to an epoch's logs, and keeps those that Keras passes when the training ends."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["added"] = 1.0
+
+    def on_train_end(self, logs=None):
+        self.final = dict(logs)
+
+
+def test_callbacks_get_the_last_logs_of_a_fit_that_has_ended(store):
+    """When a `fit` that has no epoch left ends, callbacks get the logs that they got at first."""
+
+    def training():
+        summary = Summary()
+        fit_with_backup(convolutional_model(), 2, before=[summary])
+        return summary.final
+
+    folder = create_search_folder(store)
+    first = run_trial(store, folder, training)
+    assert sorted(first) == ["loss", "mae", "val_loss", "val_mae"]
+    assert flush_all_backups(20)
+    assert run_trial(store, folder, training) == first
+
+
 @pytest.mark.long
 def test_a_model_that_fit_builds(store):
     """Models that have no variables before `fit` resume, too."""

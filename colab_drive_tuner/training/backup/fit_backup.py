@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, NoReturn
 
 import keras
@@ -16,7 +17,8 @@ from colab_drive_tuner.training.backup.model_state import (
     symbolic_build,
     trainable_paths,
 )
-from colab_drive_tuner.training.backup.pack import CannotSaveError
+from colab_drive_tuner.training.backup.pack import CannotSaveError, pack_or_none
+from colab_drive_tuner.training.backup.unpack import Unpacker
 from colab_drive_tuner.training.backup.variable_paths import (
     IncompatibleBackupError,
     TrainableChangedError,
@@ -45,6 +47,25 @@ class BackupCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras h
     """Base of this package's backup callbacks, which hold no training state."""
 
 
+class LastLogs(BackupCallback):
+    """First callback of one `fit`: gives `on_train_end` the logs of the last epoch.
+
+    Keras passes none if no epoch is left to train, and callbacks read the final loss there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logs: dict[str, Any] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - passed by Keras
+        """Copy the logs before other callbacks add to them: Keras does not pass on what they add."""
+        self.logs = dict(logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Complete the logs; Keras passes the same dict to all callbacks."""
+        logs.update(self.logs)
+
+
 class FitBackup(BackupCallback):
     """Last callback of one `fit`, called after all others have updated their state."""
 
@@ -53,6 +74,7 @@ class FitBackup(BackupCallback):
         trial: RunningTrial,
         writer: BackupWriter,
         loop: TrainingLoop,
+        last: LastLogs,
         ignore: Collection[str],
         every: float | None,
         clock: Callable[[], float],
@@ -62,7 +84,7 @@ class FitBackup(BackupCallback):
         self.set_params({"epochs": loop.epochs, "verbose": loop.fit.get("verbose")})
         self.set_model(loop.model)
         self.trial, self._writer = trial, writer
-        self._fit = writer.next_fit()
+        self._fit, self._last = writer.next_fit(), last
         self._pace = writer.artifacts.pace
         self._callbacks, self._batches = loop.callbacks, loop.fit.get("epoch_iterator")
         self._ignore, self._every, self._clock = ignore, every, clock
@@ -123,8 +145,9 @@ class FitBackup(BackupCallback):
         self._began = self._clock()
 
     def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002 - passed by Keras
-        """Remove this callback, and seed what follows the `fit`."""
+        """Remove the callbacks of this `fit`, and seed what follows it."""
         self.model._initial_epoch = None
+        self._callbacks.remove(self._last)
         self._callbacks.remove(self)
         # The model function draws the same numbers next whether epochs were skipped or not.
         keras.utils.set_random_seed(
@@ -192,13 +215,14 @@ class FitBackup(BackupCallback):
     def _restore(self, tree: Any, others: list[Any]) -> None:
         """Restore all of the state; every part is checked before any is changed."""
         try:
-            steps = [
+            steps: list[Callable[[], object]] = [
                 callback_state.prepare_restore(others, tree["callbacks"]),
                 prepare_file_restore(others, tree["files"], self._writer.artifacts.get),
                 prepare_restore(
                     self.model, tree["model"], lambda: symbolic_build(self.model, self._batches)
                 ),
                 self.trial.reports.prepare_restore(tree["reports"]),
+                partial(self._last.logs.update, Unpacker().unpack(tree.get("logs")) or {}),
             ]
             if not 0 <= tree["longest_epoch"] < math.inf or type(tree["over"]) is not bool:
                 raise ValueError("its times are invalid")
@@ -223,6 +247,7 @@ class FitBackup(BackupCallback):
                 "over": over,
                 "stopped": bool(self.model.stop_training),
                 "longest_epoch": self._pace.epoch,
+                "logs": pack_or_none(self._last.logs),
                 "reports": self.trial.reports.dump(),
                 "callbacks": self._states.capture(others, frozenset(map(id, parts.values()))),
                 "model": capture_model(self.model, parts),

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from colab_drive_tuner.errors import TrainingWarning, UsageError
-from colab_drive_tuner.training.backup.fit_backup import BackupCallback, FitBackup
+from colab_drive_tuner.training.backup.fit_backup import BackupCallback, FitBackup, LastLogs
 from colab_drive_tuner.training.backup.writer import get_writer
 from colab_drive_tuner.training.training_loop import find_training_loop
 from colab_drive_tuner.training.trial import running_trial
@@ -99,8 +99,9 @@ class TrialBackup(BackupCallback):
                 "fit has both BackupAndRestore and TrialBackup, and both set the first epoch of "
                 "the training. Remove BackupAndRestore: TrialBackup replaces it."
             )
-        writer = get_writer(trial.artifacts)
-        # Keras is iterating over this list, so it also calls the new member's on_train_begin.
+        writer, last = get_writer(trial.artifacts), LastLogs()
+        # Keras is iterating over this list: it calls this callback again, and the appended one.
+        loop.callbacks.insert(0, last)
         loop.callbacks.append(
-            FitBackup(trial, writer, loop, self._ignore, self._every, self._clock)
+            FitBackup(trial, writer, loop, last, self._ignore, self._every, self._clock)
         )
