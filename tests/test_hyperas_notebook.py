@@ -21,6 +21,9 @@ from hyperopt import Trials, STATUS_OK, rand
 from hyperas import optim
 from hyperas.distributions import choice, uniform
 runs = []
+class Halved:
+    def __call__(self, x):
+        return float(x / 2)
 """
 MAGIC = "%matplotlib inline"  # fails without matplotlib; the cells after it still run
 DATA = """def data():
@@ -35,10 +38,10 @@ MODEL = """def model(x_train, y_train):
         Path("died").touch()
         import os, signal
         os.kill(os.getpid(), signal.SIGKILL)
-    return {"loss": rate + units + float(Fraction(1, 2)), "status": STATUS_OK}
+    return {"loss": rate + units + Halved()(Fraction(1)), "status": STATUS_OK}
 """
 SEARCH = """best_run, best_model = optim.minimize(model, data, rand.suggest, 6,
-    session.trials("recipe"{more}), notebook_name={name}, verbose=False)
+    session.trials("recipe"{more}), [Halved], notebook_name={name}, verbose=False)
 trials = session.trials("recipe")
 print("LOSSES", trials.losses(), best_run)
 print("FILES", sorted(p.name for p in Path().iterdir()))
@@ -115,7 +118,10 @@ def expected():
 
 @pytest.mark.parametrize("name", ["killed", *NAMES])
 def test_the_recipe_runs(name, shown, expected):
-    """Each kind of `notebook_name` gives plain hyperopt's trials and leaves no temp_model.py."""
+    """Each kind of `notebook_name` gives plain hyperopt's trials and leaves no temp_model.py.
+
+    A notebook's class among the `functions` is used, although Python cannot read its source.
+    """
     assert f"LOSSES {expected}" in shown[name]
     assert "temp_model" not in shown[name].partition("FILES")[2]
 

@@ -39,6 +39,7 @@ from colab_drive_tuner.hyperas.generated_module import (
     check_generated_text,
     check_source_readable,
     collect_imports,
+    has_source,
 )
 from colab_drive_tuner.notebook.cells import global_names, new_notebook
 from colab_drive_tuner.version import installed_version
@@ -259,7 +260,9 @@ def _model_string(announce: Announce, original: Any) -> Any:
     def get_hyperopt_model_string(*args: Any, **kwargs: Any) -> str:
         bound = signature.bind(*args, **kwargs)
         given = bound.arguments
-        check_source_readable(given["model"], given["data"], *(given.get("functions") or ()))
+        check_source_readable(given["model"], given["data"])
+        # The others come from the session, as do a notebook's classes: Python does not read them.
+        given["functions"] = [*filter(has_source, given["functions"] or ())]
         imports = collect_imports(given["model"], given["notebook_name"], announce)
         # hyperas reads this notebook instead; it needs a relative name without `.ipynb`.
         with tempfile.TemporaryDirectory() as folder:

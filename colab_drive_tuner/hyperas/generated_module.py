@@ -27,17 +27,24 @@ _ALTERNATIVE = (
 )
 
 
+def has_source(function: Any) -> bool:
+    """Return whether Python can read the source of a function or class."""
+    try:
+        inspect.getsource(function)
+    except (OSError, TypeError):
+        return False
+    return True
+
+
 def check_source_readable(*functions: Any) -> None:
     """Raise `ObjectiveError` for a function whose source cannot be read."""
     for function in functions:
-        try:
-            inspect.getsource(function)
-        except (OSError, TypeError):
+        if not has_source(function):
             name = getattr(function, "__name__", repr(function))
             raise ObjectiveError(
                 f"hyperas cannot read the source of {name}(): define it in a file, or in a "
                 "notebook cell without %%time."
-            ) from None
+            )
 
 
 def collect_imports(

@@ -58,7 +58,7 @@ class LastLogs(BackupCallback):
         self.logs: dict[str, Any] = {}
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - passed by Keras
-        """Copy the logs before other callbacks add to them: Keras does not pass on what they add."""
+        """Copy the logs before other callbacks add to them, as Keras does."""
         self.logs = dict(logs)
 
     def on_train_end(self, logs: Any = None) -> None:
