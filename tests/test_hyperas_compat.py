@@ -476,3 +476,31 @@ def test_objects_among_the_options_are_new_in_every_trial(run):
         assert type(best["layer"]) is Layer and best["layer"].uses == 0
         """
     )
+
+
+def test_classes_of_a_model_function_are_the_users_own(run):
+    """A backup finds the variables in objects of classes that the model function defines."""
+    output = run(
+        """
+        import keras
+        from colab_drive_tuner.training.backup.variable_paths import variables_of
+
+        def tracked(x, classes):
+            class Tracker:
+                def __init__(self):
+                    self.calls = keras.Variable(1.0)
+            class Net(keras.Model):
+                def __init__(self):
+                    super().__init__()
+                    self.tracker = Tracker()
+            rate = {{uniform(0, 1)}}
+            return {"loss": rate, "status": STATUS_OK, "found": list(variables_of(Net()))}
+
+        trials = Trials()
+        optim.minimize(tracked, data, rand.suggest, 1, trials, verbose=False)
+        print(trials.results[0]["found"])
+        """,
+        real_keras=True,
+        environment={"KERAS_BACKEND": "numpy"},
+    )
+    assert ".tracker.calls" in output

@@ -250,6 +250,7 @@ class _TempModel(MetaPathFinder, Loader):
         # With mtime None, checkcache keeps the entry, and tracebacks show hyperas's text.
         lines = self.text.splitlines(keepends=True)
         linecache.cache[TEMP_FILE] = (len(self.text), None, lines, TEMP_FILE)
+        module.__file__ = TEMP_FILE  # as in any file, its classes are the user's own
         vars(module).update(self.supplied)
         exec(compile(self.text, TEMP_FILE, "exec", dont_inherit=True), vars(module))  # noqa: S102 - as imports do
 
