@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,18 @@ def test_impossible_values_are_refused(space: str, point: Any, words: str, tmp_p
             given(tmp_path, SPACES[space], points)
         assert str(refused.value).startswith(f"points_to_evaluate[{len(points) - 1}] ")
     assert list_searches(open_store(tmp_path)) == []
+
+
+class Index(IntEnum):
+    """An integer of a kind of its own."""
+
+    SECOND = 1
+
+
+def test_a_number_of_a_users_kind_becomes_a_plain_one(tmp_path: Path) -> None:
+    """A subclass of int cannot be recorded; it ended the run after the search was created."""
+    result = given(tmp_path, hp.choice("x", "abc"), [{"x": Index.SECOND}], max_evals=1)
+    assert repr(result.trials.vals["x"]) == "[1]"
 
 
 def test_a_range_may_depend_on_another_parameter(tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.folder.lookup import Property, find_folder
 from colab_drive_tuner.manage.naming import remove_search
 from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.results.exchange.import_export import export_trials
 from colab_drive_tuner.search.results.read_search import list_searches, read_history, read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.repair import chain_writer
 from colab_drive_tuner.troubleshoot.repair.repair import repair
+from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 from tests.search.sample_searches import (
     killing_objective,
     run_hyperopt,
@@ -245,6 +247,23 @@ def test_a_refused_id_is_bypassed(folder):
     assert_resumes_as_uninterrupted(folder)
 
 
+def test_a_deleted_attachment_is_damage_until_it_is_repaired(folder):
+    """The search is not called intact: it could not be exported."""
+    store = FolderStore(folder)
+    trials = DriveTrials("search", store=store)
+    trials.attachments["large"] = b"L" * 50_000
+    trials.close()
+    assert not SearchCheck(store, "search").damage
+    (path,) = (folder / "search" / "records").glob("attachment-*")
+    path.unlink()
+    with pytest.raises(SearchDamagedError):
+        export_trials(store, "search", folder / "x.pkl")
+    assert "such as 'large'" in SearchCheck(store, "search").damage
+    repair(store, "search")
+    assert not SearchCheck(store, "search").damage
+    assert export_trials(store, "search", folder / "x.pkl")
+
+
 def test_attachments_are_restored_and_a_lost_one_is_named(folder):
     """Attachments are restored; one whose file is lost is named in the report."""
     store = FolderStore(folder)
@@ -264,6 +283,7 @@ def test_attachments_are_restored_and_a_lost_one_is_named(folder):
     record_files(folder)[8].unlink()
     report = repair(store, "search")
     assert any("'lost'" in note for note in report.notes)
+    assert "attachments" not in SearchCheck(store, "search").damage
     kept = DriveTrials("search", store=store).attachments
     assert (kept["small"], kept["large"]) == ("s", b"L" * 50_000)
     assert "lost" not in kept

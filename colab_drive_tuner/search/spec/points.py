@@ -146,7 +146,9 @@ class ParameterSpace:
                 f"{what} gives {plain(value)!r:.40} for {label}, which must be a whole number."
             )
         # hyperopt does not accept a float as the index of an option, not even a whole one.
-        return int(number) if index and isinstance(value, float | np.floating) else value
+        if isinstance(value, np.generic) and not (index and isinstance(value, np.floating)):
+            return value
+        return int(value) if index or isinstance(value, int) else float(value)  # of a subclass, too
 
 
 def _evaluated(distribution: Any, values: Mapping[Any, Any]) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
 from colab_drive_tuner.errors import NotFoundError, RefusedError, SearchDamagedError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.record import RecordKind
-from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, SearchFolder, find_folder
+from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, SearchFolder, exists, find_folder
 from colab_drive_tuner.search.results.read_search import open_journal, status_of
 from colab_drive_tuner.search.spec.settings import SearchSettings, require_usable
 from colab_drive_tuner.search.trials.logbook import Logbook
@@ -84,7 +85,21 @@ class SearchCheck:
             return lost
         if incomplete := complete_documents(self.history):
             return f"{incomplete} of its trials do not name every parameter, so TPE fails on them"
+        if gone := self._lost_attachments():
+            return f"{len(gone)} of its attachments were deleted, such as {gone[0]!r}"
         return ""
+
+    def _lost_attachments(self) -> list[str]:
+        """Return the names of attachments whose file is gone."""
+        attachments = self.history.attachments.items()
+        files = {name: file.id for name, file in attachments if isinstance(file, AttachmentFile)}
+        records = self.store.list(self.folder.records) if files and self.folder is not None else []
+        listed = {entry.id for entry in records}
+        return [
+            name
+            for name, entry_id in files.items()
+            if entry_id not in listed and not exists(self.store, entry_id)  # listings lag
+        ]
 
     @property
     def size(self) -> int:
