@@ -4,6 +4,7 @@ import functools
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -116,13 +117,21 @@ def killing_objective(objective: Callable[[Any], Any], calls: int, when: str = "
     return deadly
 
 
-def killing_objective_in_outage(store: FaultyStore, away: int, calls: int) -> Any:
+def killing_objective_in_outage(
+    store: FaultyStore, away: int, calls: int, *, raises: bool = False
+) -> Any:
     """Return `sample_objective` with an outage from call `away` and a kill in call `calls`.
 
     At the kill the store has all records from before the outage, and the spool has the result of
-    the previous trial.
+    the previous trial. With `raises`, the last call raises, and the kill follows once the spool has
+    that, too.
     """
     count = 0
+
+    def kill(journal: Journal, last: int) -> None:
+        while journal.counts().offline_since is None or last not in _spooled(journal):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     @functools.wraps(sample_objective)
     def deadly(point: Any) -> float:
@@ -132,10 +141,11 @@ def killing_objective_in_outage(store: FaultyStore, away: int, calls: int) -> An
         if count == away:
             assert journal.flush(30)
             store.away = True
+        if count == calls and raises:
+            threading.Thread(target=kill, args=(journal, calls - 1), daemon=True).start()
+            raise RuntimeError("the objective failed")
         if count == calls:
-            while journal.counts().offline_since is None or calls - 2 not in _spooled(journal):
-                time.sleep(0.01)
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill(journal, calls - 2)
         return sample_objective(point)
 
     return deadly

@@ -107,6 +107,15 @@ def test_a_batch_suggested_in_an_outage_survives_a_kill(
     )
 
 
+@pytest.mark.parametrize("away", [2, 5])
+def test_a_trial_that_raised_in_an_outage_runs_again(away: int, tmp_path: Path) -> None:
+    """The next session runs the trial in its place, although only the spool says how it ended."""
+    store = FaultyStore(tmp_path)
+    failing = killing_objective_in_outage(store, away, 5, raises=True)
+    assert run_in_fork(lambda: run_in_store(store, "rand", 8, failing)) == -signal.SIGKILL
+    assert trial_values(run_in_store(store, "rand", 8)) == trial_values(run_hyperopt("rand", 8))
+
+
 class ClaimsOnly(FaultyStore):
     """A store that becomes unavailable as soon as the search is claimed."""
 

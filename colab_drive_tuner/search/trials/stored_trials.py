@@ -261,7 +261,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         )
         self.restore()
         for document in self._dynamic_trials:
-            if document["tid"] in self.log.replayed:
+            if document["tid"] in self.log.inherited:  # a replayed start, or one that raised
                 document.update(as_new(document))
         if self.log.after_crash or restart:
             self.backups.sweep(self.log.history)
