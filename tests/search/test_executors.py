@@ -381,6 +381,35 @@ def test_workers_store_backups_in_a_folder_store(workers: LokyExecutor, tmp_path
     assert not list(folder.glob("backups/trial-00002*"))
 
 
+def test_a_trial_lost_with_the_pool_resumes_from_its_backup(
+    workers: LokyExecutor, tmp_path: Path
+) -> None:
+    """A trial that is charged with no death finds the backup that it stored before."""
+
+    def objective(x: float) -> float:
+        trial = running_trial()
+        assert trial is not None
+        stored, died = tmp_path / "stored", tmp_path / "died"
+        if trial.tid == 0:
+            name, path = "fit-000-epoch-00003.backup", tmp_path / "half"
+            if trial.artifacts.get(name, path) or stored.exists():  # type: ignore[union-attr]
+                return float(path.exists())
+            source = tmp_path / "source"
+            source.write_bytes(b"half")
+            trial.artifacts.put(name, source)  # type: ignore[union-attr]
+            stored.touch()
+            time.sleep(60)
+        if trial.tid == 1 and not died.exists():
+            while not stored.exists():
+                time.sleep(0.02)
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x**2
+
+    result = run(tmp_path, objective, max_evals=2, executor=workers)
+    assert result.trials.losses()[0] == 1.0
+
+
 def test_a_trial_in_a_worker_stops_before_the_deadline(
     workers: LokyExecutor, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from hyperopt.utils import coarse_utcnow
@@ -104,10 +105,12 @@ class ParallelLoop(OutcomeLoop):
             if not self._may_submit(self._to_rerun[0].document):
                 return False
             lost = self._to_rerun.popleft()
-            if died := self._lost.take_new_deaths(lost.document["tid"]):  # recorded with its start
-                self._trials.backups.forget(lost.artifacts)
-                lost = self._start(lost.document, died=died, durable=True)
-            return self._submit(lost)
+            tid, backups = lost.document["tid"], self._trials.backups
+            backups.forget(lost.artifacts)
+            if died := self._lost.take_new_deaths(tid):  # recorded with its start
+                return self._submit(self._start(lost.document, died=died, durable=True))
+            # No longer those of a fresh trial, which never looks for backups.
+            return self._submit(replace(lost, artifacts=backups.for_trial(tid)))
         document = None if self._stop_reason else self._next(in_flight)
         if document is None or not self._may_submit(document):
             return False
