@@ -754,9 +754,9 @@ def test_a_pool_that_is_found_broken_ends_the_run(tmp_path: Path) -> None:
         )
     assert "suspects" not in DriveTrials("s", store=tmp_path).log.settings
     pool, other = BreaksBetweenTrials(2, late=True), tmp_path / "other"
-    with pytest.raises(ExecutorError, match="a worker died while trials 0, 1 of"):
+    with pytest.raises(ExecutorError, match=r"a worker died while trials (0, 1|1, 0) of"):
         resume_sample_search(other, sample_objective, executor=pool, width=3)
-    assert DriveTrials("s", store=other).log.settings["suspects"] == [0, 1]
+    assert sorted(DriveTrials("s", store=other).log.settings["suspects"]) == [0, 1]
 
 
 def test_a_submit_that_returns_no_future_is_an_error(tmp_path: Path) -> None:
