@@ -173,7 +173,10 @@ class IdLookup:
         holders = self._holders(entry_id, folders, of_search)
         if len(holders) > 1:
             places = ", ".join(str(folder.index.base) for folder in holders)
-            raise StoreError(f"The file {entry_id} is in several copies of a folder: {places}.")
+            raise StoreError(
+                f"The file {entry_id} is in several copies of a folder: {places}. Keep the one "
+                "that you need, and move the others out of the store."
+            )
         if holders:
             return IdLocation(holders[0].index, entry_id, holders[0])
         own = [folder for folder in folders if self._is_search_folder(folder)]
