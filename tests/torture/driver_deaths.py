@@ -6,17 +6,20 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
+from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.dispatcher import Dispatcher
 from colab_drive_tuner.search.loop.parallel import ParallelLoop
 from colab_drive_tuner.search.loop.sequential import Loop
 from colab_drive_tuner.search.trials.logbook import Logbook
+from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import (
     ALGORITHMS,
@@ -89,44 +92,52 @@ def poisoned(folder: Path, poison: int) -> None:
     session(folder, MOST, deadly, max_attempts=3)
 
 
+def _tid_of_start(item: Any) -> int:
+    return int(getattr(item, "tid", -1))
+
+
+_CALLS: dict[str, tuple[type, str, Callable[[Any], int], bool]] = {
+    "before its start is recorded": (Loop, "_start", itemgetter("tid"), True),
+    "its start is recorded": (Loop, "_start", itemgetter("tid"), False),
+    "its start is only spooled": (Logbook, "_append", _tid_of_start, False),
+    "submitted": (Dispatcher, "submit", attrgetter("task.attempt.tid"), False),
+    "its result has arrived": (
+        ParallelLoop,
+        "_handle_outcome",
+        lambda started: int(started.document["tid"]),
+        True,
+    ),
+    "its end is recorded": (Logbook, "end", itemgetter("tid"), False),
+}
+"""By phase, the method at which the driver dies, its trial by its argument, and whether before."""
+
+
 def die_in(folder: Path, phase: str, doomed: int, most: int = MOST) -> None:
     """Run a session whose driver dies in a phase of one trial, once all before is spooled."""
+    flush = Journal.flush if phase == "running and acknowledged" else Journal.flush_to_disk
 
     def die(tid: int) -> None:
         if tid == doomed:
-            assert all(journal.flush_to_disk(30) for journal in held_journals())
+            assert all(flush(journal, 30) for journal in held_journals())
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def wrap(owner: Any, name: str, tid_of: Callable[[Any], int], *, before: bool) -> None:
-        inner = getattr(owner, name)
-
-        def wrapped(self: Any, first: Any, *args: Any, **options: Any) -> Any:
-            tid = tid_of(first)
-            if before:
-                die(tid)
-            result = inner(self, first, *args, **options)
-            die(tid)
-            return result
-
-        setattr(owner, name, wrapped)
-
     def work() -> None:
-        if phase == "before its start is recorded":
-            wrap(Loop, "_start", lambda document: document["tid"], before=True)
-        elif phase == "its start is recorded":
-            wrap(Loop, "_start", lambda document: document["tid"], before=False)
-        elif phase == "submitted":
-            wrap(Dispatcher, "submit", lambda submission: submission.task.attempt.tid, before=False)
-        elif phase == "its result has arrived":
-            wrap(
-                ParallelLoop,
-                "_handle_outcome",
-                lambda started: started.document["tid"],
-                before=True,
-            )
-        elif phase == "its end is recorded":
-            wrap(Logbook, "end", lambda document: document["tid"], before=False)
-        session(folder, most, die if phase == "running" else lambda tid: None)
+        if phase in _CALLS:
+            owner, name, tid_of, before = _CALLS[phase]
+            inner = getattr(owner, name)
+
+            def wrapped(self: Any, first: Any, *args: Any, **options: Any) -> Any:
+                tid = tid_of(first)
+                if before:
+                    die(tid)
+                if tid == doomed and phase == "its start is only spooled":
+                    FolderStore.create = lambda *_, **__: time.sleep(60)  # type: ignore[assignment]
+                result = inner(self, first, *args, **options)
+                die(tid)
+                return result
+
+            setattr(owner, name, wrapped)
+        session(folder, most, die if phase.startswith("running") else lambda tid: None)
 
     assert run_in_fork(work) == -signal.SIGKILL
 

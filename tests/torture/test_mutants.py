@@ -56,7 +56,7 @@ CAUGHT_BY = {
     "deaths_of_workers_are_not_counted": "only_a_trial_that_dies_alone_is_given_up",
     "pending_trials_are_not_recorded": "points_follow_from_the_record",
     "starts_are_not_recorded": "a_dead_driver_costs_its_trials_one_attempt",
-    "replayed_starts_count_as_own": "a_dead_driver_costs_its_trials_one_attempt",
+    "replayed_starts_count_as_own": "a_start_that_only_a_spool_names_costs_an_attempt",
     "starts_are_recorded_after_their_submission": "a_dead_driver_costs_its_trials_one_attempt",
     "ends_are_recorded_in_the_order_of_their_numbers": "an_end_is_recorded_when_it_comes",
     "an_end_that_comes_while_stopping_is_dropped": "ends_during_a_stop_are_recorded",

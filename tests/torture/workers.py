@@ -91,6 +91,15 @@ def a_dead_driver_costs_its_trials_one_attempt(folder: Path) -> None:
 
 
 @check
+def a_start_that_only_a_spool_names_costs_an_attempt(folder: Path) -> None:
+    """The death of a driver counts, if the start of its trial is recorded by the next one only."""
+    for phase in ("its start is only spooled", "running and acknowledged"):
+        driver_deaths.die_in(folder, phase, 4)
+    driver_deaths.session(folder, driver_deaths.MOST)
+    assert sorted(driver_deaths.judge(folder)[4]) == [2, 3]
+
+
+@check
 def an_end_is_recorded_when_it_comes(folder: Path) -> None:
     """Ends that come while the first trial still runs survive the driver's death."""
     marks = folder / "marks"
