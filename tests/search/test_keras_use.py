@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colab_drive_tuner.search.spec.user_objects import is_users_file
+from colab_drive_tuner.search.spec.user_objects import is_users_file, reachable
 from colab_drive_tuner.training import trial
 
 HELPERS = """
@@ -175,3 +175,22 @@ def test_files_of_python_and_of_packages_are_not_the_users(tmp_path: Path) -> No
         assert not is_users_file(module.__file__)
     assert not is_users_file(None)
     assert is_users_file(str(tmp_path / "helpers.py"))
+
+
+class Node:
+    """A member of a linked list."""
+
+    def __init__(self, following: "Node | None") -> None:
+        self.following = following
+
+
+def test_a_long_linked_list_is_followed_to_its_end() -> None:
+    """Objects that refer to each other thousands of times in a row end in no RecursionError."""
+    first = last = Node(None)
+    for _ in range(5000):
+        first = Node(first)
+
+    def objective(x: float) -> tuple[float, Node]:
+        return x, first
+
+    assert any(value is last for _, value in reachable(objective))

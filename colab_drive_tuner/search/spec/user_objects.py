@@ -20,6 +20,8 @@ _RESULTS = "colab_drive_tuner.search.results"
 """The package whose objects hold a search."""
 _MAX_ITEMS = 1000
 """Larger collections are not searched."""
+_MAX_PATH = 200
+"""Longer names, as in a linked list, are begun anew."""
 
 
 def reachable(value: Any, *, called: bool = False) -> Iterator[tuple[str, Any]]:
@@ -27,26 +29,23 @@ def reachable(value: Any, *, called: bool = False) -> Iterator[tuple[str, Any]]:
 
     `called`: also what functions of libraries refer to, and what is used of the user's modules.
     """
-    return _reachable(value, called, set())
-
-
-def _reachable(
-    value: Any, called: bool, seen: set[int], path: str = ""
-) -> Iterator[tuple[str, Any]]:
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, FunctionType):
-        path = ""  # its code uses the names without a prefix
-    found = {
-        f"{path}{'' if not path or name.startswith('[') else '.'}{name}": part
-        for name, part in _references(value, called).items()
-    }
-    yield from found.items()
-    module = (value if isinstance(value, FunctionType) else type(value)).__module__
-    ours = str(module).startswith(_WRAPPERS)  # the user does not know its attributes
-    for name, part in found.items():
-        yield from _reachable(part, called, seen, "" if ours else name)
+    seen: dict[int, Any] = {}  # keeps the objects, so that no id is used twice
+    waiting = [(value, "")]
+    while waiting:
+        value, path = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, FunctionType) or len(path) > _MAX_PATH:
+            path = ""  # a function's code uses the names without a prefix
+        found = {
+            f"{path}{'' if not path or name.startswith('[') else '.'}{name}": part
+            for name, part in _references(value, called).items()
+        }
+        yield from found.items()
+        module = (value if isinstance(value, FunctionType) else type(value)).__module__
+        ours = str(module).startswith(_WRAPPERS)  # the user does not know its attributes
+        waiting += [(part, "" if ours else name) for name, part in reversed(found.items())]
 
 
 def _references(value: Any, called: bool) -> dict[str, Any]:
