@@ -118,10 +118,12 @@ def show_searches(searches: Iterable["SearchStatus"]) -> None:
 
 def _state(search: "SearchStatus") -> str:
     """Return the state with its detail: the problem, the reason, the holder or the time."""
-    if search.state == "running":
+    from colab_drive_tuner.search.trials.search_status import SearchState
+
+    if search.state is SearchState.RUNNING:
         at_once = search.at_once and f"; {search.at_once}"
         return f"running: {search.holder}{at_once}"
-    if search.holder is not None and search.state == "interrupted":
+    if search.holder is not None and search.state is SearchState.INTERRUPTED:
         return f"interrupted {_time(search.holder.last_sign)}"
     return search.detailed_state
 

@@ -11,7 +11,13 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import attachment_item
-from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreError, UnavailableError
+from colab_drive_tuner.errors import (
+    NotFoundError,
+    RefusedError,
+    SearchDamagedError,
+    StoreError,
+    UnavailableError,
+)
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.chain import Head, end_chain
 from colab_drive_tuner.journal.folder.creation import make_search_folder
@@ -92,8 +98,8 @@ def copy_files(
 def end_old_chain(store: Store, name: str, salvaged: SalvagedFolder, target: str) -> list[str]:
     """End the old chain with a `moved` record, which stops an owner that wakes up; return notes.
 
-    If the next record is refused, no owner will wake up: the store refuses it to everyone, or the
-    search belongs to another account, which has released it or died.
+    Nobody continues a chain whose next record is refused for good: the search belongs to another
+    account, which has released it or died, or an unreadable file has that id.
     """
     if not salvaged.records or not salvaged.next_id or salvaged.ended:
         return []
@@ -104,7 +110,9 @@ def end_old_chain(store: Store, name: str, salvaged: SalvagedFolder, target: str
             return []
     except UnavailableError:
         raise
-    except StoreError:  # also if an unreadable file has that id
+    except RefusedError as error:  # this account may not write, or has no room: its owner may
+        return [f"The old chain could not be closed: {error}"]
+    except StoreError:
         return []
     if not salvaged.owns(store, salvaged.next_id):
         return ["The old chain could not be closed: its next id was used elsewhere."]
