@@ -9,6 +9,7 @@ import pytest
 
 from colab_drive_tuner.errors import (
     NotFoundError,
+    QuotaError,
     RefusedError,
     SearchDamagedError,
     SearchNotFoundError,
@@ -335,6 +336,22 @@ def test_a_store_that_does_not_take_the_new_chain_changes_nothing(folder, monkey
     assert find_folder(store, "search").id == old
     assert repair(store, "search").done == 12
     assert DriveTrials("search", store=store).attachments["large"] == b"L" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("error", "noted"), [(QuotaError("full"), True), (RefusedError("no"), True), (StoreError(), 0)]
+)
+def test_an_old_chain_that_its_owner_may_continue_is_noted(folder, monkeypatch, error, noted):
+    """Without room or rights the old chain stays open; other refusals are those of its owner."""
+    record_files(folder)[3].unlink()
+
+    def refuse(*_args):
+        raise error
+
+    monkeypatch.setattr(chain_writer, "end_chain", refuse)
+    report = repair(FolderStore(folder), "search")
+    assert report.done
+    assert any("could not be closed" in note for note in report.notes) == noted
 
 
 def test_records_of_another_search_in_its_folder_are_not_mixed_in(folder):
