@@ -50,6 +50,10 @@ def test_a_star_selects_everything_at_its_level(me):
     listed = me.get("files", fields="files/*")
     assert set(listed) == {"files"}
     assert {"md5Checksum", "owners", "capabilities"} <= set(listed["files"][0])
+    owners = [{"emailAddress": me.account}]
+    assert me.get("files", fields="files/*/emailAddress")["files"][0]["owners"] == owners
+    fields = "changes/*/owners/emailAddress"
+    assert me.get("changes", pageToken=1, fields=fields)["changes"][0]["file"] == {"owners": owners}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from ..queries.fields import Selection, prune
+from ..queries.fields import Selection, prune, within
 from ..state import access, restrictions
 from ..state.database import Database, stored_bytes
 from ..state.model import FOLDER, GOOGLE, SHORTCUT, Caller, Node, display_name, person_id
@@ -367,7 +367,7 @@ def compute_fields(
 def file(view: View, node: Node, selection: Selection = DEFAULT) -> dict[str, Any]:
     """Return the File resource with the selected fields; all for an empty selection."""
     shown = compute_fields(FIELDS, view, node, selection)
-    if any(selection.get(name) for name in shown):
+    if any(within(selection, name) for name in shown):
         pruned: dict[str, Any] = prune(shown, selection)
         return pruned
     return shown

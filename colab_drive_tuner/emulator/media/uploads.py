@@ -20,7 +20,7 @@ from .contents import Received, Sink
 from .multipart import Multipart
 
 ALIGNMENT = 256 * 1024
-"""Every chunk but the last is a multiple of 256 KiB."""
+"""The service keeps multiples of 256 KiB until the last chunk; a smaller chunk is refused."""
 
 WEEK = 7 * 24 * 3600
 
@@ -189,9 +189,9 @@ class Sessions:
         if start is None:
             if total is not None and sink.size >= total:
                 return await self._complete(call, session, sink)
-            return progress(sink.size)
+            return _progress(call, sink.size)
         if start > sink.size:
-            raise invalid("Content-Range", f"The next byte that is expected is {sink.size}.")
+            return _gap(start, sink.size)
         # Without Content-Range the body is the whole content.
         last = end is None or (total is not None and end + 1 == total)
         try:
@@ -199,8 +199,7 @@ class Sessions:
         except BaseException:  # also if the request is cancelled
             self._reopen(session)  # keeps the bytes that arrived, in multiples of 256 KiB
             raise
-        if not last and end is not None and (end + 1) % ALIGNMENT:
-            # The complete multiples were kept, as a status query reports.
+        if not last and at - start < ALIGNMENT:
             raise bad_request(
                 "Invalid request.  The number of bytes uploaded is required to be equal or greater "
                 f"than {ALIGNMENT}, except for the final request (it's recommended to be the exact "
@@ -212,7 +211,7 @@ class Sessions:
             raise bad_request("The body is not as long as was announced.")
         if last or (total is not None and at >= total):
             return await self._complete(call, session, sink)
-        return progress(sink.size)
+        return _progress(call, sink.size)
 
     async def _take(self, call: Call, sink: Sink, start: int, *, last: bool) -> int:
         """Append the new bytes; return the offset at which the body ended."""
@@ -292,7 +291,21 @@ async def _put(sink: Sink, fresh: bytearray, count: int) -> None:
     del fresh[:count]
 
 
-def progress(size: int) -> Answer:
-    """Answer 308 with the received range; without Range if nothing has arrived."""
+def _progress(call: Call, size: int) -> Answer:
+    """Answer 308 with the received range; without Range if nothing has arrived.
+
+    Google's Go client asks for a 200 with a header instead, since 308 is also a redirect.
+    """
     headers = {"Range": f"bytes=0-{size - 1}"} if size else {}
+    if call.headers.get("x-guploader-no-308") == "yes":
+        return Answer(200, b"", {**headers, "X-HTTP-Status-Code-Override": "308"})
     return Answer(308, b"", headers)
+
+
+def _gap(start: int, size: int) -> Answer:
+    """Answer a chunk that starts after the next expected byte; Google's error is plain text."""
+    text = (
+        f"Invalid request.  According to the Content-Range header, the upload offset is {start} "
+        f"byte(s), which exceeds already uploaded size of {size} byte(s)."
+    )
+    return Answer(503, text.encode(), {"Content-Type": "text/plain; charset=utf-8"})

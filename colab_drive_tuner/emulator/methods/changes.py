@@ -14,7 +14,7 @@ from ..api import resources, resources_v2
 from ..api.calls import Answer, Call
 from ..api.resources import rfc3339
 from ..errors import ApiError, invalid
-from ..queries.fields import Selection, prune
+from ..queries.fields import Selection, prune, within
 from ..queries.listing import requested_spaces
 from ..queries.paging import next_link
 from ..state import access
@@ -56,8 +56,12 @@ async def list_changes(call: Call) -> Answer:
         largest = str(call.database.change)
         answer |= {"largestChangeId": largest, "selfLink": f"{call.base}{call.path}"}
         answer["etag"] = f'"{largest}"'
-    answer["changes" if v3 else "items"] = [_shown(call, one) for one in shown]
-    return Answer.json(prune(answer, call.selection(DEFAULT if v3 else {})))
+    selection = call.selection(DEFAULT if v3 else {})
+    name = "changes" if v3 else "items"
+    below = within(selection, name)
+    if below is not None:
+        answer[name] = [_shown(call, one, below) for one in shown]
+    return Answer.json(prune(answer, selection))
 
 
 async def get(call: Call) -> Answer:
@@ -66,7 +70,7 @@ async def get(call: Call) -> Answer:
     number = change_number(wanted)
     for one in _changes(call, number or 1):
         if one.number == number:
-            return call.answer(_shown(call, one))
+            return call.answer(_shown(call, one, call.selection({})))
     raise ApiError(404, "notFound", f"Change not found: {wanted}", location="changeId")
 
 
@@ -150,8 +154,8 @@ def _scope(call: Call) -> Callable[[str, str, str], bool]:
     return covers
 
 
-def _shown(call: Call, change: _Change) -> dict[str, Any]:
-    """Return a Change resource."""
+def _shown(call: Call, change: _Change, selection: Selection) -> dict[str, Any]:
+    """Return a Change resource, with only the selected fields of its file."""
     v3, node = not call.is_v2, change.node
     is_drive = node is not None and node.id == node.drive
     kind = "drive" if is_drive else "file"
@@ -165,7 +169,8 @@ def _shown(call: Call, change: _Change) -> dict[str, Any]:
     if node is not None and is_drive:
         return shown | {"driveId": node.id, "drive": drives.shown(call, node)}
     shown["fileId"] = change.file_id
-    if node is not None:
+    below = within(selection, "file")
+    if node is not None and below is not None:
         version = resources if v3 else resources_v2
-        shown["file"] = version.file(call.view, node, {})
+        shown["file"] = version.file(call.view, node, below)
     return shown

@@ -105,6 +105,14 @@ def select(version: str, schema: str, fields: str) -> Selection:
     return selection
 
 
+def within(selection: Selection, name: str) -> Selection | None:
+    """Return the selection below a member; None if the member is not selected."""
+    if not selection:
+        return selection
+    found: Selection | None = selection.get(name, selection.get("*"))
+    return found
+
+
 def prune(value: Any, selection: Selection) -> Any:
     """Reduce `value` to the selection; arrays are pruned element by element."""
     if not selection:

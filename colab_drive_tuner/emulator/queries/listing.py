@@ -12,7 +12,7 @@ from ..state import access
 from ..state.database import stored_bytes
 from ..state.model import FOLDER, Caller, Node, person_id
 from . import query
-from .fields import prune
+from .fields import prune, within
 from .paging import next_link, page
 from .query import Condition, Term
 
@@ -276,11 +276,10 @@ async def list_files(call: Call) -> Answer:
         if not v3:
             answer["nextLink"] = next_link(call, following)
     name = "files" if v3 else "items"
-    whole = not selection or "*" in selection
-    if whole or name in selection:
-        below = {} if whole else selection[name]
+    below = within(selection, name)
+    if below is not None:
         show, view = api_version(call).show, call.view
         # Computed with only the selected fields, so no pruning is needed.
         answer[name] = [show(view, node, below) for node in shown]
-        selection = {} if whole else {**selection, name: {}}
+        selection = {**selection, name: {}} if selection else selection
     return Answer.json(prune(answer, selection))
