@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import http.client
+import json
 import os
 import time
 
@@ -104,6 +105,23 @@ def test_an_update_with_media_replaces_the_content(me):
     assert (answer["name"], answer["size"], answer["mimeType"]) == ("g", "3", "text/plain")
     assert answer["headRevisionId"] != file["headRevisionId"]
     assert content_of(me, file) == b"new"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.csv", "text/csv"),
+        ("a.png", "image/png"),
+        ("a.csv.gz", "application/octet-stream"),
+        ("a", "application/octet-stream"),
+    ],
+)
+def test_the_type_of_content_without_one_is_detected(me, name, kind):
+    """Drive detects a type that no header names, as in the usual `requests.post(files=...)`."""
+    whole = {"data": (None, json.dumps({"name": name}), "application/json"), "file": b"a,b"}
+    form = me("POST", UPLOAD, params={"uploadType": "multipart"}, files=whole)
+    assert form.json()["mimeType"] == kind
+    assert put(me, start(me, {"name": name}), b"a,b").json()["mimeType"] == kind
 
 
 @pytest.mark.parametrize("prefix", ["", "/resumable"])

@@ -4,6 +4,7 @@ They follow "Upload file data" of the Drive guide. The state of a resumable sess
 it continues with the received bytes even after the emulator was killed.
 """
 
+import mimetypes
 import re
 import secrets
 from dataclasses import asdict, dataclass, field
@@ -51,13 +52,22 @@ class UploadSession:
 
 def prepare(call: Call, body: dict[str, Any], media_type: str) -> Node | None:
     """Check the request before any bytes arrive; return the file to update, if any."""
-    files.media_type(body, media_type)  # an invalid type is refused before any bytes arrive
+    files.media_type(call, body, media_type)  # an invalid type is refused before any bytes arrive
     if creates(call):
         files.check_create(call, body, media_type, media=True)
         return None
     node = files.requested_file(call)
-    files.check_update(call, node, body, media=True)
+    files.check_update(call, node, body, media_type, media=True)
     return node
+
+
+_TYPES = mimetypes.MimeTypes()  # without those of this machine
+
+
+def detected_type(body: dict[str, Any]) -> str:
+    """Return the type that Drive detects for content without one; here from the file's name."""
+    found, encoding = _TYPES.guess_type(body.get("name") or "")
+    return "" if encoding else found or ""
 
 
 def store(call: Call, body: dict[str, Any], received: Received, media_type: str) -> Node:
@@ -87,7 +97,7 @@ async def upload(call: Call) -> Answer:
     parts = Multipart(content_type, call.body)
     metadata = await parts.read_metadata()
     body = read_body(call, call.parse(metadata, parts.metadata_type))
-    media_type = await parts.start_media()
+    media_type = await parts.start_media() or detected_type(body)
     prepare(call, body, media_type)
     received = await contents.receive(call.database, parts.media())
     return answer(call, store(call, body, received, media_type), wanted)
@@ -97,7 +107,7 @@ async def start_session(call: Call) -> Answer:
     """Open a session; its secret URI, valid for a week, is in the Location header."""
     selection(call)
     body = read_body(call, await call.json())
-    media_type = call.headers.get("x-upload-content-type", "")
+    media_type = call.headers.get("x-upload-content-type") or detected_type(body)
     announced = call.headers.get("x-upload-content-length")
     if announced is not None and not re.fullmatch("[0-9]{1,18}", announced):
         raise bad_request("Invalid X-Upload-Content-Length.")
