@@ -7,13 +7,12 @@ with the same methods.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any
 
 from colab_drive_tuner.errors import TrainingWarning, UsageError
-from colab_drive_tuner.training.pruning_rules import Curve, PruningThresholds
 from colab_drive_tuner.training.trial import as_integer, as_number, running_trial
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -116,14 +115,6 @@ class Pruner:
         """The arguments as plain data: `Pruner(**settings)` equals this pruner."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
-
-    def best_values(self, curves: Iterable[Curve]) -> PruningThresholds:
-        """Return the best values of earlier trials by epoch, and their thresholds.
-
-        Args:
-            curves: The steps and values that each earlier trial reported.
-        """
-        return PruningThresholds(self, curves)
 
     # -- as a Keras callback
 

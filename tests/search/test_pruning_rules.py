@@ -8,8 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.search.loop.pruning import (
+    MAX_JUDGED_STEPS,
+    PruningThresholds,
+    best_so_far,
+    subsample,
+)
 from colab_drive_tuner.training.pruner import Pruner
-from colab_drive_tuner.training.pruning_rules import MAX_JUDGED_STEPS, best_so_far, subsample
 from colab_drive_tuner.training.trial import MAX_VALUES, IntermediateValues
 
 NAN = math.nan
@@ -50,13 +55,13 @@ def test_the_best_so_far_ignores_nan() -> None:
 )
 def test_thresholds(options: dict[str, Any], expected: dict[int, float]) -> None:
     """Thresholds equal those computed by hand from the best values 5 1 1, 3 3 2 and 4 4."""
-    assert Pruner(**options).best_values(CURVES).thresholds() == expected
+    assert PruningThresholds(Pruner(**options), CURVES).thresholds() == expected
 
 
 def test_curves_of_nan_alone_set_no_threshold() -> None:
     """If half of the earlier trials have no number, nothing is worse than their median."""
     curves = [[(2, NAN)], [(2, NAN)], [(2, 1.0)]]
-    assert Pruner(min_trials=1).best_values(curves).thresholds() == {}
+    assert PruningThresholds(Pruner(min_trials=1), curves).thresholds() == {}
 
 
 @given(
@@ -73,12 +78,12 @@ def test_thresholds_of_added_and_left_out_curves(
     """Curves added one by one count as all at once; a curve left out has no effect."""
     pruner = Pruner(rule, mode=mode, warmup_steps=0, min_trials=1)
     given = [list(enumerate(curve, 1)) for curve in curves]
-    best_values = pruner.best_values(given[:begun])
+    best_values = PruningThresholds(pruner, given[:begun])
     for curve in given[begun:]:
         best_values.add(curve)
     left_out = [curve for number, curve in enumerate(given) if number in without]
     counted = [curve for number, curve in enumerate(given) if number not in without]
-    expected = pruner.best_values(counted).thresholds()
+    expected = PruningThresholds(pruner, counted).thresholds()
     assert best_values.thresholds(left_out) == expected
     assert best_values.thresholds([*left_out, [(1, 99.0), (2, -99.0)]]) == expected, "never added"
 
@@ -90,10 +95,10 @@ def test_long_curves_and_many_steps_are_bounded() -> None:
     assert 500 < len(few) <= MAX_VALUES + 1
     assert few == long[255::256]
     scattered = [[(1000 * n + step, 1.0) for step in range(1000)] for n in range(20)]
-    one_by_one = Pruner(min_trials=1).best_values([])
+    one_by_one = PruningThresholds(Pruner(min_trials=1), [])
     for curve in scattered:
         one_by_one.add(curve)
-    for best_values in one_by_one, Pruner(min_trials=1).best_values(scattered):
+    for best_values in one_by_one, PruningThresholds(Pruner(min_trials=1), scattered):
         assert len(best_values.thresholds()) == MAX_JUDGED_STEPS
         assert best_values.thresholds(scattered) == {}
 
@@ -103,7 +108,7 @@ def test_successive_halving_judges_at_its_rungs() -> None:
     long = [(step, 0.0) for step in range(1, 100)]
     for warmup, expected in ((0, [1, 3, 9, 27, 81]), (4, [5, 7, 13, 31, 85])):
         pruner = Pruner("successive halving", warmup_steps=warmup, min_trials=1)
-        assert list(pruner.best_values([long]).thresholds()) == expected
+        assert list(PruningThresholds(pruner, [long]).thresholds()) == expected
 
 
 @pytest.mark.parametrize(
@@ -199,7 +204,7 @@ def test_optuna_decides_alike(
         study.tell(trial, sign * curve[-1])
     pruner = Pruner(rule, mode=mode, warmup_steps=warmup, min_trials=least)
     curves = [[(step, sign * value) for step, value in enumerate(c, 1)] for c in earlier]
-    reports = IntermediateValues(pruner, {pruner: pruner.best_values(curves).thresholds()})
+    reports = IntermediateValues(pruner, {pruner: PruningThresholds(pruner, curves).thresholds()})
     trial = study.ask()
     for step, value in enumerate(own):
         trial.report(sign * value, step + (rule == "successive halving"))
