@@ -29,8 +29,7 @@ from colab_drive_tuner.search.algorithms.fast_algorithm import fast_algorithm
 from colab_drive_tuner.search.evaluate import Attempt, KerasMemory, TrainingSettings, evaluate
 from colab_drive_tuner.search.loop.missing_trials import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning
-from colab_drive_tuner.search.loop.run_request import RunRequest
-from colab_drive_tuner.search.loop.stopping_rules import StoppingRules
+from colab_drive_tuner.search.loop.run_request import RunRequest, StoppingRules
 from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream
 from colab_drive_tuner.search.trial_documents import ERROR, FINISHED, RUNNING, plain_result
 from colab_drive_tuner.search.trials.counts import TrialCounts
