@@ -79,8 +79,8 @@ def minimize(
     import numpy as np
     from hyperopt import Trials, fmin, space_eval
 
-    from colab_drive_tuner.search.spec.keras_use import load_keras_for
     from colab_drive_tuner.search.spec.objectives import TemplatedObjective, check_callable
+    from colab_drive_tuner.search.spec.user_objects import load_keras_for
     from colab_drive_tuner.templates import compile_model, load_data
     from colab_drive_tuner.training.seeding import reseed_outer_trial
 

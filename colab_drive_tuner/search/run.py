@@ -21,7 +21,6 @@ from colab_drive_tuner.search.loop.sequential import Loop
 from colab_drive_tuner.search.progress import display
 from colab_drive_tuner.search.spec.arguments import check_ranges
 from colab_drive_tuner.search.spec.fingerprints import describe_algorithm, describe_space
-from colab_drive_tuner.search.spec.keras_use import load_keras_for
 from colab_drive_tuner.search.spec.objectives import describe_objective
 from colab_drive_tuner.search.spec.points import check_documents, point_document
 from colab_drive_tuner.search.spec.settings import SearchSettings, stored_rstate
@@ -32,6 +31,7 @@ from colab_drive_tuner.search.spec.suggestion_seeds import (
     generator_of,
     training_seed_of,
 )
+from colab_drive_tuner.search.spec.user_objects import load_keras_for
 from colab_drive_tuner.search.trial_documents import name_all_parameters
 from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials

@@ -1,4 +1,4 @@
-"""Source of a function, its node in the syntax tree of its file or cell, and its free names.
+"""Source of a function: its syntax tree, its free names, and whether its module is the user's.
 
 The whole file is parsed rather than the function's lines, so that positions, name mangling in
 classes and closures are the same as in the original function.
@@ -8,11 +8,14 @@ import ast
 import builtins
 import dis
 import inspect
+import sys
+import sysconfig
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import CellType, CodeType, FunctionType
 from typing import Any
@@ -212,3 +215,21 @@ def copy_function(original: FunctionType, code: CodeType, cells: Iterable[Any]) 
     copied.__doc__ = original.__doc__
     copied.__dict__.update(original.__dict__)
     return copied
+
+
+def is_users_module(name: str) -> bool:
+    """Return whether a module is the user's: a notebook, or a file that no package installed."""
+    return name == "__main__" or is_users_file(getattr(sys.modules.get(name), "__file__", None))
+
+
+@cache
+def is_users_file(file: str | None) -> bool:
+    """Return whether a file is neither Python's, nor an installed package's, nor this package's."""
+    if file is None:
+        return False
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
+    installed = [*map(Path, map(sysconfig.get_path, kinds)), Path(__file__).parents[1]]
+    path = Path(file).resolve()
+    return {"site-packages", "dist-packages"}.isdisjoint(path.parts) and not any(
+        path.is_relative_to(folder.resolve()) for folder in installed
+    )

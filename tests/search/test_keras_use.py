@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colab_drive_tuner.search.spec.user_objects import is_users_file, reachable
+from colab_drive_tuner.search.spec.user_objects import reachable
+from colab_drive_tuner.templates.function_source import is_users_file
 from colab_drive_tuner.training import trial
 
 HELPERS = """
@@ -39,7 +40,7 @@ import sys
 from sklearn.linear_model import LogisticRegression
 import helpers
 from helpers import Forest, Network, forest, network
-from colab_drive_tuner.search.spec.keras_use import load_keras_for
+from colab_drive_tuner.search.spec.user_objects import load_keras_for
 
 def direct():
     import tensorflow as tf
@@ -127,7 +128,7 @@ def test_use_of_keras_is_found_in_reachable_code(folder: Path) -> None:
         folder,
         PROGRAM
         + """
-from colab_drive_tuner.search.spec.keras_use import uses_keras
+from colab_drive_tuner.search.spec.user_objects import uses_keras
 print([name for name, value in USES.items() if not uses_keras(value)])
 assert "keras" not in sys.modules and "whole" not in sys.modules
 """,

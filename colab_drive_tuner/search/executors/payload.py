@@ -10,8 +10,8 @@ from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.spec.user_objects import is_users_module, reachable
-from colab_drive_tuner.templates.function_source import global_names
+from colab_drive_tuner.search.spec.user_objects import reachable
+from colab_drive_tuner.templates.function_source import global_names, is_users_module
 from colab_drive_tuner.text import text_of
 
 _REFUSED: dict[str, frozenset[str]] = {

@@ -1,9 +1,16 @@
-"""Objects that the user's code refers to, found without running it; the user's modules."""
+"""Objects that the user's code refers to, found without running it; whether one uses Keras.
 
+Keras is seeded at the start of a trial, so it must be imported before an objective that imports it
+while it runs. An objective that does not use Keras must not wait for TensorFlow.
+"""
+
+import re
 import sys
-import sysconfig
 from collections.abc import Iterator
 from functools import cache, partial
+from importlib import import_module
+from importlib.machinery import PathFinder
+from itertools import chain
 from pathlib import Path
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
@@ -11,6 +18,8 @@ from typing import Any
 from colab_drive_tuner.templates.function_source import (
     cell_content,
     global_names,
+    is_users_file,
+    is_users_module,
     nested_code_objects,
 )
 
@@ -22,6 +31,8 @@ _MAX_ITEMS = 1000
 """Larger collections are not searched."""
 _MAX_PATH = 200
 """Longer names, as in a linked list, are begun anew."""
+_KERAS = re.compile(r"(tf_?)?keras\w*(\..*)?|tensorflow\w*(\..*)?")
+_KERAS_IN_TEXT = re.compile(r"\b(tf_?)?keras|\btensorflow")
 
 
 def reachable(value: Any, *, called: bool = False) -> Iterator[tuple[str, Any]]:
@@ -107,19 +118,42 @@ def names_in(code: CodeType) -> Iterator[str]:
         yield from names_in(nested)
 
 
-def is_users_module(name: str) -> bool:
-    """Return whether a module is the user's: a notebook, or a file that no package installed."""
-    return name == "__main__" or is_users_file(getattr(sys.modules.get(name), "__file__", None))
+def load_keras_for(objective: Any) -> bool:
+    """Import Keras if the objective uses it; return whether it was imported."""
+    if not uses_keras(objective):
+        return False
+    try:
+        import_module("keras")
+    except ImportError:  # the objective raises the error itself, if it reaches that line
+        return False
+    return True
+
+
+def uses_keras(objective: Any) -> bool:
+    """Return whether the objective, or a function that it may call, names Keras or TensorFlow."""
+    values = chain([objective], (value for _, value in reachable(objective, called=True)))
+    return any(
+        any(map(_names_keras, set(names_in(value.__code__))))
+        for value in values
+        if isinstance(value, FunctionType)
+    )
+
+
+def _names_keras(name: str) -> bool:
+    if _KERAS.fullmatch(name):
+        return True
+    # A module that is not imported yet: the function imports it while it runs.
+    root = name.partition(".")[0]
+    return root.isidentifier() and root not in sys.modules and _file_names_keras(root)
 
 
 @cache
-def is_users_file(file: str | None) -> bool:
-    """Return whether a file is neither Python's, nor an installed package's, nor this package's."""
-    if file is None:
+def _file_names_keras(module: str) -> bool:
+    """Return whether the module's file is the user's own and uses Keras."""
+    found = PathFinder.find_spec(module)
+    if found is None or found.origin is None or not is_users_file(found.origin):
         return False
-    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
-    installed = [*map(Path, map(sysconfig.get_path, kinds)), Path(__file__).parents[2]]
-    path = Path(file).resolve()
-    return "site-packages" not in path.parts and not any(
-        path.is_relative_to(folder.resolve()) for folder in installed
-    )
+    try:
+        return bool(_KERAS_IN_TEXT.search(Path(found.origin).read_text("utf-8", "replace")))
+    except OSError:
+        return False

@@ -23,6 +23,7 @@ from colab_drive_tuner.checkpoint.codec.arrays import describe_dtype
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS
 from colab_drive_tuner.errors import NotPlainDataError
+from colab_drive_tuner.templates.function_source import is_users_module
 from colab_drive_tuner.training.backup.supported_types import (
     BUILTIN_TYPES,
     IMMUTABLE_TYPES,
@@ -33,7 +34,6 @@ from colab_drive_tuner.training.backup.variable_paths import (
     attributes_of,
     find_by_name,
     identity,
-    is_user_defined,
     is_variable,
     qualified_name,
     value_of,
@@ -185,7 +185,7 @@ class Packer:
         is_callback = isinstance(value, keras.callbacks.Callback)
         if is_process_resource(value) and not is_callback:
             return ("here", identity(value))
-        own = is_user_defined(kind) or is_callback
+        own = is_users_module(kind.__module__) or is_callback
         if not own or is_iterator(value) or isinstance(value, BUILTIN_TYPES):
             raise CannotSaveError(path, value)
         in_place = self._originals.get(path) is value
@@ -201,7 +201,7 @@ class Packer:
     def _class(self, value: Any, path: str) -> str:
         """Return the name of a user-defined class; raise if another process could not find it."""
         kind, name = type(value), qualified_name(type(value))
-        if is_user_defined(kind) and (
+        if is_users_module(kind.__module__) and (
             find_by_name(name) is kind or type(self._originals.get(path)) is kind
         ):
             return name

@@ -16,6 +16,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from colab_drive_tuner.templates.function_source import is_users_module
+
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, FunctionType, ModuleType})
 VARIABLE_HOLDERS = (
     keras.Layer,
@@ -102,7 +104,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any, int]]:
         items = value.values() if isinstance(value, dict) else value
         if not _PLAIN.issuperset(map(type, items)):
             yield from ((name, item, _PUBLIC) for name, item in _items(value))
-    elif isinstance(value, VARIABLE_HOLDERS) or is_user_defined(type(value)):
+    elif isinstance(value, VARIABLE_HOLDERS) or is_users_module(type(value).__module__):
         for name, item in sorted(attributes_of(value).items()):
             if not name.startswith("_self_"):  # TensorFlow's bookkeeping of the other attributes
                 yield f".{name}", item, _order(name)
@@ -220,15 +222,4 @@ def find_by_name(name: str) -> Any:
         found = getattr(found, "__dict__", {}).get(part)
     if not isinstance(found, type | FunctionType) or qualified_name(found) != name:
         return None
-    return found if is_user_defined(found) else None
-
-
-def is_user_defined(kind: Any) -> bool:
-    """Return whether a class or function is the user's own, not of an installed package."""
-    module = str(kind.__module__)
-    root = module.partition(".")[0]
-    if root == "__main__":
-        return True
-    file = getattr(sys.modules.get(module), "__file__", None) or ""
-    installed = "site-packages" in file or "dist-packages" in file
-    return root not in sys.stdlib_module_names and bool(file) and not installed
+    return found if is_users_module(found.__module__) else None
