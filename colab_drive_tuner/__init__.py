@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.results.exchange.from_optuna import from_optuna
     from colab_drive_tuner.search.results.exchange.import_export import export_trials, import_trials
     from colab_drive_tuner.search.results.read_search import list_searches, read_status
-    from colab_drive_tuner.search.results.result import SearchResult
-    from colab_drive_tuner.search.results.trial_result import TrialResult
+    from colab_drive_tuner.search.results.result import SearchResult, TrialResult
     from colab_drive_tuner.search.resume import resume_search
     from colab_drive_tuner.search.trials.search_status import SearchStatus
     from colab_drive_tuner.session import Session, setup
@@ -103,7 +102,7 @@ _MODULES = {
     "Session": "session",
     "StudyStorage": "optuna_backend",
     "TrialBackup": "training.backup.trial_backup",
-    "TrialResult": "search.results.trial_result",
+    "TrialResult": "search.results.result",
     "copy_search": "manage.copy_search",
     "download_notebook": "notebook.download",
     "export_trials": "search.results.exchange.import_export",

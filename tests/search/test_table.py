@@ -19,10 +19,9 @@ from colab_drive_tuner.cli.common import json_value
 from colab_drive_tuner.errors import NotPlainDataError, SearchError, UsageError
 from colab_drive_tuner.search.results.exchange.import_export import import_trials
 from colab_drive_tuner.search.results.report_page import report_page
-from colab_drive_tuner.search.results.result import SearchResult
+from colab_drive_tuner.search.results.result import SearchResult, TrialResult
 from colab_drive_tuner.search.results.search_data import search_data
 from colab_drive_tuner.search.results.table import Table
-from colab_drive_tuner.search.results.trial_result import TrialResult
 
 FIXED = ["tid", "state", "status", "loss", "duration", "runtime"]
 

@@ -1,4 +1,4 @@
-"""The result of a search: the best parameters, loss and model, and every trial."""
+"""Results of a search and of its trials: parameters, losses, histories and models."""
 
 import sys
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from colab_drive_tuner.search.results.notebook_cards import result_card
 from colab_drive_tuner.search.results.report_page import provenance, report_page, write_report
 from colab_drive_tuner.search.results.search_data import SearchData, history_of, search_data
 from colab_drive_tuner.search.results.table import Table
-from colab_drive_tuner.search.results.trial_result import TrialResult
 from colab_drive_tuner.search.spec.arguments import whole_number
-from colab_drive_tuner.search.spec.space_values import point_of
-from colab_drive_tuner.search.trial_documents import countable_loss, is_failed, is_pruned
+from colab_drive_tuner.search.spec.space_values import evaluate_space, plain, point_of
+from colab_drive_tuner.search.trial_documents import countable_loss, float_of
 from colab_drive_tuner.search.trials.search_status import without_result
+from colab_drive_tuner.text import text_of, visible
 from colab_drive_tuner.user_warnings import warn_user
 
 if TYPE_CHECKING:
@@ -25,6 +25,68 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.results.plots import Plots
 
 EXIT_FINISHED, EXIT_UNFINISHED = 0, 75
+
+
+class TrialResult:
+    """One trial of a search, returned by `SearchResult.trial` and `SearchResult.best`.
+
+    Args:
+        trials: The search's trials.
+        document: The trial's hyperopt document.
+        space: The search's space.
+    """
+
+    def __init__(self, trials: "DriveTrials", document: TrialDocument, space: Any) -> None:
+        self._trials, self._space = trials, space
+        self.document = document
+        """The trial's hyperopt document."""
+
+    @property
+    def tid(self) -> int:
+        """The trial's number."""
+        return int(self.document["tid"])
+
+    @property
+    def loss(self) -> float | None:
+        """The trial's loss; None if it has none."""
+        return float_of(self.document["result"].get("loss"))
+
+    @property
+    def params(self) -> Any:
+        """The parameters as the objective got them: a choice as the chosen value."""
+        try:
+            return evaluate_space(self._space, point_of(self.document))
+        except (
+            Exception
+        ) as error:  # a parameter is missing, or a user's function in the space raises
+            raise SearchError(
+                f"The space cannot be evaluated for trial {self.document['tid']!r} of search "
+                f"{self._trials.name!r} ({type(error).__name__}: {visible(error)}): `run` (of the "
+                "result: `best_run`) has its parameters."
+            ) from error
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The parameters as hyperopt and hyperas return them: a choice as its index."""
+        return {label: plain(value) for label, value in point_of(self.document).items()}
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """Values that `fit` reported per epoch, by metric."""
+        return history_of(self.document)
+
+    @property
+    def model(self) -> Any:
+        """The trial's Keras model; None if it was not kept."""
+        return self._trials.models.load(self.document["tid"])
+
+    def __repr__(self) -> str:
+        loss = "no loss" if self.loss is None else f"loss {self.loss:.6g}"
+        try:
+            shown = self.params
+        except SearchError:
+            shown = self.run
+        return f"Trial {self.tid} of {self._trials.name!r}: {loss}, {text_of(shown, repr)}"
 
 
 class SearchResult:
@@ -248,12 +310,11 @@ class SearchResult:
         """Return counts, best loss and state; `with_trial`: also the number of the best trial."""
         total = self._total()
         progress = f"{self.done}" if total is None else f"{self.done} of {total}"
-        documents = self.trials._dynamic_trials
-        pruned, failed = sum(map(is_pruned, documents)), sum(map(is_failed, documents))
-        text = f"{progress} trials{without_result(pruned=pruned, failed=failed)}"
-        for best in self._ranked()[:1]:
-            text += f", best loss {float(best['result']['loss']):.6g}"
-            text += f" in trial {best['tid']}" if with_trial else ""
+        status = self.trials.status()
+        text = f"{progress} trials{without_result(pruned=status.pruned, failed=status.failed)}"
+        if status.best_loss is not None:
+            text += f", best loss {status.best_loss:.6g}"
+            text += f" in trial {status.best_tid}" if with_trial else ""
         if self.stopped:
             return f"{text}, stopped: {self.stopped}"
         return text if self.finished else f"{text}, unfinished: run it again to continue"
