@@ -16,15 +16,14 @@ from hyperopt.pyll.base import scope
 from hyperopt.pyll.stochastic import implicit_stochastic_symbols
 from numpy.typing import NDArray
 
-from colab_drive_tuner.search.algorithms.observations import Observations
+from colab_drive_tuner.search.algorithms.observations import Observations, UnsupportedError
 from colab_drive_tuner.search.algorithms.space_program import (
     Call,
     Program,
-    UnsupportedError,
+    TpeSpace,
     evaluation_order,
 )
 from colab_drive_tuner.search.algorithms.tpe_parameters import SuggestOptions
-from colab_drive_tuner.search.algorithms.tpe_space import CompiledSpace
 
 Algorithm = Callable[..., Any]
 
@@ -166,7 +165,7 @@ class Tpe:
             finite and prior_weight > 0 and type(n_EI_candidates) is int and n_EI_candidates > 0
         ):
             raise UnsupportedError("the settings")
-        self._domain, self._space = domain, CompiledSpace(domain)
+        self._domain, self._space = domain, TpeSpace(domain)
         self._observations = Observations(list(domain.params))
         self._startup, self._gamma = n_startup_jobs, gamma
         self._prior_weight, self._candidates = float(prior_weight), n_EI_candidates

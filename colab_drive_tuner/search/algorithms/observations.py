@@ -10,10 +10,13 @@ from hyperopt.tpe import DEFAULT_LF, linear_forgetting_weights
 from numpy.typing import NDArray
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.search.algorithms.space_program import UnsupportedError
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
+
+
+class UnsupportedError(Exception):
+    """The space, a trial or a setting holds something that only hyperopt's own code supports."""
 
 
 class WeightedValues(NamedTuple):

@@ -3,7 +3,6 @@
 All parameters share one generator, so draws have hyperopt's arguments and order.
 """
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -120,44 +119,31 @@ class Continuous:
         return samples
 
 
-class _Index(ABC):
-    """An integer parameter, whose posterior is a table of probabilities."""
+@dataclass(frozen=True)
+class Index:
+    """An integer parameter, whose posterior is a table of probabilities.
+
+    Either an integer of a range, counted from its start, as is the index of a `hp.choice`; or the
+    index of a `hp.pchoice`, whose prior probabilities are `p`.
+    """
+
+    low: int = 0
+    high: int | None = None
+    """The end of the range; None: the range ends at `low` and starts at 0."""
 
     def choose(
         self, options: SuggestOptions, below: WeightedValues, above: WeightedValues, p: Any
     ) -> Any:
         """Return the candidate with the largest ratio of the probabilities below and above."""
-        better, others = (self.posterior(options, sample, p) for sample in (below, above))
+        better, others = (self._posterior(options, sample, p) for sample in (below, above))
         samples = categorical(better, options.rng, options.candidates)
         return samples[np.argmax(np.log(better[samples]) - np.log(others[samples]))]
 
-    @abstractmethod
-    def posterior(self, options: SuggestOptions, sample: WeightedValues, p: Any) -> Any:
+    def _posterior(self, options: SuggestOptions, sample: WeightedValues, p: Any) -> Any:
         """Return the probability of each value."""
-
-
-@dataclass(frozen=True)
-class RandInt(_Index):
-    """An integer of a range, counted from its start; also the index of a `hp.choice`."""
-
-    low: int
-    high: int | None = None
-
-    def posterior(self, options: SuggestOptions, sample: WeightedValues, p: Any) -> Any:
-        """See `_Index.posterior`."""
-        del p
+        if p is not None:
+            counts = bincount(sample.values, p=p, weights=sample.weights)
+            return tpe.tpe_cat_pseudocounts(counts, options.prior_weight, p, options.candidates)
         size, offset = (self.low, 0) if self.high is None else (self.high - self.low, self.low)
         counts = bincount(sample.values, offset, sample.weights, size) + options.prior_weight
         return counts / np.sum(counts)
-
-
-class Categorical(_Index):
-    """The index of a `hp.pchoice`, whose prior probabilities are `p`."""
-
-    def posterior(self, options: SuggestOptions, sample: WeightedValues, p: Any) -> Any:
-        """See `_Index.posterior`."""
-        counts = bincount(sample.values, p=p, weights=sample.weights)
-        return tpe.tpe_cat_pseudocounts(counts, options.prior_weight, p, options.candidates)
-
-
-Parameter = Continuous | RandInt | Categorical
