@@ -1,8 +1,13 @@
-"""Dispatch of trials to workers: submission, resubmission, completions, unresponsive workers."""
+"""Dispatch of trials to workers: submission, resubmission, completions, unresponsive workers.
+
+A trial that may kill its worker runs alone, also without trials of other searches of this process
+on the same executor: the death of one worker can end everything that runs there.
+"""
 
 import itertools
 import pickle
 import queue
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -14,7 +19,6 @@ from hyperopt.base import Domain
 
 from colab_drive_tuner.errors import ExecutorError
 from colab_drive_tuner.search.executors.engine import Engine, Workers
-from colab_drive_tuner.search.executors.executor_use import ExecutorUse
 from colab_drive_tuner.search.executors.payload import Payload
 from colab_drive_tuner.search.executors.trial_locations import LocationReceiver
 from colab_drive_tuner.search.executors.worker import (
@@ -37,6 +41,10 @@ TIMEOUT_GRACE_SECONDS = 10.0
 """Time for a worker to report that its trial timed out, on top of `trial_timeout`."""
 WORKER_CHECK_SECONDS = 5.0
 """Interval between checks whether the engine has workers."""
+
+_lock = threading.Lock()
+_users: dict[int, list["Dispatcher"]] = {}
+"""The dispatchers of running searches, by the id of their executor."""
 
 
 @dataclass(eq=False)
@@ -88,6 +96,13 @@ class Dispatcher:
         self._absent_since: float | None = None
         self._progressed = 0.0
         """`time.monotonic()` when a trial was last seen to start or end."""
+        self.was_shared = False
+        """Whether another search has used the executor at the same time."""
+        self.is_waiting = False
+        """Whether the next trial may not be submitted yet."""
+        self._submitting = False
+        self._runs_alone = False
+        """Whether a trial runs alone, or waits until the others have ended."""
 
     @property
     def in_flight(self) -> list[Submission]:
@@ -106,16 +121,38 @@ class Dispatcher:
         return len(self._unresponsive) >= self._width
 
     @contextmanager
-    def running(self) -> Iterator[ExecutorUse]:
+    def running(self) -> Iterator[None]:
         """Use the executor, and receive the locations of running trials, within the block."""
-        self._locations = self.engine.locations()
-        use = ExecutorUse(self.engine.shared, lambda: len(self._submissions))
+        self._locations, key = self.engine.locations(), id(self.engine.shared)
+        with _lock:
+            users = _users.setdefault(key, [])
+            users.append(self)
+            for user in users if len(users) > 1 else ():
+                user.was_shared = True
         try:
-            yield use
+            yield
         finally:
-            use.close()
+            with _lock:
+                users.remove(self)
+                if not users:
+                    del _users[key]
             self._locations.close()
             self._locations = None
+
+    def may_submit(self, *, alone: bool) -> bool:
+        """Return whether a trial may be submitted now; `submit` must follow if it may."""
+        with _lock:
+            users = _users[id(self.engine.shared)]
+            taken = any(user._runs_alone for user in users if user is not self)
+            if not taken and not (self._runs_alone and self._is_busy):
+                self._runs_alone = alone
+                self._submitting = not (alone and any(user._is_busy for user in users))
+            self.is_waiting = not self._submitting
+            return self._submitting
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._submitting or bool(self._submissions)
 
     def newly_located(self) -> list[tuple[Submission, str]]:
         """Return submissions that reported since the last call that they run, and their workers."""
@@ -137,7 +174,10 @@ class Dispatcher:
         sender = None if self._locations is None else self._locations.sender
         submission.task = replace(submission.task, number=next(self._numbers), sender=sender)
         small = self._payload is not None and len(self._payload.content) <= INLINE_BYTES
-        self._send(submission, with_objective=small or self._sent < self._width)
+        try:
+            self._send(submission, with_objective=small or self._sent < self._width)
+        finally:
+            self._submitting = False
         self._sent += 1
 
     def _send(self, submission: Submission, *, with_objective: bool) -> None:

@@ -15,7 +15,6 @@ from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.errors import ExecutorError, SearchTakenOverError
 from colab_drive_tuner.search.executors.dispatcher import Completion, Dispatcher, Submission
-from colab_drive_tuner.search.executors.executor_use import ExecutorUse
 from colab_drive_tuner.search.executors.worker import Outcome, TaskStatus, failed_outcome
 from colab_drive_tuner.search.executors.worker_deaths import Death, LostTrials
 from colab_drive_tuner.search.loop.sequential import Loop, Started
@@ -53,7 +52,6 @@ class OutcomeLoop(Loop):
     def __init__(self, *args: Any, dispatcher: Dispatcher) -> None:
         super().__init__(*args)
         self._dispatcher, self._max_attempts = dispatcher, self._trials.max_attempts
-        self._use: ExecutorUse
         self._owner = f"{dispatcher.engine.name} of {self._owner}"
         self._started: dict[Submission, Started] = {}
         self._arrived: deque[Completion] = deque()
@@ -235,7 +233,8 @@ class OutcomeLoop(Loop):
             lost += self._started.values()
             self._started.clear()
         alone = len(lost) == 1 and not (several and self._started)
-        if alone and (self._lost.runs_alone(lost[0].document["tid"]) or not self._use.was_shared):
+        shared = self._dispatcher.was_shared
+        if alone and (not shared or self._lost.runs_alone(lost[0].document["tid"])):
             self._charge_death(lost[0])
         else:
             self._suspect(lost)

@@ -53,7 +53,7 @@ class ParallelLoop(OutcomeLoop):
 
     def run(self, display: Display) -> str:
         """See `Loop.run`."""
-        with self._collections, display as show, self._dispatcher.running() as self._use:
+        with self._collections, display as show, self._dispatcher.running():
             try:
                 self._run(show)
             except BaseException as error:  # an interrupt ends the workers, too
@@ -85,7 +85,8 @@ class ParallelLoop(OutcomeLoop):
     @property
     def _is_waiting(self) -> bool:
         """Whether trials wait for workers that hang, or for a trial of another search."""
-        if self._is_ending or not (self._dispatcher.all_unresponsive or self._use.is_waiting):
+        occupied = self._dispatcher.all_unresponsive or self._dispatcher.is_waiting
+        if self._is_ending or not occupied:
             return False
         return bool(self._to_rerun) or (not self._stop_reason and self._has_work())
 
@@ -117,7 +118,7 @@ class ParallelLoop(OutcomeLoop):
         return self._submit(self._start(document, durable=True))
 
     def _may_submit(self, document: TrialDocument) -> bool:
-        return self._use.may_submit(alone=self._lost.runs_alone(document["tid"]))
+        return self._dispatcher.may_submit(alone=self._lost.runs_alone(document["tid"]))
 
     def _next(self, in_flight: list[Submission]) -> TrialDocument | None:
         """Return the next document to run, from the queue or from the algorithm."""
@@ -155,8 +156,6 @@ class ParallelLoop(OutcomeLoop):
             if not (classify_death(error) and self._started):  # else their futures report deaths
                 self._fail(self._refusal(f"{type(error).__name__}: {text_of(error)}", error))
             return False
-        finally:
-            self._use.submitted()
         return True
 
     def _refusal(self, why: str, cause: Exception | None = None) -> ExecutorError:

@@ -20,7 +20,7 @@ from hyperopt.pyll.base import Literal, MissingArgument
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.spec.arguments import BEGIN_AGAIN
-from colab_drive_tuner.search.spec.space_values import parameters_of, plain
+from colab_drive_tuner.search.spec.space_values import parameters_of, plain, point_of
 from colab_drive_tuner.search.trial_documents import name_all_parameters
 
 _INDICES = ("randint", "categorical")
@@ -257,7 +257,7 @@ def check_documents(
                 f"{what} has no number, so the algorithm cannot learn from it: pass algo='rand'. "
                 f"{BEGIN_AGAIN}"
             )
-        point = {label: given[0] for label, given in document["misc"]["vals"].items() if given}
+        point = point_of(document)
         if document["state"] not in (JOB_STATE_NEW, JOB_STATE_RUNNING):
             parameters.check_indices(point, what)
         elif suggested(tid):
