@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperopt.base import Ctrl, Domain
+from hyperopt.base import Ctrl, Domain, spec_from_misc
 from hyperopt.utils import coarse_utcnow
 
 from colab_drive_tuner.checkpoint.codec.codec import Captured, capture
@@ -30,7 +30,6 @@ from colab_drive_tuner.search.evaluate import Attempt, KerasMemory, TrainingSett
 from colab_drive_tuner.search.loop.missing_trials import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning
 from colab_drive_tuner.search.loop.run_request import RunRequest, StoppingRules
-from colab_drive_tuner.search.spec.space_values import point_of
 from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream
 from colab_drive_tuner.search.trial_documents import ERROR, FINISHED, RUNNING, plain_result
 from colab_drive_tuner.search.trials.counts import TrialCounts
@@ -198,7 +197,7 @@ class Loop:
             trials.name,
             tid,
             1 + (deaths or 0) + died,
-            point_of(document),
+            spec_from_misc(document["misc"]),
             self._training,
             self._pruning.thresholds(tid),
         )
