@@ -29,8 +29,11 @@ from colab_drive_tuner.templates.parser import (
     find_templates,
     has_template,
 )
-from colab_drive_tuner.templates.recompile import compile_expressions, compile_with_values
-from colab_drive_tuner.templates.unwrap import templated_function
+from colab_drive_tuner.templates.recompile import (
+    compile_expressions,
+    compile_with_values,
+    templated_function,
+)
 
 # hyperas's generated module imports these names, and models written for hyperas rely on that.
 _HYPERAS_NAMES = (*DISTRIBUTIONS, "hp", "fmin", "tpe", "Trials", "STATUS_OK")
