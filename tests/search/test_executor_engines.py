@@ -195,7 +195,7 @@ def test_every_kind_of_search_on_ray_and_a_killed_worker(tmp_path: Path) -> None
     result = run(sys.argv[1], once, executor=ray_executor())
     assert statuses(result) == ["ok"] * 8
     assert len(list(marks.glob("3-*"))) == 2
-    assert [ray_executor(num_cpus=need).width() for need in (None, 0.5, 2, 4)] == [2, 4, 1, 1]
+    assert [ray_executor(num_cpus=need).num_workers for need in (None, 0.5, 2, 4)] == [2, 4, 1, 1]
     parallel.ABSENT_SECONDS, parallel.GONE_SECONDS = 0.5, 1.0
     for options in ({{"resources": {{"elsewhere": 1}}}}, {{"num_cpus": 3}}):
         try:

@@ -27,16 +27,16 @@ _START_SECONDS = 120.0
 
 
 class Engine:
-    """Any `concurrent.futures.Executor`; with `own`, one of this package."""
+    """Any `concurrent.futures.Executor`."""
 
     death_breaks_pool = True
     """Whether the death of one worker ends all running trials, as in a process pool."""
 
-    def __init__(self, executor: Any, *, own: bool = False) -> None:
+    def __init__(self, executor: Any) -> None:
         self.executor = executor
         self.shared: Any = executor
         """The object that several searches may share."""
-        self.restartable = own
+        self.restartable = isinstance(executor, LokyExecutor | RayExecutor)
         """Whether it can replace its workers after they have died."""
         self.submit: Callable[..., Future[Any]] = executor.submit
         self.name = type(executor).__name__
@@ -69,9 +69,6 @@ class Engine:
 
     def width(self) -> int | None:
         """Return the number of trials that can run at once; None if the executor does not say."""
-        if self.restartable:
-            own_width: int | None = self.executor.width()
-            return own_width
         for name in ("num_workers", "_max_workers"):
             count = getattr(self.executor, name, None)
             if isinstance(count, int) and count > 0:
@@ -85,8 +82,8 @@ class Engine:
 
     def workers(self) -> int | None:
         """Return the current number of workers; None if unknown."""
-        count: int | None = self.executor.workers() if self.restartable else None
-        return count
+        # The death of a process breaks its pool, which is noticed anyway.
+        return self.executor.workers() if isinstance(self.executor, RayExecutor) else None
 
     def prepare(self, *, keras: bool) -> None:
         """Prepare the executor before the search is claimed; start the workers of a new pool.
@@ -259,7 +256,7 @@ def _engine(executor: Any) -> Engine:
         raise UsageError(
             f"executor={type(executor).__name__} is broken, because a worker died: make a new one."
         )
-    return Engine(executor, own=isinstance(executor, LokyExecutor | RayExecutor))
+    return Engine(executor)
 
 
 def _dask_client(executor: Any) -> Any:

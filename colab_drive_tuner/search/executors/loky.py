@@ -20,7 +20,7 @@ class LokyExecutor(Executor):
     """Worker processes on this machine; created by `loky_executor`."""
 
     def __init__(self, max_workers: int) -> None:
-        self._count = max_workers
+        self._max_workers = max_workers
         self._lock = threading.Lock()
         self._pool: Any = None
         self._pending: set[Future[Any]] = set()
@@ -32,14 +32,14 @@ class LokyExecutor(Executor):
             if self._shutdown:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if self._pool is None:
-                self._pool = _pool(self._count)
+                self._pool = _pool(self._max_workers)
             try:
                 future: Future[Any] = self._pool.submit(fn, *args, **kwargs)
             except BrokenExecutor:  # an idle worker has died
                 if self._pending:
                     raise  # their futures raise it too: the dispatcher decides
                 _kill(self._pool)
-                self._pool = _pool(self._count)
+                self._pool = _pool(self._max_workers)
                 future = self._pool.submit(fn, *args, **kwargs)
             self._pending.add(future)
         future.add_done_callback(self._pending.discard)
@@ -62,15 +62,8 @@ class LokyExecutor(Executor):
         if pool is not None:
             _kill(pool)
 
-    def width(self) -> int:
-        """Return the number of processes."""
-        return self._count
-
-    def workers(self) -> None:
-        """Return None, for unknown: a death breaks the pool, which is noticed anyway."""
-
     def __repr__(self) -> str:
-        return f"loky_executor({self._count})"
+        return f"loky_executor({self._max_workers})"
 
 
 def loky_executor(n: int) -> LokyExecutor:

@@ -26,8 +26,9 @@ class RayExecutor(Executor):
     def restart(self, *, only_broken: bool = False) -> None:
         """Do nothing: Ray replaces its workers itself."""
 
-    def width(self) -> int | None:
-        """Return the number of tasks with these options that the cluster can run at once."""
+    @property
+    def num_workers(self) -> int | None:
+        """The number of tasks with these options that the cluster can run at once."""
         count = self.workers()
         return None if count is None else max(1, count)  # at least 1: a cluster may scale up
 
