@@ -81,7 +81,6 @@ def minimize(
 
     from colab_drive_tuner.search.spec.objectives import TemplatedObjective, check_callable
     from colab_drive_tuner.search.spec.user_objects import load_keras_for
-    from colab_drive_tuner.templates import compile_model, load_data
     from colab_drive_tuner.training.seeding import reseed_outer_trial
 
     if not isinstance(trials, Trials):
@@ -96,11 +95,11 @@ def minimize(
     if rseed is not None:
         rseed = whole_number("rseed", rseed, least=0)
     check_callable(model)
-    compiled = compile_model(model, data, lambda: load_data(data, data_args))
+    objective = TemplatedObjective(model, data, data_args)
+    compiled = objective.model
     space = NamedSpace(compiled.space, compiled.hyperas_names)
     if verbose:
         print(f"Search space of {compiled.name}():\n{space!r}")  # noqa: T201 - as hyperas shows it
-    objective = TemplatedObjective(model, compiled, data, data_args)
     with reseed_outer_trial():
         if len(trials.trials) < max_evals:
             objective.prepare()

@@ -15,7 +15,7 @@ from colab_drive_tuner.templates import compile_model, load_data, read_source
 from colab_drive_tuner.text import text_of
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.templates import CompiledModel, DataArguments
+    from colab_drive_tuner.templates import DataArguments
 
 _HINT = "return {'loss': ..., 'status': STATUS_OK}"
 
@@ -148,14 +148,8 @@ def make_objective(
     check_callable(objective)
     check_return_statements(objective)
     if space is None:
-
-        @cache  # a template may need the data at once, the objective needs it only for a run
-        def loaded() -> Any:
-            return load_data(data, data_args, again=again)
-
-        compiled = compile_model(objective, data, loaded)
-        templated = TemplatedObjective(objective, compiled, data, data_args, loaded)
-        return templated, dict(compiled.space)
+        templated = TemplatedObjective(objective, data, data_args, again=again)
+        return templated, dict(templated.model.space)
     if data is not None or data_args is not None:
         raise UsageError(
             f"{'data_args' if data is None else 'data'}= goes with a model function that has "
@@ -174,39 +168,32 @@ class TemplatedObjective:
 
     A pickle contains the data function rather than the loaded data: `prepare` runs it again, once
     per process.
-
-    Args:
-        written: The model function as the user wrote it; a pickle has none.
-        model: The compiled model function.
-        data: The data function, or the data itself.
-        data_args: The arguments of the data function.
-        load: Loads the data in this process; None in a worker, which calls `data` itself.
     """
 
     def __init__(
         self,
         written: Callable[..., Any],
-        model: "CompiledModel",
         data: Any,
         data_args: "DataArguments | None",
-        load: Callable[[], Any] | None = None,
+        *,
+        again: bool = False,
     ) -> None:
         self.written: Callable[..., Any] | None = written
-        self._model, self._data, self._data_args = model, data, data_args
-        self._load = load
+        """The model function as the user wrote it; a pickle has none."""
+        self._data, self._data_args = data, data_args
+        # Cached: a template may need the data at once, the objective needs it only for a run.
+        self._load: Callable[[], Any] | None = cache(
+            lambda: load_data(data, data_args, again=again)
+        )
+        self.model = compile_model(written, data, self._load)
         self._arguments: tuple[Any, ...] | dict[str, Any] | None = None
 
     def prepare(self) -> "tuple[Any, ...] | dict[str, Any]":
         """Load the data on the first call; return the arguments of the model function."""
         if self._arguments is None:
             loaded = self._load() if self._load else load_data(self._data, self._data_args)
-            self._arguments = self._model.bind(loaded)
+            self._arguments = self.model.bind(loaded)
         return self._arguments
-
-    @property
-    def source(self) -> str:
-        """The source of the model function, normalized: comments and layout removed."""
-        return self._model.source
 
     def describe_data(self) -> str | None:
         """Return the shapes and types of the data; None until it is loaded."""
@@ -214,11 +201,11 @@ class TemplatedObjective:
             return None
         if isinstance(given, Mapping):
             return describe_data(given.keys(), given.values())
-        return describe_data(self._model.signature.parameters, given)
+        return describe_data(self.model.signature.parameters, given)
 
     def __call__(self, sampled: Mapping[str, Any]) -> Any:
         """Call the model function."""
-        return validated(self._model.call(sampled, self.prepare()), self._model.name)
+        return validated(self.model.call(sampled, self.prepare()), self.model.name)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = None if callable(self._data) else self._arguments
@@ -230,5 +217,5 @@ def describe_objective(
 ) -> tuple[str, str | None]:
     """Return the normalized source of an objective, and the description of its data if loaded."""
     if isinstance(fn, TemplatedObjective):
-        return fn.source, fn.describe_data()
+        return fn.model.source, fn.describe_data()
     return describe_source(written), None
