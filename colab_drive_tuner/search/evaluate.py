@@ -6,8 +6,6 @@ computed directly. hyperopt evaluates any other space.
 """
 
 import logging
-import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +16,6 @@ from hyperopt.pyll.base import Apply, Literal
 
 from colab_drive_tuner.checkpoint.document_validation import drop_odd_loss
 from colab_drive_tuner.search.spec.space_values import PURE_FUNCTIONS, evaluate_space
-from colab_drive_tuner.training.memory import KerasSettings, free_memory, keras_grew, keras_settings
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.seeding import seed_trial
 from colab_drive_tuner.training.trial import IntermediateValues, RunningTrial, run_as
@@ -130,30 +127,6 @@ def evaluate(
         result |= status | trial.reports.result()
         drop_odd_loss(result)
         return result
-
-
-class KerasMemory:
-    """Memory of Keras in this process, freed when the last of the running trials ends."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running = 0
-        self._keras: KerasSettings | None = None
-
-    def begin(self) -> None:
-        """Count a trial that starts; the first one after Keras was imported notes its settings."""
-        with self._lock:
-            self._running += 1
-            if self._keras is None and "keras" in sys.modules:
-                self._keras = keras_settings()
-
-    def end(self, *, free: bool) -> None:
-        """Free Keras's memory, unless another trial is still training in this process."""
-        with self._lock:
-            self._running -= 1
-            idle = self._running == 0
-            if free and idle and "keras" in sys.modules and keras_grew(self._keras):
-                free_memory(self._keras)
 
 
 def _is_usual(space: Apply) -> bool:

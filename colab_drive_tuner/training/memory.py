@@ -15,6 +15,7 @@ trial would need them.
 import gc
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -88,6 +89,30 @@ def keras_grew(settings: KerasSettings | None) -> bool:
     state = sys.modules.get("keras.src.backend.common.global_state")
     tracker = getattr(state, "GLOBAL_STATE_TRACKER", None)
     return tracker is None or hasattr(tracker, "object_name_uids") or keras_settings() != settings
+
+
+class KerasMemory:
+    """Memory of Keras in this process, freed when the last of the running trials ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self._keras: KerasSettings | None = None
+
+    def begin(self) -> None:
+        """Count a trial that starts; the first one after Keras was imported notes its settings."""
+        with self._lock:
+            self._running += 1
+            if self._keras is None and "keras" in sys.modules:
+                self._keras = keras_settings()
+
+    def end(self, *, free: bool) -> None:
+        """Free Keras's memory, unless another trial is still training in this process."""
+        with self._lock:
+            self._running -= 1
+            idle = self._running == 0
+            if free and idle and "keras" in sys.modules and keras_grew(self._keras):
+                free_memory(self._keras)
 
 
 class PacedCollections:

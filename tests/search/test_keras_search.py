@@ -14,11 +14,11 @@ from hyperopt import hp
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import TrainingWarning, UnfinishedSearchWarning
-from colab_drive_tuner.search import evaluate
 from colab_drive_tuner.search.loop import run_request
 from colab_drive_tuner.search.loop import sequential as loop
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
+from colab_drive_tuner.training import memory
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 
 # numpy 2 warns about TensorFlow's tensors
@@ -87,8 +87,8 @@ def test_a_trials_model_is_gone_before_its_memory_is_freed(
         gc.collect()
         alive.append(made[-1]() is not None)
 
-    monkeypatch.setattr(evaluate, "keras_grew", lambda _: True)
-    monkeypatch.setattr(evaluate, "free_memory", look)
+    monkeypatch.setattr(memory, "keras_grew", lambda _: True)
+    monkeypatch.setattr(memory, "free_memory", look)
     search(tmp_path, "s", train, max_evals=2)  # type: ignore[arg-type]
     assert alive == [False, False]
 

@@ -23,7 +23,7 @@ from colab_drive_tuner.checkpoint.codec.codec import capture
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import ExecutorError, SearchError
 from colab_drive_tuner.machine import exit_with
-from colab_drive_tuner.search.evaluate import Attempt, FastDomain, KerasMemory, evaluate
+from colab_drive_tuner.search.evaluate import Attempt, FastDomain, evaluate
 from colab_drive_tuner.search.executors.trial_locations import Location, LocationSender, worker_name
 from colab_drive_tuner.search.spec.objectives import TemplatedObjective
 from colab_drive_tuner.search.trial_documents import RUNNING, imported_document
@@ -31,6 +31,7 @@ from colab_drive_tuner.search.trials.backups import BackupFolder
 from colab_drive_tuner.search.trials.returned_models import ResultParts, SavedModel, separate_model
 from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.backup.writer import flush_backups
+from colab_drive_tuner.training.memory import KerasMemory
 from colab_drive_tuner.training.trial import TrialInterrupted
 from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 

@@ -26,7 +26,7 @@ from colab_drive_tuner.checkpoint.trials_and_sessions import process_label
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.runtime import runtime_name
 from colab_drive_tuner.search.algorithms.fast_algorithm import fast_algorithm
-from colab_drive_tuner.search.evaluate import Attempt, KerasMemory, TrainingSettings, evaluate
+from colab_drive_tuner.search.evaluate import Attempt, TrainingSettings, evaluate
 from colab_drive_tuner.search.loop.missing_trials import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning
 from colab_drive_tuner.search.loop.run_request import RunRequest, StoppingRules
@@ -36,6 +36,7 @@ from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.returned_models import ModelResult, separate_model
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import text_of
+from colab_drive_tuner.training.memory import KerasMemory
 from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 
 Display = AbstractContextManager[Callable[[str], None]]
