@@ -35,9 +35,7 @@ def load_origin(
 ) -> Origin | None:
     """Return the trials of search `name` to begin with; None if `trials` already began with them.
 
-    Raises:
-        SearchNotFoundError: There is no search `name`.
-        UsageError: `trials` began otherwise, or the trials of `name` do not fit this space.
+    Raises `UsageError` if `trials` began otherwise, or the trials of `name` do not fit this space.
     """
     check_name(name)
     if name == trials.name:

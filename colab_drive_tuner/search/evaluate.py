@@ -99,12 +99,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run the objective of `domain` and return its result; its exceptions propagate.
 
-    Args:
-        attempt: The trial to run.
-        domain: hyperopt's Domain: the space and the objective.
-        ctrl: hyperopt's Ctrl, for objectives that ask for it.
-        artifacts: Where backups of the trial are stored; None: nowhere.
-        notices: Collects messages for the user, if they cannot be shown in this process.
+    `notices` collects messages for the user, if they cannot be shown in this process.
     """
     training, ends_at = attempt.training, attempt.training.ends_at
     trial = RunningTrial(

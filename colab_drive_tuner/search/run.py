@@ -43,13 +43,10 @@ if TYPE_CHECKING:
 
 
 def run_search(trials: StoredTrials, request: RunRequest) -> str:
-    """Run trials until the search has `max_evals`, or another rule of the request ends the run.
+    """Run trials until the search has `max_evals`, or a rule stops it; return which, or "".
 
     Pending entries are flushed and the search is released, however the run ends. A search that the
     same rules have already stopped is left unchanged.
-
-    Returns:
-        Why the search was stopped early, or "".
     """
     if not request.restart and (why := _stop_reason(trials, request)):
         return why

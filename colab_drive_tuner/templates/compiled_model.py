@@ -75,11 +75,8 @@ def compile_model(
     cannot be read; `ObjectiveError` if the model uses a local variable of the data function, which
     hyperas makes visible to it.
 
-    Args:
-        model: The model function. It may be decorated, a method, a closure or a
-            `functools.partial`.
-        data: The data function, the data itself, or None.
-        load: Loads the data; called only if a template reads an argument of the model function.
+    The model function may be decorated, a method, a closure or a `functools.partial`. `load` loads
+    `data`; it is called only if a template reads an argument of the model function.
     """
     from hyperopt.base import Domain, DuplicateLabel
 

@@ -36,14 +36,9 @@ _logger = logging.getLogger(__name__)
 def fast_algorithm(algo: Algorithm) -> Algorithm:
     """Return a faster function with the same suggestions as `algo`, or `algo` itself.
 
-    Args:
-        algo: A suggest function of hyperopt. Supported are `rand.suggest`, `tpe.suggest` and
-            `anneal.suggest`, also in a `functools.partial` with their settings or in a
-            `partial(mix.suggest, p_suggest=[...])`.
-
-    Returns:
-        A function with the arguments of `algo` (`new_ids, domain, trials, seed`). It caches what
-        it has seen of a search, so each search needs its own.
+    Supported are `rand.suggest`, `tpe.suggest` and `anneal.suggest`, also in a `functools.partial`
+    with their settings or in a `partial(mix.suggest, p_suggest=[...])`. The function caches what it
+    has seen of a search, so each search needs its own.
     """
     if hyperopt.__version__ != _SUPPORTED_VERSION:
         return algo

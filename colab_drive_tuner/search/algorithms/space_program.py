@@ -54,11 +54,7 @@ class Call:
 
 
 class Program:
-    """Calls in order of evaluation, and the values of constant nodes.
-
-    Args:
-        new_ids: The node that stands for the numbers of the new trials.
-    """
+    """Calls in order of evaluation, and the values of constant nodes."""
 
     def __init__(self, new_ids: Apply) -> None:
         self.constants: dict[Apply, Any] = {new_ids: [0]}

@@ -75,10 +75,7 @@ class Completion:
 class Dispatcher:
     """Submits trials to workers and collects their outcomes.
 
-    Args:
-        workers: The engine, its width and the timeout of a trial.
-        payload: The pickled objective; None if the workers are threads, which share `domain`.
-        domain: The objective and the space.
+    `payload` is None if the workers are threads, which share `domain`.
     """
 
     def __init__(self, workers: Workers, payload: Payload | None, domain: Domain) -> None:

@@ -88,12 +88,8 @@ class Engine:
     def prepare(self, *, keras: bool) -> None:
         """Prepare the executor before the search is claimed; start the workers of a new pool.
 
-        Args:
-            keras: Whether trials will use Keras.
-
-        Raises:
-            UsageError: It forks, and TensorFlow would hang in its workers; or its workers do not
-                start.
+        Raises `UsageError` if it forks, and TensorFlow, with `keras` or loaded already, would hang
+        in its workers; or if its workers do not start.
         """
         context = getattr(self.executor, "_mp_context", None)
         method = context.get_start_method(allow_none=False) if context is not None else ""
@@ -196,11 +192,7 @@ class Workers:
 
 
 def check_workers(executor: Any, width: Any, trial_timeout: Any) -> Workers | None:
-    """Check the arguments; return None if trials run in this process, one after another.
-
-    Raises:
-        UsageError: One of them cannot be used; nothing has been written.
-    """
+    """Check the arguments; return None if trials run in this process, one after another."""
     if executor is None:
         for name, value in (("width", width), ("trial_timeout", trial_timeout)):
             if value is not None:

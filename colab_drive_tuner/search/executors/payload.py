@@ -44,10 +44,8 @@ def pack(objective: Callable[..., Any], space: Any, pass_expr_memo_ctrl: bool | 
     """Pickle the objective and its space.
 
     Functions of notebooks, lambdas and functions of the objective's own module are pickled by
-    value: a remote worker need not have that module.
-
-    Raises:
-        UsageError: It holds an object that must stay in this process or that cannot be pickled.
+    value: a remote worker need not have that module. Raises `UsageError` for an object that must
+    stay in this process or that cannot be pickled.
     """
     content = _dump((objective, space, pass_expr_memo_ctrl), objective)
     return Payload(hashlib.sha256(content).hexdigest(), content)

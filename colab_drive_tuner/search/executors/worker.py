@@ -117,10 +117,8 @@ class Outcome:
 def run_task(sha: str, content: bytes | None, task: Task) -> bytes:
     """Run a task in a worker process and return a pickled `Outcome`.
 
-    Args:
-        sha: SHA-256 of `content`, which identifies the objective.
-        content: The objective pickled by `payload.pack`; None if the worker may have it already.
-        task: The attempt.
+    `content` is the objective pickled by `payload.pack`, and `sha` its SHA-256; None if the worker
+    may have it already.
     """
     exit_with(task.driver)
     try:

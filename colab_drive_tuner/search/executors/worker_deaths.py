@@ -64,9 +64,8 @@ def _is_one_of(error: BaseException, names: Names) -> bool:
 class LostTrials:
     """Trials that this session has lost to deaths and cancellations.
 
-    Args:
-        suspects: Trials that run alone because one of them may have killed workers.
-        record: Called with the suspects whenever they change.
+    `suspects` run alone because one of them may have killed workers; `record` is called with them
+    whenever they change.
     """
 
     def __init__(self, suspects: Iterable[int], record: Callable[[list[int]], None]) -> None:
@@ -90,11 +89,8 @@ class LostTrials:
     def blame(self, tid: Tid, inherited: MutableMapping[Tid, int], progress: int) -> int:
         """Count a worker that died of the trial; return the number of workers and runtimes so far.
 
-        Args:
-            tid: The trial.
-            inherited: Number of runtimes that died in each trial before this session.
-            progress: Progress of the trial's backups. If it has grown since the last death, the
-                trial advances in spite of deaths, and earlier ones no longer count.
+        `inherited` counts the runtimes that died in each trial before this session. If `progress`,
+        of the trial's backups, has grown since the last death, earlier deaths no longer count.
         """
         if progress > self._progress.get(tid, 0):
             self._deaths[tid], inherited[tid] = 0, 0

@@ -77,10 +77,7 @@ class MissingTrials:
         """Insert the trials of the first missing call, if all before them have ended.
 
         The algorithm sees the trials before them, as it did then. Call this whenever the queue is
-        empty, before new suggestions.
-
-        Returns:
-            The number of inserted trials.
+        empty, before new suggestions. Returns the number of inserted trials.
         """
         documents = self._trials._dynamic_trials
         for call in missing_calls(self._trials.log.k_of):

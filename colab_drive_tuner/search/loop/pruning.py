@@ -35,12 +35,9 @@ MAX_JUDGED_STEPS = 10_000
 class Pruning:
     """Thresholds for the trials of one run.
 
-    Args:
-        pruner: The pruner of this run; earlier pruners are known from the results of their trials.
-        documents: All trials, in the order in which they were named.
-        k_of: By trial, the call of the algorithm that suggested it.
-        pending_of: By trial, those that had not ended at that time.
-        notify: Called with each message for the user.
+    `pruner` is that of this run; earlier ones are known from the results of their trials. `k_of`
+    and `pending_of` are, by trial, the call of the algorithm that suggested it, and the trials that
+    had not ended at that time. `documents` are in the order in which trials were named.
     """
 
     def __init__(

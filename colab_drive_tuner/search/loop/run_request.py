@@ -101,11 +101,8 @@ class RunRequest:
 class StoppingRules:
     """Applies the stopping rules of one run.
 
-    Args:
-        request: The request, with the rules.
-        settings: The settings of the search at the start of the run, which include the state of
-            its early-stop function.
-        notify: Called with each message for the user.
+    `settings` are those of the search at the start of the run, which include the state of its
+    early-stop function.
     """
 
     def __init__(

@@ -78,11 +78,7 @@ class Loop:
         )
 
     def run(self, display: Display) -> str:
-        """Run trials until the search has all of them, or a rule ends the run.
-
-        Returns:
-            Why the search was stopped early, or "".
-        """
+        """Run trials until the search has all of them, or a rule stops it; return which, or ""."""
         why = ""
         with display as show:
             if self._counts.next_queued is None:

@@ -159,11 +159,6 @@ def read_search(store: Store, name: str) -> ReadSearch:
 
     Parameters have their labels as names and choices are indices, because the space is code, which
     is not stored.
-
-    Raises:
-        SearchNotFoundError: There is no search of that name.
-        SearchDamagedError: The search cannot be read.
-        SearchFolderError: Two searches have that name.
     """
     journal = open_journal(store, name)
     journal.require_single()

@@ -66,9 +66,7 @@ def explain_keywords(
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Decorate a function so that unknown arguments raise a `UsageError` with advice.
 
-    Args:
-        elsewhere: Where further arguments belong.
-        called: The name that users call; None: that of the function.
+    `elsewhere` says where further arguments belong; `called` is what users call the function.
     """
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:

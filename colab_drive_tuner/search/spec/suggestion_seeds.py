@@ -64,10 +64,8 @@ def training_seed_of(encoded: bytes) -> int:
 class SeedStream:
     """The seeds of the algorithm's calls: the k-th seed is the k-th draw of the generator.
 
-    Args:
-        generator: A generator in the initial state. It advances, as the caller's does in plain
-            fmin.
-        k: Number of draws that earlier sessions have used; they are skipped.
+    The generator is in its initial state; it advances, as the caller's does in plain fmin. The
+    first `k` draws, which earlier sessions have used, are skipped.
     """
 
     def __init__(self, generator: np.random.Generator, k: int = 0) -> None:
