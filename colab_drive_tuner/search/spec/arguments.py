@@ -1,7 +1,6 @@
 """Validation of a search's arguments, before anything is written."""
 
 import math
-import operator
 import os
 import re
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.spec.space_values import parameters_of
+from colab_drive_tuner.training.trial import as_integer
 
 BEGIN_AGAIN = (
     "To begin again, pass restart=True to resume_search; with fmin or minimize, call "
@@ -29,12 +29,7 @@ _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9
 
 def whole_number(name: str, value: Any, *, least: int, most: int = sys.maxsize) -> int:
     """Return `value`, which may be numpy's, as an int; raise `UsageError` if it is out of range."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or number < least:
-        raise UsageError(f"{name} must be an integer >= {least}, got {value!r}.")
+    number = as_integer(name, value, least=least)
     if number > most:
         raise UsageError(f"{name} must be at most {most}, got {value!r}.")
     return number
