@@ -450,14 +450,12 @@ class WorkerCrashedError(Exception):
 
 
 class OwnBreaking(Breaking):
-    """A breaking executor that can restart, as `loky_executor` does."""
+    """A breaking executor of three workers that can restart, as `loky_executor` does."""
+
+    num_workers = 3
 
     def restart(self, *, only_broken: bool = False) -> None:
         """Do nothing, because the executor stays usable."""
-
-    def width(self) -> int:
-        """Return the number of workers, three."""
-        return 3
 
     def workers(self) -> None:
         """Return None, because the number of living workers is not known."""
