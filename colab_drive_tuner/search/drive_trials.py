@@ -64,8 +64,8 @@ class DriveTrials(StoredTrials):
 
     def __repr__(self) -> str:
         place = f"DriveTrials {self.name!r} in {self.store.url(self.store.root)}"
-        losses = [loss for loss in self.losses() if isinstance(loss, int | float)]
-        best = f", best loss {min(losses):.6g}" if losses else ""
+        loss = self.status().best_loss
+        best = "" if loss is None else f", best loss {loss:.6g}"
         return visible(f"{place}: {len(self)} trials{best}")
 
     def fmin(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from numbers import Real
+from operator import itemgetter
 from typing import Any, cast
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
@@ -119,6 +120,13 @@ def countable_loss(document: TrialDocument) -> float | None:
         return None
     loss = float_of(result.get("loss"))
     return None if loss is None or math.isnan(loss) else loss
+
+
+def ranked(documents: Iterable[TrialDocument]) -> list[TrialDocument]:
+    """Return the trials whose loss counts, the best first."""
+    losses = ((countable_loss(document), document) for document in documents)
+    with_loss = [(loss, document) for loss, document in losses if loss is not None]
+    return [document for _, document in sorted(with_loss, key=itemgetter(0))]
 
 
 def is_failed(document: TrialDocument) -> bool:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from colab_drive_tuner.search.results.search_data import SearchData, history_of,
 from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.spec.space_values import evaluate_space, plain, point_of
-from colab_drive_tuner.search.trial_documents import countable_loss, float_of
+from colab_drive_tuner.search.trial_documents import float_of, ranked
 from colab_drive_tuner.search.trials.search_status import without_result
 from colab_drive_tuner.text import text_of, visible
 from colab_drive_tuner.user_warnings import warn_user
@@ -324,9 +323,7 @@ class SearchResult:
 
     def _ranked(self) -> list[TrialDocument]:
         """Return the trials that have a loss, the best first."""
-        losses = ((countable_loss(document), document) for document in self.trials._dynamic_trials)
-        with_loss = [(loss, document) for loss, document in losses if loss is not None]
-        return [document for _, document in sorted(with_loss, key=itemgetter(0))]
+        return ranked(self.trials._dynamic_trials)
 
     def _best(self) -> TrialDocument:
         self._warn()

@@ -11,6 +11,7 @@ from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedSession
 from colab_drive_tuner.search.results.table import Table, free_name, value_cell
 from colab_drive_tuner.search.trial_documents import (
     TrialState,
+    countable_loss,
     curve_of,
     float_of,
     is_pruned,
@@ -211,7 +212,7 @@ def search_data(
         TrialData(
             tid=document["tid"],
             state=TrialState(row["state"]),
-            loss=(loss := _loss(row["loss"]) if row["status"] == "ok" else None),
+            loss=(loss := countable_loss(document)),
             where=str(row["runtime"] or ""),
             began=seconds_of(document.get("book_time")),
             ended=seconds_of(document.get("refresh_time")),
@@ -226,11 +227,6 @@ def search_data(
     )
     known = tuple(one for one in sessions if math.isfinite(one.began) and math.isfinite(one.last))
     return SearchData(name, trials, table.parameters, known)
-
-
-def _loss(value: Any) -> float | None:
-    loss = float_of(value)
-    return None if loss is None or math.isnan(loss) else loss
 
 
 def _why_no_loss(row: Mapping[str, Any], document: TrialDocument, loss: float | None) -> str:

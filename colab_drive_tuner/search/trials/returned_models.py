@@ -8,7 +8,6 @@ the store, also in a session that did not train it.
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.errors import NotPlainDataError, SearchError, TrainingWarning, UsageError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.search.spec.arguments import whole_number
-from colab_drive_tuner.search.trial_documents import countable_loss
+from colab_drive_tuner.search.trial_documents import ranked
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.memory import split_result
 from colab_drive_tuner.user_warnings import warn_user
@@ -209,10 +208,7 @@ def check_keep_models(trials: Any, number: int) -> None:
 
 def best_returned_models(trials: Any, number: int) -> list[Any]:
     """Return the models with the lowest losses, best first; raise `SearchError` if one is lost."""
-    ended = [
-        (loss, trial) for trial in trials.trials if (loss := countable_loss(trial)) is not None
-    ]
-    best = [trial for _, trial in sorted(ended, key=itemgetter(0))[:number]]
+    best = ranked(trials.trials)[:number]
     models = [trial["result"].get("model") for trial in best]
     lost = [trial["tid"] for trial, kept in zip(best, models, strict=True) if kept is None]
     if lost:
