@@ -18,7 +18,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.training.backup.writer import flush_backups, get_writer
+from colab_drive_tuner.training.backup.writer import flush_backups, get_writer, parse_name
 from colab_drive_tuner.training.trial_backup_files import (
     Pace,
     TrialBackupFiles,
@@ -121,9 +121,10 @@ class Backups:
     def progress(artifacts: TrialBackupFiles) -> int:
         """Return how far the trial's backups got: larger is further, 0 is nothing or unknown."""
         try:
-            return max((_progress(name) for name in artifacts.names()), default=0)
+            fit, epoch = max(map(parse_name, artifacts.names()), default=(0, 0))
         except StoreError:
             return 0  # only means that a death counts as one more attempt
+        return max(0, 10**6 * fit + epoch)
 
     def progress_of(self, tid: Tid) -> int:
         """Return how far the backups of a trial that is not running got."""
@@ -163,10 +164,3 @@ class Backups:
         """Wait until pending backups and deletions have reached the store."""
         self._drop_recorded(history)
         flush_backups([*self._running, *self._ended.values(), *self._dropped], timeout)
-
-
-def _progress(name: str) -> int:
-    """Return a number that grows with the `fit` and epoch in the backup's name."""
-    digits = [int(part) for part in name[:100].replace(".", "-").split("-") if part.isdecimal()]
-    progress = sum(number * 10 ** (6 * place) for place, number in enumerate(reversed(digits)))
-    return int(min(progress, 2**53))  # the name is untrusted

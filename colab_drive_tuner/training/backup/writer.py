@@ -25,7 +25,7 @@ GENERATIONS = 2
 _DROP = -1
 """Key, in place of a `fit`, of the job that drops all backups."""
 _MAGIC, _DIGEST = b"CDTBACK2", 32
-_NAME = re.compile(r"fit-(\d+)-epoch-(\d+)\.backup")
+_NAME = re.compile(r"fit-(\d{1,9})-epoch-(\d{1,9})\.backup")
 
 
 def backup_name(fit: int, epoch: int) -> str:
@@ -61,7 +61,7 @@ class BackupWriter:
         """Return the backed-up epochs of `fit`, newest first; lists the store once per trial."""
         if self._names is None:
             self._names = set(self.artifacts.names())
-        parsed = map(_parse_name, self._names)
+        parsed = map(parse_name, self._names)
         return sorted((epoch for f, epoch in parsed if f == fit), reverse=True)
 
     def submit(self, fit: int, epoch: int, tree: Mapping[str, Any]) -> None:
@@ -129,8 +129,8 @@ class BackupWriter:
         """Drop older backups of a `fit`, and files that no backup needs."""
         with self._state:
             names = self._names or set()
-            backups = {name for name in names if _parse_name(name)[0] >= 0}
-            old = sorted(name for name in backups if _parse_name(name)[0] == fit)[:-GENERATIONS]
+            backups = {name for name in names if parse_name(name)[0] >= 0}
+            old = sorted(name for name in backups if parse_name(name)[0] == fit)[:-GENERATIONS]
             kept = backups.difference(old)
             files: set[str] = set()
             # A backup of an earlier process whose references are unknown may need any file.
@@ -191,7 +191,7 @@ def flush_backups(trials: Iterable[TrialBackupFiles], timeout: float) -> bool:
     return all(writer.wait(max(0.0, until - time.monotonic())) for writer in writers)
 
 
-def _parse_name(name: str) -> tuple[int, int]:
+def parse_name(name: str) -> tuple[int, int]:
     """Return fit and epoch from a backup's name; (-1, -1) for any other name."""
     match = _NAME.fullmatch(name)
     return (int(match[1]), int(match[2])) if match else (-1, -1)
