@@ -156,9 +156,10 @@ def test_keeping_none_stores_none(store, folder):
     assert keep(store, folder, [(0, 0.5)], keep=0) == []
 
 
-def test_a_model_too_large_for_the_store_warns_with_sizes(store, folder):
+def test_a_model_too_large_for_the_store_warns_with_sizes(store, folder, monkeypatch):
     """The warning about a model that is too large gives its size and the space left."""
-    kept = BestModels(store, folder, free_space=lambda: 1000)
+    monkeypatch.setattr(store, "free_space", lambda: 1000)
+    kept = BestModels(store, folder)
     kept.offer(model(), tid=0, loss=0.5)
     with pytest.warns(TrainingWarning, match=r"best/trial-00000-loss-0.5.keras \(0.0 MB\).*left"):
         assert kept.close(20) == []

@@ -165,9 +165,7 @@ class ReturnedModels:
         if folder is not None and self._best is None:
             from colab_drive_tuner.training.models.best_models import BestModels
 
-            self._best = BestModels(
-                self._store, folder, keep=self._keep, epoch=epoch, free_space=self._store.free_space
-            )
+            self._best = BestModels(self._store, folder, keep=self._keep, epoch=epoch)
         return self._best
 
     def _keep_in_process(self, model: Any, tid: int, loss: float | None) -> None:

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,22 +61,12 @@ class BestModels:
     """The best `keep` models of the search in `folder`, over all of its runs; `keep=0`: none.
 
     `epoch` distinguishes the search's history from those before a restart, whose trials had the
-    same numbers; their models are not touched. `free_space` returns the number of bytes that fit
-    into the store (None: unknown). A failed upload does not end the training; the next `offer` or
-    `close` emits a `TrainingWarning`.
+    same numbers; their models are not touched. A failed upload does not end the training; the next
+    `offer` or `close` emits a `TrainingWarning`.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        folder: str,
-        keep: int = 1,
-        *,
-        epoch: str = "",
-        free_space: Callable[[], int | None] | None = None,
-    ) -> None:
-        self._store, self._folder, self._keep, self._free_space = store, folder, keep, free_space
-        self._epoch = epoch
+    def __init__(self, store: Store, folder: str, keep: int = 1, *, epoch: str = "") -> None:
+        self._store, self._folder, self._keep, self._epoch = store, folder, keep, epoch
         self._uploads = UploadQueue[Path, KeptModel](
             "best-models", self._upload_if_best, self._failed, lambda w: min(w, key=w.__getitem__)
         )
@@ -195,7 +185,7 @@ class BestModels:
 
     def _upload(self, path: Path, kept: KeptModel) -> None:
         """Store one model, then trash those worse than the best `keep`."""
-        free = self._free_space() if self._free_space else None
+        free = self._store.free_space()
         if free is not None and kept.size > free:
             raise QuotaError(f"only {free / 1e6:.1f} MB are left in the store.")
         self._best_folder = self._best_folder or find_or_create_subfolder(
