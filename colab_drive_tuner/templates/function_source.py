@@ -12,7 +12,7 @@ import sys
 import sysconfig
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -202,19 +202,6 @@ def _unknown(code: CodeType, known: set[str]) -> dict[str, int]:
     for nested in nested_code_objects(code):
         unknown = _unknown(nested, known) | unknown
     return unknown
-
-
-def copy_function(original: FunctionType, code: CodeType, cells: Iterable[Any]) -> FunctionType:
-    """Return a copy of a function with other code and another closure."""
-    copied = FunctionType(
-        code, original.__globals__, original.__name__, original.__defaults__, tuple(cells)
-    )
-    copied.__kwdefaults__ = original.__kwdefaults__
-    copied.__qualname__ = original.__qualname__
-    copied.__module__ = original.__module__
-    copied.__doc__ = original.__doc__
-    copied.__dict__.update(original.__dict__)
-    return copied
 
 
 def is_users_module(name: str) -> bool:

@@ -12,7 +12,7 @@ import ast
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -20,7 +20,6 @@ from colab_drive_tuner.errors import TemplateError
 from colab_drive_tuner.templates.function_source import (
     FunctionSource,
     cell_content,
-    copy_function,
     is_recursive,
     nested_code_objects,
     read_source,
@@ -116,7 +115,7 @@ def _inner_callables(model: Any) -> Iterator[tuple[Any, Wrap]]:
 def _with_cell(model: FunctionType, index: int, content: Any) -> FunctionType:
     cells = list(model.__closure__ or ())
     cells[index] = CellType(content)
-    return copy_function(model, model.__code__, cells)
+    return _copy_function(model, model.__code__, cells)
 
 
 def _with_attribute(model: Any, old: Any, new: Any) -> Any:
@@ -266,7 +265,20 @@ def _copy(
     missing = [name for name in code.co_freevars if name not in cells]
     if missing:
         raise source_changed(code.co_filename, original.__name__)
-    function = copy_function(original, code, (cells[name] for name in code.co_freevars))
+    function = _copy_function(original, code, (cells[name] for name in code.co_freevars))
     if itself is not None:
         cells[itself].cell_contents = function
     return function
+
+
+def _copy_function(original: FunctionType, code: CodeType, cells: Iterable[Any]) -> FunctionType:
+    """Return a copy of a function with other code and another closure."""
+    copied = FunctionType(
+        code, original.__globals__, original.__name__, original.__defaults__, tuple(cells)
+    )
+    copied.__kwdefaults__ = original.__kwdefaults__
+    copied.__qualname__ = original.__qualname__
+    copied.__module__ = original.__module__
+    copied.__doc__ = original.__doc__
+    copied.__dict__.update(original.__dict__)
+    return copied
