@@ -492,6 +492,8 @@ class Shared(Executor):
     Trials take 0.2 s; `deadly`, a search and a trial, kills its worker after 0.1 s.
     """
 
+    num_workers = 2
+
     def __init__(self, deadly: tuple[str, int]) -> None:
         self.deaths = 0
         self._deadly, self._running = deadly, set[Future[Any]]()
@@ -519,9 +521,8 @@ class Shared(Executor):
     def restart(self, *, only_broken: bool = False) -> None:
         """Do nothing, because the executor stays usable."""
 
-    def width(self) -> int:
-        """Return the number of workers, two."""
-        return 2
+    def workers(self) -> None:
+        """Return None, because the number of living workers is not known."""
 
 
 def test_a_death_is_not_charged_to_the_trials_of_another_search(
