@@ -6,6 +6,7 @@ classes and closures are the same as in the original function.
 
 import ast
 import builtins
+import copy
 import dis
 import inspect
 import sys
@@ -45,8 +46,11 @@ class FunctionSource:
 
     @property
     def expression(self) -> str:
-        """The function's source, normalized: without comments and layout."""
-        return ast.unparse(self.node)
+        """The function's source, normalized: without comments and layout.
+
+        It is for comparing and showing, since an f-string may quote what Python would not accept.
+        """
+        return ast.unparse(_FStrings().visit(copy.deepcopy(self.node)))
 
     def where(self, line: int) -> str:
         """Describe the location of a line, for messages."""
@@ -59,6 +63,25 @@ class FunctionSource:
         lines = self.text.split("\n")
         inside = len(lines[line - 1].encode()[:column].decode())
         return sum(len(earlier) + 1 for earlier in lines[: line - 1]) + inside
+
+
+class _FStrings(ast.NodeTransformer):
+    """Replaces f-strings by their text: `ast.unparse` quotes them differently since Python 3.12."""
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.Name:
+        return ast.Name(f"f'{self._text(node)}'")
+
+    def _text(self, node: ast.expr) -> str:
+        match node:
+            case ast.JoinedStr(parts):
+                return "".join(map(self._text, parts))
+            case ast.FormattedValue(value, conversion, form):
+                converted = "" if conversion == -1 else f"!{chr(conversion)}"
+                formatted = f":{self._text(form)}" if form else ""
+                return f"{{{ast.unparse(self.visit(value))}{converted}{formatted}}}"
+            case _:
+                text = str(getattr(node, "value", ""))
+                return repr(text)[1:-1].replace("{", "{{").replace("}", "}}")
 
 
 def first_line(node: FunctionNode) -> int:

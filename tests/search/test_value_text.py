@@ -359,6 +359,52 @@ def test_descriptions_are_readable() -> None:
     assert "...<5002 characters, " in text
 
 
+class OldLayer:
+    """A class as Keras's: its configuration names every argument."""
+
+    def __init__(self, units: int, rate: float = 0.5) -> None:
+        self.units, self.rate = units, rate
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments, as Keras and scikit-learn do."""
+        return dict(vars(self))
+
+    def get_params(self, *, deep: bool) -> dict[str, Any]:
+        """Return the arguments, as Keras and scikit-learn do."""
+        del deep
+        return dict(vars(self))
+
+
+class NewLayer(OldLayer):
+    """The class in a later version, which has one more argument."""
+
+    __qualname__ = OldLayer.__qualname__
+
+    def __init__(self, units: int, rate: float = 0.5, *, fused: bool = False) -> None:
+        super().__init__(units, rate)
+        self.fused = fused
+
+
+@pytest.mark.parametrize("hidden", ["get_config", "get_params"])
+def test_an_argument_that_a_newer_version_adds_changes_nothing(
+    hidden: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arguments with their default value are left out; others are compared."""
+    monkeypatch.delattr(OldLayer, hidden)
+    described = describe_value(OldLayer(3))
+    assert describe_value(NewLayer(3)) == described
+    for other in (OldLayer(4), OldLayer(3, 0.4), NewLayer(3, fused=True)):
+        assert describe_value(other) != described
+
+
+def test_descriptions_are_equal_in_every_version_of_python() -> None:
+    """Python 3.12 quotes f-strings differently, and 3.13 has moved the class of paths."""
+    assert describe_value(Path("a") / "b") == "path 'a/b'"
+    assert describe_value(lambda x: f"{x['a']!r:>{9}} {{{f'{x}'}}} it's\n") == (
+        "<lambda x: f'{x['a']!r:>{9}} {{{f'{x}'}}} it's\\n'>"
+    )
+
+
 KERAS_CELL = """
 import keras
 class Own(keras.layers.Layer):

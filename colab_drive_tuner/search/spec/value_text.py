@@ -7,8 +7,10 @@ therefore described by the parts from which it could be rebuilt. A value without
 
 import copyreg
 import hashlib
+import inspect
+import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, GenericAlias, ModuleType
 from typing import Any
 
@@ -127,14 +129,26 @@ class _Describer:
         """Describe an object by its configuration, or by its state, or by its type."""
         kind = type(value)
         if callable(getattr(value, "get_config", None)):  # Keras
-            return f"{_name(kind)}({self.of(_without_names(value.get_config(), {}))})"
+            return self._made_by(kind, _without_names(value.get_config(), {}))
         if callable(getattr(value, "get_params", None)):  # scikit-learn
-            return f"{_name(kind)}({self.of(value.get_params(deep=False))})"
+            return self._made_by(kind, value.get_params(deep=False))
+        if isinstance(value, os.PathLike):  # its class moved in Python 3.13
+            return f"path {self.of(os.fspath(value))}"
         if callable(getattr(value, "named_parameters", None)):  # PyTorch, whose weights are random
             return f"{_name(kind)}({quoted(re.sub('0x[0-9a-fA-F]+', '', repr(value)))})"
         if all(getattr(kind, name) is getattr(object, name) for name in ("__repr__", "__eq__")):
             return type_only(value)
         return self._state(value)
+
+    def _made_by(self, kind: Any, arguments: Mapping[str, Any]) -> str:
+        """Describe an object by its arguments, without defaults: newer versions add arguments."""
+        known = inspect.signature(kind.__init__).parameters
+        given = {
+            name: part
+            for name, part in arguments.items()
+            if name not in known or self.of(part) != self.of(known[name].default)
+        }
+        return f"{_name(kind)}({self.of(given)})"
 
     def _state(self, value: Any) -> str:
         """Describe what pickle would store of the value."""
