@@ -56,6 +56,18 @@ def replace_file(path: Path, fill: Callable[[BinaryIO], object], *, mode: int = 
         raise
 
 
+def read_file(path: Path, largest: int) -> bytes:
+    """Return the content of a file of somebody else, who may have put a pipe or a giant there.
+
+    Raises `OSError` for anything but a file, and for more than `largest` bytes.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
+    if path.stat().st_size > largest:
+        raise OSError(errno.EFBIG, f"it is larger than {largest >> 20} MiB", str(path))
+    return path.read_bytes()
+
+
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """Create a temporary folder, private to this user, with the process id in its name."""

@@ -1,6 +1,7 @@
 """KerasTuner projects read as searches, without changing the project."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,25 @@ def test_an_invalid_trial_file_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match=r"trial\.json|Trial '1'"):
         cdt.import_trials(cdt.open_store(tmp_path / "store"), "kt", folder)
     assert not (tmp_path / "store" / "kt").exists()
+
+
+@pytest.mark.parametrize("name", ["trial_1/trial.json", "oracle.json"])
+@pytest.mark.parametrize("giant", [False, True], ids=["pipe", "giant"])
+def test_a_file_that_reading_would_not_end_is_refused(
+    name: str, giant: bool, tmp_path: Path
+) -> None:
+    """A pipe, which has no end, and a giant file are refused by name without being read."""
+    folder = project(tmp_path / "kt", trial(1, VALUES, 1.0))
+    path = folder / name
+    path.unlink(missing_ok=True)
+    if giant:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    else:
+        os.mkfifo(path)
+    says = "it is larger than 64 MiB" if giant else "it is not a file"
+    with pytest.raises(UsageError, match=rf"{path.name} cannot be read .*: {says}"):
+        cdt.import_trials(cdt.open_store(tmp_path / "store"), "kt", folder)
 
 
 def test_a_folder_without_a_project_is_refused(tmp_path: Path) -> None:

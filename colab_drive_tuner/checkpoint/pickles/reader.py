@@ -31,6 +31,7 @@ from colab_drive_tuner.checkpoint.pickles.nodes import (
 from colab_drive_tuner.checkpoint.pickles.recipes import RECIPES
 from colab_drive_tuner.checkpoint.record_items import MAX_TID
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.local_files import read_file
 from colab_drive_tuner.text import text_of
 
 _MAX_BYTES = 1 << 30
@@ -63,7 +64,7 @@ def read_trials(source: str | Path | bytes) -> tuple[list[TrialDocument], dict[s
     """
     name = "the pickle" if isinstance(source, bytes) else str(source)
     try:
-        data = source if isinstance(source, bytes) else _read_file(Path(source))
+        data = source if isinstance(source, bytes) else read_file(Path(source), _MAX_BYTES)
         return _parse(decompress(data, _MAX_BYTES))
     except RefusedPickleError as error:
         raise UsageError(f"{name} cannot be read as trials: {error}.") from error
@@ -80,14 +81,6 @@ def _parse(data: bytes) -> tuple[list[TrialDocument], dict[str, Any]]:
     documents, attachments = _find_trials(tree, _Walk(growth + _EXPANSION_FREE))
     _check_documents(documents)
     return _renumber(documents), attachments
-
-
-def _read_file(path: Path) -> bytes:
-    if path.exists() and not path.is_file():
-        raise RefusedPickleError("it is not a file")
-    if path.stat().st_size > _MAX_BYTES:
-        raise RefusedPickleError(f"it is larger than {_MAX_BYTES >> 20} MiB")
-    return path.read_bytes()
 
 
 def _find_trials(tree: Any, walk: "_Walk") -> tuple[Any, dict[str, Any]]:

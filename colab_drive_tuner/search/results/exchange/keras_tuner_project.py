@@ -11,7 +11,11 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.local_files import read_file
 from colab_drive_tuner.search.trial_documents import FINISHED, imported_document
+
+_LARGEST = 64 << 20
+"""Largest file that is read, in bytes; JSON takes ten times as much in memory."""
 
 
 def is_project(path: Path) -> bool:
@@ -23,7 +27,7 @@ def read_project(path: Path) -> list[TrialDocument]:
     """Return the trials in the order in which they started; raise `UsageError` for invalid ones."""
     found = [_read(file) for file in sorted(path.glob("trial_*/trial.json"))]
     oracle = path / "oracle.json"
-    order = _read(oracle).get("start_order") if oracle.is_file() else None
+    order = _read(oracle).get("start_order") if oracle.exists() else None
     started = list(map(str, order)) if isinstance(order, list) else []
     positions = {trial: position for position, trial in enumerate(started)}
     found.sort(key=lambda trial: positions.get(str(trial.get("trial_id")), len(positions)))
@@ -41,11 +45,12 @@ def read_project(path: Path) -> list[TrialDocument]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(read_file(file, _LARGEST))
         if not isinstance(content, dict):
             raise ValueError("it holds no JSON object")
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{file} cannot be read as a file of KerasTuner: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{file} cannot be read as a file of KerasTuner: {reason}.") from error
     return content
 
 
