@@ -85,17 +85,32 @@ def test_a_gap_is_seen_between_batches_of_reads(store, open_journal, monkeypatch
             path.write_bytes(content)
 
 
-@pytest.mark.parametrize("at", [60, -10], ids=["its head", "its state"])
-def test_a_damaged_snapshot_is_ignored(store, open_journal, at):
-    """The records decide: an altered snapshot changes nothing."""
+def flip(path: Path, at: int) -> None:
+    """Alter one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def put_pipe(path: Path) -> None:
+    """Replace a file with a pipe, whose reading would never end."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: flip(path, 60), lambda path: flip(path, -10), put_pipe],
+    ids=["its head", "its state", "a pipe"],
+)
+def test_a_snapshot_that_cannot_be_read_is_ignored(store, open_journal, damage):
+    """The records decide: a damaged or refused snapshot changes nothing."""
     journal = open_journal(store)
     for value in range(40):
         append_acknowledged(journal, value)
     journal.close()
     (snapshot,) = Path(store.url(store.root)).glob("a search/records/snapshot-*")
-    content = bytearray(snapshot.read_bytes())
-    content[at] ^= 1
-    snapshot.write_bytes(content)
+    damage(snapshot)
     assert open_journal(store, claim=False).state.items == list(range(40))
 
 

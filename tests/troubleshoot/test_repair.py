@@ -1,5 +1,6 @@
 """`repair`: the readable part continues in a new folder, as the old search would have."""
 
+import errno
 import functools
 import hashlib
 import os
@@ -62,6 +63,22 @@ def test_a_missing_record_is_restored_from_trials_pkl(folder):
     assert any(source.startswith("trials.pkl: ") for source in report.sources)
     assert read_status(FolderStore(folder), "search").done == 12
     assert_resumes_as_uninterrupted(folder)
+
+
+def test_a_record_that_may_not_be_read_is_not_given_up(folder, monkeypatch):
+    """A change of its mode makes it readable, so nothing is rebuilt without it."""
+    denied = record_files(folder)[8]
+
+    def guarded(path, *arguments, original=os.open, **options):
+        if Path(path) == denied:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return original(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", guarded)
+        with pytest.raises(RefusedError, match=f"Permission denied, {denied}"):
+            repair(FolderStore(folder), "search")
+    assert "nothing to repair" in str(repair(FolderStore(folder), "search"))
 
 
 def test_without_trials_pkl_the_lost_result_is_computed_again(folder):

@@ -14,7 +14,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
-from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError
+from colab_drive_tuner.errors import (
+    IdTakenError,
+    NotFoundError,
+    SearchDamagedError,
+    StoreError,
+    UnavailableError,
+)
 from colab_drive_tuner.journal.chain.fields import (
     decoding,
     duration,
@@ -240,7 +246,7 @@ def save_snapshot(store: Store, folder: SearchFolder, head: Head, state: bytes) 
 def load_snapshot(
     store: Store, entry_id: str, load: Callable[[bytes], Any]
 ) -> tuple[Head, Any] | None:
-    """Return the head and state in a snapshot; None, if it is gone or damaged: read from id0."""
+    """Return the head and state in a snapshot; None, if it cannot be read: read from id0."""
     what = "The snapshot"
     try:
         body = unframe(store.read_unverified(entry_id), what)
@@ -252,7 +258,9 @@ def load_snapshot(
                 raise ValueError("its state is truncated, or far larger than its file")
             head = head_from(body["head"])
         return head, load(state)
-    except (NotFoundError, SearchDamagedError):
+    except UnavailableError:
+        raise  # nothing else can be read either
+    except (StoreError, SearchDamagedError):
         return None  # the records are authoritative and are read instead
 
 

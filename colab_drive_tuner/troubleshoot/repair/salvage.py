@@ -180,6 +180,8 @@ class _Files:
                 if self._found.owns(self._store, entry_id):
                     return self._store.read_trashed(entry_id)
             except (ChecksumError, RefusedError) as error:
+                if isinstance(error.__cause__, PermissionError):
+                    raise  # rebuilding would lose what a change of its mode makes readable
                 self._found.unreadable.append(str(error))
         return None
 
