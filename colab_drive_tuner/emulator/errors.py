@@ -141,6 +141,11 @@ def id_not_usable() -> ApiError:
     )
 
 
+def too_many_parents() -> ApiError:
+    """403: a file has one parent, to which another cannot be added; as observed by many."""
+    return forbidden("cannotAddParent", "Increasing the number of parents is not allowed")
+
+
 def not_emulated(method: str) -> ApiError:
     """501: the emulator does not implement this method."""
     return ApiError(501, "notImplemented", f"The emulator does not know {method}.")

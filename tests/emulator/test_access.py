@@ -73,6 +73,21 @@ def test_a_shared_folder_shares_what_lies_in_it(me, person):
     assert "parents" not in other.get(f"files/{alone}", fields="parents")
 
 
+def test_only_the_owner_moves_a_file_without_naming_its_folder(me, person):
+    """Without `removeParents`, an editor's `addParents` would be a second parent (a 403)."""
+    one, two = me.folder("one"), me.folder("two")
+    file = me.create("file", parents=[one])["id"]
+    other = person()
+    for folder in (one, two):
+        share(me, folder, other.account, "writer")
+    where = f"/drive/v3/files/{file}"
+    assert other.refusal("PATCH", where, params={"addParents": two}) == (403, "cannotAddParent")
+    both = {"addParents": two, "removeParents": one, "fields": "parents"}
+    assert other("PATCH", where, params=both).json() == {"parents": [two]}
+    back = {"addParents": one, "fields": "parents"}
+    assert me("PATCH", where, params=back).json() == {"parents": [one]}
+
+
 def test_a_link_opens_a_file_without_listing_it(me, person):
     """A file shared with `anyone` is read by its id and not listed."""
     file = me.create("public")["id"]

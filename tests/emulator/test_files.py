@@ -280,7 +280,8 @@ def test_folders_lie_at_most_a_hundred_deep(me):
 def test_a_file_has_one_parent_and_it_is_a_folder(me):
     """Several parents, a file as a parent and an unknown parent are refused."""
     folders = [me.folder("a"), me.folder("b")]
-    assert me("POST", "/drive/v3/files", json={"parents": folders}).status_code == 400
+    several = me.refusal("POST", "/drive/v3/files", json={"parents": folders})
+    assert several == (403, "cannotAddParent")
     file = me.create()["id"]
     assert me("POST", "/drive/v3/files", json={"parents": [file]}).status_code == 403
     missing = me.refusal("POST", "/drive/v3/files", json={"parents": ["nowhere"]})

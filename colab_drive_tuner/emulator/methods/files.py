@@ -17,7 +17,6 @@ from ..api.api_versions import (
 from ..api.calls import Answer, Call
 from ..api.document_formats import IMPORTS, check_import
 from ..errors import (
-    ApiError,
     bad_request,
     forbidden,
     id_in_use,
@@ -29,6 +28,7 @@ from ..errors import (
     not_for_app_data,
     parent_not_a_folder,
     quota_exceeded,
+    too_many_parents,
 )
 from ..media import contents
 from ..media.contents import Received
@@ -74,13 +74,7 @@ def parent_for(call: Call, body: Mapping[str, Any]) -> Node:
     """Return the parent folder of a new file; by default the root of My Drive."""
     wanted = body.get("parents") or ["root"]
     if len(wanted) > 1:
-        raise ApiError(
-            400,
-            "invalid",
-            "A file cannot have more than one parent. Use shortcuts instead.",
-            location="file.parents",
-            location_type="other",
-        )
+        raise too_many_parents()
     if wanted[0] in {"root", call.caller.account.root}:
         if call.caller.scopes & call.method.scopes == {"drive.appdata"}:
             raise insufficient_spaces()

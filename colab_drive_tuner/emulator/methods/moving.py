@@ -11,6 +11,7 @@ from ..errors import (
     no_permission,
     not_for_app_data,
     parent_not_a_folder,
+    too_many_parents,
 )
 from ..state import access
 from ..state.database import Database
@@ -37,7 +38,7 @@ def move(call: Call, node: Node) -> dict[str, Any]:
     if not add:
         return to_root(call, node)
     if len(add) > 1:
-        raise forbidden("cannotAddParent", "Increasing the number of parents is not allowed")
+        raise too_many_parents()
     parent = access.find(database, caller, add[0], all_drives=call.all_drives)
     if parent.id == node.parent:
         return {}
@@ -51,8 +52,8 @@ def move(call: Call, node: Node) -> dict[str, Any]:
         _check_folder_move(database, node, parent)
     elif parent.drive and not node.drive:
         _check_owner(call, node, database.nodes[parent.drive])
-    if not remove and node.drive:
-        raise _one_parent()
+    if not remove:
+        _check_only_added(call, node, parent)
     owner = "" if parent.drive else (node.owner or caller.email)
     return {"parent": parent.id, "drive": parent.drive, "owner": owner}
 
@@ -67,6 +68,14 @@ def _check_role(call: Call, node: Node, parent: Node) -> None:
     above = call.database.nodes.get(node.parent, node)
     if node.drive and access.rank(call.database, call.caller.email, above) < needed:
         raise no_permission(node.id)
+
+
+def _check_only_added(call: Call, node: Node, parent: Node) -> None:
+    """Raise a 403 unless the caller may move the file without naming the folder that it leaves."""
+    if node.drive:
+        raise _one_parent()
+    if not parent.drive and node.owner != call.caller.email:
+        raise too_many_parents()
 
 
 def _check_folder_move(database: Database, folder: Node, parent: Node) -> None:
