@@ -55,7 +55,9 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
 }  # fmt: skip
 """Type and range of each numeric value of a rule."""
 VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-USAGE_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded"}
+USAGE_REASONS = {
+    "rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded", "accessNotConfigured",
+}  # fmt: skip
 
 
 @dataclass

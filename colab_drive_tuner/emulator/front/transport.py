@@ -79,7 +79,7 @@ def encode(answer: Answer, headers: Mapping[str, str]) -> Answer:
             "Access-Control-Allow-Origin": origin,
             "Access-Control-Allow-Credentials": "true",
             "Access-Control-Expose-Headers": "Content-Encoding,Content-Length,Content-Range,Date,"
-            "ETag,Location,Range,Retry-After,X-GUploader-UploadID",
+            "ETag,Location,Range,Retry-After,X-GUploader-UploadID,X-HTTP-Status-Code-Override",
             "Vary": "Origin",
         }
     body = answer.body
