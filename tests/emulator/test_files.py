@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from tests.emulator.raw_client import FOLDER
+from tests.emulator.raw_client import FOLDER, multipart
 
 EMPTY_MD5 = hashlib.md5(b"").hexdigest()
 
@@ -326,3 +326,39 @@ def test_about_names_the_account_and_needs_fields(me):
     assert trash == {"storageQuota": {"usageInDriveTrash": "1000"}}
     assert me("GET", "/drive/v2/about").json()["quotaBytesUsedInTrash"] == "1000"
     assert me.get("about", fields="storageQuota/usage") == {"storageQuota": {"usage": "1000"}}
+
+
+DOCUMENT = "application/vnd.google-apps.document"
+
+
+def test_export_and_conversion_are_a_501_that_names_the_method(me):
+    """The emulator cannot convert: it answers 501, unless Drive itself refuses the request."""
+    doc = me.create("doc", mimeType=DOCUMENT)["id"]
+    file = me.upload(b"text", name="f", type="text/plain")["id"]
+    upload = "/upload/drive/v3/files"
+    related = {"Content-Type": "multipart/related; boundary=xyz"}
+    whole = {"data": multipart({"mimeType": DOCUMENT}, b"x", "text/plain"), "headers": related}
+    for verb, path, more, method in (
+        ("GET", f"/drive/v3/files/{doc}/export?mimeType=text/plain", {}, "files.export"),
+        ("GET", f"/drive/v2/files/{doc}/export?mimeType=text/plain", {}, "files.export"),
+        ("POST", f"{upload}?uploadType=multipart", whole, "files.create"),
+        (
+            "POST",
+            f"{upload}?uploadType=resumable",
+            {"json": {"mimeType": DOCUMENT}},
+            "files.create",
+        ),
+        ("PATCH", f"{upload}/{doc}?uploadType=media", {"data": b"x"}, "files.update"),
+        ("PATCH", f"/drive/v3/files/{file}", {"json": {"mimeType": DOCUMENT}}, "files.update"),
+        ("POST", f"/drive/v3/files/{file}/copy", {"json": {"mimeType": DOCUMENT}}, "files.copy"),
+        ("POST", f"/drive/v3/files/{doc}/download", {}, "files.download"),
+    ):
+        answer = me(verb, path, **more)
+        assert answer.status_code == 501, (path, answer.text)
+        assert f"drive.{method}" in answer.json()["error"]["message"]
+    exported = me.refusal("GET", f"/drive/v3/files/{file}/export?mimeType=text/plain")
+    assert exported == (403, "fileNotExportable")
+    into_folder = {"data": multipart({"mimeType": FOLDER}, b"x", "text/plain"), "headers": related}
+    refused = me.refusal("POST", f"{upload}?uploadType=multipart", **into_folder)
+    assert refused == (400, "badRequest")
+    assert sorted(me.names("")) == ["doc", "f"]

@@ -386,6 +386,22 @@ def test_if_none_match_guards_changes_too(me, file, condition):
     assert me("PUT", path, json={"title": "x"}, headers=other).status_code == 200
 
 
+@pytest.mark.parametrize("wish", ["convert", "ocr"])
+def test_conversion_is_a_501(me, file, wish):
+    """`convert` and `ocr` are a 501; `convert=false` is accepted."""
+    where = f"/upload/drive/v2/files?uploadType=media&{wish}="
+    for verb, path, more in (
+        ("POST", f"{where}true", {"data": b"a,b"}),
+        ("POST", f"/drive/v2/files?{wish}=true", {"json": {}}),
+        ("POST", f"/drive/v2/files/{file['id']}/copy?{wish}=true", {"json": {}}),
+    ):
+        answer = me(verb, path, **more)
+        assert answer.status_code == 501
+        assert answer.json()["error"]["message"].find("drive.files.") > 0
+    assert me("POST", f"{where}false", data=b"a,b").status_code == 200
+    assert len(titles(me, "")) == 2
+
+
 def test_changes_are_listed_by_number(me, file):
     """Changes are listed from the beginning, from a page token or from a change's number."""
     first = me("GET", "/drive/v2/changes").json()

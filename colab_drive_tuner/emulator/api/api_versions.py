@@ -53,8 +53,11 @@ def creates(call: Call) -> bool:
 
 
 def check_conversion(call: Call) -> None:
-    """Raise a 501 if v2's `ocr` asks for the text of a picture."""
-    if call.parameters.flag("ocr"):
+    """Raise a 501 if v2's `convert` or `ocr` asks for a Docs Editors format.
+
+    `convert` has no effect in updates, according to its description.
+    """
+    if call.parameters.flag("ocr") or (creates(call) and call.parameters.flag("convert")):
         raise no_conversion(call.method.id)
 
 

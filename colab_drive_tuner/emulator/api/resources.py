@@ -12,8 +12,7 @@ from urllib.parse import quote
 from ..queries.fields import Selection, prune, within
 from ..state import access, restrictions
 from ..state.database import Database, stored_bytes
-from ..state.model import FOLDER, SHORTCUT, Caller, Node, display_name, person_id
-from . import document_formats
+from ..state.model import FOLDER, GOOGLE, SHORTCUT, Caller, Node, display_name, person_id
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, An
 
 
 def revision(view: View, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a Revision resource; that of a Docs Editors file has no content of its own."""
-    shown = {
+    """Return a Revision resource."""
+    return {
         "kind": "drive#revision",
         "id": found["id"],
         "mimeType": found["mime"],
@@ -85,19 +84,17 @@ def revision(view: View, found: Mapping[str, Any]) -> dict[str, Any]:
         "keepForever": bool(found.get("keep")),
         "published": False,
         "lastModifyingUser": user(view, found["by"]),
+        "originalFilename": found["name"],
+        "md5Checksum": found["md5"],
+        "size": str(found["size"]),
     }
-    if "source" in found:
-        return shown
-    content = {"originalFilename": found["name"], "md5Checksum": found["md5"]}
-    return {**shown, **content, "size": str(found["size"])}
 
 
 def links(node: Node) -> dict[str, str]:
     """Return the file's web addresses for viewing and downloading."""
     if node.is_folder:
         return {"webViewLink": f"https://drive.google.com/drive/folders/{node.id}"}
-    plain = f"https://drive.google.com/file/d/{node.id}/view?usp=drivesdk"
-    found = {"webViewLink": document_formats.editor_link(node) or plain}
+    found = {"webViewLink": f"https://drive.google.com/file/d/{node.id}/view?usp=drivesdk"}
     if node.mime_type == "application/vnd.google.colaboratory":
         found["webViewLink"] = f"https://colab.research.google.com/drive/{node.id}"
     if node.head is not None:
@@ -141,7 +138,7 @@ def capabilities(view: View, node: Node) -> dict[str, bool]:
         "canDelete": remove and not is_root,
         "canDeleteChildren": rank >= access.ORGANIZER and within_drive,
         "canDisableInheritedPermissions": limits and not limited,
-        "canDownload": readable and node.mime_type not in {FOLDER, SHORTCUT},
+        "canDownload": readable and node.head is not None,
         "canEdit": edit,
         "canEnableInheritedPermissions": limits and limited,
         "canListChildren": folder and above.opens(node),
@@ -210,6 +207,11 @@ def _permissions(view: View, node: Node) -> list[dict[str, Any]] | None:
 
 def _shared(view: View, node: Node) -> bool:
     return len(access.effective_permissions(view.database, node)) > 1
+
+
+def _export_links(_: View, node: Node) -> dict[str, str] | None:
+    # Docs Editors formats cannot be downloaded, and the emulator has no converter.
+    return {} if node.mime_type == GOOGLE + "document" else None
 
 
 def sharer(view: View, node: Node) -> str:
@@ -329,7 +331,7 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
     "quotaBytesUsed": lambda view, node: "0" if node.drive else str(stored_bytes(node)),
     "headRevisionId": _head("id"),
     "isAppAuthorized": lambda view, node: view.caller.client in node.clients,
-    "exportLinks": lambda view, node: document_formats.export_links(view.base, node),
+    "exportLinks": _export_links,
     "shortcutDetails": _stored("shortcutDetails"),
     "contentRestrictions": lambda view, node: content_restrictions(view, node) or None,
     "linkShareMetadata": lambda view, node: {

@@ -74,14 +74,13 @@ def revision(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, Any]
     shown |= {
         "modifiedDate": shown.pop("modifiedTime"),
         "pinned": shown.pop("keepForever"),
+        "fileSize": shown.pop("size"),
         "lastModifyingUser": by,
         "lastModifyingUserName": by["displayName"],
         "etag": f'"{person_id(found["id"])[:12]}/{int(bool(found.get("keep")))}"',
         "selfLink": path,
     }
-    if "size" in shown:
-        shown["fileSize"] = shown.pop("size")
-    if node.head and (found is node.head or found.get("keep")):  # others cannot be downloaded
+    if found is node.head or found.get("keep"):  # the others cannot be downloaded
         shown["downloadUrl"] = f"{path}?alt=media&source=downloadUrl"
     return shown
 

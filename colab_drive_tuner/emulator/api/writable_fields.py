@@ -189,6 +189,6 @@ def _new_type(node: Node, wanted: str) -> str:
     """Return the new type; a folder stays a folder, and no other file becomes one."""
     if wanted != node.mime_type and FOLDER in {wanted, node.mime_type}:
         raise invalid("file.mimeType", "The MIME type of a folder cannot be changed.")
-    if wanted != node.mime_type and node.revisions and GOOGLE in wanted + node.mime_type:
+    if wanted != node.mime_type and wanted.startswith(GOOGLE) and node.head is not None:
         raise no_conversion("drive.files.update")
     return wanted

@@ -29,7 +29,7 @@ def file_content(call: Call, node: Node, found: Mapping[str, Any] | None) -> Ans
             "download_restricted_for_revision",
             "This revision cannot be downloaded by the authenticated user.",
         )
-    return content_answer(call, found and node.head and found)
+    return _content_answer(call, found)
 
 
 def find_revision(call: Call, node: Node, wanted: str) -> Mapping[str, Any]:
@@ -37,12 +37,12 @@ def find_revision(call: Call, node: Node, wanted: str) -> Mapping[str, Any]:
     if access.rank(call.database, call.caller.email, node) < access.WRITER:
         raise no_permission(node.id)
     for found in node.revisions:
-        if found["id"] == wanted or (wanted == "head" and found is node.revisions[-1]):
+        if found["id"] == wanted or (wanted == "head" and found is node.head):
             return found
     raise ApiError(404, "notFound", f"Revision not found: {wanted}.", location="revisionId")
 
 
-def content_answer(call: Call, head: Mapping[str, Any] | None) -> Answer:
+def _content_answer(call: Call, head: Mapping[str, Any] | None) -> Answer:
     """Answer with the bytes of a revision: 200, 206 for a satisfiable Range, or 416."""
     if head is None:
         raise ApiError(
@@ -55,7 +55,7 @@ def content_answer(call: Call, head: Mapping[str, Any] | None) -> Answer:
     size = int(head["size"])
     path = call.database.blobs / head["blob"]
     headers = {
-        "Content-Type": _sendable(str(head.get("source") or head["mime"])),
+        "Content-Type": _sendable(str(head["mime"])),
         "Content-Disposition": "attachment",
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=0, must-revalidate",

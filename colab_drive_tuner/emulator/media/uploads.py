@@ -21,7 +21,7 @@ from .contents import Received, Sink
 from .multipart import Multipart
 
 ALIGNMENT = 256 * 1024
-"""The service keeps multiples of 256 KiB until the last chunk; a smaller chunk is refused."""
+"""Every chunk but the last is a multiple of 256 KiB."""
 
 WEEK = 7 * 24 * 3600
 
@@ -52,12 +52,12 @@ class UploadSession:
 
 def prepare(call: Call, body: dict[str, Any], media_type: str) -> Node | None:
     """Check the request before any bytes arrive; return the file to update, if any."""
-    files.media_type(call, body, media_type)  # an invalid type is refused before any bytes arrive
+    files.media_type(body, media_type)  # an invalid type is refused before any bytes arrive
     if creates(call):
         files.check_create(call, body, media_type, media=True)
         return None
     node = files.requested_file(call)
-    files.check_update(call, node, body, media_type, media=True)
+    files.check_update(call, node, body, media=True)
     return node
 
 
@@ -209,7 +209,8 @@ class Sessions:
         except BaseException:  # also if the request is cancelled
             self._reopen(session)  # keeps the bytes that arrived, in multiples of 256 KiB
             raise
-        if not last and at - start < ALIGNMENT:
+        if not last and end is not None and (end + 1) % ALIGNMENT:
+            # The complete multiples were kept, as a status query reports.
             raise bad_request(
                 "Invalid request.  The number of bytes uploaded is required to be equal or greater "
                 f"than {ALIGNMENT}, except for the final request (it's recommended to be the exact "

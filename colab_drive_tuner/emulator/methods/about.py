@@ -1,9 +1,6 @@
 """about.get: the caller and the storage quota."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from ..api import document_formats, resources, resources_v2
+from ..api import resources, resources_v2
 from ..api.calls import Answer, Call
 from ..state import access
 from ..state.database import Database
@@ -36,18 +33,14 @@ async def get(call: Call) -> Answer:
             "canCreateDrives": not account.is_service,
             "canCreateTeamDrives": not account.is_service,
             "maxUploadSize": "5497558138880",
-            "importFormats": document_formats.IMPORTS,
-            "exportFormats": document_formats.EXPORTS,
-            "maxImportSizes": {kind: str(n) for kind, n in document_formats.IMPORT_SIZES.items()},
+            "importFormats": {},
+            "exportFormats": {},
+            "maxImportSizes": {},
             "folderColorPalette": ["#ac725e", "#d06b64", "#f83a22", "#8f8f8f", "#4986e7"],
             "driveThemes": [],
             "teamDriveThemes": [],
         },
     )
-
-
-def _formats(targets: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    return [{"source": source, "targets": list(found)} for source, found in targets.items()]
 
 
 async def get_v2(call: Call) -> Answer:
@@ -70,8 +63,6 @@ async def get_v2(call: Call) -> Answer:
             "quotaBytesUsed": used,
             "quotaBytesUsedAggregate": used,
             "quotaBytesUsedInTrash": str(_in_trash(database, account.email)),
-            "importFormats": _formats(document_formats.IMPORTS),
-            "exportFormats": _formats(document_formats.EXPORTS),
             "quotaType": "UNLIMITED" if account.limit is None else "LIMITED",
             "isCurrentAppInstalled": True,
             "languageCode": "en",

@@ -4,13 +4,12 @@ from typing import Any
 
 from ..api.api_versions import answer, read_body, selection
 from ..api.calls import Answer, Call
-from ..api.document_formats import check_import
 from ..errors import forbidden, invalid
 from ..media import contents
 from ..media.contents import Received
 from ..state import access, restrictions
 from ..state.model import SHORTCUT, Node
-from .files import check_create, create_node, requested_file
+from .files import check_content, check_create, create_node, requested_file
 
 
 async def copy(call: Call) -> Answer:
@@ -47,20 +46,18 @@ def copy_node(call: Call, node: Node, body: dict[str, Any]) -> Node:
             and access.rank(database, call.caller.email, parent) >= access.WRITER
         )
         given["parents"] = [node.parent if writable else "root"]
-    if not node.revisions:
+    head = node.head
+    if head is None:
         return create_node(call, given, None, None)
-    head = node.revisions[-1]
-    kind = head.get("source") or node.mime_type
-    if given["mimeType"] != node.mime_type and node.head is None:
-        check_import(given["mimeType"], node.mime_type)  # of a Docs Editors file nothing is made
-    check_create(call, given, kind, media=True)
+    check_content(call, given["mimeType"])
+    check_create(call, given, None, media=True)
     # A hard link in the folder of received contents.
     blob = contents.copy_blob(database, head["blob"])
     path = database.incoming / blob
     (database.blobs / blob).rename(path)
     received = Received(path, int(head["size"]), head["md5"], head["sha1"], head["sha256"])
     try:
-        return create_node(call, given, received, kind)
+        return create_node(call, given, received, None)
     finally:
         received.discard()
 

@@ -9,13 +9,11 @@ from ..api.api_versions import (
     answer,
     check_insert_precondition,
     check_precondition,
-    creates,
     keeps_time,
     read_body,
     selection,
 )
 from ..api.calls import Answer, Call
-from ..api.document_formats import IMPORTS, check_import
 from ..errors import (
     bad_request,
     forbidden,
@@ -23,6 +21,7 @@ from ..errors import (
     id_not_usable,
     insufficient_scopes,
     insufficient_spaces,
+    no_conversion,
     no_permission,
     no_storage,
     not_for_app_data,
@@ -44,12 +43,12 @@ def has_content(mime_type: str) -> bool:
     return not mime_type.startswith(GOOGLE)
 
 
-def check_content(mime_type: str, uploaded: str | None) -> None:
-    """Refuse content for types that have none, or that Drive does not import to a Docs format."""
+def check_content(call: Call, mime_type: str) -> None:
+    """Refuse content for types that have none; 501 for Docs Editors formats (Drive converts)."""
     if mime_type in {FOLDER, SHORTCUT}:
         raise bad_request("The requested conversion is not supported.")
     if not has_content(mime_type):
-        check_import(mime_type, uploaded_type(uploaded))
+        raise no_conversion(call.method.id)
 
 
 def check_new_id(call: Call, body: Mapping[str, Any], mime_type: str) -> None:
@@ -99,15 +98,9 @@ def check_room(database: Database, email: str, drive: str, growth: int) -> None:
         raise quota_exceeded()
 
 
-def media_type(call: Call, body: Mapping[str, Any], uploaded: str | None) -> str:
-    """Return the file's type: from the metadata, else from the upload, else octet-stream.
-
-    v2's `convert` makes a Docs Editors file of it if it can; it "has no effect" in updates.
-    """
-    known: str = body.get("mimeType") or uploaded_type(uploaded) or OCTETS
-    if creates(call) and call.parameters.flag("convert"):
-        return IMPORTS.get(uploaded_type(uploaded) or known, [known])[0]
-    return known
+def media_type(body: Mapping[str, Any], uploaded: str | None) -> str:
+    """Return the file's type: from the metadata, else from the upload, else octet-stream."""
+    return body.get("mimeType") or uploaded_type(uploaded) or OCTETS
 
 
 def uploaded_type(header: str | None) -> str:
@@ -118,9 +111,9 @@ def uploaded_type(header: str | None) -> str:
 def check_create(call: Call, body: dict[str, Any], uploaded: str | None, *, media: bool) -> Node:
     """Check a create before any bytes arrive; return the parent folder."""
     check_insert_precondition(call)
-    mime_type = media_type(call, body, uploaded)
+    mime_type = media_type(body, uploaded)
     if media:
-        check_content(mime_type, uploaded)
+        check_content(call, mime_type)
     parent = parent_for(call, body)
     if mime_type == FOLDER:
         check_depth(call.database, parent)
@@ -136,11 +129,9 @@ def pins(call: Call) -> bool:
 
 
 def revision(
-    call: Call, received: Received, uploaded: str | None, mime_type: str, name: str
+    call: Call, received: Received, blob: str, mime_type: str, name: str
 ) -> dict[str, Any]:
-    """Keep the content, and return its revision record."""
-    blob = received.keep(call.database)
-    imported = {} if has_content(mime_type) else {"source": uploaded_type(uploaded)}
+    """Return the revision record of a content."""
     return {
         "id": "0B" + secrets.token_urlsafe(36)[:49],
         "blob": blob,
@@ -153,7 +144,6 @@ def revision(
         "name": name,
         "keep": pins(call),
         "by": call.caller.email,
-        **imported,
     }
 
 
@@ -163,7 +153,7 @@ def create_node(
     """Create the file with the received content."""
     database, caller = call.database, call.caller
     parent = check_create(call, body, uploaded, media=received is not None)
-    mime_type = media_type(call, body, uploaded)
+    mime_type = media_type(body, uploaded)
     if received is not None:
         check_room(database, caller.email, parent.drive, received.size)
     now = database.clock.ms()
@@ -191,8 +181,8 @@ def create_node(
     found.setdefault("modified_by", caller.email)
     found.setdefault("modified_by_users", {caller.email: now})
     if received is not None:
-        name = blank.original_name
-        found["revisions"] = (revision(call, received, uploaded, mime_type, name),)
+        blob = received.keep(database)
+        found["revisions"] = (revision(call, received, blob, mime_type, blank.original_name),)
     node = blank.with_(**found)
     database.save(node)
     return node
@@ -224,7 +214,7 @@ async def create_without_media(call: Call, body: dict[str, Any]) -> Node:
     """Create a file from metadata alone; a type with content gets an empty one."""
     check_create(call, body, None, media=False)
     received = None
-    if has_content(media_type(call, body, None)):
+    if has_content(media_type(body, None)):
         received = await contents.empty(call.database)
     return create_node(call, body, received, None)
 
@@ -270,9 +260,7 @@ async def update(call: Call) -> Answer:
     return answer(call, update_node(call, requested_file(call), body, None, None), wanted)
 
 
-def check_update(
-    call: Call, node: Node, body: Mapping[str, Any], uploaded: str | None, *, media: bool
-) -> None:
+def check_update(call: Call, node: Node, body: Mapping[str, Any], *, media: bool) -> None:
     """Raise a 403 or 400 if the caller may not make this change."""
     database, caller = call.database, call.caller
     check_precondition(call, node)
@@ -291,7 +279,7 @@ def check_update(
     if not node.parent and (set(body) & {"name", "trashed"} or moves):
         raise no_permission(node.id)
     if media:
-        check_content(body.get("mimeType") or node.mime_type, uploaded)
+        check_content(call, body.get("mimeType") or node.mime_type)
         if pins(call):
             check_pins(node)
     if media or body.get("name") not in {None, node.name}:
@@ -308,7 +296,7 @@ def update_node(
 ) -> Node:
     """Change the file's metadata, content and parent atomically."""
     database, caller = call.database, call.caller
-    check_update(call, node, body, uploaded, media=received is not None)
+    check_update(call, node, body, media=received is not None)
     now = database.clock.ms()
     found = writable_fields.updated_attributes(node, body, caller.email, caller.client, now)
     if keeps_time(call, body):
@@ -321,11 +309,12 @@ def update_node(
         growth = received.size - replaced_bytes(call, node)
         check_room(database, node.owner or caller.email, node.drive, growth)
         mime_type = uploaded_type(uploaded)
-        if not body.get("mimeType") and mime_type and has_content(node.mime_type):
+        if not body.get("mimeType") and mime_type:
             found["mime_type"] = mime_type
+        blob = received.keep(database)
         content_type = found.get("mime_type", node.mime_type)
         name = found.get("original_name", node.original_name)
-        new = revision(call, received, uploaded, content_type, name)
+        new = revision(call, received, blob, content_type, name)
         found["revisions"] = _with_revision(call, node, new)
         left = {one["blob"] for one in found["revisions"]}
         gone = [one["blob"] for one in node.revisions if one["blob"] not in left]

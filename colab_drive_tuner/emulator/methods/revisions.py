@@ -5,13 +5,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..api import document_formats, resources, resources_v2
+from ..api import resources, resources_v2
 from ..api.calls import Answer, Call
-from ..errors import ApiError, forbidden, no_permission
-from ..media.downloads import content_answer, file_content, find_revision
+from ..errors import ApiError, forbidden, no_conversion, no_permission
+from ..media.downloads import file_content, find_revision
 from ..queries.fields import Selection, prune
 from ..queries.paging import answer_page
-from ..state import access, restrictions
+from ..state import access
 from ..state.database import Database
 from ..state.model import Node
 from .files import check_pins, requested_file
@@ -104,12 +104,8 @@ def delete_expired(database: Database) -> None:
 
 
 async def export(call: Call) -> Answer:
-    """files.export of a Docs Editors file, in the format that it was imported from."""
+    """files.export of Docs Editors formats, which the emulator cannot convert."""
     node = requested_file(call)
-    wanted = call.parameters.text("mimeType") or ""
-    found = document_formats.exported(node, wanted)
-    if not restrictions.may_download(call.database, call.caller.email, node):
-        raise forbidden("cannotDownloadFile", "This file cannot be downloaded by the user.")
-    if found is None:
-        return Answer(200, b"", {"Content-Type": wanted})
-    return content_answer(call, found)
+    if node.head is not None or node.is_folder:
+        raise forbidden("fileNotExportable", "Export only supports Docs Editors files.")
+    raise no_conversion(call.method.id)

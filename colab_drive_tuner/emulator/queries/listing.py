@@ -139,9 +139,9 @@ class Search:
 
     def _full_text(self, node: Node, wanted: str) -> bool:
         text = " ".join([node.name, node.description, node.extra.get("indexableText", "")])
-        for head in node.revisions[-1:]:
-            kind = head.get("source") or node.mime_type
-            if head["size"] <= TEXT_LIMIT and (kind.startswith("text/") or "json" in kind):
+        head = node.head
+        if head is not None and head["size"] <= TEXT_LIMIT:
+            if node.mime_type.startswith("text/") or "json" in node.mime_type:
                 raw = (self.database.blobs / head["blob"]).read_bytes()
                 text += " " + raw.decode("utf-8", "replace")
         known = query.words(text)

@@ -59,10 +59,7 @@ class Node:
     app_properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Private properties, by the client that set them."""
     revisions: tuple[Mapping[str, Any], ...] = ()
-    """Revisions, oldest first: id, blob, size, md5, sha1, sha256, mime, modified, name, keep, by.
-
-    Those of a Docs Editors file also have the type of the content that was imported: source.
-    """
+    """Revisions, oldest first: id, blob, size, md5, sha1, sha256, mime, modified, name, keep, by"""
     permissions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Permissions on the file itself by id, without the owner's."""
     clients: tuple[str, ...] = ()
@@ -91,8 +88,7 @@ class Node:
     @property
     def head(self) -> Mapping[str, Any] | None:
         """The current revision; None without content (folders, shortcuts, Google's formats)."""
-        google = self.mime_type.startswith(GOOGLE)
-        return self.revisions[-1] if self.revisions and not google else None
+        return self.revisions[-1] if self.revisions else None
 
     @property
     def size(self) -> int:
