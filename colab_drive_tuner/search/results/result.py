@@ -128,27 +128,34 @@ class SearchResult:
     @property
     def best_trial(self) -> TrialDocument:
         """The trial with the lowest loss; raises `SearchError` if no trial has a loss."""
-        return self._best()
+        self._warn()
+        if not (best := ranked(self.trials._dynamic_trials)):
+            more = "raise max_evals" if self.done >= self.max_evals else "run it again"
+            raise SearchError(
+                f"No trial of search {self.name!r} has a loss that is a number ({self.done} of "
+                f"{self.max_evals} have ended): {more} to run more trials."
+            )
+        return best[0]
 
     @property
     def best_loss(self) -> float:
         """The lowest loss."""
-        return float(self._best()["result"]["loss"])
+        return float(self.best_trial["result"]["loss"])
 
     @property
     def best_run(self) -> dict[str, Any]:
         """The best parameters as hyperopt and hyperas return them: a choice as its index."""
-        return point_of(self._best())
+        return point_of(self.best_trial)
 
     @property
     def best_params(self) -> Any:
         """The best parameters as the objective got them: a choice as the chosen value."""
-        return self._trial(self._best()).params
+        return self._trial(self.best_trial).params
 
     @property
     def best_model(self) -> Any:
         """The Keras model of the best trial; None if it was not kept."""
-        return self.load_model(self._best()["tid"])
+        return self.load_model(self.best_trial["tid"])
 
     def load_model(self, tid: int | None = None, **options: Any) -> Any:
         """Return the kept model of a trial, or the best kept one; None if there is none.
@@ -264,7 +271,7 @@ class SearchResult:
         """
         count = whole_number("count", count, least=0)
         self._warn()
-        return [self._trial(document) for document in self._ranked()[:count]]
+        return [self._trial(document) for document in ranked(self.trials._dynamic_trials)[:count]]
 
     def _trial(self, document: TrialDocument) -> TrialResult:
         return TrialResult(self.trials, document, self._space)
@@ -291,10 +298,10 @@ class SearchResult:
         Raises:
             SearchError: The search has no such trial.
         """
-        return history_of(self._best() if tid is None else self._document(tid))
+        return history_of(self.best_trial if tid is None else self._document(tid))
 
     def __iter__(self) -> Iterator[Any]:
-        best = self._best()
+        best = self.best_trial
         yield point_of(best)
         yield self.load_model(best["tid"])
 
@@ -320,20 +327,6 @@ class SearchResult:
 
     def _total(self) -> int | None:
         return None if self.max_evals >= sys.maxsize else self.max_evals
-
-    def _ranked(self) -> list[TrialDocument]:
-        """Return the trials that have a loss, the best first."""
-        return ranked(self.trials._dynamic_trials)
-
-    def _best(self) -> TrialDocument:
-        self._warn()
-        if not (ranked := self._ranked()):
-            more = "raise max_evals" if self.done >= self.max_evals else "run it again"
-            raise SearchError(
-                f"No trial of search {self.name!r} has a loss that is a number ({self.done} of "
-                f"{self.max_evals} have ended): {more} to run more trials."
-            )
-        return ranked[0]
 
     def _warn(self) -> None:
         if not self.finished:
