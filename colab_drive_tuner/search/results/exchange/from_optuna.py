@@ -4,8 +4,9 @@ import base64
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,6 +39,18 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 _MAX_RANDINT, _MAX_OPTIONS = 100, 1000
 """Larger integer ranges do not become a `randint`; larger grids do not become a choice."""
+
+
+@dataclass(frozen=True)
+class _Parameter:
+    """A parameter of a study as one of a hyperopt space."""
+
+    distribution: BaseDistribution
+    expression: Any
+    convert: Callable[[Any], float | int]
+    """Returns a value in hyperopt's representation: a choice as its index."""
+    exact: bool = True
+    """Whether hyperopt suggests no values between the distribution's steps."""
 
 
 def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
@@ -73,21 +86,16 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
             f"from_optuna() takes an Optuna study, got {visible(repr(study))}: "
             "optuna.load_study(...) opens one."
         )
-    distributions = _distributions_of(study)
-    space = {label: _hyperopt_expression(label, one) for label, one in distributions.items()}
-    documents = _drop_incomplete(documents_of(study, distributions), frozenset(space))
+    parameters = {label: _parameter(label, one) for label, one in _distributions_of(study).items()}
+    space = {label: one.expression for label, one in parameters.items()}
+    documents = _drop_incomplete(_documents_of(study, parameters), frozenset(space))
     if not space:
         raise UsageError(
             f"No trial of study {study.study_name!r} has parameters, so a search has nothing to "
             "choose: run a trial first."
         )
     name_all_parameters(documents, space)
-    lost = [
-        name
-        for name, one in distributions.items()
-        if not (_options(one) or _is_randint(one) or _is_on_steps(one))
-    ]
-    if lost:
+    if lost := [label for label, one in parameters.items() if not one.exact]:
         warn_user(
             f"hyperopt does not support the steps of {', '.join(map(visible, lost))}: it also "
             "suggests values between them.",
@@ -119,9 +127,7 @@ def _drop_incomplete(documents: list[TrialDocument], labels: frozenset[str]) -> 
     return [document for document in documents if document["tid"] not in partial]
 
 
-def documents_of(
-    study: optuna.Study, distributions: Mapping[str, BaseDistribution]
-) -> list[TrialDocument]:
+def _documents_of(study: optuna.Study, parameters: Mapping[str, _Parameter]) -> list[TrialDocument]:
     """Return a study's trials as hyperopt documents; raise `UsageError` if that is impossible."""
     if len(study.directions) != 1:
         raise UsageError(
@@ -129,7 +135,7 @@ def documents_of(
             "one loss: keep the study in cdt.optuna_storage instead."
         )
     maximized = study.direction == optuna.study.StudyDirection.MAXIMIZE
-    documents = [_document(trial, distributions, maximized=maximized) for trial in study.trials]
+    documents = [_document(trial, parameters, maximized=maximized) for trial in study.trials]
     # Trials of `to_optuna` keep their numbers, which others of the study can have, too.
     numbers = {document["tid"] for document in documents}
     unused, taken = (n for n in itertools.count() if n not in numbers), set[Any]()
@@ -141,7 +147,7 @@ def documents_of(
 
 
 def _document(
-    trial: FrozenTrial, distributions: Mapping[str, BaseDistribution], *, maximized: bool
+    trial: FrozenTrial, parameters: Mapping[str, _Parameter], *, maximized: bool
 ) -> TrialDocument:
     if DOCUMENT in trial.user_attrs:
         try:
@@ -153,10 +159,8 @@ def _document(
                 f"({error}): remove it from the study."
             ) from error
     tid, ended = trial.number, trial.state.is_finished()
-    params = trial.params if ended else _enqueued_params(trial, distributions) | trial.params
-    values = {
-        label: _hyperopt_value(distributions[label], value) for label, value in params.items()
-    }
+    params = trial.params if ended else _enqueued_params(trial, parameters) | trial.params
+    values = {label: parameters[label].convert(value) for label, value in params.items()}
     if not ended:
         return imported_document(tid, NEW, values, {"status": "new"}, owner=None)
     return imported_document(
@@ -170,14 +174,12 @@ def _document(
     )
 
 
-def _enqueued_params(
-    trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
-) -> dict[str, Any]:
+def _enqueued_params(trial: FrozenTrial, parameters: Mapping[str, _Parameter]) -> dict[str, Any]:
     """Return the values of `enqueue_trial` that lie in the study's distributions."""
     found, enqueued = dict[str, Any](), trial.system_attrs.get("fixed_params")
     for label, value in enqueued.items() if isinstance(enqueued, dict) else ():
         with suppress(KeyError, TypeError, ValueError):  # unknown, or out of range
-            one = {label: distributions[label]}
+            one = {label: parameters[label].distribution}
             checked = create_trial(value=0.0, params={label: value}, distributions=one)
             found |= checked.params
     return found
@@ -210,15 +212,6 @@ def _as_json(value: Any) -> Any:
     """Convert an attribute that JSON does not support: numpy numbers to numbers, others to text."""
     number = plain(value)
     return repr(value) if number is value else number
-
-
-def _hyperopt_value(distribution: BaseDistribution, value: Any) -> float | int:
-    """Return a value in hyperopt's representation: a choice as its index."""
-    if isinstance(distribution, CategoricalDistribution):
-        return int(distribution.to_internal_repr(value))
-    if options := _options(distribution):
-        return min(range(len(options)), key=lambda index: abs(options[index] - value))
-    return int(value) if _is_randint(distribution) else float(value)
 
 
 def _utc(time: datetime | None) -> datetime | None:
@@ -256,54 +249,49 @@ def _union(label: str, one: Any, other: Any) -> Any:
     return FloatDistribution(low, high, log=log, step=other.step if same else None)
 
 
-def _hyperopt_expression(label: str, distribution: Any) -> Any:
+def _parameter(label: str, distribution: Any) -> _Parameter:
+    """Convert a parameter to a choice, a `randint`, or a range.
+
+    hyperopt's steps are multiples, so they miss a grid with another offset; and its ranges of
+    floats cannot have a single value. A `randint` weighs each integer separately.
+    """
     from hyperopt import hp
     from hyperopt.pyll import scope
 
-    if options := _options(distribution):
-        return hp.choice(label, options)
-    if _is_randint(distribution):
-        return hp.randint(label, distribution.low, distribution.high + 1)
-    low, high = distribution.low, distribution.high
+    if isinstance(distribution, CategoricalDistribution):
+        made = hp.choice(label, list(distribution.choices))
+        return _Parameter(
+            distribution, made, lambda value: int(distribution.to_internal_repr(value))
+        )
+    low, high, step, log = (getattr(distribution, name) for name in ("low", "high", "step", "log"))
     integral = isinstance(distribution, IntDistribution)
-    step = distribution.step if _is_on_steps(distribution) else 1 if integral else None
-    if distribution.log:
+    each = not log and step == 1 and high - low < _MAX_RANDINT
+    if integral and (each or distribution.single()):
+        return _Parameter(distribution, hp.randint(label, low, high + 1), int)
+    steps = low / step if step else 0.0
+    exact = math.isclose(steps, round(steps), rel_tol=0, abs_tol=1e-8)
+    options = [low] if distribution.single() else []
+    if not options and not exact:
+        options = _grid(distribution)
+    if options:
+        indices = range(len(options))
+        return _Parameter(
+            distribution,
+            hp.choice(label, options),
+            lambda value: min(indices, key=lambda index: abs(options[index] - value)),
+        )
+    if log:
         low, high = math.log(low), math.log(high)
         made = hp.qloguniform(label, low, high, 1) if integral else hp.loguniform(label, low, high)
     else:
+        step = step if exact else 1 if integral else None
         made = hp.quniform(label, low, high, step) if step else hp.uniform(label, low, high)
-    return scope.int(made) if integral else made
+    return _Parameter(distribution, scope.int(made) if integral else made, float, exact)
 
 
-def _options(distribution: Any) -> list[Any]:
-    """Return the values of a distribution that becomes a choice; empty if it becomes a range.
-
-    hyperopt's steps are multiples, so they miss a grid with another offset; and its ranges of
-    floats cannot have a single value.
-    """
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    if _is_randint(distribution):
-        return []
-    if distribution.single():
-        return [distribution.low]
-    if _is_on_steps(distribution):
-        return []
-    count = round((distribution.high - distribution.low) / distribution.step) + 1
+def _grid(distribution: Any) -> list[Any]:
+    """Return the values of a distribution with steps; empty if they are too many for a choice."""
+    low, high, step = distribution.low, distribution.high, distribution.step
+    count = round((high - low) / step) + 1
     steps = range(count if count <= _MAX_OPTIONS else 0)
-    values = (distribution.low + number * distribution.step for number in steps)
-    return [min(value, distribution.high) for value in values]  # as Optuna does
-
-
-def _is_on_steps(distribution: Any) -> bool:
-    """Return whether it has no steps, or only multiples of the step, as in hyperopt."""
-    steps = distribution.low / distribution.step if distribution.step else 0.0
-    return math.isclose(steps, round(steps), rel_tol=0, abs_tol=1e-8)
-
-
-def _is_randint(distribution: Any) -> bool:
-    """Return whether it has few enough integers for a `randint`, which weighs each separately."""
-    if not isinstance(distribution, IntDistribution):
-        return False
-    each = not distribution.log and distribution.step == 1
-    return distribution.single() or (each and distribution.high - distribution.low < _MAX_RANDINT)
+    return [min(low + number * step, high) for number in steps]  # as Optuna does
