@@ -147,6 +147,11 @@ def is_pruned(document: TrialDocument) -> bool:
     return document["result"].get("pruned") is True
 
 
+def is_given_up(document: TrialDocument) -> bool:
+    """Return whether too many workers or runtimes died in the trial."""
+    return document["result"].get("given_up") is True
+
+
 def reported_by(document: TrialDocument) -> dict[str, Any]:
     """Return the entry of a result with the values reported for pruning, or an empty dict."""
     reported = document["result"].get("reported")

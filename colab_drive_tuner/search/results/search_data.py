@@ -14,11 +14,11 @@ from colab_drive_tuner.search.trial_documents import (
     countable_loss,
     curve_of,
     float_of,
+    is_given_up,
     is_pruned,
     reported_by,
     seconds_of,
 )
-from colab_drive_tuner.search.trials.poison_trials import is_given_up
 from colab_drive_tuner.text import shortened, text_of, visible, without_middle
 
 _MIN_TRIALS = 10

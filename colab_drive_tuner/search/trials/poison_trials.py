@@ -77,8 +77,3 @@ def given_up_message(search: str, tid: Tid, reason: str) -> str:
         f"Trial {tid} of search {search!r} is given up: {reason}. "
         "resume_search(..., retry_failed=True) runs it again."
     )
-
-
-def is_given_up(document: TrialDocument) -> bool:
-    """Return whether the trial was given up."""
-    return document["result"].get("given_up") is True
