@@ -4,6 +4,7 @@ The download class of Google's client holds 100 MiB in memory and verifies no ch
 """
 
 import hashlib
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from colab_drive_tuner.drive.file import DriveFile
@@ -41,38 +42,38 @@ def download(calls: Calls, file_id: str, sink: BinaryIO, progress: Progress | No
     )
 
 
+@dataclass
 class _Fetch:
-    def __init__(
-        self,
-        calls: Calls,
-        request: Request,
-        file: DriveFile,
-        sink: BinaryIO,
-        progress: Progress | None,
-    ) -> None:
-        self._transport, self._policy, self._request = calls.transport, calls.policy, request
-        self._file, self._sink, self._progress = file, sink, progress
-        self._what = f"a download of {file.name!r}"
+    """One download of a file's whole content."""
+
+    calls: Calls
+    request: Request
+    file: DriveFile
+    sink: BinaryIO
+    progress: Progress | None
+
+    def __post_init__(self) -> None:
+        self._what = f"a download of {self.file.name!r}"
         self._start_again()
 
     def _start_again(self) -> None:
-        self._sink.seek(0)
-        self._sink.truncate()
+        self.sink.seek(0)
+        self.sink.truncate()
         self._received = 0
         # Old files have no SHA-256.
-        old = self._file.sha256 is None
+        old = self.file.sha256 is None
         self._hash = hashlib.md5(usedforsecurity=False) if old else hashlib.sha256()
 
     def run(self) -> None:
         """Download until the size that Drive reports is reached."""
-        while not self._policy.run(self._attempt, self._what):
+        while not self.calls.policy.run(self._attempt, self._what):
             pass
 
     def mismatch(self) -> str:
         """Return what is wrong with the received bytes; empty if nothing is."""
-        if self._received != self._file.size:
-            return f"{self._received} bytes instead of {self._file.size}"
-        expected = self._file.sha256 or self._file.md5
+        if self._received != self.file.size:
+            return f"{self._received} bytes instead of {self.file.size}"
+        expected = self.file.sha256 or self.file.md5
         found = self._hash.hexdigest()
         if expected is not None and found != expected:
             return f"their checksum is {found} instead of {expected}"
@@ -81,15 +82,14 @@ class _Fetch:
     def _attempt(self) -> bool:
         """Return True when complete, False after an interruption with enough progress to resume."""
         before = self._received
-        if before and before == self._file.size:
+        if before and before == self.file.size:
             return True
         headers = {"accept-encoding": "identity"}
         if before:
             headers["range"] = f"bytes={before}-"
         try:
-            with self._transport.download(
-                self._request.with_changes(headers=headers), self._what
-            ) as answer:
+            request = self.request.with_changes(headers=headers)
+            with self.calls.transport.download(request, self._what) as answer:
                 if answer.status == 416:
                     return True  # the file became shorter, as `mismatch` reports
                 if before and not self._continues(answer, before):
@@ -107,19 +107,19 @@ class _Fetch:
         return answer.status == 206 and content_range.startswith(f"bytes {at}-")
 
     def _receive(self, answer: Download) -> None:
-        marked = self._received
-        deadline = self._policy.clock() + self._policy.patience
+        marked, policy = self._received, self.calls.policy
+        deadline = policy.clock() + policy.patience
         for block in answer.blocks:
-            self._sink.write(block)
+            self.sink.write(block)
             self._hash.update(block)
             self._received += len(block)
-            if self._progress is not None:
-                self._progress(self._received, self._file.size)
-            if self._received > self._file.size:
+            if self.progress is not None:
+                self.progress(self._received, self.file.size)
+            if self._received > self.file.size:
                 return
             if self._received - marked >= PROGRESS_BYTES:
-                marked, deadline = self._received, self._policy.clock() + self._policy.patience
-            elif self._policy.clock() > deadline:
+                marked, deadline = self._received, policy.clock() + policy.patience
+            elif policy.clock() > deadline:
                 raise TryAgainError("the content came too slowly")
-        if self._received < self._file.size:
+        if self._received < self.file.size:
             raise TryAgainError("the content was cut off")

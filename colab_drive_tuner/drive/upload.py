@@ -8,14 +8,14 @@ training.
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
 from colab_drive_tuner.drive.file import DriveFile
 from colab_drive_tuner.drive.requests.calls import WITH_FIELDS, Calls, checked_id
 from colab_drive_tuner.drive.requests.retry_and_refusal import TryAgainError
-from colab_drive_tuner.drive.requests.transport import Answer, Request, Transport, same_origin
+from colab_drive_tuner.drive.requests.transport import Answer, Request, same_origin
 from colab_drive_tuner.drive.source import Source, Window
 from colab_drive_tuner.errors import ChecksumError, StoreError
 from colab_drive_tuner.progress_bars import Progress
@@ -32,8 +32,8 @@ def create_content(
     """Create a file described by `body`; not `verified` yet."""
     mime_type = body["mimeType"]
     request = calls.files.create(body=body, media_body=_media(mime_type), **WITH_FIELDS)
-    target = _Target(request, mime_type, f"the upload of {body['name']!r}")
-    return _upload(calls, target, source, progress)
+    what = f"the upload of {body['name']!r}"
+    return _Upload(calls, request, mime_type, what, source, progress).run()
 
 
 def replace_content(calls: Calls, file_id: str, source: Source, mime_type: str) -> DriveFile:
@@ -41,8 +41,7 @@ def replace_content(calls: Calls, file_id: str, source: Source, mime_type: str) 
     request = calls.files.update(
         fileId=checked_id(file_id), body={}, media_body=_media(mime_type), **WITH_FIELDS
     )
-    target = _Target(request, mime_type, f"new content for the file {file_id}")
-    return _upload(calls, target, source, None)
+    return _Upload(calls, request, mime_type, f"new content for the file {file_id}", source).run()
 
 
 def verified(calls: Calls, file: DriveFile, source: Source) -> DriveFile:
@@ -67,119 +66,106 @@ def _media(mime_type: str) -> Any:
     return MediaIoBaseUpload(BytesIO(), mime_type, resumable=True)
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The call that receives the content: a creation or an update."""
+@dataclass
+class _Upload:
+    """One upload: in one request, or in a session, with the offset that Drive has acknowledged."""
 
-    session_request: Request
+    calls: Calls
+    request: Request
     """The request that opens an upload session, built by Google's client."""
     mime_type: str
     what: str
-
-
-def _upload(calls: Calls, target: _Target, source: Source, progress: Progress | None) -> DriveFile:
-    """Upload the source and return the file.
-
-    The policy's patience starts again with every part that Drive acknowledges.
-    """
-    if source.size > SMALL:
-        return _Session(calls, target, source, progress).run()
-    whole = source.read_at(0, source.size)
-    file = calls.policy.run(lambda: _send_whole(calls.transport, target, whole), target.what)
-    if progress is not None:
-        progress(len(whole), len(whole))
-    return file
-
-
-def _send_whole(transport: Transport, target: _Target, content: bytes) -> DriveFile:
-    boundary, metadata = secrets.token_hex(16), target.session_request.body
-    body = b"".join(
-        (
-            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
-            metadata if isinstance(metadata, bytes) else b"{}",
-            f"\r\n--{boundary}\r\nContent-Type: {target.mime_type}\r\n\r\n".encode(),
-            content,
-            f"\r\n--{boundary}--\r\n".encode(),
-        )
-    )
-    request = target.session_request.with_changes(
-        url=target.session_request.url.replace("uploadType=resumable", "uploadType=multipart"),
-        headers={"content-type": f"multipart/related; boundary={boundary}"},
-        body=body,
-    )
-    answer = transport.send(request, target.what)
-    return answer.read(DriveFile.from_json)
-
-
-class _Session:
-    """A resumable upload: the offset that Drive has acknowledged, and the steps after it."""
-
-    def __init__(
-        self, calls: Calls, target: _Target, source: Source, progress: Progress | None
-    ) -> None:
-        self._transport, self._policy, self._target = calls.transport, calls.policy, target
-        self._source, self._progress = source, progress
-        self._session_url: str | None = None
-        self._offset = 0
-        self._offset_known = True
-        """Whether `_offset` is Drive's; otherwise it must be requested after an interruption."""
+    source: Source
+    progress: Progress | None = None
+    session_url: str | None = field(default=None, repr=False)
+    offset: int = 0
+    offset_known: bool = True
+    """Whether `offset` is Drive's; otherwise it must be requested after an interruption."""
 
     def run(self) -> DriveFile:
+        """Upload the source and return the file.
+
+        The policy's patience starts again with every part that Drive acknowledges.
+        """
+        policy = self.calls.policy
+        if self.source.size <= SMALL:
+            whole = self.source.read_at(0, self.source.size)
+            file = policy.run(lambda: self._send_whole(whole), self.what)
+            self._report_progress(len(whole))
+            return file
         while True:
-            file = self._policy.run(self._step, self._target.what)
-            if file is not None:
-                self._report_progress(self._offset)
-                return file
+            finished = policy.run(self._step, self.what)
+            if finished is not None:
+                self._report_progress(self.offset)
+                return finished
+
+    def _send_whole(self, content: bytes) -> DriveFile:
+        boundary, metadata = secrets.token_hex(16), self.request.body
+        body = b"".join(
+            (
+                f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode(),
+                metadata if isinstance(metadata, bytes) else b"{}",
+                f"\r\n--{boundary}\r\nContent-Type: {self.mime_type}\r\n\r\n".encode(),
+                content,
+                f"\r\n--{boundary}--\r\n".encode(),
+            )
+        )
+        request = self.request.with_changes(
+            url=self.request.url.replace("uploadType=resumable", "uploadType=multipart"),
+            headers={"content-type": f"multipart/related; boundary={boundary}"},
+            body=body,
+        )
+        return self.calls.transport.send(request, self.what).read(DriveFile.from_json)
 
     def _step(self) -> DriveFile | None:
         """Make one request; return the file if it is complete, None if there was progress."""
-        if self._session_url is None:
-            self._session_url = self._open_session()
-            self._offset, self._offset_known = 0, True
-        before = self._offset
-        if not self._offset_known:
+        if self.session_url is None:
+            self.session_url = self._open_session()
+            self.offset, self.offset_known = 0, True
+        before = self.offset
+        if not self.offset_known:
             file = self._request_offset()
-            if file is not None or self._offset > before:
+            if file is not None or self.offset > before:
                 return file
-            before = self._offset
-        window = self._source.window(self._offset, self._report_progress)
-        self._offset_known = False
+            before = self.offset
+        window = self.source.window(self.offset, self._report_progress)
+        self.offset_known = False
         if len(window):
-            file = self._put(window, f"bytes {window.start}-{window.end - 1}/{self._source.size}")
+            file = self._put(window, f"bytes {window.start}-{window.end - 1}/{self.source.size}")
         else:
             file = self._request_offset()
-        if file is None and self._offset <= before:
+        if file is None and self.offset <= before:
             raise TryAgainError("it accepted none of the sent bytes")
         return file
 
     def _request_offset(self) -> DriveFile | None:
-        return self._put(b"", f"bytes */{self._source.size}")
+        return self._put(b"", f"bytes */{self.source.size}")
 
     def _open_session(self) -> str:
         headers = {
-            "X-Upload-Content-Type": self._target.mime_type,
-            "X-Upload-Content-Length": str(self._source.size),
+            "X-Upload-Content-Type": self.mime_type,
+            "X-Upload-Content-Length": str(self.source.size),
         }
-        session = self._target.session_request
-        answer = self._transport.send(session.with_changes(headers=headers), self._target.what)
+        request = self.request.with_changes(headers=headers)
+        answer = self.calls.transport.send(request, self.what)
         link = answer.headers.get("Location", "")
-        if not same_origin(link, session.url):
+        if not same_origin(link, self.request.url):
             raise TryAgainError("it opened no upload session")
         return link
 
     def _put(self, body: bytes | Window, span: str) -> DriveFile | None:
-        assert self._session_url is not None  # noqa: S101  # opened by _step
+        assert self.session_url is not None  # noqa: S101  # opened by _step
         headers = {"Content-Range": span, "Content-Length": str(len(body))}
-        request = Request("PUT", self._session_url, headers, body, secret=True)
-        answer = self._transport.send(request, self._target.what, accept={308, *SESSION_OVER})
+        request = Request("PUT", self.session_url, headers, body, secret=True)
+        answer = self.calls.transport.send(request, self.what, accept={308, *SESSION_OVER})
         if answer.status == 308:
-            self._offset, self._offset_known = self._acknowledged(answer), True
+            self.offset, self.offset_known = self._acknowledged(answer), True
             return None
         if answer.status in SESSION_OVER:
             # The file may exist all the same; then its reserved id is refused as taken.
-            self._session_url = None
+            self.session_url = None
             raise TryAgainError(f"it ended the upload session with {answer.status}")
-        self._offset = self._source.size
+        self.offset = self.source.size
         return answer.read(DriveFile.from_json)
 
     def _acknowledged(self, answer: Answer) -> int:
@@ -189,12 +175,12 @@ class _Session:
         end = received_range.rpartition("-")[2]
         if not end.isdecimal():
             raise TryAgainError("it did not report how much has arrived")
-        if int(end) >= self._source.size:
+        if int(end) >= self.source.size:
             raise StoreError(
-                f"Google Drive acknowledged more of {self._target.what} than was sent; try again."
+                f"Google Drive acknowledged more of {self.what} than was sent; try again."
             )
         return int(end) + 1
 
     def _report_progress(self, position: int) -> None:
-        if self._progress is not None:
-            self._progress(position, self._source.size)
+        if self.progress is not None:
+            self.progress(position, self.source.size)

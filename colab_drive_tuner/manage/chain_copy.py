@@ -24,9 +24,12 @@ from colab_drive_tuner.journal.chain.record import (
     RecordKind,
     encode_record,
 )
+from colab_drive_tuner.journal.folder.lookup import SearchFolder
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.machine import machine_id
+from colab_drive_tuner.manage.exclusive_access import HeldSearch
 from colab_drive_tuner.runtime import runtime_name
+from colab_drive_tuner.store.protocol import Store
 
 _MERGED_BYTES = 2 << 20
 """Trial records are merged up to this total payload size."""
@@ -58,7 +61,60 @@ class ChainCopy:
         return encoded.record.sha
 
 
-def merge_trial_records(records: Sequence[Record]) -> list[list[Record]]:
+def copy_chain(
+    original: HeldSearch,
+    records: Sequence[Record],
+    files: Mapping[str, str],
+    target: Store,
+    folder: SearchFolder,
+    name: str,
+) -> ChainCopy:
+    """Build the chain of the copy called `name` in `folder` of the target.
+
+    `files` maps ids of attachment files in the original to those in the copy. In the copy, the
+    claim of the session that holds the original belongs to the target's account and is released.
+    If no session holds the original, an empty session with the original's claim reason is added.
+    """
+    groups = _merged(records)
+    ids = [folder.first, *target.reserve(len(groups) + 1 + ID_BLOCK)]
+    copy, holder = ChainCopy(ids), original.owner
+    for group in groups:
+        first = group[0]
+        claimant = first.claimant
+        if claimant is not None and first.owner == holder:
+            claimant = replace(claimant, account=target.account)
+        sha = copy.append(
+            kind=first.kind,
+            owner=first.owner,
+            payload=b"".join(record.payload for record in group),
+            # As after a repair: no other runtime created this folder at the same moment.
+            reason=first.reason if copy.records else ClaimReason.REBUILT,
+            claimant=claimant,
+            search=name,
+            home=target.root,
+            careful=first.careful,
+            files={sha: files[old] for record in group for sha, old in record.files.items()},
+            at=first.at,
+        )
+        if first.pos == 0 or first.kind == RecordKind.RESET:
+            copy.epochs[first.sha] = sha
+    if not holder:
+        holder = secrets.token_hex(16)
+        copy.append(
+            kind=RecordKind.CLAIM,
+            owner=holder,
+            reason=original.reason,
+            claimant=Claimant(
+                machine_id(), os.getpid(), socket.gethostname(), target.account, runtime_name()
+            ),
+            search=name,
+            home=target.root,
+        )
+    copy.append(kind=RecordKind.RELEASE, owner=holder)
+    return copy
+
+
+def _merged(records: Sequence[Record]) -> list[list[Record]]:
     """Group the records: consecutive trial records of one session become one record."""
     groups: list[list[Record]] = []
     size = 0
@@ -76,66 +132,6 @@ def merge_trial_records(records: Sequence[Record]) -> list[list[Record]]:
             groups.append([record])
             size = len(record.payload)
     return groups
-
-
-def ids_needed(groups: Sequence[Sequence[Record]]) -> int:
-    """Return how many ids a copy of these groups needs, including ids for its next session."""
-    return len(groups) + 2 + ID_BLOCK
-
-
-def copy_chain(
-    groups: Sequence[Sequence[Record]],
-    ids: Sequence[str],
-    files: Mapping[str, str],
-    account: str,
-    *,
-    search: str,
-    home: str,
-    holder: str,
-    reason: ClaimReason,
-) -> ChainCopy:
-    """Build the chain of the copy named `search` in the store whose root is `home`.
-
-    `ids` are the copy's record ids, in order. `files` maps ids of attachment files in the original
-    to those in the copy. `holder` is the session that holds the original during the copy: in the
-    copy its claim belongs to `account` and is released. If no session holds the original, `holder`
-    is empty, and an empty session with the claim reason `reason` is added.
-    """
-    copy = ChainCopy(ids=list(ids))
-    for group in groups:
-        first = group[0]
-        claimant = first.claimant
-        if claimant is not None and first.owner == holder:
-            claimant = replace(claimant, account=account)
-        sha = copy.append(
-            kind=first.kind,
-            owner=first.owner,
-            payload=b"".join(record.payload for record in group),
-            # As after a repair: no other runtime created this folder at the same moment.
-            reason=first.reason if copy.records else ClaimReason.REBUILT,
-            claimant=claimant,
-            search=search,
-            home=home,
-            careful=first.careful,
-            files={sha: files[old] for record in group for sha, old in record.files.items()},
-            at=first.at,
-        )
-        if first.pos == 0 or first.kind == RecordKind.RESET:
-            copy.epochs[first.sha] = sha
-    if not holder:
-        holder = secrets.token_hex(16)
-        copy.append(
-            kind=RecordKind.CLAIM,
-            owner=holder,
-            reason=reason,
-            claimant=Claimant(
-                machine_id(), os.getpid(), socket.gethostname(), account, runtime_name()
-            ),
-            search=search,
-            home=home,
-        )
-    copy.append(kind=RecordKind.RELEASE, owner=holder)
-    return copy
 
 
 def require_equal(copied: History, original: History, name: str) -> None:

@@ -6,11 +6,11 @@ search's name and kind. An interrupted copy is therefore never taken for a searc
 call starts over, and `clean` lists the remains.
 """
 
-import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from colab_drive_tuner.checkpoint.history import History
@@ -39,14 +39,9 @@ from colab_drive_tuner.journal.folder.lookup import (
     name_marks,
     search_folder,
 )
+from colab_drive_tuner.local_files import sha256_of
 from colab_drive_tuner.machine import machine_id
-from colab_drive_tuner.manage.chain_copy import (
-    ChainCopy,
-    copy_chain,
-    ids_needed,
-    merge_trial_records,
-    require_equal,
-)
+from colab_drive_tuner.manage.chain_copy import ChainCopy, copy_chain, require_equal
 from colab_drive_tuner.manage.exclusive_access import HeldSearch, Notify, require_own_folder
 from colab_drive_tuner.manage.naming import require_sole
 from colab_drive_tuner.progress_bars import progress_bar
@@ -75,8 +70,7 @@ _BEGAN = RUN_PROPERTIES[0]
 
 def write_copy(original: HeldSearch, target: Store, name: str, notify: Notify) -> str:
     """Copy the search to `target` under the unused `name`; return the copy's link or path."""
-    groups = merge_trial_records(_read_records(original))
-    store = original.search_store
+    records, store = _read_records(original), original.search_store
     runs = [entry for entry in run_files(store, original.name) if _BEGAN in entry.properties]
     _require_room(original, target, runs)
     _trash_abandoned_copies(original, target, name)
@@ -85,21 +79,7 @@ def write_copy(original: HeldSearch, target: Store, name: str, notify: Notify) -
     folder = make_search_folder(target, temporary_name, FolderKind.COPYING, **marks)
     copier = FileCopier(store, target, original.folder.id, folder.id)
     try:
-        chain = _copy_records(original, groups, copier, folder, name, notify)
-        _write_other_files(chain, copier, folder, runs, original.book.journal.epoch)
-        copier.verify()
-        if original.is_continued():
-            raise SearchBusyError(
-                f"Search {original.name!r} was run while it was copied, so no copy was made: try "
-                f"again after that run has stopped."
-            )
-        copier.written.clear()
-        _write_record(chain, copier, folder, 0, name_marks(target, name))
-        copier.verify()
-        target.rename(
-            folder.id, name, {Property.KIND: FolderKind.SEARCH} | name_marks(target, name)
-        )
-        require_sole(target, folder, name)
+        _UnfinishedCopy(original, target, folder, name, copier, notify).complete(records, runs)
     except BaseException as error:  # also after an interrupt: leave no partial copy
         with suppress(StoreError):
             trash_and_free(target, folder, name)
@@ -154,107 +134,100 @@ def _trash_abandoned_copies(original: HeldSearch, target: Store, name: str) -> N
                     trash_and_free(target, search_folder(entry), name)
 
 
-def _copy_records(
-    original: HeldSearch,
-    groups: Sequence[Sequence[Record]],
-    copier: FileCopier,
-    folder: SearchFolder,
-    name: str,
-    notify: Notify,
-) -> ChainCopy:
-    """Write the attachments and all records but the first; return the whole chain."""
-    target = copier.target
-    ensure_records_folder(target, folder)
-    chain = copy_chain(
-        groups,
-        [folder.first, *target.reserve(ids_needed(groups) - 1)],
-        _copy_attachments(original, groups, copier, folder, notify),
-        target.account,
-        search=name,
-        home=target.root,
-        holder=original.owner,
-        reason=original.reason,
-    )
-    require_equal(chain.history, original.history, original.name)
-    write, later = partial(_write_record, chain, copier, folder), range(1, len(chain.records))
-    with (
-        ThreadPoolExecutor(_PARALLEL_WRITES, "cdt-copy") as pool,
-        progress_bar(f"Copying {original.name}", " records") as progress,
-    ):
-        for count, _ in enumerate(pool.map(write, later), 1):
-            if progress is not None:
-                progress(count, len(later))
-    return chain
+@dataclass(frozen=True)
+class _UnfinishedCopy:
+    """A copy whose folder has a temporary name."""
 
+    original: HeldSearch
+    target: Store
+    folder: SearchFolder
+    name: str
+    copier: FileCopier
+    notify: Notify
 
-def _write_record(
-    chain: ChainCopy,
-    copier: FileCopier,
-    folder: SearchFolder,
-    pos: int,
-    marks: Mapping[str, str] | None = None,
-) -> None:
-    copier.create(
-        chain.records[pos].content,
-        name=record_name(pos),
-        parent=folder.records,
-        properties=marks,
-        entry_id=chain.ids[pos],
-    )
-
-
-def _write_other_files(
-    chain: ChainCopy, copier: FileCopier, folder: SearchFolder, runs: Sequence[Entry], epoch: str
-) -> None:
-    """Copy models, runs and the backups of the history `epoch`; write trials.pkl and a snapshot."""
-    copier.models(lambda before: chain.epochs.get(before, before))
-    unfinished = {e.tid for e in chain.history.unfinished if isinstance(e.tid, int)}
-    copier.backups(unfinished, epoch, chain.epochs[epoch])
-    if runs:
-        home = copier.target_folder(RUNS)
-        with scratch_file() as path:
-            for entry in runs:
-                copier.file(entry, path, home, {}, keep=RUN_PROPERTIES)
-    if chain.history.trials:  # an Optuna study has none
-        exported = TrialsExport()(chain.history)
-        copier.create(exported, name=EXPORT_NAME, parent=folder.id, entry_id=folder.export)
-    save_snapshot(copier.target, folder, chain.head, chain.history.dump())
-
-
-def _copy_attachments(
-    original: HeldSearch,
-    groups: Sequence[Sequence[Record]],
-    copier: FileCopier,
-    folder: SearchFolder,
-    notify: Notify,
-) -> dict[str, str]:
-    """Copy the files of large attachments; return a map from original to copied file ids.
-
-    An attachment whose file is lost in the original stays listed in the copy, without a file.
-    """
-    files = {
-        entry_id: sha
-        for group in groups
-        for record in group
-        for sha, entry_id in record.files.items()
-    }
-    lost, copies = set(), dict(zip(files, copier.target.reserve(len(files)), strict=True))
-    for entry_id, sha in files.items():
-        with suppress(NotFoundError):
-            value = original.book.journal.read_file(entry_id)
-            if hashlib.sha256(value).hexdigest() == sha:
-                name = f"attachment-{sha[:16]}.cdt"
-                parent = folder.records
-                copier.create(value, name=name, parent=parent, entry_id=copies[entry_id])
-                continue
-        lost.add(sha)
-    for name, stored in original.history.attachments.items():
-        if isinstance(stored, AttachmentFile) and stored.sha in lost:
-            notify(
-                f"Attachment {name!r} of search {original.name!r} is lost or damaged, so the copy "
-                f"lacks it too."
+    def complete(self, records: Sequence[Record], runs: Sequence[Entry]) -> None:
+        """Copy everything, read it back, and give the folder its name."""
+        original, target, name = self.original, self.target, self.name
+        ensure_records_folder(target, self.folder)
+        files = self._copy_attachments(records)
+        chain = copy_chain(original, records, files, target, self.folder, name)
+        require_equal(chain.history, original.history, original.name)
+        self._write_later_records(chain)
+        self._write_other_files(chain, runs)
+        self.copier.verify()
+        if original.is_continued():
+            raise SearchBusyError(
+                f"Search {original.name!r} was run while it was copied, so no copy was made: try "
+                f"again after that run has stopped."
             )
-    return copies
+        self.copier.written.clear()
+        self._write_record(chain, 0, name_marks(target, name))
+        self.copier.verify()
+        marks = {Property.KIND: FolderKind.SEARCH} | name_marks(target, name)
+        target.rename(self.folder.id, name, marks)
+        require_sole(target, self.folder, name)
+
+    def _write_later_records(self, chain: ChainCopy) -> None:
+        """Write all records but the first."""
+        write, later = partial(self._write_record, chain), range(1, len(chain.records))
+        with (
+            ThreadPoolExecutor(_PARALLEL_WRITES, "cdt-copy") as pool,
+            progress_bar(f"Copying {self.original.name}", " records") as progress,
+        ):
+            for count, _ in enumerate(pool.map(write, later), 1):
+                if progress is not None:
+                    progress(count, len(later))
+
+    def _write_record(
+        self, chain: ChainCopy, pos: int, marks: Mapping[str, str] | None = None
+    ) -> None:
+        self.copier.create(
+            chain.records[pos].content,
+            name=record_name(pos),
+            parent=self.folder.records,
+            properties=marks,
+            entry_id=chain.ids[pos],
+        )
+
+    def _write_other_files(self, chain: ChainCopy, runs: Sequence[Entry]) -> None:
+        """Copy models, runs and the present history's backups; write trials.pkl and a snapshot."""
+        copier, epoch = self.copier, self.original.book.journal.epoch
+        copier.models(lambda before: chain.epochs.get(before, before))
+        unfinished = {e.tid for e in chain.history.unfinished if isinstance(e.tid, int)}
+        copier.backups(unfinished, epoch, chain.epochs[epoch])
+        if runs:
+            home = copier.target_folder(RUNS)
+            with scratch_file() as path:
+                for entry in runs:
+                    copier.file(entry, path, home, {}, keep=RUN_PROPERTIES)
+        if chain.history.trials:  # an Optuna study has none
+            exported, folder = TrialsExport()(chain.history), self.folder
+            copier.create(exported, name=EXPORT_NAME, parent=folder.id, entry_id=folder.export)
+        save_snapshot(self.target, self.folder, chain.head, chain.history.dump())
+
+    def _copy_attachments(self, records: Sequence[Record]) -> dict[str, str]:
+        """Copy the files of large attachments; return a map from original to copied file ids.
+
+        An attachment whose file is lost in the original stays listed in the copy, without a file.
+        """
+        journal, parent = self.original.book.journal, self.folder.records
+        files = {entry_id: sha for record in records for sha, entry_id in record.files.items()}
+        lost, copies = set(), dict(zip(files, self.target.reserve(len(files)), strict=True))
+        for entry_id, sha in files.items():
+            with suppress(NotFoundError):
+                value = journal.read_file(entry_id)
+                if sha256_of(value) == sha:
+                    name = f"attachment-{sha[:16]}.cdt"
+                    self.copier.create(value, name=name, parent=parent, entry_id=copies[entry_id])
+                    continue
+            lost.add(sha)
+        for name, stored in self.original.history.attachments.items():
+            if isinstance(stored, AttachmentFile) and stored.sha in lost:
+                self.notify(
+                    f"Attachment {name!r} of search {self.original.name!r} is lost or damaged, so "
+                    f"the copy lacks it too."
+                )
+        return copies
 
 
 def _notify_of_other_files(original: HeldSearch, notify: Notify) -> None:
