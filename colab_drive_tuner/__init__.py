@@ -36,8 +36,8 @@ if TYPE_CHECKING:
         list_histories,
         restore_search,
     )
-    from colab_drive_tuner.notebook.download import download_notebook
     from colab_drive_tuner.notebook.find import Notebook, find_notebook
+    from colab_drive_tuner.notebook.local_copy import download_notebook
     from colab_drive_tuner.optuna_backend import StudyStorage, optuna_storage
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.executors.loky import loky_executor
@@ -104,7 +104,7 @@ _MODULES = {
     "TrialBackup": "training.backup.trial_backup",
     "TrialResult": "search.results.result",
     "copy_search": "manage.copy_search",
-    "download_notebook": "notebook.download",
+    "download_notebook": "notebook.local_copy",
     "export_trials": "search.results.exchange.import_export",
     "find_notebook": "notebook.find",
     "from_optuna": "search.results.exchange.from_optuna",

@@ -34,14 +34,9 @@ _LINES = re.compile(f"({_KEPT}|\n)|[{_HIDDEN}]")
 
 
 def visible(text: object, *, lines: bool = False) -> str:
-    r"""Escape each character that a terminal would interpret or not show.
+    r"""Escape each character that a terminal would interpret or not show; `lines` keeps newlines.
 
-    Args:
-        text: A text, or any object; see `text_of`.
-        lines: Whether to keep newlines; by default they are escaped as `\n`.
-
-    Returns:
-        A text of printable characters. Emoji of several characters are kept.
+    Emoji of several characters are kept. Objects other than texts: see `text_of`.
     """
     return (_LINES if lines else _UNSAFE).sub(_escaped, text_of(text))
 

@@ -24,12 +24,7 @@ def user_frame() -> FrameType | None:
 
 
 def warn_user(message: str, category: type[Warning]) -> None:
-    """Issue a warning, as `warnings.warn` does, with the user's file and line.
-
-    Args:
-        message: What happened and what to do; control characters are escaped.
-        category: The class of the warning.
-    """
+    """Issue a warning, as `warnings.warn` does, with the user's file and line."""
     frame = user_frame() or sys._getframe(1)
     warnings.warn_explicit(
         visible(message, lines=True),

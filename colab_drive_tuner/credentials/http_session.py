@@ -49,8 +49,7 @@ _unlogged: ContextVar[bool] = ContextVar("unlogged", default=False)
 def new_session(*, local: bool) -> requests.Session:
     """Create a session that never retries and has no credentials of its own.
 
-    Args:
-        local: Whether it talks to an emulator; the machine's proxy settings are then ignored.
+    `local`: it talks to an emulator, without the machine's proxy settings.
     """
     session = requests.Session()
     session.trust_env = not local
@@ -134,13 +133,10 @@ class _Adapter(HTTPAdapter):
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return printable text without the words that contain a secret, truncated.
+    """Return a server's text, printable and truncated, without the words that contain a secret.
 
-    Args:
-        text: Text from a server.
-        secrets: Secrets to remove, and any longer piece of them: plain, in any letter case, or
-            encoded by percent-encoding, base64, hexadecimal digits, escapes or character
-            references.
+    Also without any longer piece of one: in any letter case, or encoded by percent-encoding,
+    base64, hexadecimal digits, escapes or character references.
     """
     pieces = _pieces(secrets)
     # Limited, so that a server cannot cause unbounded work.

@@ -24,14 +24,8 @@ WAIT_SECONDS = 300
 def sign_in(client_secrets: Path, scopes: list[str]) -> Path:
     """Sign a user in, store the sign-in, and return the path of its file.
 
-    Args:
-        client_secrets: The JSON file of an OAuth client of the type 'Desktop app'.
-        scopes: The requested scopes, as Google's URLs.
-
-    Raises:
-        UsageError: The file does not contain such a client.
-        CredentialsError: The sign-in was not completed.
-        MissingExtraError: google-auth-oauthlib is not installed.
+    `client_secrets` is the JSON file of an OAuth client of the type 'Desktop app', else this is a
+    `UsageError`. Raises `CredentialsError` if the sign-in was not completed.
     """
     found = _ask(client_secrets, scopes)
     if not found.refresh_token:

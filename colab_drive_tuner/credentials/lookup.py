@@ -108,10 +108,7 @@ def find_credentials(
 def cloud_credentials() -> Identity:
     """Return the application default credentials with the scope of Google Cloud.
 
-    Raises:
-        CredentialsError: There are none, or they produce no token.
-        UnavailableError: The sign-in server did not answer.
-        UsageError: DRIVE_EMULATOR_HOST is set.
+    Raises the errors of `find_credentials`.
     """
     return _look_up(
         (APPLICATION_DEFAULT,),
@@ -125,13 +122,9 @@ def cloud_credentials() -> Identity:
 def portable_file() -> Path | None:
     """Return the credentials file with which another machine can act as this account.
 
-    Returns:
-        The file of the first source that has credentials, without verifying them by a token; None
-        with an emulator, which needs no sign-in.
-
-    Raises:
-        CredentialsError: No source has credentials, or the first that does has no file that works
-            on another machine. A later source is not used, because it may be another account.
+    It is that of the first source that has credentials, not verified by a token; None with an
+    emulator. Raises `CredentialsError` if there is no source, or it has no such file: a later
+    source may be another account.
     """
     if emulator_host():
         return None
@@ -153,8 +146,7 @@ def portable_file() -> Path | None:
 def account_variables(*, chosen: bool = False) -> list[Variable]:
     """Return the environment variables that select an account: paths, users and secrets.
 
-    Args:
-        chosen: Only those of sources that users set up for this package.
+    `chosen`: only those of sources that users set up for this package.
     """
     sources = [source for source in SOURCES if source.chosen or not chosen]
     return [variable for source in sources for variable in source.variables]
@@ -166,10 +158,9 @@ def _look_up(
     verify: Callable[[Any], None],
     missing: str,
 ) -> Identity:
-    """Return the identity of the first source that has one.
+    """Return the identity of the first source whose credentials `verify` does not refuse.
 
-    `verify` raises `TokenRefusedError` for credentials that are refused. `missing` begins the error
-    that says why each source has none.
+    `missing` begins the error that says why each source has none.
     """
     has_object = request.argument is not None and not isinstance(request.argument, str | Path)
     if emulator_host() and not has_object:

@@ -23,17 +23,13 @@ def emulator_host() -> str:
 
 @dataclass(frozen=True)
 class Identity:
-    """Credentials, with the source that they came from.
-
-    Attributes:
-        credentials: The credentials, of google-auth; they renew their token.
-        source: The source's name.
-        file: Path of the source's credentials file; None if it has no file for other machines.
-    """
+    """Credentials, with the source that they came from."""
 
     credentials: Any = field(repr=False)
+    """The credentials, of google-auth; they renew their token."""
     source: str
     file: Path | None = None
+    """Path of the source's credentials file; None if it has no file for other machines."""
 
 
 class SourceError(Exception):
@@ -42,16 +38,10 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class CredentialRequest:
-    """The request that a source receives.
-
-    Attributes:
-        argument: The user's `credentials=` argument; None if there is none.
-        scopes: Scopes to request if the credentials allow a choice; None for the default ones.
-        allow_prompt: Whether the user of Colab's page may be prompted.
-        browser_attached: Whether Colab's page answers; None: test it.
-    """
+    """The request that a source receives; see `find_credentials`."""
 
     argument: Any = field(default=None, repr=False)
+    """The user's `credentials=` argument; None if there is none."""
     scopes: list[str] | None = None
     allow_prompt: bool = False
     browser_attached: Callable[[], bool] | None = None
@@ -59,25 +49,21 @@ class CredentialRequest:
 
 @dataclass(frozen=True)
 class CredentialSource:
-    """One way to obtain credentials.
-
-    Attributes:
-        name: Its name in messages and in `whoami`.
-        load: Returns credentials of google-auth. Raises `SourceError` if the source has none, and
-            `CredentialsError` if the user chose the source and it cannot be used.
-        variables: The environment variables that it reads. If one changes, `setup()` opens a new
-            session; schedules contain the values of those that are not `is_secret`.
-        chosen: Whether users set it up for this package. If Google refuses a chosen source, the
-            lookup ends with an error instead of acting as another account.
-        file: Returns the path of its credentials file, if it could be used on another machine;
-            None if there is no such file.
-    """
+    """One way to obtain credentials."""
 
     name: str
+    """Its name in messages and in `whoami`."""
     load: Callable[[CredentialRequest], Any]
+    """Returns credentials of google-auth. Raises `SourceError` if the source has none, and
+    `CredentialsError` if the user chose the source and it cannot be used."""
     variables: tuple[Variable, ...] = ()
+    """The environment variables that it reads. If one changes, `setup()` opens a new session;
+    schedules contain the values of those that are not `is_secret`."""
     chosen: bool = False
+    """Whether users set it up for this package. If Google refuses a chosen source, the lookup ends
+    with an error instead of acting as another account."""
     file: Callable[[], Path | None] = lambda: None
+    """Returns the path of its credentials file, if it could be used on another machine."""
 
 
 def with_scopes(credentials: Any, scopes: list[str] | None) -> Any:

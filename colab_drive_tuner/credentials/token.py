@@ -26,15 +26,10 @@ class TokenRefusedError(Exception):
 
 
 def get_token(credentials: Any, *, local: bool = False) -> None:
-    """Have the credentials fetch a new token.
+    """Have the credentials of google-auth fetch a new token; `local`: from an emulator.
 
-    Args:
-        credentials: Credentials of google-auth; afterwards they contain the token.
-        local: Whether the sign-in server is an emulator on this machine.
-
-    Raises:
-        TokenRefusedError: The refusal is permanent.
-        UnavailableError: There was no valid answer; trying later may help.
+    Raises `TokenRefusedError` for a permanent refusal, and `UnavailableError` if there was no valid
+    answer.
     """
     from google.auth.exceptions import GoogleAuthError
 

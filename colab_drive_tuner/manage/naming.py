@@ -33,11 +33,7 @@ from colab_drive_tuner.troubleshoot.repair.salvage import salvage_folder
 
 
 def list_names(store: Store) -> list[str]:
-    """Return the sorted names of the searches in a store, by one listing; no search is opened.
-
-    Args:
-        store: Open store of the searches.
-    """
+    """Return the sorted names of the searches in a store, by one listing; no search is opened."""
     return sorted({entry.name for entry in store.list(store.root) if is_search(entry)})
 
 

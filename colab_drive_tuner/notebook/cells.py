@@ -40,9 +40,7 @@ _MAX_MAGICS = 20
 def code_cells(content: bytes | dict[str, Any], name: str) -> list[str]:
     """Return the sources of a notebook's code cells; raise `NotebookError` for an invalid notebook.
 
-    Args:
-        content: The file's bytes, in any encoding of JSON or in Windows-1252; or the parsed JSON.
-        name: The notebook's name for error messages.
+    `content` is the file, in any encoding of JSON or in Windows-1252, or its parsed JSON.
     """
     try:
         notebook = _parsed(content) if isinstance(content, bytes) else content

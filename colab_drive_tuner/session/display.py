@@ -49,11 +49,7 @@ def annotated_searches(
 ) -> Annotated:
     """Return each search with a note: live if open in this process, else the time of its status.
 
-    Args:
-        searches: Their status as read from the store.
-        location: The store's location.
-        listed_at: When all searches were listed.
-        read_at: When single searches were read after that, by name.
+    All searches were listed at `listed_at`, and those in `read_at` were read again later.
     """
     live = []
     others = {search.name: (search, "") for search in searches}

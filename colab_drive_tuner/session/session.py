@@ -20,8 +20,8 @@ from colab_drive_tuner.errors import (
     StoreError,
 )
 from colab_drive_tuner.notebook.detect_running import content_in_browser
-from colab_drive_tuner.notebook.download import save_copy, warn_if_stale
 from colab_drive_tuner.notebook.find import Notebook, locate
+from colab_drive_tuner.notebook.local_copy import save_copy, warn_if_stale
 from colab_drive_tuner.runtime import Kind, Runtime
 from colab_drive_tuner.session.display import (
     Renderer,

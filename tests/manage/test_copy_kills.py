@@ -12,8 +12,8 @@ from colab_drive_tuner.errors import SearchFolderError, UsageError
 from colab_drive_tuner.manage.copy_search import copy_search, move_search
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
 from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.store.folder.description import MirroredFiles
 from colab_drive_tuner.store.folder.index import Index
-from colab_drive_tuner.store.folder.mirrored_files import MirroredFiles
 from colab_drive_tuner.troubleshoot.clean import remove
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
 from tests.search.sample_searches import resume_sample_search, run_in_fork, trial_values

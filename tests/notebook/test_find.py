@@ -15,8 +15,8 @@ from colab_drive_tuner.errors import (
     NotebookWarning,
     UsageError,
 )
-from colab_drive_tuner.notebook.download import download_notebook
 from colab_drive_tuner.notebook.find import find_notebook
+from colab_drive_tuner.notebook.local_copy import download_notebook
 from tests.fakes import google_colab
 from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
 from tests.fakes.colab_sessions import SessionsServer, entry

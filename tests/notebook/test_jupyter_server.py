@@ -15,7 +15,7 @@ TOKEN = "a-token-of-the-test"
 ROOT = Path(__file__).parents[2]
 NAME = "Bob's 100% 🧪.ipynb"
 ASK = """
-from colab_drive_tuner.notebook.download import download_notebook
+from colab_drive_tuner.notebook.local_copy import download_notebook
 from colab_drive_tuner.notebook.detect_running import open_notebook_paths, running_notebook
 from colab_drive_tuner.runtime import detect
 from pathlib import Path

@@ -6,8 +6,8 @@ from colab_drive_tuner.errors import SearchFolderError, SearchNotFoundError
 from colab_drive_tuner.journal.folder.lookup import Property
 from colab_drive_tuner.search.results.read_search import list_searches, read_search, read_status
 from colab_drive_tuner.store import open_store
+from colab_drive_tuner.troubleshoot.doctor import examine
 from colab_drive_tuner.troubleshoot.doctor.context import Finding, Level
-from colab_drive_tuner.troubleshoot.doctor.examination import examine
 from tests.journal.faulty_store import FaultyStore
 from tests.journal.test_folder import create_in
 from tests.store.searches import run_search

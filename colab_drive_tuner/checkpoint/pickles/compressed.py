@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from typing import Any
 
-from colab_drive_tuner.checkpoint.pickles.nodes import RefusedPickleError
+from colab_drive_tuner.checkpoint.pickles.interpreter import RefusedPickleError
 
 _FREE = 64 << 20
 _GROWTH = 200

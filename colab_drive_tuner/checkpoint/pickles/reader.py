@@ -18,9 +18,9 @@ from colab_drive_tuner.checkpoint.document_validation import (
     check_document,
 )
 from colab_drive_tuner.checkpoint.pickles.compressed import decompress
-from colab_drive_tuner.checkpoint.pickles.interpreter import PickleInterpreter
-from colab_drive_tuner.checkpoint.pickles.nodes import (
+from colab_drive_tuner.checkpoint.pickles.interpreter import (
     Instance,
+    PickleInterpreter,
     Refused,
     RefusedPickleError,
     Unbuilt,

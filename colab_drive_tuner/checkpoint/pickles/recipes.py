@@ -16,10 +16,10 @@ import numpy as np
 
 from colab_drive_tuner.checkpoint.codec.arrays import Spec, build_array, build_dtype, check_size
 from colab_drive_tuner.checkpoint.codec.extensions import find_zone
-from colab_drive_tuner.checkpoint.pickles.interpreter import Recipe
-from colab_drive_tuner.checkpoint.pickles.nodes import (
+from colab_drive_tuner.checkpoint.pickles.interpreter import (
     Instance,
     Name,
+    Recipe,
     Refused,
     Unbuilt,
     Unhashed,

@@ -33,12 +33,12 @@ from colab_drive_tuner.store.folder.description import (
     ID,
     TOP,
     Description,
+    MirroredFiles,
     decode,
     decode_properties,
     encode,
     encode_properties,
 )
-from colab_drive_tuner.store.folder.mirrored_files import MirroredFiles
 from colab_drive_tuner.store.folder.visible_names import CLAIM, VisibleNames
 
 NAME = "index"

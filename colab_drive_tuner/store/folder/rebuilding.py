@@ -11,9 +11,8 @@ from pathlib import Path
 from colab_drive_tuner.errors import StoreError
 from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import disk
-from colab_drive_tuner.store.folder.description import TOP, Description
+from colab_drive_tuner.store.folder.description import TOP, Description, MirroredFiles, Value
 from colab_drive_tuner.store.folder.index import NAME, Index
-from colab_drive_tuner.store.folder.mirrored_files import MirroredFiles, Value
 from colab_drive_tuner.store.folder.top_folders import make_folder
 from colab_drive_tuner.store.protocol import LATEST_TIME
 

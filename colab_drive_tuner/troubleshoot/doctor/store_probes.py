@@ -120,8 +120,8 @@ def quota(context: CheckContext) -> Iterator[Finding]:
 def notebook(context: CheckContext) -> Iterator[Finding]:
     """Report the running notebook, and whether its page has changes not saved to Drive."""
     from colab_drive_tuner.notebook.detect_running import content_in_browser, running_notebook
-    from colab_drive_tuner.notebook.download import has_unsaved_changes
     from colab_drive_tuner.notebook.find import locate
+    from colab_drive_tuner.notebook.local_copy import has_unsaved_changes
 
     page = content_in_browser if context.runtime.browser_attached else lambda: None
     if running_notebook(page) is None:
