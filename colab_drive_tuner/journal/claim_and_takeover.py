@@ -25,7 +25,6 @@ from colab_drive_tuner.journal.chain.record import (
     DEATHS,
     Claimant,
     ClaimReason,
-    EncodedRecord,
     Record,
     RecordKind,
     encode_record,
@@ -139,7 +138,7 @@ class ClaimAttempt:
                 ensure_records_folder(reader.store, reader.folder)
             encoded = self._claim(owner, reason, holder)
             if self._create(encoded):
-                return reason, encoded.record
+                return reason, encoded
             reader.refresh()  # FOREIGN: another record took this place in the chain
 
     def _find_or_create(self) -> None:
@@ -224,7 +223,7 @@ class ClaimAttempt:
             return ClaimReason.DEAD, holder  # certain: we have the lock that it would hold
         return (ClaimReason.STALE if holder.stale else None), holder
 
-    def _claim(self, owner: str, reason: ClaimReason, holder: Holder | None) -> EncodedRecord:
+    def _claim(self, owner: str, reason: ClaimReason, holder: Holder | None) -> Record:
         head, store = self.reader.head, self.reader.store
         claimant = Claimant(
             machine_id(), os.getpid(), socket.gethostname(), store.account, runtime_name()
@@ -259,7 +258,7 @@ class ClaimAttempt:
         previous = self.reader.head.claim
         return max(0.0, latest_death - holder.last_record) + (previous.careful if previous else 0.0)
 
-    def _create(self, encoded: EncodedRecord) -> bool:
+    def _create(self, encoded: Record) -> bool:
         """CREATE the claim, repeating the same bytes while the store does not answer."""
         reader, deadline = self.reader, time.monotonic() + CLAIM_TIMEOUT
         entry_id, folder = reader.head.ids[0], reader.folder.records
@@ -278,7 +277,7 @@ class ClaimAttempt:
                     raise
                 raise reader.damaged_error(str(error)) from error
         if created:
-            reader.advance(encoded.record)
+            reader.advance(encoded)
         return created
 
 

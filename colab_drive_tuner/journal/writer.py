@@ -19,7 +19,7 @@ from pathlib import Path
 from colab_drive_tuner.errors import IdTakenError, SearchError, SearchTakenOverError
 from colab_drive_tuner.journal.batch import Appended, Batch, BatchSpool, Item
 from colab_drive_tuner.journal.chain.chain import create
-from colab_drive_tuner.journal.chain.record import EncodedRecord, Record, RecordKind, encode_record
+from colab_drive_tuner.journal.chain.record import Record, RecordKind, encode_record
 from colab_drive_tuner.journal.outage import OutageRetry
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.spool.spool import Spool
@@ -310,7 +310,7 @@ class Writer:
         )
         return self._create(encoded, deadline)
 
-    def _create(self, encoded: EncodedRecord, deadline: float | None) -> bool:
+    def _create(self, encoded: Record, deadline: float | None) -> bool:
         """CREATE until 200 or 409, with the same bytes and id each time."""
         reader = self.reader
         entry_id, folder = reader.head.ids[0], reader.folder.records
@@ -319,7 +319,7 @@ class Writer:
         )
         if done:
             with self.state_lock:
-                reader.advance(encoded.record)
+                reader.advance(encoded)
                 self.acknowledged_at = time.monotonic()
         elif done is not None:
             self.lose("Another runtime took it over.")

@@ -19,7 +19,6 @@ from colab_drive_tuner.journal.chain.chain import Head
 from colab_drive_tuner.journal.chain.record import (
     Claimant,
     ClaimReason,
-    EncodedRecord,
     Record,
     RecordKind,
     encode_record,
@@ -41,7 +40,7 @@ class ChainCopy:
 
     ids: list[str]
     """The ids of all records, followed by ids reserved for later ones."""
-    records: list[EncodedRecord] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     epochs: dict[str, str] = field(default_factory=dict)
     """Maps the epoch of each history in the original to its epoch in the copy."""
     history: History = field(default_factory=History)
@@ -55,10 +54,10 @@ class ChainCopy:
         """Append a record with these fields and return its checksum."""
         more = () if self.records else tuple(self.ids[1:])
         encoded = encode_record(Record(pos=self.head.pos, prev=self.head.sha, more=more, **fields))
-        self.history.apply(encoded.record)
-        self.head = self.head.after(encoded.record)
+        self.history.apply(encoded)
+        self.head = self.head.after(encoded)
         self.records.append(encoded)
-        return encoded.record.sha
+        return encoded.sha
 
 
 def copy_chain(

@@ -74,9 +74,9 @@ def the_owner_is_compared_instead_of_the_sha() -> None:
         try:
             store.create(entry_id, frozen.content, name="record", parent=parent)
         except IdTakenError:
-            there = chain.read_taken(store, entry_id, frozen.record.pos)
+            there = chain.read_taken(store, entry_id, frozen.pos)
             record = chain.decode_record(there, "a record")
-            return bool(record.owner == frozen.record.owner)
+            return bool(record.owner == frozen.owner)
         return True
 
     _everywhere(trusting)
@@ -98,9 +98,7 @@ def a_fresh_nonce_for_each_retry() -> None:
         content = chain.decode_record.__globals__["frame"](
             body | {"nonce": secrets.token_bytes(16)}
         )
-        again = dataclasses.replace(
-            frozen, content=content, record=chain.decode_record(content, "a record")
-        )
+        again = dataclasses.replace(chain.decode_record(content, "a record"), content=content)
         return create(store, again, entry_id, parent)
 
     _everywhere(refreezing)
@@ -112,7 +110,7 @@ def two_records_in_flight() -> None:
     advance = writer.Writer._create
 
     def hasty(self: Any, frozen: Any, deadline: Any) -> bool:
-        if frozen.record.kind != "trials":
+        if frozen.kind != "trials":
             return bool(advance(self, frozen, deadline))
         entry_id, store = self.reader.head.ids[0], self.reader.store
         folder = self.reader.folder.records
@@ -121,8 +119,8 @@ def two_records_in_flight() -> None:
         )
         send.start()
         with self.state_lock:
-            self.reader.state.apply(frozen.record)
-            self.reader.head = self.reader.head.after(frozen.record)
+            self.reader.state.apply(frozen)
+            self.reader.head = self.reader.head.after(frozen)
         return True
 
     writer.Writer._create = hasty

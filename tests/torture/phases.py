@@ -173,7 +173,7 @@ def _wrap_sending(log: PhaseLog, claim_and_takeover: Any, writer: Any) -> None:
         acknowledging.entered = False
         done: bool = advance(self, frozen, deadline)
         if done:
-            log.acknowledge(frozen.record.pos, frozen.record.sha)
+            log.acknowledge(frozen.pos, frozen.sha)
         if acknowledging.entered:
             log.leave("acknowledge")
         return done
@@ -181,7 +181,7 @@ def _wrap_sending(log: PhaseLog, claim_and_takeover: Any, writer: Any) -> None:
     def claiming(self: Any, frozen: Any) -> bool:
         done: bool = claim(self, frozen)
         if done:
-            log.acknowledge(frozen.record.pos, frozen.record.sha)
+            log.acknowledge(frozen.pos, frozen.sha)
         return done
 
     writer.create, writer.Writer._create = sending, advancing

@@ -144,7 +144,7 @@ def craft(folder: Path, name: str, payload: bytes) -> None:
             pos=salvaged.end,
             kind="trials",
             owner="a" * 32,
-            prev=salvaged.records[salvaged.end - 1].record.sha,
+            prev=salvaged.records[salvaged.end - 1].sha,
             more=store.reserve(4),
             payload=payload,
         )

@@ -32,7 +32,6 @@ from colab_drive_tuner.journal.chain.fields import (
 )
 from colab_drive_tuner.journal.chain.record import (
     Claimant,
-    EncodedRecord,
     Record,
     RecordKind,
     decode_record,
@@ -186,7 +185,7 @@ def _read(store: Store, entry_id: str) -> bytes | None:
 
 def create(
     store: Store,
-    encoded: EncodedRecord,
+    encoded: Record,
     entry_id: str,
     parent: str,
     properties: Mapping[str, str] | None = None,
@@ -196,12 +195,12 @@ def create(
     Raises `UnavailableError` if that is unknown: the caller must then retry the same `encoded`;
     `NotFoundError` if a record has its place and cannot be read.
     """
-    name = record_name(encoded.record.pos)
+    name = record_name(encoded.pos)
     try:
         store.create(entry_id, encoded.content, name=name, parent=parent, properties=properties)
     except IdTakenError:
         # Only the bytes distinguish our own create, whose answer was lost, from another's.
-        return read_taken(store, entry_id, encoded.record.pos) == encoded.content
+        return read_taken(store, entry_id, encoded.pos) == encoded.content
     return True
 
 

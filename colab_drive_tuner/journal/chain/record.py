@@ -104,7 +104,9 @@ class Record:
     at: Annotated[float, moment] = 0.0
     """Time by the writer's clock, for display only."""
     sha: str = ""
-    """sha256 of this record, once it is encoded."""
+    """sha256 of this record, once it is encoded or decoded."""
+    content: bytes = field(default=b"", repr=False)
+    """Its bytes, once it is encoded, fixed before the first send: a retry sends the same bytes."""
     reason: ClaimReason | None = None
     """Claims: how the previous owner ended."""
     claimant: Claimant | None = None
@@ -125,23 +127,15 @@ _ALWAYS = frozenset({"pos", "owner", "prev", "payload"})
 """Fields that are always written; other fields only if they are not empty."""
 
 
-@dataclass(frozen=True)
-class EncodedRecord:
-    """Bytes of a record, fixed before the first send: a retry sends the same bytes."""
+def encode_record(record: Record) -> Record:
+    """Return the record with its bytes; a record without a time gets the current one.
 
-    record: Record
-    content: bytes
-
-
-def encode_record(record: Record) -> EncodedRecord:
-    """Encode a record, with a random nonce so that no two sessions ever write equal bytes.
-
-    A record without a time gets the current one.
+    A random nonce makes sure that no two sessions ever write equal bytes.
     """
-    at = record.at or time.time()
+    record = replace(record, at=record.at or time.time(), sha="", content=b"")
     body = {name: value for name, value in vars(record).items() if value or name in _ALWAYS}
-    content = frame(body | {"at": at, "nonce": secrets.token_bytes(16)})
-    return EncodedRecord(replace(record, at=at, sha=hashlib.sha256(content).hexdigest()), content)
+    content = frame(body | {"nonce": secrets.token_bytes(16)})
+    return replace(record, sha=hashlib.sha256(content).hexdigest(), content=content)
 
 
 def record_name(pos: int) -> str:
@@ -229,7 +223,8 @@ def decode_record(content: bytes, what: str) -> Record:
     try:
         if absent := {"payload", "at"} - body.keys():
             raise KeyError(min(absent))
-        record = load(Record, body | {"sha": hashlib.sha256(content).hexdigest()})
+        sha = hashlib.sha256(content).hexdigest()
+        record = load(Record, body | {"sha": sha, "content": b""})
         if (record.kind == RecordKind.CLAIM) != (record.claimant is not None):
             raise ValueError("only a claim has a claimant")
     except (KeyError, TypeError, ValueError) as error:

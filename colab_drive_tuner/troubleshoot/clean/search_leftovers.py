@@ -201,9 +201,9 @@ def _duplicate_folder(
 
 def _results(salvaged: SalvagedFolder) -> Iterator[Item]:
     """Yield the ends of trials in a folder; raise `SearchDamagedError` for an unreadable record."""
-    for found in salvaged.records.values():
-        if found.record.kind == RecordKind.TRIALS:
-            for item in read_items(found.record.payload, f"Record {found.record.pos}"):
+    for record in salvaged.records.values():
+        if record.kind == RecordKind.TRIALS:
+            for item in read_items(record.payload, f"Record {record.pos}"):
                 if item.kind == ItemKind.END and item.how in REAL_ENDS:
                     yield item
 

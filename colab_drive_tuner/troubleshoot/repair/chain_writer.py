@@ -104,7 +104,7 @@ def end_old_chain(store: Store, name: str, salvaged: SalvagedFolder, target: str
     if not salvaged.records or not salvaged.next_id or salvaged.ended:
         return []
     newest = salvaged.records.get(salvaged.end - 1)
-    head = Head(salvaged.end, newest.record.sha if newest else "", (salvaged.next_id,))
+    head = Head(salvaged.end, newest.sha if newest else "", (salvaged.next_id,))
     try:
         if end_chain(store, head, salvaged.folder.records or salvaged.folder.id, target):
             return []

@@ -83,7 +83,7 @@ class RebuiltHistory:
 def rebuild(salvaged: SalvagedFolder) -> RebuiltHistory:
     """Replay the snapshot and records found in a search's folder."""
     built = RebuiltHistory(salvaged=[salvaged])
-    accepted = {pos: found.record for pos, found in salvaged.records.items()}
+    accepted = salvaged.records
     if salvaged.missing:
         for head, state in reversed(salvaged.snapshots):
             before = accepted.get(head.pos - 1)
@@ -162,7 +162,7 @@ def add_records(built: RebuiltHistory, salvaged: SalvagedFolder, source: str) ->
     """Add the entries of another folder's records that the history lacks."""
     built.salvaged.append(salvaged)
     for pos in sorted(salvaged.records):
-        record = salvaged.records[pos].record
+        record = salvaged.records[pos]
         if record.kind == RecordKind.TRIALS:
             built.add_missing(split_items(record.payload), source, record.files)
 

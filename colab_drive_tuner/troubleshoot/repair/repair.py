@@ -268,7 +268,7 @@ def _salvage_duplicate(
     """Read a duplicate folder; raise `SearchFolderError` if it belongs to another search."""
     salvaged = salvage_folder(store, duplicate)
     salvaged.require_known_format()
-    moved = any(found.record.target == folder.id for found in salvaged.records.values())
+    moved = any(record.target == folder.id for record in salvaged.records.values())
     if not moved and is_another_search(store, folder, duplicate):
         raise two_searches_error(store, name, folder, duplicate)
     return salvaged

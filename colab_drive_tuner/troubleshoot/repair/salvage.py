@@ -34,21 +34,15 @@ _MAX_GAP = 100_000
 _FILE_NAME = re.compile(r"(record|snapshot)-\d+")
 
 
-@dataclass(frozen=True)
-class FoundRecord:
-    """A record and the id of its file."""
-
-    record: Record
-    id: str
-
-
 @dataclass
 class SalvagedFolder:
     """The readable content of one folder of a search."""
 
     folder: SearchFolder
-    records: dict[int, FoundRecord] = field(default_factory=dict)
+    records: dict[int, Record] = field(default_factory=dict)
     """Records by position; neighbouring records are linked by their checksums."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Id of each record's file, by the record's sha256."""
     snapshots: list[tuple[Head, History]] = field(default_factory=list)
     """Snapshots in the order of their positions."""
     unreadable: list[str] = field(default_factory=list)
@@ -79,7 +73,7 @@ class SalvagedFolder:
     @property
     def trashed(self) -> int:
         """The number of records that are in the trash, where they can still be read."""
-        return sum(found.id in self.in_trash for found in self.records.values())
+        return sum(self.files[each.sha] in self.in_trash for each in self.records.values())
 
     @property
     def missing(self) -> list[int]:
@@ -104,10 +98,10 @@ class SalvagedFolder:
         claim: LastClaim | None = None
         last_id = ""
         for pos in sorted(self.records):
-            found = self.records[pos]
-            last_id, record = found.id, found.record
+            record = self.records[pos]
+            last_id = self.files[record.sha]
             if record.claimant is not None:
-                claim = LastClaim(found.id, record.owner, record.claimant, record.careful)
+                claim = LastClaim(last_id, record.owner, record.claimant, record.careful)
             elif record.kind == RecordKind.RELEASE:
                 claim = None
         return find_holder(store, Head(0, "", (), last_id, "", claim), self.folder_ids)
@@ -143,7 +137,7 @@ class _Files:
 
     def __init__(self, store: Store, found: SalvagedFolder, listed: Mapping[str, str]) -> None:
         self._store, self._found, self._listed = store, found, listed
-        self.candidates: dict[int, list[FoundRecord]] = {}
+        self.candidates: dict[int, list[Record]] = {}
         """All records by position."""
         self.named = {found.folder.first}
         """Ids to which the chain leads."""
@@ -192,7 +186,7 @@ class _Files:
             if "head" in unframe(content, what):
                 self._add_snapshot(content, what)
             else:
-                self._add_record(FoundRecord(decode_record(content, what), entry_id), what)
+                self._add_record(decode_record(content, what), entry_id, what)
         except SearchDamagedError as error:
             self._found.unreadable.append(str(error))
             is_snapshot = self._listed.get(entry_id, "").startswith("snapshot-")
@@ -207,13 +201,13 @@ class _Files:
         self._found.snapshots.append(snapshot)
         self.named.update(snapshot[0].ids)
 
-    def _add_record(self, found: FoundRecord, what: str) -> None:
-        if found.record.pos < 0:
+    def _add_record(self, record: Record, entry_id: str, what: str) -> None:
+        if record.pos < 0:
             raise SearchDamagedError(f"{what} is a record without a position.")
-        at_position = self.candidates.setdefault(found.record.pos, [])
-        if all(found.record.sha != known.record.sha for known in at_position):  # no identical copy
-            at_position.append(found)
-        self.named.update(found.record.more)
+        if record.sha not in self._found.files:  # else it is an identical copy
+            self._found.files[record.sha] = entry_id
+            self.candidates.setdefault(record.pos, []).append(record)
+        self.named.update(record.more)
 
     def _has_gap(self) -> bool:
         """Whether a record is missing before a later record or the end of a snapshot."""
@@ -262,51 +256,51 @@ def _list_files(store: Store, folder_ids: Iterable[str]) -> Iterator[Entry]:
                 yield from (entry for entry in list_entries(folder_id) if not entry.is_folder)
 
 
-def _linked_sequences(candidates: dict[int, list[FoundRecord]]) -> list[list[FoundRecord]]:
+def _linked_sequences(candidates: dict[int, list[Record]]) -> list[list[Record]]:
     """Join the candidates into sequences in which each record names the sha256 of the last."""
-    sequences: list[list[FoundRecord]] = []
-    last: dict[str, list[FoundRecord]] = {}
+    sequences: list[list[Record]] = []
+    last: dict[str, list[Record]] = {}
     for pos in sorted(candidates):
         for candidate in candidates[pos]:
-            sequence = last.pop(candidate.record.prev, [])
-            if not sequence or sequence[-1].record.pos != pos - 1:
+            sequence = last.pop(candidate.prev, [])
+            if not sequence or sequence[-1].pos != pos - 1:
                 sequences.append(sequence := [])
             sequence.append(candidate)
-            last[candidate.record.sha] = sequence
+            last[candidate.sha] = sequence
     return sequences
 
 
 def _choose_records(
-    candidates: dict[int, list[FoundRecord]], found: SalvagedFolder, named: set[str]
+    candidates: dict[int, list[Record]], found: SalvagedFolder, named: set[str]
 ) -> None:
     """Fill `found.records` with linked records, preferring those that the chain's ids lead to.
 
     If two neighbours are not linked, drop the one that the next record does not confirm.
     """
-    sequences = _linked_sequences(candidates)
-    sequences.sort(key=lambda records: (-sum(each.id in named for each in records), -len(records)))
-    for sequence in sequences:
-        is_free = all(candidate.record.pos not in found.records for candidate in sequence)
-        is_near = sequence[0].record.pos <= _MAX_GAP + max(found.records, default=0)
+
+    def order(records: list[Record]) -> tuple[int, int]:
+        return -sum(found.files[each.sha] in named for each in records), -len(records)
+
+    for sequence in sorted(_linked_sequences(candidates), key=order):
+        is_free = all(candidate.pos not in found.records for candidate in sequence)
+        is_near = sequence[0].pos <= _MAX_GAP + max(found.records, default=0)
         for candidate in sequence:
             if is_free and is_near:
-                found.records[candidate.record.pos] = candidate
+                found.records[candidate.pos] = candidate
             else:
                 _note_mismatch(found, candidate)
     for pos in sorted(found.records):
         present, after = found.records.get(pos), found.records.get(pos + 1)
-        if present is None or after is None or after.record.prev == present.record.sha:
+        if present is None or after is None or after.prev == present.sha:
             continue
         following = found.records.get(pos + 2)
-        confirmed = following is not None and following.record.prev == after.record.sha
+        confirmed = following is not None and following.prev == after.sha
         _note_mismatch(found, found.records.pop(pos if confirmed else pos + 1))
 
 
-def _note_mismatch(found: SalvagedFolder, candidate: FoundRecord) -> None:
-    pos, entry_id = candidate.record.pos, candidate.id
-    found.unreadable.append(
-        f"A file of record {pos} ({entry_id}) does not fit the neighbouring records."
-    )
+def _note_mismatch(found: SalvagedFolder, candidate: Record) -> None:
+    file = f"A file of record {candidate.pos} ({found.files[candidate.sha]})"
+    found.unreadable.append(f"{file} does not fit the neighbouring records.")
 
 
 def _next_id(found: SalvagedFolder) -> str:
@@ -316,7 +310,8 @@ def _next_id(found: SalvagedFolder) -> str:
         if pos in heads:
             known = heads[pos].ids
         if pos in found.records:
-            entry_id = found.records[pos].id
+            record = found.records[pos]
+            entry_id = found.files[record.sha]
             later = known[known.index(entry_id) + 1 :] if entry_id in known else ()
-            known = later + found.records[pos].record.more
+            known = later + record.more
     return known[0] if known else ""

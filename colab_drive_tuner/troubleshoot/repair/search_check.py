@@ -116,7 +116,7 @@ class SearchCheck:
 def _lost_trials(store: Store, salvaged: SalvagedFolder, readable: History) -> str:
     """Describe what is known to be missing from the readable history; empty if nothing is."""
     built = rebuild(salvaged)
-    restarted = any(found.record.kind == RecordKind.RESET for found in salvaged.records.values())
+    restarted = any(record.kind == RecordKind.RESET for record in salvaged.records.values())
     if not restarted:  # otherwise trials.pkl may predate the restart
         for content in read_pickles(store, salvaged.folder):
             add_pickled(built, content)
