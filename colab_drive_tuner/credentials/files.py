@@ -242,25 +242,23 @@ def user_credentials(client: Mapping[str, Any], refresh_token: Any, **more: Any)
     """Create a user's credentials; `client` has `client_id`, `client_secret` and `token_uri`."""
     from google.oauth2 import credentials
 
-    user: Any = credentials.Credentials
-    return user(more.pop("token", None), refresh_token=refresh_token, **client, **more)
+    token = more.pop("token", None)
+    return credentials.Credentials(token, refresh_token=refresh_token, **client, **more)
 
 
 def service_account_credentials(info: Any, scopes: list[str] | None, subject: str | None) -> Any:
     """Create credentials from a service account's key; `subject` is the user for whom it acts."""
     from google.oauth2 import service_account
 
-    account: Any = service_account.Credentials
-    scopes = scopes or default_scopes(subject)
-    return account.from_service_account_info(info, scopes=scopes, subject=subject)
+    scopes, kind = scopes or default_scopes(subject), service_account.Credentials
+    return kind.from_service_account_info(info, scopes=scopes, subject=subject)
 
 
 def _authorized_user(info: Any) -> Any:
     from google.oauth2 import credentials
 
     # Its scopes were fixed by the user's consent; requesting others would fail.
-    user: Any = credentials.Credentials
-    found = user.from_authorized_user_info({**info, "scopes": None})
+    found = credentials.Credentials.from_authorized_user_info({**info, "scopes": None})
     # google-auth renews at Google only; a sign-in of `login` may belong to another server.
     return found.with_token_uri(info["token_uri"]) if "token_uri" in info else found
 

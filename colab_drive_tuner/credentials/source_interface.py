@@ -73,9 +73,8 @@ def with_scopes(credentials: Any, scopes: list[str] | None) -> Any:
     """
     import google.auth.credentials as base
 
-    narrow: Callable[[Any, list[str]], Any] = base.with_scopes_if_required
     subject = getattr(credentials, "_subject", None)
-    return narrow(credentials, scopes or default_scopes(subject))
+    return base.with_scopes_if_required(credentials, scopes or default_scopes(subject))
 
 
 def default_scopes(subject: Any) -> list[str]:

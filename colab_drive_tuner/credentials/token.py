@@ -64,12 +64,11 @@ class _SignInServer:
     def __call__(self, *where: Any, timeout: float = TOKEN_TIMEOUT, **what: Any) -> Any:
         from google.auth.exceptions import TransportError
 
-        busy: Any = TransportError
         self._asked, self.status = True, None
         answer = self._send(*where, timeout=timeout, allow_redirects=False, **what)
         self.status = int(answer.status)
         if self.status == 429 or self.status >= 500:
-            raise busy(f"It answered {self.status}.")
+            raise TransportError(f"It answered {self.status}.")
         return answer
 
     def outage(self, error: Exception) -> str:

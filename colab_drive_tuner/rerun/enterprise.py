@@ -100,8 +100,7 @@ class Vertex:
             return self.session
         from google.auth.transport.requests import AuthorizedSession
 
-        session: Any = AuthorizedSession
-        return session(cloud_credentials().credentials)
+        return AuthorizedSession(cloud_credentials().credentials)
 
 
 @dataclass(frozen=True)
