@@ -32,9 +32,10 @@ from colab_drive_tuner.journal.chain.record import (
 from colab_drive_tuner.journal.folder.creation import (
     create_folder,
     ensure_records_folder,
+    require_records,
+    require_single,
     withdraw,
 )
-from colab_drive_tuner.journal.folder.duplicate_folders import require_records, require_single
 from colab_drive_tuner.journal.folder.lookup import Property, exists, is_empty, name_marks
 from colab_drive_tuner.journal.folder.moved_folders import find_moved_folder
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder

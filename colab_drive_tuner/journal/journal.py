@@ -25,7 +25,7 @@ from colab_drive_tuner.journal.claim_and_takeover import (
     on_busy_of,
     remember_folder,
 )
-from colab_drive_tuner.journal.folder.duplicate_folders import require_single
+from colab_drive_tuner.journal.folder.creation import require_single
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.journal.folder.lookup import SearchFolder, check_name
 from colab_drive_tuner.journal.lease import Holder

@@ -19,7 +19,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.chain.chain import save_snapshot
 from colab_drive_tuner.journal.chain.record import ClaimReason
-from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search
+from colab_drive_tuner.journal.folder.creation import is_another_search
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, Property, exists, find_folder
 from colab_drive_tuner.journal.folder.moved_folders import changes

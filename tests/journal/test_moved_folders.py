@@ -183,7 +183,7 @@ def test_a_restored_search_beside_a_new_one_is_an_error(drive, run, monkeypatch,
     """Two searches begun on purpose are both named, however close their creation times."""
     old = run(1)
     drive.trash(old)
-    monkeypatch.setattr("colab_drive_tuner.journal.folder.duplicate_folders.LIST_LAG_SECONDS", lag)
+    monkeypatch.setattr("colab_drive_tuner.journal.folder.creation.LIST_LAG_SECONDS", lag)
     new = run(2, force_new=True)
     drive.restore(old)
     with pytest.raises(SearchFolderError, match="Two searches are called") as raised:

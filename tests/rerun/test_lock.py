@@ -11,8 +11,7 @@ import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import AccountMismatchError
-from colab_drive_tuner.rerun.lock import RerunLockedError, rerun_lock
-from colab_drive_tuner.rerun.rerunner import Rerunner
+from colab_drive_tuner.rerun.rerunner import RerunLockedError, Rerunner, rerun_lock
 from colab_drive_tuner.rerun.runners.local import LocalRunner
 from colab_drive_tuner.rerun.runs import (
     ExitCode,
@@ -69,7 +68,7 @@ def test_the_lock_of_a_dead_process_is_freed(
 ) -> None:
     """A dead process's lock is free at once on its machine, elsewhere after 200 seconds."""
     die = (
-        "import os; from colab_drive_tuner.rerun.lock import rerun_lock\n"
+        "import os; from colab_drive_tuner.rerun.rerunner import rerun_lock\n"
         "from colab_drive_tuner.store import open_store\n"
         "turn = rerun_lock(open_store(), 'search', lambda _: None); turn.__enter__(); os._exit(0)"
     )

@@ -20,8 +20,7 @@ from colab_drive_tuner.errors import (
     StoreError,
 )
 from colab_drive_tuner.journal.chain.record import RecordKind, unframe
-from colab_drive_tuner.journal.folder.creation import BACKUPS, BEST_MODELS, RUNS
-from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search
+from colab_drive_tuner.journal.folder.creation import BACKUPS, BEST_MODELS, RUNS, is_another_search
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
 from colab_drive_tuner.journal.folder.lookup import (
     EXPORT_NAME,

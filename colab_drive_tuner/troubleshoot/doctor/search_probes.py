@@ -11,7 +11,7 @@ from colab_drive_tuner.errors import (
     SearchNameError,
     SearchNotFoundError,
 )
-from colab_drive_tuner.journal.folder.duplicate_folders import require_single
+from colab_drive_tuner.journal.folder.creation import require_single
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
 from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, holds_records
 from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers

@@ -20,7 +20,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.folder.duplicate_folders import is_another_search, two_searches_error
+from colab_drive_tuner.journal.folder.creation import is_another_search, two_searches_error
 from colab_drive_tuner.journal.folder.lookup import (
     FolderKind,
     Property,
