@@ -7,7 +7,8 @@ line of output. They become visible escapes.
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 BLUE, ORANGE, RED, GREEN, GREY = "#4c8dd0", "#e08a2c", "#d9534f", "#3f9e5a", "#8a8f98"
 
@@ -60,6 +61,17 @@ def _escaped(match: re.Match[str]) -> str:
 def escaped(text: object) -> str:
     """Escape untrusted text for HTML and SVG, including attributes."""
     return html.escape(visible(text), quote=True)
+
+
+def utc_time(seconds: float) -> str:
+    """Return a time in seconds since 1970 as text, to the minute."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def first_of(items: Sequence[object], most: int = 12) -> str:
+    """Join the first items, and say how many more there are."""
+    more = len(items) - most
+    return ", ".join(map(str, items[:most])) + (f" and {more} more" if more > 0 else "")
 
 
 def shortened(text: object, width: int) -> str:

@@ -126,7 +126,9 @@ class History:
         match item.kind:
             case ItemKind.SETTINGS:
                 settings = dict(item.settings or {})
-                self._note_outage(settings.pop(OUTAGE, None))
+                if (outage := settings.pop(OUTAGE, None)) and self.timeline:
+                    session = self.timeline[-1]
+                    session.outages = [*session.outages, outage][-MAX_OUTAGES:]
                 self._update_settings(settings)
             case ItemKind.ATTACHMENT:
                 self._attach(item, record.files)
@@ -134,10 +136,6 @@ class History:
                 self.study.append(item)
             case ItemKind.QUEUED | ItemKind.START | ItemKind.END:
                 self._apply_trial(item, record)
-
-    def _note_outage(self, outage: Any) -> None:
-        if outage and self.timeline:
-            self.timeline[-1].outages = [*self.timeline[-1].outages, outage][-MAX_OUTAGES:]
 
     def _apply_trial(self, item: Item, record: Record) -> None:
         entry = self.trials.get(item.tid)

@@ -16,6 +16,7 @@ from colab_drive_tuner.cli.common import (
     show_table,
 )
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
+from colab_drive_tuner.text import utc_time
 
 if TYPE_CHECKING:
     from colab_drive_tuner.manage.restore_history import SearchHistory
@@ -124,7 +125,7 @@ def _state(search: "SearchStatus") -> str:
         at_once = search.at_once and f"; {search.at_once}"
         return f"running: {search.holder}{at_once}"
     if search.holder is not None and search.state is SearchState.INTERRUPTED:
-        return f"interrupted {_time(search.holder.last_sign)}"
+        return f"interrupted {utc_time(search.holder.last_sign)}"
     return search.detailed_state
 
 
@@ -132,7 +133,7 @@ def _show_running(trials: Sequence["RunningNow"]) -> None:
     """Print one line per running trial: worker, start time and attempt."""
     if trials:
         echo("")
-        since = ("" if trial.since is None else _time(trial.since) for trial in trials)
+        since = ("" if trial.since is None else utc_time(trial.since) for trial in trials)
         rows = [(t.tid, t.worker, time, t.attempt) for t, time in zip(trials, since, strict=True)]
         show_table(("running trial", "worker", "since", "attempt"), rows)
 
@@ -144,7 +145,7 @@ def _show_runs(runs: list["Run"]) -> None:
     echo("")
     rows = []
     for run in runs:
-        began = _time(run.began).removesuffix(" UTC")
+        began = utc_time(run.began).removesuffix(" UTC")
         minutes = f"{run.seconds / 60:.1f}"
         rows.append((began, run.where, minutes, f"+{run.trials}", run.ended, run.url))
     show_table(("run (UTC)", "where", "minutes", "trials", "ended", "notebook"), rows)
@@ -159,7 +160,7 @@ def _show_histories(histories: Sequence["SearchHistory"], restore: str, *, as_js
     rows = []
     for one in histories:
         state = "present" if one.present else "kept"
-        rows.append((one.id, _time(one.begun), one.trials, cell(one.best_loss), state))
+        rows.append((one.id, utc_time(one.begun), one.trials, cell(one.best_loss), state))
     show_table(("history", "begun", "trials", "best loss", "state"), rows)
     if len(histories) > 1:
         echo(f"\nTo go back to a kept history: {restore}")
@@ -188,10 +189,6 @@ def _fields(record: object, names: str) -> dict[str, Any]:
         if facts.get(name) is not None:
             facts[name] = _iso(facts[name])
     return facts
-
-
-def _time(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _iso(seconds: float) -> str:

@@ -9,6 +9,7 @@ contain no secrets.
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from colab_drive_tuner.credentials.source_interface import (
     SourceError,
     emulator_host,
 )
-from colab_drive_tuner.credentials.token import TokenRefusedError, ensure_token
+from colab_drive_tuner.credentials.token import TokenRefusedError, get_token
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError, UsageError
 
@@ -63,17 +64,13 @@ _NOT_SIGNED_IN = (
 Retry = Callable[[Callable[[], None]], None]
 
 
-def _once(ask: Callable[[], None]) -> None:
-    ask()
-
-
 def find_credentials(
     explicit: Any = None,
     *,
     allow_prompt: bool,
     scopes: Iterable[str] | None = None,
     browser_attached: Callable[[], bool] | None = None,
-    retry: Retry = _once,
+    retry: Retry = lambda ask: ask(),
 ) -> Identity:
     """Return the credentials of the first source that has, or gets, an unexpired token.
 
@@ -99,7 +96,7 @@ def find_credentials(
     wanted = None if scopes is None else list(scopes)
     request = CredentialRequest(explicit, wanted, allow_prompt, browser_attached)
     try:
-        return _look_up(SOURCES, request, lambda found: ensure_token(found, retry), _NOT_SIGNED_IN)
+        return _look_up(SOURCES, request, retry, _NOT_SIGNED_IN)
     except CredentialsError:
         colab.secret.cache_clear()  # the next lookup reads it again, perhaps corrected
         raise
@@ -113,7 +110,7 @@ def cloud_credentials() -> Identity:
     return _look_up(
         (APPLICATION_DEFAULT,),
         CredentialRequest(scopes=[CLOUD_SCOPE]),
-        lambda found: ensure_token(found, _once),
+        lambda ask: ask(),
         "Google Cloud needs application default credentials: run `gcloud auth "
         "application-default login`. ",
     )
@@ -134,7 +131,7 @@ def portable_file() -> Path | None:
         "application-default login`."
     )
     missing = f"{needs} there is none here. {advice} "
-    identity = _look_up(SOURCES, CredentialRequest(), lambda _: None, missing)
+    identity = _look_up(SOURCES, CredentialRequest(), None, missing)
     if identity.file is None:
         raise CredentialsError(
             f"{needs} the source that is used here has none: {identity.source}. Later sources may "
@@ -155,12 +152,13 @@ def account_variables(*, chosen: bool = False) -> list[Variable]:
 def _look_up(
     sources: tuple[CredentialSource, ...],
     request: CredentialRequest,
-    verify: Callable[[Any], None],
+    retry: Retry | None,
     missing: str,
 ) -> Identity:
-    """Return the identity of the first source whose credentials `verify` does not refuse.
+    """Return the identity of the first source whose credentials have or get a token.
 
-    `missing` begins the error that says why each source has none.
+    With `retry` None, tokens are not requested. `missing` begins the error that says why each
+    source has none.
     """
     has_object = request.argument is not None and not isinstance(request.argument, str | Path)
     if emulator_host() and not has_object:
@@ -172,7 +170,8 @@ def _look_up(
     for number, source in enumerate(sources, 1):
         try:
             credentials = source.load(request)
-            verify(credentials)
+            if retry is not None and not credentials.valid:
+                retry(partial(get_token, credentials))
             return Identity(credentials, source.name, source.file())
         except SourceError as reason:
             failures.append(f"  {number}. {source.name}: {reason}")

@@ -1,6 +1,5 @@
 """Access tokens for credentials, with refusals distinguished from outages."""
 
-from collections.abc import Callable
 from typing import Any
 
 import requests
@@ -104,9 +103,3 @@ def _refusal(credentials: Any, error: Exception, status: int | None) -> TokenRef
             f"this machine's metadata server {answer}",
         )
     return TokenRefusedError(kind if status in (None, 200) else f"{kind}, status {status}")
-
-
-def ensure_token(credentials: Any, retry: Callable[[Callable[[], None]], None]) -> None:
-    """Get a token, unless the credentials have a valid one; raises as `get_token` does."""
-    if not credentials.valid:
-        retry(lambda: get_token(credentials))

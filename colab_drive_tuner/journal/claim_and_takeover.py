@@ -73,6 +73,11 @@ def on_busy_of(value: str) -> OnBusy:
     return OnBusy(value)
 
 
+def this_process(account: str) -> Claimant:
+    """Return this process as the claimant of a search, with the account that it acts as."""
+    return Claimant(machine_id(), os.getpid(), socket.gethostname(), account, runtime_name())
+
+
 class _UnsettledError(Exception):
     """The folder that was found has lost to a duplicate, or is about to."""
 
@@ -226,9 +231,6 @@ class ClaimAttempt:
 
     def _claim(self, owner: str, reason: ClaimReason, holder: Holder | None) -> Record:
         head, store = self.reader.head, self.reader.store
-        claimant = Claimant(
-            machine_id(), os.getpid(), socket.gethostname(), store.account, runtime_name()
-        )
         return encode_record(
             Record(
                 pos=head.pos,
@@ -239,7 +241,7 @@ class ClaimAttempt:
                 more=tuple(store.reserve(ID_BLOCK)) if len(head.ids) < 2 else (),
                 payload=self.payload(self.reader.state),
                 reason=reason,
-                claimant=claimant,
+                claimant=this_process(store.account),
                 search=self.reader.name,
                 home=store.root,
                 careful=self._careful(reason, holder),

@@ -187,7 +187,10 @@ class Journal:
         if not spool.acquire():
             raise spool.busy_error()
         try:
-            self._own = self._start(spool, payload, when_busy, force_new=force_new)
+            reader, notify_once = self._reader, cache(notify)  # claiming may be repeated
+            self._own = self._start(
+                ClaimAttempt(reader, spool, payload, when_busy, force_new, notify_once, self._sleep)
+            )
         except BaseException:  # even an interrupt must not leave the search locked
             spool.release()
             raise
@@ -284,14 +287,9 @@ class Journal:
             self._drop_ownership(own, released=released)
         return own.writer.lost if own.writer.counts().pending else None
 
-    def _start(
-        self, spool: Spool, payload: Callable[[Any], bytes], on_busy: OnBusy, *, force_new: bool
-    ) -> _Ownership:
-        reader, notify, running = self._reader, self._notify, spool.last_running()
-        notify_once = cache(notify)  # claiming may be attempted several times
-        claiming = ClaimAttempt(
-            reader, spool, payload, on_busy, force_new, notify_once, self._sleep
-        )
+    def _start(self, claiming: ClaimAttempt) -> _Ownership:
+        reader, spool, notify = self._reader, claiming.spool, self._notify
+        running = spool.last_running()
         reason, claim = claiming.run()
         remember_folder(reader, spool, notify)
         writer = Writer(reader, spool, claim.owner, notify)

@@ -6,9 +6,7 @@ all references to ids and checksums are translated. The copy includes the search
 """
 
 import hashlib
-import os
 import secrets
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,17 +15,15 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal.chain.chain import Head
 from colab_drive_tuner.journal.chain.record import (
-    Claimant,
     ClaimReason,
     Record,
     RecordKind,
     encode_record,
 )
+from colab_drive_tuner.journal.claim_and_takeover import this_process
 from colab_drive_tuner.journal.folder.lookup import SearchFolder
 from colab_drive_tuner.journal.writer import ID_BLOCK
-from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.manage.exclusive_access import HeldSearch
-from colab_drive_tuner.runtime import runtime_name
 from colab_drive_tuner.store.protocol import Store
 
 _MERGED_BYTES = 2 << 20
@@ -103,9 +99,7 @@ def copy_chain(
             kind=RecordKind.CLAIM,
             owner=holder,
             reason=original.reason,
-            claimant=Claimant(
-                machine_id(), os.getpid(), socket.gethostname(), target.account, runtime_name()
-            ),
+            claimant=this_process(target.account),
             search=name,
             home=target.root,
         )

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import (
@@ -25,7 +24,7 @@ from colab_drive_tuner.notebook.detect_running import (
     content_in_browser,
     running_notebook,
 )
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.text import utc_time, visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -246,10 +245,10 @@ def _require_single(files: list["DriveFile"], problem: str, client: "DriveClient
     files = sorted(files, key=lambda file: -file.modified)
     lines = []
     for file in files[:10]:
-        when = datetime.fromtimestamp(file.modified, UTC).strftime("%Y-%m-%d %H:%M UTC")
         owner = visible(", ".join(file.owners)) or "a shared drive"
         where = " and ".join(_folder(parent, client, folders) for parent in file.parents)
         where = where or _UNKNOWN_FOLDER
+        when = utc_time(file.modified)
         lines.append(f"  {file.id}  {file.name!r}, owner {owner}, in {where}, modified {when}")
     if len(files) > 10:
         lines.append(f"  and {len(files) - 10} more")

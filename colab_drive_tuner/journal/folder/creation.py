@@ -9,7 +9,6 @@ both chains must begin with a claim by the same account for the same search.
 import contextlib
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from colab_drive_tuner.errors import (
     ForeignFileError,
@@ -35,6 +34,7 @@ from colab_drive_tuner.journal.folder.lookup import (
 )
 from colab_drive_tuner.journal.folder.moved_folders import link
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
+from colab_drive_tuner.text import utc_time
 
 BACKUPS, BEST_MODELS, RUNS = "backups", "best", "runs"
 """Names of the subfolders of a search's folder."""
@@ -168,9 +168,9 @@ def two_searches_error(
             f"one into the trash."
         )
     return SearchFolderError(
-        f"Two searches are called {name!r}: {store.url(folder.id)}, begun {_day(folder)}, and "
-        f"{store.url(duplicate.id)}, begun {_day(duplicate)}. Rename one of the folders, or put "
-        f"it into the trash."
+        f"Two searches are called {name!r}: {store.url(folder.id)}, begun "
+        f"{utc_time(folder.created)}, and {store.url(duplicate.id)}, begun "
+        f"{utc_time(duplicate.created)}. Rename one of the folders, or put it into the trash."
     )
 
 
@@ -222,7 +222,3 @@ def require_records(store: Store, name: str, folder: SearchFolder) -> None:
         f"The folder {store.url(folder.id)} of search {name!r} is a copy without its records, "
         f"which are in the trash. Restore the folder from which it was copied{where}."
     )
-
-
-def _day(folder: SearchFolder) -> str:
-    return f"{datetime.fromtimestamp(folder.created, UTC):%Y-%m-%d %H:%M} UTC"

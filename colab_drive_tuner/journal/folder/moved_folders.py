@@ -35,9 +35,8 @@ from colab_drive_tuner.journal.folder.lookup import (
 )
 from colab_drive_tuner.journal.spool.notes import KnownFolder, known_folders
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.text import first_of, visible
 
-_MOST_NAMES = 12
 _RESTART = (
     "To start a new search under this name, pass restart=True to resume_search; or choose another "
     "name."
@@ -201,11 +200,10 @@ def _report_deleted(store: Store, name: str, notify: Callable[[str], None]) -> N
             if other != name and not _known(store, folder):
                 note.unlink(missing_ok=True)
                 gone.append(other)
-    names = ", ".join(repr(visible(one)) for one in [name, *sorted(gone[1:])][:_MOST_NAMES])
-    more = f" and {len(gone) - _MOST_NAMES} more" if len(gone) > _MOST_NAMES else ""
+    names = first_of([repr(visible(one)) for one in [name, *sorted(gone[1:])]])
     notify(
         f"Searches that this machine ran in {store.url(store.root)} no longer exist there: they "
-        f"were deleted permanently or moved elsewhere. They start from scratch: {names}{more}."
+        f"were deleted permanently or moved elsewhere. They start from scratch: {names}."
     )
 
 

@@ -24,9 +24,13 @@ from colab_drive_tuner.local_files import sync_folder
 _NOT_IN_FILE_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^\.')
 _LARGEST = 1 << 32
 """Largest content that is read into memory, in bytes: msgpack holds no larger value."""
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-_TRANSIENT = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
+_KINDS: dict[int, type[StoreError]] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), QuotaError),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), RefusedError),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN), UnavailableError),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), UnavailableError),
+    errno.ENOENT: NotFoundError,
+}
 _LINK_ERRORS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 # Follow no symbolic links and never block on a pipe; Windows has only O_BINARY.
 _SAFE_FLAGS = sum(
@@ -211,20 +215,12 @@ def create_store_folders(root: Path, hidden: Path) -> None:
 
 def translated_error(error: OSError, doing: str) -> StoreError:
     """Return the `StoreError` for an `OSError`; `doing` completes "Cannot ..."."""
-    kind: type[StoreError] = StoreError
-    if error.errno in _DISK_FULL:
-        kind = QuotaError
-    elif error.errno in _FORBIDDEN:
-        kind = RefusedError
-    elif error.errno in _TRANSIENT:
-        kind = UnavailableError
-    elif error.errno == errno.ENOENT:
-        kind = NotFoundError
-    elif error.errno == errno.ENOTDIR and error.filename:
+    if error.errno == errno.ENOTDIR and error.filename:
         place = os.fsdecode(error.filename)
         return RefusedError(f"Cannot {doing}: {place} is not a folder. Move it away.")
-    elif error.errno == errno.ELOOP and error.filename:
+    if error.errno == errno.ELOOP and error.filename:
         return symlink_error(Path(os.fsdecode(error.filename)))
+    kind = StoreError if error.errno is None else _KINDS.get(error.errno, StoreError)
     return kind(
         f"Cannot {doing}: {error.strerror}, {error.filename2 or error.filename or 'on this disk'}."
     )

@@ -161,18 +161,12 @@ class TopFolders:
         """Discard the cached list."""
         self._changed = (0, False)
 
-    def is_unchanged(self) -> bool:
-        """Return whether no folder was added, removed or renamed since the last call of `all`."""
-        with contextlib.suppress(OSError):
-            return self._changed == (self._place.stat().st_mtime_ns, True)
-        return False
-
     def all(self) -> list[TopFolder | Damaged]:
         """Return all folders, none if there is no root; check `is_current` before using one."""
-        if self.is_unchanged():
-            return self._known
         try:
             changed = self._place.stat().st_mtime_ns
+            if self._changed == (changed, True):  # no folder was added, removed or renamed
+                return self._known
             items = sorted(os.scandir(self._place), key=lambda item: item.name)
         except disk.MISSING:
             return []

@@ -39,7 +39,7 @@ from colab_drive_tuner.journal.spool_replay import former_spools
 from colab_drive_tuner.runtime import COLAB_MOST_HOURS
 from colab_drive_tuner.search.spec.settings import unusable_settings
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.text import visible
+from colab_drive_tuner.text import first_of, visible
 from colab_drive_tuner.troubleshoot.repair.chain_writer import (
     copy_files,
     end_old_chain,
@@ -303,13 +303,11 @@ def _require_unheld(store: Store, name: str, salvaged: SalvagedFolder, spool: Sp
 def _losses(built: RebuiltHistory) -> list[str]:
     history, losses = built.history, []
     if built.lost_records:
-        shown = ", ".join(map(str, built.lost_records[:12]))
-        more = len(built.lost_records) - 12
-        losses.append(f"the records {shown}" + (f" and {more} more" if more > 0 else ""))
+        losses.append(f"the records {first_of(built.lost_records)}")
     tids = {tid for tid in history.trials if isinstance(tid, int)}
     gone = sorted(set(range(min(history.next_tid, 10**6))) - tids)
     if gone and built.lost_records:
-        losses.append(f"all data of the trials {', '.join(map(str, gone[:12]))}")
+        losses.append(f"all data of the trials {first_of(gone)}")
     if "rstate" not in history.settings:
         losses.append(
             "the random state: pass the seed= that the search was created with, or a new one is "

@@ -19,6 +19,7 @@ from colab_drive_tuner.search.spec.settings import SearchSettings, require_usabl
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.text import first_of
 from colab_drive_tuner.troubleshoot.repair.rebuild import (
     RebuiltHistory,
     add_pickled,
@@ -131,9 +132,8 @@ def _lost_trials(store: Store, salvaged: SalvagedFolder, readable: History) -> s
             f"are readable"
         )
     if missing := salvaged.missing:
-        shown = ", ".join(map(str, missing[:12])) + (", ..." if len(missing) > 12 else "")
         covered = "" if built.lost_records else " and only covered by a snapshot"
-        return f"its records {shown} are missing{covered}"
+        return f"its records {first_of(missing)} are missing{covered}"
     return ""
 
 
