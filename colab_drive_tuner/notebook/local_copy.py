@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_drive_tuner.errors import NotebookError, NotebookWarning
-from colab_drive_tuner.local_files import TEMPORARY_NAME, replace_file, sha256_of
+from colab_drive_tuner.local_files import replace_file, sha256_of
 from colab_drive_tuner.machine import process_start_time, state_folder
 from colab_drive_tuner.notebook.cells import code_cells
 from colab_drive_tuner.notebook.detect_running import content_in_browser
@@ -66,13 +66,12 @@ def save_copy(notebook: Notebook, client: "DriveClient | None" = None) -> Path:
         if file is None:
             raise ValueError("a Notebook has a path, a file or content")
         if file.sha256 and path.is_file() and sha256_of(path) == file.sha256:
-            refresh_marker(path)
-            content, source = path.read_bytes(), file.id
+            content = path.read_bytes()
         else:
             from colab_drive_tuner.drive import DriveClient
 
             content = (client or DriveClient.connect()).download(file.id)
-            source = file.id
+        source = file.id
     aside = write_copy(path, content, source)
     if aside is not None:
         warn_user(
@@ -140,7 +139,7 @@ def write_copy(path: Path, content: bytes, source: str) -> Path | None:
         if path.is_symlink() or path.exists():
             ours = is_ours(path)
             if not path.is_symlink() and path.read_bytes() == content:
-                if ours:
+                if ours:  # this process uses it now
                     _write_marker(path, digest, source)
                 return None
             if not ours:
@@ -166,16 +165,6 @@ def working_directory() -> Path:
         ) from error
 
 
-def abandoned_parts(folder: Path) -> Iterator[Path]:
-    """Find partially written copies in a folder whose process has ended."""
-    for part in sorted(folder.glob(".colab-drive-tuner-*.part")):
-        match = TEMPORARY_NAME.fullmatch(part.name)
-        if match is None or part.is_symlink() or not part.is_file():
-            continue  # a user's file
-        if process_start_time(int(match[1])) is None:
-            yield part
-
-
 def is_ours(path: Path) -> bool:
     """Whether this package wrote the file and it has not been changed since."""
     return _intact_marker(path) is not None
@@ -185,12 +174,6 @@ def is_stale(path: Path) -> bool:
     """Whether the file is ours, unchanged, and was written for a process that has ended."""
     marker = _intact_marker(path)
     return marker is not None and not marker.in_use
-
-
-def refresh_marker(path: Path) -> None:
-    """Record that this process uses the copy now; does nothing if the file is not ours."""
-    if (marker := _intact_marker(path)) is not None:
-        _write_marker(path, marker.sha256, marker.source)
 
 
 def copy_markers() -> Iterator[CopyMarker]:

@@ -15,12 +15,11 @@ from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.spool.notes import known_searches, spool_folder
 from colab_drive_tuner.journal.spool.spool import idle_leftovers
 from colab_drive_tuner.journal.spool.spool_file import SpoolFile
-from colab_drive_tuner.local_files import sha256_of
+from colab_drive_tuner.local_files import TEMPORARY_NAME, sha256_of
 from colab_drive_tuner.machine import process_start_time
 from colab_drive_tuner.notebook.detect_running import open_notebook_paths
 from colab_drive_tuner.notebook.find import Notebook
 from colab_drive_tuner.notebook.local_copy import (
-    abandoned_parts,
     copy_markers,
     is_stale,
     remove_marker,
@@ -62,9 +61,13 @@ def notebook_copies(folder: Path, notebook: Notebook | None) -> Iterator[Leftove
 
 def abandoned_copies(folder: Path) -> Iterator[Leftover]:
     """Yield notebook copies that were only partly written."""
-    for part in abandoned_parts(folder):
-        reason = "The process that wrote it ended before it had finished."
-        yield left_on_disk("half-written copy", part, reason, part.is_file)
+    reason = "The process that wrote it ended before it had finished."
+    for part in sorted(folder.glob(".colab-drive-tuner-*.part")):
+        match = TEMPORARY_NAME.fullmatch(part.name)
+        if match is None or part.is_symlink() or not part.is_file():
+            continue  # a user's file
+        if process_start_time(int(match[1])) is None:
+            yield left_on_disk("half-written copy", part, reason, part.is_file)
 
 
 def hyperas_modules(folder: Path) -> Iterator[Leftover]:
