@@ -160,7 +160,7 @@ def release(as_json: AsJson = False) -> None:
     Example:
         colab-drive-tuner schedule release
     """
-    from colab_drive_tuner.rerun.runners.colab_runtimes import release_abandoned
+    from colab_drive_tuner.rerun.runners.colab import release_abandoned
 
     released = release_abandoned()
     if as_json:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from colab_drive_tuner.credentials import find_credentials
-from colab_drive_tuner.drive.download import download
 from colab_drive_tuner.drive.file import (
     DriveFile,
     checked_mime_type,
@@ -28,7 +27,7 @@ from colab_drive_tuner.drive.requests.endpoint import (
 from colab_drive_tuner.drive.requests.retry_and_refusal import RetryPolicy, TryAgainError
 from colab_drive_tuner.drive.requests.transport import Transport
 from colab_drive_tuner.drive.source import Source
-from colab_drive_tuner.drive.upload import create_content, replace_content, verified
+from colab_drive_tuner.drive.transfer import create_content, download, replace_content, verified
 from colab_drive_tuner.errors import IdTakenError, UnavailableError
 from colab_drive_tuner.local_files import replace_file
 from colab_drive_tuner.progress_bars import Progress

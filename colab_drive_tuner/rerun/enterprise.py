@@ -19,7 +19,7 @@ from colab_drive_tuner.credentials import cloud_credentials
 from colab_drive_tuner.drive.requests.retry_and_refusal import Refusal
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import NotebookRunError, RuntimeLostError, UsageError
-from colab_drive_tuner.rerun.program import CellError, Program, RunTask, with_first_cells
+from colab_drive_tuner.rerun.program import CellError, Program, RunTask, with_first_cell
 from colab_drive_tuner.rerun.schedulers.plan import Plan
 from colab_drive_tuner.version import __version__
 
@@ -132,7 +132,7 @@ class EnterpriseRunner:
         first = _INSTALL.format(package=self.install)
         if seconds is not None:
             first += _LIMIT.format(variable=Variable.DEADLINE.value, seconds=seconds)
-        return json.dumps(with_first_cells(program.notebook(), first)).encode()
+        return json.dumps(with_first_cell(program.notebook(), first)).encode()
 
     def job(
         self,

@@ -180,12 +180,10 @@ def _read(name: str) -> Program:
         raise NotebookError(f"{name} cannot be read ({error.strerror}).") from None
 
 
-def with_first_cells(notebook: dict[str, Any], *sources: str) -> dict[str, Any]:
-    """Return a copy of the notebook with tagged cells in front of its own cells."""
-    cells = [code_cell(source, f"colab-drive-tuner-{n}") for n, source in enumerate(sources)]
-    for cell in cells:
-        cell["metadata"] = {"tags": [_OURS]}
-    return {**notebook, "cells": [*cells, *notebook["cells"]]}
+def with_first_cell(notebook: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return a copy of the notebook with a tagged cell in front of its own cells."""
+    cell = code_cell(source, f"{_OURS}-0") | {"metadata": {"tags": [_OURS]}}
+    return {**notebook, "cells": [cell, *notebook["cells"]]}
 
 
 def find_error(executed: Path) -> CellError | None:

@@ -21,12 +21,11 @@ from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.results.read_search import open_journal, status_of
 from colab_drive_tuner.store.protocol import Entry, Store, read_count, read_number, read_time
 
-_BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH = (
+RUN_PROPERTIES = (
     "cdt_began", "cdt_where", "cdt_seconds", "cdt_trials", "cdt_done", "cdt_ended", "cdt_search",
 )  # fmt: skip
-
-RUN_PROPERTIES = (_BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH)
 """The properties of a run's file."""
+_BEGAN, _WHERE, _SECONDS, _TRIALS, _DONE, _ENDED, _SEARCH = RUN_PROPERTIES
 
 
 class ExitCode(IntEnum):

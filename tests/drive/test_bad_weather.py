@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from colab_drive_tuner.drive import download as downloading
-from colab_drive_tuner.drive import source
+from colab_drive_tuner.drive import source, transfer
 from colab_drive_tuner.drive.requests import transport
 from colab_drive_tuner.errors import (
     ChecksumError,
@@ -91,7 +90,7 @@ def test_a_broken_download_resumes(client, root, weather, drive_emulator):
     drive_emulator.clear_log()
     weather.add("truncate", query="alt=media", times=1, fraction=0.5)
     seen = []
-    downloading.download(client._calls, made.id, io.BytesIO(), lambda done, _: seen.append(done))
+    transfer.download(client._calls, made.id, io.BytesIO(), lambda done, _: seen.append(done))
     answers = [entry["status"] for entry in drive_emulator.log if "media" in entry["query"]]
     assert answers == [200, 206]
     assert seen == sorted(seen)
@@ -109,7 +108,7 @@ def test_a_file_replaced_during_its_download_arrives_whole(client, root, weather
             client.update_content(made.id, replacements.pop())
 
     sink = io.BytesIO()
-    downloading.download(client._calls, made.id, sink, replace)
+    transfer.download(client._calls, made.id, sink, replace)
     assert sink.getvalue() == LARGE[-size:]
 
 
@@ -126,7 +125,7 @@ def test_a_broken_upload_resumes(client, root, weather, drive_emulator):
 def test_altered_bytes_are_noticed_and_fetched_again(client, root, weather, tmp_path):
     """Corrupt content is downloaded again; always corrupt, it is an error and leaves no file."""
     made = client.create_file("x", LARGE, parent=root)
-    weather.add("corrupt", query="alt=media", times=downloading.ATTEMPTS - 1)
+    weather.add("corrupt", query="alt=media", times=transfer.ATTEMPTS - 1)
     assert client.download(made.id) == LARGE
     weather.clear()
     weather.add("corrupt", query="alt=media")
@@ -202,7 +201,7 @@ def test_patience_is_counted_from_the_last_progress(client, root, weather, clock
 def test_a_download_that_only_trickles_is_given_up(client, root, clock, monkeypatch):
     """A download that gets only a few bytes at a time counts as without progress."""
     made = client.create_file("x", LARGE, parent=root)
-    real = downloading._Fetch._receive
+    real = transfer._Fetch._receive
 
     def slow(fetch, answer):
         def blocks(inner):
@@ -213,7 +212,7 @@ def test_a_download_that_only_trickles_is_given_up(client, root, clock, monkeypa
         answer.blocks = blocks(answer.blocks)
         real(fetch, answer)
 
-    monkeypatch.setattr(downloading._Fetch, "_receive", slow)
+    monkeypatch.setattr(transfer._Fetch, "_receive", slow)
     with pytest.raises(UnavailableError, match="too slowly"):
         client.download(made.id)
 

@@ -19,8 +19,7 @@ import pytest
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.rerun.rerunner import Rerunner
-from colab_drive_tuner.rerun.runners.colab import ColabRunner
-from colab_drive_tuner.rerun.runners.colab_runtimes import colab_command
+from colab_drive_tuner.rerun.runners.colab import ColabRunner, colab_command
 from colab_drive_tuner.rerun.runs import ExitCode, read_rerun_status, read_runs
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
