@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from colab_drive_tuner.errors import ForeignFileError, NotFoundError
-from colab_drive_tuner.journal.chain.chain import Head
+from colab_drive_tuner.journal.chain.chain import LastClaim
 from colab_drive_tuner.journal.chain.record import Claimant
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.store.protocol import CLOCK_TOLERANCE, Entry, Store, read_time
@@ -53,24 +53,29 @@ class Holder:
 
 
 def find_holder(
-    store: Store, head: Head, folder_ids: Collection[str], last: Entry | None = None
+    store: Store,
+    last_claim: LastClaim | None,
+    last_id: str,
+    folder_ids: Collection[str],
+    last: Entry | None = None,
 ) -> Holder | None:
-    """Return the owner of the search with this head, or None if it has none.
+    """Return the owner by the last claim of a chain, or None if it has none.
 
     Its files must be in one of the folders. `last` is the last record's file, if known. Times in
     the future do not count: a clock was wrong, and the lease would last until then.
     """
-    if head.claim is None or head.claim.released:
+    if last_claim is None or last_claim.released:
         return None
     now, last_record, beat = store.now(), 0.0, 0.0
-    if last is None or last.id != head.last_id:
+    if last is None or last.id != last_id:
         with contextlib.suppress(NotFoundError, ForeignFileError):  # deleted by hand or foreign
-            last = owned_entry(store, head.last_id, folder_ids, "The last record")
+            last = owned_entry(store, last_id, folder_ids, "The last record")
     if last is not None and last.created <= now + CLOCK_TOLERANCE:
         last_record = last.created
     with contextlib.suppress(NotFoundError, ForeignFileError, ValueError):  # or never marked
-        claim = owned_entry(store, head.claim.id, folder_ids, "The last claim")
+        claim = owned_entry(store, last_claim.id, folder_ids, "The last claim")
         if claim.created <= now + CLOCK_TOLERANCE:
             last_record = max(last_record, claim.created)
         beat = read_time(claim.properties, BEAT, now)
-    return Holder(head.claim.owner, head.claim.claimant, last_record, max(last_record, beat), now)
+    sign = max(last_record, beat)
+    return Holder(last_claim.owner, last_claim.claimant, last_record, sign, now)

@@ -12,8 +12,10 @@ from colab_drive_tuner.errors import (
     NotFoundError,
     SearchDamagedError,
     SearchNotFoundError,
+    StoreError,
+    UnavailableError,
 )
-from colab_drive_tuner.journal.chain.chain import Head, load_snapshot, parallel_readers, read_on
+from colab_drive_tuner.journal.chain.chain import Head, decode_snapshot, parallel_readers, read_on
 from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, owned_entry, owned_ids
 from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder, exists, find_folder
@@ -130,11 +132,15 @@ class Reader:
 
     def _read_after_snapshot(self) -> bool:
         """READ from the hint's snapshot; return False if there is none, or of another chain."""
-        hint = self.folder.hint
-        snapshot = load_snapshot(self.store, hint, self.rules.load) if hint else None
-        if snapshot is None:
+        if not self.folder.hint:
             return False
-        known, self.state = snapshot
+        try:
+            content = self.store.read_unverified(self.folder.hint)
+            known, self.state = decode_snapshot(content, "The snapshot", self.rules.load)
+        except UnavailableError:
+            raise  # nothing else can be read either
+        except (StoreError, SearchDamagedError):
+            return False  # the records are authoritative and are read instead
         with parallel_readers("cdt-anchor") as readers:  # checked while reading
             is_ours = readers.submit(self._is_of_this_chain, known)
             try:
@@ -209,4 +215,5 @@ class Reader:
         """Return the owner by the last claim; None if released or never claimed."""
         if self.found is None:
             return None
-        return find_holder(self.store, self.head, self.folder.record_folders, self._last)
+        claim, last_id, folders = self.head.claim, self.head.last_id, self.folder.record_folders
+        return find_holder(self.store, claim, last_id, folders, self._last)

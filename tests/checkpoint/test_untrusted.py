@@ -20,7 +20,7 @@ from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import unpack_values
 from colab_drive_tuner.errors import SearchDamagedError, SearchError
-from colab_drive_tuner.journal.chain.chain import load_snapshot, save_snapshot
+from colab_drive_tuner.journal.chain.chain import decode_snapshot, save_snapshot
 from colab_drive_tuner.journal.chain.record import (
     decode_record,
     frame,
@@ -394,7 +394,7 @@ def test_a_state_that_compresses_well_is_read_back(store: FolderStore) -> None:
     head = open_journal(store, "search")._reader.head
     state = bytes(30 << 20)
     made = save_snapshot(store, folder, head, state)
-    assert load_snapshot(store, made, lambda content: content) == (head, state)
+    assert decode_snapshot(store.read(made), "it", lambda content: content) == (head, state)
 
 
 @pytest.mark.parametrize("key", ["pos", "sha", "ids", "last_id", "epoch", "claim"])

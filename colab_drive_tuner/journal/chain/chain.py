@@ -14,13 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
-from colab_drive_tuner.errors import (
-    IdTakenError,
-    NotFoundError,
-    SearchDamagedError,
-    StoreError,
-    UnavailableError,
-)
+from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError
 from colab_drive_tuner.journal.chain.fields import (
     decoding,
     duration,
@@ -242,25 +236,17 @@ def save_snapshot(store: Store, folder: SearchFolder, head: Head, state: bytes) 
     return entry_id
 
 
-def load_snapshot(
-    store: Store, entry_id: str, load: Callable[[bytes], Any]
-) -> tuple[Head, Any] | None:
-    """Return the head and state in a snapshot; None, if it cannot be read: read from id0."""
-    what = "The snapshot"
-    try:
-        body = unframe(store.read_unverified(entry_id), what)
-        with decoding(what):
-            packed = typed(body["state"], bytes)
-            unzip = zlib.decompressobj()
-            state = unzip.decompress(packed, _max_size(packed))
-            if not unzip.eof:
-                raise ValueError("its state is truncated, or far larger than its file")
-            head = head_from(body["head"])
-        return head, load(state)
-    except UnavailableError:
-        raise  # nothing else can be read either
-    except (StoreError, SearchDamagedError):
-        return None  # the records are authoritative and are read instead
+def decode_snapshot(content: bytes, what: str, load: Callable[[bytes], Any]) -> tuple[Head, Any]:
+    """Return the head and state in a snapshot; raise `SearchDamagedError` naming `what`."""
+    body = unframe(content, what)
+    with decoding(what):
+        packed = typed(body["state"], bytes)
+        unzip = zlib.decompressobj()
+        state = unzip.decompress(packed, _max_size(packed))
+        if not unzip.eof:
+            raise ValueError("its state is truncated, or far larger than its file")
+        head = head_from(body["head"])
+    return head, load(state)
 
 
 def _max_size(packed: bytes) -> int:

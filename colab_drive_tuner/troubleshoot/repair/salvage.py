@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
-from typing import Any
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import (
@@ -21,7 +19,12 @@ from colab_drive_tuner.errors import (
     RefusedError,
     SearchDamagedError,
 )
-from colab_drive_tuner.journal.chain.chain import Head, LastClaim, load_snapshot, parallel_readers
+from colab_drive_tuner.journal.chain.chain import (
+    Head,
+    LastClaim,
+    decode_snapshot,
+    parallel_readers,
+)
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, decode_record, unframe
 from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, is_owned, owned_ids
 from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder
@@ -104,7 +107,7 @@ class SalvagedFolder:
                 claim = LastClaim(last_id, record.owner, record.claimant, record.careful)
             elif record.kind == RecordKind.RELEASE:
                 claim = None
-        return find_holder(store, Head(0, "", (), last_id, "", claim), self.folder_ids)
+        return find_holder(store, claim, last_id, self.folder_ids)
 
 
 def salvage_folder(store: Store, folder: SearchFolder) -> SalvagedFolder:
@@ -182,24 +185,19 @@ class _Files:
     def _add(self, entry_id: str, content: bytes) -> None:
         """Decode a file, and add it to the candidates or snapshots."""
         what = f"File {entry_id} of {len(content)} bytes"
+        is_snapshot = self._listed.get(entry_id, "").startswith("snapshot-")
         try:
             if "head" in unframe(content, what):
-                self._add_snapshot(content, what)
+                is_snapshot = True
+                head, state = decode_snapshot(content, what, History.load)
+                self._found.snapshots.append((head, state))
+                self.named.update(head.ids)
             else:
                 self._add_record(decode_record(content, what), entry_id, what)
         except SearchDamagedError as error:
             self._found.unreadable.append(str(error))
-            is_snapshot = self._listed.get(entry_id, "").startswith("snapshot-")
             if isinstance(error, NewerFormatError) and not is_snapshot:
                 self._found.newer.append(str(error))
-
-    def _add_snapshot(self, content: bytes, what: str) -> None:
-        reader: Any = SimpleNamespace(read_unverified=lambda _: content)
-        snapshot = load_snapshot(reader, what, History.load)
-        if snapshot is None:
-            raise SearchDamagedError(f"{what} is a snapshot that cannot be decoded.")
-        self._found.snapshots.append(snapshot)
-        self.named.update(snapshot[0].ids)
 
     def _add_record(self, record: Record, entry_id: str, what: str) -> None:
         if record.pos < 0:
