@@ -13,8 +13,8 @@ from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.notebook.find import Notebook
 from colab_drive_tuner.notebook.local_copy import write_copy
 from colab_drive_tuner.troubleshoot.clean import (
+    _is_named_like_copy,
     describe,
-    find,
     find_leftovers,
     local_leftovers,
     remove,
@@ -138,7 +138,7 @@ def test_a_copy_that_another_process_took_meanwhile_stays():
 )
 def test_a_copy_in_drive_is_named_after_the_original_in_any_language(name, shown):
     """A copy has words before the original's name or a number after it, in any language."""
-    assert find._is_named_like_copy(name, "x.ipynb") is shown
+    assert _is_named_like_copy(name, "x.ipynb") is shown
 
 
 def test_half_written_copies_of_dead_processes_are_listed():

@@ -13,13 +13,8 @@ from colab_drive_tuner.cli import main
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.troubleshoot.doctor import (
-    Level,
-    context,
-    examination,
-    examine,
-    machine_probes,
-)
+from colab_drive_tuner.troubleshoot import doctor as examination
+from colab_drive_tuner.troubleshoot.doctor import Level, context, examine, machine_probes
 from tests.fakes import google_colab
 from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
 from tests.search.sample_searches import run_in_store
