@@ -50,19 +50,6 @@ def owned_entry(
     return entry
 
 
-def is_owned(
-    store: Store, entry_id: str, parents: Collection[str], listed: Collection[str]
-) -> bool:
-    """Whether a file is in one of the folders, or among those `listed` there or in the trash."""
-    if entry_id in listed:
-        return True
-    try:
-        owned_entry(store, entry_id, parents, "An id")
-    except (NotFoundError, ForeignFileError):
-        return False
-    return True
-
-
 @dataclass(frozen=True)
 class OwnedIds:
     """Result of checking the ids in a search folder's properties."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import (
     ChecksumError,
+    ForeignFileError,
     NewerFormatError,
     NotFoundError,
     RefusedError,
@@ -21,12 +22,11 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.chain.chain import (
     Head,
-    LastClaim,
     decode_snapshot,
     parallel_readers,
 )
-from colab_drive_tuner.journal.chain.record import Record, RecordKind, decode_record, unframe
-from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, is_owned, owned_ids
+from colab_drive_tuner.journal.chain.record import Record, decode_record, unframe
+from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, owned_entry, owned_ids
 from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder
 from colab_drive_tuner.journal.lease import Holder, find_holder
 from colab_drive_tuner.progress_bars import progress_bar
@@ -94,20 +94,19 @@ class SalvagedFolder:
 
     def owns(self, store: Store, entry_id: str) -> bool:
         """Whether a file whose id was read from untrusted content is in the search's folders."""
-        return is_owned(store, entry_id, self.folder_ids, self.listed)
+        if entry_id in self.listed:
+            return True
+        with suppress(NotFoundError, ForeignFileError):
+            owned_entry(store, entry_id, self.folder_ids, "An id")
+            return True
+        return False
 
     def holder(self, store: Store) -> Holder | None:
         """Return the holder according to the last readable claim; None if it was released."""
-        claim: LastClaim | None = None
-        last_id = ""
-        for pos in sorted(self.records):
-            record = self.records[pos]
-            last_id = self.files[record.sha]
-            if record.claimant is not None:
-                claim = LastClaim(last_id, record.owner, record.claimant, record.careful)
-            elif record.kind == RecordKind.RELEASE:
-                claim = None
-        return find_holder(store, claim, last_id, self.folder_ids)
+        head = Head(0, "", ())
+        for _, record in sorted(self.records.items()):
+            head = replace(head, ids=(self.files[record.sha],)).after(record)
+        return find_holder(store, head.claim, head.last_id, self.folder_ids)
 
 
 def salvage_folder(store: Store, folder: SearchFolder) -> SalvagedFolder:
