@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -62,10 +61,11 @@ def content_in_browser() -> dict[str, Any] | None:
         return None
 
 
-def running_notebook(
-    read_browser: Callable[[], dict[str, Any] | None] = content_in_browser,
-) -> RunningNotebook | None:
-    """Return the notebook that runs this code, or None if it cannot be detected; never raises."""
+def running_notebook(*, browser: bool = True) -> RunningNotebook | None:
+    """Return the notebook that runs this code, or None if it cannot be detected; never raises.
+
+    `browser`: whether Colab's page may be asked.
+    """
     in_editor = vscode_notebook()
     if in_editor is not None:
         path = Path(in_editor)
@@ -74,7 +74,7 @@ def running_notebook(
         # The kernel is remote: this is a path on the user's own computer, perhaps a Windows one.
         remote = PureWindowsPath(in_editor)
         return RunningNotebook(remote.name if remote.drive else path.name, elsewhere=True)
-    return _from_session_list() or _from_environment() or _from_browser(read_browser)
+    return _from_session_list() or _from_environment() or (_from_browser() if browser else None)
 
 
 def open_notebook_paths() -> set[Path]:
@@ -84,7 +84,7 @@ def open_notebook_paths() -> set[Path]:
         for server, item in _sessions(_jupyter_servers())
         if (running := _parse_entry(item, server.root)) is not None and running.path is not None
     }
-    current = running_notebook(lambda: None)
+    current = running_notebook(browser=False)
     return found | {current.path.resolve()} if current is not None and current.path else found
 
 
@@ -112,9 +112,9 @@ def _from_environment() -> RunningNotebook | None:
     return RunningNotebook(path.name, path=path) if found else None
 
 
-def _from_browser(read_browser: Callable[[], dict[str, Any] | None]) -> RunningNotebook | None:
+def _from_browser() -> RunningNotebook | None:
     """Return the name that Colab's page stores in the notebook's metadata."""
-    content = read_browser()
+    content = content_in_browser()
     metadata = content.get("metadata") if content else None
     colab = metadata.get("colab") if isinstance(metadata, dict) else None
     name = colab.get("name") if isinstance(colab, dict) else None

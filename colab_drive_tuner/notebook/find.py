@@ -86,16 +86,12 @@ def find_notebook(name: str | None = None, *, client: "DriveClient | None" = Non
 
         return client or DriveClient.connect()
 
-    return locate(name, connect, content_in_browser)
+    return locate(name, connect, browser=True)
 
 
-def locate(
-    name: str | None,
-    connect: Callable[[], "DriveClient"],
-    read_browser: Callable[[], dict[str, Any] | None],
-) -> Notebook:
+def locate(name: str | None, connect: Callable[[], "DriveClient"], *, browser: bool) -> Notebook:
     """Like `find_notebook`; connects to Drive and reads the browser's content only if needed."""
-    running = running_notebook(read_browser)
+    running = running_notebook(browser=browser)
     if name is not None:
         if not isinstance(name, str):
             raise UsageError(f"The notebook's name must be a text, not {name!r}.")
@@ -103,10 +99,10 @@ def locate(
             raise UsageError("The notebook's name is empty; leave it out to use the running one.")
         if running is not None and stem(running.name) == stem(name):
             if running.path is not None or running.drive_id is not None:
-                return _resolve_running(running, connect, read_browser)
+                return _resolve_running(running, connect, browser=browser)
         return _resolve_named(name, connect())
     if running is not None:
-        return _resolve_running(running, connect, read_browser)
+        return _resolve_running(running, connect, browser=browser)
     return _only_notebook(connect())
 
 
@@ -122,9 +118,7 @@ def is_notebook(file: "DriveFile") -> bool:
 
 
 def _resolve_running(
-    running: RunningNotebook,
-    connect: Callable[[], "DriveClient"],
-    read_browser: Callable[[], dict[str, Any] | None],
+    running: RunningNotebook, connect: Callable[[], "DriveClient"], *, browser: bool
 ) -> Notebook:
     if running.path is not None:
         return Notebook(stem(running.name), path=running.path, running=True)
@@ -145,7 +139,7 @@ def _resolve_running(
                 f"The running notebook {shown!r} (Drive id {running.drive_id}) cannot be seen by "
                 f"{client.account()}: another account may have opened it"
             )
-    content = read_browser()
+    content = content_in_browser() if browser else None
     if content is not None:
         return Notebook(shown, content=_to_file_content(content, shown), running=True)
     if running.drive_id is None and not running.elsewhere:

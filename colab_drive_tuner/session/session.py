@@ -19,7 +19,6 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
     StoreError,
 )
-from colab_drive_tuner.notebook.detect_running import content_in_browser
 from colab_drive_tuner.notebook.find import Notebook, locate
 from colab_drive_tuner.notebook.local_copy import save_copy, warn_if_stale
 from colab_drive_tuner.runtime import Kind, Runtime
@@ -316,11 +315,7 @@ class Session:
         name = self._arguments.notebook
         browser = self.runtime.browser_attached
         try:
-            found = locate(
-                name,
-                self._connect_for_notebook,
-                content_in_browser if browser else lambda: None,
-            )
+            found = locate(name, self._connect_for_notebook, browser=browser)
             path = save_copy(found, self.client)
         except ColabDriveTunerError as error:
             if name is not None and not isinstance(error, NotebookNotFoundError):

@@ -83,7 +83,7 @@ def _find_in_drive(
     """Return the Drive file of the running notebook, or of the only copy in the folder."""
     if notebook is not None:
         return notebook.file
-    running = running_notebook(lambda: None)
+    running = running_notebook(browser=False)
     copies = {marker.source for marker in copy_markers() if Path(marker.path).parent == folder}
     wanted = running.drive_id if running is not None else None
     if wanted is None and len(copies) == 1:

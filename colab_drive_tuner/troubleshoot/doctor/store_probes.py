@@ -119,12 +119,12 @@ def quota(context: CheckContext) -> Iterator[Finding]:
 
 def notebook(context: CheckContext) -> Iterator[Finding]:
     """Report the running notebook, and whether its page has changes not saved to Drive."""
-    from colab_drive_tuner.notebook.detect_running import content_in_browser, running_notebook
+    from colab_drive_tuner.notebook.detect_running import running_notebook
     from colab_drive_tuner.notebook.find import locate
     from colab_drive_tuner.notebook.local_copy import has_unsaved_changes
 
-    page = content_in_browser if context.runtime.browser_attached else lambda: None
-    if running_notebook(page) is None:
+    browser = context.runtime.browser_attached
+    if running_notebook(browser=browser) is None:
         if context.runtime.kind in (Kind.PYTHON, Kind.IPYTHON, Kind.CI):
             yield Finding(Level.OK, "none is running here.")
         else:
@@ -132,12 +132,12 @@ def notebook(context: CheckContext) -> Iterator[Finding]:
             yield Finding(Level.WARNING, text, "Name it: cdt.setup(notebook='X').")
         return
     try:
-        found = locate(None, lambda: context.client, page)
+        found = locate(None, lambda: context.client, browser=browser)
     except (NotebookError, CredentialsError) as error:
         yield Finding(Level.WARNING, str(error))
         return
     stale = False
-    if found.file is not None and context.runtime.browser_attached:
+    if found.file is not None and browser:
         stale = has_unsaved_changes(context.client.download(found.file.id))
     if stale:
         text = f"{found.name!r} has changes that are not saved in Drive yet."
