@@ -24,11 +24,11 @@ from colab_drive_tuner.drive.requests.endpoint import (
     emulator_authorizer,
     find_endpoint,
 )
-from colab_drive_tuner.drive.requests.retry_and_refusal import RetryPolicy, TryAgainError
+from colab_drive_tuner.drive.requests.retry_and_refusal import RetryPolicy
 from colab_drive_tuner.drive.requests.transport import Transport
 from colab_drive_tuner.drive.source import Source
 from colab_drive_tuner.drive.transfer import create_content, download, replace_content, verified
-from colab_drive_tuner.errors import IdTakenError, UnavailableError
+from colab_drive_tuner.errors import IdTakenError
 from colab_drive_tuner.local_files import replace_file
 from colab_drive_tuner.progress_bars import Progress
 
@@ -105,7 +105,7 @@ class DriveClient(FolderClient):
             allow_prompt=allow_prompt,
             scopes=scopes,
             browser_attached=browser_attached,
-            retry=lambda ask: policy.run(lambda: _sign_in(ask), "a request for a token"),
+            retry=lambda ask: policy.run(ask, "a request for a token"),
         )
         return cls(Authorizer(found), policy=policy)
 
@@ -260,10 +260,3 @@ class DriveClient(FolderClient):
     def _update(self, file_id: str, body: Mapping[str, Any], what: str) -> DriveFile:
         request = self._calls.files.update(fileId=checked_id(file_id), body=body, **WITH_FIELDS)
         return self._calls.file(request, f"{what} the file {file_id}")
-
-
-def _sign_in(ask: Callable[[], None]) -> None:
-    try:
-        ask()
-    except UnavailableError:
-        raise TryAgainError("Google's sign-in server was silent or busy") from None

@@ -150,6 +150,7 @@ class RetryPolicy:
     def run(self, attempt: Callable[[], T], what: str) -> T:
         """Call `attempt` until it no longer raises `TryAgainError`, and return its result.
 
+        Silence of the sign-in server (`UnavailableError`) is tried again, too.
         Raises `UnavailableError` if the next pause would exceed the time limit; `what` completes
         the message "Google Drive did not answer ...".
         """
@@ -159,6 +160,8 @@ class RetryPolicy:
                 return attempt()
             except TryAgainError as error:
                 failure = error
+            except UnavailableError:  # raised for the request for a token
+                failure = TryAgainError("Google's sign-in server was silent or busy")
             waited, pause = self.clock() - start, max(self._pause(number), failure.after)
             if waited + pause >= min(self.patience, failure.patience):
                 break

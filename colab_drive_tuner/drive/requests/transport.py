@@ -30,7 +30,7 @@ from colab_drive_tuner.drive.requests.retry_and_refusal import (
     retry_after,
 )
 from colab_drive_tuner.drive.source import Window
-from colab_drive_tuner.errors import CredentialsError, StoreError, UnavailableError
+from colab_drive_tuner.errors import CredentialsError, StoreError
 
 T = TypeVar("T")
 
@@ -139,7 +139,8 @@ class Transport:
     def send(self, request: Request, what: str, *, accept: Collection[int] = ()) -> Answer:
         """Make one attempt; return a 2xx answer or one with a status in `accept`.
 
-        Raises `TryAgainError` if a retry may help, otherwise an error about `what`.
+        Raises `TryAgainError` if a retry may help, `UnavailableError` if the sign-in server is
+        silent, otherwise an error about `what`.
         """
         with self._send_signed(request, what) as (response, signature):
             answer = self._read_all(response)
@@ -169,16 +170,13 @@ class Transport:
     ) -> Iterator[tuple[requests.Response, Mapping[str, str]]]:
         # A response that was read completely has returned its connection; others are closed.
         with ExitStack() as stack:
-            try:
+            signature = self._signer.headers()
+            response = stack.enter_context(self._send_once(request, signature))
+            renewed = False
+            while response.status_code == 401 and not renewed:
+                renewed = self._signer.renew(signature)
                 signature = self._signer.headers()
                 response = stack.enter_context(self._send_once(request, signature))
-                renewed = False
-                while response.status_code == 401 and not renewed:
-                    renewed = self._signer.renew(signature)
-                    signature = self._signer.headers()
-                    response = stack.enter_context(self._send_once(request, signature))
-            except UnavailableError:
-                raise TryAgainError("Google's sign-in server was silent or busy") from None
             if 300 <= response.status_code < 400 and response.status_code != 308:
                 raise StoreError(f"Google Drive redirected {what}; the new address is not trusted.")
             yield response, signature
