@@ -122,7 +122,7 @@ def machine_id() -> str:
     only.
     """
     path = state_folder() / "machine"
-    known = _read_id(path)
+    known = read_id(path)
     if known is not None:
         return known
     created = secrets.token_hex(16)
@@ -138,20 +138,16 @@ def machine_id() -> str:
         log.warning("The id of this machine cannot be kept in %s: %s", path, error)
     finally:
         fresh.unlink(missing_ok=True)
-    return _read_id(path) or created
+    return read_id(path) or created
 
 
 def is_this_machine(machine: str) -> bool:
     """Return whether `machine` is this machine's id; never creates one."""
-    return _read_id(state_folder() / "machine") == machine
+    return read_id(state_folder() / "machine") == machine
 
 
-def has_valid_id(path: Path) -> bool:
-    """Return whether the file contains a valid machine id."""
-    return _read_id(path) is not None
-
-
-def _read_id(path: Path) -> str | None:
+def read_id(path: Path) -> str | None:
+    """Return the machine id in a file; None if it contains no valid one."""
     try:
         content = path.read_bytes() if path.is_file() else b""  # reading a pipe would block
     except OSError:

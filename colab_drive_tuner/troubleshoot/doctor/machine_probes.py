@@ -20,7 +20,7 @@ from colab_drive_tuner.journal.spool.notes import (
     read_running,
 )
 from colab_drive_tuner.journal.spool.spool_file import read_spool_file
-from colab_drive_tuner.machine import has_valid_id, state_folder
+from colab_drive_tuner.machine import read_id, state_folder
 from colab_drive_tuner.runtime import COLAB_HOURS, COLAB_MOST_HOURS, Kind, ipython, uptime_hours
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level
 from colab_drive_tuner.version import installed_version
@@ -102,7 +102,7 @@ def machine_state(_context: CheckContext) -> Iterator[Finding]:
 
 def _problems(folder: Path) -> Iterator[str]:
     machine = folder / "machine"
-    if os.path.lexists(machine) and not has_valid_id(machine):
+    if os.path.lexists(machine) and read_id(machine) is None:
         yield (
             f"{machine} does not hold the id of this machine: the next run moves it aside and "
             f"creates a new one. Until then, searches held here count as held by another machine."
