@@ -34,7 +34,7 @@ from colab_drive_tuner.journal.open_searches import open_journal_of, register, u
 from colab_drive_tuner.journal.reader import PayloadRules, Reader
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.spool_replay import replay
-from colab_drive_tuner.journal.writer import Counts, Writer
+from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import Store
 
 
@@ -248,9 +248,10 @@ class Journal:
         """Return the (start, end) times of store outages that ended during this session."""
         return self._own.writer.retry.outages if self._own else []
 
-    def counts(self) -> Counts:
-        """Return how many appended items are acknowledged and how many are pending."""
-        return self._own.writer.counts() if self._own else Counts(0, 0, None)
+    @property
+    def pending(self) -> int:
+        """Number of appended items that the store has not acknowledged yet."""
+        return self._own.writer.pending if self._own else 0
 
     @property
     def trouble(self) -> ColabDriveTunerError | None:
@@ -285,7 +286,7 @@ class Journal:
             self._notify(f"Search {self.name!r} could not be closed cleanly: {error}")
         finally:
             self._drop_ownership(own, released=released)
-        return own.writer.lost if own.writer.counts().pending else None
+        return own.writer.lost if own.writer.pending else None
 
     def _start(self, claiming: ClaimAttempt) -> _Ownership:
         reader, spool, notify = self._reader, claiming.spool, self._notify
@@ -309,7 +310,7 @@ class Journal:
     def _drop_ownership(self, own: _Ownership, *, released: bool) -> None:
         own.maintenance.stop(1.0)  # after a failure it may be waiting for an unreachable store
         left = own.writer.stop()
-        pending = own.writer.counts().pending
+        pending = own.writer.pending
         if released and not pending:
             own.spool.forget_session()
         own.spool.release()

@@ -23,13 +23,12 @@ class OutageRetry:
     """
 
     def __init__(self, kept_in: Path, notify: Callable[[str], None]) -> None:
-        self.offline_since: float | None = None
-        """`time.monotonic()` when the store stopped answering; None while it answers."""
         self.trouble: ColabDriveTunerError | None = None
         """The last error while the store does not answer; None while it answers."""
         self.outages: list[tuple[float, float]] = []
         """Start and end of each past outage, by this machine's clock."""
         self._kept_in, self._notify = kept_in, notify
+        self._offline_since: float | None = None
         self._ended = threading.Event()
 
     def until_answered(self, call: Callable[[], T], deadline: float | None = None) -> T | None:
@@ -43,8 +42,8 @@ class OutageRetry:
                 answer = call()
             except ColabDriveTunerError as error:
                 self.trouble = error
-                if self.offline_since is None:
-                    self.offline_since = time.monotonic()
+                if self._offline_since is None:
+                    self._offline_since = time.monotonic()
                     self._notify(
                         f"{error} Training continues; pending results are kept in {self._kept_in}."
                     )
@@ -57,10 +56,10 @@ class OutageRetry:
                 attempt += 1
             else:
                 self.trouble = None
-                if self.offline_since is not None:
+                if self._offline_since is not None:
                     now = time.time()
-                    self.outages.append((now - (time.monotonic() - self.offline_since), now))
-                    self.offline_since = None
+                    self.outages.append((now - (time.monotonic() - self._offline_since), now))
+                    self._offline_since = None
                     self._notify("The store answers again; pending results are being recorded.")
                 return answer
         return None

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -41,16 +40,6 @@ ID_BLOCK, ID_RESERVE = 128, 40
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Numbers of appended items, by whether the store has acknowledged them."""
-
-    pending: int
-    acknowledged: int
-    offline_since: float | None
-    """`time.monotonic()` when the store stopped answering; None while it answers."""
-
-
 class Writer:
     """Sole writer of a chain, in the process that claimed it."""
 
@@ -70,7 +59,7 @@ class Writer:
         """The batch being collected, and the batch being sent."""
         self._handover = threading.Lock()
         """Held by collector and sender while they change a batch; training never waits for it."""
-        self._pending = self._acknowledged = self._collected = 0
+        self.pending = self._acknowledged = self._collected = 0
         self._urgent, self._closed = 0, False
         """Number of callers waiting for the threads; whether the threads should end."""
         self._batch_spool = BatchSpool(spool, self.notify)
@@ -100,7 +89,7 @@ class Writer:
         self.require_owner()
         with self._changed:
             self._appended.append(Appended(item, durable, attachments))
-            self._pending += 1
+            self.pending += 1
             if len(self._appended) == 1:
                 self._changed.notify_all()
         if self.lost is not None:
@@ -116,10 +105,6 @@ class Writer:
                 f"study, run optuna.storages.run_grpc_proxy_server(storage) in that process."
             )
 
-    def counts(self) -> Counts:
-        """Return the numbers of pending and acknowledged items."""
-        return Counts(self._pending, self._acknowledged, self.retry.offline_since)
-
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything appended so far is acknowledged; return False on timeout."""
         return self._wait_for(lambda: self._acknowledged, timeout)
@@ -134,7 +119,7 @@ class Writer:
         Return False on timeout or if the search is lost.
         """
         with self._changed:
-            appended = self._pending + self._acknowledged
+            appended = self.pending + self._acknowledged
             self._urgent += 1
             self._changed.notify_all()
             try:
@@ -155,7 +140,7 @@ class Writer:
         deadline = time.monotonic() + timeout
         while self.flush(max(0.0, deadline - time.monotonic())):
             with self._sending:
-                if not self._pending:  # otherwise newly appended items must be sent first
+                if not self.pending:  # otherwise newly appended items must be sent first
                     return self._append(kind, payload, files, deadline=deadline)
         return False
 
@@ -257,7 +242,7 @@ class Writer:
                 for spool_file in batch.spool_files:
                     spool_file.acknowledge()
             with self._changed:
-                self._pending -= len(batch.items)
+                self.pending -= len(batch.items)
                 self._acknowledged += len(batch.items)
                 self._changed.notify_all()
             self._pause((time.thread_time() - used) / SENDER_SHARE)

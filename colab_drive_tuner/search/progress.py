@@ -181,7 +181,7 @@ class Progress:
     def state(self, *, last: bool = False) -> ProgressState:
         """Return the current state; the last one has no remaining time."""
         ended = self._counts.ended
-        offline = self._trials.log.journal.counts().offline_since is not None
+        offline = self._trials.log.journal.trouble is not None
         share = None if self._endless else min(ended / max(self._total, 1), 1.0)
         parts = tuple(self._parts(ended, offline=offline, last=last))
         return ProgressState(self._trials.name, parts, share, offline, last)

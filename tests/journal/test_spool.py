@@ -37,11 +37,11 @@ def test_items_of_an_outage_are_recorded_when_the_store_returns(store, open_jour
     for value in range(20):
         journal.append(item(value), durable=True)
     assert not journal.flush(timeout=0.5)
-    assert journal.counts().offline_since is not None
-    assert journal.counts().pending == 20
+    assert journal.trouble is not None
+    assert journal.pending == 20
     store.away = False
     assert journal.flush(timeout=20)
-    assert journal.counts().offline_since is None
+    assert journal.trouble is None
     assert open_journal(store, claim=False).state.items == list(range(20))
 
 
@@ -72,7 +72,7 @@ def test_no_pause_is_longer_than_the_longest(store, open_journal, monkeypatch):
     for value in range(3):
         journal.append(item(value), durable=True)
         acknowledged_by = time.monotonic() + 30
-        while journal.counts().pending:
+        while journal.pending:
             assert time.monotonic() < acknowledged_by
             time.sleep(0.01)
 

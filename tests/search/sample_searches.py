@@ -129,7 +129,7 @@ def killing_objective_in_outage(
     count = 0
 
     def kill(journal: Journal, last: int) -> None:
-        while journal.counts().offline_since is None or last not in _spooled(journal):
+        while journal.trouble is None or last not in _spooled(journal):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
 

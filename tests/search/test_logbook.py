@@ -108,7 +108,7 @@ def test_outages_are_recorded_for_the_timeline(tmp_path: Path) -> None:
     def objective(x: float) -> float:
         if len(trials.losses()) == 2:
             store.away = True
-            wait_until(lambda: trials.log.journal.counts().offline_since is not None)
+            wait_until(lambda: trials.log.journal.trouble is not None)
             store.away = False
             wait_until(trials.log.journal.outages)
         return x

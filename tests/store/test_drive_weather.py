@@ -113,7 +113,7 @@ def test_a_revoked_sign_in_loses_nothing(drive_emulator, begin, sign_in):
     until = time.monotonic() + 60
     while not messages and time.monotonic() < until:
         assert not journal.flush(timeout=0.1)
-    assert journal.counts().pending == 2
+    assert journal.pending == 2
     assert len(messages) == 1
     assert "revoked. Sign in again" in messages[0]
     journal.close(timeout=0.2)
