@@ -39,7 +39,7 @@ from colab_drive_tuner.search.results.read_search import (
 )
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import LATEST_TIME
-from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
+from colab_drive_tuner.troubleshoot.clean.search_leftovers import leftovers_of_searches
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.troubleshoot.damaged_searches import run_with_record_per_trial
@@ -132,7 +132,7 @@ def use(store: FolderStore) -> str:
         lambda: str(read_status(store, "search").holder),
         lambda: export_trials(store, "search", "out.pkl"),
         lambda: dict(DriveTrials("search", store=store).attachments),
-        lambda: list(search_leftovers(store)),
+        lambda: list(leftovers_of_searches(store)),
         lambda: list(examine(store)),
     ):
         with contextlib.suppress(SearchError):

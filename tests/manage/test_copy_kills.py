@@ -15,7 +15,7 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.folder.description import MirroredFiles
 from colab_drive_tuner.store.folder.index import Index
 from colab_drive_tuner.troubleshoot.clean import remove
-from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
+from colab_drive_tuner.troubleshoot.clean.search_leftovers import leftovers_of_searches
 from tests.search.sample_searches import resume_sample_search, run_in_fork, trial_values
 
 
@@ -103,7 +103,9 @@ def test_a_killed_copy_is_not_a_search(
         assert list_names(store) == ["s"]
         if other.exists():
             left = [
-                one for one in search_leftovers(FolderStore(other)) if one.kind == "unfinished copy"
+                one
+                for one in leftovers_of_searches(FolderStore(other))
+                if one.kind == "unfinished copy"
             ]
             folders = [path for path in other.iterdir() if path.name[0] != "."]
             assert len(left) == len(folders)
@@ -139,7 +141,7 @@ def test_a_run_under_the_name_of_a_killed_copy_says_what_lies_there(
     (half,) = [path for path in (tmp_path / "t").iterdir() if path.name[0] != "."]
     with pytest.raises(SearchFolderError, match="copy that gets the name 's' is unfinished"):
         resume_sample_search(tmp_path / "t", max_evals=1)
-    left = list(search_leftovers(FolderStore(tmp_path / "t")))
+    left = list(leftovers_of_searches(FolderStore(tmp_path / "t")))
     assert [one.kind for one in left] == ["unfinished copy"]
     assert remove(left, yes=True, named=[left[0].id])
     assert not half.exists()
@@ -162,7 +164,7 @@ def test_repeating_a_killed_copy_removes_its_leftovers(
     copy_search(FolderStore(searched), "s", tmp_path / "t")
     assert list_names(FolderStore(tmp_path / "t")) == ["s", "s~"]
     assert [
-        one for one in search_leftovers(FolderStore(tmp_path / "t")) if "copy" in one.kind
+        one for one in leftovers_of_searches(FolderStore(tmp_path / "t")) if "copy" in one.kind
     ] == []
     assert values_after_nine_trials(tmp_path / "t", "s") == values_after_nine_trials(searched, "s")
 

@@ -25,7 +25,7 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.trial_backup_files import EPOCH, TID, TrialBackupFiles
 from colab_drive_tuner.troubleshoot.clean.leftovers import remove
-from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
+from colab_drive_tuner.troubleshoot.clean.search_leftovers import leftovers_of_searches
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.journal.faulty_store import FaultyStore
@@ -190,7 +190,7 @@ def use(store: Store) -> None:
 
 def _clean(store: Store) -> None:
     """Remove the leftovers of all searches but the private one."""
-    found = [one for one in search_leftovers(store) if f"search {PRIVATE!r}" not in one.where]
+    found = [one for one in leftovers_of_searches(store) if f"search {PRIVATE!r}" not in one.where]
     remove(found, yes=True)
 
 
@@ -425,7 +425,7 @@ def test_clean_keeps_a_search_that_is_marked_as_an_unfinished_repair(
     )
     later = FaultyStore(Path(in_folder.location.removeprefix("folder:")))
     later.later = 86_400.0
-    (found,) = (one for one in search_leftovers(later) if one.kind == "unfinished repair")
+    (found,) = (one for one in leftovers_of_searches(later) if one.kind == "unfinished repair")
     assert not found.ours
     assert remove([found], yes=True) == {}
     assert in_folder.stat(folder.id).name == SHARED

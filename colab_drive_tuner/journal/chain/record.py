@@ -105,8 +105,6 @@ class Record:
     """Time by the writer's clock, for display only."""
     sha: str = ""
     """sha256 of this record, once it is encoded or decoded."""
-    content: bytes = field(default=b"", repr=False)
-    """Its bytes, once it is encoded, fixed before the first send: a retry sends the same bytes."""
     reason: ClaimReason | None = None
     """Claims: how the previous owner ended."""
     claimant: Claimant | None = None
@@ -121,6 +119,8 @@ class Record:
     """Moved: the folder in which the search continues."""
     files: Annotated[Mapping[str, str], _files] = field(default_factory=dict)
     """Trials, resets: ids of the files with large values of their items, by sha256."""
+    content: bytes = field(default=b"", repr=False)
+    """Its bytes, once it is encoded, fixed before the first send: a retry sends the same bytes."""
 
 
 _ALWAYS = frozenset({"pos", "owner", "prev", "payload"})

@@ -24,7 +24,7 @@ from colab_drive_tuner.troubleshoot.clean.local_leftovers import (
     spools,
     temporary_folders,
 )
-from colab_drive_tuner.troubleshoot.clean.search_leftovers import search_leftovers
+from colab_drive_tuner.troubleshoot.clean.search_leftovers import leftovers_of_searches
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -62,7 +62,7 @@ def find_leftovers(
             found += _notebook_duplicates(running, context.client)
     with _warn_on_failure("Leftovers of searches"):
         if (searches := context.existing_store) is not None:
-            found += [*search_leftovers(searches), *spools(searches)]
+            found += [*leftovers_of_searches(searches), *spools(searches)]
     return found
 
 

@@ -63,7 +63,7 @@ _SEARCH_FILES = re.compile(
 """Names in a search's folder; a record is there if `moved` ended a chain that had no records."""
 
 
-def search_leftovers(store: Store) -> Iterator[Leftover]:
+def leftovers_of_searches(store: Store) -> Iterator[Leftover]:
     """List the leftovers in a store; change nothing."""
     marked = [e for e in store.list(store.root) if e.is_folder and Property.KIND in e.properties]
     searches = {e.name for e in marked if e.properties[Property.KIND] == FolderKind.SEARCH}
