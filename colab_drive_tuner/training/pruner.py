@@ -174,7 +174,8 @@ class Pruner:
         """Ignore Keras's parameters."""
 
     def set_model(self, model: Any) -> None:
-        """Ignore Keras's model."""
+        """Clear `stop_training`, as `fit` does: a custom loop reads it."""
+        model.stop_training = False
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("on_"):  # Keras's other callback methods

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import TrainingWarning
-from colab_drive_tuner.training.backup.writer import read_backup, write_backup
+from colab_drive_tuner.training.backup.writer import BackupWriter, read_backup, write_backup
+from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 from tests.training.flaky_store import NUMPY_2, create_search_folder
 from tests.training.small_trainings import (
     EpochCounter,
@@ -13,10 +14,12 @@ from tests.training.small_trainings import (
     Killed,
     StatefulCallback,
     backup_names,
+    convolutional_model,
     fit_with_backup,
     flush_all_backups,
     run_trial,
     train_once,
+    training_outcome,
 )
 
 pytestmark = NUMPY_2
@@ -88,7 +91,7 @@ def test_a_forged_backup_is_not_used(store, killed, uninterrupted, tmp_path, fie
         tree = read_backup(path)
         path.unlink()
         if not fields:
-            del tree["over"]
+            del tree["stopped"]
         write_backup(path, tree | fields)
         return path.read_bytes()
 
@@ -130,6 +133,64 @@ def test_a_backup_of_another_model_is_not_used(store):
 
     with pytest.warns(TrainingWarning, match=r"the variable _layers.* was float32\(2,.*\) and is"):
         assert run_trial(store, folder, other) == [0, 1]
+
+
+def test_backups_of_other_code_give_way_to_new_ones(store):
+    """A trial that starts again, because its first `fit` was edited, keeps none of the old backups.
+
+    If they outlived it, the second `fit` would resume from the old code's.
+    """
+
+    def training(optimizer, first=(), second=()):
+        model = convolutional_model()
+        model.compile(optimizer, "mse")
+        histories = [fit_with_backup(model, 4, *first)]
+        model.compile("sgd", "mse")
+        histories += [fit_with_backup(model, 2, *second)]
+        return training_outcome(model, *histories)
+
+    folder = create_search_folder(store)
+    with pytest.raises(Killed):
+        run_trial(store, folder, lambda: training("adam", second=[KillAt(1)]))
+    other = pytest.warns(TrainingWarning, match="after epoch 3 cannot be used")
+    with other, pytest.raises(Killed):
+        run_trial(store, folder, lambda: training("sgd", first=[KillAt(2)]))
+    assert [name[-23:-7] for name in backup_names(store, folder)] == [
+        "-000-epoch-00001",
+        "-000-epoch-00002",
+    ]
+    seen = StatefulCallback()
+    resumed = run_trial(store, folder, lambda: training("sgd", *[[EpochCounter(seen)]] * 2))
+    assert seen.drawn == [2, 3, 0, 1]
+    whole = create_search_folder(store, "whole")
+    assert resumed == run_trial(store, whole, lambda: training("sgd"))
+
+
+def test_a_fit_with_more_epochs_than_before_trains_those_left(store):
+    """If `epochs` is raised between two runs, later fits do not resume from before the change."""
+    folder, seen = create_search_folder(store), StatefulCallback()
+
+    def training(epochs, *others):
+        model = convolutional_model()
+        first = fit_with_backup(model, epochs, EpochCounter(seen))
+        return training_outcome(model, first, fit_with_backup(model, 2, *others))
+
+    with pytest.raises(Killed):
+        run_trial(store, folder, lambda: training(2, KillAt(1)))
+    resumed = run_trial(store, folder, lambda: training(3))
+    assert seen.drawn == [0, 1, 2]
+    whole = create_search_folder(store, "whole")
+    assert resumed == run_trial(store, whole, lambda: training(3))
+
+
+def test_the_newest_backups_are_kept_whatever_their_names(store):
+    """Names of backups sort as texts only up to epoch 99,999."""
+    folder = create_search_folder(store)
+    writer = BackupWriter(TrialBackupFiles(store, folder, 3, fresh=True))
+    for epoch in range(99_998, 100_002):
+        writer.submit(0, epoch, {"files": []})
+        assert writer.wait(20)
+    assert writer.epochs(0) == [100_001, 100_000]
 
 
 def test_an_outage_does_not_stop_the_training(store, uninterrupted):

@@ -211,6 +211,16 @@ def test_a_custom_loop_without_epochs_is_judged(limits: Any) -> None:
     assert [str(one.message).count("not judged") for one in caught] == [1] * (4 in limits)
 
 
+def test_a_custom_loop_may_read_stop_training_of_a_model_that_was_not_compiled() -> None:
+    """A custom loop has no need to compile its model, and only `compile` and `fit` set it."""
+    model, trial = keras.Sequential([keras.layers.Dense(1)]), running(limits={2: 0.5})
+    for expected in (2, 1):  # pruned; then a second loop of the same trial
+        callbacks = keras.callbacks.CallbackList([PRUNER], model=model)
+        assert model.stop_training is False
+        with run_as(trial):
+            assert run_custom_loop(callbacks, 9, model) == expected
+
+
 @pytest.mark.parametrize("in_list", [True, False])
 def test_a_custom_loop_without_a_model_warns_once(in_list: bool) -> None:
     """A custom loop without a model has its epochs reported and can call `should_prune` itself."""

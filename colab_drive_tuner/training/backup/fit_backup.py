@@ -106,11 +106,11 @@ class FitBackup(BackupCallback):
             print(resumed)  # noqa: T201 - next to the epochs that Keras prints
         # Keras ignores 0; None means `initial_epoch` as passed to `fit`.
         self.model._initial_epoch = (max(total, done) if over else done) or None
-        self._resumed = None if over or done >= total else done or None
+        self._resumed = None if over else done or None
         self._trained = trainable_paths(self.model) if self._resumed else []
         keras.utils.set_random_seed(self._seed(done + 1))
         self._saved = self._began = self._clock()
-        if not over and done < total and self._is_late(self._began):
+        if not over and self._is_late(self._began):
             self._stop(done)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - passed by Keras
@@ -137,7 +137,7 @@ class FitBackup(BackupCallback):
         over = bool(self.model.stop_training) or done >= self.params["epochs"]
         late = not over and self._is_late(now)
         if over or late or self._every is None or now - self._saved >= self._every:
-            self._save(done, over, others)
+            self._save(done, others)
             self._saved = now
         if late:
             self._stop(done)
@@ -187,11 +187,9 @@ class FitBackup(BackupCallback):
                 trouble = "cannot be used" if was_read else "could not be read"
                 troubles.append(f"the backup after epoch {epoch} {trouble}: {error}".rstrip("."))
             else:
-                done, over = epoch, bool(tree["over"])
+                done, over = epoch, tree["stopped"] or epoch >= self.params["epochs"]
                 if over:  # the model function may read it after `fit`
-                    self.model.stop_training = bool(
-                        tree.get("stopped", done < self.params["epochs"])
-                    )
+                    self.model.stop_training = tree["stopped"]
                 self._pace.epoch = max(self._pace.epoch, tree["longest_epoch"])
                 break
         if troubles:
@@ -224,7 +222,7 @@ class FitBackup(BackupCallback):
                 self.trial.reports.prepare_restore(tree["reports"]),
                 partial(self._last.logs.update, Unpacker().unpack(tree.get("logs")) or {}),
             ]
-            if not 0 <= tree["longest_epoch"] < math.inf or type(tree["over"]) is not bool:
+            if not 0 <= tree["longest_epoch"] < math.inf or type(tree["stopped"]) is not bool:
                 raise ValueError("its times are invalid")
         except _MALFORMED as error:
             raise ChecksumError(
@@ -237,14 +235,13 @@ class FitBackup(BackupCallback):
     def _identity(self) -> dict[str, int]:
         return {"tid": self.trial.tid, "seed": self.trial.seed, "fit": self._fit}
 
-    def _save(self, done: int, over: bool, others: list[Any]) -> None:
+    def _save(self, done: int, others: list[Any]) -> None:
         """Copy the training state and submit it to the writer; warn if it cannot be saved."""
         parts = dict(walk(self.model))
         try:
             tree = {
                 **self._identity(),
                 "epoch": done,
-                "over": over,
                 "stopped": bool(self.model.stop_training),
                 "longest_epoch": self._pace.epoch,
                 "logs": pack_or_none(self._last.logs),

@@ -38,7 +38,7 @@ class BackupWriter:
 
     def __init__(self, artifacts: TrialBackupFiles) -> None:
         self.artifacts = artifacts
-        self._fits = 0
+        self._fits, self._submitted = 0, False
         self._names: set[str] | None = None
         self._references: dict[str, set[str]] = {}
         """Names of the separate files that each backup needs, by backup, as far as known."""
@@ -58,7 +58,12 @@ class BackupWriter:
         return self._fits - 1
 
     def epochs(self, fit: int) -> list[int]:
-        """Return the backed-up epochs of `fit`, newest first; lists the store once per trial."""
+        """Return the backed-up epochs of `fit`, newest first; lists the store once per trial.
+
+        None if an earlier `fit` was trained further: the backup continues another course of it.
+        """
+        if self._submitted:
+            return []
         if self._names is None:
             self._names = set(self.artifacts.names())
         parsed = map(parse_name, self._names)
@@ -66,6 +71,7 @@ class BackupWriter:
 
     def submit(self, fit: int, epoch: int, tree: Mapping[str, Any]) -> None:
         """Queue `tree`, the state after `epoch` epochs, for storing; return immediately."""
+        self._submitted = True
         self._uploads.submit(fit, (epoch, tree))
         self.warn()
 
@@ -118,25 +124,31 @@ class BackupWriter:
         with self._state:
             pace = self.artifacts.pace
             pace.upload = max(pace.upload, time.monotonic() - began)
-        self._drop_unneeded(fit)
+        self._drop_unneeded(fit, epoch)
 
     def _put(self, name: str, path: Path) -> None:
         self.artifacts.put(name, path)
         with self._state:
             self._names = (self._names or set()) | {name}
 
-    def _drop_unneeded(self, fit: int) -> None:
-        """Drop older backups of a `fit`, and files that no backup needs."""
+    def _drop_unneeded(self, fit: int, epoch: int) -> None:
+        """Keep the newest backups of a `fit` and those of earlier ones, with the files they need.
+
+        The trial would have resumed from a later backup, had that fitted today's code.
+        """
         with self._state:
             names = self._names or set()
-            backups = {name for name in names if parse_name(name)[0] >= 0}
-            old = sorted(name for name in backups if parse_name(name)[0] == fit)[:-GENERATIONS]
-            kept = backups.difference(old)
+            backups = {name: place for name in names if (place := parse_name(name))[0] >= 0}
+            own = [place for place in backups.values() if place[0] == fit and place[1] <= epoch]
+            newest = sorted(own)[-GENERATIONS:]
+            kept = {name for name, at in backups.items() if at[0] < fit or at in newest}
             files: set[str] = set()
             # A backup of an earlier process whose references are unknown may need any file.
             if self._references.keys() >= kept:
-                files = names - backups - set().union(*(self._references[name] for name in kept))
-        self._drop_names([*old, *sorted(files)])
+                files = (
+                    names - backups.keys() - set().union(*(self._references[name] for name in kept))
+                )
+        self._drop_names(sorted(backups.keys() - kept | files))
 
     def _drop_names(self, names: Iterable[str]) -> None:
         for name in names:
