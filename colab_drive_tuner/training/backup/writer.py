@@ -60,7 +60,7 @@ class BackupWriter:
     def epochs(self, fit: int) -> list[int]:
         """Return the backed-up epochs of `fit`, newest first; lists the store once per trial.
 
-        None if an earlier `fit` was trained further: the backup continues another course of it.
+        Empty if an earlier `fit` was trained here: later backups continue another course of it.
         """
         if self._submitted:
             return []
