@@ -16,7 +16,7 @@ from colab_drive_tuner.search.spec.keyword_advice import explain_keywords
 from colab_drive_tuner.search.trials.returned_models import best_returned_models, check_keep_models
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.templates import DataArguments
+    from colab_drive_tuner.templates.data_cache import DataArguments
     from colab_drive_tuner.training.pruner import Pruner
 
 _ELSEWHERE = "Those of a search belong to trials=DriveTrials(name); resume_search() has others."

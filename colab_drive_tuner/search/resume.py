@@ -34,7 +34,7 @@ from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.seeding import reseed_outer_trial
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.templates import DataArguments
+    from colab_drive_tuner.templates.data_cache import DataArguments
     from colab_drive_tuner.training.pruner import Pruner
 
 

@@ -16,7 +16,7 @@ from hyperopt.pyll import as_apply
 from hyperopt.pyll.stochastic import sample
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates import compile_model
+from colab_drive_tuner.templates.compiled_model import compile_model
 from colab_drive_tuner.templates.data_arguments import returned_names
 from tests.templates import models
 

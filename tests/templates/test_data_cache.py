@@ -7,7 +7,7 @@ import types
 import pytest
 
 from colab_drive_tuner.errors import ObjectiveError, UsageError
-from colab_drive_tuner.templates import load_data
+from colab_drive_tuner.templates.data_cache import load_data
 
 CELL = """
 def load():

@@ -6,7 +6,7 @@ import functools
 import pytest
 
 from colab_drive_tuner.errors import TemplateError, UsageError
-from colab_drive_tuner.templates import compile_model
+from colab_drive_tuner.templates.compiled_model import compile_model
 
 
 def unknown():

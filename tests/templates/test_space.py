@@ -11,8 +11,9 @@ from hyperopt import hp
 from hyperopt.pyll import as_apply
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.templates import DISTRIBUTIONS, compile_model
+from colab_drive_tuner.templates.compiled_model import compile_model
 from colab_drive_tuner.templates.function_source import suppress_warnings
+from colab_drive_tuner.templates.parser import DISTRIBUTIONS
 from tests.templates import models
 
 

@@ -7,7 +7,7 @@ import pytest
 from hyperopt import hp, space_eval
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.templates import compile_model
+from colab_drive_tuner.templates.compiled_model import compile_model
 from colab_drive_tuner.templates.data_arguments import bind_data
 
 # fmt: off

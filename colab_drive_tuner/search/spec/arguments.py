@@ -149,7 +149,7 @@ def check_space(space: Any, *, duplicate: type[Exception] = UsageError) -> None:
     """Raise `UsageError` if hyperopt cannot draw from the space, `duplicate` for equal labels."""
     from hyperopt.base import Domain, DuplicateLabel
 
-    from colab_drive_tuner.templates import try_sampling
+    from colab_drive_tuner.templates.fresh_options import try_sampling
 
     shown, at = f"{space!r:.60}", ""
     try:

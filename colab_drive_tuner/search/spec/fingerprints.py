@@ -18,8 +18,7 @@ from typing import Any
 from colab_drive_tuner.errors import TemplateError
 from colab_drive_tuner.search.spec.space_values import parameters_of
 from colab_drive_tuner.search.spec.value_text import describe_value
-from colab_drive_tuner.templates import read_source
-from colab_drive_tuner.templates.function_source import global_names
+from colab_drive_tuner.templates.function_source import global_names, read_source
 
 MOST_BYTES = 32_768
 """A longer source is not stored; a warning then says only that it has changed."""

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from colab_drive_tuner.errors import ObjectiveError, TemplateError, UsageError
 from colab_drive_tuner.search.spec.arguments import check_space
 from colab_drive_tuner.search.spec.fingerprints import describe_data, describe_source
-from colab_drive_tuner.templates import compile_model, load_data, read_source
+from colab_drive_tuner.templates.compiled_model import compile_model
+from colab_drive_tuner.templates.data_cache import load_data
+from colab_drive_tuner.templates.function_source import read_source
 from colab_drive_tuner.text import text_of
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.templates import DataArguments
+    from colab_drive_tuner.templates.data_cache import DataArguments
 
 _HINT = "return {'loss': ..., 'status': STATUS_OK}"
 

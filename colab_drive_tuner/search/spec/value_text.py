@@ -15,7 +15,7 @@ from types import FunctionType, GenericAlias, ModuleType
 from typing import Any
 
 from colab_drive_tuner.errors import TemplateError
-from colab_drive_tuner.templates import read_source
+from colab_drive_tuner.templates.function_source import read_source
 from colab_drive_tuner.text import visible
 
 _MAX_DEPTH = 50
