@@ -402,6 +402,22 @@ def test_a_workflow_is_refused_below_the_root_of_its_repository(
     assert not (tmp_path / "sub" / ".github").exists()
 
 
+def test_links_in_a_repository_lead_nowhere(plan: Plan, tmp_path: Path) -> None:
+    """Of a clone, no link is written through, and no endless file is read."""
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    (tmp_path / "outside").write_text("theirs")
+    github.path(plan).symlink_to(tmp_path / "outside")
+    os.mkfifo(folder / "colab-drive-tuner-pipe.yml")
+    (folder / "colab-drive-tuner-zero.yml").symlink_to("/dev/zero")
+    (folder / "colab-drive-tuner-folder.yml").symlink_to(tmp_path)
+    with (folder / "colab-drive-tuner-giant.yml").open("wb") as file:
+        file.truncate(1 << 40)
+    github.install(plan)
+    assert (tmp_path / "outside").read_text() == "theirs"
+    assert github.installed() == [(NASTY, None, "*/15 * * * *")]
+
+
 def test_print_shows_and_installs_nothing(tmp_path: Path, plan: Plan) -> None:
     """`--print` prints each kind of schedule and writes nothing."""
     for way in ("cron", "systemd", "github"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.local_files import replace_file
 from colab_drive_tuner.rerun.schedulers.plan import (
     Installed,
     Plan,
@@ -114,7 +115,7 @@ def install(plan: Plan) -> str:
         raise UsageError(f"Run this command at the repository's root: cd {shlex.quote(str(root))}")
     file = path(plan)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(content, encoding="utf-8")
+    replace_file(file, lambda sink: sink.write(content.encode()))  # a link, not its target
     return (
         f"Wrote {file}: commit and push it to the default branch, and store the content of your "
         f"credentials file in the repository's secret {SECRET} (`gh secret set {SECRET} < FILE`)."

@@ -17,12 +17,15 @@ from typing import NamedTuple
 from colab_drive_tuner.credentials import account_variables
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.local_files import read_file
 
 _COMMENT = "# colab-drive-tuner schedule "
 _EVERY = re.compile(r"(\d+)(m|h|d)")
 _CRON_PART = re.compile(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/[1-9]\d?)?")
 _CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 """Least and greatest number of cron's fields: minute, hour, day, month, weekday."""
+_LARGEST = 1 << 20
+"""Largest file that is read for schedules, in bytes."""
 
 
 class Installed(NamedTuple):
@@ -153,7 +156,10 @@ def schedules_in_files(files: Iterable[Path], when: str) -> dict[Path, Installed
     """Return the schedules in files, of which `when` matches the times."""
     found = {}
     for file in files:
-        content = file.read_text(encoding="utf-8", errors="replace")
+        try:
+            content = read_file(file, _LARGEST).decode("utf-8", errors="replace")
+        except OSError:  # a repository can hold anything under this name
+            continue
         times = "; ".join(re.findall(when, content, re.MULTILINE)) or "?"
         for named in filter(None, map(read_comment, content.splitlines())):
             found[file] = Installed(*named, times)
