@@ -1,6 +1,9 @@
 """`--json`: every command supports it, and then prints only JSON to standard output."""
 
 import json
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import pytest
 from hyperopt import hp
 
 import colab_drive_tuner as cdt
+from tests.search.sample_searches import run_in_fork
 from tests.test_cli_help import COMMANDS
 
 LEAVES = [path for path, command in COMMANDS.items() if not hasattr(command, "commands")]
@@ -33,6 +37,24 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(folder))
     Path("script.py").write_text("raise SystemExit(3)")
     return folder
+
+
+def test_a_holder_of_which_no_time_is_known_has_none(run_command, store: Path) -> None:
+    """Times in the future do not count, so of a killed runtime with a fast clock none is left."""
+
+    def killed(now: Callable[[], float] = time.time) -> None:
+        time.time = lambda: now() + 1e8
+        cdt.resume_search(
+            lambda x: os._exit(9), space=hp.uniform("x", 0, 1), name="fast", max_evals=2,
+            store=store, progress=False, seed_training=False,
+        )  # fmt: skip
+
+    assert run_in_fork(killed) == 9
+    _, out, _ = run_command("status", "fast")
+    assert "interrupted" in out
+    assert "1970" not in out
+    _, out, _ = run_command("status", "fast", "--json")
+    assert json.loads(out)["holder"]["last_seen"] is None
 
 
 def test_json_is_all_that_commands_print(run_command, store: Path) -> None:

@@ -125,7 +125,8 @@ def _state(search: "SearchStatus") -> str:
         at_once = search.at_once and f"; {search.at_once}"
         return f"running: {search.holder}{at_once}"
     if search.holder is not None and search.state is SearchState.INTERRUPTED:
-        return f"interrupted {utc_time(search.holder.last_sign)}"
+        seen = search.holder.last_sign  # 0: unknown, as when the holder's clock was fast
+        return f"interrupted {utc_time(seen)}" if seen else "interrupted"
     return search.detailed_state
 
 
@@ -173,7 +174,7 @@ def status_json(search: "SearchStatus", runs: Sequence["Run"] | None = None) -> 
     facts["holder"] = None
     if search.holder is not None:
         claimant = _fields(search.holder.claimant, "runtime host pid account")
-        facts["holder"] = claimant | {"last_seen": _iso(search.holder.last_sign)}
+        facts["holder"] = claimant | {"last_seen": _iso(search.holder.last_sign or None)}
     facts["running"] = [_fields(trial, "tid worker since attempt") for trial in search.running]
     facts |= {"deaths_survived": search.recovered, "sessions": search.sessions}
     facts |= {"url": search.url, "problem": search.problem or None}
@@ -191,5 +192,5 @@ def _fields(record: object, names: str) -> dict[str, Any]:
     return facts
 
 
-def _iso(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -84,6 +85,20 @@ def test_no_two_columns_of_the_command_line_have_one_name() -> None:
     names, rows = data.table(data.trials)
     assert names[4:] == ["params.trial", "result.seconds", "result.trial", "error"]
     assert rows[0][4:] == [1, 60, "a", ""]
+
+
+def test_a_clock_that_was_set_back_gives_no_negative_duration() -> None:
+    """The duration of a trial that ended before it began is unknown; that of others is known."""
+    began = datetime(2026, 11, 30, 12)
+    trials = [
+        document(tid, {"x": 1}) | {"book_time": began, "refresh_time": began + took}
+        for tid, took in enumerate([timedelta(seconds=2), timedelta(days=-365)])
+    ]
+    assert [trial.seconds for trial in search_data("s", trials).trials] == [2, None]
+    assert [row["duration"] for row in Table(trials, {"x": hp.uniform("x", 0, 1)}).rows] == [
+        2,
+        None,
+    ]
 
 
 @scope.define

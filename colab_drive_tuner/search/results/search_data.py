@@ -64,10 +64,10 @@ class TrialData:
 
     @property
     def seconds(self) -> float | None:
-        """Run time; None if unknown or if the trial has not ended."""
+        """Run time; None if unknown, if a clock was set back, or if the trial has not ended."""
         if self.began is None or self.ended is None or not self.state.ended:
             return None
-        return self.ended - self.began
+        return self.ended - self.began if self.ended >= self.began else None
 
     @property
     def failed(self) -> bool:

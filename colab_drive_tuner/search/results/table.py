@@ -165,12 +165,12 @@ def _scalars(values: Mapping[Any, Any], path: Path) -> Iterator[tuple[Path, Any]
 
 
 def _seconds(began: Any, ended: Any) -> float | None:
-    """Return the seconds between two times; None if they are not comparable times."""
+    """Return the seconds from one time to a later one; None if they are not such times."""
     if not isinstance(began, datetime) or not isinstance(ended, datetime):
         return None
     if (began.tzinfo is None) != (ended.tzinfo is None):
         return None
-    return (ended - began).total_seconds()
+    return (ended - began).total_seconds() if ended >= began else None
 
 
 def _error(document: TrialDocument) -> str | None:
