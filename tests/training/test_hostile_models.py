@@ -128,6 +128,24 @@ def test_an_invalid_configuration_is_a_model_error(tmp_path, content, words):
         load(archive(tmp_path / "b.keras", members.items()))
 
 
+def test_a_model_of_another_keras_that_cannot_be_loaded_names_both_versions(tmp_path):
+    """A newer layer may have arguments that are unknown here; an invalid version is left out."""
+    members = saved(tmp_path / "a.keras")
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1]["config"]["of_the_future"] = 1
+    members["config.json"] = json.dumps(config)
+    for metadata, words in (
+        (
+            '{"keras_version": "99.1.2"}',
+            f"saved by Keras 99.1.2, and this is Keras {keras.__version__}",
+        ),
+        ("[" * 100_000, "cannot be loaded: [^\n]*of_the_future[^\n]*$"),
+    ):
+        members["metadata.json"] = metadata
+        with pytest.raises(ModelError, match=words):
+            load(archive(tmp_path / "b.keras", members.items()))
+
+
 def node(module, name, config, registered=None):
     """Return a serialized object."""
     return {

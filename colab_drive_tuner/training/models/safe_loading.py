@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -82,7 +83,20 @@ def load_keras_file(
                 f"result.load_model(custom_objects={{{name!r}: {name}}})."
             ) from error
         lines = cause.splitlines() or [type(error).__name__]
-        raise ModelError(f"{what} cannot be loaded: {lines[0][:200]}") from error
+        writer = _version_of_writer(path)
+        other = (
+            ""
+            if writer in ("", keras.__version__)
+            else (f" It was saved by Keras {writer}, and this is Keras {keras.__version__}.")
+        )
+        raise ModelError(f"{what} cannot be loaded: {lines[0][:200]}{other}") from error
+
+
+def _version_of_writer(path: Path) -> str:
+    """Return the version of Keras that saved a checked file; empty if the file does not say."""
+    with suppress(Exception), zipfile.ZipFile(path) as archive:  # a hostile file again
+        return str(json.loads(archive.read("metadata.json"))["keras_version"])[:20]
+    return ""
 
 
 def _check_version(version: str, what: str) -> None:
