@@ -657,8 +657,8 @@ def test_an_interrupt_reports_what_happens_to_running_trials(
             session(pool)
         hold.set()
     (line,) = messages
-    assert "1 ended and recorded" in line
-    assert "2 stopped: run again" in line
+    assert "trial 1 ended and recorded" in line
+    assert "trial 2 stopped: run again" in line
     assert open_read_only(tmp_path).log.history.done == 1
     with ThreadPoolExecutor(3) as pool:
         assert trial_values(session(pool)) == trial_values(run_hyperopt("rand", 5))
@@ -709,12 +709,31 @@ def test_an_executor_that_was_shut_down_is_refused(
     assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_a_pool_that_broke_is_called_broken(tmp_path: Path) -> None:
+    """A broken pool has shut down too; the error says that it broke, and why."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(os._exit, 1).result()
+        with pytest.raises(UsageError, match=r"is broken \(A child process terminated abruptly"):
+            resume_sample_search(tmp_path, sample_objective, executor=pool)
+
+
+class FullPool(ThreadPoolExecutor):
+    """A pool that cannot start threads."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Fail as if the process had reached its limit of threads."""
+        raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes", "full"])
 def test_an_executor_whose_workers_do_not_start_is_refused(kind: str, tmp_path: Path) -> None:
     """A pool whose initializer fails is refused before anything is written; no trial is charged."""
     pool: Executor
     if kind == "threads":
         pool = ThreadPoolExecutor(1, initializer=int, initargs=("no number",))
+    elif kind == "full":
+        pool = FullPool(1)
     else:
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(1, context, initializer=os._exit, initargs=(1,))
@@ -767,6 +786,18 @@ def test_a_submit_that_returns_no_future_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(ExecutorError, match=r"Ticket takes no more trials .*'int' object has no"):
         resume_sample_search(tmp_path, sample_objective, executor=Ticket(), width=2)
+    assert resume_sample_search(tmp_path, sample_objective).done == 6
+
+
+def test_a_future_that_returns_no_outcome_is_the_executors_error(tmp_path: Path) -> None:
+    """A future without the outcome of its trial ends the run; no trial is recorded as failed."""
+
+    class Lossy(ThreadPoolExecutor):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            return super().submit(str, fn)
+
+    with Lossy(2) as pool, pytest.raises(ExecutorError, match=r"Lossy could not run trial .* retu"):
+        resume_sample_search(tmp_path, sample_objective, executor=pool, catch_eval_exceptions=True)
     assert resume_sample_search(tmp_path, sample_objective).done == 6
 
 

@@ -214,7 +214,11 @@ class Dispatcher:
         error = future.exception()
         if error is not None:
             return [Completion(submission, death=classify_death(error), error=error)]
-        outcome = _outcome(future.result())
+        answer = future.result()
+        if not isinstance(answer, Outcome | bytes):
+            wrong = TypeError(f"its future returned {text_of(answer, repr):.80}, not the outcome")
+            return [Completion(submission, error=wrong)]
+        outcome = _outcome(answer)
         if outcome.status == TaskStatus.UNKNOWN and not submission.with_objective:
             return self._send_objective(submission)
         return [Completion(submission, outcome)]
@@ -290,7 +294,7 @@ class Dispatcher:
         self.engine.restart(only_broken=only_broken)
 
 
-def _outcome(answer: Any) -> Outcome:
+def _outcome(answer: Outcome | bytes) -> Outcome:
     if isinstance(answer, Outcome):
         return answer
     try:

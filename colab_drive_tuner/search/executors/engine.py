@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,7 @@ from colab_drive_tuner.search.executors.trial_locations import (
     LocationReceiver,
 )
 from colab_drive_tuner.search.spec.arguments import real_number, whole_number
+from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.trial import running_trial
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -108,11 +109,11 @@ class Engine:
         try:
             with suppress(TimeoutError):
                 self.submit(os.getpid).result(timeout=_START_SECONDS)
-        except BrokenExecutor as error:
+        except Exception as error:
             raise UsageError(
-                f"The workers of executor={self.name} do not start ({error}): see what they print. "
-                "Its initializer may raise; or its processes import this script, which must make "
-                "the executor under `if __name__ == '__main__':`."
+                f"The workers of executor={self.name} do not start ({text_of(error)}): see what "
+                "they print. Its initializer may raise; or its processes import this script, which "
+                "must make the executor under `if __name__ == '__main__':`."
             ) from error
 
     def locations(self) -> LocationReceiver:
@@ -201,7 +202,7 @@ def check_workers(executor: Any, width: Any, trial_timeout: Any) -> Workers | No
                 )
         return None
     timeout = real_number("trial_timeout", trial_timeout)
-    if timeout is not None and not 0 < timeout < float("inf"):
+    if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
         raise UsageError(f"trial_timeout must be a number of seconds > 0, got {trial_timeout!r}.")
     if width is not None:
         width = whole_number("width", width, least=1)
@@ -238,16 +239,18 @@ def _engine(executor: Any) -> Engine:
             "cdt.loky_executor(4), or the like."
         )
     flags = getattr(executor, "_flags", None)  # loky's
+    # A pool that breaks shuts down, too.
+    if broken := getattr(executor, "_broken", False) or getattr(flags, "broken", None):
+        raise UsageError(
+            f"executor={type(executor).__name__} is broken ({text_of(broken).rstrip('.')}): make a "
+            "new one."
+        )
     if (
         getattr(executor, "_shutdown", False)
         or getattr(executor, "_shutdown_thread", False)
         or getattr(flags, "shutdown", False)
     ):
         raise UsageError(f"executor={type(executor).__name__} was shut down: make a new one.")
-    if getattr(executor, "_broken", False) or getattr(flags, "broken", None):
-        raise UsageError(
-            f"executor={type(executor).__name__} is broken, because a worker died: make a new one."
-        )
     return Engine(executor)
 
 

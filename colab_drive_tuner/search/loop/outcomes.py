@@ -326,9 +326,5 @@ class OutcomeLoop(Loop):
 
 def named(trials: list[Started]) -> str:
     """Name trials in a message: "trials 3, 5"."""
-    return f"trial{'s' * (len(trials) > 1)} {numbers_of(trials)}"
-
-
-def numbers_of(trials: list[Started]) -> str:
-    """List trial numbers in a message: "3, 5"."""
-    return ", ".join(str(one.document["tid"]) for one in trials)
+    numbers = ", ".join(str(one.document["tid"]) for one in trials)
+    return f"trial{'s' * (len(trials) > 1)} {numbers}"

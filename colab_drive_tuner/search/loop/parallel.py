@@ -19,7 +19,7 @@ from colab_drive_tuner.errors import ExecutorError, SearchTakenOverError
 from colab_drive_tuner.search.executors.dispatcher import Dispatcher, Submission
 from colab_drive_tuner.search.executors.worker import Task, TaskStatus
 from colab_drive_tuner.search.executors.worker_deaths import classify_death
-from colab_drive_tuner.search.loop.outcomes import OutcomeLoop, numbers_of
+from colab_drive_tuner.search.loop.outcomes import OutcomeLoop, named
 from colab_drive_tuner.search.loop.sequential import Display, Started
 from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.text import text_of
@@ -243,12 +243,10 @@ class ParallelLoop(OutcomeLoop):
                 (left if running else ended).append(started)
         hanging = bool(self._started)
         left += self._started.values()
-        parts = [f"{numbers_of(ended)} ended and recorded"] if ended else []
+        parts = [f"{named(ended)} ended and recorded"] if ended else []
         if left:
-            parts.append(f"{numbers_of(left)} stopped: run again when the search is resumed")
+            parts.append(f"{named(left)} stopped: run again when the search is resumed")
         if hanging and not self._dispatcher.engine.restartable:
             parts.append("some may continue in their workers, unrecorded, until they end")
         if parts:
-            self._trials.notify(
-                f"Search {self._trials.name!r}, trials that were running: {'; '.join(parts)}."
-            )
+            self._trials.notify(f"Search {self._trials.name!r}: {'; '.join(parts)}.")
