@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import keras
@@ -46,6 +47,9 @@ def prepare_restore(
     `build_rest` builds what Keras otherwise builds during training. Raises
     `IncompatibleBackupError`, with no variable changed, if the backup does not fit the model.
     """
+    if not model.built:
+        with suppress(IncompatibleBackupError):
+            build_rest()  # for today's data: built for other data, it could not train
     if not model.built and state["build"]:
         model.build_from_config(Unpacker().unpack(state["build"]))
     arrays, optional = state["variables"], frozenset(state["metrics"])
