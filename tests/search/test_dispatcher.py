@@ -1,11 +1,14 @@
 """Dispatch of trials to an executor that is shared, slow, broken or wider than its workers."""
 
+import os
 import pickle
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from threading import Event
+from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,6 +78,33 @@ def test_a_trial_does_not_time_out_while_it_waits_for_a_thread(
             assert dispatched.wait(0.01) == []
     finally:
         free.set()
+    (done,) = dispatched.wait(60)
+    assert done.outcome is not None
+    assert done.outcome.status == TaskStatus.DONE
+
+
+def test_a_completion_that_arrives_with_an_interrupt_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The interrupted wait leaves it to the next one, as at a Ctrl-C that also ends trials."""
+    future: Future[Any] = Future()
+    monkeypatch.setattr(Silent, "submit", lambda *_: future)
+    dispatched = dispatch(Silent())
+    dispatched.submit(submission())
+    switch_interval = sys.getswitchinterval()
+
+    def end_and_interrupt() -> None:
+        time.sleep(0.5)  # by now the main thread waits
+        sys.setswitchinterval(60)  # it sees both at once
+        future.set_result(pickle.dumps(Outcome(TaskStatus.DONE, "node:1")))
+        os.kill(os.getpid(), signal.SIGINT)
+        sys.setswitchinterval(switch_interval)
+
+    thread = Thread(target=end_and_interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        dispatched.wait(60)
+    thread.join()
     (done,) = dispatched.wait(60)
     assert done.outcome is not None
     assert done.outcome.status == TaskStatus.DONE

@@ -6,9 +6,9 @@ on the same executor: the death of one worker can end everything that runs there
 
 import itertools
 import pickle
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -82,7 +82,10 @@ class Dispatcher:
         self.engine: Engine = workers.engine
         self.trial_timeout = workers.trial_timeout
         self._width, self._payload, self._domain = workers.width, payload, domain
-        self._completed: queue.SimpleQueue[tuple[Submission, Future[Any]]] = queue.SimpleQueue()
+        self._done: deque[tuple[Submission, Future[Any]]] = deque()
+        self._woken = threading.Event()
+        self._completions: list[Completion] = []
+        """Completions that `wait` has not returned yet."""
         self._submissions: dict[Submission, None] = {}
         self._unresponsive: set[Future[Any]] = set()
         """Futures that are no longer waited for and may still occupy a worker."""
@@ -186,42 +189,41 @@ class Dispatcher:
             future = self.engine.submit(run_task, self._payload.sha, content, task)
         submission.future, submission.waits_since = future, time.monotonic()
         submission.with_objective = with_objective
-        future.add_done_callback(lambda done: self._completed.put((submission, done)))
+        future.add_done_callback(lambda done: self._note_done(submission, done))
         self._submissions[submission] = None
 
+    def _note_done(self, submission: Submission, future: "Future[Any]") -> None:
+        self._done.append((submission, future))
+        self._woken.set()
+
     def wait(self, timeout: float) -> list[Completion]:
-        """Return completions in order of arrival, after waiting up to `timeout` for the first."""
-        completions: list[Completion] = []
+        """Return completions in order of arrival, after waiting up to `timeout` for the first.
+
+        What arrives with an interrupt is left to the next call. `queue.get` would lose it.
+        """
         until = time.monotonic() + timeout
-        while not completions:
-            try:
-                completed = self._completed.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                break
-            completions += self._complete(*completed)
-            while not self._completed.empty():
-                completions += self._complete(*self._completed.get())
-        return completions + self._drop_overdue()
+        while not self._completions and (
+            self._done or self._woken.wait(max(0.0, until - time.monotonic()))
+        ):
+            self._woken.clear()
+            while self._done:
+                self._completions += self._complete(*self._done[0])
+                self._done.popleft()
+        self._completions += self._drop_overdue()
+        completions, self._completions = self._completions, []
+        return completions
 
     def _complete(self, submission: Submission, future: "Future[Any]") -> list[Completion]:
         if submission not in self._submissions or submission.future is not future:
             return []  # dropped as overdue, or from a pool that was replaced
+        completion = _completion(submission, future)
         del self._submissions[submission]
         self._progressed = time.monotonic()
         submission.future = None  # Dask keeps and recomputes a result while it is referenced
-        if future.cancelled():
-            return [Completion(submission, death=Death.CANCELLED)]
-        error = future.exception()
-        if error is not None:
-            return [Completion(submission, death=classify_death(error), error=error)]
-        answer = future.result()
-        if not isinstance(answer, Outcome | bytes):
-            wrong = TypeError(f"its future returned {text_of(answer, repr):.80}, not the outcome")
-            return [Completion(submission, error=wrong)]
-        outcome = _outcome(answer)
-        if outcome.status == TaskStatus.UNKNOWN and not submission.with_objective:
+        outcome = completion.outcome
+        if outcome and outcome.status == TaskStatus.UNKNOWN and not submission.with_objective:
             return self._send_objective(submission)
-        return [Completion(submission, outcome)]
+        return [completion]
 
     def _send_objective(self, submission: Submission) -> list[Completion]:
         """Submit a trial again, with the objective that its worker lacks."""
@@ -292,6 +294,20 @@ class Dispatcher:
         self._unresponsive.clear()
         self._sent = 0
         self.engine.restart(only_broken=only_broken)
+
+
+def _completion(submission: Submission, future: "Future[Any]") -> Completion:
+    """Read a future that is done."""
+    if future.cancelled():
+        return Completion(submission, death=Death.CANCELLED)
+    error = future.exception()
+    if error is not None:
+        return Completion(submission, death=classify_death(error), error=error)
+    answer = future.result()
+    if not isinstance(answer, Outcome | bytes):
+        wrong = TypeError(f"its future returned {text_of(answer, repr):.80}, not the outcome")
+        return Completion(submission, error=wrong)
+    return Completion(submission, _outcome(answer))
 
 
 def _outcome(answer: Outcome | bytes) -> Outcome:
