@@ -139,6 +139,7 @@ def test_a_model_of_another_keras_that_cannot_be_loaded_names_both_versions(tmp_
             '{"keras_version": "99.1.2"}',
             f"saved by Keras 99.1.2, and this is Keras {keras.__version__}",
         ),
+        (r'{"keras_version": "9\u001b[2J"}', r"saved by Keras 9\\x1b\[2J, and"),
         ("[" * 100_000, "cannot be loaded: [^\n]*of_the_future[^\n]*$"),
     ):
         members["metadata.json"] = metadata

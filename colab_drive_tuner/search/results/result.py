@@ -55,9 +55,7 @@ class TrialResult:
         """The parameters as the objective got them: a choice as the chosen value."""
         try:
             return evaluate_space(self._space, point_of(self.document))
-        except (
-            Exception
-        ) as error:  # a parameter is missing, or a user's function in the space raises
+        except Exception as error:  # a missing parameter, or a user's function in the space
             raise SearchError(
                 f"The space cannot be evaluated for trial {self.document['tid']!r} of search "
                 f"{self._trials.name!r} ({type(error).__name__}: {visible(error)}): `run` (of the "

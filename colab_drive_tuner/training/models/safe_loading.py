@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from colab_drive_tuner.errors import ModelError
+from colab_drive_tuner.text import visible
 
 SAFE_KERAS = (3, 13, 2)
 """In older versions a crafted file runs code or reads other files despite `safe_mode`:
@@ -83,19 +84,16 @@ def load_keras_file(
                 f"result.load_model(custom_objects={{{name!r}: {name}}})."
             ) from error
         lines = cause.splitlines() or [type(error).__name__]
-        writer = _version_of_writer(path)
-        other = (
-            ""
-            if writer in ("", keras.__version__)
-            else (f" It was saved by Keras {writer}, and this is Keras {keras.__version__}.")
-        )
-        raise ModelError(f"{what} cannot be loaded: {lines[0][:200]}{other}") from error
+        message, writer = visible(lines[0][:200]), _version_of_writer(path)
+        if writer not in ("", keras.__version__):
+            message += f" It was saved by Keras {writer}, and this is Keras {keras.__version__}."
+        raise ModelError(f"{what} cannot be loaded: {message}") from error
 
 
 def _version_of_writer(path: Path) -> str:
     """Return the version of Keras that saved a checked file; empty if the file does not say."""
     with suppress(Exception), zipfile.ZipFile(path) as archive:  # a hostile file again
-        return str(json.loads(archive.read("metadata.json"))["keras_version"])[:20]
+        return visible(str(json.loads(archive.read("metadata.json"))["keras_version"])[:20])
     return ""
 
 
