@@ -106,15 +106,46 @@ def countdown(
             yield
 
 
-def _tqdm(**options: Any) -> Any:
-    from tqdm.auto import tqdm
+def is_cell_output(out: object) -> bool:
+    """Return whether this standard stream writes to the output of a notebook's cell."""
+    return type(out).__module__.startswith(("ipykernel", "google.colab"))
 
-    is_terminal = hasattr(sys.stderr, "isatty") and sys.stderr.isatty()
-    if not (type(sys.stderr).__module__.startswith("ipykernel") or is_terminal):
+
+def _tqdm(**options: Any) -> Any:
+    from tqdm import tqdm
+
+    if is_cell_output(sys.stderr):
+        # Other bars do not move this one: each has its own output.
+        options |= {"file": _CellOutput(), "position": 0}
+    elif not (hasattr(sys.stderr, "isatty") and sys.stderr.isatty()):
         options |= {"mininterval": LOG_SECONDS, "maxinterval": LOG_SECONDS, "file": _Lines()}
         if options["bar_format"] is None:
             options["ncols"] = 0  # without the bar itself
     return tqdm(**options)
+
+
+class _CellOutput:
+    """A line in a cell's output, replaced by each update and empty at the end.
+
+    tqdm's widget is not used: a saved notebook keeps its first text.
+    """
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def write(self, text: str) -> None:
+        from IPython.display import display as show
+
+        content = {"text/plain": text.strip()}
+        if self._handle is None:
+            self._handle = show(content, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython is untyped
+        else:
+            self._handle.update(content, raw=True)
+
+    def flush(self) -> None:
+        """Do nothing: an update is sent at once."""
 
 
 class _Lines:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
-from colab_drive_tuner.progress_bars import OUTPUT_ERRORS
+from colab_drive_tuner.progress_bars import OUTPUT_ERRORS, is_cell_output
 from colab_drive_tuner.search.executors.trial_locations import host_of
 from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.counts import TrialCounts
@@ -135,7 +135,7 @@ def progress_html(state: ProgressState) -> str:
 
 def output_for(out: TextIO) -> ProgressOutput:
     """Return the display that suits this kind of standard output."""
-    if type(out).__module__.startswith(("ipykernel", "google.colab")):
+    if is_cell_output(out):
         return NotebookOutput()
     is_terminal = hasattr(out, "isatty") and out.isatty()  # an object that only writes has none
     return TerminalOutput(out) if is_terminal else LogOutput(out)

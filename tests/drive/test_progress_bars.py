@@ -14,6 +14,7 @@ from colab_drive_tuner.progress_bars import countdown, progress_bar
 from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
+from tests.kernel import run_cells
 
 
 def test_a_bar_appears_after_seconds(clock, capsys):
@@ -138,3 +139,27 @@ def test_a_log_has_whole_lines(clock, at_once, capsys):
     assert shown.startswith("Reading \\x1b[2Ja:  25% 1/4 [")
     assert shown.count("\n") == 1
     assert "\r" not in shown
+
+
+CELL = """
+from tqdm import tqdm
+from colab_drive_tuner import progress_bars
+
+progress_bars.AFTER_SECONDS = 0
+begun = get_ipython().display_pub.publish
+get_ipython().display_pub.publish = lambda data, *args, **kwargs: (
+    shown.append(data["text/plain"]), begun(data, *args, **kwargs)
+)
+shown = []
+for _ in tqdm([1]):  # a bar of the user's own, around this one
+    with progress_bars.progress_bar("Reading", " files") as seen:
+        seen(1, 4)
+del get_ipython().display_pub.publish
+"""
+
+
+def test_a_saved_notebook_keeps_no_bar(tmp_path):
+    """A cell shows the bar while it lasts; what a notebook saves of it is empty."""
+    cell, shown = run_cells([CELL, "print(shown[0].partition('|')[0], shown[-1])"], tmp_path)
+    assert "Reading" not in cell
+    assert shown.strip() == "Reading:  25%"
