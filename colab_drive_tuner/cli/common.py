@@ -122,7 +122,7 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         first, *rest = (
             f" {'  '.join(map(set_cell_size, row, widths))} " for row in (names, *cells)
         )
-        typer.secho(first, bold=True)
+        typer.secho(first, bold=not console.is_dumb_terminal)
         for line in rest:
             typer.echo(line)
         return

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from colab_drive_tuner.progress_bars import OUTPUT_ERRORS, is_cell_output
 from colab_drive_tuner.search.executors.trial_locations import host_of
@@ -20,6 +20,9 @@ from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import ORANGE, bar, escaped, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _UPDATE_SECONDS, _LOG_SECONDS = 0.25, 30.0
 """Interval between updates of a display that is redrawn in place, and between lines of a log."""
@@ -78,10 +81,8 @@ class TerminalOutput:
 
     pause = _UPDATE_SECONDS
 
-    def __init__(self, out: TextIO) -> None:
-        from rich.console import Console
-
-        self._console = Console(file=out, highlight=False, emoji=False)
+    def __init__(self, console: "Console") -> None:
+        self._console = console
 
     def draw(self, state: ProgressState) -> None:
         """Redraw the line; the last one is never truncated."""
@@ -137,8 +138,13 @@ def output_for(out: TextIO) -> ProgressOutput:
     """Return the display that suits this kind of standard output."""
     if is_cell_output(out):
         return NotebookOutput()
-    is_terminal = hasattr(out, "isatty") and out.isatty()  # an object that only writes has none
-    return TerminalOutput(out) if is_terminal else LogOutput(out)
+    if hasattr(out, "isatty") and out.isatty():  # an object that only writes has none
+        from rich.console import Console
+
+        console = Console(file=out, highlight=False, emoji=False)
+        if not console.is_dumb_terminal:
+            return TerminalOutput(console)
+    return LogOutput(out)
 
 
 class Progress:
@@ -179,7 +185,7 @@ class Progress:
             self._failed = True
 
     def state(self, *, last: bool = False) -> ProgressState:
-        """Return the current state; the last one has no remaining time."""
+        """Return the current state; the last one has no remaining time and no running trials."""
         ended = self._counts.ended
         offline = self._trials.log.journal.trouble is not None
         share = None if self._endless else min(ended / max(self._total, 1), 1.0)
@@ -206,7 +212,7 @@ class Progress:
             unsent = f", {pending} on {'its' if pending == 1 else 'their'} way" if pending else ""
             yield f"{acknowledged} acknowledged{unsent}"
         running = [doc["owner"] for doc in self._counts.open if doc["state"] == RUNNING]
-        if running and (text := _running_text(running)):
+        if running and not last and (text := _running_text(running)):
             yield text
         if self._recovered:
             yield f"{self._recovered} recovered"
@@ -243,9 +249,11 @@ def _redrawn(progress: Progress, trials: StoredTrials) -> Iterator[Callable[[str
     progress.draw()
     try:
         yield progress.update
-        trials.log.journal.flush(_FLUSH_SECONDS)
     finally:
-        progress.draw(last=True)
+        try:
+            trials.log.journal.flush(_FLUSH_SECONDS)
+        finally:
+            progress.draw(last=True)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import functools
 import io
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import IPython.display
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
 
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.progress import (
@@ -72,14 +74,19 @@ def search(store: Path, max_evals: int, objective: Any = sample_objective, **opt
     resume_search(objective, name="s", max_evals=max_evals, space=SPACE, store=store, **options)
 
 
-@pytest.mark.parametrize(("out", "lines"), [(Screen(), 1), (io.StringIO(), 2)])
+@pytest.mark.parametrize(
+    ("term", "out", "lines"),
+    [("xterm", Screen(), 1), ("dumb", Screen(), 2), ("xterm", io.StringIO(), 2)],
+)
 def test_a_terminal_line_is_redrawn_and_a_log_gets_two_lines(
-    out: Any, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    term: str, out: Any, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A terminal gets one line that changes; a log gets one at the start and one at the end."""
+    """A terminal gets one line that changes; others get one at the start and one at the end."""
+    monkeypatch.setenv("TERM", term)
     monkeypatch.setattr(sys, "stdout", out)
     search(tmp_path, 5, progress=True)
     assert out.getvalue().count("\n") == lines
+    assert ("\x1b" in out.getvalue()) == (lines == 1)
     plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", out.getvalue()).replace("\r", "\n")
     last = plain.strip().splitlines()[-1]
     assert "5 of 5 trials | best loss " in last
@@ -117,6 +124,29 @@ def test_errors_that_are_caught_count_as_done(
 
     search(tmp_path, 2, failing, progress=True, catch_eval_exceptions=True)
     assert out.getvalue().splitlines()[-1] == "s: 2 of 2 trials | 2 failed | 2 acknowledged"
+
+
+@pytest.mark.parametrize("stop", [ZeroDivisionError, KeyboardInterrupt])
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_run_that_ends_early_shows_what_is_recorded(
+    stop: type[BaseException], wide: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last line waits for pending records, and does not count a trial that raised as ended."""
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys, "stdout", out := io.StringIO())
+    calls = iter(range(9))
+
+    def stopping(point: Any) -> float:
+        if next(calls) == 3:
+            raise stop
+        return sample_objective(point)
+
+    with ThreadPoolExecutor(1) as workers, pytest.raises(stop):
+        search(tmp_path, 9, stopping, progress=True, executor=workers if wide else None)
+    last = out.getvalue().splitlines()[-1]
+    assert last.startswith("s: 3 of 9 trials | best loss ")
+    assert last.endswith("3 acknowledged")
+    assert ("1 failed" in last) == (stop is ZeroDivisionError)
 
 
 def test_progress_false_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,9 +209,8 @@ def test_a_search_outlives_its_output(
 def drawn(state: ProgressState, width: int, *, last: bool = False) -> str:
     """Return what a terminal of this width shows, without colours."""
     screen = Screen()
-    terminal = TerminalOutput(screen)
-    terminal._console.width = width
-    terminal.draw(replace(state, last=last))
+    console = Console(file=screen, width=width, highlight=False, emoji=False)
+    TerminalOutput(console).draw(replace(state, last=last))
     return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", screen.getvalue()).removeprefix("\r")
 
 

@@ -209,6 +209,8 @@ class Loop:
         self._stopping.trial_took(seconds, resumable=backed_up)
         model = isinstance(document["result"], ModelResult)
         trials.log.end(document, how, model=model, seconds=seconds, result=result)
+        if how == TrialEnd.RAISED:
+            self._counts.count_raised(document)
         self._counts.update()
         self._pruning.add_ended(document)
         if document["state"] == ERROR or self._domain.pass_expr_memo_ctrl:

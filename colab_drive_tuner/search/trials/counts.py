@@ -78,6 +78,11 @@ class TrialCounts:
         for document in ended:
             self._count(document)
 
+    def count_raised(self, document: TrialDocument) -> None:
+        """Count a trial that ends the run as failed, but not as ended: the next run repeats it."""
+        self.open = [one for one in self.open if one is not document]
+        self.failed += 1
+
     def _count(self, document: TrialDocument) -> None:
         self._cancelled += document["state"] == CANCELLED
         self.ended += has_ended(document)
