@@ -81,7 +81,7 @@ def shortened(text: object, width: int) -> str:
 
 
 def without_middle(text: object, width: int) -> str:
-    """Shorten an error to at most `width` characters: the kind begins it, the reason ends it."""
+    """Shorten an error or a dotted name to at most `width` characters: both ends matter."""
     whole = visible(text)
     head = (width - 3) // 2
     return whole if len(whole) <= width else f"{whole[:head]} … {whole[head + 3 - width :]}"

@@ -94,6 +94,12 @@ def test_show_has_the_most_important_of_many_parameters(run_command, tmp_path, m
     assert sum(f" p{n} " in out.replace("importance", "") for n in range(30)) <= 12
     command = f"colab-drive-tuner --store {tmp_path} trials many"
     assert out.splitlines()[-1] == f"and 22 more parameters: see `{command}`"
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "60")
+    _, out, _ = run_command("--store", tmp_path, "show", "many")
+    head, line, *_ = (line for line in out.splitlines() if line.startswith((" ", "\x1b")))
+    assert " p17 " in head
+    assert 45 < len(line) <= 60
     best = json.loads(run_command("--store", tmp_path, "show", "many", "--json")[1])["best"]
     assert len(best[0]["parameters"]) == 30
 

@@ -106,23 +106,37 @@ def cell(value: object) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else text_of(value)
 
 
+def table_fits(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bool:
+    """Return whether a table is not wider than the terminal; outside of one, every table fits."""
+    from rich.console import Console
+
+    console, widths = Console(), _widths(head, rows)
+    return not console.is_terminal or sum(widths) + 2 * len(widths) <= console.width
+
+
+def _widths(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[int]:
+    from rich.cells import cell_len
+
+    columns = zip(head, *rows, strict=True)
+    return [max(cell_len(visible(cell)) for cell in column) for column in columns]
+
+
 def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; on a narrow terminal, print each row as a block of `name: value` lines.
 
     Rows are never wrapped, because a second line could be taken for another row, and never
     truncated. Markup in cells is not interpreted.
     """
-    from rich.cells import cell_len, set_cell_size
+    from rich.cells import set_cell_size
     from rich.console import Console
 
-    names, cells = list(map(visible, head)), [[visible(cell) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
-    console = Console()
-    if not console.is_terminal or sum(widths) + 2 * len(widths) <= console.width:
+    names, *cells = ([visible(cell) for cell in row] for row in (head, *rows))
+    if table_fits(names, cells):
+        widths = _widths(names, cells)
         first, *rest = (
             f" {'  '.join(map(set_cell_size, row, widths))} " for row in (names, *cells)
         )
-        typer.secho(first, bold=not console.is_dumb_terminal)
+        typer.echo(first if Console().is_dumb_terminal else typer.style(first, bold=True))
         for line in rest:
             typer.echo(line)
         return

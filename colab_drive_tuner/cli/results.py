@@ -20,6 +20,7 @@ from colab_drive_tuner.cli.common import (
     json_value,
     selected_store,
     show_table,
+    table_fits,
 )
 from colab_drive_tuner.errors import SearchError, UnavailableError, UsageError
 from colab_drive_tuner.store.protocol import Store
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 
 _MAX_COLUMNS = 8
-"""Number of parameters that `show` prints; the most important ones if there are more."""
+"""Number of parameters that `show` prints; the most important ones if there are more, or if the
+terminal is too narrow for all."""
 
 
 def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
@@ -65,8 +67,10 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     if listed := data.best(10) or data.failed[-10:]:
         echo("")
         names = list(data.parameters)
-        if len(names) > _MAX_COLUMNS:
+        if len(names) > _MAX_COLUMNS or not table_fits(*_table(listed, names)):
             names = list(shares or names)[:_MAX_COLUMNS]
+        while len(names) > 1 and not table_fits(*_table(listed, names)):
+            names.pop()
         show_table(*_table(listed, names))
         if more := len(data.parameters) - len(names):
             left_out = f"{more} more parameter{'s' * (more > 1)}"

@@ -1,6 +1,7 @@
 """Plots, cards and report page of a search: escaped, small, and robust to any values."""
 
 import math
+import random
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -13,6 +14,7 @@ from hyperopt import hp
 
 from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedSession
 from colab_drive_tuner.search.results import notebook_cards, report_page
+from colab_drive_tuner.search.results.notebook_cards import trials_table
 from colab_drive_tuner.search.results.pictures import charts as pictures
 from colab_drive_tuner.search.results.pictures.svg import fit_text, scale_for, short_numbers
 from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, summary, timeline
@@ -357,6 +359,35 @@ def test_a_text_fits_its_place(text: str) -> None:
         assert shown.endswith("…")
         assert len(shown) <= 9
     assert fit_text(text, 1) in ("…", "")
+
+
+def test_an_axis_has_two_numbers() -> None:
+    """A single number on an axis says nothing about its range."""
+    random_ends = random.Random(0)
+    for _ in range(2000):
+        ends = [random_ends.uniform(-1, 1) * 10 ** random_ends.randint(-5, 5) for _ in range(2)]
+        assert len(scale_for(ends, 10, 90).ticks(3)) > 1, ends
+
+
+LONG_NAMES = {
+    "ends": [f"a_rather_long_name_of_a_parameter_{number}" for number in range(12)],
+    "beginnings": [f"{kind}_of_the_hidden_layers_of_the_network" for kind in ("size", "rate")],
+    "both": ["preprocess.scaler.kind", *(f"classifier.forest.of_trees.{n}" for n in range(5))],
+}
+
+
+@pytest.mark.parametrize("names", LONG_NAMES.values(), ids=LONG_NAMES)
+def test_parameters_with_long_names_are_told_apart(names: list[str]) -> None:
+    """Names that are cut differ from each other, in charts, the card and the page."""
+    values = random.Random(0).random
+    documents = [document(n, values(), {name: values() for name in names}) for n in range(30)]
+    data = search_data("s", documents)
+    for drawn in (pictures.slices(data), pictures.importance(data)):
+        written = re.findall("<text[^>]*>([^<]*)</text>", drawn)
+        shown = [text for text in written if re.search("[a-z]{3}|…", text)]
+        assert len(set(shown)) == len(names)
+    heads = re.findall("<th .*?</th>", trials_table(data.best(3), names))
+    assert len(set(heads)) == 3 + len(names)
 
 
 @pytest.mark.parametrize(

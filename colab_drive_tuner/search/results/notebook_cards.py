@@ -10,7 +10,7 @@ from colab_drive_tuner.search.results.pictures import charts
 from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, timeline
 from colab_drive_tuner.search.results.search_data import SearchData, TrialData, used_parameters
 from colab_drive_tuner.search.trials.search_status import SearchStatus
-from colab_drive_tuner.text import GREY, RED, bar, escaped, shortened
+from colab_drive_tuner.text import GREY, RED, bar, escaped, shortened, without_middle
 
 _CELL = "text-align:left;padding:2px 10px 2px 0"
 _UNBROKEN = f"style='{_CELL};white-space:nowrap'"
@@ -73,7 +73,7 @@ def trials_table(trials: Sequence[TrialData], parameters: Sequence[str]) -> str:
     for trial in trials:
         cells = [str(trial.tid), trial.outcome, trial.seconds_text, *map(trial.value_text, shown)]
         rows.append("<tr>" + "".join(f"<td {_UNBROKEN}>{escaped(c)}</td>" for c in cells) + "</tr>")
-    names = ("trial", "loss", "seconds", *(shortened(name, 30) for name in shown))
+    names = ("trial", "loss", "seconds", *(without_middle(name, 30) for name in shown))
     left_out = f"<div>and {more} more parameters: see <code>rows</code></div>" if more > 0 else ""
     return _table(names, rows) + left_out
 

@@ -162,7 +162,7 @@ def _trials(data: SearchData) -> str:
             break
         rows.append(row)
     titles = "".join(
-        f"<th scope='col'><button>{escaped(shortened(name, 40))}</button></th>"
+        f"<th scope='col'><button>{escaped(without_middle(name, 40))}</button></th>"
         for name in ("trial", "state", "loss", "seconds", *names)
     )
     left_out = []

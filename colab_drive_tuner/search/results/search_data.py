@@ -67,7 +67,8 @@ class TrialData:
         """Run time; None if unknown, if a clock was set back, or if the trial has not ended."""
         if self.began is None or self.ended is None or not self.state.ended:
             return None
-        return self.ended - self.began if self.ended >= self.began else None
+        # Clocks have milliseconds; a difference of floats has more digits.
+        return round(self.ended - self.began, 3) if self.ended >= self.began else None
 
     @property
     def failed(self) -> bool:

@@ -19,7 +19,7 @@ from colab_drive_tuner.search.results.search_data import (
     is_number,
     used_parameters,
 )
-from colab_drive_tuner.text import BLUE, GREEN, GREY, ORANGE, RED, shortened
+from colab_drive_tuner.text import BLUE, GREEN, GREY, ORANGE, RED, shortened, without_middle
 
 WIDTH = 720
 _LINES = (BLUE, ORANGE, GREEN, RED, "#8a63d2")
@@ -83,9 +83,10 @@ def importance(data: SearchData) -> str:
         return empty_chart("Too few trials have a loss to tell which parameters matter.")
     canvas = Canvas(WIDTH, 24 * len(shares) + 10, f"Importance of parameters in {data.name}")
     largest = max(shares[0][1], 0.01)
-    for row, (name, share) in enumerate(shares):
+    labels = _labels([name for name, _ in shares], 185)
+    for row, ((name, share), label) in enumerate(zip(shares, labels, strict=True)):
         y = 24 * row + 8
-        canvas.text(190, y + 13, fit_text(name, 185), anchor="end")
+        canvas.text(190, y + 13, label, anchor="end")
         canvas.rect(200, y, share / largest * (WIDTH - 270), 17, BLUE, name)
         canvas.text(208 + share / largest * (WIDTH - 270), y + 13, f"{share:.0%}", faint=True)
     return str(canvas)
@@ -106,18 +107,21 @@ def slices(data: SearchData) -> str:
     drawn = random.Random(0).sample(trials, count)  # noqa: S311 - a picture needs no secret
     losses = [trial.finite_loss or 0.0 for trial in trials]
     best = next(iter(data.best(1)), None)
+    axis = y_axis_width(_loss_scale(losses, height - 45, 22), 48)
+    labels = _labels(shown, width - axis - 12)
     for index, name in enumerate(shown):
         left, top = index % columns * width, index // columns * height
         y = _loss_scale(losses, top + height - 45, top + 22)
         shown_trials = (*drawn, best) if best else drawn
         with_value = [trial for trial in shown_trials if name in trial.parameters]
-        _slice(canvas, name, with_value, best, y, left)
+        _slice(canvas, name, labels[index], with_value, best, y, left)
     return str(canvas)
 
 
 def _slice(
     canvas: Canvas,
     name: str,
+    label: str,
     trials: Sequence[TrialData],
     best: TrialData | None,
     y: Scale,
@@ -126,7 +130,7 @@ def _slice(
     """Draw the losses over one parameter, with the best trial marked."""
     start, end, bottom = left + y_axis_width(y, 48), left + WIDTH / 3 - 12, y.start + 8
     canvas.y_axis(y, start, end)
-    canvas.text((start + end) / 2, bottom + 32, fit_text(name, end - start), anchor="middle")
+    canvas.text((start + end) / 2, bottom + 32, label, anchor="middle")
     values = [trial.parameters[name] for trial in trials]
     if all(map(is_number, values)) and len(set(values)) > _FEW:
         x = scale_for(values, start + 6, end - 6)
@@ -142,8 +146,8 @@ def _slice(
         }
         canvas.rule(start, bottom, end, bottom)
         if len(categories) <= 5:
-            for label, middle in zip(_labels(categories, slot), middles.values(), strict=True):
-                canvas.text(middle, bottom + 15, label, anchor="middle", faint=True)
+            for text, middle in zip(_labels(categories, slot), middles.values(), strict=True):
+                canvas.text(middle, bottom + 15, text, anchor="middle", faint=True)
         at = {id(trial): middles[text] for trial, text in zip(trials, texts, strict=True)}
     canvas.dots(
         [(at[id(t)], y(t.loss)) for t in trials if t is not best and t.loss is not None], BLUE
@@ -162,14 +166,19 @@ def _ordered(categories: Iterable[tuple[str, Any]]) -> list[str]:
 
 
 def _labels(texts: Sequence[str], width: float) -> list[str]:
-    """Return a label for each text, without a common prefix if they need it to be distinct."""
-    labels = [fit_text(text, width) for text in texts]
-    if len(set(labels)) == len(texts):
-        return labels
+    """Return a label for each text, without its end, a common prefix, or its beginning.
+
+    Of these, the first that leaves the most labels distinct.
+    """
     first, last = min(texts), max(texts)
     pairs = enumerate(zip(first, last, strict=False))
     common = next((index for index, (one, other) in pairs if one != other), len(first))
-    return [fit_text(f"…{text[common:]}", width) for text in texts]
+    choices = (
+        [fit_text(text, width) for text in texts],
+        [fit_text(f"…{text[common:]}", width) for text in texts],
+        [fit_text(text, width, keep_end=True) for text in texts],
+    )
+    return max(choices, key=lambda labels: len(set(labels)))
 
 
 def learning_curves(data: SearchData) -> str:
@@ -232,7 +241,7 @@ def trial_tooltip(trial: TrialData) -> str:
     if trial.seconds is not None:
         parts.append(f"{trial.seconds:.3g} s")
     named = list(trial.parameters.items())[:12]
-    parts += [f"{shortened(name, 40)}={shortened(value, 40)}" for name, value in named]
+    parts += [f"{without_middle(name, 40)}={shortened(value, 40)}" for name, value in named]
     return ", ".join(parts)
 
 

@@ -18,16 +18,17 @@ def number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def fit_text(text: object, width: float) -> str:
+def fit_text(text: object, width: float, *, keep_end: bool = False) -> str:
     """Truncate a text so that it fits into `width` units of a picture in any font."""
     whole = shortened(text, 400)
     ends, at = [0.0], 0.0
-    for character in whole:
+    for character in reversed(whole) if keep_end else whole:
         at += _width(character)
         ends.append(at)
     if at <= width:
         return whole
-    return f"{whole[: max(0, sum(end <= width - _width('…') for end in ends) - 1)]}…"
+    kept = max(0, sum(end <= width - _width("…") for end in ends) - 1)
+    return f"…{whole[len(whole) - kept :]}" if keep_end else f"{whole[:kept]}…"
 
 
 def _width(character: str) -> float:
@@ -69,7 +70,12 @@ class Scale:
         if not 1e-300 < raw < math.inf:
             return [self.low, self.high]
         power = 10.0 ** math.floor(math.log10(raw))
-        step = next(size * power for size in (1, 2, 5, 10) if size * power >= raw)
+        sizes = (0.5, 1, 2, 5, 10)
+        usual = next(index for index, size in enumerate(sizes) if size * power >= raw)
+        ticks = self._multiples(sizes[usual] * power, count)
+        return ticks if len(ticks) > 1 else self._multiples(sizes[usual - 1] * power, count)
+
+    def _multiples(self, step: float, count: int) -> list[float]:
         first = math.ceil(self.low / step)
         return [
             index * step for index in range(first, first + count + 2) if index * step <= self.high
