@@ -20,8 +20,10 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from colab_drive_tuner.errors import StoreError
-from colab_drive_tuner.local_files import make_folder, set_aside
+from colab_drive_tuner.local_files import make_folder, read_file, set_aside
 
+LARGEST_NOTE = 1 << 20
+"""Maximum size in bytes of a note in the state folder; a larger one is damaged."""
 _ID = re.compile(rb"[0-9a-f]{32}")
 
 TERMINATION_SIGNALS = tuple(
@@ -149,7 +151,7 @@ def is_this_machine(machine: str) -> bool:
 def read_id(path: Path) -> str | None:
     """Return the machine id in a file; None if it contains no valid one."""
     try:
-        content = path.read_bytes() if path.is_file() else b""  # reading a pipe would block
+        content = read_file(path, LARGEST_NOTE)
     except OSError:
-        return None  # missing, a folder, or unreadable
+        return None  # missing, not a file, too large, or unreadable
     return content.decode("ascii") if _ID.fullmatch(content) else None

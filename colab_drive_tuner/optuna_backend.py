@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakValueDictionary
 
 from colab_drive_tuner.checkpoint.history import History
@@ -148,7 +148,7 @@ class ChainBackend(BaseJournalBackend):
             raise
 
     def __reduce__(self) -> Any:
-        """Pickle as a reference: unpickling finds this object, and fails in other processes."""
+        """Pickle as a reference: unpickling finds this object, or in other processes none."""
         return _find_open, (self.key, self.journal.name)
 
 
@@ -158,10 +158,26 @@ def _is_start(log: dict[str, Any]) -> bool:
     return is_trial and State(log.get("state", State.RUNNING)) == State.RUNNING
 
 
-def _find_open(key: str, name: str) -> ChainBackend:
-    if key not in _open:
-        raise UsageError(f"Study {name!r} is held by one process. {_SHARED}")
-    return _open[key]
+class ElsewhereBackend(BaseJournalBackend):
+    """Backend of a study that another process holds: every use fails.
+
+    Unpickling must not fail itself, because pools of processes report that as their own death.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def read_logs(self, log_number_from: int) -> NoReturn:  # noqa: ARG002 - called by Optuna
+        """Raise `UsageError`, as `append_logs` does."""
+        raise UsageError(f"Study {self._name!r} is held by one process. {_SHARED}")
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> NoReturn:
+        """Raise `UsageError`, as `read_logs` does."""
+        self.read_logs(len(logs))
+
+
+def _find_open(key: str, name: str) -> BaseJournalBackend:
+    return _open.get(key) or ElsewhereBackend(name)
 
 
 class StudyStorage(JournalStorage):

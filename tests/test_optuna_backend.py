@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -605,14 +606,16 @@ def test_a_study_in_another_process_says_what_to_use(tmp_path: Path) -> None:
         "import pickle, colab_drive_tuner as cdt\n"
         f"try: cdt.optuna_storage('study', store={str(tmp_path)!r})\n"
         "except cdt.errors.SearchBusyError as error: print(error)\n"
-        f"pickle.loads({pickle.dumps(storage)!r})"
+        f"storage = pickle.loads({pickle.dumps(storage)!r})\n"  # pools would die if this failed
+        "print('unpickled')\n"
+        "storage.get_all_studies()"
     )
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     storage.close()
-    assert "run_grpc_proxy_server" in done.stdout
+    assert re.search("run_grpc_proxy_server.*\nunpickled", done.stdout)
     assert "run_grpc_proxy_server" in done.stderr
 
 

@@ -56,7 +56,14 @@ def a_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-DAMAGES = [bytes_of_no_text, emptied, a_folder, other_words, endless, a_dangling_link, a_pipe]
+def a_giant(path: Path) -> None:
+    with path.open("ab") as file:
+        file.truncate(1 << 40)  # takes no room on disk
+
+
+DAMAGES = [
+    *(bytes_of_no_text, emptied, a_folder, other_words, endless, a_dangling_link, a_pipe, a_giant),
+]
 
 
 def problems_here() -> list[str]:

@@ -256,6 +256,7 @@ def test_a_state_that_is_not_plain_data_notifies_once(tmp_path: Path) -> None:
     )
     (message,) = [one for one in messages if "early_stop_fn" in one]
     assert "starts from scratch" in message
+    assert "A trial's result can have bytes" in message, "its state cannot"
 
 
 def test_points_that_were_never_tried_are_run_next(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from colab_drive_tuner.errors import (
     ChecksumError,
     ColabDriveTunerError,
+    NotFoundError,
     RefusedError,
     SearchDamagedError,
     UsageError,
@@ -352,12 +353,12 @@ def test_a_users_folder_is_not_taken_for_a_search(root: Path) -> None:
 
 
 def test_a_pipe_is_refused_without_waiting(root: Path) -> None:
-    """A named pipe in place of a file is refused at once."""
+    """A named pipe in place of a file counts as the file's loss; nobody waits for its content."""
     store = FolderStore(root).for_search("a")
     export = find_folder(store, "a").export
     (root / "a" / "trials.pkl").unlink()
     os.mkfifo(root / "a" / "trials.pkl")
-    with pytest.raises(RefusedError, match="not a plain file"):
+    with pytest.raises(NotFoundError, match=r"trials.pkl was deleted"):
         store.read(export)
 
 

@@ -215,6 +215,16 @@ def test_a_lambda_layer_needs_safe_mode_false(store, folder):
     assert kept.load(safe_mode=False) is not None
 
 
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_a_lambda_that_keras_saves_but_cannot_load_is_named(store, folder):
+    """The error says what to do, instead of Keras's, which shows the lambda's bytecode."""
+    kept = stored(store, folder, keras.layers.Dense(2, activation=lambda x: x * 2))
+    for safe_mode in (True, False):
+        with pytest.raises(ModelError, match=r"its activation function.*load_weights") as caught:
+            kept.load(safe_mode=safe_mode)
+        assert "register_keras_serializable" in str(caught.value)
+
+
 def test_an_unknown_class_is_named_with_the_decorator(store, folder):
     """A class that is neither registered nor passed in is named with the decorator to use."""
     assert stored(store, folder, Known()).load() is not None

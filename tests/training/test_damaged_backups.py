@@ -136,6 +136,16 @@ def test_a_backup_of_another_model_is_not_used(store):
         assert run_trial(store, folder, other) == [0, 1]
 
 
+def test_a_fit_with_fewer_epochs_than_its_backup_starts_again(store):
+    """If `epochs` was lowered below the backup, a warning says why the trial starts again."""
+    folder = create_search_folder(store)
+    with pytest.raises(Killed):
+        run_trial(store, folder, lambda: train_once(KillAt(3)))
+    whole = run_trial(store, create_search_folder(store), lambda: train_once(epochs=1))
+    with pytest.warns(TrainingWarning, match="fit now ends after epoch 1. It starts from its firs"):
+        assert run_trial(store, folder, lambda: train_once(epochs=1)) == whole
+
+
 def test_a_model_that_fit_builds_is_built_for_the_data_of_today(store):
     """If the data have another shape than before a kill, the trial starts again and can train."""
     folder = create_search_folder(store)

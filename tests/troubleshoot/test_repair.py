@@ -265,7 +265,8 @@ def test_a_refused_id_is_bypassed(folder):
     assert_resumes_as_uninterrupted(folder)
 
 
-def test_a_deleted_attachment_is_damage_until_it_is_repaired(folder):
+@pytest.mark.parametrize("replace", [None, os.mkdir, os.mkfifo])
+def test_a_deleted_attachment_is_damage_until_it_is_repaired(folder, replace):
     """The search is not called intact: it could not be exported."""
     store = FolderStore(folder)
     trials = DriveTrials("search", store=store)
@@ -274,6 +275,8 @@ def test_a_deleted_attachment_is_damage_until_it_is_repaired(folder):
     assert not SearchCheck(store, "search").damage
     (path,) = (folder / "search" / "records").glob("attachment-*")
     path.unlink()
+    if replace:  # the path by something that is not a file
+        replace(path)
     with pytest.raises(SearchDamagedError):
         export_trials(store, "search", folder / "x.pkl")
     assert "such as 'large'" in SearchCheck(store, "search").damage

@@ -148,5 +148,6 @@ def _hint(value: Any) -> str:
         if isinstance(value, base):
             return f"Return `{base.__name__}(x)`."
     return (
-        "Return plain data (numbers, text, lists, dicts, arrays), or put bytes under `attachments`."
+        "Return plain data (numbers, text, lists, dicts, arrays). A trial's result can have bytes, "
+        "such as a pickle, under `attachments`."
     )

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import msgpack
 
-from colab_drive_tuner.machine import state_folder
+from colab_drive_tuner.local_files import read_file
+from colab_drive_tuner.machine import LARGEST_NOTE, state_folder
 
 ABOUT, LOCK, OWNERS, RUNNING, SEARCH = "about.txt", "lock", "owners", "running", "search"
 TID = struct.Struct("=qq")
@@ -44,7 +45,7 @@ def read_running(path: Path) -> int | None:
 def read_owners(path: Path) -> list[str] | None:
     """Return the sessions noted in a file `owners`; None if it is damaged."""
     owners = _read(path).split()
-    valid = all(map(_OWNER.fullmatch, owners)) and path.is_file() == os.path.lexists(path)
+    valid = all(map(_OWNER.fullmatch, owners))
     return [owner.decode("ascii") for owner in owners] if valid else None
 
 
@@ -81,13 +82,14 @@ def read_about(path: Path) -> tuple[str, str] | None:
 
 
 def _read(path: Path) -> bytes:
-    """Return the content of a note; empty if it is missing or unreadable."""
+    """Return the content of a note: empty if it is missing, invalid for all if unreadable."""
     try:
-        if path.is_file():  # reading a named pipe would block
-            return path.read_bytes()
+        return read_file(path, LARGEST_NOTE)
     except OSError as error:
+        if not os.path.lexists(path):
+            return b""
         log.warning("%s cannot be read: %s", path, error)
-    return b""
+        return b"\xff"
 
 
 def spool_folder(location: str, name: str) -> Path:

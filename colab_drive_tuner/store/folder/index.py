@@ -167,7 +167,7 @@ class Index:
             mode = visible.lstat().st_mode
             if stat.S_ISLNK(mode):
                 raise disk.symlink_error(visible)
-            if stat.S_ISDIR(mode) == described.is_folder:
+            if stat.S_IFMT(mode) == (stat.S_IFDIR if described.is_folder else stat.S_IFREG):
                 return described, visible
         raise NotFoundError(f"{visible} was deleted or renamed by hand: put it back. {DOCTOR_HINT}")
 

@@ -105,7 +105,7 @@ class FitBackup(BackupCallback):
             resumed = f"Trial {self.trial.tid} resumes after epoch {done} of {total}."
             print(resumed)  # noqa: T201 - next to the epochs that Keras prints
         # Keras ignores 0; None means `initial_epoch` as passed to `fit`.
-        self.model._initial_epoch = (max(total, done) if over else done) or None
+        self.model._initial_epoch = (total if over else done) or None
         self._resumed = None if over else done or None
         self._trained = trainable_paths(self.model) if self._resumed else []
         keras.utils.set_random_seed(self._seed(done + 1))
@@ -173,7 +173,7 @@ class FitBackup(BackupCallback):
             return 0, False
         troubles: list[str] = []
         done, over = 0, False
-        for epoch in (epoch for epoch in epochs if epoch <= self.params["epochs"]):
+        for epoch in epochs:
             try:
                 tree = self._read(epoch)
                 if tree is None:
@@ -198,7 +198,9 @@ class FitBackup(BackupCallback):
         return done, over
 
     def _read(self, epoch: int) -> Any:
-        """Return the backup after `epoch` epochs, or None; raise `ChecksumError` if damaged."""
+        """Return the backup after `epoch` epochs, or None; raise if it is damaged or too late."""
+        if epoch > self.params["epochs"]:
+            raise IncompatibleBackupError(f"fit now ends after epoch {self.params['epochs']}")
         name = backup_name(self._fit, epoch)
         with scratch_folder() as scratch:
             path = scratch / name

@@ -31,6 +31,7 @@ _MAX_GROWTH, _MAX_EXTRA = 20, 64 << 20
 """A file may unpack to `_MAX_GROWTH` times its size plus `_MAX_EXTRA` bytes."""
 _MAX_MEMBERS = 10_000
 _UNKNOWN = re.compile(r"Could not locate (class|function) '(.{1,80}?)'\.")
+_LAMBDA_OPTION = re.compile(r"Could not interpret ([a-z ]{1,40}) identifier: \{.*'value': \[")
 _TRUST = "If you trust who wrote it, say so: result.load_model(safe_mode=False)"
 _MODULES = frozenset(
     (
@@ -70,11 +71,18 @@ def load_keras_file(
     except Exception as error:  # a hostile file can fail in any way
         if safe_mode and any(node["class_name"] == "__lambda__" for node in _nodes(config)):
             raise ModelError(
-                f"{what} has a Lambda layer: loading it runs code from the file. {_TRUST}. Or "
-                "write the layer as a registered class."
+                f"{what} contains a lambda, such as a Lambda layer: loading it runs code from the "
+                f"file. {_TRUST}. Or write it as a registered function or class."
             ) from error
         # Keras's message may include a whole configuration.
         cause = str(error).rpartition("Exception encountered: ")[2].strip()
+        if option := _LAMBDA_OPTION.match(cause):
+            raise ModelError(
+                f"{what} has a lambda as its {option[1]}, which Keras saves but cannot load. Its "
+                "weights can be loaded into the model that your code builds: "
+                "model.load_weights(file). For later trials write the lambda as a function with "
+                "@keras.saving.register_keras_serializable() above it."
+            ) from error
         if unknown := _UNKNOWN.match(cause):
             kind, name = unknown.groups()
             raise ModelError(
