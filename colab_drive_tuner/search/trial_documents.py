@@ -194,3 +194,10 @@ def seconds_of(value: Any) -> float | None:
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     except (OverflowError, ValueError):
         return None
+
+
+def run_time(began: float | None, ended: float | None) -> float | None:
+    """Return the seconds between two times; None if one is unknown or a clock was set back."""
+    if began is None or ended is None or ended < began:
+        return None
+    return round(ended - began, 3)  # clocks have milliseconds; a difference of floats more digits

@@ -42,6 +42,8 @@ class IntermediateValues:
         self.pruned_at: int | None = None
         """The step at which the trial was to be pruned, unless it has reported values since."""
         self.last_step = 0
+        self.ended = False
+        """Whether the trial has ended, so that further values would be lost."""
         self.offset = 0
         """Number of steps of earlier calls of `fit`."""
         self.epoch: int | None = None
@@ -197,7 +199,7 @@ class RunningTrial:
 
         Raises:
             UsageError: The step is not an integer from 0 to 2**53 or does not come after the last
-                one, or the value is not a number.
+                one, the value is not a number, or the trial has ended.
 
         Example:
             ```python
@@ -210,6 +212,11 @@ class RunningTrial:
             return loss
             ```
         """
+        if self.reports.ended:
+            raise UsageError(
+                f"report(step, value): trial {self.tid} has ended. Call running_trial() in each "
+                "trial anew, and report before the objective returns."
+            )
         number = as_integer("report(step, value): step", step, least=0)
         if number > MAX_STEP:
             raise UsageError(f"report(step, value): step must be at most 2**53, got {number}.")
@@ -249,6 +256,7 @@ class run_as:  # noqa: N801 (a context manager, and at half the cost of `context
 
     def __exit__(self, *_: object) -> None:
         _running.reset(self._token)
+        self._trial.reports.ended = True
 
 
 class TrialInterrupted(BaseException):

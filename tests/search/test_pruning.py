@@ -332,6 +332,19 @@ def test_a_bad_report_is_named(tmp_path: Path, reports: list[Any], named: str) -
         search(tmp_path, objective)
 
 
+def test_a_report_to_a_trial_that_has_ended_is_an_error(tmp_path: Path) -> None:
+    """A trial kept from an earlier call of the objective is named; its values would be lost."""
+    kept: list[Any] = []
+
+    def objective(_point: Any) -> float:
+        kept.append(running_trial())
+        kept[0].report(len(kept), 0.5)
+        return 0.0
+
+    with pytest.raises(UsageError, match=r"trial 0 has ended. Call running_trial\(\)"):
+        search(tmp_path, objective)
+
+
 def test_a_trial_that_goes_on_is_not_pruned(tmp_path: Path) -> None:
     """A trial that reports on after `should_prune()` is not recorded as pruned."""
 

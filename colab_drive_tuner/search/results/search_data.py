@@ -17,6 +17,7 @@ from colab_drive_tuner.search.trial_documents import (
     is_given_up,
     is_pruned,
     reported_by,
+    run_time,
     seconds_of,
 )
 from colab_drive_tuner.text import shortened, text_of, visible, without_middle
@@ -65,10 +66,7 @@ class TrialData:
     @property
     def seconds(self) -> float | None:
         """Run time; None if unknown, if a clock was set back, or if the trial has not ended."""
-        if self.began is None or self.ended is None or not self.state.ended:
-            return None
-        # Clocks have milliseconds; a difference of floats has more digits.
-        return round(self.ended - self.began, 3) if self.ended >= self.began else None
+        return run_time(self.began, self.ended) if self.state.ended else None
 
     @property
     def failed(self) -> bool:

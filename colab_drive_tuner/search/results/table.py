@@ -10,7 +10,7 @@ from typing import Any
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import optional_import
 from colab_drive_tuner.search.spec.space_values import Path, parameter_values, plain, point_of
-from colab_drive_tuner.search.trial_documents import TrialState, float_of
+from colab_drive_tuner.search.trial_documents import TrialState, float_of, run_time, seconds_of
 from colab_drive_tuner.text import text_of, visible
 
 FIXED = ("tid", "state", "status", "loss", "duration", "runtime", "error")
@@ -74,7 +74,9 @@ class Table:
             "state": state.value,
             "status": status,
             "loss": result.get("loss"),
-            "duration": _seconds(document.get("book_time"), document.get("refresh_time")),
+            "duration": run_time(
+                seconds_of(document.get("book_time")), seconds_of(document.get("refresh_time"))
+            ),
             "runtime": document.get("owner"),
             **{self._parameters[path]: value for path, value in given.items()},
             **{self._returned[path]: value for path, value in scalars.items()},
@@ -162,15 +164,6 @@ def _scalars(values: Mapping[Any, Any], path: Path) -> Iterator[tuple[Path, Any]
         value = plain(given)
         if value is None or isinstance(value, bool | int | float | str | datetime):
             yield (*path, text_of(key)), value
-
-
-def _seconds(began: Any, ended: Any) -> float | None:
-    """Return the seconds from one time to a later one; None if they are not such times."""
-    if not isinstance(began, datetime) or not isinstance(ended, datetime):
-        return None
-    if (began.tzinfo is None) != (ended.tzinfo is None):
-        return None
-    return (ended - began).total_seconds() if ended >= began else None
 
 
 def _error(document: TrialDocument) -> str | None:
