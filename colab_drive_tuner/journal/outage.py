@@ -29,6 +29,8 @@ class OutageRetry:
         """Start and end of each past outage, by this machine's clock."""
         self._kept_in, self._notify = kept_in, notify
         self._offline_since: float | None = None
+        self._notified: set[type[ColabDriveTunerError]] = set()
+        """Kinds of errors that the user was told of in this outage."""
         self._ended = threading.Event()
 
     def until_answered(self, call: Callable[[], T], deadline: float | None = None) -> T | None:
@@ -44,6 +46,8 @@ class OutageRetry:
                 self.trouble = error
                 if self._offline_since is None:
                     self._offline_since = time.monotonic()
+                if type(error) not in self._notified:  # a refusal may follow an outage
+                    self._notified.add(type(error))
                     self._notify(
                         f"{error} Training continues; pending results are kept in {self._kept_in}."
                     )
@@ -60,6 +64,7 @@ class OutageRetry:
                     now = time.time()
                     self.outages.append((now - (time.monotonic() - self._offline_since), now))
                     self._offline_since = None
+                    self._notified.clear()
                     self._notify("The store answers again; pending results are being recorded.")
                 return answer
         return None

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from colab_drive_tuner.errors import ColabDriveTunerError, UnavailableError
 from colab_drive_tuner.progress_bars import OUTPUT_ERRORS, is_cell_output
 from colab_drive_tuner.search.executors.trial_locations import host_of
 from colab_drive_tuner.search.trial_documents import RUNNING
@@ -187,20 +188,24 @@ class Progress:
     def state(self, *, last: bool = False) -> ProgressState:
         """Return the current state; the last one has no remaining time and no running trials."""
         ended = self._counts.ended
-        offline = self._trials.log.journal.trouble is not None
+        trouble = self._trials.log.journal.trouble
         share = None if self._endless else min(ended / max(self._total, 1), 1.0)
-        parts = tuple(self._parts(ended, offline=offline, last=last))
-        return ProgressState(self._trials.name, parts, share, offline, last)
+        parts = tuple(self._parts(ended, trouble, last=last))
+        return ProgressState(self._trials.name, parts, share, trouble is not None, last)
 
-    def _parts(self, ended: int, *, offline: bool, last: bool) -> Iterator[str]:
+    def _parts(
+        self, ended: int, trouble: ColabDriveTunerError | None, *, last: bool
+    ) -> Iterator[str]:
         """Yield the texts of the display, the most important ones first."""
         acknowledged = min(self._trials.log.history.done, ended)
         pending = ended - acknowledged
         yield f"{ended} trials" if self._endless else f"{ended} of {self._total} trials"
         if self._stopped:
             yield f"stopped: {self._stopped}"
-        if offline:
-            yield f"{acknowledged} acknowledged, {pending} wait for the store: it does not answer"
+        if trouble:
+            unanswered = isinstance(trouble, UnavailableError)
+            why = "it does not answer" if unanswered else "it refuses them"
+            yield f"{acknowledged} acknowledged, {pending} wait for the store: {why}"
         if (best := self._counts.best) is not None:
             yield f"best loss {float(best):.6g} in trial {self._counts.best_tid}"
         if not (last or self._stopped):
@@ -208,7 +213,7 @@ class Progress:
         for count, how in ((self._counts.failed, "failed"), (self._counts.pruned, "pruned")):
             if count:
                 yield f"{count} {how}"
-        if not offline:
+        if not trouble:
             unsent = f", {pending} on {'its' if pending == 1 else 'their'} way" if pending else ""
             yield f"{acknowledged} acknowledged{unsent}"
         running = [doc["owner"] for doc in self._counts.open if doc["state"] == RUNNING]

@@ -56,18 +56,18 @@ class DriveStore(Store):
 
     def _use_folders(self, folders: builtins.list[DriveFile]) -> None:
         """Use the folders at the path, of which the oldest is the first."""
-        folder = folders[0]
+        self.folder, self._folders, self.root = folders[0], folders, folders[0].id
+        self.location = f"drive:{self.account}:{self.root}"
+        self._listed_at = time.monotonic()
+
+    def ensure_root(self) -> None:
+        """See `Store.ensure_root`; a folder that this account may only read is refused."""
+        folder = self._find_root(create=True)
         if not folder.can_add_children:
             raise RefusedError(
                 f"{self.account} may only read the folder {folder.name!r} of Google Drive: "
                 "ask its owner for edit rights, or choose another folder."
             )
-        self.folder, self._folders, self.root = folder, folders, folder.id
-        self.location = f"drive:{self.account}:{self.root}"
-        self._listed_at = time.monotonic()
-
-    def ensure_root(self) -> None:
-        self._find_root(create=True)
 
     @classmethod
     def connect(cls, folder: str = DEFAULT_FOLDER) -> "DriveStore":
@@ -197,13 +197,15 @@ class DriveStore(Store):
     def duplicates(self) -> builtins.list[Entry]:
         return [_entry(folder) for folder in self._folders if folder.id != self.root]
 
-    def _find_root(self, *, create: bool = False) -> None:
+    def _find_root(self, *, create: bool = False) -> DriveFile:
         """Look the folder up, unless it is known; create it or raise `NotFoundError`."""
         with self._lock:  # otherwise two threads would create two folders
             if self.folder is not None:
-                return
+                return self.folder
             try:
-                self._use_folders(self.client.folders(self._folder_spec, create))
+                folders = self.client.folders(self._folder_spec, create)
+                self._use_folders(folders)
+                return folders[0]
             except NotFoundError:
                 raise NotFoundError(
                     f"There is no folder {self._folder_spec!r} in the Google Drive of "

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.journal import Journal, writer
+from colab_drive_tuner.errors import QuotaError, UnavailableError
+from colab_drive_tuner.journal import Journal, outage, writer
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.spool.spool_file import SpoolFileWriter
 from colab_drive_tuner.machine import state_folder
@@ -43,6 +44,27 @@ def test_items_of_an_outage_are_recorded_when_the_store_returns(store, open_jour
     assert journal.flush(timeout=20)
     assert journal.trouble is None
     assert open_journal(store, claim=False).state.items == list(range(20))
+
+
+def test_a_refusal_that_follows_an_outage_is_told(tmp_path, monkeypatch):
+    """Each kind of error is told once per outage: the first may be a broken connection."""
+    monkeypatch.setattr(outage, "_RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr(outage, "_REFUSED_SECONDS", 0.0)
+    messages: list[str] = []
+    retry = outage.OutageRetry(tmp_path, messages.append)
+    errors = [UnavailableError("Away."), QuotaError("Full."), UnavailableError("Away.")]
+
+    def call() -> str:
+        if errors:
+            raise errors.pop(0)
+        return "stored"
+
+    assert retry.until_answered(call) == "stored"
+    errors.append(QuotaError("Full again."))
+    assert retry.until_answered(call) == "stored"
+    begun = [text.split(" Training")[0] for text in messages]
+    again = "The store answers again; pending results are being recorded."
+    assert begun == ["Away.", "Full.", again, "Full again.", again]
 
 
 def test_a_notice_that_cannot_be_shown_does_not_end_the_run(store, machine, caplog):

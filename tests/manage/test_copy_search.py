@@ -390,12 +390,30 @@ def test_a_search_of_another_account_is_copied_once_it_is_released(
     assert (report.done, report.lost, report.notes) == (6, (), ())
 
 
-def share(emulator: Any, file_id: str, account: str) -> None:
+def test_an_account_that_may_only_view_reads_and_copies(
+    opened: Opener, drive_emulator: Any
+) -> None:
+    """A folder that was shared for viewing is opened; only a write is refused."""
+    source = opened("ann:Searches")
+    resume_sample_search(source)
+    share(drive_emulator, source.root, "bob@example.com", role="reader")
+    theirs, mine = opened(f"bob:{source.root}"), opened("bob:Mine")
+    assert list_names(theirs) == ["s"]
+    assert read_status(theirs, "s").done == 6
+    copy_search(theirs, "s", mine)
+    copied = trial_values(DriveTrials("s", store=mine))
+    assert copied == trial_values(DriveTrials("s", store=theirs))
+    for name in ("s", "new"):
+        with pytest.raises(RefusedError, match="may only read the folder 'Searches'"):
+            resume_sample_search(theirs, name=name, max_evals=9)
+
+
+def share(emulator: Any, file_id: str, account: str, role: str = "writer") -> None:
     import requests
 
     answer = requests.post(
         f"{emulator.url}/drive/v3/files/{file_id}/permissions",
-        json={"type": "user", "role": "writer", "emailAddress": account},
+        json={"type": "user", "role": role, "emailAddress": account},
         headers={"Authorization": "Bearer ann"},
         timeout=10,
     )

@@ -15,6 +15,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from colab_drive_tuner.errors import QuotaError, UnavailableError
+from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.progress import (
     NotebookOutput,
@@ -54,6 +56,21 @@ def test_the_progress_line_has_counts_loss_and_times(tmp_path: Path) -> None:
     )
     assert state.share == 0.1
     assert not state.problem
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [(UnavailableError("away"), "it does not answer"), (QuotaError("full"), "it refuses them")],
+)
+def test_the_progress_line_says_why_results_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
+) -> None:
+    """A full Drive answers: it is not shown as an outage."""
+    monkeypatch.setattr(Journal, "trouble", error)
+    trials = DriveTrials("s", store=tmp_path)
+    state = Progress(trials, TrialCounts(trials._dynamic_trials), 9, output=Kept()).state()
+    assert state.problem
+    assert f"0 acknowledged, 0 wait for the store: {why}" in str(state)
 
 
 class Kept:

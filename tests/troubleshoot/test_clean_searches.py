@@ -184,6 +184,28 @@ def test_old_snapshots_and_backups_are_removed(store, tmp_path):
     assert kinds(store) == []
 
 
+def test_attachments_that_no_record_names_are_removed(store):
+    """A kill between upload and record leaves a file; those of replaced histories stay."""
+    store.later = 0.0
+    for number in range(3):
+        trials = DriveTrials("search", store=store)
+        if number == 2:
+            trials.delete_all()
+        trials.attachments["large"] = bytes([number]) * 50_000
+        trials.close()
+    folder = find_folder(store, "search")
+    left, theirs = store.reserve(2)
+    store.create(left, b"x" * 50_000, name=f"attachment-{'0' * 16}.cdt", parent=folder.records)
+    store.create(theirs, b"mine", name="attachment.cdt", parent=folder.records)
+    files = {entry.id for entry in store.list(folder.records)}
+    assert kinds(store) == []  # a session may be about to record it
+    store.later = 86_400.0
+    (leftover,) = find_leftovers(store=store)
+    assert leftover.kind == "old attachments"
+    remove([leftover], yes=True)
+    assert {entry.id for entry in store.list(folder.records)} == files - {left}
+
+
 def test_the_backup_of_a_trial_that_was_cut_off_stays(tmp_path):
     """The backup of an unfinished trial, and a user's copy of another backup, stay."""
     folder = tmp_path / "store"

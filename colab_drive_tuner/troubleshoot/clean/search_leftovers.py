@@ -13,6 +13,7 @@ from functools import partial
 from colab_drive_tuner.checkpoint.document_validation import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, Item, ItemKind, read_items
+from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
 from colab_drive_tuner.errors import (
     NotFoundError,
     SearchDamagedError,
@@ -57,6 +58,7 @@ _SETTLED_SECONDS = 3600.0
 """Age in seconds from which no process is assumed to be still creating a folder or file."""
 _KEPT_SNAPSHOTS = 2
 _SNAPSHOT = re.compile(r"snapshot-\d{6,}\.cdt")
+_ATTACHMENT = re.compile(r"attachment-[0-9a-f]{16}\.cdt")
 _SEARCH_FILES = re.compile(
     rf"records|{EXPORT_NAME}|{BEST_MODELS}|{BACKUPS}|{RUNS}|record-\d{{6,}}\.cdt"
 )
@@ -148,6 +150,9 @@ def _leftovers_of(store: Store, name: str) -> Iterator[Leftover]:
     unfinished = {entry.tid for entry in journal.state.unfinished}
     old = obsolete_backups(store, winner.id, unfinished, epoch=journal.epoch)
     yield from _old_files(store, winner, name, "backups", reason, old)
+    reason = "No record names them: their runtime ended after their upload, before the record's."
+    old = _unrecorded_attachments(store, winner, journal.state)
+    yield from _old_files(store, winner, name, "attachments", reason, old)
 
 
 def _empty_search(store: Store, name: str, folder: SearchFolder) -> Iterator[Leftover]:
@@ -299,6 +304,22 @@ def _is_snapshot(store: Store, entry_id: str) -> bool:
         return "head" in unframe(store.read(entry_id), "a file")
     except (SearchDamagedError, NotFoundError):
         return False  # a foreign file, or already removed
+
+
+def _unrecorded_attachments(store: Store, folder: SearchFolder, history: History) -> list[str]:
+    """Return the ids of attachment files that no record names; none if a record is unreadable."""
+    named = {file.id for file in history.attachments.values() if isinstance(file, AttachmentFile)}
+    found = {
+        entry.id
+        for entry in store.list(folder.records)
+        if _ATTACHMENT.fullmatch(entry.name) and _is_settled(store, entry)
+    } - named
+    if not found:
+        return []
+    salvaged = salvage_folder(store, folder)  # reads the records, which earlier histories need
+    if salvaged.missing or salvaged.unreadable:
+        return []
+    return sorted(found.difference(*(each.files.values() for each in salvaged.records.values())))
 
 
 def _old_files(
