@@ -24,7 +24,9 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.fingerprints import describe_space, space_difference
 from colab_drive_tuner.search.trial_documents import name_all_parameters
+from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.training.trial import running_trial
+from tests.journal.faulty_store import FaultyStore
 from tests.search.sample_searches import (
     SPACE,
     data,
@@ -87,6 +89,23 @@ def test_templates_with_a_data_function(tmp_path: Path) -> None:
     assert {row["kind"] for row in rows} <= {"plain", "squared"}
     assert rows[0]["state"] == "done"
     assert rows[0]["duration"] >= 0
+
+
+def test_a_search_whose_end_waits_for_the_store_needs_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All trials ran, but a schedule that is removed now would leave their results behind."""
+    store = FaultyStore(tmp_path)
+    monkeypatch.setattr(StoredTrials.close, "__defaults__", (0.5,))
+
+    def objective(point: Any) -> Any:
+        store.away = True
+        return sample_objective(point)
+
+    result = resume_sample_search(store, objective)
+    assert (result.finished, result.exit_code) == (True, 75)
+    store.away = False
+    assert resume_sample_search(store, objective).exit_code == 0
 
 
 def test_an_unfinished_result_warns_with_counts(tmp_path: Path) -> None:

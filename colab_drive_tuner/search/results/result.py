@@ -115,8 +115,12 @@ class SearchResult:
 
     @property
     def exit_code(self) -> int:
-        """Exit code for a scheduled script: 0 if finished, 75 if trials are left to run."""
-        return EXIT_FINISHED if self.finished else EXIT_UNFINISHED
+        """Exit code for a scheduled script: 0 if finished, 75 if another run is needed.
+
+        Another run is needed if trials are left, or results wait on this machine for the store.
+        """
+        recorded = self.trials.log.history.done >= self.done
+        return EXIT_FINISHED if self.finished and recorded else EXIT_UNFINISHED
 
     @property
     def seed(self) -> int | None:
