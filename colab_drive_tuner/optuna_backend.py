@@ -44,6 +44,8 @@ with optional_import("Optuna is not installed: pip install 'colab-drive-tuner[op
 RETRY_OF = "colab_drive_tuner:again"
 """System attribute of a trial that retries another one's parameters: the number of that trial."""
 
+_RUNG = "completed_rung_"
+"""Start of the attributes in which halving pruners keep reported values; a retry reports anew."""
 _CREATE_TRIAL, _SET_STATE = 4, 6
 """Operations of Optuna's journal that create a trial and set its state."""
 _SHARED = (
@@ -266,6 +268,7 @@ def _retry_interrupted(storage: StudyStorage, study_id: int, most: int) -> None:
 
     If the process is killed halfway, the next session finds the queued trials, which still wait,
     and does not queue them twice. Others may be of another study, from which they were added.
+    A retry inherits what samplers keep in system attributes, such as its place in a grid.
     """
     trials = storage.get_all_trials(study_id, deepcopy=False)
     queued = {
@@ -281,10 +284,11 @@ def _retry_interrupted(storage: StudyStorage, study_id: int, most: int) -> None:
         elif attempts < most:
             enqueued = trial.system_attrs.get("fixed_params")
             fixed = (enqueued if isinstance(enqueued, dict) else {}) | trial.params
+            kept = {k: v for k, v in trial.system_attrs.items() if not k.startswith(_RUNG)}
             retry = create_trial(
                 state=TrialState.WAITING,
                 user_attrs={**trial.user_attrs, ATTEMPTS: attempts},
-                system_attrs={"fixed_params": fixed, RETRY_OF: trial.number},
+                system_attrs=kept | {"fixed_params": fixed, RETRY_OF: trial.number},
             )
             storage.create_new_trial(study_id, retry)
         storage.set_trial_user_attr(trial._trial_id, ATTEMPTS, attempts)

@@ -206,6 +206,39 @@ def test_a_retry_added_from_another_study_does_not_stand_for_this_one(tmp_path: 
     storage.close()
 
 
+@pytest.mark.parametrize("suggested", [0, 1, 2])
+@pytest.mark.parametrize("interrupted", [0, 2, 3])
+def test_an_interrupted_point_of_a_grid_runs_whole(
+    tmp_path: Path, suggested: int, interrupted: int
+) -> None:
+    """A grid has each point once, whenever it was interrupted; what a pruner noted is left out."""
+    grid = {"x": [1, 2], "y": [1, 2]}
+
+    def objective(trial: optuna.Trial) -> float:
+        return trial.suggest_int("x", 1, 2) * trial.suggest_int("y", 1, 2)
+
+    def opened() -> optuna.Study:
+        storage = cdt.optuna_storage("study", store=tmp_path)
+        sampler = optuna.samplers.GridSampler(grid, seed=0)
+        return optuna.create_study(
+            storage=storage, study_name="s", sampler=sampler, load_if_exists=True
+        )
+
+    study = opened()
+    study.optimize(objective, n_trials=interrupted)
+    trial = study.ask()
+    for name in list(grid)[:suggested]:
+        trial.suggest_int(name, 1, 2)
+    study._storage.set_trial_system_attr(trial._trial_id, "completed_rung_0", 1.0)
+    study._storage.close()
+    study = opened()
+    study.optimize(objective, n_trials=4 - interrupted)
+    done = study.get_trials(states=[TrialState.COMPLETE])
+    assert sorted(tuple(trial.params.values()) for trial in done) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert not any("completed_rung_0" in trial.system_attrs for trial in done)
+    study._storage.close()
+
+
 def test_two_owners_are_fenced(tmp_path: Path) -> None:
     """The owner that lost the study fails at its next write and records nothing more."""
     store = FaultyStore(tmp_path)
