@@ -80,7 +80,7 @@ def minimize(
     from hyperopt import Trials, fmin, space_eval
 
     from colab_drive_tuner.search.spec.objectives import TemplatedObjective, check_callable
-    from colab_drive_tuner.search.spec.user_objects import load_keras_for
+    from colab_drive_tuner.search.spec.user_objects import load_frameworks
     from colab_drive_tuner.training.seeding import reseed_outer_trial
 
     if not isinstance(trials, Trials):
@@ -103,7 +103,7 @@ def minimize(
     with reseed_outer_trial():
         if len(trials.trials) < max_evals:
             objective.prepare()
-            load_keras_for(model)  # a trial's seed is set in Keras only if it is loaded before
+            load_frameworks(model)  # a trial's seed is set in Keras only if it is loaded before
         # hyperopt's fmin does not pass the further options on to trials.fmin.
         search = trials.fmin if more else partial(fmin, trials=trials)
         best_run = search(

@@ -234,7 +234,12 @@ def test_an_interrupted_point_of_a_grid_runs_whole(
     study = opened()
     study.optimize(objective, n_trials=4 - interrupted)
     done = study.get_trials(states=[TrialState.COMPLETE])
-    assert sorted(tuple(trial.params.values()) for trial in done) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert sorted(tuple(trial.params.values()) for trial in done) == [
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (2, 2),
+    ]
     assert not any("completed_rung_0" in trial.system_attrs for trial in done)
     study._storage.close()
 

@@ -35,8 +35,8 @@ class TrainingSettings:
     """The search's training seed."""
     seeded: bool = True
     """Whether the global random generators are seeded before each trial."""
-    keras_wanted: bool = False
-    """Whether Keras is seeded although nothing has imported it yet."""
+    frameworks: tuple[str, ...] = ()
+    """Modules that the objective uses: they are imported and seeded before the trial."""
     ends_at: float | None = None
     """`time.time()` at which trials must have stopped, on any machine; None: no limit."""
     pruner: Pruner | None = None
@@ -115,7 +115,7 @@ def evaluate(
     )
     with run_as(trial):
         if training.seeded:
-            seed_trial(training.seed, attempt.tid, keras_wanted=training.keras_wanted)
+            seed_trial(training.seed, attempt.tid, frameworks=training.frameworks)
         result: dict[str, Any] = domain.evaluate(attempt.point, ctrl)
         # The status may be an enum member, which equals hyperopt's text but is not plain data.
         status = {"status": STATUS_STRINGS[STATUS_STRINGS.index(result["status"])]}

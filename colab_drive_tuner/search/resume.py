@@ -102,8 +102,8 @@ def resume_search(
         retry_failed: Whether to run trials again that were given up after `max_attempts`.
         max_attempts: A trial during which this many runtimes died is given up: it ends as failed.
         keep_models: Number of the best Keras models returned by the objective that are kept.
-        seed_training: Whether to seed the generators of Python, NumPy and Keras before each trial,
-            from `seed` and the trial's number.
+        seed_training: Whether to seed the generators of Python, NumPy, Keras and PyTorch before
+            each trial, from `seed` and the trial's number.
         free_memory: Whether to free the memory of Keras after each trial.
         points_to_evaluate: Points to try first, each a dict by parameter, with a choice given by
             its index. Points that the search has already tried are not run again.

@@ -31,7 +31,7 @@ from colab_drive_tuner.search.spec.suggestion_seeds import (
     generator_of,
     training_seed_of,
 )
-from colab_drive_tuner.search.spec.user_objects import load_keras_for
+from colab_drive_tuner.search.spec.user_objects import load_frameworks
 from colab_drive_tuner.search.trial_documents import name_all_parameters
 from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
@@ -54,8 +54,8 @@ def run_search(trials: StoredTrials, request: RunRequest) -> str:
     check_ranges(request.space, request.algo, request.max_evals)
     settings = _settings(trials, request)
     _check_recorded(trials, request, settings)
-    keras_wanted = load_keras_for(request.written or request.fn)
-    dispatcher = _dispatcher(request, domain, keras=keras_wanted)
+    frameworks = load_frameworks(request.written or request.fn)
+    dispatcher = _dispatcher(request, domain, keras="keras" in frameworks)
     stopped_before = None if request.restart else trials.log.settings.get(STOPPED)
     with (
         trials.log.running(),
@@ -81,7 +81,7 @@ def run_search(trials: StoredTrials, request: RunRequest) -> str:
         training = TrainingSettings(
             seed=training_seed_of(stored),
             seeded=trials.seed_training,
-            keras_wanted=keras_wanted,
+            frameworks=frameworks,
             ends_at=request.deadline and time.time() + request.deadline - time.monotonic(),
             pruner=request.pruner,
         )

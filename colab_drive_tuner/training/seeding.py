@@ -1,4 +1,4 @@
-"""Seeding of Python, NumPy and Keras, so that a trial draws the same numbers in every run.
+"""Seeding of Python, NumPy, Keras and PyTorch, so that a trial draws the same numbers in every run.
 
 A seed depends on the search's training seed, the trial, the `fit` call and the epoch; not on the
 search's name, on the attempt, or on earlier work in the same process. So a trial that is rerun or
@@ -8,8 +8,9 @@ resumed after a kill repeats the uninterrupted one.
 import hashlib
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -33,15 +34,15 @@ def training_seed(seed: int, tid: int, epoch: int = 0, fit: int = 0) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "big")
 
 
-def seed_trial(seed: int, tid: int, *, keras_wanted: bool = False) -> int:
-    """Seed Python's `random`, NumPy's global generator and Keras for trial `tid`; return the seed.
+def seed_trial(seed: int, tid: int, *, frameworks: Iterable[str] = ()) -> int:
+    """Seed the global generators of Python, NumPy, Keras and PyTorch for trial `tid`.
 
-    Keras, and with it TensorFlow's global seed, is seeded if Keras or TensorFlow is loaded or if
-    `keras_wanted`. An objective that imports Keras only while it runs needs `keras_wanted` from
-    its first trial on, because a resumed search starts in a new process.
+    Keras, and with it TensorFlow's global seed, is seeded if Keras or TensorFlow is loaded, and
+    PyTorch if it is. An objective that imports one only while it runs needs it in `frameworks` from
+    its first trial on, because a resumed search starts in a new process. Returns the seed.
     """
     value = training_seed(seed, tid)
-    _seed_generators(value, keras_wanted=keras_wanted)
+    _seed_generators(value, frameworks=frameworks)
     return value
 
 
@@ -63,14 +64,20 @@ def reseed_outer_trial() -> Iterator[None]:
         _seed_generators(seed)
 
 
-def _seed_generators(value: int, *, keras_wanted: bool = False) -> None:
-    if keras_wanted or "keras" in sys.modules or "tensorflow" in sys.modules:
+def _seed_generators(value: int, *, frameworks: Iterable[str] = ()) -> None:
+    for module in frameworks:
+        import_module(module)
+    if "keras" in sys.modules or "tensorflow" in sys.modules:
         import keras
 
         keras.utils.set_random_seed(value)
     else:
         random.seed(value)
         np.random.seed(value)
+    if sys.modules.get("torch"):  # Keras seeds it only as its own backend
+        import torch
+
+        torch.manual_seed(value)
 
 
 def seed_epoch(seed: int) -> None:

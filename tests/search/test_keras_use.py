@@ -40,7 +40,7 @@ import sys
 from sklearn.linear_model import LogisticRegression
 import helpers
 from helpers import Forest, Network, forest, network
-from colab_drive_tuner.search.spec.user_objects import load_keras_for
+from colab_drive_tuner.search.spec.user_objects import load_frameworks
 
 def direct():
     import tensorflow as tf
@@ -128,8 +128,8 @@ def test_use_of_keras_is_found_in_reachable_code(folder: Path) -> None:
         folder,
         PROGRAM
         + """
-from colab_drive_tuner.search.spec.user_objects import uses_keras
-print([name for name, value in USES.items() if not uses_keras(value)])
+from colab_drive_tuner.search.spec.user_objects import frameworks_of
+print([name for name, value in USES.items() if not frameworks_of(value)])
 assert "keras" not in sys.modules and "whole" not in sys.modules
 """,
     )
@@ -166,6 +166,35 @@ def objective(c):
 trials = cdt.DriveTrials("d", store="store")
 hyperopt.fmin(objective, hp.uniform("c", 0.1, 2), algo=rand.suggest, max_evals=2, trials=trials)
 assert not {"keras", "tensorflow", "jax", "torch"} & sys.modules.keys()
+""",
+    )
+
+
+def test_pytorch_is_seeded_for_each_trial_that_uses_it(folder: Path) -> None:
+    """An objective that imports PyTorch while it runs finds it seeded from its first trial on."""
+    (folder / "torch.py").write_text("def manual_seed(value):\n    globals()['seed'] = value\n")
+    run(
+        folder,
+        """
+from hyperopt import hp
+import colab_drive_tuner as cdt
+
+def objective(x):
+    import torch
+    return torch.seed
+
+def losses(executor):
+    space = hp.uniform("x", 0, 1)
+    name = "s" if executor is None else "parallel"
+    result = cdt.resume_search(
+        objective, space=space, name=name, max_evals=3, seed=1, store="store", executor=executor
+    )
+    return result.trials.losses()
+
+if __name__ == "__main__":
+    alone = losses(None)
+    assert len(set(alone)) == 3
+    assert losses(cdt.loky_executor(2)) == alone
 """,
     )
 

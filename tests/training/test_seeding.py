@@ -1,8 +1,11 @@
 """Training seeds: stable, distinct, and independent of what ran before."""
 
 import random
+import sys
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,3 +46,11 @@ def test_a_trial_draws_the_same_numbers_whatever_ran_before():
     assert draw() == first
     seed_trial(5, 3)
     assert (random.random(), np.random.rand()) != first
+
+
+def test_pytorch_is_seeded_if_it_is_loaded(monkeypatch: pytest.MonkeyPatch):
+    """A trial that trains with PyTorch alone repeats too; Keras seeds it only as its backend."""
+    seeded: list[int] = []
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(manual_seed=seeded.append))
+    seed_trial(5, 2)
+    assert seeded == [training_seed(5, 2)]

@@ -13,6 +13,7 @@ import time
 import traceback
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +126,8 @@ def run_task(sha: str, content: bytes | None, task: Task) -> bytes:
         domain = _domain(sha, content)
         if domain is None:
             return _pickled(Outcome(TaskStatus.UNKNOWN, worker_name()))
-        if task.attempt.training.keras_wanted:
-            import keras  # noqa: F401 - slow, and must not count as the trial's time
+        for module in task.attempt.training.frameworks:
+            import_module(module)  # slow, and must not count as the trial's time
     except Exception as error:  # noqa: BLE001 - the driver raises it
         return _pickled(failed_outcome(TaskStatus.NOT_LOADED, error))
     return _pickled(run_in_process(domain, task))

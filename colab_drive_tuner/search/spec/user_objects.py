@@ -31,8 +31,8 @@ _MAX_ITEMS = 1000
 """Larger collections are not searched."""
 _MAX_PATH = 200
 """Longer names, as in a linked list, are begun anew."""
-_KERAS = re.compile(r"(tf_?)?keras\w*(\..*)?|tensorflow\w*(\..*)?")
-_KERAS_IN_TEXT = re.compile(r"\b(tf_?)?keras|\btensorflow")
+_FRAMEWORKS = {"keras": r"(tf_?)?keras|tensorflow", "torch": r"(py)?torch"}
+"""Modules that draw random numbers of their own, and the beginnings of names that refer to them."""
 
 
 def reachable(value: Any, *, called: bool = False) -> Iterator[tuple[str, Any]]:
@@ -118,42 +118,47 @@ def names_in(code: CodeType) -> Iterator[str]:
         yield from names_in(nested)
 
 
-def load_keras_for(objective: Any) -> bool:
-    """Import Keras if the objective uses it; return whether it was imported."""
-    if not uses_keras(objective):
-        return False
+def load_frameworks(objective: Any) -> tuple[str, ...]:
+    """Import Keras and PyTorch if the objective uses them; return which were imported."""
+    return tuple(name for name in frameworks_of(objective) if _is_importable(name))
+
+
+def _is_importable(name: str) -> bool:
     try:
-        import_module("keras")
+        import_module(name)
     except ImportError:  # the objective raises the error itself, if it reaches that line
         return False
     return True
 
 
-def uses_keras(objective: Any) -> bool:
-    """Return whether the objective, or a function that it may call, names Keras or TensorFlow."""
+def frameworks_of(objective: Any) -> list[str]:
+    """Return which of Keras (or TensorFlow) and PyTorch the functions of an objective name."""
     values = chain([objective], (value for _, value in reachable(objective, called=True)))
-    return any(
-        any(map(_names_keras, set(names_in(value.__code__))))
+    names = {
+        name
         for value in values
         if isinstance(value, FunctionType)
-    )
+        for name in names_in(value.__code__)
+    }
+    return [key for key, begin in _FRAMEWORKS.items() if any(_names(name, begin) for name in names)]
 
 
-def _names_keras(name: str) -> bool:
-    if _KERAS.fullmatch(name):
+def _names(name: str, framework: str) -> bool:
+    if re.fullmatch(rf"({framework})\w*(\..*)?", name):
         return True
     # A module that is not imported yet: the function imports it while it runs.
     root = name.partition(".")[0]
-    return root.isidentifier() and root not in sys.modules and _file_names_keras(root)
+    return root.isidentifier() and root not in sys.modules and _file_names(root, framework)
 
 
 @cache
-def _file_names_keras(module: str) -> bool:
-    """Return whether the module's file is the user's own and uses Keras."""
+def _file_names(module: str, framework: str) -> bool:
+    """Return whether the module's file is the user's own and uses the framework."""
     found = PathFinder.find_spec(module)
     if found is None or found.origin is None or not is_users_file(found.origin):
         return False
     try:
-        return bool(_KERAS_IN_TEXT.search(Path(found.origin).read_text("utf-8", "replace")))
+        text = Path(found.origin).read_text("utf-8", "replace")
+        return bool(re.search(rf"\b({framework})", text))
     except OSError:
         return False

@@ -170,10 +170,11 @@ class ReturnedModels:
 
     def _keep_in_process(self, model: Any, tid: int, loss: float | None) -> None:
         if self._other is None:
+            kind = type(model)
             warn_user(
-                f"result['model'] of trial {tid} is a {type(model).__name__}, no Keras model: the "
-                f"best one is kept in this process only. To keep more, return plain data, or bytes "
-                f"as `attachments`.",
+                f"result['model'] of trial {tid} is a {kind.__module__}.{kind.__name__}, no Keras "
+                "model: the best one is kept in this process only. To keep more, return plain "
+                "data, or bytes as `attachments`.",
                 TrainingWarning,
             )
         if loss is None or loss != loss:  # noqa: PLR0124 - NaN
