@@ -225,7 +225,7 @@ def optuna_storage(
     died is marked as failed, and its parameters are tried again first. Two runtimes cannot write
     the study at the same time. During an outage of the store, records are sent in the background
     once it is back. Suggestions can differ from those of an uninterrupted study, because samplers
-    keep their random state in memory.
+    keep their random state in memory; one with a fixed seed suggests the same points again.
 
     Args:
         name: Name of the storage's folder in the store; its studies have names of their own.
