@@ -340,7 +340,14 @@ def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
                 n = {{choice([1, 2])}}
                 return {"loss": n, "status": STATUS_OK}
 
+        def computing():
+            def scaled(x): return [2 * one for one in x]
+
+            x, classes = [1], 2
+            return scaled(x), classes
+
         for model_, data_, expected in [
+            (model, computing, "the return of computing(), which computes scaled(x): assign it"),
             (model, one_line, "cannot rewrite model() and one_line()"),
             (model, several_lines, "it generates invalid Python, 'classes)'"),
             (model, early, "cannot contain 'return (1, 2)'"),

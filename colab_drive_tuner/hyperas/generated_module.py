@@ -111,9 +111,24 @@ def check_generated_text(
             f"function, which gives no value to {', '.join(wanted)}: assign them there before its "
             f"return. {_ALTERNATIVE}"
         )
+    if computed := _computed_in_return(data):
+        raise ObjectiveError(
+            f"hyperas leaves out the return of {data.__name__}(), which computes {computed}: "
+            f"assign it to the model's argument before the return. {_ALTERNATIVE}"
+        )
     absent = sorted(missing - session.keys())
     if absent:
         raise ObjectiveError(
             f"The model or data function uses {', '.join(absent)}, which neither the "
             "notebook's imports nor this session define: define it (run its cell) first."
         )
+
+
+def _computed_in_return(data: Callable[..., Any]) -> str:
+    """Return the first expression in the function's last return; "" if it has only names."""
+    match ast.parse(textwrap.dedent(inspect.getsource(data))).body:
+        case [ast.FunctionDef(body=[*_, ast.Return(value=ast.expr() as returned)])]:
+            parts = returned.elts if isinstance(returned, ast.Tuple) else [returned]
+            computed = (part for part in parts if not isinstance(part, ast.Name | ast.Constant))
+            return next(map(ast.unparse, computed), "")
+    return ""

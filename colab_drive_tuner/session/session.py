@@ -262,7 +262,8 @@ class Session:
         from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove
 
         found = find_leftovers(notebook=self.notebook, client=self.client, store=self.store)
-        print(describe(found, remove(found, yes=yes, named=named)))  # noqa: T201 - for a notebook
+        kept_at = remove(found, yes=yes, named=named)
+        print(describe(found, kept_at, in_python=True))  # noqa: T201 - for a notebook
         return found
 
     def _changed(self, result: _Result, *names: str) -> _Result:

@@ -27,8 +27,11 @@ def test_a_captured_value_decodes_to_the_same_value(name, wrap):
 @pytest.mark.parametrize("wrap", [lambda v: v, lambda v: [1.0, v], lambda v: {"a": {"b": v}}])
 def test_what_is_not_plain_is_refused_at_once(name, wrap):
     """A value that is not plain is refused by `capture`, not later in the background."""
-    with pytest.raises(NotPlainDataError):
+    with pytest.raises(NotPlainDataError) as caught:
         capture(wrap(NOT_PLAIN[name]))
+    error = caught.value
+    assert error.__cause__ is None  # a notebook would show msgpack's frames
+    assert error.__context__ is None or error.__suppress_context__
 
 
 @given(st.dictionaries(st.text(), plain_values, max_size=20), plain_values, st.integers(0, 20))

@@ -1,12 +1,14 @@
 """Misspelt arguments, and other packages' names for them: the error suggests the right name."""
 
 import inspect
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hyperopt import hp
 
+import colab_drive_tuner
 from colab_drive_tuner import DriveTrials, resume_search, setup
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.hyperas_style import best_ensemble, best_models, minimize
@@ -97,6 +99,35 @@ def test_other_functions_suggest_the_right_argument_name(
         function(**{name: 1})
     assert f"{function.__name__}() has no argument {name}=: " in str(caught.value)
     assert words in str(caught.value)
+
+
+def test_a_wrong_argument_is_traced_to_the_lines_of_the_user(tmp_path: Path) -> None:
+    """The traceback of a wrong argument has no frames of this package, and all of the user's."""
+    home = Path(colab_drive_tuner.__file__).parent
+
+    def templated() -> Any:
+        return dict(units={{choice(3)}})  # type: ignore[name-defined]  # noqa: C408, F821
+
+    def objective(x: float) -> float:
+        DriveTrials("inner", max_attempts="3", store=tmp_path)  # type: ignore[arg-type]
+        return x
+
+    for call, inner in (
+        (lambda: resume_search(abs, name="s", max_evals="3", space=SPACE), []),  # type: ignore[arg-type]
+        (lambda: resume_search(templated, name="s", max_evals=3, store=tmp_path), []),
+        (lambda: DriveTrials("a/b"), []),
+        (
+            lambda: resume_search(objective, name="s", max_evals=3, space=SPACE, store=tmp_path),
+            ["evaluate", "objective"],  # hyperopt's evaluate
+        ),
+    ):
+        with pytest.raises(UsageError) as caught:
+            call()
+        frames = traceback.extract_tb(caught.value.__traceback__)
+        assert [frame.name for frame in frames[2:]] == inner
+        if cause := caught.value.__cause__:
+            frames = traceback.extract_tb(cause.__traceback__)
+            assert not any(home in Path(frame.filename).parents for frame in frames)
 
 
 def test_help_and_completion_see_the_real_signature() -> None:

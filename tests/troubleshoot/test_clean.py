@@ -91,6 +91,7 @@ def test_the_copy_of_an_older_run_is_listed_and_goes_only_with_yes():
     assert not path.exists()
     assert Path(kept).read_bytes() == b'{"cells": []}'
     assert "removed with --yes" in describe(found)
+    assert "removed with yes=True" in describe(found, in_python=True)
     assert kept in describe(found, kept_at)
     assert find_leftovers() == []
 

@@ -9,6 +9,7 @@ versions can add some.
 
 import os
 import struct
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -88,8 +89,8 @@ def encode_pieces(
     """
     try:
         pieces = _pack(value, foreign=foreign)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise explain(value, where, _reason) from error
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise explain(value, where, _reason) from None
     if not is_exact(value, _IMPOSTORS, _DEEPEST if foreign else MAX_DEPTH):
         raise explain(value, where, _reason)
     return pieces
@@ -169,10 +170,9 @@ def capture(value: Any) -> Captured:
     An ordinary value is copied, in a fraction of the time of encoding it; any other is encoded.
     Parts that are captured already are used as they are. Raises the errors of `encode`.
     """
-    try:
+    with suppress(_UnusualError):
         return Captured(_copy(value, _CAPTURE_DEPTH))
-    except _UnusualError:
-        return Captured(None, encode(value))
+    return Captured(None, encode(value))
 
 
 class _UnusualError(Exception):

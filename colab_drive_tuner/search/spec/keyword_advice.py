@@ -12,6 +12,8 @@ from typing import ParamSpec, TypeVar
 
 from colab_drive_tuner.errors import UsageError
 
+_PACKAGE = f"{__name__.partition('.')[0]}."
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -81,11 +83,28 @@ def explain_keywords(
                 unknown = [name for name in kwargs if name not in signature.parameters]
                 problems = [_explain(title, name, signature, elsewhere) for name in unknown]
                 raise UsageError("\n".join(problems) or _usage(title, signature, error)) from None
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except UsageError as error:
+                _keep_frames_of_user(error)
+                raise
 
         return call
 
     return decorate
+
+
+def _keep_frames_of_user(error: BaseException | None) -> None:
+    """Remove this package's frames from a traceback: the message says what to change."""
+    while error is not None:
+        frames, traceback = [], error.__traceback__
+        while traceback is not None:
+            if not str(traceback.tb_frame.f_globals.get("__name__")).startswith(_PACKAGE):
+                frames.append(traceback)
+            traceback = traceback.tb_next
+        for frame in reversed(frames):
+            frame.tb_next, traceback = traceback, frame
+        error.__traceback__, error = traceback, error.__cause__
 
 
 def _explain(title: str, name: str, signature: inspect.Signature, elsewhere: str) -> str:

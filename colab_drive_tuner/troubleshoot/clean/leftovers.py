@@ -153,8 +153,11 @@ def move_to_trash(path: Path) -> str:
     return str(kept)
 
 
-def describe(leftovers: Iterable[Leftover], kept_at: Mapping[str, str] = {}) -> str:
+def describe(
+    leftovers: Iterable[Leftover], kept_at: Mapping[str, str] = {}, *, in_python: bool = False
+) -> str:
     """Return a text table of the leftovers: reason, and how each can be or was removed."""
+    yes = "yes=True" if in_python else "--yes"
     lines = []
     for leftover in leftovers:
         lines += [f"{leftover.kind}: {leftover.where}", f"    {leftover.reason}"]
@@ -163,7 +166,7 @@ def describe(leftovers: Iterable[Leftover], kept_at: Mapping[str, str] = {}) -> 
         elif leftover.refused:
             lines.append(f"    not removed: {leftover.refused}")
         elif leftover.ours:
-            lines.append("    removed with --yes")
+            lines.append(f"    removed with {yes}")
         else:
-            lines.append(f"    removed only with --yes and its name: {leftover.id}")
+            lines.append(f"    removed only with {yes} and its name: {leftover.id}")
     return "\n".join(map(visible, lines)) or "Nothing stale was found."
