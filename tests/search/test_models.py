@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hyperopt import hp
 
+from colab_drive_tuner.errors import TrainingWarning
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.trials.returned_models import ModelResult
@@ -56,6 +57,16 @@ def test_the_best_model_is_returned_now_and_later(tmp_path: Path) -> None:
     ):
         assert model.predict(np.zeros((1, 3)), verbose=0).shape == (1, units)
     assert len(list((tmp_path / "s" / "best").glob("*.keras"))) == 1
+
+
+def test_a_best_model_that_was_not_stored_is_told(tmp_path: Path) -> None:
+    """A kill before the upload loses the model, but not the result: `best_model` warns."""
+    result = run(tmp_path)
+    (file,) = (tmp_path / "s" / "best").glob("*.keras")
+    file.unlink()
+    resumed = run(tmp_path)
+    with pytest.warns(TrainingWarning, match=f"The best trial, {result.best_trial['tid']}, ret"):
+        assert resumed.best_model is None
 
 
 def test_no_record_holds_a_model(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
-from colab_drive_tuner.errors import SearchError, UnfinishedSearchWarning
+from colab_drive_tuner.errors import SearchError, TrainingWarning, UnfinishedSearchWarning
 from colab_drive_tuner.search.results.exchange.import_export import write_file
 from colab_drive_tuner.search.results.notebook_cards import result_card
 from colab_drive_tuner.search.results.report_page import provenance, report_page, write_report
@@ -15,6 +15,7 @@ from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.spec.space_values import evaluate_space, plain, point_of
 from colab_drive_tuner.search.trial_documents import float_of, ranked
+from colab_drive_tuner.search.trials.returned_models import ModelResult
 from colab_drive_tuner.search.trials.search_status import without_result
 from colab_drive_tuner.text import text_of, visible
 from colab_drive_tuner.user_warnings import warn_user
@@ -157,7 +158,16 @@ class SearchResult:
     @property
     def best_model(self) -> Any:
         """The Keras model of the best trial; None if it was not kept."""
-        return self.load_model(self.best_trial["tid"])
+        best = self.best_trial
+        model = self.load_model(best["tid"])
+        if model is None and isinstance(best["result"], ModelResult):
+            warn_user(
+                f"The best trial, {best['tid']}, returned a model that is not in the store: its "
+                f"runtime ended before the upload, or the store did not take it. load_model() "
+                f"returns the best model that is in the store, if there is one.",
+                TrainingWarning,
+            )
+        return model
 
     def load_model(self, tid: int | None = None, **options: Any) -> Any:
         """Return the kept model of a trial, or the best kept one; None if there is none.
