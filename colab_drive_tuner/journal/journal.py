@@ -4,6 +4,7 @@ import atexit
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,7 @@ from colab_drive_tuner.journal.reader import PayloadRules, Reader
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.spool_replay import replay
 from colab_drive_tuner.journal.writer import Writer
+from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.store.protocol import Store
 
 
@@ -185,7 +187,7 @@ class Journal:
                 before.refuse_second_run()
             before._end()
         if not spool.acquire():
-            raise spool.busy_error()
+            raise spool.busy_error(self._local_holder())
         try:
             reader, notify_once = self._reader, cache(notify)  # claiming may be repeated
             self._own = self._start(
@@ -235,6 +237,14 @@ class Journal:
         own = self._owner()
         # If an earlier dead session had got further, its bound still holds.
         own.spool.note_running(max(tid, -1 if own.claim.running is None else own.claim.running))
+
+    def _local_holder(self) -> int | None:
+        """Return the process of this machine that holds the search, if it has claimed it."""
+        with suppress(ColabDriveTunerError):
+            self._reader.refresh()
+            if (holder := self._reader.holder()) and is_this_machine(holder.claimant.machine):
+                return holder.claimant.pid
+        return None
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything appended so far is acknowledged; return False on timeout."""

@@ -93,7 +93,8 @@ def resume_search(
         max_time: Time limit of this run: "11h30m", seconds, or a timedelta. No trial starts after
             it, and one with a `TrialBackup` stops before it. None: no limit.
         on_busy: What to do if another runtime holds the search: "wait" until it releases the
-            search or is silent for 90 seconds, "takeover" at once, or "error".
+            search or is silent for 90 seconds, "takeover" at once, or "error". A live process of
+            this machine is an error in any case.
         restart: Whether to begin again under the same name; the old history stays in the store.
         from_search: Name of another search in the same store whose ended trials this one begins
             with, to widen a space or change the algorithm. They count towards `max_evals`, and the

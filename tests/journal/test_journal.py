@@ -350,7 +350,8 @@ def test_a_live_process_of_this_machine_is_never_overtaken(store, open_journal, 
     """A takeover from a live process of this machine is refused at once."""
     child = start_child()
     child.stdout.readline()
-    with pytest.raises(SearchBusyError, match="live process of this machine"):
+    words = f"live process of this machine, process {child.pid}: stop it"
+    with pytest.raises(SearchBusyError, match=words):
         open_journal(store, on_busy="takeover")
 
 

@@ -97,16 +97,17 @@ class Spool:
         _locked[self.folder] = os.getpid()
         return True
 
-    def busy_error(self) -> SearchBusyError:
+    def busy_error(self, pid: int | None = None) -> SearchBusyError:
         """Return the error naming the lock's holder: another process, or a thread of this one."""
         if _locked.get(self.folder) == os.getpid():
             return SearchBusyError(
                 f"Search {self.name!r} is in use by another thread of this process: wait for it, "
                 f"or give this search another name."
             )
+        which = "" if pid is None else f", process {pid}"
         return SearchBusyError(
-            f"Search {self.name!r} is being run by another live process of this machine: stop it "
-            f"there first."
+            f"Search {self.name!r} is being run by another live process of this machine{which}: "
+            "stop it there first. If it is a notebook, interrupt that cell or shut down its kernel."
         )
 
     def release(self) -> None:

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import NotPlainDataError, UsageError
 
 _PACKAGE = f"{__name__.partition('.')[0]}."
 
@@ -85,7 +85,7 @@ def explain_keywords(
                 raise UsageError("\n".join(problems) or _usage(title, signature, error)) from None
             try:
                 return function(*args, **kwargs)
-            except UsageError as error:
+            except (UsageError, NotPlainDataError) as error:
                 _keep_frames_of_user(error)
                 raise
 
