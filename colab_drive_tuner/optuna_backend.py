@@ -39,7 +39,7 @@ from colab_drive_tuner.store.protocol import Store
 with optional_import("Optuna is not installed: pip install 'colab-drive-tuner[optuna]'."):
     from optuna.storages import JournalStorage
     from optuna.storages.journal import BaseJournalBackend
-    from optuna.trial import TrialState, create_trial
+    from optuna.trial import FrozenTrial, TrialState, create_trial
 
 RETRY_OF = "colab_drive_tuner:again"
 """System attribute of a trial that retries another one's parameters: the number of that trial."""
@@ -267,8 +267,8 @@ def _retry_interrupted(storage: StudyStorage, study_id: int, most: int) -> None:
     """Fail trials whose runtime died, and queue their parameters up to `most` attempts.
 
     If the process is killed halfway, the next session finds the queued trials, which still wait,
-    and does not queue them twice. Others may be of another study, from which they were added.
-    A retry inherits what samplers keep in system attributes, such as its place in a grid.
+    completes them, and does not queue them twice. Others may be of another study, from which they
+    were added. A retry inherits what samplers keep in attributes, such as its place in a grid.
     """
     trials = storage.get_all_trials(study_id, deepcopy=False)
     queued = {
@@ -279,17 +279,30 @@ def _retry_interrupted(storage: StudyStorage, study_id: int, most: int) -> None:
     }
     for trial in (one for one in trials if one.state == TrialState.RUNNING):
         attempts = attempts_of(trial.user_attrs) + 1
+        retry = None
         if trial.number in queued:
+            retry = queued[trial.number]._trial_id
             attempts = attempts_of(queued[trial.number].user_attrs) or attempts
         elif attempts < most:
             enqueued = trial.system_attrs.get("fixed_params")
             fixed = (enqueued if isinstance(enqueued, dict) else {}) | trial.params
-            kept = {k: v for k, v in trial.system_attrs.items() if not k.startswith(_RUNG)}
-            retry = create_trial(
+            new = create_trial(
                 state=TrialState.WAITING,
-                user_attrs={**trial.user_attrs, ATTEMPTS: attempts},
-                system_attrs=kept | {"fixed_params": fixed, RETRY_OF: trial.number},
+                user_attrs={ATTEMPTS: attempts},
+                system_attrs={"fixed_params": fixed, RETRY_OF: trial.number},
             )
-            storage.create_new_trial(study_id, retry)
+            retry = storage.create_new_trial(study_id, new)
+        if retry is not None:
+            _copy_attributes(storage, trial, retry)
         storage.set_trial_user_attr(trial._trial_id, ATTEMPTS, attempts)
         storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+def _copy_attributes(storage: StudyStorage, trial: FrozenTrial, retry: int) -> None:
+    """Copy attributes one by one, as they were set: in one line they may be too many."""
+    for key, value in trial.user_attrs.items():
+        if key != ATTEMPTS:
+            storage.set_trial_user_attr(retry, key, value)
+    for key, value in trial.system_attrs.items():
+        if key not in ("fixed_params", RETRY_OF) and not key.startswith(_RUNG):
+            storage.set_trial_system_attr(retry, key, value)

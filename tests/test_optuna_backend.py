@@ -153,10 +153,16 @@ def test_a_trial_that_kills_at_once_is_given_up(tmp_path: Path) -> None:
 def test_parameters_are_queued_once_whenever_the_next_runtime_dies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str
 ) -> None:
-    """A kill between failing a trial and queueing its parameters still queues them once."""
+    """A kill between failing a trial and queueing its parameters still queues them once.
+
+    The retry has all attributes, however large they are together.
+    """
     storage = cdt.optuna_storage("study", store=tmp_path)
     trial = optuna.create_study(storage=storage, study_name="s").ask()
     x = trial.suggest_float("x", -1, 1)
+    notes = {name: name * 700_000 for name in "ab"}  # together too long for one line
+    for name, text in notes.items():
+        trial.set_user_attr(name, text)
     storage.close()
 
     def die(*_: object) -> None:
@@ -168,8 +174,8 @@ def test_parameters_are_queued_once_whenever_the_next_runtime_dies(
             cdt.optuna_storage("study", store=tmp_path)
     storage = cdt.optuna_storage("study", store=tmp_path)
     dead, again = trials_of(storage)
-    assert (dead.state, dead.user_attrs) == (TrialState.FAIL, {ATTEMPTS: 1})
-    assert (again.state, again.user_attrs) == (TrialState.WAITING, {ATTEMPTS: 1})
+    assert (dead.state, dead.user_attrs) == (TrialState.FAIL, {ATTEMPTS: 1} | notes)
+    assert (again.state, again.user_attrs) == (TrialState.WAITING, {ATTEMPTS: 1} | notes)
     assert again.system_attrs["fixed_params"] == {"x": x}
     storage.close()
 
