@@ -55,7 +55,7 @@ def run_search(trials: StoredTrials, request: RunRequest) -> str:
     settings = _settings(trials, request)
     _check_recorded(trials, request, settings)
     frameworks = load_frameworks(request.written or request.fn)
-    dispatcher = _dispatcher(request, domain, keras="keras" in frameworks)
+    dispatcher = _dispatcher(request, domain)
     stopped_before = None if request.restart else trials.log.settings.get(STOPPED)
     with (
         trials.log.running(),
@@ -157,7 +157,7 @@ def _warn_of_second_restart(trials: StoredTrials) -> None:
     )
 
 
-def _dispatcher(request: RunRequest, domain: FastDomain, *, keras: bool) -> "Dispatcher | None":
+def _dispatcher(request: RunRequest, domain: FastDomain) -> "Dispatcher | None":
     """Return the dispatcher to the workers; None: trials run in this process."""
     if request.workers is None:
         return None
@@ -169,7 +169,7 @@ def _dispatcher(request: RunRequest, domain: FastDomain, *, keras: bool) -> "Dis
         check_sendable(request.fn)
     else:
         payload = pack(request.fn, request.space, request.pass_expr_memo_ctrl)
-    engine.prepare(keras=keras)
+    engine.prepare()
     return Dispatcher(request.workers, payload, domain)
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -298,6 +299,21 @@ def test_a_pool_that_another_search_has_replaced_stays(workers: LokyExecutor) ->
 def _who() -> int:
     time.sleep(0.05)
     return os.getpid()
+
+
+@pytest.mark.parametrize("framework", ["tensorflow", "torch", "jax"])
+def test_a_pool_that_forks_a_framework_is_refused(
+    framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fork has none of the threads of TensorFlow, PyTorch and JAX, for which its trials wait."""
+    for name in ("keras", "tensorflow", "torch", "jax"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, framework, ModuleType(framework))
+    with (
+        ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool,
+        pytest.raises(UsageError, match=f"{framework} is loaded"),
+    ):
+        run(tmp_path, abs, executor=pool)
 
 
 @pytest.mark.parametrize("method", [None, "spawn"])

@@ -86,17 +86,18 @@ class Engine:
         # The death of a process breaks its pool, which is noticed anyway.
         return self.executor.workers() if isinstance(self.executor, RayExecutor) else None
 
-    def prepare(self, *, keras: bool) -> None:
+    def prepare(self) -> None:
         """Prepare the executor before the search is claimed; start the workers of a new pool.
 
-        Raises `UsageError` if it forks, and TensorFlow, with `keras` or loaded already, would hang
-        in its workers; or if its workers do not start.
+        Raises `UsageError` if it forks this process, in which a framework is loaded whose threads
+        a fork does not have; or if its workers do not start.
         """
         context = getattr(self.executor, "_mp_context", None)
         method = context.get_start_method(allow_none=False) if context is not None else ""
-        if method == "fork" and (keras or "tensorflow" in sys.modules):
+        threaded = [name for name in ("tensorflow", "torch", "jax") if sys.modules.get(name)]
+        if method == "fork" and threaded:
             raise UsageError(
-                "executor= forks this process, in which TensorFlow is loaded: its trials would "
+                f"executor= forks this process, in which {threaded[0]} is loaded: its trials can "
                 "hang. Write ProcessPoolExecutor(n, mp_context=multiprocessing.get_context("
                 "'spawn')), or executor=cdt.loky_executor(n)."
             )
@@ -168,7 +169,7 @@ class DaskEngine(Engine):
         """See `Engine.locations`."""
         return DaskReceiver(self._client)
 
-    def prepare(self, *, keras: bool) -> None:  # noqa: ARG002 - Dask's workers are not forks
+    def prepare(self) -> None:
         """Warn if the scheduler would itself rerun a trial that kills workers."""
         allowed = self._client.run_on_scheduler(
             lambda dask_scheduler: dask_scheduler.allowed_failures
