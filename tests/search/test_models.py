@@ -69,6 +69,11 @@ def test_a_best_model_that_was_not_stored_is_told(tmp_path: Path) -> None:
         assert resumed.best_model is None
 
 
+def test_a_best_model_that_was_not_to_be_kept_is_none(tmp_path: Path) -> None:
+    """Whoever keeps no models needs no warning that there is none."""
+    assert run(tmp_path, keep_models=0).best_model is None
+
+
 def test_no_record_holds_a_model(tmp_path: Path) -> None:
     """Records, trials.pkl and copies of the Trials hold no model."""
     trials = run(tmp_path).trials

@@ -160,11 +160,11 @@ class SearchResult:
         """The Keras model of the best trial; None if it was not kept."""
         best = self.best_trial
         model = self.load_model(best["tid"])
-        if model is None and isinstance(best["result"], ModelResult):
+        if model is None and isinstance(best["result"], ModelResult) and self.trials.keep_models:
             warn_user(
                 f"The best trial, {best['tid']}, returned a model that is not in the store: its "
-                f"runtime ended before the upload, or the store did not take it. load_model() "
-                f"returns the best model that is in the store, if there is one.",
+                "runtime ended before the upload, the store did not take it, or it is no Keras "
+                "model. load_model() returns the best model that is in the store, if there is one.",
                 TrainingWarning,
             )
         return model
