@@ -17,7 +17,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 HERE = ("cluster", "half_trial", "hyperopt", "optuna", "scheduled", "seeing", "troubleshooting")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 VARYING = re.compile(
-    r"'duration': [\d.e-]+|process \d+ on [\w.-]+|/folders/[\w-]+|/tmp/\S+|\d\.\d+|in [\d.]+ s"
+    r"'duration': [\d.e-]+|process \d+(?: on [\w.-]+)?|/folders/[\w-]+|/tmp/\S+|\d\.\d+|in [\d.]+ s"
     r"|[\d,]+ bytes|\d\d:\d\d UTC|hours of trials +\S+ +\S+"
 )
 
