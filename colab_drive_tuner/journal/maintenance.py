@@ -47,7 +47,7 @@ class Maintenance:
         self._claim_id = claim_id
         folder, pos = self._reader.folder, self._reader.head.pos
         self._snapshots: list[str] = [folder.hint] if folder.hint else []
-        self._snapshot_pos = pos
+        self._snapshot_pos = self._reader.snapshot_pos
         # Only a release guarantees that trials.pkl holds everything before it.
         self._exported_pos = pos if reason is ClaimReason.RELEASED else 0
         self._export_id = folder.export

@@ -48,6 +48,8 @@ class Reader:
         """The folder to read regardless of its name; None: look it up by name."""
         self.found = folder
         self.state: Any = rules.empty()
+        self.snapshot_pos = 0
+        """Number of records that the snapshot covers from which reading started; 0: none."""
         self._head: Head | None = None
         self._owned: OwnedIds | None = None
         self._last: Entry | None = None
@@ -84,6 +86,7 @@ class Reader:
     def forget(self) -> None:
         """Look up the folder again: the known one is gone, or the search continues elsewhere."""
         self.found, self._head, self.state = self.fixed_folder, None, self.rules.empty()
+        self.snapshot_pos = 0
         self._owned, self._last = None, None
 
     def refresh(self) -> None:
@@ -150,7 +153,9 @@ class Reader:
                     raise
             if not is_ours.result():
                 self._head = None
-        return self._head is not None
+                return False
+        self.snapshot_pos = known.pos
+        return True
 
     def _read_on(self, known: Head) -> Head:
         head = read_on(self.store, known, self.state.apply, self.name)

@@ -10,8 +10,9 @@ import pytest
 from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain import chain
-from colab_drive_tuner.journal.chain.chain import save_snapshot
+from colab_drive_tuner.journal.chain.chain import decode_snapshot, save_snapshot
 from colab_drive_tuner.journal.chain.record import decode_record
+from colab_drive_tuner.journal.maintenance import SNAPSHOT_RECORDS
 from tests.journal.faulty_store import append_acknowledged, record_files
 from tests.journal.list_state import RULES, item
 from tests.search.sample_searches import run_in_fork
@@ -28,6 +29,20 @@ def test_long_chains_are_read_from_a_snapshot(store, open_journal):
     assert reader.state.items == list(range(110))
     store.set_properties(reader.folder, {"cdt_hint": "gone"})
     assert open_journal(store, claim=False).state.items == list(range(110))
+
+
+def test_many_short_sessions_are_read_from_a_snapshot(store, open_journal):
+    """Sessions too short for a snapshot of their own do not make a reader read all of them."""
+    for value in range(24):
+        journal = open_journal(store)
+        append_acknowledged(journal, value)
+        journal.close()
+    (folder,) = store.list(store.root)
+    snapshot, what = store.read(folder.properties["cdt_hint"]), "The snapshot"
+    covered, _ = decode_snapshot(snapshot, what, RULES.load)
+    reader = open_journal(store, claim=False)
+    assert reader.state.items == list(range(24))
+    assert reader._reader.head.pos - covered.pos < SNAPSHOT_RECORDS // 2
 
 
 def test_a_snapshot_tells_all_that_the_records_tell(store, open_journal):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from colab_drive_tuner.checkpoint.pickles import reader
 from colab_drive_tuner.errors import UnavailableError
 from colab_drive_tuner.journal.folder.lookup import Property, find_folder
 from colab_drive_tuner.search.results.read_search import read_status
@@ -57,6 +58,13 @@ def test_trials_pkl_reveals_missing_records(tmp_path: Path) -> None:
     assert report.done == 6
     assert [finding.level for finding in about(tmp_path)] == [Level.OK]
     assert_resumes_as_uninterrupted(tmp_path)
+
+
+def test_a_trials_pkl_of_the_same_trials_is_not_read(tmp_path: Path, monkeypatch) -> None:
+    """A trials.pkl that equals what the records would export needs no reading, which is slow."""
+    run_with_record_per_trial(tmp_path, 6)
+    monkeypatch.setattr(reader, "read_trials", None)
+    assert [finding.level for finding in about(tmp_path)] == [Level.OK]
 
 
 def test_a_snapshot_reveals_missing_records(tmp_path: Path) -> None:
