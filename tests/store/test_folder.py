@@ -21,7 +21,7 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import FolderStore, index, top_folders
-from colab_drive_tuner.store.folder.description import seal, unseal
+from colab_drive_tuner.store.folder.description import MirroredFiles, seal, unseal
 from colab_drive_tuner.store.protocol import LATEST_TIME
 from tests.journal.simulated_disks import VolatileDisk
 from tests.store.contract import Reopen, StoreContract
@@ -598,3 +598,17 @@ def test_an_unused_id_is_not_looked_for_in_other_searches(
         searched.read_unverified(store.reserve(1)[0])
     assert looked_at
     assert not [path for path in looked_at if path.startswith((f"{root}/a/", f"{root}/b/"))]
+
+
+def test_a_folder_is_found_without_looking_into_all_others(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cost of finding a search's folder does not grow with the files of other searches."""
+    folders = store.reserve(3)
+    for number, folder in enumerate(folders):
+        store.create(folder, None, name=f"s{number}", parent=store.root)
+    looked_up: list[str] = []
+    has = MirroredFiles.has
+    monkeypatch.setattr(MirroredFiles, "has", lambda *at: looked_up.append(at[1]) or has(*at))
+    assert store.for_search("s1").url(folders[1]).endswith("s1")
+    assert looked_up == []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from colab_drive_tuner.journal import maintenance
 from colab_drive_tuner.journal.chain import chain
 from tests.troubleshoot.damaged_searches import run_with_record_per_trial
 
@@ -21,10 +22,12 @@ _made: list[Path] = []
 
 @pytest.fixture
 def folder(tmp_path, tmp_path_factory) -> Path:
-    """A store with the search "search": 12 of 30 trials, in two sessions, a record per trial."""
+    """A store with "search": 12 of 30 trials, two sessions, a record per trial, no snapshot."""
     if not _made:
         original = tmp_path_factory.mktemp("made") / "store"
-        run_with_record_per_trial(original, 7)
-        run_with_record_per_trial(original, 12)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(maintenance, "SNAPSHOT_RECORDS", 1000)
+            run_with_record_per_trial(original, 7)
+            run_with_record_per_trial(original, 12)
         _made.append(original)
     return Path(shutil.copytree(_made[0], tmp_path / "store"))

@@ -170,6 +170,11 @@ class IdLookup:
     def _choose(self, entry_id: str, also_trashed: bool, of_search: bool) -> IdLocation:
         """Select one of the folders that contain the id."""
         folders = self.everywhere() if also_trashed else self.folders.usable()
+        own = [folder for folder in folders if self._is_search_folder(folder)]
+        is_own = own and self._search_folder and self._search_folder.id == entry_id
+        exactly = own if is_own else [folder for folder in folders if folder.id == entry_id]
+        if len(exactly) == 1:  # then no folder's index has to be searched
+            return IdLocation(exactly[0].index, TOP, exactly[0])
         holders = self._holders(entry_id, folders, of_search)
         if len(holders) > 1:
             places = ", ".join(str(folder.index.base) for folder in holders)
@@ -179,10 +184,8 @@ class IdLookup:
             )
         if holders:
             return IdLocation(holders[0].index, entry_id, holders[0])
-        own = [folder for folder in folders if self._is_search_folder(folder)]
         with contextlib.suppress(NotFoundError):
-            is_own = own and self._search_folder and self._search_folder.id == entry_id
-            found = own[0] if is_own else self.top(entry_id, folders)
+            found = self.top(entry_id, folders)
             return IdLocation(found.index, TOP, found)
         return IdLocation(self.index, entry_id)
 

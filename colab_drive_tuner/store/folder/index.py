@@ -254,12 +254,13 @@ class Index:
             changed = self.descriptions.folder.stat().st_mtime_ns
         except disk.MISSING:
             changed = 0
+        home = self.home.name if self.home.parent == folder else ""
         left = {
             file
             for file in disk.list_names(folder)
             if file not in shown
             and not file.startswith(".")
-            and folder / file != self.home
+            and file != home
             and self._unclaimed.get((parent, file)) != changed
         }
         if not left:
