@@ -103,7 +103,7 @@ def minimize(
     with reseed_outer_trial():
         if len(trials.trials) < max_evals:
             objective.prepare()
-            load_frameworks(model)  # a trial's seed is set in Keras only if it is loaded before
+            load_frameworks(model)  # only what is loaded before a trial is seeded for it
         # hyperopt's fmin does not pass the further options on to trials.fmin.
         search = trials.fmin if more else partial(fmin, trials=trials)
         best_run = search(

@@ -108,17 +108,24 @@ def cell(value: object) -> str:
 
 def table_fits(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bool:
     """Return whether a table is not wider than the terminal; outside of one, every table fits."""
-    from rich.console import Console
-
-    console, widths = Console(), _widths(head, rows)
-    return not console.is_terminal or sum(widths) + 2 * len(widths) <= console.width
+    return _fits(_widths(_lines(head, rows)))
 
 
-def _widths(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[int]:
+def _lines(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[list[str]]:
+    return [[visible(cell) for cell in row] for row in (head, *rows)]
+
+
+def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
     from rich.cells import cell_len
 
-    columns = zip(head, *rows, strict=True)
-    return [max(cell_len(visible(cell)) for cell in column) for column in columns]
+    return [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+
+
+def _fits(widths: Sequence[int]) -> bool:
+    from rich.console import Console
+
+    console = Console()
+    return not console.is_terminal or sum(widths) + 2 * len(widths) <= console.width
 
 
 def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -130,16 +137,15 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     from rich.cells import set_cell_size
     from rich.console import Console
 
-    names, *cells = ([visible(cell) for cell in row] for row in (head, *rows))
-    if table_fits(names, cells):
-        widths = _widths(names, cells)
-        first, *rest = (
-            f" {'  '.join(map(set_cell_size, row, widths))} " for row in (names, *cells)
-        )
+    lines = _lines(head, rows)
+    widths = _widths(lines)
+    if _fits(widths):
+        first, *rest = (f" {'  '.join(map(set_cell_size, row, widths))} " for row in lines)
         typer.echo(first if Console().is_dumb_terminal else typer.style(first, bold=True))
         for line in rest:
             typer.echo(line)
         return
+    names, *cells = lines
     for title, *row in cells:
         echo(f"{names[0]}: {title}" if names[0] else title)
         for name, text in zip(names[1:], row, strict=True):

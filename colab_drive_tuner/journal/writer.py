@@ -18,7 +18,12 @@ from pathlib import Path
 from colab_drive_tuner.errors import IdTakenError, SearchError, SearchTakenOverError
 from colab_drive_tuner.journal.batch import Appended, Batch, BatchSpool, Item
 from colab_drive_tuner.journal.chain.chain import create
-from colab_drive_tuner.journal.chain.record import Record, RecordKind, encode_record
+from colab_drive_tuner.journal.chain.record import (
+    Record,
+    RecordKind,
+    attachment_name,
+    encode_record,
+)
 from colab_drive_tuner.journal.outage import OutageRetry
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.spool.spool import Spool
@@ -253,8 +258,7 @@ class Writer:
 
         def put(entry_id: str, sha: str, content: bytes) -> None:
             with suppress(IdTakenError):  # created by an earlier send of ours
-                name = f"attachment-{sha[:16]}.cdt"
-                store.create(entry_id, content, name=name, parent=folder)
+                store.create(entry_id, content, name=attachment_name(sha), parent=folder)
 
         files: dict[str, str] = {}
         for sha, value in {sha256_of(value): value for value in attachments}.items():

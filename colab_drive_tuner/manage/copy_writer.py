@@ -23,7 +23,7 @@ from colab_drive_tuner.errors import (
     StoreError,
 )
 from colab_drive_tuner.journal.chain.chain import Head, read_on, save_snapshot
-from colab_drive_tuner.journal.chain.record import Record, record_name
+from colab_drive_tuner.journal.chain.record import Record, attachment_name, record_name
 from colab_drive_tuner.journal.folder.creation import (
     BACKUPS,
     BEST_MODELS,
@@ -217,7 +217,7 @@ class _UnfinishedCopy:
             with suppress(NotFoundError):
                 value = journal.read_file(entry_id)
                 if sha256_of(value) == sha:
-                    name = f"attachment-{sha[:16]}.cdt"
+                    name = attachment_name(sha)
                     self.copier.create(value, name=name, parent=parent, entry_id=copies[entry_id])
                     continue
             lost.add(sha)

@@ -36,7 +36,7 @@ class TrainingSettings:
     seeded: bool = True
     """Whether the global random generators are seeded before each trial."""
     frameworks: tuple[str, ...] = ()
-    """Modules that the objective uses: they are imported and seeded before the trial."""
+    """Modules that the objective uses: a worker imports them before the trial is seeded."""
     ends_at: float | None = None
     """`time.time()` at which trials must have stopped, on any machine; None: no limit."""
     pruner: Pruner | None = None
@@ -115,7 +115,7 @@ def evaluate(
     )
     with run_as(trial):
         if training.seeded:
-            seed_trial(training.seed, attempt.tid, frameworks=training.frameworks)
+            seed_trial(training.seed, attempt.tid)
         result: dict[str, Any] = domain.evaluate(attempt.point, ctrl)
         # The status may be an enum member, which equals hyperopt's text but is not plain data.
         status = {"status": STATUS_STRINGS[STATUS_STRINGS.index(result["status"])]}

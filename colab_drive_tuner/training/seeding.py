@@ -8,9 +8,8 @@ resumed after a kill repeats the uninterrupted one.
 import hashlib
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -34,15 +33,15 @@ def training_seed(seed: int, tid: int, epoch: int = 0, fit: int = 0) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "big")
 
 
-def seed_trial(seed: int, tid: int, *, frameworks: Iterable[str] = ()) -> int:
+def seed_trial(seed: int, tid: int) -> int:
     """Seed the global generators of Python, NumPy, Keras and PyTorch for trial `tid`.
 
     Keras, and with it TensorFlow's global seed, is seeded if Keras or TensorFlow is loaded, and
-    PyTorch if it is. An objective that imports one only while it runs needs it in `frameworks` from
-    its first trial on, because a resumed search starts in a new process. Returns the seed.
+    PyTorch if it is. One that the objective imports only while it runs must be loaded before its
+    first trial, because a resumed search starts in a new process. Returns the seed.
     """
     value = training_seed(seed, tid)
-    _seed_generators(value, frameworks=frameworks)
+    _seed_generators(value)
     return value
 
 
@@ -64,9 +63,7 @@ def reseed_outer_trial() -> Iterator[None]:
         _seed_generators(seed)
 
 
-def _seed_generators(value: int, *, frameworks: Iterable[str] = ()) -> None:
-    for module in frameworks:
-        import_module(module)
+def _seed_generators(value: int) -> None:
     if "keras" in sys.modules or "tensorflow" in sys.modules:
         import keras
 

@@ -143,6 +143,11 @@ def record_name(pos: int) -> str:
     return f"record-{pos:06d}.cdt"
 
 
+def attachment_name(sha: str) -> str:
+    """Return the file name of an attachment whose content has this sha256."""
+    return f"attachment-{sha[:16]}.cdt"
+
+
 def frame(body: Mapping[str, Any]) -> bytes:
     """Return the bytes of a file with this body; a dataclass is written as a map of its fields."""
     packer = msgpack.Packer(autoreset=False, default=vars)

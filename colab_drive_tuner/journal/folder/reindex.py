@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, StoreError
-from colab_drive_tuner.journal.chain.record import Record, decode_record, record_name
+from colab_drive_tuner.journal.chain.record import (
+    Record,
+    attachment_name,
+    decode_record,
+    record_name,
+)
 from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, FolderKind, Property
 from colab_drive_tuner.store.folder.disk import file_names, read
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -37,7 +42,7 @@ def reindex_search(store: Store, entry: Entry) -> int:
         known += record.more
         for sha, entry_id in record.files.items():
             # Equal values of several records have several files, the first with the plain name.
-            plain, distinct = file_names(f"attachment-{sha[:16]}.cdt", entry_id)
+            plain, distinct = file_names(attachment_name(sha), entry_id)
             stored = distinct if (folder / distinct).exists() else plain
             ids.setdefault(f"{_RECORDS_NAME}/{stored}", entry_id)
     found = store.reindex(entry.id, ids)

@@ -170,9 +170,10 @@ class IdLookup:
     def _choose(self, entry_id: str, also_trashed: bool, of_search: bool) -> IdLocation:
         """Select one of the folders that contain the id."""
         folders = self.everywhere() if also_trashed else self.folders.usable()
-        own = [folder for folder in folders if self._is_search_folder(folder)]
-        is_own = own and self._search_folder and self._search_folder.id == entry_id
-        exactly = own if is_own else [folder for folder in folders if folder.id == entry_id]
+        exactly = [folder for folder in folders if folder.id == entry_id]
+        if self._search_folder is not None and self._search_folder.id == entry_id:
+            own = [folder for folder in folders if self._is_search_folder(folder)]
+            exactly = own or exactly
         if len(exactly) == 1:  # then no folder's index has to be searched
             return IdLocation(exactly[0].index, TOP, exactly[0])
         holders = self._holders(entry_id, folders, of_search)
