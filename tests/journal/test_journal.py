@@ -19,7 +19,6 @@ from colab_drive_tuner.errors import (
     SearchError,
     SearchNameError,
     SearchTakenOverError,
-    UsageError,
 )
 from colab_drive_tuner.journal import Journal, maintenance
 from colab_drive_tuner.journal.spool.spool import Spool
@@ -238,22 +237,6 @@ def test_impossible_names_are_refused(store, name):
         Journal.open(store, name, RULES)
 
 
-@pytest.mark.parametrize("name", ["quotes ' \"", "emoji 🚀", "back\\slash", "ü" * 60, "a%2Fb"])
-def test_unusual_names_are_fine(store, name, machine):
-    """Quotes, emoji, backslashes and percent signs are allowed in a search's name."""
-    journal = Journal.open(store, name, RULES)
-    journal.claim(lambda state: b"")
-    append_acknowledged(journal, name)
-    journal.close()
-    assert Journal.open(store, name, RULES).state.items == [name]
-
-
-def test_an_unknown_on_busy_is_refused(store, open_journal):
-    """An unknown `on_busy` is an error that lists the allowed values."""
-    with pytest.raises(UsageError, match="'wait', 'takeover', 'error'"):
-        open_journal(store, on_busy="force")
-
-
 def test_a_reset_begins_a_new_history(store, open_journal):
     """After a reset only later items are read."""
     journal = open_journal(store)
@@ -346,13 +329,16 @@ def start_child(store, machine):
         child.stdout.close()
 
 
-def test_a_live_process_of_this_machine_is_never_overtaken(store, open_journal, start_child):
-    """A takeover from a live process of this machine is refused at once."""
+@pytest.mark.parametrize("on_busy", ["wait", "takeover"])
+def test_a_live_process_of_this_machine_is_never_overtaken(
+    store, open_journal, start_child, on_busy
+):
+    """A claim while a live process of this machine runs the search is refused at once."""
     child = start_child()
     child.stdout.readline()
     words = f"live process of this machine, process {child.pid}: stop it"
     with pytest.raises(SearchBusyError, match=words):
-        open_journal(store, on_busy="takeover")
+        open_journal(store, on_busy=on_busy)
 
 
 @pytest.mark.parametrize("on_busy", ["error", "wait", "takeover"])

@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import hyperopt
-import numpy as np
 
 from colab_drive_tuner.hyperas_style import minimize
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.trial_locations import worker_name
 from colab_drive_tuner.search.results.read_search import read_status
-from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.training.trial import running_trial
-from tests.search.sample_searches import SPACE, data, model, sample_objective, trial_values
+from tests.search.sample_searches import (
+    data,
+    model,
+    resume_sample_search,
+    run_fmin,
+    sample_objective,
+    trial_values,
+)
 
 
 def check_every_kind_of_search(folder: Path, executor: Any, *, in_process: bool = False) -> None:
@@ -38,18 +43,7 @@ def _same(folder: Path, search: Callable[..., Any], executor: Any) -> None:
 
 def _plain_objective(folder: Path, name: str, where: dict[str, Any]) -> Any:
     objective = objective_waiting_for_status(folder, name) if where else sample_objective
-    result = resume_search(
-        objective,
-        space=SPACE,
-        name=name,
-        store=folder,
-        max_evals=4,
-        seed=3,
-        algo="rand",
-        progress=False,
-        **where,
-    )
-    return result.trials
+    return resume_sample_search(folder, objective, name=name, max_evals=4, **where).trials
 
 
 def objective_waiting_for_status(folder: Path, name: str) -> Callable[[Any], float]:
@@ -72,17 +66,8 @@ def _running(folder: Path, name: str) -> list[tuple[Any, str, int]]:
 
 
 def _templates(folder: Path, name: str, where: dict[str, Any]) -> Any:
-    return resume_search(
-        model,
-        data,
-        name=name,
-        store=folder,
-        max_evals=4,
-        seed=3,
-        algo="rand",
-        progress=False,
-        **where,
-    ).trials
+    options = {"data": data, "space": None, "max_evals": 4}
+    return resume_sample_search(folder, model, name=name, **options, **where).trials
 
 
 def _hyperas(folder: Path, name: str, where: dict[str, Any]) -> Any:
@@ -92,15 +77,4 @@ def _hyperas(folder: Path, name: str, where: dict[str, Any]) -> Any:
 
 
 def _fmin(folder: Path, name: str, where: dict[str, Any]) -> Any:
-    trials = DriveTrials(name, store=folder)
-    trials.fmin(
-        sample_objective,
-        SPACE,
-        algo=hyperopt.rand.suggest,
-        max_evals=4,
-        rstate=np.random.default_rng(3),
-        show_progressbar=False,
-        return_argmin=False,
-        **where,
-    )
-    return trials
+    return run_fmin(DriveTrials(name, store=folder), "rand", 4, **where)

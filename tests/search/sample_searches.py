@@ -44,20 +44,15 @@ def sample_objective(point: dict[str, Any]) -> float:
 
 
 def run_fmin(
-    trials: Any, algo: str, max_evals: int, objective: Any = sample_objective, **options: Any
+    trials: Any, algo: Any, max_evals: int, objective: Any = sample_objective, **options: Any
 ) -> Any:
-    """Run `hyperopt.fmin` over SPACE with seed 3 and return `trials`."""
-    hyperopt.fmin(
-        objective,
-        SPACE,
-        algo=ALGORITHMS[algo],
-        max_evals=max_evals,
-        trials=trials,
-        rstate=np.random.default_rng(3),
-        verbose=False,
-        return_argmin=False,
-        **options,
-    )
+    """Run `hyperopt.fmin` over SPACE, with seed 3 unless `rstate` is given; return `trials`.
+
+    `hyperopt.fmin` does not know the arguments that `DriveTrials.fmin` adds, such as `executor`.
+    """
+    fmin = trials.fmin if "executor" in options else functools.partial(hyperopt.fmin, trials=trials)
+    usual = {"rstate": np.random.default_rng(3), "return_argmin": False, "verbose": False}
+    fmin(objective, SPACE, ALGORITHMS.get(algo, algo), max_evals, **usual | options)
     return trials
 
 

@@ -63,7 +63,7 @@ def yielding(x: float) -> Any:
         ({"max_time": "soon"}, UsageError, "'soon'"),
         ({"max_time": 10**400}, UsageError, "max_time .* got 10"),
         ({"max_time": "9" * 5000 + "h"}, UsageError, "max_time .* got '99"),
-        ({"on_busy": "maybe"}, UsageError, "on_busy must be one of .* got 'maybe'"),
+        ({"on_busy": "maybe"}, UsageError, "'wait', 'takeover', 'error', got 'maybe'"),
         ({"data": data}, UsageError, "data="),
         ({"data": uniform("x", 0, 1), "space": None}, TemplateError, "pass space="),
         ({"data": {"x": uniform("x", 0, 1)}, "space": None}, TemplateError, "pass space="),
@@ -188,6 +188,7 @@ def test_a_range_on_which_the_algorithm_fails_is_refused(
     [
         'it\'s "quoted"',
         "back\\slash",
+        "a%2Fb",
         "emoji 🎛️",
         "👩\u200d💻",
         "\U0001fae9",
@@ -196,7 +197,7 @@ def test_a_range_on_which_the_algorithm_fails_is_refused(
     ],
 )
 def test_unusual_names_are_fine(name: str, tmp_path: Path) -> None:
-    """Names with quotes, backslashes, new or joined emoji and wide spaces are accepted."""
+    """Names with quotes, backslashes, percent signs, joined emoji and wide spaces are accepted."""
     assert resume_sample_search(tmp_path, name=name, max_evals=1).finished
     assert [status.name for status in list_searches(open_store(tmp_path))] == [name]
 

@@ -14,10 +14,13 @@ from hyperopt.early_stop import no_progress_loss
 
 from colab_drive_tuner.errors import SeedChangedError, UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.results.read_search import read_status
+from colab_drive_tuner.store import open_store
 from tests.search.sample_searches import (
     SPACE,
     killing_objective,
     open_read_only,
+    run_fmin,
     run_hyperopt,
     run_in_fork,
     run_in_store,
@@ -56,16 +59,7 @@ def test_the_timeout_applies_to_each_call(tmp_path: Path) -> None:
     """With a tiny timeout each call of `fmin` starts at most one trial."""
     for most in (1, 2):
         trials = DriveTrials("search", store=tmp_path)
-        hyperopt.fmin(
-            sample_objective,
-            SPACE,
-            algo=hyperopt.rand.suggest,
-            max_evals=5,
-            timeout=1e-9,
-            trials=trials,
-            verbose=False,
-            return_argmin=False,
-        )
+        run_fmin(trials, "rand", 5, timeout=1e-9)
         assert len(trials) <= most
 
 
@@ -215,14 +209,7 @@ def test_edited_documents_count(tmp_path: Path) -> None:
     trials.trials[2]["result"]["loss"] = -9.0
     assert trials.losses()[2] == -9.0
     assert trials.best_trial["tid"] == 2
-    hyperopt.fmin(
-        sample_objective,
-        SPACE,
-        algo=hyperopt.rand.suggest,
-        max_evals=7,
-        trials=trials,
-        verbose=False,
-    )
+    run_fmin(trials, "rand", 7)
     assert len(trials) == 7
     assert trials.best_trial["tid"] == 2
 
@@ -256,7 +243,7 @@ def test_delete_all_begins_a_new_history(tmp_path: Path) -> None:
     trials = run_in_store(tmp_path, "rand", 3)
     trials.delete_all()
     assert len(trials) == 0
-    trials.close()
+    assert read_status(open_store(tmp_path), "search").holder is None
     assert len(open_read_only(tmp_path)) == 0
     assert trial_values(run_in_store(tmp_path, "rand", 4)) == trial_values(run_hyperopt("rand", 4))
 
@@ -282,12 +269,15 @@ def test_another_seed_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"seed": -1}, {"seed": "x"}, {"on_busy": "go"}, {"max_attempts": 0}, {"keep_models": -1}],
+    [
+        *({"name": "a/b"}, {"seed": -1}, {"seed": "x"}, {"on_busy": "go"}, {"max_attempts": 0}),
+        *({"keep_models": -1}, {"keep_models": 0.5}),
+    ],
 )
 def test_bad_options_are_refused_by_name(options: dict[str, Any], tmp_path: Path) -> None:
     """The error names the invalid option, and no store is created."""
     with pytest.raises(UsageError, match=next(iter(options))):
-        DriveTrials("a", store=tmp_path / "new", **options)
+        DriveTrials(**{"name": "a", "store": tmp_path / "new"} | options)
     assert not (tmp_path / "new").exists()
 
 

@@ -9,14 +9,14 @@ import pytest
 from hyperopt import hp
 
 from colab_drive_tuner.cli.status import show_searches
-from colab_drive_tuner.errors import SearchChangedWarning, UsageError
+from colab_drive_tuner.errors import SearchChangedWarning
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import read_status
-from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import (
     SPACE,
+    resume_sample_search,
     run_fmin,
     run_hyperopt,
     run_in_store,
@@ -102,27 +102,7 @@ def test_a_changed_objective_is_a_warning(tmp_path: Path) -> None:
     assert "+ def shifted(point" in str(caught[0].message)
     assert caught[0].filename.endswith("sample_searches.py")
     run_in_store(tmp_path, "rand", 5, shifted)
-    resume_search(
-        shifted,
-        space=SPACE,
-        name="search",
-        max_evals=6,
-        algo="rand",
-        store=tmp_path,
-        progress=False,
-    )
-
-
-@pytest.mark.parametrize(
-    "options", [{"name": "a/b"}, {"seed": -1}, {"on_busy": "no"}, {"keep_models": 0.5}]
-)
-def test_invalid_arguments_are_refused_before_the_store_is_opened(
-    options: dict[str, Any], tmp_path: Path
-) -> None:
-    """Invalid arguments raise an error before the store, and so its folder, is opened."""
-    with pytest.raises(UsageError):
-        DriveTrials(**{"name": "s", "store": tmp_path / "new"} | options)
-    assert not (tmp_path / "new").exists()
+    resume_sample_search(tmp_path, shifted, name="search")
 
 
 def test_the_repr_shows_name_store_trials_and_best_loss(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.faulty_store import FaultyStore
 from tests.search.sample_searches import (
@@ -19,6 +18,8 @@ from tests.search.sample_searches import (
     killing_objective,
     killing_objective_in_outage,
     open_read_only,
+    resume_sample_search,
+    run_fmin,
     run_hyperopt,
     run_in_fork,
     run_in_store,
@@ -129,16 +130,8 @@ def test_points_to_evaluate_survive_an_outage_and_a_kill(tmp_path: Path) -> None
     given = [{"x": x / 10, "kind": 0, "q": 1.0} for x in range(4)]
 
     def search(store: Path | FaultyStore, objective: Any = sample_objective) -> Any:
-        return resume_search(
-            objective,
-            name="search",
-            max_evals=6,
-            space=SPACE,
-            algo="rand",
-            seed=3,
-            store=store,
-            points_to_evaluate=given,
-            progress=False,
+        return resume_sample_search(
+            store, objective, name="search", points_to_evaluate=given
         ).trials
 
     store = ClaimsOnly(tmp_path / "killed")
@@ -154,15 +147,7 @@ def test_a_shared_generator_moves_on_as_with_plain_trials(tmp_path: Path) -> Non
         (mine, DriveTrials("a", store=tmp_path)),
         (theirs, hyperopt.Trials()),
     ):
-        hyperopt.fmin(
-            sample_objective,
-            SPACE,
-            algo=hyperopt.rand.suggest,
-            max_evals=4,
-            trials=trials,
-            rstate=rstate,
-            verbose=False,
-        )
+        run_fmin(trials, "rand", 4, rstate=rstate)
     assert mine.bit_generator.state == theirs.bit_generator.state
 
 
@@ -173,15 +158,11 @@ def test_the_seed_may_come_from_hyperopts_variable(
     monkeypatch.setenv("HYPEROPT_FMIN_SEED", "7")
     ours, theirs = DriveTrials("a", store=tmp_path), hyperopt.Trials()
     for trials in (ours, theirs):
-        trials.fmin(
-            sample_objective, SPACE, algo=hyperopt.rand.suggest, max_evals=4, show_progressbar=False
-        )
+        trials.fmin(sample_objective, SPACE, ALGORITHMS["rand"], 4, show_progressbar=False)
     assert trial_values(ours) == trial_values(theirs)
     monkeypatch.setenv("HYPEROPT_FMIN_SEED", "seven")
     with pytest.raises(UsageError, match="HYPEROPT_FMIN_SEED must be a number"):
-        DriveTrials("b", store=tmp_path).fmin(
-            sample_objective, SPACE, algo=hyperopt.rand.suggest, max_evals=4
-        )
+        DriveTrials("b", store=tmp_path).fmin(sample_objective, SPACE, ALGORITHMS["rand"], 4)
 
 
 def test_edits_of_documents_are_not_recorded(tmp_path: Path) -> None:
@@ -192,9 +173,7 @@ def test_edits_of_documents_are_not_recorded(tmp_path: Path) -> None:
     del trials._dynamic_trials[1]
     trials.refresh()
     assert trials.losses() == [-5.0, whole[2]]
-    trials.fmin(
-        sample_objective, SPACE, algo=hyperopt.rand.suggest, max_evals=4, show_progressbar=False
-    )
+    run_fmin(trials, "rand", 4)
     assert trials.losses()[:3] == [-5.0, *whole[1:]]
     assert DriveTrials("search", store=tmp_path).losses()[:3] == whole
 
@@ -203,15 +182,7 @@ def test_the_stored_random_state_wins(tmp_path: Path) -> None:
     """A later session ignores the rstate it is given and continues the stored one."""
     run_in_store(tmp_path, "rand", 4)
     trials = DriveTrials("search", store=tmp_path)
-    hyperopt.fmin(
-        sample_objective,
-        SPACE,
-        algo=hyperopt.rand.suggest,
-        max_evals=9,
-        trials=trials,
-        rstate=np.random.default_rng(99),
-        verbose=False,
-    )
+    run_fmin(trials, "rand", 9, rstate=np.random.default_rng(99))
     assert trial_values(trials) == trial_values(run_hyperopt("rand", 9))
 
 
@@ -221,14 +192,6 @@ def test_a_randomstate_is_taken_as_hyperas_passes_it(bits: Any, tmp_path: Path) 
     found = []
     for name in ("a", "b"):
         trials = DriveTrials(name, store=tmp_path)
-        hyperopt.fmin(
-            sample_objective,
-            SPACE,
-            algo=hyperopt.rand.suggest,
-            max_evals=3,
-            trials=trials,
-            rstate=np.random.RandomState(bits(1337)),
-            verbose=False,
-        )
+        run_fmin(trials, "rand", 3, rstate=np.random.RandomState(bits(1337)))
         found.append(trial_values(trials))
     assert found[0] == found[1]

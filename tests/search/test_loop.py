@@ -26,6 +26,7 @@ from tests.search.sample_searches import (
     SPACE,
     held_journals,
     open_read_only,
+    run_fmin,
     run_hyperopt,
     run_in_store,
     sample_objective,
@@ -45,27 +46,12 @@ def until_four(ids: Any, domain: Any, trials: Any, seed: int) -> Any:
     return [] if len(trials) >= 4 else hyperopt.rand.suggest(ids, domain, trials, seed)
 
 
-def run(trials: Any, algo: Suggest, **options: Any) -> Any:
-    """Search with a user's own algorithm, up to 10 trials."""
-    options = {"max_evals": 10, "verbose": False} | options
-    rstate = np.random.default_rng(3)
-    hyperopt.fmin(
-        options.pop("fn", sample_objective),
-        SPACE,
-        algo=algo,
-        trials=trials,
-        rstate=rstate,
-        **options,
-    )
-    return trials
-
-
 @pytest.mark.parametrize("queue", [1, 3, 4])
 @pytest.mark.parametrize("algo", [several, until_four])
 def test_a_users_own_algorithm(algo: Suggest, queue: int, tmp_path: Path) -> None:
     """An algorithm may suggest fewer trials than asked for, or none, which ends the run."""
-    expected = run(hyperopt.Trials(), algo, max_queue_len=queue)
-    found = run(DriveTrials("search", store=tmp_path), algo, max_queue_len=queue)
+    expected = run_fmin(hyperopt.Trials(), algo, 10, max_queue_len=queue)
+    found = run_fmin(DriveTrials("search", store=tmp_path), algo, 10, max_queue_len=queue)
     assert trial_values(found) == trial_values(expected)
     assert trial_values(open_read_only(tmp_path)) == trial_values(expected)
 
@@ -77,7 +63,7 @@ def test_too_many_suggestions_are_refused(tmp_path: Path) -> None:
         return hyperopt.rand.suggest([0, 1, 2], domain, trials, seed)
 
     with pytest.raises(UsageError, match="suggested 3 trials when asked for 1"):
-        run(DriveTrials("search", store=tmp_path), greedy)
+        run_fmin(DriveTrials("search", store=tmp_path), greedy, 10)
     assert len(open_read_only(tmp_path)) == 0
 
 
@@ -119,10 +105,11 @@ def test_an_interrupt_at_any_point_loses_nothing(
         yield Bar()
 
     with pytest.raises(KeyboardInterrupt, match="Run it again to continue"):
-        run(
+        run_fmin(
             DriveTrials("search", store=tmp_path),
             interrupts.wrap("algo", hyperopt.rand.suggest),
-            fn=interrupts.wrap("objective", sample_objective),
+            10,
+            interrupts.wrap("objective", sample_objective),
             early_stop_fn=interrupts.wrap("early stop", lambda _trials: (False, [])),
             show_progressbar=progress,
             verbose=True,
@@ -150,7 +137,7 @@ def test_a_progress_callback_gets_hyperopts_calls(tmp_path: Path) -> None:
 
         for count in counts:
             options = {"max_queue_len": 3, "show_progressbar": progress, "verbose": True}
-            run(trials, hyperopt.rand.suggest, max_evals=count, **options)
+            run_fmin(trials, "rand", count, **options)
         return calls
 
     ours = heard(DriveTrials("search", store=tmp_path), (4, 9))
@@ -241,9 +228,9 @@ def test_a_callback_gets_the_best_loss_as_hyperopt_writes_it(tmp_path: Path) -> 
         def failing(_point: Any) -> dict[str, Any]:
             return {"status": "fail", "loss": np.float32(0.1)}
 
-        options = {"return_argmin": False, "show_progressbar": progress, "verbose": True}
+        options = {"show_progressbar": progress, "verbose": True}
         with pytest.raises(hyperopt.exceptions.AllTrialsFailed):
-            run(trials, hyperopt.rand.suggest, fn=failing, max_evals=2, **options)
+            run_fmin(trials, "rand", 2, failing, **options)
         return bars
 
     assert search_with(DriveTrials("s", store=tmp_path)) == search_with(hyperopt.Trials())
@@ -263,7 +250,7 @@ def test_states_that_an_objective_sets_count_as_with_hyperopt(state: int, tmp_pa
                 ctrl.trials.trials[0]["state"] = state
             return sample_objective(hyperopt.pyll.rec_eval(expr, memo=memo))
 
-        run(trials, hyperopt.rand.suggest, fn=objective, max_evals=5)
+        run_fmin(trials, "rand", 5, objective)
         return [*seen, trials.tids]
 
     assert listed(DriveTrials("s", store=tmp_path)) == listed(hyperopt.Trials())
@@ -279,12 +266,12 @@ def test_a_search_within_itself_is_refused(own: bool, tmp_path: Path) -> None:
     def objective(point: Any) -> float:
         inner = trials if own else DriveTrials("search", store=tmp_path)
         try:
-            run(inner, hyperopt.rand.suggest, max_evals=3)
+            run_fmin(inner, "rand", 3)
         except SearchBusyError as error:
             refusals.append(error)
         return sample_objective(point)
 
-    run(trials, hyperopt.rand.suggest, fn=objective)
+    run_fmin(trials, "rand", 10, objective)
     assert len(refusals) == 10
     assert trial_values(open_read_only(tmp_path)) == trial_values(run_hyperopt("rand", 10))
 
@@ -314,7 +301,7 @@ def test_a_trial_draws_the_same_numbers_after_an_inner_search_that_had_ended(
                 options |= {"space": SPACE, "max_evals": 2, "seed": 1, "progress": False}
                 resume_search(sample_objective, **options)
             elif how == "fmin":
-                run(DriveTrials(**options), hyperopt.rand.suggest, max_evals=2)
+                run_fmin(DriveTrials(**options), "rand", 2)
             else:
                 inner = DriveTrials(**options)
                 minimize(
@@ -326,7 +313,7 @@ def test_a_trial_draws_the_same_numbers_after_an_inner_search_that_had_ended(
             return sample_objective(point)
 
         outer = DriveTrials("outer", store=tmp_path / folder, notify=lambda _: None)
-        run(outer, hyperopt.rand.suggest, fn=objective, max_evals=3)
+        run_fmin(outer, "rand", 3, objective)
         return drawn
 
     whole = search("whole")

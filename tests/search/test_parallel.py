@@ -21,7 +21,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import hyperopt
-import numpy as np
 import pytest
 from hyperopt.base import Domain
 from hyperopt.early_stop import no_progress_loss
@@ -42,12 +41,12 @@ from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import (
     ALGORITHMS,
     SPACE,
-    data,
-    model,
     open_read_only,
     resume_sample_search,
+    run_fmin,
     run_hyperopt,
     run_in_fork,
+    run_in_store,
     sample_objective,
     trial_values,
 )
@@ -58,22 +57,6 @@ def threads() -> Iterator[ThreadPoolExecutor]:
     """A pool of four threads."""
     with ThreadPoolExecutor(4) as pool:
         yield pool
-
-
-def wide(store: Path, algo: str, max_evals: int, objective: Any, **options: Any) -> DriveTrials:
-    """Run a session of `search` with several trials at once."""
-    trials = DriveTrials("search", store=store, notify=lambda _: None)
-    trials.fmin(
-        objective,
-        SPACE,
-        algo=ALGORITHMS[algo],
-        max_evals=max_evals,
-        rstate=np.random.default_rng(3),
-        show_progressbar=False,
-        return_argmin=False,
-        **options,
-    )
-    return trials
 
 
 def uneven(point: dict[str, Any]) -> float:
@@ -88,7 +71,7 @@ def test_width_1_equals_the_search_without_an_executor(
 ) -> None:
     """With `width=1`, two sessions on threads give plain hyperopt's trials, bit for bit."""
     for most in (11, 30):
-        trials = wide(tmp_path, algo, most, sample_objective, executor=threads, width=1)
+        trials = run_in_store(tmp_path, algo, most, sample_objective, executor=threads, width=1)
     assert trial_values(trials) == trial_values(run_hyperopt(algo, 30))
     assert trial_values(open_read_only(tmp_path)) == trial_values(trials)
     assert not trials.log.pending_of, "nothing was pending when it was asked"
@@ -96,7 +79,9 @@ def test_width_1_equals_the_search_without_an_executor(
 
 def test_a_batch_on_an_executor_equals_hyperopts(tmp_path: Path, threads: Executor) -> None:
     """With `width=1` and `max_queue_len`, the trials are plain hyperopt's, too."""
-    trials = wide(tmp_path, "tpe", 26, sample_objective, executor=threads, width=1, max_queue_len=3)
+    trials = run_in_store(
+        tmp_path, "tpe", 26, sample_objective, executor=threads, width=1, max_queue_len=3
+    )
     assert trial_values(trials) == trial_values(run_hyperopt("tpe", 26, max_queue_len=3))
 
 
@@ -122,7 +107,7 @@ def replayed(history: History, algo: str) -> dict[Any, Any]:
 def test_points_are_a_function_of_the_record(algo: str, tmp_path: Path, threads: Executor) -> None:
     """Each suggestion can be repeated from the results that it had seen by the record."""
     for most in (13, 40):
-        trials = wide(tmp_path, algo, most, uneven, executor=threads)
+        trials = run_in_store(tmp_path, algo, most, uneven, executor=threads)
     history = open_read_only(tmp_path).log.history
     assert [doc["tid"] for doc in trials.trials] == list(range(40))
     assert max(len(entry.pending) for entry in history.trials.values()) == 3
@@ -175,14 +160,6 @@ def test_hundreds_of_workers_stay_below_drives_quota(drive_emulator: DriveEmulat
     assert len(drive_emulator.log) < 900 / 5
 
 
-def test_a_model_with_templates_and_its_data(tmp_path: Path, threads: Executor) -> None:
-    """A model with templates and a data function gives the same trials on threads."""
-    options: dict[str, Any] = {"max_evals": 8, "seed": 3, "progress": False, "algo": "rand"}
-    inline = resume_search(model, data, name="one", store=tmp_path, **options)
-    several = resume_search(model, data, name="four", store=tmp_path, executor=threads, **options)
-    assert trial_values(several.trials) == trial_values(inline.trials)
-
-
 def test_what_an_objective_raises_is_recorded_and_raised(tmp_path: Path, threads: Executor) -> None:
     """The trial that raised runs again next time, and the results of the others are not lost."""
 
@@ -193,11 +170,11 @@ def test_what_an_objective_raises_is_recorded_and_raised(tmp_path: Path, threads
         return sample_objective(point)
 
     with pytest.raises(ValueError, match="out of tune"):
-        wide(tmp_path, "rand", 8, failing, executor=threads)
+        run_in_store(tmp_path, "rand", 8, failing, executor=threads)
     (error,) = [doc for doc in open_read_only(tmp_path)._dynamic_trials if doc["state"] == 3]
     assert "in failing" in error["misc"]["traceback"]
     assert trial_values(
-        wide(tmp_path, "rand", 8, sample_objective, executor=threads)
+        run_in_store(tmp_path, "rand", 8, sample_objective, executor=threads)
     ) == trial_values(run_hyperopt("rand", 8))
 
 
@@ -212,7 +189,7 @@ def test_full_garbage_collections_are_rare_during_a_parallel_run(
         during.append(gc.get_threshold())
         return sample_objective(point)
 
-    wide(tmp_path, "rand", 1, objective, executor=threads)
+    run_in_store(tmp_path, "rand", 1, objective, executor=threads)
     assert during[0][:2] == before[:2]
     assert during[0][2] > 1_000_000
     assert gc.get_threshold() == before
@@ -231,7 +208,9 @@ def test_caught_errors_count(tmp_path: Path, threads: Executor) -> None:
         )
 
     expected = run_hyperopt("rand", 12, sample_objective)
-    trials = wide(tmp_path, "rand", 12, failing, executor=threads, catch_eval_exceptions=True)
+    trials = run_in_store(
+        tmp_path, "rand", 12, failing, executor=threads, catch_eval_exceptions=True
+    )
     ok = [doc["tid"] for doc in expected.trials if 3 <= doc["misc"]["vals"]["q"][0] <= 6]
     assert [doc["tid"] for doc in trials.trials] == ok
     assert len(trials._dynamic_trials) == 12
@@ -246,7 +225,7 @@ def test_attachments_come_back(tmp_path: Path, threads: Executor) -> None:
         ctrl.attachments["tid"] = ctrl.current_trial["tid"]
         return {"status": "ok", "loss": x, "attachments": {"x": str(x)}}
 
-    trials = wide(tmp_path, "rand", 6, objective, executor=threads)
+    trials = run_in_store(tmp_path, "rand", 6, objective, executor=threads)
     again = open_read_only(tmp_path)
     for doc in again.trials:
         attached = again.trial_attachments(doc)
@@ -277,8 +256,8 @@ def test_an_error_whose_text_fails_is_the_trials_error(
     if where == "threads with a timeout":
         options["trial_timeout"] = 60.0
     with pytest.raises(UnshowableError):
-        wide(tmp_path, "rand", 3, failing, **options)
-    trials = wide(tmp_path, "rand", 4, failing, catch_eval_exceptions=True, **options)
+        run_in_store(tmp_path, "rand", 3, failing, **options)
+    trials = run_in_store(tmp_path, "rand", 4, failing, catch_eval_exceptions=True, **options)
     errors = [doc["misc"]["error"][1] for doc in trials._dynamic_trials if doc["state"] == 3]
     assert errors == ["<UnshowableError that cannot be shown>"]
     assert len(trials.trials) == 3
@@ -308,23 +287,23 @@ def test_a_failing_early_stop_function_loses_no_result_that_has_arrived(
         return False, ()
 
     with ThreadPoolExecutor(3) as pool, pytest.raises(error):
-        wide(tmp_path, "rand", 3, sample_objective, executor=pool, early_stop_fn=stop)
+        run_in_store(tmp_path, "rand", 3, sample_objective, executor=pool, early_stop_fn=stop)
     assert open_read_only(tmp_path).log.history.done == 3
 
 
 def test_an_early_stop_function_sees_ended_trials_only(tmp_path: Path, threads: Executor) -> None:
     """An `early_stop_fn` that reads the newest loss works, and ends the search for good."""
     stop = no_progress_loss(5)
-    trials = wide(tmp_path, "rand", 200, uneven, executor=threads, early_stop_fn=stop)
+    trials = run_in_store(tmp_path, "rand", 200, uneven, executor=threads, early_stop_fn=stop)
     assert 5 < len(trials) < 200
     assert all("loss" in doc["result"] for doc in trials.trials)
-    again = wide(tmp_path, "rand", 200, uneven, executor=threads, early_stop_fn=stop)
+    again = run_in_store(tmp_path, "rand", 200, uneven, executor=threads, early_stop_fn=stop)
     assert len(again) == len(trials), "the search has ended"
 
 
 def test_a_loss_threshold_ends_a_parallel_search(tmp_path: Path, threads: Executor) -> None:
     """Once the threshold is reached, nothing more is suggested and running trials are awaited."""
-    trials = wide(tmp_path, "rand", 500, uneven, executor=threads, loss_threshold=1.0)
+    trials = run_in_store(tmp_path, "rand", 500, uneven, executor=threads, loss_threshold=1.0)
     assert len(trials) < 500
     assert min(trials.losses()) < 1.0
     assert {doc["state"] for doc in trials._dynamic_trials} == {2}
@@ -357,7 +336,7 @@ def test_a_trial_that_takes_too_long_ends_as_failed(tmp_path: Path, threads: Exe
                 time.sleep(0.01)
         return sample_objective(point)
 
-    trials = wide(tmp_path, "rand", 8, objective, executor=threads, trial_timeout=3.0)
+    trials = run_in_store(tmp_path, "rand", 8, objective, executor=threads, trial_timeout=3.0)
     (failed,) = [doc for doc in trials.trials if doc["result"]["status"] == "fail"]
     assert failed["tid"] == 1
     assert "trial_timeout=3 " in failed["result"]["reason"]
@@ -395,7 +374,7 @@ def test_a_frozen_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(dispatcher, "WORKER_START_SECONDS", 0.1)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
     pool = Mute()
-    trials = wide(tmp_path, "rand", 6, uneven, executor=pool, width=2, trial_timeout=2.0)
+    trials = run_in_store(tmp_path, "rand", 6, uneven, executor=pool, width=2, trial_timeout=2.0)
     assert [doc["result"]["status"] for doc in trials.trials] == ["fail", *["ok"] * 5]
     assert pool.restarts == 1
 
@@ -641,16 +620,7 @@ def test_an_interrupt_reports_what_happens_to_running_trials(
 
     def session(pool: Executor) -> DriveTrials:
         trials = DriveTrials("search", store=tmp_path, notify=messages.append, seed=3)
-        trials.fmin(
-            objective,
-            SPACE,
-            algo=hyperopt.rand.suggest,
-            max_evals=5,
-            show_progressbar=False,
-            executor=pool,
-            width=3,
-        )
-        return trials
+        return run_fmin(trials, "rand", 5, objective, executor=pool, width=3)
 
     with ThreadPoolExecutor(3) as pool:
         with pytest.raises(KeyboardInterrupt, match=r"stopped after \d of 5 trials"):
@@ -809,9 +779,9 @@ def test_a_search_whose_workers_all_hang_ends_with_an_error(
     monkeypatch.setattr(dispatcher, "TIMEOUT_GRACE_SECONDS", 0.1)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
     with pytest.raises(ExecutorError, match="occupied by trials that hang"):
-        wide(tmp_path, "rand", 3, uneven, executor=Mute(), width=1, trial_timeout=0.1)
+        run_in_store(tmp_path, "rand", 3, uneven, executor=Mute(), width=1, trial_timeout=0.1)
     with pytest.raises(hyperopt.exceptions.AllTrialsFailed):
-        wide(tmp_path, "rand", 2, uneven, executor=Mute(), width=1, trial_timeout=0.1)
+        run_in_store(tmp_path, "rand", 2, uneven, executor=Mute(), width=1, trial_timeout=0.1)
     assert open_read_only(tmp_path).log.history.done == 2
 
 
@@ -829,10 +799,10 @@ def test_an_executor_that_is_shut_down_during_a_run_ends_it(tmp_path: Path) -> N
         return sample_objective(point)
 
     with pytest.raises(ExecutorError, match="takes no more trials"):
-        wide(tmp_path, "rand", 8, closing, executor=pool)
+        run_in_store(tmp_path, "rand", 8, closing, executor=pool)
     with ThreadPoolExecutor(2) as fresh:
         assert trial_values(
-            wide(tmp_path, "rand", 8, sample_objective, executor=fresh)
+            run_in_store(tmp_path, "rand", 8, sample_objective, executor=fresh)
         ) == trial_values(run_hyperopt("rand", 8))
 
 

@@ -25,9 +25,13 @@ from colab_drive_tuner.search.progress import (
     TerminalOutput,
     progress_html,
 )
-from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.trials.counts import TrialCounts
-from tests.search.sample_searches import SPACE, killing_objective, run_in_fork, sample_objective
+from tests.search.sample_searches import (
+    killing_objective,
+    resume_sample_search,
+    run_in_fork,
+    sample_objective,
+)
 
 
 class Screen(io.StringIO):
@@ -37,7 +41,7 @@ class Screen(io.StringIO):
 
 def test_the_progress_line_has_counts_loss_and_times(tmp_path: Path) -> None:
     """The line has trials done and recovered, best loss, acknowledged records and times."""
-    search(tmp_path, 3)
+    resume_sample_search(tmp_path, max_evals=3)
     times = iter([0.0, 40.0])
     trials = DriveTrials("s", store=tmp_path)
     counts = TrialCounts(trials._dynamic_trials)
@@ -85,12 +89,6 @@ class Kept:
         self.drawn.append(state)
 
 
-def search(store: Path, max_evals: int, objective: Any = sample_objective, **options: Any) -> None:
-    """Run the search `s` without progress."""
-    options = {"progress": False, "seed": 3, "algo": "rand"} | options
-    resume_search(objective, name="s", max_evals=max_evals, space=SPACE, store=store, **options)
-
-
 @pytest.mark.parametrize(
     ("term", "out", "lines"),
     [("xterm", Screen(), 1), ("dumb", Screen(), 2), ("xterm", io.StringIO(), 2)],
@@ -101,7 +99,7 @@ def test_a_terminal_line_is_redrawn_and_a_log_gets_two_lines(
     """A terminal gets one line that changes; others get one at the start and one at the end."""
     monkeypatch.setenv("TERM", term)
     monkeypatch.setattr(sys, "stdout", out)
-    search(tmp_path, 5, progress=True)
+    resume_sample_search(tmp_path, max_evals=5, progress=True)
     assert out.getvalue().count("\n") == lines
     assert ("\x1b" in out.getvalue()) == (lines == 1)
     plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", out.getvalue()).replace("\r", "\n")
@@ -114,7 +112,7 @@ def test_a_resumed_search_shows_recovered_trials_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Recovered trials are shown while the first trial runs, and counted once."""
-    run_in_fork(lambda: search(tmp_path, 6, killing_objective(sample_objective, 4)))
+    run_in_fork(lambda: resume_sample_search(tmp_path, killing_objective(sample_objective, 4)))
     out, shown = io.StringIO(), []
     monkeypatch.setattr(sys, "stdout", out)
 
@@ -123,7 +121,7 @@ def test_a_resumed_search_shows_recovered_trials_at_once(
         shown.append(out.getvalue())
         return sample_objective(point)
 
-    search(tmp_path, 6, looking, progress=True)
+    resume_sample_search(tmp_path, looking, progress=True)
     assert shown[0].startswith("s: 3 of 6 trials | best loss ")
     assert shown[0].endswith(" | 3 recovered\n")
     assert out.getvalue().splitlines()[-1].startswith("s: 6 of 6 trials | best loss ")
@@ -139,7 +137,8 @@ def test_errors_that_are_caught_count_as_done(
     def failing(point: Any) -> float:
         raise ZeroDivisionError
 
-    search(tmp_path, 2, failing, progress=True, catch_eval_exceptions=True)
+    options = {"max_evals": 2, "progress": True, "catch_eval_exceptions": True}
+    resume_sample_search(tmp_path, failing, **options)
     assert out.getvalue().splitlines()[-1] == "s: 2 of 2 trials | 2 failed | 2 acknowledged"
 
 
@@ -158,8 +157,9 @@ def test_a_run_that_ends_early_shows_what_is_recorded(
             raise stop
         return sample_objective(point)
 
+    options: dict[str, Any] = {"max_evals": 9, "progress": True}
     with ThreadPoolExecutor(1) as workers, pytest.raises(stop):
-        search(tmp_path, 9, stopping, progress=True, executor=workers if wide else None)
+        resume_sample_search(tmp_path, stopping, executor=workers if wide else None, **options)
     last = out.getvalue().splitlines()[-1]
     assert last.startswith("s: 3 of 9 trials | best loss ")
     assert last.endswith("3 acknowledged")
@@ -168,15 +168,7 @@ def test_a_run_that_ends_early_shows_what_is_recorded(
 
 def test_progress_false_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`progress=False` prints nothing at all."""
-    resume_search(
-        sample_objective,
-        name="s",
-        max_evals=2,
-        space=SPACE,
-        algo="rand",
-        store=tmp_path,
-        progress=False,
-    )
+    resume_sample_search(tmp_path, max_evals=2)
     assert capsys.readouterr() == ("", "")
 
 
@@ -214,10 +206,7 @@ def test_a_search_outlives_its_output(
 ) -> None:
     """A search runs to its end if its output is full, closed, missing or lacks a character."""
     monkeypatch.setattr(sys, "stdout", out)
-    found = resume_search(
-        sample_objective, name="名", max_evals=2, space=SPACE, algo="rand", store=tmp_path
-    )
-    assert found.finished
+    assert resume_sample_search(tmp_path, name="名", max_evals=2, progress=True).finished
     if out is ASCII:
         out.seek(0)
         assert out.readlines()[-1].startswith("\\u540d: 2 of 2 trials | ")

@@ -271,13 +271,6 @@ def test_points_that_were_never_tried_are_run_next(tmp_path: Path) -> None:
     assert resume_sample_search(tmp_path, never, max_evals=6, points_to_evaluate=given).done == 6
 
 
-def test_delete_all_leaves_nobody_holding_the_search(tmp_path: Path) -> None:
-    """After `delete_all` the search has no owner, so that another runtime can claim it."""
-    trials = resume_sample_search(tmp_path, max_evals=3).trials
-    trials.delete_all()
-    assert read_status(open_store(tmp_path), "s").holder is None
-
-
 def test_new_points_go_on_with_a_search_that_was_stopped(tmp_path: Path) -> None:
     """New points run, then the same rule ends the search again."""
     stop: dict[str, Any] = {"max_evals": 50, "loss_threshold": 1.2}

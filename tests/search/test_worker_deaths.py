@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import hyperopt
-import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import SearchError
@@ -21,6 +20,7 @@ from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import (
     SPACE,
     open_read_only,
+    run_fmin,
     run_hyperopt,
     run_in_fork,
     sample_objective,
@@ -31,17 +31,7 @@ from tests.search.sample_searches import (
 def search(store: Path, objective: Any, max_evals: int = 8, **options: Any) -> DriveTrials:
     """Run a session that gives a trial up after two deaths."""
     trials = DriveTrials("search", store=store, max_attempts=2, notify=lambda _: None)
-    hyperopt.fmin(
-        objective,
-        SPACE,
-        algo=hyperopt.rand.suggest,
-        max_evals=max_evals,
-        trials=trials,
-        rstate=np.random.default_rng(3),
-        verbose=False,
-        **options,
-    )
-    return trials
+    return run_fmin(trials, "rand", max_evals, objective, **options)
 
 
 def deadly(*poisoned: int) -> Any:
@@ -147,7 +137,7 @@ def test_a_caught_error_counts_in_every_session(cut: int, tmp_path: Path) -> Non
 
     expected = run_hyperopt("rand", 8, failing, catch_eval_exceptions=True)
     assert any(doc["state"] == 3 for doc in expected._dynamic_trials)
-    search(tmp_path, failing, cut, catch_eval_exceptions=True, return_argmin=False)
+    search(tmp_path, failing, cut, catch_eval_exceptions=True)
     trials = search(tmp_path, failing, 8, catch_eval_exceptions=True)
     assert trial_values(trials) == trial_values(expected)
     assert len(trials._dynamic_trials) == 8
@@ -232,27 +222,3 @@ def test_a_fork_may_not_write(tmp_path: Path) -> None:
     trials = DriveTrials("search", store=tmp_path)
     trials.fmin(objective, SPACE, algo=hyperopt.rand.suggest, max_evals=4)
     assert len(open_read_only(tmp_path)) == 4
-
-
-def test_a_second_process_is_refused_while_the_search_runs(tmp_path: Path) -> None:
-    """A second process on this machine gets a SearchBusyError at once."""
-    script = f"""
-import sys
-sys.path.insert(0, {str(Path.cwd())!r})
-from pathlib import Path
-from tests.search.sample_searches import run_in_store
-run_in_store(Path({str(tmp_path)!r}), "rand", 3)
-"""
-
-    def objective(point: Any) -> float:
-        late = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=False
-        )
-        complaints.append(late.stderr.splitlines()[-1])
-        return sample_objective(point)
-
-    complaints: list[str] = []
-    search(tmp_path, objective, 1)
-    assert "SearchBusyError" in complaints[0]
-    assert "another live process of this machine" in complaints[0]
-    assert len(open_read_only(tmp_path)) == 1
