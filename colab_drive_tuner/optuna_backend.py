@@ -78,6 +78,7 @@ class ChainBackend(BaseJournalBackend):
             claim = self.journal.claim(
                 lambda history: claim_payload({} if history.settings else {"algo": "optuna"}),
                 on_busy=on_busy,
+                anew="To begin a new study, choose another name.",
             )
         except SearchBusyError as error:
             raise SearchBusyError(f"{error} {_SHARED}") from error
@@ -241,6 +242,7 @@ def optuna_storage(
     Raises:
         UsageError: The name is that of a hyperopt search, or an argument is invalid.
         SearchBusyError: Another runtime holds the study.
+        SearchFolderError: The study's folder was renamed, moved or trashed by hand.
         SearchDamagedError: This package or Optuna cannot read the study's records.
         StoreError: A request to the store failed.
 

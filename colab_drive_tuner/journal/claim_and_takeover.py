@@ -93,6 +93,8 @@ class ClaimAttempt:
     on_busy: OnBusy
     force_new: bool
     """Whether to leave a search whose folder was renamed, moved or trashed where it is."""
+    anew: str
+    """Advice on beginning another search, for the error that says where it is."""
     notify: Callable[[str], None]
     sleep: Callable[[float], None]
 
@@ -152,7 +154,7 @@ class ClaimAttempt:
         reader, found = self.reader, None
         store, name, listed = reader.store, reader.name, reader.found
         if not self.force_new:
-            found = find_moved_folder(store, name, self.spool.known_folder(), self.notify, listed)
+            found = find_moved_folder(store, name, self.notify, listed, anew=self.anew)
         if found or listed is None:
             if found and listed and listed.creation_order < found.creation_order:
                 older = (listed,) if is_empty(store, listed) else ()

@@ -29,6 +29,7 @@ from colab_drive_tuner.journal.claim_and_takeover import (
 from colab_drive_tuner.journal.folder.creation import require_single
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.journal.folder.lookup import SearchFolder, check_name
+from colab_drive_tuner.journal.folder.moved_folders import BEGIN_ANEW
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.maintenance import Maintenance
 from colab_drive_tuner.journal.open_searches import open_journal_of, register, unregister
@@ -164,13 +165,15 @@ class Journal:
         *,
         on_busy: str = "wait",
         force_new: bool = False,
+        anew: str = BEGIN_ANEW,
         notify: Callable[[str], None] = print,
     ) -> Claim:
         """Become the owner; `payload` builds the claim's content from the state just read.
 
         If a live process of this machine owns the search, this fails immediately. If another
         machine does, `on_busy` decides: "wait" for the lease to expire, "takeover", or "error".
-        With `force_new`, a search whose folder was renamed, moved or trashed is left where it is.
+        With `force_new`, a search whose folder was renamed, moved or trashed is left where it is;
+        otherwise the error says where, and `anew`.
         Afterwards `state` includes the items that earlier sessions on this machine had spooled.
         Raises `SearchBusyError`, `AccountMismatchError`, `SearchFolderError`, `SearchDamagedError`,
         `StoreError`.
@@ -191,7 +194,9 @@ class Journal:
         try:
             reader, notify_once = self._reader, cache(notify)  # claiming may be repeated
             self._own = self._start(
-                ClaimAttempt(reader, spool, payload, when_busy, force_new, notify_once, self._sleep)
+                ClaimAttempt(
+                    reader, spool, payload, when_busy, force_new, anew, notify_once, self._sleep
+                )
             )
         except BaseException:  # even an interrupt must not leave the search locked
             spool.release()

@@ -58,6 +58,7 @@ def copy_search(
 
     Raises:
         SearchNotFoundError: There is no search with that name.
+        SearchFolderError: Its folder was renamed, moved or trashed by hand.
         SearchBusyError: A runtime holds the search.
         SearchDamagedError: A record of the search is missing or altered.
         UsageError: `to` already has a search with that name; nothing was written.
@@ -100,6 +101,7 @@ def move_search(
 
     Raises:
         SearchNotFoundError: There is no search with that name.
+        SearchFolderError: Its folder was renamed, moved or trashed by hand.
         SearchBusyError: A runtime holds the search, or took it over: then the original stays.
         SearchDamagedError: A record of the search is missing or altered.
         UsageError: `to` already has a search with that name; nothing was written.

@@ -50,6 +50,7 @@ def remove_search(store: Store | Path | str, name: str, *, notify: Notify = prin
 
     Raises:
         SearchNotFoundError: There is no search with that name.
+        SearchFolderError: Its folder was renamed, moved or trashed by hand.
         SearchBusyError: A runtime holds the search.
         StoreError: The store refused to move it to the trash.
 
@@ -92,6 +93,7 @@ def rename_search(
 
     Raises:
         SearchNotFoundError: There is no search with that name.
+        SearchFolderError: Its folder was renamed, moved or trashed by hand.
         SearchBusyError: A runtime holds the search.
         UsageError: There is already a search with the new name.
 

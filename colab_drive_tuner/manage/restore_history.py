@@ -51,6 +51,7 @@ def list_histories(store: Store | Path | str, name: str) -> list[SearchHistory]:
 
     Raises:
         SearchNotFoundError: There is no search with that name.
+        SearchFolderError: Its folder was renamed, moved or trashed by hand.
         SearchDamagedError: A record of the search is missing or altered.
 
     Example:
@@ -110,6 +111,7 @@ def restore_search(
 
     Raises:
         SearchNotFoundError: There is no search with that name.
+        SearchFolderError: Its folder was renamed, moved or trashed by hand.
         SearchBusyError: A runtime holds the search.
         UsageError: The search has no such history, or only the present one.
 

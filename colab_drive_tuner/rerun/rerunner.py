@@ -26,6 +26,7 @@ from colab_drive_tuner.errors import (
     NoRuntimeError,
     NotebookRunError,
     RuntimeLostError,
+    SearchFolderError,
     StoreError,
     UnavailableError,
     UsageError,
@@ -142,7 +143,10 @@ class Rerunner:
                 self._record(task, before, after, began, RunEnd.STOPPED)
             raise stopped from None
         with self.stop_signals.deferred():
-            after = read_rerun_status(self.store, self.search, own_run_ended=True)
+            try:
+                after = read_rerun_status(self.store, self.search, own_run_ended=True)
+            except SearchFolderError as moved:  # by hand, during the run
+                after = RerunStatus(ExitCode.FAILED, str(moved), done=before.done)
             if error is not None:
                 message = f"{error.message.strip()}\n{after.message}"
                 vanished = error.exit_code is ExitCode.UNFINISHED

@@ -54,6 +54,7 @@ class RerunStatus:
 def read_rerun_status(store: Store, name: str, *, own_run_ended: bool = False) -> RerunStatus:
     """Read the status of a search; one that does not exist yet is unfinished.
 
+    Raises `SearchFolderError` for one that was moved or trashed by hand: no run could continue it.
     With `own_run_ended`, a run of this process has just ended: the lease of its kernel may not have
     expired yet, so a held search is not reported as busy.
     """

@@ -16,6 +16,7 @@ from colab_drive_tuner.errors import (
     NotebookWarning,
     NotFoundError,
     SearchError,
+    SearchFolderError,
     SearchNotFoundError,
     StoreError,
 )
@@ -277,7 +278,7 @@ class Session:
         for name in names:
             try:
                 known[name] = read_status(self.store, name)
-            except SearchNotFoundError:
+            except (SearchNotFoundError, SearchFolderError):
                 known.pop(name, None)
             except (SearchError, StoreError):
                 continue  # the change itself succeeded; the old status is shown with its time

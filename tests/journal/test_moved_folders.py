@@ -11,9 +11,14 @@ import pytest
 
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.emulator import DriveEmulator
-from colab_drive_tuner.errors import SearchFolderError
+from colab_drive_tuner.errors import SearchFolderError, SearchNotFoundError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.folder.lookup import NAMED, Property, find_folder
+from colab_drive_tuner.manage.copy_search import copy_search
+from colab_drive_tuner.manage.naming import remove_search, rename_search
+from colab_drive_tuner.manage.restore_history import restore_search
+from colab_drive_tuner.rerun.runs import read_rerun_status
+from colab_drive_tuner.search.results.read_search import read_search, read_status
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DEFAULT_FOLDER, DriveStore
 from tests.journal.list_state import RULES, item
@@ -126,6 +131,61 @@ def test_a_renamed_search_resumes_by_its_new_name_only(drive, run, machine, wher
     drive.rename(folder, NAME)
     assert run(3) == folder
     assert recorded(drive) == [1, 2, 3]
+
+
+@MACHINES
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        ("trash", "is in the trash.*restore it there"),
+        ("move", "was moved elsewhere.*move it back"),
+        ("rename", "was renamed to 'new name'.*use that name"),
+    ],
+)
+def test_every_command_says_where_a_moved_search_is(drive, run, machine, where, act, words):
+    """Whoever names a search that was moved by hand learns where it is, and nothing is changed."""
+    folder, store = run(1), DriveStore(drive.client)
+    elsewhere = drive.client.create_folder("elsewhere", parent="root").id
+    arguments = {"trash": (), "move": (elsewhere,), "rename": ("new name",)}[act]
+    getattr(drive, act)(folder, *arguments)
+    machine(where)
+    before = drive.client.get(folder)
+    for use in (
+        lambda: read_status(store, NAME),
+        lambda: read_rerun_status(store, NAME),
+        lambda: remove_search(store, NAME),
+        lambda: rename_search(store, NAME, "third"),
+        lambda: copy_search(store, NAME, "drive:another"),
+        lambda: restore_search(store, NAME),
+        lambda: read_search(store, NAME),
+    ):
+        with pytest.raises(SearchFolderError, match=words) as raised:
+            use()
+        assert store.url(folder) in str(raised.value)
+        assert "restart=True" not in str(raised.value)
+    assert drive.client.get(folder) == before
+
+
+def test_a_reader_says_where_else_a_search_of_the_name_is(drive, run):
+    """A search that is not found is looked for in other stores: this one may have been renamed."""
+    folder = run(1)
+    drive.rename(DriveStore(drive.client).root, "old searches")
+    with pytest.raises(SearchNotFoundError, match="exists in another folder") as raised:
+        read_status(DriveStore(drive.client), NAME)
+    assert DriveStore(drive.client).url(folder) in str(raised.value)
+
+
+def test_a_study_that_was_moved_is_not_told_of_restarts(drive):
+    """`restart=True` is for searches; a new study needs another name."""
+    pytest.importorskip("optuna")
+    from colab_drive_tuner.optuna_backend import optuna_storage
+
+    store = DriveStore(drive.client)
+    optuna_storage("a study", store=store).close()
+    drive.trash(find_folder(store, "a study").id)
+    with pytest.raises(SearchFolderError, match=r"restore it there.*another name") as raised:
+        optuna_storage("a study", store=store)
+    assert "restart" not in str(raised.value)
 
 
 @MACHINES

@@ -10,8 +10,15 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
-from colab_drive_tuner.errors import AccountMismatchError
-from colab_drive_tuner.rerun.rerunner import RerunLockedError, Rerunner, rerun_lock
+from colab_drive_tuner.errors import AccountMismatchError, SearchFolderError
+from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.rerun.program import RunTask
+from colab_drive_tuner.rerun.rerunner import (
+    RerunLockedError,
+    Rerunner,
+    rerun_lock,
+    rerun_until_finished,
+)
 from colab_drive_tuner.rerun.runners.local import LocalRunner
 from colab_drive_tuner.rerun.runs import (
     ExitCode,
@@ -134,6 +141,53 @@ def test_another_account_is_refused_before_anything_starts(tmp_path: Path) -> No
         with pytest.raises(AccountMismatchError, match=r"one@.* this rerun is signed in as two@"):
             Rerunner(store, str(script), "parabola", LocalRunner(), notify=messages.append).once()
         assert messages == []
+
+
+class ByHand:
+    """A runner whose run is an act by hand on the search's folder."""
+
+    name = "by hand"
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act = act
+
+    def check(self, task: RunTask) -> None:
+        """Accept every task."""
+
+    def run(self, task: RunTask) -> None:
+        """Do it."""
+        self._act()
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_search_that_was_moved_by_hand_is_not_run(
+    tmp_path: Path, drive_emulator: DriveEmulator, loop: bool
+) -> None:
+    """A search in the trash ends a rerun at once, whether it got there before or during a run."""
+    script = tmp_path / "search.py"
+    script.write_text(programs.source(in_trial="os._exit(1)"))
+    subprocess.run([sys.executable, str(script)], check=False)
+    store = open_store()
+    folder = find_folder(store, "parabola")
+    assert folder is not None
+    started: list[str] = []
+
+    def act() -> None:
+        started.append("once")
+        store.trash(folder.id)
+
+    rerunner = Rerunner(store, str(script), "parabola", ByHand(act), sleep=lambda _: None)
+    if loop:
+        with pytest.raises(SearchFolderError, match="in the trash"):
+            rerun_until_finished(rerunner)
+    else:
+        ended = rerunner.once()
+        assert ended.exit_code is ExitCode.FAILED
+        assert "in the trash" in ended.message
+        with pytest.raises(SearchFolderError, match="in the trash"):
+            rerunner.once()
+    assert started == ["once"]
+    assert [run.ended for run in read_runs(store, "parabola")] == ["failed"]
 
 
 def share(emulator: DriveEmulator, folder: str, account: str) -> None:

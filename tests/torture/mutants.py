@@ -280,7 +280,7 @@ def a_copy_is_a_duplicate() -> None:
 @mutant
 def a_moved_search_is_begun_anew() -> None:
     """FOLDER: a folder that a user moved or renamed is not looked for."""
-    claim_and_takeover.find_moved_folder = lambda *args: None
+    claim_and_takeover.find_moved_folder = lambda *args, **how: None
 
 
 @mutant

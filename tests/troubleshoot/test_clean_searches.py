@@ -69,7 +69,7 @@ def make_duplicate(store: FaultyStore, tid: int, x: float, after: float = 1.0) -
     store.later = later
     history = Journal.open(store, "search", rules())
     with patch(
-        "colab_drive_tuner.journal.claim_and_takeover.find_moved_folder", lambda *args: None
+        "colab_drive_tuner.journal.claim_and_takeover.find_moved_folder", lambda *args, **how: None
     ):
         history.claim(lambda state: b"", notify=lambda text: None)
     document = {

@@ -174,7 +174,7 @@ def test_an_intact_search_is_not_repaired(folder):
 
 def test_an_unknown_search_cannot_be_repaired(tmp_path):
     """The error for an unknown search names the command that lists searches."""
-    with pytest.raises(SearchNotFoundError, match=r"`colab-drive-tuner --store \S+ status`"):
+    with pytest.raises(SearchNotFoundError, match=r"`colab-drive-tuner --store \S+ list`"):
         repair(FolderStore(tmp_path), "search")
 
 

@@ -6,7 +6,6 @@ or renamed are looked for before a new one is created (moved_folders.py, creatio
 """
 
 import contextlib
-import difflib
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,6 @@ from colab_drive_tuner.errors import (
     NotFoundError,
     SearchDamagedError,
     SearchNameError,
-    SearchNotFoundError,
 )
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, decode_record, record_name
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -227,25 +225,6 @@ def is_search(entry: Entry) -> bool:
     """Whether an entry of the root is a search, or a folder too damaged to tell."""
     marked = entry.properties.get(Property.KIND) == FolderKind.SEARCH
     return entry.is_folder and (marked or bool(entry.damage))
-
-
-def search_not_found(store: Store, name: str) -> SearchNotFoundError:
-    """Return the error for a search that the store does not hold, with names like it."""
-    try:
-        names = [entry.name for entry in store.list(store.root) if is_search(entry)]
-    except NotFoundError as no_store:
-        return SearchNotFoundError(f"There is no search {name!r}. {no_store}")
-    if name in names:
-        return SearchNotFoundError(
-            f"Search {name!r} in {store.url(store.root)} has no record: either none was ever "
-            f"written, or all were lost. {store.command('doctor')} tells which."
-        )
-    similar = " or ".join(map(repr, difflib.get_close_matches(name, names)))
-    return SearchNotFoundError(
-        f"There is no search {name!r} in {store.url(store.root)}: "
-        + (f"did you mean {similar}? " if similar else "")
-        + f"{store.command('list')} lists the searches in it."
-    )
 
 
 def search_folder(entry: Entry) -> SearchFolder:

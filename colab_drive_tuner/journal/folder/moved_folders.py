@@ -7,6 +7,7 @@ has the name, or the folder that has it is empty.
 """
 
 import contextlib
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,6 +16,7 @@ from colab_drive_tuner.errors import (
     NotFoundError,
     SearchDamagedError,
     SearchFolderError,
+    SearchNotFoundError,
     StoreError,
     UnavailableError,
 )
@@ -25,22 +27,25 @@ from colab_drive_tuner.journal.folder.lookup import (
     Property,
     SearchFolder,
     exists,
+    find_folder,
     has_begun,
     holds_records,
     is_altered,
     is_freed,
+    is_search,
     name_marks,
     originals,
     search_folder,
 )
-from colab_drive_tuner.journal.spool.notes import KnownFolder, known_folders
+from colab_drive_tuner.journal.spool.notes import KnownFolder, known_folder, known_folders
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.text import first_of, visible
 
-_RESTART = (
+BEGIN_ANEW = (
     "To start a new search under this name, pass restart=True to resume_search; or choose another "
     "name."
 )
+"""Advice of a run that finds its search elsewhere."""
 
 
 @dataclass
@@ -124,40 +129,85 @@ def _folder_of(store: Store, record: Entry) -> Entry | None:
 def find_moved_folder(
     store: Store,
     name: str,
-    known: KnownFolder | None,
     notify: Callable[[str], None],
     listed: SearchFolder | None = None,
+    *,
+    anew: str = BEGIN_ANEW,
 ) -> SearchFolder | None:
     """Return the folder of a search whose listing lags; None if there is none.
 
-    `known` is where this machine last found the search, `listed` the empty folder that has the
-    name. Raises `SearchFolderError` if the search's folder was renamed, moved, trashed or altered.
-    If it was deleted permanently or is in another store, only notify the user.
+    `listed` is the empty folder that has the name, `anew` the advice on beginning another search.
+    Raises `SearchFolderError` if the search's folder was renamed, moved, trashed or altered. If it
+    was deleted permanently or is in another store, only notify the user.
+    """
+    known = known_folder(store.location, name)
+    try:
+        found, marked = _locate(store, name, known, listed)
+    except SearchFolderError as moved:
+        raise SearchFolderError(f"{moved} {anew}") from None
+    if found is not None:
+        return found
+    for entry in marked.elsewhere[:1]:
+        notify(
+            f"Search {name!r} begins in {store.url(store.root)}. {_is_elsewhere(store, entry)} If "
+            f"you meant that one because the folder that holds all searches was renamed or moved, "
+            f"undo that, or name that folder when you open the store."
+        )
+    if known is not None and not marked.folders:
+        _report_deleted(store, name, notify)
+    return None
+
+
+def missing_search(store: Store, name: str) -> SearchFolderError | SearchNotFoundError:
+    """Return the error for a search that is not in its place: where it is, or names like it."""
+    if find_folder(store, name) is not None:
+        return SearchNotFoundError(
+            f"Search {name!r} in {store.url(store.root)} has no record: either none was ever "
+            f"written, or all were lost. {store.command('doctor')} tells which."
+        )
+    try:
+        _, marked = _locate(store, name, known_folder(store.location, name), None)
+    except SearchFolderError as moved:
+        return moved
+    elsewhere = "".join(f" {_is_elsewhere(store, entry)}" for entry in marked.elsewhere[:1])
+    try:
+        names = [entry.name for entry in store.list(store.root) if is_search(entry)]
+    except NotFoundError as no_store:
+        return SearchNotFoundError(f"There is no search {name!r}. {no_store}{elsewhere}")
+    similar = " or ".join(map(repr, difflib.get_close_matches(name, names)))
+    return SearchNotFoundError(
+        f"There is no search {name!r} in {store.url(store.root)}: "
+        + (f"did you mean {similar}? " if similar else "")
+        + f"{store.command('list')} lists the searches in it.{elsewhere}"
+    )
+
+
+def _is_elsewhere(store: Store, entry: Entry) -> str:
+    return f"A search of that name exists in another folder: {store.url(entry.id)}."
+
+
+def _locate(
+    store: Store, name: str, known: KnownFolder | None, listed: SearchFolder | None
+) -> tuple[SearchFolder | None, MarkedFolders]:
+    """Return the search's folder, if it is in place, and all that has the name's mark.
+
+    `known` is where this machine last found the search. Raises `SearchFolderError` if the search is
+    not in its place.
     """
     marked = find_marked_folders(store, name, listed)
     if known is not None and known.id not in marked.folders:
         marked.folders |= {entry.id: entry for entry in _known(store, known)}
     if (found := _usable_folder(store, name, known, listed, marked)) is not None:
-        return found
+        return found, marked
     for record in marked.lost[:1]:
         trash = "in the trash, in" if record.trashed else "in"
         raise SearchFolderError(
             f"Records of search {name!r} are {trash} {link(store, record.parent)}. To resume it, "
-            f"restore the folder that contained them and run {store.command('repair', name)}. "
-            f"{_RESTART}"
+            f"restore the folder that contained them and run {store.command('repair', name)}."
         )
     if listed is None and (unmarked := find_unmarked(store, name)) is not None:
-        raise SearchFolderError(f"{_where(store, name, unmarked, altered=True)} {_RESTART}")
-    for entry in marked.elsewhere[:1]:
-        notify(
-            f"Search {name!r} begins in {store.url(store.root)}. A search of that name exists in "
-            f"another folder: {store.url(entry.id)}. If you meant that one because the folder that "
-            f"holds all searches was renamed or moved, undo that, or name that folder when you "
-            f"open the store."
-        )
-    if known is not None and not marked.folders:
-        _report_deleted(store, name, notify)
-    return None
+        raise SearchFolderError(_where(store, name, unmarked, altered=True))
+    return None, marked
 
 
 def _usable_folder(
@@ -186,7 +236,7 @@ def _usable_folder(
             continue  # another runtime has just begun the search
         if usable:
             return search_folder(entry)  # and the one that is listed is empty
-        raise SearchFolderError(f"{_where(store, name, entry, altered=altered)} {_RESTART}")
+        raise SearchFolderError(_where(store, name, entry, altered=altered))
     return None
 
 

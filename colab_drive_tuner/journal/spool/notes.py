@@ -58,6 +58,11 @@ def read_known_folder(path: Path) -> KnownFolder | None:
     return known if all(isinstance(text, str) and text for text in known) else None
 
 
+def known_folder(location: str, name: str) -> KnownFolder | None:
+    """Return where this machine last found a search; None if unknown."""
+    return read_known_folder(spool_folder(location, name) / SEARCH)
+
+
 def known_folders(location: str) -> list[tuple[str, KnownFolder, Path]]:
     """Return (name, folder, path of the note) of each search that this machine ran in a store."""
     ours = [(name, spool / SEARCH) for name, where, spool in known_searches() if where == location]

@@ -18,7 +18,8 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import Journal, PayloadRules
 from colab_drive_tuner.journal.chain.chain import parallel_readers
-from colab_drive_tuner.journal.folder.lookup import is_search, search_not_found
+from colab_drive_tuner.journal.folder.lookup import is_search
+from colab_drive_tuner.journal.folder.moved_folders import missing_search
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine
@@ -47,10 +48,10 @@ EMPTY = (
 
 
 def open_journal(store: Store, name: str) -> Journal:
-    """Open a search's journal for reading; raise `SearchNotFoundError` if it does not exist."""
+    """Open a search's journal for reading; raise `missing_search` if it does not exist."""
     journal = Journal.open(store, name, PayloadRules(History, History.load, wanted))
     if not journal.exists:
-        raise search_not_found(store, name)
+        raise missing_search(store, name)
     return journal
 
 
@@ -70,7 +71,8 @@ def read_status(store: Store | Path | str, name: str) -> SearchStatus:
     Raises:
         SearchNotFoundError: There is no search of that name.
         SearchDamagedError: The search cannot be read.
-        SearchFolderError: Two searches have that name.
+        SearchFolderError: Two searches have that name, or its folder was renamed, moved or trashed
+            by hand.
     """
     store = open_store(store)
     journal = open_journal(store, name)
