@@ -41,7 +41,7 @@ from colab_drive_tuner.journal.folder.moved_folders import find_moved_folder
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.spool.notes import KnownFolder
-from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.journal.spool.spool import Spool, has_died
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.machine import machine_id
 from colab_drive_tuner.progress_bars import countdown
@@ -229,7 +229,8 @@ class ClaimAttempt:
             return ClaimReason.RELEASED, None
         if self.spool.has_claimed(holder.owner):
             return ClaimReason.DEAD, holder  # certain: we have the lock that it would hold
-        return (ClaimReason.STALE if holder.stale else None), holder
+        # Renamed or moved since, so our notes of the running trial are not this owner's.
+        return (ClaimReason.STALE if holder.stale or has_died(holder.owner) else None), holder
 
     def _claim(self, owner: str, reason: ClaimReason, holder: Holder | None) -> Record:
         head, store = self.reader.head, self.reader.store

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.errors import QuotaError, UnavailableError
+from colab_drive_tuner.errors import QuotaError, SearchBusyError, UnavailableError
 from colab_drive_tuner.journal import Journal, outage, writer
+from colab_drive_tuner.journal.chain.record import ClaimReason
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.spool.spool_file import SpoolFileWriter
 from colab_drive_tuner.machine import state_folder
@@ -121,7 +122,10 @@ def test_a_run_that_ends_in_an_outage_says_what_is_pending(store, open_journal):
 
 @pytest.mark.parametrize("copied", [False, True])
 def test_items_spooled_under_a_former_name_are_recorded(store, open_journal, copied):
-    """Items spooled before a rename are recorded, unless the old name's folder still exists."""
+    """Items spooled before a rename are recorded, unless the old name's folder still exists.
+
+    Nothing waits for the lease: the lock of the former name shows that its owner is dead.
+    """
     journal = open_journal(store)
     store.away = True
     journal.append(item("kept"), durable=True)
@@ -133,13 +137,22 @@ def test_items_spooled_under_a_former_name_are_recorded(store, open_journal, cop
     else:
         (root / "a search").rename(root / "renamed")
     renamed = Journal.open(store, "renamed", RULES, sleep=lambda seconds: None)
-    claim = renamed.claim(lambda state: b"", on_busy="takeover", notify=lambda text: None)
+    claim = renamed.claim(lambda state: b"", on_busy="error", notify=lambda text: None)
     renamed.close()
+    assert (claim.reason, claim.running) == (ClaimReason.STALE, None)
     assert (claim.recovered, renamed.state.items) == ((0, []) if copied else (1, ["kept"]))
     spools = (state_folder() / "spool").glob("*/*.spool")
     assert len(list(spools)) == copied
     if copied:
         assert open_journal(store).state.items == ["kept"]
+
+
+def test_a_search_renamed_under_its_live_owner_is_busy(store, open_journal):
+    """Another process waits for the lease, although it has the lock of the new name."""
+    open_journal(store)
+    (Path(store.url(store.root)) / "a search").rename(Path(store.url(store.root)) / "renamed")
+    with pytest.raises(SearchBusyError, match="is held by"):
+        Journal.open(store, "renamed", RULES).claim(lambda state: b"", on_busy="error")
 
 
 def test_attachments_get_files_of_their_own(store, open_journal):

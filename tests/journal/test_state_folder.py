@@ -136,7 +136,7 @@ def test_a_lock_that_cannot_be_taken_is_named(store, left, damage):
     list(spools(store))
     assert is_held(store, NAME)
     holder = Journal.open(store, NAME, RULES).holder()
-    assert not _died_here(store, NAME, holder), "unknown, so nobody is stopped"
+    assert not _died_here(holder), "unknown, so nobody is stopped"
     lock.rmdir() if lock.is_dir() else lock.unlink()
     journal = Journal.open(store, NAME, RULES)
     journal.claim(lambda state: b"", notify=lambda text: None)

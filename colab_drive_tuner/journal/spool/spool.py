@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -30,6 +30,7 @@ from colab_drive_tuner.journal.spool.notes import (
     TID,
     KnownFolder,
     known_folders,
+    known_searches,
     read_about,
     read_known_folder,
     read_owners,
@@ -279,6 +280,18 @@ class Spool:
             log.warning("%s cannot be written: %s", path, error)
             return False
         return True
+
+
+def has_died(owner: str) -> bool:
+    """Whether a session of this machine is certainly dead: the lock that it claimed under is free.
+
+    Its search may have been renamed or moved since.
+    """
+    for name, location, folder in known_searches():
+        if owner in (read_owners(folder / OWNERS) or ()):
+            with suppress(SearchBusyError), Spool(location, name).locked():
+                return True
+    return False
 
 
 def idle_leftovers(location: str, name: str) -> list[SpoolFile] | None:

@@ -4,6 +4,7 @@ It works without hyperopt.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from colab_drive_tuner.journal.chain.chain import parallel_readers
 from colab_drive_tuner.journal.folder.lookup import is_search
 from colab_drive_tuner.journal.folder.moved_folders import missing_search
 from colab_drive_tuner.journal.lease import Holder
-from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.journal.spool.spool import has_died
 from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.search.results.search_data import SearchData, search_data
@@ -84,7 +85,7 @@ def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
     """Return the status of a search, computed from its journal."""
     history: History = journal.state
     holder = journal.holder()
-    dead_here = holder is not None and _died_here(store, name, holder)
+    dead_here = holder is not None and _died_here(holder)
     held = holder is not None and not (holder.stale or dead_here)
     return history_status(
         history,
@@ -227,15 +228,8 @@ def _listed(store: Store, name: str, created: float) -> SearchStatus | None:
         return SearchStatus(name, problem=str(error))
 
 
-def _died_here(store: Store, name: str, holder: Holder) -> bool:
+def _died_here(holder: Holder) -> bool:
     """Return whether the holder was a process of this machine and its lock is free."""
-    if not is_this_machine(holder.claimant.machine):
-        return False  # without creating a spool folder, which the search cannot have here
-    try:
-        spool = Spool(store.location, name)
-        if not spool.has_claimed(holder.owner) or not spool.acquire():
-            return False
-    except SearchError:
-        return False  # unknown: `doctor` reports the reason
-    spool.release()
-    return True
+    with suppress(SearchError):  # unknown: `doctor` reports the reason
+        return is_this_machine(holder.claimant.machine) and has_died(holder.owner)
+    return False
