@@ -7,8 +7,9 @@ start a run, so that a superfluous rerun is safe and cheap.
 The lock allows one rerun per search at a time, so that no second runtime is allocated. Within a
 machine a file lock is reliable. Across machines the lock is advisory: a property of the search's
 folder is written, and read again a few seconds later; the last writer has the lock. The property is
-renewed during the run, and expires if its machine dies. If the advisory lock fails, a runtime is
-started in vain; the search itself is protected by its chain.
+renewed during the run, and expires if its machine dies; the next rerun then records the run that it
+notes. If the advisory lock fails, a runtime is started in vain; the search itself is protected by
+its chain.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -45,6 +47,7 @@ from colab_drive_tuner.rerun.runs import (
     read_rerun_status,
     read_runs,
     record_run,
+    run_without_end,
 )
 from colab_drive_tuner.rerun.stopping import StoppedError, StopSignals
 from colab_drive_tuner.store.protocol import Store, read_time
@@ -89,12 +92,15 @@ class Rerunner:
                 _check_account(self.search, status.account, self.store.account)
             if status.exit_code is not ExitCode.UNFINISHED:
                 return status
+            began = time.time()
+            note = f"{began:.0f} {status.done} {self.runner.name[:30]}"
+            lock = rerun_lock(self.store, self.search, self.sleep, note)
             try:
-                with rerun_lock(self.store, self.search, self.sleep), scratch_folder() as folder:
+                with lock as left, scratch_folder() as folder:
+                    self._record_killed(left, status.done)
                     given_up = self.given_up(status)
                     if given_up is not None:
                         return given_up
-                    began = time.time()
                     deadline = None if self.max_seconds is None else began + self.max_seconds
                     task = RunTask(
                         program=program,
@@ -171,11 +177,23 @@ class Rerunner:
             done=after.done,
             ended=ended,
         )
+        self._keep(run, task.result_file(), after.message)
+
+    def _record_killed(self, note: str, done: int) -> None:
+        """Record the run of a dead rerunner by the note in its lock, unless it did so itself."""
+        run = run_without_end(self.search, note, done)
+        if run and all(
+            run.began != round(each.began) for each in read_runs(self.store, run.search)
+        ):
+            why = "This run recorded no end: its process was killed, or the store did not answer."
+            self._keep(run, None, why)
+
+    def _keep(self, run: Run, executed: Path | None, message: str) -> None:
         try:
-            record_run(self.store, run, task.result_file(), after.message)
+            record_run(self.store, run, executed, message)
         except ColabDriveTunerError as error:
             # The search itself is unaffected, so a missing log entry is not a failure.
-            self.notify(f"This run could not be recorded in the search's runs/: {error}")
+            self.notify(f"A run could not be recorded in the search's runs/: {error}")
 
 
 def rerun_until_finished(rerunner: Rerunner) -> RerunStatus:
@@ -228,9 +246,12 @@ def _environment(store: Store) -> Mapping[str, str]:
 
 @contextlib.contextmanager
 def rerun_lock(
-    store: Store, search: str, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[None]:
-    """Hold the lock of a search during the block; raise `RerunLockedError` if it is taken."""
+    store: Store, search: str, sleep: Callable[[float], None] = time.sleep, note: str = ""
+) -> Iterator[str]:
+    """Hold the lock of a search during the block; raise `RerunLockedError` if it is taken.
+
+    Yield the time and the note that a holder left which died; empty if there is none.
+    """
     store.ensure_root()  # holds the property if the search does not exist yet
     digest = hashlib.sha256(f"{store.location}\0{search}".encode()).hexdigest()[:16]
     folder = state_folder() / "rerun"
@@ -241,49 +262,58 @@ def rerun_lock(
     except Timeout:
         raise RerunLockedError(f"Search {search!r} is being rerun by this machine.") from None
     try:
-        with _store_lock(store, search, digest, sleep):
-            yield
+        with _store_lock(store, search, digest, sleep, note) as left:
+            yield left
     finally:
         lock.release()
 
 
 @contextlib.contextmanager
 def _store_lock(
-    store: Store, search: str, digest: str, sleep: Callable[[float], None]
-) -> Iterator[None]:
-    found = find_folder(store, search)
-    folder_id = found.id if found is not None else store.root
-    key = _PROPERTY if found is not None else f"{_PROPERTY}_{digest}"
-    machine = machine_id()[:12]
+    store: Store, search: str, digest: str, sleep: Callable[[float], None], note: str
+) -> Iterator[str]:
+    places = [(store.root, f"{_PROPERTY}_{digest}")]  # also of a search that exists by now
+    if (found := find_folder(store, search)) is not None:
+        places.append((found.id, _PROPERTY))
+    machine, left = machine_id()[:12], ""
     ours = f"{machine}-{secrets.token_hex(8)}"
-    holder = _holder(store, folder_id, key)
-    # A property set by this machine belongs to a dead process: this process has the file lock.
-    if holder is not None and not holder.startswith(machine):
-        raise RerunLockedError(f"Search {search!r} is being rerun by another machine.")
-    store.set_properties(folder_id, {key: f"{ours} {store.now():.0f}"})
+    for place in places:
+        holder, alive, left_here = _read_mark(store, *place)
+        # A property set by this machine belongs to a dead process: this process has the file lock.
+        if alive and not holder.startswith(machine):
+            raise RerunLockedError(f"Search {search!r} is being rerun by another machine.")
+        left = left_here or left
+        if holder and place != places[-1]:
+            store.set_properties(place[0], {place[1]: ""})
+    folder_id, key = places[-1]
+
+    def mark() -> None:
+        store.set_properties(folder_id, {key: f"{ours} {store.now():.0f} {note}"})
+
+    mark()
     if store.is_shared:  # otherwise the file lock is enough
         sleep(SETTLE_SECONDS)
-    if _holder(store, folder_id, key) != ours:
+    if _read_mark(store, folder_id, key)[0] != ours:
         raise RerunLockedError(f"Search {search!r} is being rerun by another machine.")
 
     def renew() -> None:
         with contextlib.suppress(StoreError):  # advisory; the next renewal may succeed
-            store.set_properties(folder_id, {key: f"{ours} {store.now():.0f}"})
+            mark()
 
     try:
         with call_periodically(renew, RENEW_SECONDS, "colab-drive-tuner-lock"):
-            yield
+            yield left
     finally:
         with contextlib.suppress(StoreError):  # it expires by itself
             store.set_properties(folder_id, {key: ""})
 
 
-def _holder(store: Store, folder_id: str, key: str) -> str | None:
-    """Return the holder of the advisory lock; None if it is free or has expired."""
-    who, _, when = store.stat(folder_id).properties.get(key, "").partition(" ")
+def _read_mark(store: Store, folder_id: str, key: str) -> tuple[str, bool, str]:
+    """Return the holder of the advisory lock, whether it is valid, and its time with the note."""
+    holder, _, left = store.stat(folder_id).properties.get(key, "").partition(" ")
     now = store.now()
     try:
-        fresh = now - read_time({key: when}, key, now) < EXPIRE_SECONDS
+        seen = read_time({key: left.partition(" ")[0]}, key, now)
     except ValueError:
-        return None
-    return who if fresh else None
+        return holder, False, ""
+    return holder, now - seen < EXPIRE_SECONDS, left

@@ -86,6 +86,7 @@ class RunEnd(StrEnum):
     STOPPED = "stopped"
     BUSY = "busy"
     NOT_STARTED = "not started"
+    UNKNOWN = "unknown"
 
 
 INCONCLUSIVE = (RunEnd.BUSY, RunEnd.STOPPED, RunEnd.NOT_STARTED)
@@ -187,6 +188,28 @@ def _run(store: Store, entry: Entry, search: str) -> Run | None:
         )
     except (KeyError, ValueError):
         return None  # not written by `record_run`
+
+
+def run_without_end(search: str, note: str, done: int) -> Run | None:
+    """Return the run of a rerunner that died, by the note in its lock; None if there is none.
+
+    The note has the time of its last sign of life, its start, the number of trials that had ended
+    before it, and its runner.
+    """
+    noted = dict(zip(("seen", _BEGAN, _DONE, _WHERE), note.split(" ", 3), strict=False))
+    try:
+        began = read_time(noted, _BEGAN)
+        return Run(
+            search=search,
+            began=began,
+            where=noted[_WHERE],
+            seconds=max(0.0, read_time(noted, "seen") - began),
+            trials=max(0, done - read_count(noted, _DONE)),
+            done=done,
+            ended=RunEnd.UNKNOWN,
+        )
+    except (KeyError, ValueError):
+        return None
 
 
 def _short(search: str) -> str:

@@ -96,6 +96,50 @@ def test_the_lock_of_a_dead_process_is_freed(
         pass
 
 
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_a_run_whose_rerunner_was_killed_is_recorded_by_the_next(
+    tmp_path: Path,
+    drive_emulator: DriveEmulator,
+    machine: Callable[[str], None],
+    where: str,
+    begun: bool,
+) -> None:
+    """The next rerun records it, once, also if the killed run began the search."""
+    script = tmp_path / "search.py"
+    script.write_text(programs.source(max_evals=2))
+    search = [sys.executable, str(script)]
+    if begun:
+        subprocess.run(search, check=True)
+    machine("here")
+    die = (
+        "import os; from tests.rerun.test_lock import ByHand, Rerunner, open_store\n"
+        "die = ByHand(lambda: os._exit(0))\n"
+        f"Rerunner(open_store(), {str(script)!r}, 'parabola', die, sleep=lambda _: None).once()"
+    )
+    if begun:
+        script.write_text(programs.source(max_evals=4))
+        interrupted = programs.source(max_evals=4, in_trial="os._exit(1)")
+        subprocess.run([sys.executable, "-c", interrupted], check=False)
+    subprocess.run([sys.executable, "-c", die], check=True)
+    if not begun:
+        interrupted = programs.source(max_evals=4, in_trial="if x < 0.1: os._exit(1)")
+        subprocess.run([sys.executable, "-c", interrupted], check=False)
+    drive_emulator.advance_clock(201)
+    machine(where)
+    store = open_store()
+    assert read_runs(store, "parabola") == []
+    rerunner = Rerunner(store, str(script), "parabola", ByHand(lambda: None), sleep=lambda _: None)
+    done = rerunner.once().done
+    rerunner.once()
+    runs = read_runs(store, "parabola")
+    assert sorted(run.ended for run in runs) == ["unfinished", "unfinished", "unknown"]
+    (killed,) = [run for run in runs if run.ended == "unknown"]
+    assert (killed.where, killed.done) == ("by hand", done)
+    assert killed.trials == (0 if begun else done)
+    assert not any("cdt_rerun" in key for key in store.stat(store.root).properties)
+
+
 def run(n: int, trials: int, done: int, ended: str = "unfinished") -> Run:
     """Return a run of the search "search"."""
     return Run("search", 1e9 + n, "local", 60.0, trials, done, ended)
