@@ -9,7 +9,7 @@ What matters most comes first, since a narrow terminal cuts the line.
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -19,6 +19,7 @@ from colab_drive_tuner.progress_bars import OUTPUT_ERRORS, is_cell_output
 from colab_drive_tuner.search.executors.trial_locations import host_of
 from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.counts import TrialCounts
+from colab_drive_tuner.search.trials.search_status import progress_text
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import ORANGE, bar, escaped, visible
 
@@ -78,12 +79,47 @@ class LogOutput:
 
 
 class TerminalOutput:
-    """One line with a bar, as wide as the terminal and redrawn in place."""
+    """One line with a bar, as wide as the terminal and redrawn in place.
+
+    It is erased before anything else is written to the `standard_streams`, and redrawn below.
+    """
 
     pause = _UPDATE_SECONDS
 
     def __init__(self, console: "Console") -> None:
         self._console = console
+        self._shown = self._other_line = False
+        """Whether the cursor is behind the line, or behind other text without a line end."""
+
+    @contextmanager
+    def standard_streams(self) -> Iterator[None]:
+        """Replace the standard streams that are a terminal, as long as the line may be shown."""
+        replaced = {
+            name: (stream, _StreamBesideLine(stream, self._make_room))
+            for name in ("stdout", "stderr")
+            if (stream := getattr(sys, name)) is not None and hasattr(stream, "isatty")
+            if not getattr(stream, "closed", False) and stream.isatty()
+        }
+        for name, (_, beside) in replaced.items():
+            setattr(sys, name, beside)
+        try:
+            yield
+        finally:
+            for name, (stream, beside) in replaced.items():
+                if getattr(sys, name) is beside:
+                    setattr(sys, name, stream)
+
+    def _make_room(self, text: str) -> None:
+        """Erase the line, for `text` in its place."""
+        if self._shown:
+            self._console.file.write(self._erase)
+            self._console.file.flush()
+            self._shown = False
+        self._other_line = not text.endswith(("\n", "\r"))
+
+    @property
+    def _erase(self) -> str:
+        return "\r\x1b[K" if self._console.is_terminal else "\r"
 
     def draw(self, state: ProgressState) -> None:
         """Redraw the line; the last one is never truncated."""
@@ -101,9 +137,30 @@ class TerminalOutput:
         line.append(" ").append(words, "yellow" if state.problem else "")
         if not state.last:
             line.truncate(width, overflow="ellipsis", pad=True)
-        self._console.file.write("\r\x1b[K" if self._console.is_terminal else "\r")
+        self._console.file.write(f"\n{self._erase}" if self._other_line else self._erase)
         self._console.print(line, end="\n" if state.last else "", soft_wrap=True)
         self._console.file.flush()
+        self._shown, self._other_line = not state.last, False
+
+
+class _StreamBesideLine:
+    """A standard stream that calls `before` with each text that it is about to write."""
+
+    def __init__(self, stream: TextIO, before: Callable[[str], None]) -> None:
+        self._stream, self._before = stream, before
+
+    def write(self, text: str) -> int:
+        """See `TextIO.write`."""
+        if text:
+            self._before(text)
+        return self._stream.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """See `TextIO.writelines`."""
+        self.write("".join(lines))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class NotebookOutput:
@@ -165,14 +222,14 @@ class Progress:
         self._endless = total >= sys.maxsize
         self._deadline, self._clock = deadline, clock
         self._recovered = counts.ended
-        self._output = output or output_for(sys.stdout)
+        self.output = output or output_for(sys.stdout)
         self._begun = self._drawn = clock()
         self._stopped, self._failed = "", False
 
     def update(self, stopped: str) -> None:
         """Draw, unless the last update is too recent; `stopped`: reason why the search ends now."""
         self._stopped = stopped
-        if self._clock() - self._drawn >= self._output.pause:
+        if self._clock() - self._drawn >= self.output.pause:
             self.draw()
 
     def draw(self, *, last: bool = False) -> None:
@@ -181,7 +238,7 @@ class Progress:
         if self._failed:
             return
         try:
-            self._output.draw(self.state(last=last))
+            self.output.draw(self.state(last=last))
         except OUTPUT_ERRORS:
             self._failed = True
 
@@ -199,7 +256,7 @@ class Progress:
         """Yield the texts of the display, the most important ones first."""
         acknowledged = min(self._trials.log.history.done, ended)
         pending = ended - acknowledged
-        yield f"{ended} trials" if self._endless else f"{ended} of {self._total} trials"
+        yield f"{progress_text(ended, self._total)} trials"
         if self._stopped:
             yield f"stopped: {self._stopped}"
         if trouble:
@@ -251,14 +308,17 @@ def display(
 
 @contextmanager
 def _redrawn(progress: Progress, trials: StoredTrials) -> Iterator[Callable[[str], None]]:
-    progress.draw()
-    try:
-        yield progress.update
-    finally:
+    output = progress.output
+    beside = output.standard_streams() if isinstance(output, TerminalOutput) else nullcontext()
+    with beside:
+        progress.draw()
         try:
-            trials.log.journal.flush(_FLUSH_SECONDS)
+            yield progress.update
         finally:
-            progress.draw(last=True)
+            try:
+                trials.log.journal.flush(_FLUSH_SECONDS)
+            finally:
+                progress.draw(last=True)
 
 
 @contextmanager

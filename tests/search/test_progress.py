@@ -212,6 +212,29 @@ def test_a_search_outlives_its_output(
         assert out.readlines()[-1].startswith("\\u540d: 2 of 2 trials | ")
 
 
+def test_what_an_objective_prints_has_lines_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a terminal the progress line is erased before other output, and redrawn below it."""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(TerminalOutput, "pause", 0.0)
+
+    def objective(point: dict[str, Any]) -> float:
+        print("to stdout", flush=True)
+        print("to stderr", file=sys.stderr)
+        sys.stdout.writelines(["no end", " of line"])
+        return float(point["x"])
+
+    resume_search(objective, name="s", max_evals=2, space=SPACE, algo="rand", store=tmp_path)
+    assert (sys.stdout, sys.stderr) == (screen, screen)
+    shown = [line.rpartition("\r\x1b[K")[2] for line in screen.getvalue().split("\n")]
+    trial = ["to stdout", "to stderr", "no end of line"]
+    assert [line for line in shown if "trials" not in line] == [*trial, *trial, ""]
+    assert "2 of 2 trials" in shown[-2]
+
+
 def drawn(state: ProgressState, width: int, *, last: bool = False) -> str:
     """Return what a terminal of this width shows, without colours."""
     screen = Screen()

@@ -1,17 +1,21 @@
 """The result of a search: values, rows, learning curves, and the machine of each trial."""
 # ruff: noqa: F821 - templates use distributions without an import
 
+import copy
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.errors import MissingExtraError, SearchError, UsageError
+from colab_drive_tuner.errors import MissingExtraError, ModelError, SearchError, UsageError
 from colab_drive_tuner.search.resume import resume_search
 
 STATUS_OK = "ok"
@@ -189,3 +193,73 @@ def test_a_trial_shows_its_parameters_as_the_objective_got_them(tmp_path: Path) 
     for count in (-1, "3"):
         with pytest.raises(UsageError, match=r"count must be an integer >= 0, got"):
             found.best(count)
+
+
+@pytest.mark.parametrize("library", [pickle, cloudpickle])
+def test_a_pickled_result_shows_what_the_result_shows(library: Any, tmp_path: Path) -> None:
+    """An unpickled result needs no store; so do a copy of it, and a single trial."""
+    result = resume_search(
+        lambda x: {"loss": x, "status": STATUS_OK, "model": "resnet"},
+        name="s",
+        space=hp.uniform("x", 0, 1),
+        max_evals=12,
+        seed=1,
+        store=tmp_path / "store",
+        progress=False,
+    )
+    once = library.loads(library.dumps(result))
+    card, timeline = result._repr_html_(), str(result.plot.timeline())
+    shutil.rmtree(tmp_path / "store")
+    for again in (once, library.loads(library.dumps(once)), copy.copy(once)):
+        assert str(again) == str(result)
+        assert again._repr_html_() == card
+        assert str(again.best(3)) == str(library.loads(library.dumps(again.best(3))))
+        assert str(again.trial(4)) == str(result.trial(4))
+        assert again.rows == result.rows
+        assert (again.seed, again.exit_code, again.best_model) == (1, 0, None)
+        assert str(again.plot.timeline()) == timeline
+        again.report(tmp_path / "report.html")
+        assert again.trials.losses() == result.trials.losses()
+
+
+def test_a_pickled_result_says_where_its_models_are(tmp_path: Path) -> None:
+    """A pickle has no models; reading one is an error, not None."""
+    with pytest.warns(UserWarning, match="no Keras model"):
+        result = resume_search(
+            lambda x: {"loss": x, "status": STATUS_OK, "model": object()},
+            name="s",
+            space=hp.uniform("x", 0, 1),
+            max_evals=2,
+            store=tmp_path,
+            progress=False,
+        )
+    again = pickle.loads(pickle.dumps(result))
+    best, last = (pickle.loads(pickle.dumps(one)) for one in result.best())
+    assert result.best_model is not None
+    assert again.best_run == result.best_run
+    for read in (
+        lambda: again.best_model,
+        again.load_model,
+        lambda: tuple(again),
+        lambda: again.trial(1).model,
+        lambda: best.model,
+        lambda: last.model,
+    ):
+        with pytest.raises(ModelError, match=f"they stay in the search's folder, {tmp_path}"):
+            read()
+
+
+def test_an_unknown_trial_is_an_error_that_names_those_that_exist(tmp_path: Path) -> None:
+    """So `load_model` does not return None, as for a trial whose model was not kept."""
+    result = resume_search(
+        lambda x: x,
+        name="s",
+        space=hp.uniform("x", 0, 1),
+        max_evals=3,
+        store=tmp_path,
+        progress=False,
+    )
+    for read in (result.load_model, result.trial, result.history):
+        with pytest.raises(SearchError, match=r"'s' has no trial 3: it has trials 0 to 2"):
+            read(3)
+    assert result.load_model(2) is None

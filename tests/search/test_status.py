@@ -3,14 +3,19 @@
 import pickle
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import hyperopt
 import pytest
+from hyperopt import hp
+from hyperopt.exceptions import AllTrialsFailed
 
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import SearchError, UsageError
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.exchange.import_export import export_trials, import_trials
 from colab_drive_tuner.search.results.read_search import read_status
+from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from tests.search.sample_searches import (
     killing_objective,
@@ -65,3 +70,25 @@ def test_export_and_import(tmp_path: Path) -> None:
     assert resume_sample_search(tmp_path / "two", seed=None, max_evals=6).finished
     with pytest.raises(UsageError, match="already"):
         import_trials(two, "s", tmp_path / "out.pkl")
+
+
+def test_a_lowered_target_is_not_shown_as_12_of_5(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results, progress, status and messages then show the number of trials alone."""
+    space = hp.uniform("x", 0, 1)
+
+    def objective(x: float) -> float:
+        return x - x + float("nan")
+
+    search = partial(resume_search, objective, name="s", space=space, store=tmp_path)
+    search(max_evals=3, progress=False)
+    lowered = search(max_evals=1)
+    assert str(lowered) == "Search 's': 3 trials (3 failed)"
+    assert "1 trials" not in lowered._repr_html_()
+    with pytest.raises(SearchError, match=r"\(3 have ended\)"):
+        lowered.best_trial  # noqa: B018
+    with pytest.raises(AllTrialsFailed):
+        DriveTrials("s", store=tmp_path).fmin(objective, space, max_evals=1, verbose=True)
+    assert "s: 3 trials |" in capsys.readouterr().out
+    assert read_status(open_store(tmp_path), "s").progress == "3"

@@ -47,6 +47,7 @@ def pack(objective: Callable[..., Any], space: Any, pass_expr_memo_ctrl: bool | 
     value: a remote worker need not have that module. Raises `UsageError` for an object that must
     stay in this process or that cannot be pickled.
     """
+    check_sendable(objective)  # also finds what a result's pickle leaves out
     content = _dump((objective, space, pass_expr_memo_ctrl), objective)
     return Payload(hashlib.sha256(content).hexdigest(), content)
 

@@ -13,6 +13,7 @@ from typing import Any
 from colab_drive_tuner.errors import SearchTakenOverError
 from colab_drive_tuner.machine import signal_handlers
 from colab_drive_tuner.search.trial_documents import count_ended
+from colab_drive_tuner.search.trials.search_status import progress_text
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 
 STOP_PATIENCE = 10.0
@@ -95,8 +96,8 @@ def releasing(trials: StoredTrials, max_evals: int, arrived: threading.Event) ->
             trials.close(*patience)
         if not isinstance(error, KeyboardInterrupt):
             raise
-        total = "" if max_evals == sys.maxsize else f" of {max_evals}"
         raise stopped_by_user(
-            f"Search {trials.name!r} stopped after {ended}{total} trials. Run it again to continue."
+            f"Search {trials.name!r} stopped after {progress_text(ended, max_evals)} trials. Run "
+            "it again to continue."
         ) from None
     trials.close()

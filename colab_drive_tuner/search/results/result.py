@@ -15,8 +15,9 @@ from colab_drive_tuner.search.results.table import Table
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.spec.space_values import evaluate_space, plain, point_of
 from colab_drive_tuner.search.trial_documents import float_of, ranked
+from colab_drive_tuner.search.trials.pickled_trials import pickled
 from colab_drive_tuner.search.trials.returned_models import ModelResult
-from colab_drive_tuner.search.trials.search_status import without_result
+from colab_drive_tuner.search.trials.search_status import progress_text, without_result
 from colab_drive_tuner.text import text_of, visible
 from colab_drive_tuner.user_warnings import warn_user
 
@@ -40,6 +41,9 @@ class TrialResult:
         self._trials, self._space = trials, space
         self.document = document
         """The trial's hyperopt document."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_trials": pickled(self._trials, [self.document])}
 
     @property
     def tid(self) -> int:
@@ -104,6 +108,9 @@ class SearchResult:
         """Rule that stopped the search early, such as "loss 0.01 < 0.5"; "" if none did."""
         self._space = space
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"trials": pickled(self.trials)}
+
     @property
     def name(self) -> str:
         """The search's name."""
@@ -135,8 +142,9 @@ class SearchResult:
         if not (best := ranked(self.trials._dynamic_trials)):
             more = "raise max_evals" if self.done >= self.max_evals else "run it again"
             raise SearchError(
-                f"No trial of search {self.name!r} has a loss that is a number ({self.done} of "
-                f"{self.max_evals} have ended): {more} to run more trials."
+                f"No trial of search {self.name!r} has a loss that is a number "
+                f"({progress_text(self.done, self.max_evals)} have ended): {more} to run more "
+                "trials."
             )
         return best[0]
 
@@ -177,8 +185,11 @@ class SearchResult:
             **options: `custom_objects` and `safe_mode` of `keras.models.load_model`.
 
         Raises:
+            SearchError: The search has no such trial.
             ModelError: The kept model cannot be loaded.
         """
+        if tid is not None:
+            self._document(tid)
         return self.trials.models.load(tid, **options)
 
     @property
@@ -289,10 +300,14 @@ class SearchResult:
         return TrialResult(self.trials, document, self._space)
 
     def _document(self, tid: Any) -> TrialDocument:
-        for document in self.trials._dynamic_trials:
+        documents = self.trials._dynamic_trials
+        for document in documents:
             if document["tid"] == tid:
                 return document
-        raise SearchError(f"Search {self.name!r} has no trial {tid!r}: `rows` lists its trials.")
+        known = "no trials"
+        if documents:
+            known = f"trials {documents[0]['tid']!r} to {documents[-1]['tid']!r}; `rows` lists them"
+        raise SearchError(f"Search {self.name!r} has no trial {tid!r}: it has {known}.")
 
     def _data(self) -> SearchData:
         timeline = self.trials.log.history.timeline
@@ -326,8 +341,7 @@ class SearchResult:
 
     def _summary(self, *, with_trial: bool = False) -> str:
         """Return counts, best loss and state; `with_trial`: also the number of the best trial."""
-        total = self._total()
-        progress = f"{self.done}" if total is None else f"{self.done} of {total}"
+        progress = progress_text(self.done, self.max_evals)
         status = self.trials.status()
         text = f"{progress} trials{without_result(pruned=status.pruned, failed=status.failed)}"
         if status.best_loss is not None:

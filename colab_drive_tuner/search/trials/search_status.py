@@ -114,8 +114,8 @@ class SearchStatus:
 
     @property
     def progress(self) -> str:
-        """Trials done and the target: "12 of 50", or "12" without a target."""
-        return f"{self.done}" if self.max_evals is None else f"{self.done} of {self.max_evals}"
+        """Trials done and the target; see `progress_text`."""
+        return progress_text(self.done, self.max_evals)
 
     @property
     def summary(self) -> str:
@@ -137,6 +137,12 @@ class SearchStatus:
         """The running trials, such as "trials 3, 5"; "" if none is known."""
         tids = ", ".join(str(trial.tid) for trial in self.running)
         return tids and f"trial{'s' * (len(self.running) > 1)} {tids}"
+
+
+def progress_text(done: int, target: int | None) -> str:
+    """Return "12 of 50", or "12" without a target, or if earlier runs had a larger one."""
+    shown = target is not None and done <= target < sys.maxsize
+    return f"{done} of {target}" if shown else f"{done}"
 
 
 def without_result(**counts: int) -> str:
