@@ -22,6 +22,7 @@ from colab_drive_tuner.search.spec.arguments import (
     real_number,
     whole_number,
 )
+from colab_drive_tuner.search.spec.keyword_advice import explain_keywords
 from colab_drive_tuner.search.spec.objectives import (
     TemplatedObjective,
     check_callable,
@@ -68,6 +69,7 @@ class DriveTrials(StoredTrials):
         best = "" if loss is None else f", best loss {loss:.6g}"
         return visible(f"{place}: {len(self)} trials{best}")
 
+    @explain_keywords("The others of hyperopt.fmin belong to hyperopt.fmin(..., trials=...).")
     def fmin(
         self,
         fn: Callable[..., Any],

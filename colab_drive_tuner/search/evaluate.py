@@ -15,6 +15,7 @@ from hyperopt.base import STATUS_STRINGS, Ctrl, Domain
 from hyperopt.pyll.base import Apply, Literal
 
 from colab_drive_tuner.checkpoint.document_validation import drop_odd_loss
+from colab_drive_tuner.errors import ObjectiveError
 from colab_drive_tuner.search.spec.space_values import PURE_FUNCTIONS, evaluate_space
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.seeding import seed_trial
@@ -22,6 +23,12 @@ from colab_drive_tuner.training.trial import IntermediateValues, RunningTrial, r
 from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 
 _logger = logging.getLogger(__name__)
+
+_PRUNED = (
+    "The objective raised optuna.TrialPruned, which prunes no trial here. Pass pruner=, and return "
+    "the loss so far where colab_drive_tuner.running_trial().should_prune() is true; a trial "
+    "without a loss returns {'status': STATUS_FAIL}."
+)
 
 _NUMBERS = ("literal", "hyperopt_param", "float", "int")
 """Nodes that may be evaluated twice with the same result; most of them wrap a parameter."""
@@ -116,7 +123,12 @@ def evaluate(
     with run_as(trial):
         if training.seeded:
             seed_trial(training.seed, attempt.tid)
-        result: dict[str, Any] = domain.evaluate(attempt.point, ctrl)
+        try:
+            result: dict[str, Any] = domain.evaluate(attempt.point, ctrl)
+        except Exception as error:
+            if "TrialPruned" in {kind.__name__ for kind in type(error).__mro__}:
+                raise ObjectiveError(_PRUNED) from error
+            raise
         # The status may be an enum member, which equals hyperopt's text but is not plain data.
         status = {"status": STATUS_STRINGS[STATUS_STRINGS.index(result["status"])]}
         result |= status | trial.reports.result()

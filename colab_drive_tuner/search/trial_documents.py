@@ -201,3 +201,9 @@ def run_time(began: float | None, ended: float | None) -> float | None:
     if began is None or ended is None or ended < began:
         return None
     return round(ended - began, 3)  # clocks have milliseconds; a difference of floats more digits
+
+
+def error_text(kind: object, message: object) -> str:
+    """Return the two parts of `misc["error"]` as Python shows them: `ValueError: out of tune`."""
+    name = str(kind).removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
+    return f"{name}: {message}" if message else name

@@ -2,15 +2,18 @@
 
 import inspect
 import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from hyperopt import hp
 
 import colab_drive_tuner
-from colab_drive_tuner import DriveTrials, resume_search, setup
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner import DriveTrials, loky_executor, resume_search, setup
+from colab_drive_tuner.errors import ObjectiveError, UsageError
 from colab_drive_tuner.hyperas_style import best_ensemble, best_models, minimize
 from colab_drive_tuner.search.spec.keyword_advice import _RENAMED
 
@@ -36,6 +39,10 @@ SPACE = hp.uniform("x", 0, 1)
         ("patience", "no_progress_loss(10)"),
         ("max_trials", "max_evals="),
         ("project_name", "name="),
+        ("project", "name="),
+        ("method", "algo="),
+        ("count", "max_evals="),
+        ("early_terminate", "pruner="),
         ("overwrite", "restart="),
         ("num_samples", "max_evals="),
         ("random_state", "seed="),
@@ -118,7 +125,7 @@ def test_a_wrong_argument_is_traced_to_the_lines_of_the_user(tmp_path: Path) -> 
         (lambda: DriveTrials("a/b"), []),
         (
             lambda: resume_search(objective, name="s", max_evals=3, space=SPACE, store=tmp_path),
-            ["evaluate", "objective"],  # hyperopt's evaluate
+            ["objective"],
         ),
     ):
         with pytest.raises(UsageError) as caught:
@@ -128,6 +135,56 @@ def test_a_wrong_argument_is_traced_to_the_lines_of_the_user(tmp_path: Path) -> 
         if cause := caught.value.__cause__:
             frames = traceback.extract_tb(cause.__traceback__)
             assert not any(home in Path(frame.filename).parents for frame in frames)
+
+
+@pytest.mark.parametrize("executor", [lambda _: None, ThreadPoolExecutor, loky_executor])
+def test_an_exception_of_the_objective_is_traced_to_the_lines_of_the_user(
+    executor: Callable[[int], Any], tmp_path: Path
+) -> None:
+    """The frames of the call and of the objective are left, and a note that names the trial.
+
+    The trial keeps the whole traceback.
+    """
+
+    def fails(x: float) -> float:
+        raise ValueError(f"bad {x}")
+
+    def objective(x: float) -> float:
+        return fails(x)
+
+    trials = DriveTrials("s", store=tmp_path)
+    with pytest.raises(ValueError, match="bad") as caught:
+        trials.fmin(objective, SPACE, max_evals=1, executor=executor(1))
+    shown = "".join(traceback.format_exception(caught.value))
+    assert shown.count(", in fails\n") >= 1
+    home = str(Path(colab_drive_tuner.__file__).parent)
+    assert home not in shown
+    assert "hyperopt/base.py" not in shown
+    (note,) = caught.value.__notes__
+    assert note.startswith("Trial 0 of search 's' raised this. The next run tries it again; ")
+    assert f"{home}/search/evaluate.py" in trials._dynamic_trials[0]["misc"]["traceback"]
+
+
+def test_optunas_way_to_prune_is_explained(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`raise optuna.TrialPruned` ended a run with an empty message."""
+
+    def objective(x: float) -> float:
+        raise optuna.TrialPruned if x < 2 else AssertionError
+
+    with pytest.raises(ObjectiveError, match=r"raised optuna\.TrialPruned, which prunes no trial"):
+        resume_search(objective, name="s", max_evals=1, space=SPACE, store=tmp_path)
+
+    def silent(x: float) -> float:
+        if x < 2:
+            raise AssertionError
+        return x
+
+    resume_search(
+        silent, name="t", max_evals=1, space=SPACE, store=tmp_path, catch_eval_exceptions=True
+    )
+    assert caplog.messages == ["Trial 0 of search 't' raised AssertionError"]
 
 
 def test_help_and_completion_see_the_real_signature() -> None:

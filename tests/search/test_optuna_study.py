@@ -111,7 +111,8 @@ def test_a_search_converted_to_a_study_and_back_is_equal(
     result: cdt.SearchResult, tmp_path: Path
 ) -> None:
     """All fields of every document, including bytes and NaN, survive both conversions."""
-    cdt.from_optuna(result.to_optuna(), name="back", store=tmp_path)
+    with pytest.warns(cdt.errors.ConversionWarning, match="trials lack"):
+        cdt.from_optuna(result.to_optuna(), name="back", store=tmp_path)
     back = cdt.resume_search(
         objective, space=SPACE, name="back", max_evals=40, store=tmp_path, progress=False
     )
@@ -311,6 +312,35 @@ def test_what_hyperopt_does_not_support_warns(tmp_path: Path) -> None:
         lambda point: point["odd"], space=space, name="s", max_evals=25, store=tmp_path, seed=1
     )
     assert all(isinstance(row["seed"], int) for row in found.rows)
+
+
+def test_conditional_parameters_are_named_and_can_stay_conditional(tmp_path: Path) -> None:
+    """The returned space draws them in each trial; a space of one's own keeps the condition."""
+
+    def tried(trial: Any) -> float:
+        if trial.suggest_categorical("kind", ["adam", "sgd"]) == "adam":
+            return float(trial.suggest_float("rate", 1e-4, 1, log=True))
+        return float(trial.suggest_int("steps", 1, 9))
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(1))
+    study.optimize(tried, n_trials=12)
+    with pytest.warns(cdt.errors.ConversionWarning, match=r"trials lack (rate, steps|steps, rate)"):
+        space = cdt.from_optuna(study, name="s", store=tmp_path)
+    assert sorted(space) == ["kind", "rate", "steps"]
+    adam = {"kind": "adam", "rate": hp.loguniform("rate", math.log(1e-4), 0)}
+    own = hp.choice("kind", [adam, {"kind": "sgd", "steps": hp.randint("steps", 1, 10)}])
+    found = cdt.resume_search(
+        lambda point: point.get("rate") or point["steps"],
+        space=own,
+        name="s",
+        max_evals=35,
+        store=tmp_path,
+        seed=1,
+        progress=False,
+    )
+    assert found.best_params["kind"] == "adam"
+    for trial in study.trials:
+        assert found.trial(trial.number).params == trial.params
 
 
 def test_enqueued_trials_are_run(tmp_path: Path) -> None:

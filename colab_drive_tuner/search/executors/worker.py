@@ -10,7 +10,6 @@ import pickle
 import tempfile
 import threading
 import time
-import traceback
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib import import_module
@@ -27,6 +26,7 @@ from colab_drive_tuner.machine import exit_with
 from colab_drive_tuner.search.evaluate import Attempt, FastDomain, evaluate
 from colab_drive_tuner.search.executors.trial_locations import Location, LocationSender, worker_name
 from colab_drive_tuner.search.spec.objectives import TemplatedObjective
+from colab_drive_tuner.search.tracebacks import formatted, keep_frames_of_user
 from colab_drive_tuner.search.trial_documents import RUNNING, imported_document
 from colab_drive_tuner.search.trials.backups import BackupFolder
 from colab_drive_tuner.search.trials.returned_models import ResultParts, SavedModel, separate_model
@@ -96,6 +96,8 @@ class Outcome:
     error_type: str = ""
     error_text: str = ""
     traceback: str = ""
+    traceback_of_user: str = ""
+    """The traceback without the frames of this package."""
     backed_up: bool = False
     notices: list[str] = field(default_factory=list)
     """Messages to show to the user once."""
@@ -111,7 +113,7 @@ class Outcome:
             f"The objective raised {self.error_type}, which cannot be sent here: {self.error_text}"
         )
         if self.traceback:
-            error.__cause__ = InWorkerError(self.traceback)
+            error.__cause__ = InWorkerError(self.traceback_of_user)
         return error
 
 
@@ -224,13 +226,16 @@ def _serialize_model(parts: ResultParts, loss_to_beat: float) -> ResultParts:
 
 def failed_outcome(status: TaskStatus, error: BaseException) -> Outcome:
     """Return the outcome of a task that raised `error`."""
+    whole = formatted(error)
+    keep_frames_of_user(error)
     return Outcome(
         status,
         worker_name(),
         error=error,
         error_type=str(type(error)),
         error_text=text_of(error),
-        traceback="".join(traceback.format_exception(error)),
+        traceback=whole,
+        traceback_of_user=formatted(error),
     )
 
 

@@ -19,6 +19,7 @@ from colab_drive_tuner.search.executors.worker import Outcome, TaskStatus, faile
 from colab_drive_tuner.search.executors.worker_deaths import Death, LostTrials
 from colab_drive_tuner.search.loop.sequential import Loop, Started
 from colab_drive_tuner.search.spec.settings import SUSPECTS, stored_suspects
+from colab_drive_tuner.search.tracebacks import add_hint
 from colab_drive_tuner.search.trial_documents import (
     ERROR,
     FINISHED,
@@ -150,7 +151,9 @@ class OutcomeLoop(Loop):
         how = self._note_error(document, outcome.error_type, outcome.error_text, outcome.traceback)
         self._record_end(started, how)
         if how == TrialEnd.RAISED:
-            self._fail(outcome.exception())
+            raised = outcome.exception()
+            add_hint(raised, document["tid"], self._trials.name)
+            self._fail(raised)
 
     def _record_end(
         self,

@@ -31,7 +31,14 @@ from colab_drive_tuner.search.loop.missing_trials import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning
 from colab_drive_tuner.search.loop.run_request import RunRequest, StoppingRules
 from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream
-from colab_drive_tuner.search.trial_documents import ERROR, FINISHED, RUNNING, plain_result
+from colab_drive_tuner.search.tracebacks import add_hint
+from colab_drive_tuner.search.trial_documents import (
+    ERROR,
+    FINISHED,
+    RUNNING,
+    error_text,
+    plain_result,
+)
 from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.returned_models import ModelResult, separate_model
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
@@ -156,6 +163,7 @@ class Loop:
             how = self._note_error(document, str(type(error)), text, where)
             self._tell(started, how)
             if how == TrialEnd.RAISED:
+                add_hint(error, tid, self._trials.name)
                 raise
         else:
             document |= {"state": FINISHED, "result": result}
@@ -171,7 +179,8 @@ class Loop:
         document["misc"]["traceback"] = where
         if not self._request.catch_eval_exceptions:
             return TrialEnd.RAISED
-        log.error("Trial %s of search %r raised: %s", document["tid"], self._trials.name, text)
+        what = error_text(kind, text)
+        log.error("Trial %s of search %r raised %s", document["tid"], self._trials.name, what)
         return TrialEnd.CAUGHT
 
     def _start(self, document: TrialDocument, *, died: int = 0, durable: bool = False) -> "Started":

@@ -10,7 +10,13 @@ from typing import Any
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import optional_import
 from colab_drive_tuner.search.spec.space_values import Path, parameter_values, plain, point_of
-from colab_drive_tuner.search.trial_documents import TrialState, float_of, run_time, seconds_of
+from colab_drive_tuner.search.trial_documents import (
+    TrialState,
+    error_text,
+    float_of,
+    run_time,
+    seconds_of,
+)
 from colab_drive_tuner.text import text_of, visible
 
 FIXED = ("tid", "state", "status", "loss", "duration", "runtime", "error")
@@ -173,8 +179,7 @@ def _error(document: TrialDocument) -> str | None:
     """
     error = document["misc"].get("error")
     if isinstance(error, list | tuple) and len(error) == 2:
-        kind = str(error[0]).removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
-        return visible(f"{kind}: {error[1]}")
+        return visible(error_text(*error))
     reason = document["result"].get("reason")
     return visible(reason) if document["result"].get("status") == "fail" and reason else None
 

@@ -10,9 +10,11 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from colab_drive_tuner.errors import NotPlainDataError, UsageError
+from colab_drive_tuner.errors import NotPlainDataError, ObjectiveError, UsageError
+from colab_drive_tuner.search.tracebacks import is_of_objective, keep_frames_of_user
 
-_PACKAGE = f"{__name__.partition('.')[0]}."
+_EXPLAINED = (UsageError, ObjectiveError, NotPlainDataError)
+"""Errors whose message says what to change in the user's code."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -40,6 +42,9 @@ _RENAMED: Mapping[str, tuple[str, ...]] = {
     "config": ("space",), "time_budget_s": ("max_time",), "search_alg": ("algo",),
     "storage_path": ("store",), "local_dir": ("store",), "max_failures": ("max_attempts",),
     "stop": ("early_stop_fn",), "scheduler": ("pruner",),
+    # Weights & Biases
+    "method": ("algo",), "parameters": ("space",), "count": _TOTAL, "run_cap": _TOTAL,
+    "early_terminate": ("pruner",), "project": _NAME,
     # scikit-learn and scikit-optimize
     "n_iter": _TOTAL, "n_calls": _TOTAL, "random_state": _SEED, "dimensions": ("space",),
     "param_distributions": ("space",), "param_grid": ("space",), "estimator": _OBJECTIVE,
@@ -85,26 +90,14 @@ def explain_keywords(
                 raise UsageError("\n".join(problems) or _usage(title, signature, error)) from None
             try:
                 return function(*args, **kwargs)
-            except (UsageError, NotPlainDataError) as error:
-                _keep_frames_of_user(error)
+            except Exception as error:
+                if isinstance(error, _EXPLAINED) or is_of_objective(error):
+                    keep_frames_of_user(error)
                 raise
 
         return call
 
     return decorate
-
-
-def _keep_frames_of_user(error: BaseException | None) -> None:
-    """Remove this package's frames from a traceback: the message says what to change."""
-    while error is not None:
-        frames, traceback = [], error.__traceback__
-        while traceback is not None:
-            if not str(traceback.tb_frame.f_globals.get("__name__")).startswith(_PACKAGE):
-                frames.append(traceback)
-            traceback = traceback.tb_next
-        for frame in reversed(frames):
-            frame.tb_next, traceback = traceback, frame
-        error.__traceback__, error = traceback, error.__cause__
 
 
 def _explain(title: str, name: str, signature: inspect.Signature, elsewhere: str) -> str:

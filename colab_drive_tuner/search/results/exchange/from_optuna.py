@@ -68,7 +68,8 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
         store: Store of the search, as in `resume_search`; None: the one opened by `setup()`.
 
     Returns:
-        A hyperopt space with the study's parameters, for `resume_search(..., space=space)`.
+        A hyperopt space with the study's parameters, for `resume_search(..., space=space)`. Each
+        trial gets a value for each of them; a warning names those that some trials lack.
 
     Raises:
         UsageError: `study` is not a study or cannot be converted, or a search of that name exists.
@@ -99,6 +100,16 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
         warn_user(
             f"hyperopt does not support the steps of {', '.join(map(visible, lost))}: it also "
             "suggests values between them.",
+            ConversionWarning,
+        )
+    complete = [one.params for one in study.trials if one.state == TrialState.COMPLETE]
+    having = [params for params in complete if params]
+    if partial := [label for label in space if not all(label in params for params in having)]:
+        warn_user(
+            f"Some complete trials lack {', '.join(map(visible, partial))}, but the space returned "
+            "here gives each trial a value. If the objective suggests them under a condition, pass "
+            "a space of your own to resume_search: an hp.choice among dicts, with the study's "
+            "names, and the options in their order.",
             ConversionWarning,
         )
     if study.user_attrs:

@@ -1,0 +1,68 @@
+"""Tracebacks that show the user's frames, without the run loop between the call and the objective.
+
+The record of a trial that raised keeps the whole traceback, in `misc["traceback"]`.
+"""
+
+import traceback
+from contextlib import suppress
+from types import TracebackType
+
+from colab_drive_tuner.errors import ColabDriveTunerError
+
+_PACKAGE = f"{__name__.partition('.')[0]}."
+_EVALUATES = "hyperopt.base"
+"""The module that calls the objective."""
+
+
+class _TrialNote(str):
+    """A note of an exception of the objective, which also marks it as one."""
+
+    __slots__ = ()
+
+
+def add_hint(error: BaseException, tid: object, search: str) -> None:
+    """Note on an exception of the objective which trial raised it, and what happens next."""
+    if isinstance(error, ColabDriveTunerError):
+        return  # its message says what to do
+    with suppress(Exception):  # a user's exception may refuse notes
+        error.add_note(
+            _TrialNote(
+                f"Trial {tid} of search {search!r} raised this. The next run tries it again; "
+                "catch_eval_exceptions=True counts it as failed and goes on."
+            )
+        )
+
+
+def is_of_objective(error: BaseException) -> bool:
+    """Return whether the exception has a hint."""
+    return any(isinstance(note, _TrialNote) for note in getattr(error, "__notes__", ()))
+
+
+def keep_frames_of_user(error: BaseException | None) -> None:
+    """Remove this package's frames, and hyperopt's call of the objective, from a traceback.
+
+    The frames that an exception of the objective ends with are kept: they are where it failed.
+    """
+    while error is not None:
+        frames, traceback = [], error.__traceback__
+        while traceback is not None:
+            frames.append(traceback)
+            traceback = traceback.tb_next
+        end = len(frames)
+        if not isinstance(error, ColabDriveTunerError) and _EVALUATES in map(_module, frames):
+            while end and _module(frames[end - 1]).startswith(_PACKAGE):
+                end -= 1
+        for at, frame in reversed(list(enumerate(frames))):
+            hidden = _module(frame).startswith(_PACKAGE) or _module(frame) == _EVALUATES
+            if at >= end or not hidden:
+                frame.tb_next, traceback = traceback, frame
+        error.__traceback__, error = traceback, error.__cause__
+
+
+def formatted(error: BaseException) -> str:
+    """Return the traceback and message as text."""
+    return "".join(traceback.format_exception(error))
+
+
+def _module(frame: TracebackType) -> str:
+    return str(frame.tb_frame.f_globals.get("__name__"))
