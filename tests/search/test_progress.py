@@ -227,7 +227,7 @@ def test_what_an_objective_prints_has_lines_of_its_own(
         sys.stdout.writelines(["no end", " of line"])
         return float(point["x"])
 
-    resume_search(objective, name="s", max_evals=2, space=SPACE, algo="rand", store=tmp_path)
+    resume_sample_search(tmp_path, objective, max_evals=2, progress=True)
     assert (sys.stdout, sys.stderr) == (screen, screen)
     shown = [line.rpartition("\r\x1b[K")[2] for line in screen.getvalue().split("\n")]
     trial = ["to stdout", "to stderr", "no end of line"]
