@@ -10,7 +10,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -93,21 +100,13 @@ class TerminalOutput:
 
     @contextmanager
     def standard_streams(self) -> Iterator[None]:
-        """Replace the standard streams that are a terminal, as long as the line may be shown."""
-        replaced = {
-            name: (stream, _StreamBesideLine(stream, self._make_room))
-            for name in ("stdout", "stderr")
-            if (stream := getattr(sys, name)) is not None and hasattr(stream, "isatty")
-            if not getattr(stream, "closed", False) and stream.isatty()
-        }
-        for name, (_, beside) in replaced.items():
-            setattr(sys, name, beside)
-        try:
+        """Redirect the standard streams that are a terminal, as long as the line may be shown."""
+        with ExitStack() as redirected:
+            for redirect, stream in ((redirect_stdout, sys.stdout), (redirect_stderr, sys.stderr)):
+                if is_terminal(stream):
+                    beside: Any = _StreamBesideLine(stream, self._make_room)
+                    redirected.enter_context(redirect(beside))
             yield
-        finally:
-            for name, (stream, beside) in replaced.items():
-                if getattr(sys, name) is beside:
-                    setattr(sys, name, stream)
 
     def _make_room(self, text: str) -> None:
         """Erase the line, for `text` in its place."""
@@ -192,11 +191,16 @@ def progress_html(state: ProgressState) -> str:
     )
 
 
+def is_terminal(out: Any) -> bool:
+    """Return whether a stream is a terminal; one may be None, closed, or only write."""
+    return hasattr(out, "isatty") and not getattr(out, "closed", False) and bool(out.isatty())
+
+
 def output_for(out: TextIO) -> ProgressOutput:
     """Return the display that suits this kind of standard output."""
     if is_cell_output(out):
         return NotebookOutput()
-    if hasattr(out, "isatty") and out.isatty():  # an object that only writes has none
+    if is_terminal(out):
         from rich.console import Console
 
         console = Console(file=out, highlight=False, emoji=False)
