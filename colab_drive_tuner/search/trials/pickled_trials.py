@@ -1,4 +1,4 @@
-"""What the pickle of a result keeps of its search, without the store."""
+"""Trials of a pickled result: the state of their search, without the store."""
 
 from dataclasses import dataclass
 from types import SimpleNamespace
