@@ -22,6 +22,9 @@ from colab_drive_tuner.drive.file import (
 from colab_drive_tuner.drive.requests.calls import WITH_FIELDS
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, UsageError
 
+_ROOT = "root"
+"""Name by which requests may refer to the id of My Drive."""
+
 
 @dataclass(frozen=True)
 class FolderId:
@@ -92,7 +95,7 @@ class FolderClient(SearchClient):
             if found is not None:
                 return [found]
             # It looks like an id but is not a visible one: it may be a folder's name.
-            named = self._children([self.get("root")], place)
+            named = self._children([_ROOT], place)
             if not named:
                 raise NotFoundError(
                     f"folder={place!r} looks like an id, but Drive shows this account no such "
@@ -100,17 +103,18 @@ class FolderClient(SearchClient):
                     "Drive/…'."
                 )
             return named
-        folders = [self.get("root")]
+        folders: list[DriveFile] = []
         for part in parsed:
-            children = self._children(folders, part)
+            parents = [folder.id for folder in folders] or [_ROOT]
+            children = self._children(parents, part)
             if not children:
                 if not create:
                     raise NotFoundError(
                         f"There is no folder {part!r} of {place!r} in Google Drive: check the path."
                     )
-                children = self._create_and_list(folders[0], part)
+                children = self._create_and_list(parents[0], part)
             folders = children
-        return folders
+        return folders or [self.get(_ROOT)]
 
     def _by_id(self, place: str, parsed: FolderId) -> DriveFile | None:
         try:
@@ -128,21 +132,19 @@ class FolderClient(SearchClient):
             )
         return found
 
-    def _children(self, parents: list[DriveFile], name: str) -> list[DriveFile]:
+    def _children(self, parents: list[str], name: str) -> list[DriveFile]:
         """Return the folders of that name, oldest first, so that all clients agree on the first."""
-        found = [
-            self.target(file) for parent in parents for file in self.find(name, parent=parent.id)
-        ]
+        found = [self.target(file) for parent in parents for file in self.find(name, parent=parent)]
         folders = {file.id: file for file in found if file.is_folder and not file.trashed}
         if found and not folders:
             raise UsageError(
-                f"{name!r} in the folder {parents[0].name!r} of Google Drive is a file, not a "
-                "folder: rename it, or choose another folder."
+                f"{name!r} in the folder {self.get(parents[0]).name!r} of Google Drive is a file, "
+                "not a folder: rename it, or choose another folder."
             )
         return sorted(folders.values(), key=_creation_order)
 
-    def _create_and_list(self, parent: DriveFile, name: str) -> list[DriveFile]:
-        made = self.create_folder(name, parent=parent.id)
+    def _create_and_list(self, parent: str, name: str) -> list[DriveFile]:
+        made = self.create_folder(name, parent=parent)
         # Another runtime may have created it, too. Neither is trashed: a third runtime may have
         # put something into the younger one that is not listed yet.
         others = [file for file in self._children([parent], name) if file.id != made.id]

@@ -122,7 +122,8 @@ class ClaimAttempt:
 
     def _attempt(self) -> tuple[ClaimReason, Record]:
         reader = self.reader
-        reader.refresh()
+        if reader.found is None or reader.head.is_empty:
+            reader.refresh()  # otherwise CREATE tells whether more was recorded since it was read
         if reader.fixed_folder is None and (reader.found is None or reader.head.is_empty):
             self._find_or_create()
         self._withdraw_empty()
@@ -177,10 +178,13 @@ class ClaimAttempt:
         with ExitStack() as stack:
             while True:
                 reason, holder = self._previous_owner()
+                if reason is None and self.on_busy is OnBusy.TAKEOVER:
+                    reason = ClaimReason.TAKEOVER
+                elif reason is None and not waited:
+                    self.reader.refresh()  # it may have been read some time ago
+                    reason, holder = self._previous_owner()
                 if reason is not None or holder is None:
                     return reason or ClaimReason.RELEASED, holder
-                if self.on_busy is OnBusy.TAKEOVER:
-                    return ClaimReason.TAKEOVER, holder
                 if self.on_busy is OnBusy.ERROR or waited > STALE_SECONDS:
                     raise SearchBusyError(
                         f"Search {name!r} is held by {holder}. Stop it there, or pass "

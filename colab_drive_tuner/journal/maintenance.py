@@ -17,7 +17,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.chain.chain import save_snapshot
+from colab_drive_tuner.journal.chain.chain import parallel_readers, save_snapshot
 from colab_drive_tuner.journal.chain.record import ClaimReason
 from colab_drive_tuner.journal.folder.creation import is_another_search
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
@@ -75,7 +75,10 @@ class Maintenance:
         if self._reader.head.pos - self._snapshot_pos > SNAPSHOT_RECORDS // 4:
             self._snapshot()
         if self._exported_pos < self._reader.head.pos:
-            self._export()
+            with parallel_readers("cdt-folder") as readers:
+                change = readers.submit(self._folder_change)
+                self._export()
+                self._report(change.result())
 
     def _run(self) -> None:
         while not self._stop.wait(0.5):
@@ -104,6 +107,7 @@ class Maintenance:
         changed = self._exported_pos < self._reader.head.pos
         if changed and now - self._exported_at >= EXPORT_SECONDS:
             self._export()
+            self._report(self._folder_change())
         if self._duplicate_checks and now - self._begun >= self._duplicate_checks[0]:
             self._duplicate_checks.pop(0)
             self._check_for_older_duplicate()
@@ -133,15 +137,9 @@ class Maintenance:
             self._export_found = False
             self._write_export(content)
         self._exported_pos, self._exported_at = pos, time.monotonic()
-        self._report_folder_changes()
 
-    def _report_folder_changes(self) -> None:
+    def _report(self, change: str) -> None:
         """Notify once if the folder was moved, renamed or trashed; the run uses it by its id."""
-        try:
-            change = self._folder_change()
-        except StoreError as error:  # checked again next time
-            log.debug("the folder of search %r cannot be read: %s", self._reader.name, error)
-            return
         if change and change != self._reported:
             self._writer.notify(f"The folder of search {self._reader.name!r} {change}.")
         self._reported = change
@@ -150,10 +148,14 @@ class Maintenance:
         """Describe what the user did to the folder, and the consequence; empty if nothing."""
         store, name, folder = self._reader.store, self._reader.name, self._reader.folder
         try:
-            entry = store.stat(folder.id)
-            has_records = not folder.records or exists(store, folder.records)
+            with parallel_readers("cdt-records") as readers:
+                records = readers.submit(exists, store, folder.records) if folder.records else None
+                entry, has_records = store.stat(folder.id), records is None or records.result()
         except NotFoundError:
             return "was deleted or is in the trash, together with its records: restore it"
+        except StoreError as error:  # checked again next time
+            log.debug("the folder of search %r cannot be read: %s", name, error)
+            return self._reported
         if found := changes(store, name, entry):
             what, undo = (" and ".join(parts) for parts in zip(*found, strict=True))
             return f"{what}; this run continues there. For the next run, {undo}"

@@ -15,7 +15,13 @@ from colab_drive_tuner.errors import (
     StoreError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.chain.chain import Head, decode_snapshot, parallel_readers, read_on
+from colab_drive_tuner.journal.chain.chain import (
+    LOOK_BEYOND,
+    Head,
+    decode_snapshot,
+    parallel_readers,
+    read_on,
+)
 from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, owned_entry, owned_ids
 from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder, exists, find_folder
@@ -116,13 +122,17 @@ class Reader:
 
     def _read(self) -> None:
         """READ; the last record must be in this search's folder, wherever reading started."""
+        if self._owned is None and self.folder.new:
+            unused = frozenset({Property.RECORDS, Property.FIRST, Property.EXPORT})
+            self._owned = OwnedIds(self.folder, {}, unused)
+            return
         if (
             self._owned is None or Property.RECORDS in self._owned.absent
         ):  # records/ may exist by now
             self._owned = owned_ids(self.store, self.folder)
             self.found = self._owned.folder
         if self._head is not None:
-            self._head = self._read_on(self._head)
+            self._head = self._read_on(self._head, 1 + LOOK_BEYOND)
             return
         self._owned.require(Property.RECORDS)
         if self._read_after_snapshot():
@@ -157,8 +167,8 @@ class Reader:
         self.snapshot_pos = known.pos
         return True
 
-    def _read_on(self, known: Head) -> Head:
-        head = read_on(self.store, known, self.state.apply, self.name)
+    def _read_on(self, known: Head, width: int | None = None) -> Head:
+        head = read_on(self.store, known, self.state.apply, self.name, width)
         if head.pos > known.pos:
             self._require_own(head)
         return head

@@ -24,7 +24,7 @@ class DriveStore(Store):
     """A `Store` in one folder of Google Drive.
 
     `folder` is a path in My Drive, a folder's id, or its link in the browser. Opening the store
-    makes three or four requests and changes nothing, except that `create` creates the missing
+    makes two or three requests and changes nothing, except that `create` creates the missing
     folders of a path; otherwise the first write does. Runtimes may create the path at the same
     moment, so that several folders have it: searches are then created in the oldest folder and
     found in all of them.

@@ -147,10 +147,10 @@ def a_gap_is_skipped() -> None:
     """READ: a missing record is skipped, and prev is not checked."""
     read_on = chain.read_on
 
-    def bridging(store: Any, head: Any, apply: Any, search: str) -> Any:
+    def bridging(store: Any, head: Any, apply: Any, search: str, *width: Any) -> Any:
         while True:
             try:
-                return read_on(store, head, apply, search)
+                return read_on(store, head, apply, search, *width)
             except chain.SearchDamagedError:
                 for index, entry_id in enumerate(head.ids):
                     content = chain._read(store, entry_id)

@@ -39,8 +39,10 @@ from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder
 from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.store.protocol import Store
 
-PARALLEL_READS = 40
-"""More than half of the records after a snapshot, so two round trips read them all."""
+FIRST_READS = 20
+"""A clean end leaves fewer records after its snapshot, so one round trip reads them all."""
+PARALLEL_READS = 60
+"""With the first reads, more than the records between two snapshots: two round trips suffice."""
 LOOK_BEYOND = 4
 """Number of ids after the first missing one that must be missing, too."""
 LARGEST_RATIO = 20
@@ -112,20 +114,27 @@ def parallel_readers(name: str, width: int = PARALLEL_READS) -> Iterator[ThreadP
         readers.shutdown(wait=False, cancel_futures=True)
 
 
-def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: str) -> Head:
+def read_on(
+    store: Store,
+    head: Head,
+    apply: Callable[[Record], None],
+    search: str,
+    width: int | None = None,
+) -> Head:
     """READ: apply every record from `head` to the first missing one; return the new head.
 
+    It reads `width` ids at first, and `PARALLEL_READS` if there are records under all of these.
     Raises `SearchDamagedError` if a record is altered, does not follow the previous one, or is
     missing although a later one exists: gaps are never skipped.
     """
-    begun = head.pos
+    begun, width = head.pos, min(width or FIRST_READS, PARALLEL_READS)
     with (
         parallel_readers("cdt-read") as readers,
         progress_bar(f"Reading {search}", " records") as seen,
     ):
         while head.ids:
-            batch = len(head.ids[:PARALLEL_READS])
-            contents = _read_ahead(readers, store, head.ids)
+            batch = len(head.ids[:width])
+            contents = _read_ahead(readers, store, head.ids, width)
             for content in contents:
                 if content is None:
                     raise SearchDamagedError(
@@ -137,6 +146,8 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
                 head = head.after(record)
             if len(contents) < batch:
                 return head
+            if batch == width:  # record 0 is read alone, because it names the ids after it
+                width = PARALLEL_READS
             if seen is not None:
                 seen(head.pos - begun, None)
     raise SearchDamagedError(
@@ -146,14 +157,14 @@ def read_on(store: Store, head: Head, apply: Callable[[Record], None], search: s
 
 
 def _read_ahead(
-    readers: ThreadPoolExecutor, store: Store, ids: tuple[str, ...]
+    readers: ThreadPoolExecutor, store: Store, ids: tuple[str, ...], width: int
 ) -> list[bytes | None]:
     """Read the next ids in parallel; return the contents up to the last record that exists."""
     read = partial(_read, store)
-    contents = list(readers.map(read, ids[:PARALLEL_READS]))
+    contents = list(readers.map(read, ids[:width]))
     if None in contents:
         end = contents.index(None) + 1 + LOOK_BEYOND
-        contents += readers.map(read, ids[PARALLEL_READS:end])
+        contents += readers.map(read, ids[width:end])
     while contents and contents[-1] is None:
         contents.pop()
     # A later record exists, so one that seems missing was created, too; the answer may lag.

@@ -9,6 +9,7 @@ both chains must begin with a claim by the same account for the same search.
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from colab_drive_tuner.errors import (
     ForeignFileError,
@@ -67,7 +68,7 @@ def create_folder(
     # Even if ours is older: another runtime that has begun the search could not see it.
     if found.id != own.id and not withdraw(store, own, found.id):
         return find_folder(store, name) or found
-    return found
+    return replace(found, new=found.id == own.id)
 
 
 def make_search_folder(store: Store, name: str, kind: FolderKind, **marks: str) -> SearchFolder:

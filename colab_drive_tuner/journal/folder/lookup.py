@@ -74,6 +74,8 @@ class SearchFolder:
     """Older folders of the same name, left by runtimes that ended before they began the search."""
     marked: bool = field(default=True, compare=False)
     """Whether its properties state that it has had this name in this store."""
+    new: bool = field(default=False, compare=False)
+    """Whether this session has just created it, with ids that were never used."""
 
     @property
     def record_folders(self) -> set[str]:
