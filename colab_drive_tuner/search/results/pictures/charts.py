@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from colab_drive_tuner.search.results.pictures.svg import (
@@ -105,16 +106,18 @@ def slices(data: SearchData) -> str:
     # A random sample, because every n-th trial may follow a pattern, as in a grid search.
     count = min(len(trials), max(1, _MAX_DOTS // len(shown)))
     drawn = random.Random(0).sample(trials, count)  # noqa: S311 - a picture needs no secret
-    losses = [trial.finite_loss or 0.0 for trial in trials]
     best = next(iter(data.best(1)), None)
-    axis = y_axis_width(_loss_scale(losses, height - 45, 22), 48)
-    labels = _labels(shown, width - axis - 12)
-    for index, name in enumerate(shown):
+    shown_trials = (*drawn, best) if best else drawn
+    y = _loss_scale([trial.finite_loss or 0.0 for trial in trials], height - 45, 22)
+    axis = y_axis_width(y, 48)
+    for index, (name, label) in enumerate(
+        zip(shown, _labels(shown, width - axis - 12), strict=True)
+    ):
         left, top = index % columns * width, index // columns * height
-        y = _loss_scale(losses, top + height - 45, top + 22)
-        shown_trials = (*drawn, best) if best else drawn
+        placed = replace(y, start=y.start + top, end=y.end + top)
         with_value = [trial for trial in shown_trials if name in trial.parameters]
-        _slice(canvas, name, labels[index], with_value, best, y, left)
+        span = left + axis, left + width - 12
+        _slice(canvas, name, label, with_value, best, placed, span)
     return str(canvas)
 
 
@@ -125,10 +128,10 @@ def _slice(
     trials: Sequence[TrialData],
     best: TrialData | None,
     y: Scale,
-    left: float,
+    span: tuple[float, float],
 ) -> None:
-    """Draw the losses over one parameter, with the best trial marked."""
-    start, end, bottom = left + y_axis_width(y, 48), left + WIDTH / 3 - 12, y.start + 8
+    """Draw the losses over one parameter, from left to right, with the best trial marked."""
+    (start, end), bottom = span, y.start + 8
     canvas.y_axis(y, start, end)
     canvas.text((start + end) / 2, bottom + 32, label, anchor="middle")
     values = [trial.parameters[name] for trial in trials]
