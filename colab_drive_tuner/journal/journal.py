@@ -190,7 +190,7 @@ class Journal:
                 before.refuse_second_run()
             before._end()
         if not spool.acquire():
-            raise spool.busy_error(self._local_holder())
+            raise spool.busy_error(self._local_holder)
         try:
             reader, notify_once = self._reader, cache(notify)  # claiming may be repeated
             self._own = self._start(
@@ -244,7 +244,7 @@ class Journal:
         own.spool.note_running(max(tid, -1 if own.claim.running is None else own.claim.running))
 
     def _local_holder(self) -> int | None:
-        """Return the process of this machine that holds the search, if it has claimed it."""
+        """Read which process of this machine holds the search, if it has claimed it."""
         with suppress(ColabDriveTunerError):
             self._reader.refresh()
             if (holder := self._reader.holder()) and is_this_machine(holder.claimant.machine):

@@ -11,6 +11,7 @@ import pytest
 from colab_drive_tuner import runtime
 from colab_drive_tuner.cli import main
 from colab_drive_tuner.drive import DriveClient
+from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot import doctor as examination
@@ -189,6 +190,15 @@ def test_a_named_folder_of_drive_is_checked_as_drive(drive_emulator):
         assert "owner@example.com in the emulated Drive" in found["credentials"].text
         assert "Drive answers in" in found["store"].text
         assert found["searches"].text == "none yet: there is no store at drive:Elsewhere."
+
+
+def test_a_search_that_never_ran_here_gets_no_spool(tmp_path, monkeypatch):
+    """Examining a search of another machine makes no folder for it on this one."""
+    run_in_store(tmp_path / "store", "rand", 2)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    found = {finding.about: finding for finding in examine(tmp_path / "store")}
+    assert found["search 'search'"].level == Level.OK
+    assert not list(state_folder().glob("spool/*"))
 
 
 def test_spooled_results_are_a_warning(tmp_path):

@@ -10,6 +10,7 @@ from colab_drive_tuner.journal.folder.lookup import Property, find_folder
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.doctor import Finding, Level, examine, search_probes
+from colab_drive_tuner.troubleshoot.doctor.context import CheckContext
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 from tests.search.sample_searches import resume_sample_search
@@ -115,10 +116,10 @@ def test_each_search_has_a_time_limit_of_its_own(
     record_files(tmp_path)[1].write_bytes(b"")
     look = search_probes._check_chain
 
-    def slow(search: SearchCheck) -> Finding:
+    def slow(context: CheckContext, search: SearchCheck) -> Finding:
         if search.name != "search":
             raise UnavailableError("it does not answer") if search.name == "b" else TimeoutError
-        return look(search)
+        return look(context, search)
 
     monkeypatch.setattr(search_probes, "_check_chain", slow)
     found = {finding.about: finding for finding in examine(tmp_path)}

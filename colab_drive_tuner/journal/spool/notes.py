@@ -69,6 +69,17 @@ def known_folders(location: str) -> list[tuple[str, KnownFolder, Path]]:
     return [(name, found, note) for name, note in ours if (found := read_known_folder(note))]
 
 
+def spooled_searches(location: str) -> list[tuple[str, str]]:
+    """Return name and id of record 0, if known, of the searches of a store with spooled items."""
+    spools = sorted({file.parent for file in (state_folder() / "spool").glob("*/*.spool")})
+    found = [(read_about(spool / ABOUT), read_known_folder(spool / SEARCH)) for spool in spools]
+    return [
+        (about[0], known.first if known else "")
+        for about, known in found
+        if about is not None and about[1] == location
+    ]
+
+
 def known_searches() -> Iterator[tuple[str, str, Path]]:
     """Yield name, location and spool of each search run on this machine; raises `StoreError`."""
     for about in sorted((state_folder() / "spool").glob(f"*/{ABOUT}")):

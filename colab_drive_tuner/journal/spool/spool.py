@@ -12,7 +12,7 @@ import mmap
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
@@ -29,13 +29,13 @@ from colab_drive_tuner.journal.spool.notes import (
     SEARCH,
     TID,
     KnownFolder,
-    known_folders,
     known_searches,
     read_about,
     read_known_folder,
     read_owners,
     read_running,
     spool_folder,
+    spooled_searches,
 )
 from colab_drive_tuner.journal.spool.spool_file import (
     SpoolFile,
@@ -98,14 +98,17 @@ class Spool:
         _locked[self.folder] = os.getpid()
         return True
 
-    def busy_error(self, pid: int | None = None) -> SearchBusyError:
-        """Return the error naming the lock's holder: another process, or a thread of this one."""
+    def busy_error(self, holder: Callable[[], int | None] = lambda: None) -> SearchBusyError:
+        """Return the error naming the lock's holder: another process, or a thread of this one.
+
+        `holder` looks the other process up.
+        """
         if _locked.get(self.folder) == os.getpid():
             return SearchBusyError(
                 f"Search {self.name!r} is in use by another thread of this process: wait for it, "
                 f"or give this search another name."
             )
-        which = "" if pid is None else f", process {pid}"
+        which = "" if (pid := holder()) is None else f", process {pid}"
         return SearchBusyError(
             f"Search {self.name!r} is being run by another live process of this machine{which}: "
             "stop it there first. If it is a notebook, interrupt that cell or shut down its kernel."
@@ -146,8 +149,8 @@ class Spool:
 
     def under_other_names(self, first: str) -> Iterator["Spool"]:
         """Yield other names' spools with items of the search whose record 0 has the id `first`."""
-        for name, known, note in known_folders(self.location):
-            if known.first == first and name != self.name and any(note.parent.glob("*.spool")):
+        for name, noted in spooled_searches(self.location):
+            if noted == first and name != self.name:
                 yield Spool(self.location, name)
 
     def gaps(self, leftovers: list[SpoolFile]) -> list[Gap]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import NotFoundError, UsageError
 from colab_drive_tuner.journal.folder.lookup import FolderKind, Property, is_search
+from colab_drive_tuner.journal.spool.notes import spooled_searches
 from colab_drive_tuner.runtime import Runtime, detect
 from colab_drive_tuner.store import open_store, split_scheme
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -144,6 +145,11 @@ class CheckContext:
             SearchCheck(self.store.for_search(name), name, names.count(name))
             for name in sorted(set(names))
         ]
+
+    @cached_property
+    def spooled(self) -> list[tuple[str, str]]:
+        """Name and id of record 0 of the searches in the store with items spooled here."""
+        return spooled_searches(self.store.location)
 
     @property
     def unmarked_folders(self) -> list[Entry]:

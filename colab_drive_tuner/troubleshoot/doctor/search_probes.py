@@ -36,11 +36,11 @@ def searches(context: CheckContext) -> Iterator[Finding | SubProbe]:
         yield SubProbe(f"search {search.name!r}", partial(examine_search, search=search))
 
 
-def examine_search(_context: CheckContext, search: SearchCheck) -> Iterator[Finding]:
+def examine_search(context: CheckContext, search: SearchCheck) -> Iterator[Finding]:
     """Report the state of the search's records, and whether several folders have its name."""
     if search.folders > 1:
         yield from _check_duplicates(search)
-    yield _check_chain(search)
+    yield _check_chain(context, search)
 
 
 def _check_duplicates(search: SearchCheck) -> Iterator[Finding]:
@@ -66,7 +66,7 @@ def _check_unmarked_folder(context: CheckContext, folder: Entry) -> Iterator[Fin
         yield Finding(Level.WARNING, text, advice)
 
 
-def _check_chain(search: SearchCheck) -> Finding:
+def _check_chain(context: CheckContext, search: SearchCheck) -> Finding:
     """Report whether the chain is intact, who holds it, and results spooled on this machine."""
     repair = search.repair_command
     try:
@@ -93,7 +93,7 @@ def _check_chain(search: SearchCheck) -> Finding:
     if search.salvaged.foreign:
         text += f"; {search.salvaged.foreign[0]}"
         return Finding(Level.WARNING, text, "The next run creates it again in the search's folder.")
-    if spooled := _count_spooled(search):
+    if spooled := _count_spooled(context, search):
         advice = "Run the search again on this machine to record them."
         return Finding(
             Level.WARNING, f"{text}; {spooled} results are spooled on this machine.", advice
@@ -118,10 +118,13 @@ def _check_without_records(search: SearchCheck) -> Finding:
     return Finding(Level.OK, "its folder exists, and nothing is recorded yet.")
 
 
-def _count_spooled(search: SearchCheck) -> int:
+def _count_spooled(context: CheckContext, search: SearchCheck) -> int:
     """Count entries spooled here by earlier sessions, under any name, that are not recorded."""
     store, name, folder = search.store, search.name, search.folder
     try:
+        first = folder.first if folder is not None else None
+        if not any(spooled == name or known == first for spooled, known in context.spooled):
+            return 0
         files = idle_leftovers(store.location, name) or []
         if folder is not None:
             with former_spools(store, Spool(store.location, name), folder.first) as former:

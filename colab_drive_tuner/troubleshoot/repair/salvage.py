@@ -21,6 +21,7 @@ from colab_drive_tuner.errors import (
     SearchDamagedError,
 )
 from colab_drive_tuner.journal.chain.chain import (
+    FIRST_READS,
     Head,
     decode_snapshot,
     parallel_readers,
@@ -141,6 +142,8 @@ class _Files:
         self._store, self._found, self._listed = store, found, listed
         self.candidates: dict[int, list[Record]] = {}
         """All records by position."""
+        self._blocks: list[tuple[str, ...]] = []
+        """Ids of consecutive records, as named by a record or snapshot."""
         self.named = {found.folder.first}
         """Ids to which the chain leads."""
         self.present: set[str] = set()
@@ -162,12 +165,21 @@ class _Files:
                     (self._absent if content is None else self.present).add(entry_id)
                     if content is not None:
                         self._add(entry_id, content)
-                wanted = self.named - self.present - self._absent - {""}
+                wanted = set[str]().union(*map(self._unread, self._blocks))
                 if not wanted and self._has_gap():
                     # A session may have written them before the later records were read.
                     wanted = self._absent - again
                     again |= wanted
                     self._absent -= wanted
+
+    def _name(self, block: tuple[str, ...]) -> None:
+        self._blocks.append(block)
+        self.named.update(block)
+
+    def _unread(self, block: tuple[str, ...]) -> set[str]:
+        """Return the ids to read: all up to the last that has a file, and some beyond it."""
+        count = max([0, *(at for at, entry_id in enumerate(block, 1) if entry_id in self.present)])
+        return {*block[: count + FIRST_READS]} - self.present - self._absent
 
     def _read(self, entry_id: str) -> bytes | None:
         """Return the content of a file; None if it is not readable or not one of the search."""
@@ -190,7 +202,7 @@ class _Files:
                 is_snapshot = True
                 head, state = decode_snapshot(content, what, History.load)
                 self._found.snapshots.append((head, state))
-                self.named.update(head.ids)
+                self._name(head.ids)
             else:
                 self._add_record(decode_record(content, what), entry_id, what)
         except SearchDamagedError as error:
@@ -204,7 +216,7 @@ class _Files:
         if record.sha not in self._found.files:  # else it is an identical copy
             self._found.files[record.sha] = entry_id
             self.candidates.setdefault(record.pos, []).append(record)
-        self.named.update(record.more)
+        self._name(record.more)
 
     def _has_gap(self) -> bool:
         """Whether a record is missing before a later record or the end of a snapshot."""
