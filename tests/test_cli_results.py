@@ -18,7 +18,7 @@ import pytest
 from hyperopt import hp
 
 import colab_drive_tuner as cdt
-from colab_drive_tuner.cli.report import page_app, server_of
+from colab_drive_tuner.cli.page_server import page_app, server_of
 from colab_drive_tuner.cli.results import sparkline
 
 SPACE = {"x": hp.uniform("x", -1, 1), "kind": hp.choice("kind", [{"y": hp.normal("y", 0, 1)}, 0])}
