@@ -394,7 +394,7 @@ def test_a_setup_that_fails_half_way_can_be_called_again(colab, drive_emulator):
             assert not any("hyperas" in str(finder).lower() for finder in sys.meta_path)
         drive_emulator.faults.remove(rule)
         assert setup().notebook_name == "quickstart"
-    assert len(failures) > 3
+    assert len(failures) >= 3
     assert all("What worked: this is Google Colab" in failure for failure in failures)
     assert "owner@example.com is signed in, http" in failures[-1]
     names = sorted(file.name for file in colab[2].list_folder("root"))
