@@ -3,7 +3,6 @@
 import os
 import shlex
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hyperopt import hp
 
 import colab_drive_tuner as cdt
 from colab_drive_tuner.cli.app import app
+from tests.processes import run_python
 
 PROGRAM = typer.main.get_command(app)
 ROOT = Path(__file__).parents[1]
@@ -180,19 +180,13 @@ def test_completion_loads_nothing_heavy(store):
         "try:\n    app(prog_name='colab-drive-tuner')\n"
         "finally:\n    print(*sys.modules, file=sys.stderr)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ
-        | {
-            "_COLAB_DRIVE_TUNER_COMPLETE": "complete_bash",
-            "COMP_WORDS": "colab-drive-tuner status m",
-            "COMP_CWORD": "2",
-            "COLAB_DRIVE_TUNER_STORE": str(store),
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    environment = {
+        "_COLAB_DRIVE_TUNER_COMPLETE": "complete_bash",
+        "COMP_WORDS": "colab-drive-tuner status m",
+        "COMP_CWORD": "2",
+        "COLAB_DRIVE_TUNER_STORE": str(store),
+    }
+    done = run_python("-c", program, environment=environment)
     assert done.stdout.split() == ["mnist-cnn", "mnist-mlp"]
     heavy = {"hyperopt", "numpy", "google.auth", "googleapiclient", "requests", "msgpack"}
     assert heavy.isdisjoint(done.stderr.split())

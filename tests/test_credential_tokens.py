@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import traceback
 from datetime import UTC, datetime, timedelta
 
@@ -28,6 +26,7 @@ from colab_drive_tuner.runtime import Kind, Runtime
 from colab_drive_tuner.session.session import SetupArguments, connect
 from tests.fakes import google_colab
 from tests.fakes.sign_in import SignInServer
+from tests.processes import run_python
 
 SECRET = "1//a-refresh-token-that-nobody-may-see"
 REVOKED = (400, {"error": "invalid_grant", "error_description": f"no longer: {SECRET}"})
@@ -381,15 +380,7 @@ class TestAMachineAtGoogle:
     def test_a_new_process(self, google, program):
         """In a new process `setup()` and `whoami` exit 1 and ask the metadata server once."""
         command = ["-c", program] if " " in program else ["-m", "colab_drive_tuner", program]
-        done = subprocess.run(
-            [sys.executable, *command],
-            env={**os.environ, **google.environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 1
+        done = run_python(*command, environment=google.environment, status=1)
         output = " ".join(done.stderr.split())
         assert "Nobody is signed in to Google Drive" in output
         assert "nobody has signed in: this machine's metadata server has no token" in output

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 import textwrap
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ import pytest
 from colab_drive_tuner.errors import NotebookError
 from colab_drive_tuner.hyperas import compat as hyperas_compat
 from colab_drive_tuner.notebook.cells import global_names, notebook_imports
+from tests.processes import run_python
 
 PROLOGUE = """
 import os, sys, traceback
@@ -71,20 +71,9 @@ def run(tmp_path):
         work.mkdir(exist_ok=True)
         path = [str(Path(hyperas_compat.__file__).parents[2])]
         path += [] if real_keras else [str(tmp_path / "lib")]
-        environment = {
-            **os.environ,
-            **(environment or {}),
-            "PYTHONPATH": os.pathsep.join(path),
-        }
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", str(script)],
-            cwd=work,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == status, done.stderr
+        environment = (environment or {}) | {"PYTHONPATH": os.pathsep.join(path)}
+        options = {"environment": environment, "folder": work, "status": status}
+        done = run_python("-W", "ignore", script, **options)
         return done.stdout if status == 0 else done.stderr
 
     return run

@@ -1,12 +1,11 @@
 """Side effects of installing this package on programs that do not use it: almost none."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.processes import run_python
 
 ROOT = Path(__file__).parents[1]
 FACE = {
@@ -20,14 +19,7 @@ FACE = {
 
 def python(*arguments, cwd):
     """Run Python with this checkout on its path and return its output."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    done = run_python("-W", "error", *arguments, folder=cwd, status=None)
     assert done.returncode in (0, 1), done.stderr[-3000:]
     return done.stdout
 
@@ -168,7 +160,4 @@ def test_the_emulator_starts_where_nest_asyncio_was_applied() -> None:
         "from colab_drive_tuner.emulator import DriveEmulator\n"
         "with DriveEmulator() as emulator: print(emulator.call('GET', '')['emulator'])\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert done.stdout == "drive\n"
+    assert run_python("-c", script).stdout == "drive\n"

@@ -11,6 +11,7 @@ import pytest
 
 from colab_drive_tuner.local_files import TEMPORARY_NAME, replace_file, scratch_folder
 from colab_drive_tuner.machine import _exit_with, exit_with, process_start_time
+from tests.processes import run_python
 
 
 def test_a_file_is_replaced_atomically_or_left_unchanged(tmp_path):
@@ -79,10 +80,7 @@ def test_a_process_exits_with_the_one_that_started_it(method, options):
         ready.wait()
         os.kill(os.getpid(), signal.SIGKILL)
         """
-    done = subprocess.run(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, timeout=60, check=False
-    )
-    assert done.returncode == -signal.SIGKILL  # and nobody holds the pipe open
+    run_python("-c", script, status=-signal.SIGKILL)  # returns as nobody holds the pipe open
 
 
 def test_only_a_process_that_another_started_exits_with_it():

@@ -3,10 +3,7 @@
 import contextlib
 import functools
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.processes import run_python
 
 optuna = pytest.importorskip("optuna")
 
@@ -87,9 +86,7 @@ if when == "after":
 
 def killed(store: Path, last: int, when: str, name: str = "study") -> int:
     """Resume the study in a process that dies in or after trial `last`; return its exit code."""
-    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
-    command = [sys.executable, "-W", "error", "-c", SCRIPT, str(store), name, str(last), when]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = run_python("-W", "error", "-c", SCRIPT, store, name, last, when, status=None)
     assert done.returncode in (0, -9), done.stderr
     return done.returncode
 
@@ -654,10 +651,7 @@ def test_a_study_in_another_process_says_what_to_use(tmp_path: Path) -> None:
         "print('unpickled')\n"
         "storage.get_all_studies()"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_python("-c", code, status=None)
     storage.close()
     assert re.search("run_grpc_proxy_server.*\nunpickled", done.stdout)
     assert "run_grpc_proxy_server" in done.stderr

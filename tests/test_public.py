@@ -2,14 +2,13 @@
 
 import inspect
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
 import colab_drive_tuner
 from colab_drive_tuner import hyperas_style
+from tests.processes import run_python
 
 PUBLIC = [
     "DriveClient",
@@ -129,8 +128,6 @@ def test_completion_offers_public_names_alone() -> None:
 def test_an_import_loads_nothing_heavy() -> None:
     """`import colab_drive_tuner` loads none of the heavy packages."""
     program = "import sys, colab_drive_tuner; print('\\n'.join(sys.modules))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = run_python("-c", program).stdout.split()
     assert "colab_drive_tuner" in loaded
     assert set(loaded).isdisjoint(HEAVY)

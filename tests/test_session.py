@@ -32,6 +32,7 @@ from colab_drive_tuner.store import open_store
 from tests.fakes import google_colab
 from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
 from tests.fakes.colab_sessions import SessionsServer, entry
+from tests.processes import run_python
 
 COLAB = "application/vnd.google.colaboratory"
 ROOT = Path(__file__).parents[1]
@@ -478,22 +479,9 @@ def test_bystanders_survive_setup_download_and_clean(colab):
 
 def test_a_script_under_ci_neither_prompts_nor_hangs(tmp_path):
     """Without terminal and credentials a script under CI exits with an error, not a prompt."""
-    environment = {
-        **os.environ,
-        "CI": "true",
-        "PYTHONPATH": str(ROOT),
-        "CLOUDSDK_CONFIG": str(tmp_path),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", "import colab_drive_tuner as cdt; cdt.setup()"],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 1
+    environment = {"CI": "true", "CLOUDSDK_CONFIG": str(tmp_path)}
+    program = "import colab_drive_tuner as cdt; cdt.setup()"
+    done = run_python("-c", program, environment=environment, status=1)
     assert "CredentialsError" in done.stderr
     assert "What worked: this is continuous integration" in done.stderr
 

@@ -1,8 +1,6 @@
 """Reading and reporting on searches works without POSIX modules, as on Windows."""
 
 import json
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import hyperopt
 from hyperopt import hp
 
 from colab_drive_tuner.search.drive_trials import DriveTrials
+from tests.processes import run_python
 
 HIDE = """
 import os, signal, sys
@@ -37,16 +36,7 @@ os.open = open_no_folder
 
 def run(script: str, folder: Path) -> str:
     """Run a script in a process that has no POSIX modules and return its output."""
-    done = subprocess.run(
-        [sys.executable, "-c", HIDE + textwrap.dedent(script)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_python("-c", HIDE + textwrap.dedent(script), folder=folder).stdout
 
 
 def test_the_package_imports_and_shows_searches(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import requests
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.emulator.faults import KINDS, NUMBERS, TEXTS, Faults, Rule, parse_rule
 from tests.emulator.raw_client import RawClient
+from tests.processes import wait_until
 
 BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
@@ -134,10 +135,7 @@ def test_a_late_delivery_takes_effect_after_the_client_gave_up(me, emulator):
     with pytest.raises(BROKEN):
         me.create("ghost")
     assert me.names("") == []
-    end = time.monotonic() + 60
-    while me.names("") != ["ghost"]:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: me.names("") == ["ghost"])
 
 
 def test_a_hanging_call_gives_no_answer(me, emulator):
@@ -233,9 +231,7 @@ def test_latency_delays_one_call_and_no_other(me, person, emulator):
         begun = time.monotonic()
         with ThreadPoolExecutor() as pool:
             slow = pool.submit(me, "GET", "/drive/v3/files")
-            while not emulator.faults.rules[0]["struck"]:
-                assert time.monotonic() < begun + 30
-                time.sleep(0.01)
+            wait_until(lambda: emulator.faults.rules[0]["struck"])
             other("GET", "/drive/v3/files")
             slow.result()
         assert time.monotonic() - begun >= seconds

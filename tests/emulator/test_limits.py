@@ -4,13 +4,13 @@ import dataclasses
 import gzip
 import http.client
 import json
-import time
 
 import pytest
 
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.emulator.state.database import Database
 from tests.emulator.raw_client import RawClient, multipart
+from tests.processes import wait_until
 
 BOMB = gzip.compress(b"\0" * 70_000_000)
 PACKED = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
@@ -200,10 +200,7 @@ def test_an_abandoned_download_is_not_read_to_its_end(me, emulator):
     emulator.clear_log()
     with me("GET", f"/drive/v3/files/{file}?alt=media", stream=True) as download:
         assert download.raw.read(1000)
-    until = time.monotonic() + 20
-    while not (found := [one for one in emulator.log if one["query"] == "alt=media"]):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    found = wait_until(lambda: [one for one in emulator.log if one["query"] == "alt=media"])
     assert 0 < found[0]["bytes_out"] < size
 
 

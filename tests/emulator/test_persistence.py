@@ -15,6 +15,7 @@ import requests
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.emulator.__main__ import main
 from tests.emulator.raw_client import RawClient
+from tests.processes import wait_until
 
 
 @pytest.fixture
@@ -100,10 +101,7 @@ def test_an_emulator_ends_with_the_program_that_started_it():
         port = int(parent.stdout.readline())
         assert _is_open(port)
         parent.kill()
-    until = time.monotonic() + 60
-    while _is_open(port):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_until(lambda: not _is_open(port))
 
 
 def _is_open(port: int) -> bool:
@@ -206,10 +204,7 @@ def test_a_kill_during_writes_loses_no_answered_file(process):
     threads = [threading.Thread(target=write) for _ in range(4)]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + 60
-    while len(answered) < 60:
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    wait_until(lambda: len(answered) >= 60)
     process.kill()
     for thread in threads:
         thread.join()

@@ -1,7 +1,6 @@
 """Lookup of a search's folder by its name, among duplicate folders and with lagging listings."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -25,6 +24,7 @@ from colab_drive_tuner.journal.folder.lookup import find_folder, search_folder
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.faulty_store import FaultyStore, append_acknowledged
 from tests.journal.list_state import RULES
+from tests.processes import wait_until
 
 
 class LaggingStore(FaultyStore):
@@ -343,13 +343,6 @@ def test_a_rebuilt_chain_does_not_compete_with_its_search(
     assert (again.state.items, again.holder()) == ([2, 3], None)
     search = Journal.open(store, "a search", RULES)
     assert (search.folder, search.state.items) == (first.folder, [1])
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def create_in(store: FaultyStore, name: str = "s", begun_as: str = "", **claim: str) -> str:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.faulty_store import FaultyStore, append_acknowledged, record_files
 from tests.journal.list_state import RULES, ListState, item
+from tests.processes import wait_until
 
 
 def test_what_was_acknowledged_is_read_by_a_fresh_reader(store, open_journal):
@@ -121,10 +121,7 @@ def test_an_unexpected_error_does_not_end_the_maintenance(store, machine, monkey
     journal = Journal.open(store, "a search", replace(RULES, export=export))
     journal.claim(lambda state: b"", notify=lambda text: None)
     append_acknowledged(journal, 1)
-    deadline = time.monotonic() + 60
-    while "no memory for the export" not in caplog.text:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: "no memory for the export" in caplog.text)
     assert any(thread.name == "cdt-maintenance" for thread in threading.enumerate())
     journal.close()
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from colab_drive_tuner.journal.spool.spool_file import SpoolFile, read_spool_fil
 from tests.journal.faulty_store import FaultyStore
 from tests.journal.list_state import RULES, item
 from tests.journal.simulated_disks import FailingDisk, VolatileDisk
+from tests.processes import wait_until
 from tests.search.sample_searches import run_in_fork
 
 VALUES = [f"value {number}" for number in range(6)]
@@ -55,13 +55,6 @@ def recovered(store: FaultyStore) -> tuple[list[str], list[str]]:
     items = list(journal.state.items)
     journal.close()
     return items, messages
-
-
-def wait_until(holds) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("act", range(1, ACTS))

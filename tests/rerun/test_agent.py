@@ -2,7 +2,6 @@
 
 import os
 import stat
-import subprocess
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from nbclient import NotebookClient
 from nbformat import v4
 
 from colab_drive_tuner.rerun.runners import agent
+from tests.processes import run_python, wait_until
 
 LOAD = """
 import os
@@ -52,10 +52,7 @@ def test_credentials_are_readable_from_memory_and_in_no_file(tmp_path: Path) -> 
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "credentials.json").write_text("secret")
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD.format(path=str(folder / "credentials.json"))],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = run_python("-c", LOAD.format(path=str(folder / "credentials.json")))
     assert done.stdout.split() == ["secret", "True", "False", "secret", "me@example.com"]
     assert list(folder.iterdir()) == []
 
@@ -73,10 +70,7 @@ def test_an_idle_runtime_is_released(tmp_path: Path, stop: str) -> None:
     try:
         if stop == "idle":
             assert client.nb.cells[1].outputs[0].text == "False\n"
-        deadline = time.monotonic() + 60
-        while not released.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(released.exists)
     finally:
         end(client)
 
@@ -104,10 +98,7 @@ def test_the_prepared_folder_is_private(tmp_path: Path) -> None:
     code = _PREPARE.format(
         folder=str(folder), version="0.1.0", install="nothing", deadline=None, idle=60.0
     )
-    done = subprocess.run(
-        [sys.executable, "-c", f"import os; os.umask(0)\n{code}"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = run_python("-c", f"import os; os.umask(0)\n{code}")
     assert _READY in done.stdout
     assert _READY not in code
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

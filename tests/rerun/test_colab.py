@@ -22,6 +22,7 @@ from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.runners.colab import ColabRunner, colab_command
 from colab_drive_tuner.rerun.runs import ExitCode, read_rerun_status, read_runs
 from colab_drive_tuner.store import open_store
+from tests.processes import wait_until
 from tests.rerun import programs
 from tests.rerun.colab_backend import SECRET, Backend, jupyter_server
 
@@ -228,7 +229,7 @@ def test_a_run_that_is_killed_releases_its_runtime(
     if step == "upload":
         command = as_a_person(nb)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(begun if step == "run" else tmp_path / "reached")
+    wait_until((begun if step == "run" else tmp_path / "reached").exists, 200)
     process.send_signal(signum)
     code = process.wait(200)
     if signum == signal.SIGKILL:
@@ -242,13 +243,6 @@ def test_a_run_that_is_killed_releases_its_runtime(
     assert colab.allocated == 1
     assert colab.taken == {}
     assert "Released" not in programs.run("schedule", "release").stdout
-
-
-def wait_for(path: Path, seconds: float = 200) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never appeared"
-        time.sleep(0.02)
 
 
 @pytest.mark.long
@@ -321,7 +315,7 @@ def test_a_kernel_that_dies_on_colab_is_noticed(
     nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(in_trial=dying))
 
     def vanish() -> None:
-        wait_for(died)
+        wait_until(died.exists, 200)
         colab.taken.clear()
 
     vanishing = threading.Thread(target=vanish)
@@ -358,10 +352,7 @@ def test_a_runtime_still_being_allocated_is_released(
         programs.command("rerun", nb, "--search", "parabola", "--on", "colab"),
         stdout=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 200
-    while not any(asked.startswith("POST") and "assign" in asked for asked in colab.asked):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: [asked for asked in colab.asked if re.match("POST.*assign", asked)], 200)
     process.kill()
     process.wait(60)
     assert "Released cdt-" in programs.run("schedule", "release").stdout

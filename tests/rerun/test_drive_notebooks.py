@@ -1,8 +1,6 @@
 """Notebooks at `drive://` paths: real papermill, a real kernel, the emulator's Drive."""
 
 import json
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
 )
 from colab_drive_tuner.rerun.drive_notebooks import DriveHandler
+from tests.processes import run_python
 from tests.rerun import programs
 
 
@@ -27,12 +26,8 @@ def test_papermill_reads_a_notebook_from_drive_and_writes_it_there(
     nb = programs.notebook(tmp_path / "nb.ipynb", *[f"print({n})" for n in range(6)])
     lab = drive.folder("Lab", create=True)
     drive.create_file("nb.ipynb", nb, parent=lab.id)
-    done = subprocess.run(
-        [sys.executable, "-m", "papermill", "drive://Lab/nb.ipynb", "drive://Out/done.ipynb",
-         "--language", "python", "--kernel", "python3"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    papermill = ("-m", "papermill", "--language", "python", "--kernel", "python3")
+    run_python(*papermill, "drive://Lab/nb.ipynb", "drive://Out/done.ipynb")
     (made,) = drive.find("done.ipynb")
     cells = json.loads(drive.download(made.id))["cells"]
     assert [cell["outputs"][0]["text"] for cell in cells] == [[f"{n}\n"] for n in range(6)]

@@ -23,6 +23,7 @@ from colab_drive_tuner.rerun.stopping import StopSignals
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry
+from tests.processes import wait_until
 from tests.rerun import programs
 
 
@@ -184,7 +185,7 @@ def test_a_search_that_somebody_holds_is_left_alone(tmp_path: Path, store: Path)
     nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(before=waiting))
     arguments = ("--store", store, "rerun", nb, "--search", "parabola")
     with subprocess.Popen(programs.command(*arguments), stdout=subprocess.PIPE) as first:
-        wait_for(begun)
+        wait_until(begun.exists, 200)
         second = programs.run(*arguments)
         assert second.returncode == ExitCode.BUSY
         assert "being rerun by this machine" in second.stdout
@@ -196,18 +197,11 @@ def test_a_search_that_somebody_holds_is_left_alone(tmp_path: Path, store: Path)
     with subprocess.Popen(
         [sys.executable, "-c", person], env=os.environ | {"COLAB_DRIVE_TUNER_STORE": str(store)}
     ) as holder:
-        wait_for(held)
+        wait_until(held.exists, 200)
         busy = programs.run("--store", store, "rerun", nb, "--search", "other")
         assert busy.returncode == ExitCode.BUSY
         assert "is running" in busy.stdout
         holder.kill()
-
-
-def wait_for(path: Path, seconds: float = 200) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never appeared"
-        time.sleep(0.02)
 
 
 @pytest.mark.long
@@ -303,14 +297,11 @@ def test_a_rerun_that_is_stopped_ends_its_kernel(tmp_path: Path, store: Path, si
     nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(in_trial=in_trial))
     arguments = ("--store", store, "rerun", nb, "--search", "parabola")
     with subprocess.Popen(programs.command(*arguments), stderr=subprocess.PIPE) as rerunning:
-        wait_for(held)
+        wait_until(held.exists, 200)
         rerunning.send_signal(signum)
         assert rerunning.wait(200) == 128 + signum
     kernel = Path("/proc", held.read_text())
-    deadline = time.monotonic() + 60
-    while kernel.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not kernel.exists()
+    wait_until(lambda: not kernel.exists())
     assert [run.ended for run in read_runs(open_store(store), "parabola")] == ["stopped"]
     assert read_rerun_status(open_store(store), "parabola").exit_code is ExitCode.UNFINISHED
 

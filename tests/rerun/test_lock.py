@@ -1,8 +1,6 @@
 """The rerun lock, the log of runs, permission to run a search, and the cost of one check."""
 
 import json
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +28,7 @@ from colab_drive_tuner.rerun.runs import (
 )
 from colab_drive_tuner.store import drive, open_store
 from colab_drive_tuner.store.drive import DriveStore
+from tests.processes import run_python
 from tests.rerun import programs
 
 
@@ -81,7 +80,7 @@ def test_the_lock_of_a_dead_process_is_freed(
     )
     store = open_store()
     machine("a")
-    subprocess.run([sys.executable, "-c", die], check=True)
+    run_python("-c", die)
     machine("b")
     with pytest.raises(RerunLockedError):
         rerun_lock(store, "search", lambda _: None).__enter__()
@@ -89,7 +88,7 @@ def test_the_lock_of_a_dead_process_is_freed(
     with rerun_lock(store, "search", lambda _: None):
         pass
     machine("c")
-    subprocess.run([sys.executable, "-c", die], check=True)
+    run_python("-c", die)
     machine("b")
     drive_emulator.advance_clock(201)
     with rerun_lock(store, "search", lambda _: None):
@@ -175,7 +174,7 @@ def test_another_account_is_refused_before_anything_starts(tmp_path: Path) -> No
     with DriveEmulator(tokens=accounts) as emulator, pytest.MonkeyPatch.context() as patch:
         for name, value in emulator.environment.items():
             patch.setenv(name, value)
-        assert subprocess.run([sys.executable, str(script)], check=False).returncode == 1
+        run_python(script, status=1)
         folder = open_store().root
         share(emulator, folder, "two@example.com")
         patch.setenv("DRIVE_EMULATOR_TOKEN", "two")
@@ -250,7 +249,7 @@ def test_a_rerun_of_a_finished_search_is_one_check(
     monkeypatch.setattr(drive, "_CACHE_SECONDS", -1.0)  # list each time, even on a fast machine
     script = tmp_path / "search.py"
     script.write_text(programs.source())
-    subprocess.run([sys.executable, str(script)], check=True)
+    run_python(script)
     store = open_store()
     rerunner = Rerunner(store, str(script), "parabola", LocalRunner())
     before = len(drive_emulator.log)

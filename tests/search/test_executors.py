@@ -32,6 +32,7 @@ from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training.trial import TrialInterrupted, running_trial
+from tests.processes import run_python, wait_until
 from tests.search.sample_searches import data, model, trial_values
 
 SPACE = hp.uniform("x", -10, 10)
@@ -280,9 +281,7 @@ def test_workers_that_die_idle_are_replaced(workers: LokyExecutor, tmp_path: Pat
     pids = {workers.submit(_who).result() for _ in range(4)}
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while not workers._pool._flags.broken and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: workers._pool._flags.broken)
     result = run(tmp_path, lambda x: x**2, executor=workers, max_attempts=1)
     assert statuses(result) == ["ok"] * 8
 
@@ -391,9 +390,7 @@ def test_workers_store_backups_in_a_folder_store(workers: LokyExecutor, tmp_path
     result = run(tmp_path, objective, max_evals=4, executor=workers, max_attempts=2)
     assert result.trials.losses()[1] == 4.0
     folder = tmp_path / "s"
-    deadline = time.monotonic() + 20
-    while list(folder.glob("backups/*half*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: not list(folder.glob("backups/*half*")))
     assert not list(folder.glob("backups/trial-00002*"))
 
 
@@ -592,8 +589,7 @@ def test_the_trials_of_a_killed_driver_run_again(tmp_path: Path) -> None:
         trials.fmin(objective, SPACE, algo=hyperopt.rand.suggest, max_evals=8,
                     rstate=np.random.default_rng(3), executor=ThreadPoolExecutor(3))
         """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
-    assert done.returncode == -signal.SIGKILL
+    run_python("-c", textwrap.dedent(script), status=-signal.SIGKILL)
     from tests.search.sample_searches import SPACE as SPACE_OF_BOWL
     from tests.search.sample_searches import run_hyperopt, sample_objective
 
@@ -621,10 +617,7 @@ def test_loky_workers_end_with_a_killed_driver() -> None:
         time.sleep(0.5)  # it is at work by now
         os.kill(os.getpid(), signal.SIGKILL)
         """
-    done = subprocess.run(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, timeout=120, check=False
-    )
-    assert done.returncode == -signal.SIGKILL
+    run_python("-c", script, status=-signal.SIGKILL)
 
 
 def test_results_of_workers_that_outlive_their_driver_are_not_recorded(tmp_path: Path) -> None:
@@ -684,10 +677,8 @@ def test_results_of_workers_that_outlive_their_driver_are_not_recorded(tmp_path:
     with pytest.warns(SearchChangedWarning):
         result = run(tmp_path / "store", objective, space=SPACE_OF_BOWL)
     (tmp_path / "done").touch()
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("ended-*"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert (before, len(list(tmp_path.glob("ended-*")))) == (set(), 2), "none outlived the driver"
+    assert before == set()
+    wait_until(lambda: len(list(tmp_path.glob("ended-*"))) == 2)  # they outlived the driver
     assert attempts == {2: 2, 3: 2, 4: 1, 5: 1, 6: 1, 7: 1}
     assert trial_values(result.trials) == expected
     assert trial_values(DriveTrials("s", store=tmp_path / "store")) == expected
@@ -717,9 +708,7 @@ def test_ctrl_c_releases_a_search_with_workers(tmp_path: Path) -> None:
         process = subprocess.Popen(
             [sys.executable, str(path)], stdout=out, stderr=out, start_new_session=True
         )
-        deadline = time.monotonic() + 60
-        while output.read_text().count("running") < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: output.read_text().count("running") >= 2)
         os.killpg(process.pid, signal.SIGINT)
         interrupted.touch()
         process.wait(timeout=60)

@@ -1,9 +1,6 @@
 """Keras, which takes seconds to load, is imported only for objectives that use it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +9,7 @@ import pytest
 from colab_drive_tuner.search.spec.user_objects import reachable
 from colab_drive_tuner.templates.function_source import is_users_file
 from colab_drive_tuner.training import trial
+from tests.processes import run_python
 
 HELPERS = """
 def network():
@@ -110,16 +108,7 @@ def folder(tmp_path: Path) -> Path:
 
 def run(folder: Path, program: str) -> str:
     (folder / "program.py").write_text(program)
-    done = subprocess.run(
-        [sys.executable, "program.py"],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_python("program.py", folder=folder).stdout
 
 
 def test_use_of_keras_is_found_in_reachable_code(folder: Path) -> None:

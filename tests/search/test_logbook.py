@@ -1,8 +1,7 @@
 """The journal records a trial's start, unless its end follows at once, and its end."""
 
 import copy
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.search.spec.settings import SearchSettings
 from tests.journal.faulty_store import FaultyStore
+from tests.processes import wait_until
 
 
 def suggested() -> dict[str, Any]:
@@ -119,11 +119,3 @@ def test_outages_are_recorded_for_the_timeline(tmp_path: Path) -> None:
     ((gone, back),) = session.outages
     assert session.began < gone < back < session.last + 1
     assert "outage" not in read_history(store, "s").settings
-
-
-def wait_until(done: Callable[[], object]) -> None:
-    """Poll until `done()` is true; fail after a minute."""
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -2,10 +2,8 @@
 # ruff: noqa: F821 - templates use distributions without an import
 
 import copy
-import os
 import pickle
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from hyperopt import hp
 
 from colab_drive_tuner.errors import MissingExtraError, ModelError, SearchError, UsageError
 from colab_drive_tuner.search.resume import resume_search
+from tests.processes import run_python
 
 STATUS_OK = "ok"
 
@@ -48,15 +47,7 @@ assert result.best_model is None
 def run(store: Path, max_evals: int, text: str, blocked: str) -> None:
     script = store.parent / "script.py"
     script.write_text(RUN + text)
-    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script), str(store), str(max_evals), blocked],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_python("-W", "error", script, store, max_evals, blocked)
 
 
 def test_results_need_no_tensorflow(tmp_path: Path) -> None:

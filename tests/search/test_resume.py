@@ -3,8 +3,6 @@
 import functools
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from colab_drive_tuner.search.trial_documents import name_all_parameters
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.training.trial import running_trial
 from tests.journal.faulty_store import FaultyStore
+from tests.processes import run_python
 from tests.search.sample_searches import (
     SPACE,
     data,
@@ -269,22 +268,13 @@ def test_the_difference_of_a_long_line_shows_the_changed_part() -> None:
 def test_the_space_is_described_alike_in_every_process(tmp_path: Path) -> None:
     """Sets, functions, objects and the order of keys do not change the description of a space."""
     script = """
-import sys; sys.path.insert(0, sys.argv[1])
 from hyperopt import hp
 from hyperopt.hp import choice, uniform
 from colab_drive_tuner.search.spec.fingerprints import describe_space
 class Layer: pass
 print(describe_space({"b": hp.choice("b", [{"x", "y", "z"}, len, Layer(), Layer]), "a": 1}))
 """
-    texts = {
-        subprocess.run(
-            [sys.executable, "-c", script, str(Path.cwd())],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for _ in range(3)
-    }
+    texts = {run_python("-c", script).stdout for _ in range(3)}
     assert len(texts) == 1
     one = describe_space({"a": hp.uniform("a", 0, 1), "b": 2})
     assert one == describe_space({"b": 2, "a": hp.uniform("a", 0, 1)})

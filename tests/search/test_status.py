@@ -1,8 +1,6 @@
 """The status of a search, and searches exported as pickles, read from the store."""
 
 import pickle
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from colab_drive_tuner.search.results.exchange.import_export import export_trial
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
+from tests.processes import run_python
 from tests.search.sample_searches import (
     killing_objective,
     resume_sample_search,
@@ -46,13 +45,13 @@ def test_reading_a_status_needs_no_hyperopt(tmp_path: Path) -> None:
     """Reading a status does not import hyperopt or scipy, so that `status` is fast."""
     resume_sample_search(tmp_path, max_evals=1)
     script = """
-import sys; sys.path.insert(0, sys.argv[1])
+import sys
 from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store import open_store
-assert [s.done for s in list_searches(open_store(sys.argv[2]))] == [1]
+assert [s.done for s in list_searches(open_store(sys.argv[1]))] == [1]
 assert "hyperopt" not in sys.modules and "scipy" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", script, str(Path.cwd()), str(tmp_path)], check=True)
+    run_python("-c", script, tmp_path)
 
 
 def test_export_and_import(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 import ast
 import linecache
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +14,7 @@ from hyperopt import hp
 from colab_drive_tuner.errors import SpaceChangedError
 from colab_drive_tuner.search.spec.value_text import describe_value
 from colab_drive_tuner.text import visible
+from tests.processes import run_python
 from tests.search.sample_searches import resume_sample_search
 
 DEFINITIONS = """
@@ -301,20 +300,17 @@ def test_descriptions_are_equal_in_every_process(tmp_path: Path) -> None:
     """Descriptions do not depend on the hash seed or on memory addresses."""
     script = tmp_path / "describe.py"
     script.write_text(
-        "import sys; sys.path[:0] = sys.argv[1:2]\n"
+        "import sys\n"
         "from tests.search import test_value_text as test\n"
-        "kept = [object() for _ in range(int(sys.argv[2]))]\n"
-        "names = test.run_cell(int(sys.argv[2]))\n"
+        "kept = [object() for _ in range(int(sys.argv[1]))]\n"
+        "names = test.run_cell(int(sys.argv[1]))\n"
         "for one in test.expressions(test.SAME):\n"
         "    print(one, '=>', test.describe_value(test.value_of(one, names)).encode())\n"
     )
     answers = [
-        subprocess.run(
-            [sys.executable, "-W", "ignore", script, str(Path.cwd()), str(10 + seed * 977)],
-            env={**os.environ, "PYTHONHASHSEED": str(7**seed)},
-            capture_output=True,
-            text=True,
-            check=True,
+        run_python(
+            *("-W", "ignore", script, 10 + seed * 977),
+            environment={"PYTHONHASHSEED": str(7**seed)},
         ).stdout.splitlines()
         for seed in range(5)
     ]

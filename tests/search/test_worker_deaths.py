@@ -17,6 +17,7 @@ from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, ti
 from colab_drive_tuner.search.results.read_search import read_search, read_status
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.training.trial import running_trial
+from tests.processes import run_python
 from tests.search.sample_searches import (
     SPACE,
     open_read_only,
@@ -182,8 +183,7 @@ search({str(tmp_path)!r}, slow)
 def test_a_sigterm_that_python_drops_comes_again(tmp_path: Path) -> None:
     """A finalizer swallows the exception of SIGTERM, but the process still ends."""
     script = f"""
-import os, signal, sys, time
-sys.path.insert(0, {str(Path.cwd())!r})
+import os, signal, time
 from tests.search.test_worker_deaths import search
 class Last:
     def __del__(self):
@@ -198,11 +198,7 @@ def slow(point):
 calls = []
 search({str(tmp_path)!r}, slow)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False
-    )
-    assert "Exception ignored" in done.stderr
-    assert done.returncode == 143
+    assert "Exception ignored" in run_python("-c", script, status=143).stderr
     status = read_status(open_store(tmp_path), "search")
     assert (status.done, status.holder) == (3, None)
 

@@ -1,9 +1,5 @@
 """Backups of trials: a resumed training equals the uninterrupted one, or the user is warned."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -14,6 +10,7 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.seeding import training_seed
 from colab_drive_tuner.training.trial import RunningTrial, TrialInterrupted, run_as, running_trial
+from tests.processes import run_python
 from tests.training.flaky_store import NUMPY_2, FlakyStore, create_search_folder
 from tests.training.small_trainings import (
     SEED,
@@ -68,9 +65,8 @@ def test_a_trial_that_is_done_but_not_recorded_trains_nothing_again(store):
 
 def process(store, folder, result, kill_in, backend="tensorflow"):
     """Run `small_trainings` in a process killed in epoch `kill_in` (-1: none); return its code."""
-    command = [sys.executable, "-m", "tests.training.small_trainings", store._root, folder, result]
-    environment = os.environ | {"KERAS_BACKEND": backend}
-    return subprocess.run([*command, str(kill_in)], env=environment, check=False).returncode
+    command = ("-m", "tests.training.small_trainings", store._root, folder, result, kill_in)
+    return run_python(*command, environment={"KERAS_BACKEND": backend}, status=None).returncode
 
 
 def test_a_process_killed_by_sigkill_resumes(tmp_path, uninterrupted):

@@ -1,8 +1,6 @@
 """Memory freed between trials, and separation of models from results, with real Keras models."""
 
 import gc
-import subprocess
-import sys
 import textwrap
 import weakref
 
@@ -19,6 +17,7 @@ from colab_drive_tuner.training.memory import (
     split_result,
 )
 from colab_drive_tuner.training.seeding import seed_trial
+from tests.processes import run_python
 from tests.training.flaky_store import NUMPY_2
 
 pytestmark = NUMPY_2
@@ -110,7 +109,7 @@ def test_keras_is_not_imported_without_need(call):
         f"from colab_drive_tuner.training.seeding import seed_trial; {call}; "
         "sys.exit('keras' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    run_python("-c", code)
     assert not is_keras_model(3)
 
 
@@ -158,14 +157,7 @@ def test_a_model_that_the_user_holds_goes_on_working():
 @pytest.mark.parametrize("free", [True, False])
 def test_memory_stays_flat_over_a_hundred_trials(tmp_path, free):
     """Without `free_memory`, a hundred small models need more than 30 MB; with it they do not."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.training.hundred_trials",
-        tmp_path / "store",
-        str(int(free)),
-    ]
-    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+    ended = run_python("-m", "tests.training.hundred_trials", tmp_path / "store", int(free))
     megabytes = [float(word) for word in ended.stdout.split()]
     grown = megabytes[-1] - megabytes[0]
     assert len(megabytes) == 91
@@ -186,7 +178,7 @@ def test_keras_that_another_thread_is_importing_is_waited_for():
         assert keras_settings().dtype_policy is not None
         importing.join()
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+    run_python("-c", textwrap.dedent(program))
 
 
 def test_full_collections_take_a_hundredth_of_the_time():

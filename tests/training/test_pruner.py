@@ -1,9 +1,6 @@
 """`Pruner` as a Keras callback: with TrialBackup, after kills, used twice, without its metric."""
 
-import os
 import signal
-import subprocess
-import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +12,7 @@ import pytest
 from colab_drive_tuner.errors import TrainingWarning, UsageError
 from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.trial import IntermediateValues, RunningTrial, run_as
+from tests.processes import run_python
 from tests.search.sample_searches import trial_values
 from tests.training.pruned_search import (
     EPOCHS,
@@ -60,16 +58,8 @@ def test_a_killed_search_prunes_as_the_uninterrupted_one(
     """A trial killed in the epoch after which it is pruned resumes and is pruned there."""
     tid, result = pruned
     last = result["pruned_at"] - 1
-    command = [
-        sys.executable,
-        "-m",
-        "tests.training.pruned_search",
-        str(tmp_path),
-        str(tid),
-        str(last),
-    ]
-    ended = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
+    program = ("-m", "tests.training.pruned_search", tmp_path, tid, last)
+    run_python(*program, status=-signal.SIGKILL)
     objective = Objective()
     resumed = run_pruned_search(tmp_path, objective)
     assert trial_values(resumed.trials) == trial_values(whole.trials)
