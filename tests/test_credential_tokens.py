@@ -25,17 +25,10 @@ from colab_drive_tuner.errors import CredentialsError, UnavailableError
 from colab_drive_tuner.runtime import Kind, Runtime
 from colab_drive_tuner.session.session import SetupArguments, connect
 from tests.fakes import google_colab
-from tests.fakes.sign_in import SignInServer
+from tests.fakes.sign_in import SECRET, USER, SignInServer
 from tests.processes import run_python
 
-SECRET = "1//a-refresh-token-that-nobody-may-see"
 REVOKED = (400, {"error": "invalid_grant", "error_description": f"no longer: {SECRET}"})
-USER = {
-    "type": "authorized_user",
-    "client_id": "an-id.apps.googleusercontent.com",
-    "client_secret": SECRET,
-    "refresh_token": SECRET,
-}
 
 
 @pytest.fixture(autouse=True)

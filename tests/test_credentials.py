@@ -21,16 +21,9 @@ from colab_drive_tuner.credentials.source_interface import CredentialRequest, Cr
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import CredentialsError
 from tests.fakes import google_colab
-from tests.fakes.sign_in import SignInServer
+from tests.fakes.sign_in import SECRET, USER, SignInServer
 
 DEFAULT_FILE = CredentialSource("", lambda _: None).file
-SECRET = "1//a-refresh-token-that-nobody-may-see"
-USER = {
-    "type": "authorized_user",
-    "client_id": "an-id.apps.googleusercontent.com",
-    "client_secret": SECRET,
-    "refresh_token": SECRET,
-}
 
 
 @pytest.fixture(scope="module")

@@ -4,19 +4,7 @@ import pytest
 
 from colab_drive_tuner.drive.requests.retry_and_refusal import RetryPolicy, TryAgainError
 from colab_drive_tuner.errors import StoreError, UnavailableError
-
-
-class Clock:
-    def __init__(self):
-        self.time = 0.0
-        self.pauses = []
-
-    def __call__(self):
-        return self.time
-
-    def sleep(self, seconds):
-        self.pauses.append(seconds)
-        self.time += seconds
+from tests.drive.conftest import Clock
 
 
 def policy(clock, patience=60.0):

@@ -10,6 +10,14 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ACCOUNT = "/computeMetadata/v1/instance/service-accounts/default/"
+SECRET = "1//a-refresh-token-that-nobody-may-see"
+USER = {
+    "type": "authorized_user",
+    "client_id": "an-id.apps.googleusercontent.com",
+    "client_secret": SECRET,
+    "refresh_token": SECRET,
+}
+"""The content of a person's credentials file."""
 TOKEN = {"access_token": "a-fresh-token-of-the-stand-in", "expires_in": 3600}
 
 

@@ -13,6 +13,7 @@ from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.chain.chain import decode_snapshot, save_snapshot
 from colab_drive_tuner.journal.chain.record import decode_record
 from colab_drive_tuner.journal.maintenance import SNAPSHOT_RECORDS
+from tests.file_damage import flip, put_pipe
 from tests.journal.faulty_store import append_acknowledged, record_files
 from tests.journal.list_state import RULES, item
 from tests.search.sample_searches import run_in_fork
@@ -98,19 +99,6 @@ def test_a_gap_is_seen_between_batches_of_reads(store, open_journal, monkeypatch
             open_journal(store, claim=False)
         for path, content in whole.items():
             path.write_bytes(content)
-
-
-def flip(path: Path, at: int) -> None:
-    """Alter one bit of a file."""
-    content = bytearray(path.read_bytes())
-    content[at] ^= 1
-    path.write_bytes(content)
-
-
-def put_pipe(path: Path) -> None:
-    """Replace a file with a pipe, whose reading would never end."""
-    path.unlink()
-    os.mkfifo(path)
 
 
 @pytest.mark.parametrize(

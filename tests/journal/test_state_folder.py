@@ -18,6 +18,7 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import is_held
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import spools
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext
 from colab_drive_tuner.troubleshoot.doctor.machine_probes import machine_state
+from tests.file_damage import empty, put_folder, put_pipe
 from tests.journal.faulty_store import append_acknowledged
 from tests.journal.list_state import RULES
 from tests.search.sample_searches import run_in_fork
@@ -27,15 +28,6 @@ NAME = "a search"
 
 def bytes_of_no_text(path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00 no text")
-
-
-def emptied(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def a_folder(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.mkdir()
 
 
 def other_words(path: Path) -> None:
@@ -51,18 +43,22 @@ def a_dangling_link(path: Path) -> None:
     path.symlink_to(path.with_name("nowhere"))
 
 
-def a_pipe(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    os.mkfifo(path)
-
-
 def a_giant(path: Path) -> None:
     with path.open("ab") as file:
         file.truncate(1 << 40)  # takes no room on disk
 
 
 DAMAGES = [
-    *(bytes_of_no_text, emptied, a_folder, other_words, endless, a_dangling_link, a_pipe, a_giant),
+    *(
+        bytes_of_no_text,
+        empty,
+        put_folder,
+        other_words,
+        endless,
+        a_dangling_link,
+        put_pipe,
+        a_giant,
+    ),
 ]
 
 
@@ -96,7 +92,7 @@ def test_a_damaged_note_is_named_and_the_search_resumes(store, left, name, damag
     """The check names a damaged note, of any damage; the search resumes and replaces it."""
     path = state_folder() / name if name == "machine" else left / name
     damage(path)
-    harmless = damage is emptied and name == "owners"  # empty means that nobody claimed
+    harmless = damage is empty and name == "owners"  # empty means that nobody claimed
     assert [problem for problem in problems_here() if str(path) in problem] or harmless
     list(spools(store))
     messages: list[str] = []
@@ -121,7 +117,7 @@ def test_undamaged_notes_are_read(store, left):
     assert not is_this_machine("another")
 
 
-@pytest.mark.parametrize("damage", [a_folder, a_dangling_link])
+@pytest.mark.parametrize("damage", [put_folder, a_dangling_link])
 def test_a_lock_that_cannot_be_taken_is_named(store, left, damage):
     """The check and the error name the lock and the remedy.
 
@@ -167,7 +163,7 @@ def test_a_state_folder_that_cannot_be_made_is_named(machine):
     assert str(place) in problem
 
 
-@pytest.mark.parametrize("damage", [a_folder, other_words])
+@pytest.mark.parametrize("damage", [put_folder, other_words])
 def test_a_damaged_spool_folder_is_named(store, left, damage):
     """Something else in place of a search's spool folder, or of the folder of all, is named."""
     strange = left.parent / "0123"

@@ -17,6 +17,7 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.loop.missing_trials import MissingCall, missing_calls, missing_points
 from colab_drive_tuner.search.spec.points import point_document
 from colab_drive_tuner.store.folder import FolderStore
+from tests.file_damage import empty, flip, lose, put_folder
 from tests.journal.faulty_store import FaultyStore
 from tests.journal.simulated_disks import FailingDisk
 from tests.search.sample_searches import (
@@ -106,47 +107,27 @@ def spool_of(
     return algo, store, sorted(spool.folder.glob("*.spool"))
 
 
-def remove(path: Path) -> None:
-    """Delete the file."""
-    path.unlink()
-
-
-def empty(path: Path) -> None:
-    """Empty the file, as a file system does that loses its content but keeps the name."""
-    path.write_bytes(b"")
-
-
 def truncate(path: Path) -> None:
     """Cut off the second half of the file."""
     os.truncate(path, path.stat().st_size // 2)
 
 
-def flip(path: Path) -> None:
-    """Change one byte of the item."""
-    content = bytearray(path.read_bytes())
-    content[-50] ^= 1
-    path.write_bytes(content)
-
-
-def behead(path: Path) -> None:
-    """Change one byte of the header."""
-    content = bytearray(path.read_bytes())
-    content[25] ^= 1
-    path.write_bytes(content)
-
-
-def be_a_folder(path: Path) -> None:
-    """Replace the file by a folder."""
-    path.unlink()
-    path.mkdir()
+DAMAGES = {
+    "lost": lose,
+    "empty": empty,
+    "truncated": truncate,
+    "an altered item": lambda path: flip(path, -50),
+    "an altered header": lambda path: flip(path, 25),
+    "a folder": put_folder,
+}
 
 
 @pytest.mark.parametrize("which", range(KILLED - AWAY - 1))
-@pytest.mark.parametrize("damage", [remove, empty, truncate, flip, behead, be_a_folder])
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_trials_of_a_damaged_spool_file_run_again(died, tmp_path, monkeypatch, damage, which):
     """Trials of a lost or damaged spool file run again in their place, with the same result."""
     algo, store, files = spool_of(died, tmp_path, monkeypatch)
-    damage(files[which])
+    DAMAGES[damage](files[which])
     messages: list[str] = []
     trials = DriveTrials("search", store=store, max_attempts=100, notify=messages.append)
     run_fmin(trials, algo, MOST)
@@ -155,7 +136,7 @@ def test_trials_of_a_damaged_spool_file_run_again(died, tmp_path, monkeypatch, d
     if which < len(files) - 1:  # the loss of the last item leaves no gap
         assert any("are missing" in text for text in messages)
         assert any(f"Trial {AWAY - 1 + which} " in text for text in messages) or which == 0
-    if damage in (flip, behead, be_a_folder):
+    if damage in ("an altered item", "an altered header", "a folder"):
         (kept,) = Spool(store.location, "search").folder.glob("*.kept")
         assert any(str(kept) in text for text in messages)
 

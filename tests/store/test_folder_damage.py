@@ -26,17 +26,10 @@ from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.repair.repair import repair
+from tests.file_damage import empty, lose, put_folder, put_pipe
 from tests.store.searches import expected_points, run_search, trial_points
 
 Harm = Callable[[Path], object]
-
-
-def lose(path: Path) -> None:
-    path.unlink()
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
 
 
 def halve(path: Path) -> None:
@@ -53,16 +46,6 @@ def edit(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"a", b"b") + b" edited\n")
 
 
-def pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
 def link(path: Path) -> None:
     path.unlink()
     path.symlink_to(__file__)
@@ -77,7 +60,7 @@ def outcome(act: Callable[..., object], *arguments: object) -> tuple[object, str
 
 
 HARMS = [lose, empty, halve, flip, edit]
-IN_PLACE = [pipe, folder, link]
+IN_PLACE = [put_pipe, put_folder, link]
 """Pipes, folders and symbolic links in place of a file."""
 
 

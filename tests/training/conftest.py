@@ -15,6 +15,12 @@ def store(tmp_path, monkeypatch):
     return FlakyStore(tmp_path / "store")
 
 
+@pytest.fixture
+def folder(store):
+    """The folder of a search."""
+    return create_search_folder(store)
+
+
 @pytest.fixture(scope="package")
 def uninterrupted(tmp_path_factory):
     """The outcome of `train_once` without interruption."""

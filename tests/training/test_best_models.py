@@ -7,25 +7,11 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import ModelError, TrainingWarning
-from colab_drive_tuner.training import upload_queue
 from colab_drive_tuner.training.models import best_models
 from colab_drive_tuner.training.models.best_models import BestModels
-from tests.training.flaky_store import NUMPY_2, FlakyStore, create_search_folder, entry_names
+from tests.training.flaky_store import NUMPY_2, create_search_folder, entry_names
 
 pytestmark = NUMPY_2
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    """A store whose faults a test switches on; uploads are retried after short pauses."""
-    monkeypatch.setattr(upload_queue, "PAUSES", (0.01, 0.02))
-    return FlakyStore(tmp_path / "store")
-
-
-@pytest.fixture
-def folder(store):
-    """The folder of a search."""
-    return create_search_folder(store)
 
 
 def model(value=1.0):

@@ -12,18 +12,6 @@ from tests.training.flaky_store import FlakyStore, create_search_folder, entry_n
 
 
 @pytest.fixture
-def store(tmp_path):
-    """A store whose faults a test switches on."""
-    return FlakyStore(tmp_path / "store")
-
-
-@pytest.fixture
-def folder(store):
-    """The folder of a search."""
-    return create_search_folder(store)
-
-
-@pytest.fixture
 def file(tmp_path):
     """A function that makes a file with the given content."""
 

@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 
 from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Store
 from tests.search.sample_searches import (
     run_fmin,
@@ -12,6 +13,14 @@ from tests.search.sample_searches import (
     sample_objective,
     trial_values,
 )
+
+
+class LaterStore(FolderStore):
+    """A store whose clock is ahead, so that no lease is fresh."""
+
+    def now(self) -> float:
+        """Return the time in an hour."""
+        return super().now() + 3600
 
 
 def run_with_record_per_trial(

@@ -25,7 +25,11 @@ from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from colab_drive_tuner.troubleshoot.repair.salvage import salvage_folder
 from tests.search.sample_searches import SPACE, resume_search, sample_objective
-from tests.troubleshoot.damaged_searches import record_files, run_with_record_per_trial
+from tests.troubleshoot.damaged_searches import (
+    LaterStore,
+    record_files,
+    run_with_record_per_trial,
+)
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -124,14 +128,6 @@ CRAFTED = {
     "a stop without its rules": settings_item({"stopped": {"why": "x"}}),
     "a rule's state that is none": settings_item({"early_stop": {"by": "x", "ended": 1}}),
 }
-
-
-class LaterStore(FolderStore):
-    """A store whose clock is ahead, so that no lease is fresh."""
-
-    def now(self) -> float:
-        """Return the time in an hour."""
-        return super().now() + 3600
 
 
 def craft(folder: Path, name: str, payload: bytes) -> None:

@@ -15,20 +15,13 @@ from colab_drive_tuner.troubleshoot.repair.repair import repair
 from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 from tests.search.sample_searches import resume_sample_search
 from tests.troubleshoot.damaged_searches import (
+    LaterStore,
     assert_resumes_as_uninterrupted,
     record_files,
     run_with_record_per_trial,
 )
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-
-
-class LaterStore(FolderStore):
-    """A store whose clock is ahead, so that no lease is fresh."""
-
-    def now(self) -> float:
-        """Return the time in an hour."""
-        return super().now() + 3600
 
 
 def about(store: Path | FolderStore, name: str = "search") -> list[Finding]:
