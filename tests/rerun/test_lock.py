@@ -107,9 +107,8 @@ def test_a_run_whose_rerunner_was_killed_is_recorded_by_the_next(
     """The next rerun records it, once, also if the killed run began the search."""
     script = tmp_path / "search.py"
     script.write_text(programs.source(max_evals=2))
-    search = [sys.executable, str(script)]
     if begun:
-        subprocess.run(search, check=True)
+        run_python(script)
     machine("here")
     die = (
         "import os; from tests.rerun.test_lock import ByHand, Rerunner, open_store\n"
@@ -119,11 +118,11 @@ def test_a_run_whose_rerunner_was_killed_is_recorded_by_the_next(
     if begun:
         script.write_text(programs.source(max_evals=4))
         interrupted = programs.source(max_evals=4, in_trial="os._exit(1)")
-        subprocess.run([sys.executable, "-c", interrupted], check=False)
-    subprocess.run([sys.executable, "-c", die], check=True)
+        run_python("-c", interrupted, status=None)
+    run_python("-c", die)
     if not begun:
         interrupted = programs.source(max_evals=4, in_trial="if x < 0.1: os._exit(1)")
-        subprocess.run([sys.executable, "-c", interrupted], check=False)
+        run_python("-c", interrupted, status=None)
     drive_emulator.advance_clock(201)
     machine(where)
     store = open_store()
@@ -209,7 +208,7 @@ def test_a_search_that_was_moved_by_hand_is_not_run(
     """A search in the trash ends a rerun at once, whether it got there before or during a run."""
     script = tmp_path / "search.py"
     script.write_text(programs.source(in_trial="os._exit(1)"))
-    subprocess.run([sys.executable, str(script)], check=False)
+    run_python(script, status=None)
     store = open_store()
     folder = find_folder(store, "parabola")
     assert folder is not None
