@@ -441,6 +441,7 @@ def test_clean_shows_duplicates_and_removes_only_what_is_named(colab, capsys):
     here = setup()
     found = here.clean(yes=True)
     assert {leftover.id for leftover in found} == {copy.id for copy in copies}
+    assert repr(found) == "2 leftovers: possible duplicate (2)"  # below the table, in a cell
     assert not any(client.get(copy.id).trashed for copy in copies)
     printed = capsys.readouterr().out
     assert "possible duplicate: 'Copy of quickstart.ipynb' in Drive" in printed

@@ -4,7 +4,7 @@ A restart starts a new history in the same chain and keeps the old one. `restore
 a new history, with the content of a kept one; the present history is kept like those before it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
@@ -34,10 +34,10 @@ class SearchHistory:
     best_loss: float | None
     present: bool
     """Whether a run continues this history."""
-    epoch: str = field(repr=False)
+    epoch: str
     """The checksum of its first record; `id` is its first digits."""
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         best = "" if self.best_loss is None else f", best loss {self.best_loss:.6g}"
         return f"{self.id}: {self.trials} trials{best}{' (present)' if self.present else ''}"
 

@@ -261,11 +261,12 @@ class Session:
                 listed.
         """
         from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove
+        from colab_drive_tuner.troubleshoot.clean.leftovers import LeftoverList
 
         found = find_leftovers(notebook=self.notebook, client=self.client, store=self.store)
         kept_at = remove(found, yes=yes, named=named)
         print(describe(found, kept_at, in_python=True))  # noqa: T201 - for a notebook
-        return found
+        return LeftoverList(found)
 
     def _changed(self, result: _Result, *names: str) -> _Result:
         """Read the status of the changed searches again, and return `result`.

@@ -56,6 +56,7 @@ def test_a_kept_history_is_restored_completely(kind: str, opened: Opener) -> Non
     assert (kept.trials, kept.present, present.trials, present.present) == (6, False, 4, True)
     assert kept.best_loss == first.best_loss
     assert kept.begun <= present.begun
+    assert repr(present) == f"{present.id}: 4 trials, best loss {present.best_loss:.6g} (present)"
     assert restore_search(store, "s", kept.id[:5]) == kept
     assert result_values(resume_sample_search(store, max_evals=9))[:6] == result_values(first)
     again = DriveTrials("s", store=store)

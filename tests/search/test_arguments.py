@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hyperopt import hp
 from hyperopt.hp import uniform
+from scipy.stats import norm
 
 from colab_drive_tuner.errors import (
     ObjectiveError,
@@ -76,6 +77,8 @@ def yielding(x: float) -> Any:
             UsageError,
             "loss_threshold must be a number or None, got 'low'",
         ),
+        ({"space": {"c": [1, 2], "d": norm(0, 1)}}, UsageError, r"hp.choice\('x', \[1, 2\]\)"),
+        ({"space": {"rate": {"min": 0, "max": 1}}}, UsageError, "has no parameter: lists, ranges"),
         ({"early_stop_fn": 5}, UsageError, "early_stop_fn must be a function or None, got 5"),
         ({"space": None}, TemplateError, "sample_objective"),
         ({"space": {}}, UsageError, "nothing in it to choose"),

@@ -41,6 +41,7 @@ SPACE = hp.uniform("x", 0, 1)
         ("project_name", "name="),
         ("project", "name="),
         ("method", "algo="),
+        ("param_grid", "space= here, and made of hyperopt's expressions"),
         ("count", "max_evals="),
         ("early_terminate", "pruner="),
         ("overwrite", "restart="),

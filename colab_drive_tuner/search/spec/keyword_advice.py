@@ -55,6 +55,7 @@ _RENAMED: Mapping[str, tuple[str, ...]] = {
 _PARALLEL = "pass executor=, such as ThreadPoolExecutor(4) or colab_drive_tuner.loky_executor(4)"
 _MINIMIZED = "losses are minimized: return the loss, such as -accuracy, from the objective"
 _BEST = "the result has .best_params (what was chosen) and .best_run (a choice's index)"
+_MADE_OF = {"space": ", and made of hyperopt's expressions, such as hp.choice('x', [1, 2])"}
 _ADVICE: Mapping[str, str] = {
     "rstate": "pass a number as its seed: 3 for numpy.random.default_rng(3)",
     "trials": "name the search by name=, and read the result's .trials",
@@ -107,7 +108,7 @@ def _explain(title: str, name: str, signature: inspect.Signature, elsewhere: str
         return f"{what}{_ADVICE[name]}."
     for ours in _RENAMED.get(name, ()):
         if ours in known:
-            return f"{what}it is called {ours}= here."
+            return f"{what}it is called {ours}= here{_MADE_OF.get(ours, '')}."
     if near := get_close_matches(name.lower(), known, n=1):
         return f"{what}did you mean {near[0]}=?"
     return f"{what}it has {', '.join(known)}. {elsewhere}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from colab_drive_tuner.errors import ObjectiveError, TemplateError, UsageError
 from colab_drive_tuner.search.spec.arguments import check_space
 from colab_drive_tuner.search.spec.fingerprints import describe_data, describe_source
+from colab_drive_tuner.search.spec.space_values import parameters_of
 from colab_drive_tuner.templates.compiled_model import compile_model
 from colab_drive_tuner.templates.data_cache import load_data
 from colab_drive_tuner.templates.function_source import read_source
@@ -158,6 +159,12 @@ def make_objective(
             "{{...}} templates; an objective with space= takes its data from where it is defined."
         )
     check_space(space)
+    if not parameters_of(space):
+        raise UsageError(
+            f"space={space!r:.200} has no parameter: lists, ranges and objects of other libraries "
+            "in a space are constants. Write hp.choice('x', [1, 2]) for a list, and hp.uniform, "
+            "hp.loguniform or hp.uniformint for a range or distribution."
+        )
     if getattr(objective, "fmin_pass_expr_memo_ctrl", False):
         return objective, space
     check_signature(objective)

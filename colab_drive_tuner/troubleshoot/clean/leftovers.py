@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -43,6 +44,15 @@ class Leftover:
     """Moves it to a trash, and returns a description of where it is now."""
     refused: str = ""
     """Why it is listed but never removed; empty if it can be removed."""
+
+
+class LeftoverList(list[Leftover]):
+    """Leftovers; a cell shows their numbers below the table that `Session.clean` has printed."""
+
+    def __repr__(self) -> str:
+        kinds = Counter(visible(leftover.kind) for leftover in self)
+        counts = ", ".join(f"{kind} ({count})" for kind, count in kinds.items())
+        return f"{len(self)} leftover{'s' * (len(self) != 1)}{counts and f': {counts}'}"
 
 
 def left_on_disk(
