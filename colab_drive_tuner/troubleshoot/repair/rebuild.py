@@ -201,7 +201,7 @@ def add_pickled(built: RebuiltHistory, content: bytes) -> None:
     from colab_drive_tuner.checkpoint.pickles.reader import read_trials
 
     history = built.history
-    if _is_export(history, content):
+    if is_export(history, content):
         return
     try:
         documents, attachments = read_trials(content)
@@ -246,7 +246,7 @@ def add_pickled(built: RebuiltHistory, content: bytes) -> None:
         history.trials = dict(sorted(history.trials.items(), key=lambda item: int(item[0])))
 
 
-def _is_export(history: History, content: bytes) -> bool:
+def is_export(history: History, content: bytes) -> bool:
     """Whether a trials.pkl is this history's, as usual: reading one takes ten times as long."""
     try:
         return content == TrialsExport()(history)

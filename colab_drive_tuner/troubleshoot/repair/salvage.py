@@ -1,8 +1,8 @@
 """Read-only salvage of a search: all readable records and snapshots, including those in the trash.
 
-A reader of the chain stops at a missing record. Here every id that any record or snapshot names is
-read, and every file in the records folder or its trash. File names do not matter: a record itself
-contains its position and the checksum of its predecessor.
+A reader of the chain stops at a missing record. Here the ids that any record or snapshot names are
+read until many are unused, and every file in the records folder or its trash. File names do not
+matter: a record itself contains its position and the checksum of its predecessor.
 """
 
 import itertools

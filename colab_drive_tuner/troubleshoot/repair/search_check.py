@@ -24,6 +24,7 @@ from colab_drive_tuner.troubleshoot.repair.rebuild import (
     RebuiltHistory,
     add_pickled,
     complete_documents,
+    is_export,
     rebuild,
 )
 from colab_drive_tuner.troubleshoot.repair.salvage import SalvagedFolder, salvage_folder
@@ -78,13 +79,14 @@ class SearchCheck:
 
         Raises `SearchDamagedError` if a record or setting cannot be used.
         """
-        self.history.check()
+        incomplete = complete_documents(self.history)
         require_usable(self.history.settings)
         salvaged = self.salvaged
         self.journal.refresh()  # records written since are not missing
-        if lost := _lost_trials(self.store, salvaged, self.history):
+        whole = not salvaged.missing and salvaged.next_id == self.journal.next_id
+        if lost := _lost_trials(self.store, salvaged, self.history, whole=whole):
             return lost
-        if incomplete := complete_documents(self.history):
+        if incomplete:
             return f"{incomplete} of its trials do not name every parameter, so TPE fails on them"
         if gone := self._lost_attachments():
             return f"{len(gone)} of its attachments were deleted, such as {gone[0]!r}"
@@ -114,13 +116,19 @@ class SearchCheck:
         return sum(entry.size for entry in [*entries, *below])
 
 
-def _lost_trials(store: Store, salvaged: SalvagedFolder, readable: History) -> str:
-    """Describe what is known to be missing from the readable history; empty if nothing is."""
-    built = rebuild(salvaged)
+def _lost_trials(store: Store, salvaged: SalvagedFolder, readable: History, *, whole: bool) -> str:
+    """Describe what is known to be missing from the readable history; empty if nothing is.
+
+    `whole`: whether it holds all records that were found.
+    """
     restarted = any(record.kind == RecordKind.RESET for record in salvaged.records.values())
-    if not restarted:  # otherwise trials.pkl may predate the restart
-        for content in read_pickles(store, salvaged.folder):
-            add_pickled(built, content)
+    # After a restart, trials.pkl may predate it.
+    pickles = [] if restarted else read_pickles(store, salvaged.folder)
+    if whole and all(is_export(readable, content) for content in pickles):
+        return ""
+    built = rebuild(salvaged)
+    for content in pickles:
+        add_pickled(built, content)
     known, present = len(built.history.trials), len(readable.trials)
     ended = built.history.done
     sources = ", ".join(describe_sources(built))
