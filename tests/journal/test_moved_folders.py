@@ -11,7 +11,7 @@ import pytest
 
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.emulator import DriveEmulator
-from colab_drive_tuner.errors import SearchFolderError, SearchNotFoundError
+from colab_drive_tuner.errors import SearchDamagedError, SearchFolderError, SearchNotFoundError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.folder.lookup import NAMED, Property, find_folder
 from colab_drive_tuner.manage.copy_search import copy_search
@@ -164,6 +164,13 @@ def test_every_command_says_where_a_moved_search_is(drive, run, machine, where, 
         assert store.url(folder) in str(raised.value)
         assert "restart=True" not in str(raised.value)
     assert drive.client.get(folder) == before
+
+
+def test_a_name_that_no_search_can_have_is_not_recommended(drive, run):
+    """A folder that got such a name is to be renamed back."""
+    drive.rename(run(1), "a/b")
+    with pytest.raises(SearchFolderError, match=r"renamed to 'a/b'.*rename it back\. "):
+        run(2)
 
 
 def test_a_reader_says_where_else_a_search_of_the_name_is(drive, run):
@@ -414,6 +421,25 @@ def test_a_run_continues_in_its_renamed_or_moved_folder(drive, machine, act):
         assert recorded(drive, "other") == [1]
 
 
+@pytest.mark.parametrize("what", ["records", "the last record"])
+def test_a_file_that_was_moved_out_of_the_folder_is_named(drive, run, what):
+    """The error has a link to it and says to move it back; then the search resumes."""
+    folder = run(1)
+    records = find_folder(DriveStore(drive.client), NAME).records
+    moved = records
+    if what == "the last record":
+        files = {file.name: file.id for file in drive.client.list_folder(records)}
+        moved = files[max(name for name in files if name.startswith("record"))]
+    home = drive.client.get(moved).parents[0]
+    drive.move(moved, drive.client.create_folder("elsewhere", parent="root").id)
+    with pytest.raises(SearchDamagedError, match="move it back") as raised:
+        run(2)
+    assert DriveStore(drive.client).url(moved) in str(raised.value)
+    drive.move(moved, home)
+    assert run(2) == folder
+    assert recorded(drive) == [1, 2]
+
+
 def test_records_in_the_trash_are_reported(drive, run):
     """Records in the trash can be read and written, until Drive empties it: this is reported."""
     folder = run(1)
@@ -476,11 +502,13 @@ def test_a_permanently_deleted_search_is_reported_and_begun_anew(drive, run):
 
 
 def test_a_store_in_the_trash_is_an_error(drive, run):
-    """If the store's folder is in the trash, its searches are reported as being there."""
-    run(1)
+    """If the store's folder is in the trash, its searches are reported as being there with it."""
+    folder = run(1)
     drive.trash(DriveStore(drive.client).root)
-    with pytest.raises(SearchFolderError, match="is in the trash"):
+    with pytest.raises(SearchFolderError, match=r"in the trash, with.*restore that folder"):
         run(2)
+    drive.restore(drive.client.get(folder).parents[0])
+    assert run(2) == folder
 
 
 def test_a_search_of_that_name_in_another_store_is_another_search(drive, run):

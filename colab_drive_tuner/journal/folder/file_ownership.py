@@ -44,8 +44,8 @@ def owned_entry(
     if not is_ours:
         kind = "folder" if is_folder else "file"
         raise ForeignFileError(
-            f"{what} names {entry_id}, which is no {kind} of this search: somebody moved it out of "
-            f"the search's folder, or set that id. It is left unchanged."
+            f"{what} names {store.url(entry_id)}, which is no {kind} of this search. If somebody "
+            f"moved it out of the search's folder, move it back. It is left unchanged."
         )
     return entry
 

@@ -16,6 +16,7 @@ from colab_drive_tuner.errors import (
     NotFoundError,
     SearchDamagedError,
     SearchFolderError,
+    SearchNameError,
     SearchNotFoundError,
     StoreError,
     UnavailableError,
@@ -26,6 +27,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     FolderKind,
     Property,
     SearchFolder,
+    check_name,
     exists,
     find_folder,
     has_begun,
@@ -317,20 +319,26 @@ def changes(
     store: Store, name: str, entry: Entry, *, altered: bool = False
 ) -> list[tuple[str, str]]:
     """Return what a user did to a search's folder, each with the remedy."""
-    if entry.trashed:
+    if entry.trashed and exists(store, entry.parent):
         return [("is in the trash", "restore it there")]
+    if entry.trashed:
+        return [("is in the trash, with the folder that it is in", "restore that folder")]
     found = []
     if entry.parent not in {store.root, *(other.id for other in store.duplicates())}:
         found.append(("was moved elsewhere", f"move it back to {store.url(store.root)}"))
     if entry.name != name:
-        usable = "" if found or altered else ", or use that name"
-        found.append((f"was renamed to {visible(entry.name)!r}", f"rename it back{usable}"))
+        or_else = ""
+        if not (found or altered):
+            with contextlib.suppress(SearchNameError):
+                check_name(entry.name)
+                or_else = ", or use that name"
+        found.append((f"was renamed to {visible(entry.name)!r}", f"rename it back{or_else}"))
     return found
 
 
 def link(store: Store, entry_id: str) -> str:
-    """Return a URL or path for users; for entries that have none in the trash, the id."""
+    """Return a URL or path for users; that of the trash for entries in it that have none."""
     try:
         return store.url(entry_id)
     except NotFoundError:
-        return f"{entry_id}, in the trash of {store.url(store.root)}"
+        return store.trash_location
