@@ -5,8 +5,9 @@ from typing import Any
 
 from colab_drive_tuner.checkpoint.document_validation import same_parameters
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, ItemKind, read_items
+from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, Item, ItemKind, read_items
 from colab_drive_tuner.checkpoint.recorded_settings import EARLY_STOP, STOPPED
+from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedTrial
 from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal.chain.fields import typed, whole
 
@@ -28,23 +29,26 @@ def wanted(history: History, item: bytes) -> bool:
     if not items:
         raise SearchDamagedError("A spooled entry is empty.")
     spooled = items[0]
-    if spooled.kind == ItemKind.QUEUED:
-        return not any(one.tid in history.trials for one in items)
-    if spooled.kind == ItemKind.ATTACHMENT:
-        ended = {f"ATTACH::{tid}" for tid, e in history.trials.items() if e.end in REAL_ENDS}
-        return (
-            spooled.name not in history.attachments
-            and spooled.name.rpartition("::")[0] not in ended
-        )
-    if spooled.kind == ItemKind.LOG:
-        return history.study.wants(spooled)
-    if spooled.kind == ItemKind.SETTINGS:
-        return _has_seen_more(spooled.settings or {}, history.settings)
-    entry = history.trials.get(spooled.tid)
-    if spooled.kind in (ItemKind.START, ItemKind.END) and entry is None:
+    match spooled.kind:
+        case ItemKind.QUEUED:
+            return not any(one.tid in history.trials for one in items)
+        case ItemKind.ATTACHMENT:
+            ended = {f"ATTACH::{tid}" for tid, e in history.trials.items() if e.end in REAL_ENDS}
+            of_ended = spooled.name.rpartition("::")[0] in ended
+            return spooled.name not in history.attachments and not of_ended
+        case ItemKind.LOG:
+            return history.study.wants(spooled)
+        case ItemKind.SETTINGS:
+            return _has_seen_more(spooled.settings or {}, history.settings)
+        case ItemKind.START:
+            return spooled.tid not in history.trials
+        case ItemKind.END:
+            return _is_end_wanted(history.trials.get(spooled.tid), spooled)
+
+
+def _is_end_wanted(entry: RecordedTrial | None, spooled: Item) -> bool:
+    if entry is None:
         return True
-    if spooled.kind != ItemKind.END or entry is None:
-        return False
     if entry.end in REAL_ENDS or (entry.end is not None and spooled.how not in REAL_ENDS):
         return False
     return same_parameters(entry.document, spooled.document, spooled.tid)

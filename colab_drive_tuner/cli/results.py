@@ -66,15 +66,22 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     echo(f"kept in    {search.status.url}")
     if listed := data.best(10) or data.failed[-10:]:
         echo("")
-        names = list(data.parameters)
-        if len(names) > _MAX_COLUMNS or not table_fits(*_table(listed, names)):
-            names = list(shares or names)[:_MAX_COLUMNS]
-        while len(names) > 1 and not table_fits(*_table(listed, names)):
-            names.pop()
+        names = _columns_that_fit(listed, list(data.parameters), list(shares))
         show_table(*_table(listed, names))
         if more := len(data.parameters) - len(names):
             left_out = f"{more} more parameter{'s' * (more > 1)}"
             echo(f"\nand {left_out}: see {store.command('trials', name)}")
+
+
+def _columns_that_fit(
+    listed: "Sequence[TrialData]", names: list[str], by_importance: list[str]
+) -> list[str]:
+    """Return the parameters that `show` prints: all, or the first ones by their importance."""
+    if len(names) > _MAX_COLUMNS or not table_fits(*_table(listed, names)):
+        names = (by_importance or names)[:_MAX_COLUMNS]
+    while len(names) > 1 and not table_fits(*_table(listed, names)):
+        names.pop()
+    return names
 
 
 def trials(

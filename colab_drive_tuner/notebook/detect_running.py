@@ -129,13 +129,19 @@ def _parse_entry(
     name = item.get("name") or (inner or {}).get("name") or ""
     if not isinstance(path, str) or not isinstance(name, str):
         return None
-    drive = _DRIVE_ID.fullmatch(urllib.parse.unquote(path))
-    if drive is not None or quoted:
-        name = urllib.parse.unquote(name or path.rpartition("/")[2])
-        if drive is not None:
-            return RunningNotebook(name, drive_id=drive[1]) if name else None
-        elsewhere = _FROM_THE_WEB.search(urllib.parse.unquote(path)) is not None
-        return RunningNotebook(name, elsewhere=elsewhere) if name else None
+    plain_path = urllib.parse.unquote(path)
+    drive = _DRIVE_ID.fullmatch(plain_path)
+    if drive is None and not quoted:
+        return _local_notebook(path, root)
+    name = urllib.parse.unquote(name or path.rpartition("/")[2])
+    if not name:
+        return None
+    if drive is not None:
+        return RunningNotebook(name, drive_id=drive[1])
+    return RunningNotebook(name, elsewhere=_FROM_THE_WEB.search(plain_path) is not None)
+
+
+def _local_notebook(path: str, root: Path | None) -> RunningNotebook | None:
     path = path.removeprefix("RTC:")  # JupyterLab's prefix of collaboratively edited documents
     if root is None or not path:
         return None

@@ -6,15 +6,20 @@ added from duplicate folders, the spool and trials.pkl, if they are consistent w
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.checkpoint.document_validation import read_document, same_parameters
+from colab_drive_tuner.checkpoint.document_validation import (
+    TrialDocument,
+    read_document,
+    same_parameters,
+)
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import (
     ItemKind,
+    Tid,
     TrialEnd,
     claim_payload,
     pack_item,
@@ -210,21 +215,26 @@ def add_pickled(built: RebuiltHistory, content: bytes) -> None:
     except (UsageError, NotPlainDataError) as error:
         built.notes.append(f"{EXPORT_NAME} is not used: {error}")
         return
-    known = [tid for tid in encoded if tid in history.trials]
-    conflicting = [
-        tid for tid in known if not same_parameters(encoded[tid], history.trials[tid].document, tid)
-    ]
-    if conflicting:
-        built.notes.append(
-            f"{EXPORT_NAME} is of another history of the search (its trial {conflicting[0]} has "
-            f"other parameters), so it is not used."
-        )
-        return
-    errors = (
-        TrialEnd.CAUGHT
-        if any(e.end == TrialEnd.CAUGHT for e in history.trials.values())
-        else TrialEnd.RAISED
-    )
+    for tid, document in encoded.items():
+        known = history.trials.get(tid)
+        if known is not None and not same_parameters(document, known.document, tid):
+            built.notes.append(
+                f"{EXPORT_NAME} is of another history of the search (its trial {tid} has other "
+                f"parameters), so it is not used."
+            )
+            return
+    _add_documents(built, documents, encoded)
+    for name in values.keys() - history.attachments.keys():
+        history.attachments[name] = values[name]
+
+
+def _add_documents(
+    built: RebuiltHistory, documents: Sequence[TrialDocument], encoded: Mapping[Tid, bytes]
+) -> None:
+    """Add the trials, and the ends of known trials, that the history lacks."""
+    history = built.history
+    caught = any(entry.end == TrialEnd.CAUGHT for entry in history.trials.values())
+    errors = TrialEnd.CAUGHT if caught else TrialEnd.RAISED
     guess = _suggestion_guesser(history)
     before = set(history.trials)
     for document in documents:
@@ -239,8 +249,6 @@ def add_pickled(built: RebuiltHistory, content: bytes) -> None:
             item = pack_item(ItemKind.QUEUED, tid, k, content, next_tid=history.next_tid)
             history.apply(_as_record(item))
             built.added[EXPORT_NAME] = built.added.get(EXPORT_NAME, 0) + 1
-    for name in values.keys() - history.attachments.keys():
-        history.attachments[name] = values[name]
     tids = list(history.trials)
     if before != set(tids) and all(isinstance(tid, int) for tid in tids):
         history.trials = dict(sorted(history.trials.items(), key=lambda item: int(item[0])))

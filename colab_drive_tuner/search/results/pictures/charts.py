@@ -38,43 +38,49 @@ _FEW = 4
 
 def history(data: SearchData) -> str:
     """Draw the loss of each trial, the best so far, and the pruned and failed trials."""
-    if not data.with_finite_loss:
-        return empty_chart(without_loss(data))
     trials, count = data.with_finite_loss, len(data.trials)
+    if not trials:
+        return empty_chart(without_loss(data))
     y = _loss_scale([trial.finite_loss or 0.0 for trial in trials], 210, 25)
     x = Scale(0, max(count - 1, 1), y_axis_width(y, 60), WIDTH - 15)
     y_label = "loss" + (" (logarithmic)" if y.log else "")
     canvas = _framed(f"Loss over trials of {data.name}", x, y, "trial", y_label)
+    placed = [(x(index), trial) for index, trial in enumerate(data.trials)]
     dots: dict[str, list[tuple[float, float]]] = {GREY: [], BLUE: []}
-    marks, best, line = list[float](), math.inf, list[tuple[float, float]]()
-    for index, trial in enumerate(data.trials):
+    for at, trial in placed:
         if trial.finite_loss is not None:
             colour = GREY if trial.pruned or trial.infeasible else BLUE
-            dots[colour].append((x(index), y(trial.finite_loss)))
-        elif trial.failed or trial.loss is not None:
-            marks.append(x(index))
-        if trial.loss is not None and trial.loss < best and not trial.infeasible:
-            if line:
-                line.append((x(index), y(best)))
-            best = max(trial.loss, y.low)  # one of -inf lies at the edge
-            line.append((x(index), y(best)))
+            dots[colour].append((at, y(trial.finite_loss)))
     for colour, spots in dots.items():
         canvas.dots(spots, colour)
+    without = [(at, trial) for at, trial in placed if trial.finite_loss is None]
+    marks = [at for at, trial in without if trial.failed or trial.loss is not None]
     # narrow, so that many do not look like all
     width = min(max((x.end - x.start) / count, 0.8), 5)
     canvas.bars(((at - width / 2, width, 217.0) for at in marks), 6, RED)
-    if line:
-        canvas.path([*line, (x(count - 1), y(best))], ORANGE)
-    if count <= _MAX_TOOLTIPS:
-        for index, trial in enumerate(data.trials):
-            at = 220 if trial.finite_loss is None else y(trial.finite_loss)
-            canvas.tooltip(x(index) - 4, at - 4, 8, 8, trial_tooltip(trial))
+    if corners := _best_so_far(placed, y):
+        canvas.path([*corners, (x(count - 1), corners[-1][1])], ORANGE)
+    for at, trial in placed if count <= _MAX_TOOLTIPS else ():
+        middle = 220 if trial.finite_loss is None else y(trial.finite_loss)
+        canvas.tooltip(at - 4, middle - 4, 8, 8, trial_tooltip(trial))
     others = sorted({trial.ending for trial in trials if trial.pruned or trial.infeasible})
     kinds = ["failed"] * bool(data.failed) + ["infinite"] * (len(data.with_loss) > len(trials))
     legend = [("loss", BLUE), ("best so far", ORANGE)]
     legend += [(" or ".join(names), c) for names, c in ((others, GREY), (kinds, RED)) if names]
     _legend(canvas, legend)
     return str(canvas)
+
+
+def _best_so_far(placed: Iterable[tuple[float, TrialData]], y: Scale) -> list[tuple[float, float]]:
+    """Return the corners of the line of the best loss, which falls at each better trial."""
+    corners, best = list[tuple[float, float]](), math.inf
+    for at, trial in placed:
+        if trial.loss is not None and trial.loss < best and not trial.infeasible:
+            if corners:
+                corners.append((at, y(best)))
+            best = max(trial.loss, y.low)  # one of -inf lies at the edge
+            corners.append((at, y(best)))
+    return corners
 
 
 def importance(data: SearchData) -> str:
@@ -191,13 +197,13 @@ def learning_curves(data: SearchData) -> str:
     """
     names = dict.fromkeys(name for trial in data.trials for name in trial.curves)
     named = "val_loss" if "val_loss" in names else next(iter(names), "")
-    drawn = {id(trial): _drawn_curve(trial, named) for trial in data.trials}
-    trials = [trial for trial in data.best(len(data.trials)) if drawn[id(trial)]][:_MAX_CURVES]
+    drawn = {id(t): curve for t in data.trials if (curve := _drawn_curve(t, named))}
+    trials = [trial for trial in data.best(len(data.trials)) if id(trial) in drawn][:_MAX_CURVES]
     if not trials:
         return empty_chart("No trial reported a history of its epochs.")
     curves = [drawn.pop(id(trial)) for trial in trials]
-    ended_early = (trial for trial in data.trials if trial.pruned and drawn.get(id(trial)))
-    pruned = [drawn[id(trial)] for trial in ended_early][-_MAX_PRUNED:]
+    ended_early = [id(trial) for trial in data.trials if trial.pruned and id(trial) in drawn]
+    pruned = [drawn[key] for key in ended_early[-_MAX_PRUNED:]]
     points = [point for curve in curves + pruned for point in curve]
     y = _loss_scale([value for _, value in points], 210, 25)
     x = Scale(1, max(2, *(epoch for epoch, _ in points)), y_axis_width(y, 60), WIDTH - 15)

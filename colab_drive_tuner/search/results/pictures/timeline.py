@@ -79,34 +79,29 @@ def timeline(data: SearchData) -> str:
         loss: _LOSS_COLOURS[rank * len(_LOSS_COLOURS) // len(ordered)]
         for rank, loss in enumerate(ordered)
     }
-    bars: dict[str, list[tuple[float, float, float]]] = {}
-    pruned, given_up = list[tuple[float, float, float]](), list[tuple[float, float, float]]()
-    tooltips = list[tuple[float, float, float, TrialData]]()
+    placed = list[tuple[float, float, float, TrialData]]()
     for row, lane in enumerate(lanes):
         middle = _LANE * row + 20.0
         canvas.text(_LEFT - 10, middle + 4, fit_text(lane.where, _LEFT - 14), anchor="end")
         start, end = axis(lane.began), axis(lane.last)
         canvas.rule(start, middle, end, middle)
-        for trial in lane.trials:
-            began, ended = axis(trial.began or 0), axis(trial.ended or 0)
-            colour = GREY if trial.infeasible else colours.get(trial.loss, GREY)
-            bars.setdefault(colour, []).append((began, ended - began, middle))
-            tooltips.append((began, middle, ended - began, trial))
-            if trial.pruned:
-                pruned.append((ended - 1.5, 1.5, middle))
-            if trial.given_up:
-                given_up.append((ended - 1.5, 3, middle))
+        placed += [(axis(t.began or 0), axis(t.ended or 0), middle, t) for t in lane.trials]
         for gone, back in lane.outages:
             canvas.rect(axis(gone), middle + 8, axis(back) - axis(gone), 3, ORANGE, "outage")
         _mark_end(canvas, lane, end, middle)
+    bars: dict[str, list[tuple[float, float, float]]] = {}
+    for began, ended, middle, trial in placed:
+        colour = GREY if trial.infeasible else colours.get(trial.loss, GREY)
+        bars.setdefault(colour, []).append((began, ended - began, middle))
     for colour, drawn in bars.items():
         canvas.bars(drawn, 13, colour)
+    pruned = [(ended - 1.5, 1.5, middle) for _, ended, middle, trial in placed if trial.pruned]
+    given_up = [(ended - 1.5, 3.0, middle) for _, ended, middle, trial in placed if trial.given_up]
     marks = [("pruned", GREY, pruned), ("given up", RED, given_up)]
     for _, colour, drawn in marks:
         canvas.bars(drawn, 19, colour)
-    if len(data.trials) <= _MAX_TOOLTIPS:
-        for began, middle, width, trial in tooltips:
-            canvas.tooltip(began, middle - 7, width, 14, trial_tooltip(trial))
+    for began, ended, middle, trial in placed if len(data.trials) <= _MAX_TOOLTIPS else ():
+        canvas.tooltip(began, middle - 7, ended - began, 14, trial_tooltip(trial))
     bottom = _LANE * len(lanes) + 18.0
     axis.draw(canvas, bottom)
     shown = [(name, colour) for name, colour, drawn in marks if drawn]
