@@ -151,16 +151,8 @@ class Pruner:
         loop = find_training_loop(self)
         value = (logs or {}).get(self.monitor)
         if value is None:
-            if self.monitor.startswith("val_") and loop.fit.get("validation_freq", 1) != 1:
-                return  # an epoch without validation
-            known = ", ".join(sorted(map(str, logs or {}))) or "none"
-            unknown = f"Pruner: the epoch has no metric {self.monitor!r}. It has: {known}."
-            if not loop.fit:  # a custom loop may compute it at some epochs only
-                warn_user(f"{unknown} It is not judged.", TrainingWarning)
-                return
-            is_missing = self.monitor.startswith("val_") and "val_" not in known
-            hint = " Pass validation_data= or validation_split= to fit." if is_missing else ""
-            raise UsageError(unknown + hint)
+            self._check_missing(logs or {}, loop.fit)
+            return
         number = as_number(f"Pruner: {self.monitor!r} of the epoch", value)
         step = reports.offset + int(epoch) + 1
         if step <= reports.last_step and reports.begun:
@@ -169,6 +161,20 @@ class Pruner:
         reports.add(step, number)
         if loop.model is not None and epoch + 1 < loop.epochs and reports.should_prune():
             loop.model.stop_training = True
+
+    def _check_missing(self, logs: Mapping[str, Any], fit: Mapping[str, Any]) -> None:
+        """Raise, or in a custom loop warn, if the epoch should have the metric."""
+        is_validated = self.monitor.startswith("val_")
+        if is_validated and fit.get("validation_freq", 1) != 1:
+            return  # an epoch without validation
+        known = ", ".join(sorted(map(str, logs))) or "none"
+        unknown = f"Pruner: the epoch has no metric {self.monitor!r}. It has: {known}."
+        if not fit:  # a custom loop may compute it at some epochs only
+            warn_user(f"{unknown} It is not judged.", TrainingWarning)
+            return
+        needs_data = is_validated and "val_" not in known
+        hint = " Pass validation_data= or validation_split= to fit." if needs_data else ""
+        raise UsageError(unknown + hint)
 
     def set_params(self, params: Any) -> None:
         """Ignore Keras's parameters."""
