@@ -210,6 +210,7 @@ def test_a_pickled_result_shows_what_the_result_shows(library: Any, tmp_path: Pa
         assert (again.seed, again.exit_code, again.best_model) == (1, 0, None)
         assert str(again.plot.timeline()) == timeline
         again.report(tmp_path / "report.html")
+        assert repr(again.trials) == "Trials of 's', pickled without their store: 12 trials"
         assert again.trials.losses() == result.trials.losses()
 
 

@@ -11,6 +11,7 @@ from colab_drive_tuner.errors import ModelError
 from colab_drive_tuner.search.trials.returned_models import ModelResult
 from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
+from colab_drive_tuner.text import visible
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class PickledTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyp
             )
         )
         self._status = trials.status()
+
+    def __repr__(self) -> str:
+        return visible(f"Trials of {self.name!r}, pickled without their store: {len(self)} trials")
 
     def status(self) -> SearchStatus:
         """Return the status at the time of the pickle."""
