@@ -171,8 +171,9 @@ class SearchResult:
         if model is None and isinstance(best["result"], ModelResult) and self.trials.keep_models:
             warn_user(
                 f"The best trial, {best['tid']}, returned a model that is not in the store: its "
-                "runtime ended before the upload, the store did not take it, or it is no Keras "
-                "model. load_model() returns the best model that is in the store, if there is one.",
+                "runtime ended before the upload, the store did not take it, somebody moved it, or "
+                "it is no Keras model. load_model() returns the best model that is in the store, "
+                "if there is one.",
                 TrainingWarning,
             )
         return model
