@@ -589,7 +589,7 @@ def test_an_interrupted_trial_ends_with_its_runtime() -> None:
     history.study.lines = [json.dumps(log).encode() for log in logs]
     killed = RecordedSession("killed", 0.0, 10.0, ClaimReason.DEAD)
     history.timeline[:] = [killed, RecordedSession("next", 1000.0, 1010.0)]
-    data = study_data("study", history)
+    data = study_data("study", history.study.lines, history.timeline)
     assert [(trial.where, trial.ended) for trial in data.trials] == [
         ("killed", 10.0),
         ("next", 1005.0),

@@ -26,8 +26,8 @@ from colab_drive_tuner.journal.spool.spool import has_died
 from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.search.results.search_data import SearchData, search_data
-from colab_drive_tuner.search.results.study_trials import State, read_study, running_now, study_data
-from colab_drive_tuner.search.trial_documents import seconds_of
+from colab_drive_tuner.search.results.study_trials import running_now, study_data
+from colab_drive_tuner.search.trial_documents import TrialState, seconds_of
 from colab_drive_tuner.search.trials.search_status import (
     RunningNow,
     SearchStatus,
@@ -128,21 +128,18 @@ def _running(history: History) -> tuple[RunningNow, ...]:
     return tuple(running)
 
 
-def status_of_studies(lines: Iterable[bytes], **more: Any) -> SearchStatus:
-    """Return the status of Optuna studies from their log; `more` are further fields.
-
-    Maximized values count as negative losses.
-    """
-    trials = read_study(lines)
-    with_loss = [trial for trial in trials if trial.loss is not None and not trial.infeasible]
-    best = min(with_loss, key=lambda trial: trial.loss or 0.0, default=None)
+def status_of_studies(lines: Iterable[bytes], *, name: str, **more: Any) -> SearchStatus:
+    """Return the status of Optuna studies from their log; `more` are further fields."""
+    data = study_data(name, lines)
+    best = next(iter(data.best(1)), None)
     return SearchStatus(
-        done=sum(trial.state.ended for trial in trials),
+        name,
+        done=sum(trial.state.ended for trial in data.trials),
         best_loss=best.loss if best else None,
         best_tid=best.tid if best else None,
-        trials=len(trials),
-        failed=sum(trial.state == State.FAIL for trial in trials),
-        pruned=sum(trial.state == State.PRUNED for trial in trials),
+        trials=len(data.trials),
+        failed=sum(trial.state is TrialState.ERROR for trial in data.trials),
+        pruned=sum(trial.pruned for trial in data.trials),
         study=True,
         **more,
     )
@@ -167,7 +164,7 @@ def read_search(store: Store, name: str) -> ReadSearch:
     journal.require_single()
     history: History = journal.state
     if history.study.lines:
-        data = study_data(name, history)
+        data = study_data(name, history.study.lines, history.timeline)
     else:
         documents = [entry.decoded() for entry in history.trials.values()]
         data = search_data(name, documents, None, history.timeline)

@@ -73,25 +73,6 @@ class StudyTrial:
     began: float | None = None
     ended: float | None = None
 
-    @property
-    def loss(self) -> float | None:
-        """The first value, negated if it is maximized; None if missing or NaN."""
-        value = self.values[0] if self.values and self.state == State.COMPLETE else None
-        if value is None or math.isnan(value):
-            return None
-        return value if self.minimized else -value
-
-    @property
-    def infeasible(self) -> bool:
-        """Whether it has a loss but violates a constraint, so that it cannot be the best trial."""
-        return self.loss is not None and bool(violated_constraints(self.system_attrs))
-
-    @property
-    def error(self) -> str:
-        """Reason why a complete trial has no loss; "" for all other trials."""
-        without = self.state == State.COMPLETE and self.loss is None
-        return f"value {', '.join(map(str, self.values))}" if without else ""
-
     def apply(self, log: dict[str, Any]) -> None:
         """Apply a line of the log that creates or changes the trial."""
         given = log.get("params", {})
@@ -205,34 +186,39 @@ def attempts_of(user_attrs: Mapping[str, Any]) -> int:
     return attempts if type(attempts) is int else 0
 
 
-def study_data(name: str, history: History) -> SearchData:
-    """Return the data of all Optuna studies in a log."""
-    found = read_study(history.study.lines)
+def study_data(
+    name: str, lines: Iterable[bytes], sessions: Sequence[RecordedSession] = ()
+) -> SearchData:
+    """Return the data of all Optuna studies in a log; maximized values are negative losses."""
+    found = read_study(lines)
     names = tuple(dict.fromkeys(label for trial in found for label in trial.parameters))
     return SearchData(
         name,
-        tuple(_trial_data(trial, history.timeline) for trial in found),
+        tuple(_trial_data(trial, sessions) for trial in found),
         names,
-        tuple(history.timeline),
+        tuple(sessions),
         studies=len({trial.study for trial in found}),
     )
 
 
 def _trial_data(trial: StudyTrial, sessions: Sequence[RecordedSession]) -> TrialData:
     where, ended = _run_of(trial, sessions)
+    is_complete = trial.state == State.COMPLETE
+    value = trial.values[0] if trial.values and is_complete else math.nan
+    loss = None if math.isnan(value) else value if trial.minimized else -value
     curve = [trial.steps[step] for step in sorted(trial.steps)]
     return TrialData(
         tid=trial.tid,
         state=_STATES[trial.state],
-        loss=trial.loss,
+        loss=loss,
         where=where,
         began=trial.began,
         ended=ended,
         parameters=trial.parameters,
         curves={"value": curve} if curve else {},
-        error=trial.error,
+        error=f"value {', '.join(map(str, trial.values))}" if is_complete and loss is None else "",
         pruned=trial.state == State.PRUNED,
-        infeasible=trial.infeasible,
+        infeasible=loss is not None and bool(violated_constraints(trial.system_attrs)),
         values=tuple(trial.values) if len(trial.values) > 1 else (),
     )
 

@@ -64,7 +64,7 @@ def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int
                 f"{name!r} is an Optuna study, which a pickle of hyperopt Trials cannot hold: name "
                 "a file that ends in .csv, or convert the study to a search by cdt.from_optuna."
             )
-        data = study_data(name, history)
+        data = study_data(name, history.study.lines, history.timeline)
         count = len(data.trials)
         content = csv_text(*data.table(data.trials)).encode(errors="backslashreplace")
     elif suffix == ".csv":
