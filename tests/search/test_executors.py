@@ -33,7 +33,14 @@ from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training.trial import TrialInterrupted, running_trial
 from tests.processes import run_python, wait_until
-from tests.search.sample_searches import data, model, trial_values
+from tests.search import sample_searches
+from tests.search.sample_searches import (
+    data,
+    model,
+    run_hyperopt,
+    sample_objective,
+    trial_values,
+)
 
 SPACE = hp.uniform("x", -10, 10)
 
@@ -590,9 +597,6 @@ def test_the_trials_of_a_killed_driver_run_again(tmp_path: Path) -> None:
                     rstate=np.random.default_rng(3), executor=ThreadPoolExecutor(3))
         """
     run_python("-c", textwrap.dedent(script), status=-signal.SIGKILL)
-    from tests.search.sample_searches import SPACE as SPACE_OF_BOWL
-    from tests.search.sample_searches import run_hyperopt, sample_objective
-
     attempts: dict[int, int] = {}
 
     def objective(point: Any) -> float:
@@ -601,7 +605,7 @@ def test_the_trials_of_a_killed_driver_run_again(tmp_path: Path) -> None:
         return sample_objective(point)
 
     with pytest.warns(SearchChangedWarning, match="source"):
-        result = run(tmp_path / "store", objective, space=SPACE_OF_BOWL)
+        result = run(tmp_path / "store", objective, space=sample_searches.SPACE)
     assert trial_values(result.trials) == trial_values(run_hyperopt("rand", 8))
     assert attempts == {3: 2, 4: 2, 5: 2, 6: 1, 7: 1}
 
@@ -663,9 +667,6 @@ def test_results_of_workers_that_outlive_their_driver_are_not_recorded(tmp_path:
     with (tmp_path / "output.txt").open("wb") as output:  # orphans would keep a pipe open
         driver = subprocess.run([sys.executable, script], stdout=output, stderr=output, check=False)
     assert driver.returncode == -signal.SIGKILL, (tmp_path / "output.txt").read_text()
-    from tests.search.sample_searches import SPACE as SPACE_OF_BOWL
-    from tests.search.sample_searches import run_hyperopt, sample_objective
-
     attempts: dict[int, int] = {}
 
     def objective(point: Any) -> float:
@@ -675,7 +676,7 @@ def test_results_of_workers_that_outlive_their_driver_are_not_recorded(tmp_path:
 
     expected, before = trial_values(run_hyperopt("rand", 8)), set(tmp_path.glob("ended-*"))
     with pytest.warns(SearchChangedWarning):
-        result = run(tmp_path / "store", objective, space=SPACE_OF_BOWL)
+        result = run(tmp_path / "store", objective, space=sample_searches.SPACE)
     (tmp_path / "done").touch()
     assert before == set()
     wait_until(lambda: len(list(tmp_path.glob("ended-*"))) == 2)  # they outlived the driver

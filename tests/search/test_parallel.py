@@ -343,20 +343,32 @@ def test_a_trial_that_takes_too_long_ends_as_failed(tmp_path: Path, threads: Exe
     assert len(trials) == 8
 
 
-class Mute(Executor):
+class Restartable(Executor):
+    """An executor that can replace its workers, and does not know how many are alive."""
+
+    restarts = 0
+
+    def restart(self, *, only_broken: bool = False) -> None:
+        """Count the calls: the executor stays usable anyway."""
+        self.restarts += 1
+
+    def workers(self) -> int | None:
+        """Return the number of living workers, if known."""
+        return None
+
+
+@pytest.fixture
+def ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `Restartable` count as one of this package's executors."""
+    monkeypatch.setattr("colab_drive_tuner.search.executors.engine.RayExecutor", Restartable)
+
+
+class Mute(Restartable):
     """An executor whose first worker never answers."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(2)
         self._first = True
-        self.restarts = 0
-
-    def restart(self, *, only_broken: bool = False) -> None:
-        """Count the calls."""
-        self.restarts += 1
-
-    def workers(self) -> None:
-        """Return None: unknown."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Lose the first call and run the others."""
@@ -368,9 +380,9 @@ class Mute(Executor):
         return self._pool.submit(fn, *args, **kwargs)
 
 
+@pytest.mark.usefixtures("ours")
 def test_a_frozen_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that does not report its timeout is given up; it is killed at the end of the run."""
-    monkeypatch.setattr("colab_drive_tuner.search.executors.engine.RayExecutor", Mute)
     monkeypatch.setattr(dispatcher, "WORKER_START_SECONDS", 0.1)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
     pool = Mute()
@@ -428,22 +440,10 @@ class WorkerCrashedError(Exception):
     __module__ = "ray.exceptions"
 
 
-class OwnBreaking(Breaking):
+class OwnBreaking(Breaking, Restartable):
     """A breaking executor of three workers that can restart, as `loky_executor` does."""
 
     num_workers = 3
-
-    def restart(self, *, only_broken: bool = False) -> None:
-        """Do nothing, because the executor stays usable."""
-
-    def workers(self) -> None:
-        """Return None, because the number of living workers is not known."""
-
-
-@pytest.fixture
-def ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `OwnBreaking` count as one of this package's executors."""
-    monkeypatch.setattr("colab_drive_tuner.search.executors.engine.RayExecutor", OwnBreaking)
 
 
 @pytest.mark.usefixtures("ours")
@@ -465,7 +465,7 @@ def test_only_a_trial_that_dies_alone_is_given_up(
     assert result.done == 9
 
 
-class Shared(Executor):
+class Shared(Restartable):
     """Two workers; the death of one breaks the pool, so that everything on it is lost.
 
     Trials take 0.2 s; `deadly`, a search and a trial, kills its worker after 0.1 s.
@@ -497,18 +497,12 @@ class Shared(Executor):
         threading.Timer(0.1 if dies else 0.2, run).start()
         return future
 
-    def restart(self, *, only_broken: bool = False) -> None:
-        """Do nothing, because the executor stays usable."""
 
-    def workers(self) -> None:
-        """Return None, because the number of living workers is not known."""
-
-
+@pytest.mark.usefixtures("ours")
 def test_a_death_is_not_charged_to_the_trials_of_another_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two searches on one executor, a suspect of one runs without trials of the other."""
-    monkeypatch.setattr("colab_drive_tuner.search.executors.engine.RayExecutor", Shared)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
     pool = Shared(("deadly", 1))
 
@@ -564,6 +558,7 @@ def test_a_broken_pool_of_the_user_ends_the_run(tmp_path: Path) -> None:
     assert result.done == 9
 
 
+@pytest.mark.usefixtures("ours")
 def test_a_cluster_without_workers_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -573,10 +568,9 @@ def test_a_cluster_without_workers_ends_the_run(
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
             return Future()
 
-        def workers(self) -> int:  # type: ignore[override]
+        def workers(self) -> int:
             return 0
 
-    monkeypatch.setattr("colab_drive_tuner.search.executors.engine.RayExecutor", OwnBreaking)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.02)
     monkeypatch.setattr(parallel, "ABSENT_SECONDS", 0.05)
     monkeypatch.setattr(parallel, "GONE_SECONDS", 0.2)
