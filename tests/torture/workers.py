@@ -29,6 +29,7 @@ from tests.search.sample_searches import (
     resume_sample_search,
     run_hyperopt,
     run_in_fork,
+    run_in_store,
     sample_objective,
 )
 from tests.search.test_parallel import (
@@ -37,7 +38,6 @@ from tests.search.test_parallel import (
     WorkerCrashedError,
     replayed,
     uneven,
-    wide,
 )
 from tests.torture import driver_deaths
 from tests.torture.checks import check
@@ -69,7 +69,7 @@ def only_a_trial_that_dies_alone_is_given_up(folder: Path) -> None:
 def points_follow_from_the_record(folder: Path) -> None:
     """The points follow from the ends that the record says the algorithm had seen."""
     with ThreadPoolExecutor(4) as pool:
-        trials = wide(folder, "tpe", 40, uneven, executor=pool)
+        trials = run_in_store(folder, "tpe", 40, uneven, executor=pool)
     recorded = {doc["tid"]: doc["misc"]["vals"] for doc in trials.trials}
     assert replayed(DriveTrials("search", store=folder).log.history, "tpe") == recorded
 
@@ -138,7 +138,7 @@ def ends_during_a_stop_are_recorded(folder: Path) -> None:
 
     leave, parallel.ParallelLoop._stop_trials = parallel.ParallelLoop._stop_trials, leaving  # type: ignore[method-assign]
     with ThreadPoolExecutor(2) as pool, pytest.raises(KeyboardInterrupt):
-        wide(folder, "rand", 2, objective, executor=pool)
+        run_in_store(folder, "rand", 2, objective, executor=pool)
     assert DriveTrials("search", store=folder).log.history.done == 1
 
 
