@@ -4,6 +4,8 @@ The whole file is parsed rather than the function's lines, so that positions, na
 classes and closures are the same as in the original function.
 """
 
+import __future__
+
 import ast
 import builtins
 import copy
@@ -104,6 +106,7 @@ def read_source(function: FunctionType) -> FunctionSource:
     except SyntaxError as error:
         raise _changed(function) from error
     found = [node for node in ast.walk(tree) if _matches(node, function)]
+    found = found or [node for node in ast.walk(tree) if _is_reloaded(node, function)]
     if len(found) > 1:
         found = [node for node in found if _has_same_body(node, function)] or found
     if len(found) > 1:
@@ -128,6 +131,32 @@ def _matches(node: ast.AST, function: FunctionType) -> bool:
     # Inside a class Python mangles `__x`; such names are not compared.
     return name == code.co_name and all(
         a == b or a.startswith("__") for a, b in zip(names, taken, strict=False)
+    )
+
+
+def _is_reloaded(node: ast.AST, function: FunctionType) -> bool:
+    """Return whether a definition by itself compiles to the function's code, on whatever line.
+
+    IPython 9's autoreload compiles a changed function so, and counts its lines from 1.
+    """
+    if not isinstance(node, ast.FunctionDef) or node.name != function.__code__.co_name:
+        return False
+    alone = compile_file(ast.Module([node], []), function)
+    return any(_has_same_code(code, function.__code__) for code in nested_code_objects(alone))
+
+
+def _has_same_code(code: CodeType, other: CodeType) -> bool:
+    """Return whether two codes differ in nothing but lines."""
+    names, other_names = (
+        (one.co_name, one.co_code, one.co_names, one.co_varnames, one.co_freevars, one.co_cellvars)
+        for one in (code, other)
+    )
+    constants = list(zip(code.co_consts, other.co_consts, strict=False))
+    return names == other_names and all(
+        _has_same_code(a, b)
+        if isinstance(a, CodeType) and isinstance(b, CodeType)
+        else repr(a) == repr(b)  # 1, 1.0 and True are equal
+        for a, b in constants
     )
 
 
@@ -207,6 +236,15 @@ def cell_content(cell: CellType) -> Any:
         return cell.cell_contents
     except ValueError:
         return None
+
+
+def compile_file(tree: ast.Module, function: FunctionType) -> CodeType:
+    """Compile a tree as the function's file was compiled."""
+    code = function.__code__
+    flags = code.co_flags & __future__.annotations.compiler_flag | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    with suppress_warnings():
+        compiled: CodeType = compile(tree, code.co_filename, "exec", flags, dont_inherit=True)
+    return compiled
 
 
 def nested_code_objects(code: CodeType) -> list[CodeType]:

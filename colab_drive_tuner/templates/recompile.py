@@ -6,8 +6,6 @@ Both run with the globals, closure cells, file name and line numbers of the user
 else in the file runs again.
 """
 
-import __future__
-
 import ast
 import copy
 import functools
@@ -20,11 +18,12 @@ from colab_drive_tuner.errors import TemplateError
 from colab_drive_tuner.templates.function_source import (
     FunctionSource,
     cell_content,
+    compile_file,
+    first_line,
     is_recursive,
     nested_code_objects,
     read_source,
     source_changed,
-    suppress_warnings,
 )
 from colab_drive_tuner.templates.parser import (
     Template,
@@ -161,7 +160,7 @@ def compile_with_values(
         nested
         for nested in _codes(outer)
         if nested is not outer
-        and (nested.co_name, nested.co_firstlineno) == (code.co_name, code.co_firstlineno)
+        and (nested.co_name, nested.co_firstlineno) == (code.co_name, first_line(source.node))
     )
     new = new.replace(co_qualname=code.co_qualname)  # IPython shows it
     itself = code.co_name if recursive else None
@@ -236,12 +235,7 @@ def _keyword_parameters(*names: str) -> ast.arguments:
 
 
 def _compile(source: FunctionSource, marker: str) -> CodeType:
-    flags = source.function.__code__.co_flags & __future__.annotations.compiler_flag
-    tree = ast.fix_missing_locations(source.tree)
-    with suppress_warnings():
-        code = compile(
-            tree, source.filename, "exec", flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
-        )
+    code = compile_file(ast.fix_missing_locations(source.tree), source.function)
     return next(nested for nested in _codes(code) if marker in nested.co_varnames)
 
 

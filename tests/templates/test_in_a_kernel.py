@@ -90,3 +90,29 @@ def test_pdb_stops_in_the_users_cell(shown):
 def test_errors_before_training_name_cell_and_line(shown, cell, message):
     """An error before training says what is wrong, in which line, and what to change."""
     assert message in shown[cell]
+
+
+def test_a_model_that_autoreload_has_reloaded_is_found(tmp_path):
+    """IPython 9 compiles a changed function by itself, so its lines no longer say where it is."""
+    before = """import time
+
+def model(x):
+    time.sleep(0)
+    units = {{choice([1, 2])}}
+    return {"loss": units + x, "status": "ok"}
+"""
+    after = before.replace("import time\n", "import time\n\n\n").replace("+ x", "+ 2 * x")
+    run = "cdt.resume_search(models.model, name='s', max_evals={}, store='s', data=lambda: 1)"
+    *_, shown = run_cells(
+        [
+            f"open('models.py', 'w').write({before!r})",
+            "%load_ext autoreload\n%autoreload 2\nimport colab_drive_tuner as cdt\nimport models",
+            run.format(1),
+            f"import os\nopen('models.py', 'w').write({after!r})\nos.utime('models.py', (0, 2e9))",
+            run.format(2),
+        ],
+        tmp_path,
+        {"XDG_STATE_HOME": str(tmp_path / "state")},
+    )
+    assert "+     return {'loss': units + 2 * x, 'status': 'ok'}" in shown
+    assert "2 of 2 trials, best loss" in shown
