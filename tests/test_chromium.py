@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from colab_drive_tuner.search.results.notebook_cards import result_card
+from colab_drive_tuner.search.results.plots import Plots
 from colab_drive_tuner.search.results.report_page import report_page
 from tests.search.test_pictures import HOSTILE, SEARCHES, search
 
@@ -27,6 +29,19 @@ SORTED = """
   const first = table.tBodies[0].rows[0].cells[2].textContent;
   table.querySelectorAll("th button")[2].click();
   document.title = `from ${first} to ${table.tBodies[0].rows[0].cells[2].textContent}`;
+});</script>
+"""
+
+# Puts the text that one can see into the title.
+SEEN = """
+<script>addEventListener("load", () => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), seen = [];
+  while (texts.nextNode()) {
+    const range = document.createRange();
+    range.selectNode(texts.currentNode);
+    if (range.getBoundingClientRect().height) seen.push(texts.currentNode.data);
+  }
+  document.title = seen.join("|");
 });</script>
 """
 
@@ -113,3 +128,22 @@ def test_a_large_report_prints_on_a_few_pages(
     page.write_text(report_page(search(*losses, point=point), "", {}))
     opened(page, tmp_path / "profile", "--no-pdf-header-footer", f"--print-to-pdf={paper}")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", paper.read_bytes())) <= pages
+
+
+def test_a_notebook_that_is_not_trusted_shows_no_text_of_pictures(tmp_path: Path) -> None:
+    """JupyterLab then drops SVG elements but keeps their text: the labels and each tooltip."""
+    data = search(*(0.5 + n for n in range(12)))
+    card = result_card(data, "12 of 12 trials", done=12, total=12)
+    whole = f"{card}{Plots(data, lambda: None).slices()._repr_html_()}"
+    page, seen = tmp_path / "card.html", []
+    for content in (
+        whole,
+        re.sub(r"</?(svg|text|title|rect|path|polyline|line|circle)\b[^>]*>", "", whole),
+        re.sub("<svg.*?</svg>", "", whole),
+    ):
+        page.write_text(f"<!doctype html><meta charset='utf-8'>{SEEN}<body>{content}")
+        dom, _, _ = opened(page, tmp_path / "profile")
+        seen.append(dom.partition("<title>")[2].partition("</title>")[0])
+    assert "best so far" in seen[0]
+    assert seen[1] == seen[2]
+    assert seen[2].startswith("s| · 12 of 12 trials|")

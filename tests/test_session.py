@@ -310,6 +310,7 @@ def test_a_local_folder_needs_no_drive_at_all(monkeypatch, tmp_path):
     here = setup()
     assert here.client is None
     assert str(tmp_path / "searches") in repr(here)
+    assert "No searches yet.<div>as of " in here._repr_html_()
     with pytest.raises(UsageError, match=r"unset one of the two.*\n.*What worked: this is Python"):
         setup(folder="Elsewhere")
 

@@ -41,7 +41,7 @@ def session_html(
     from colab_drive_tuner.search.results.notebook_cards import facts_card, searches_card
 
     footer = escaped("; ".join(_footer(searches, listed_at)))
-    return facts_card(title, facts, searches_card(searches[:_MAX_SHOWN]) + footer)
+    return facts_card(title, facts, searches_card(searches[:_MAX_SHOWN]) + f"<div>{footer}</div>")
 
 
 def annotated_searches(

@@ -143,7 +143,7 @@ def test_all_of_optunas_figures_are_drawn(result: cdt.SearchResult) -> None:
         assert figure.data
     with pytest.raises(UsageError, match=r"No trial has a parameter 'other': choose among .*rate"):
         result.plot.contour("rate", "other")
-    assert result.plot.timeline()._repr_html_().startswith("<svg")
+    assert result.plot.timeline().svg.startswith("<svg")
     assert result.plot.slices().svg.startswith("<svg")
 
 

@@ -248,6 +248,21 @@ def test_importance_finds_the_parameter_that_matters() -> None:
     assert shares["kind"] < 0.1
 
 
+def test_tables_show_the_parameters_that_matter() -> None:
+    """If not all parameters fit, the card and the page show the most important ones."""
+    documents = [
+        document(n, n / 20, {f"p{i}": (n * 37 + i) % 101 for i in range(30)} | {"decides": n})
+        for n in range(20)
+    ]
+    data = search_data("s", documents)
+    for table in (
+        notebook_cards.result_card(data, "", done=20, total=20),
+        report_page.report_page(data, "", {}).split("<h2>Trials</h2>")[1],
+    ):
+        first = re.sub("<[^>]*>", " ", table.split("seconds")[1]).split()[0]
+        assert first == "decides"
+
+
 def test_importance_of_a_conditional_parameter_counts_where_it_is_active() -> None:
     """The importance of a conditional parameter is at most the share of trials that have it."""
     documents = [

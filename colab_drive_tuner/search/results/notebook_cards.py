@@ -7,6 +7,7 @@ themes. Text from a store is escaped.
 from collections.abc import Iterable, Mapping, Sequence
 
 from colab_drive_tuner.search.results.pictures import charts
+from colab_drive_tuner.search.results.pictures.svg import in_notebook
 from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, timeline
 from colab_drive_tuner.search.results.search_data import SearchData, TrialData, used_parameters
 from colab_drive_tuner.search.trials.search_status import SearchStatus
@@ -26,9 +27,9 @@ def result_card(
     parts = [
         f"<b>{escaped(data.name)}</b> · {escaped(head)}",
         _bar(done, total),
-        _wide(charts.history(data)) if data.with_finite_loss else charts.without_loss(data),
-        _wide(timeline(data)) if len(runtime_lanes(data)) > 1 else "",
-        trials_table(data.best(10) or data.failed[-10:], data.parameters),
+        in_notebook(charts.history(data)) if data.with_finite_loss else charts.without_loss(data),
+        in_notebook(timeline(data)) if len(runtime_lanes(data)) > 1 else "",
+        trials_table(data.best(10) or data.failed[-10:], data.parameters_for(_MAX_COLUMNS)),
         _linked(link, link),
     ]
     return _card(parts)
@@ -74,8 +75,8 @@ def trials_table(trials: Sequence[TrialData], parameters: Sequence[str]) -> str:
         cells = [str(trial.tid), trial.outcome, trial.seconds_text, *map(trial.value_text, shown)]
         rows.append("<tr>" + "".join(f"<td {_UNBROKEN}>{escaped(c)}</td>" for c in cells) + "</tr>")
     names = ("trial", "loss", "seconds", *(without_middle(name, 30) for name in shown))
-    left_out = f"<div>and {more} more parameters: see <code>rows</code></div>" if more > 0 else ""
-    return _table(names, rows) + left_out
+    left_out = f"and {more} more parameters: see <code>result.rows</code>" if more > 0 else ""
+    return f"{_table(names, rows)}<div>{left_out}</div>"
 
 
 def _bar(done: int, total: int | None, *, width: str = "100%") -> str:
@@ -93,16 +94,11 @@ def _table(names: Sequence[str], rows: Sequence[str]) -> str:
     head = "".join(
         f"<th {_UNBROKEN}><span style='color:{GREY}'>{escaped(name)}</span></th>" for name in names
     )
-    return _wide(
-        "<table style='border-collapse:collapse'>"
+    return (
+        "<div style='overflow-x:auto'><table style='border-collapse:collapse'>"
         f"{f'<thead><tr>{head}</tr></thead>' if names else ''}"
-        f"<tbody>{''.join(rows)}</tbody></table>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
-
-
-def _wide(content: str) -> str:
-    """Wrap content that narrow screens scroll horizontally."""
-    return f"<div style='overflow-x:auto'>{content}</div>"
 
 
 def _card(parts: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from colab_drive_tuner.errors import UsageError, optional_import
 from colab_drive_tuner.search.results.exchange.import_export import write_file
 from colab_drive_tuner.search.results.pictures import charts as pictures
+from colab_drive_tuner.search.results.pictures.svg import in_notebook
 from colab_drive_tuner.search.results.pictures.timeline import timeline
 from colab_drive_tuner.search.results.search_data import SearchData
 from colab_drive_tuner.text import visible
@@ -36,7 +37,7 @@ class Picture:
         write_file(path, self.svg.encode())
 
     def _repr_html_(self) -> str:
-        return self.svg
+        return in_notebook(self.svg)
 
     def __repr__(self) -> str:
         return f"Picture of {len(self.svg):,} bytes: save('picture.svg') writes it"

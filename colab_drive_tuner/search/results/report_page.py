@@ -153,7 +153,7 @@ def _trials(data: SearchData) -> str:
     best = data.best(len(data.trials))
     known = set(map(id, best))
     ordered = best + [trial for trial in data.trials if id(trial) not in known]
-    names = data.parameters[:_MAX_COLUMNS]
+    names = data.parameters_for(_MAX_COLUMNS)[:_MAX_COLUMNS]
     rows, size = list[str](), 0
     for trial in ordered:
         row = _row(trial, names)

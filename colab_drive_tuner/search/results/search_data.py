@@ -193,6 +193,11 @@ class SearchData:
             found[name] = _explained_share(pairs) * len(pairs) / len(trials)
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
+    def parameters_for(self, columns: int) -> tuple[str, ...]:
+        """Return all parameters, the most important ones first if there are more than columns."""
+        shares = self.importance() if len(self.parameters) > columns else {}
+        return tuple(shares) or self.parameters
+
 
 def used_parameters(names: Iterable[str], trials: Sequence[TrialData]) -> list[str]:
     """Return the parameters that at least one of the trials has."""

@@ -13,6 +13,14 @@ from dataclasses import dataclass
 from colab_drive_tuner.text import escaped, shortened
 
 
+def in_notebook(picture: str) -> str:
+    """Return a picture as HTML that narrow screens scroll horizontally.
+
+    A notebook that is not trusted drops SVG elements but shows their text, which has no size here.
+    """
+    return f"<div style='overflow-x:auto;font-size:0'>{picture}</div>"
+
+
 def number(value: float) -> str:
     """Format a coordinate with at most one decimal."""
     return f"{value:.1f}".removesuffix(".0")
