@@ -168,16 +168,17 @@ class NotebookOutput:
     pause = _UPDATE_SECONDS
 
     def __init__(self) -> None:
-        from IPython.display import display as show
-
-        self._handle: Any = show(  # type: ignore[no-untyped-call]  # IPython is untyped
-            {"text/plain": ""}, raw=True, display_id=True
-        )
+        self._handle: Any = None
 
     def draw(self, state: ProgressState) -> None:
-        """See `ProgressOutput.draw`."""
-        html = progress_html(state)
-        self._handle.update({"text/html": html, "text/plain": str(state)}, raw=True)
+        """See `ProgressOutput.draw`; a frontend without updates shows the first state."""
+        from IPython.display import display as show
+
+        content = {"text/html": progress_html(state), "text/plain": str(state)}
+        if self._handle is None:
+            self._handle = show(content, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython is untyped
+        else:
+            self._handle.update(content, raw=True)
 
 
 def progress_html(state: ProgressState) -> str:
