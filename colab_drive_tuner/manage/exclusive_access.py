@@ -118,8 +118,8 @@ def hold(store: Store, name: str, notify: Notify, *, empty: bool = False) -> Ite
     holder = book.journal.holder()
     try:
         book.claim(SearchSettings(seeded=False, runs=False), on_busy="error", notify=notify)
-    except SearchBusyError as error:
-        raise held_error(name, holder) from error
+    except SearchBusyError:
+        raise held_error(name, holder) from None
     try:
         if not book.journal.flush(_PATIENCE):
             raise SearchError(

@@ -13,7 +13,7 @@ from hyperopt import hp
 
 import colab_drive_tuner
 from colab_drive_tuner import DriveTrials, loky_executor, resume_search, setup
-from colab_drive_tuner.errors import ObjectiveError, UsageError
+from colab_drive_tuner.errors import ObjectiveError, SearchError, UsageError
 from colab_drive_tuner.hyperas_style import best_ensemble, best_models, minimize
 from colab_drive_tuner.search.spec.keyword_advice import _RENAMED
 
@@ -110,7 +110,10 @@ def test_other_functions_suggest_the_right_argument_name(
 
 
 def test_a_wrong_argument_is_traced_to_the_lines_of_the_user(tmp_path: Path) -> None:
-    """The traceback of a wrong argument has no frames of this package, and all of the user's."""
+    """The traceback of a wrong argument has no frames of this package, and all of the user's.
+
+    So has that of a search that cannot run: its message says why.
+    """
     home = Path(colab_drive_tuner.__file__).parent
 
     def templated() -> Any:
@@ -118,6 +121,10 @@ def test_a_wrong_argument_is_traced_to_the_lines_of_the_user(tmp_path: Path) -> 
 
     def objective(x: float) -> float:
         DriveTrials("inner", max_attempts="3", store=tmp_path)  # type: ignore[arg-type]
+        return x
+
+    def nested(x: float) -> float:
+        resume_search(nested, name="busy", max_evals=3, space=SPACE, store=tmp_path)
         return x
 
     for call, inner in (
@@ -128,8 +135,12 @@ def test_a_wrong_argument_is_traced_to_the_lines_of_the_user(tmp_path: Path) -> 
             lambda: resume_search(objective, name="s", max_evals=3, space=SPACE, store=tmp_path),
             ["objective"],
         ),
+        (
+            lambda: resume_search(nested, name="busy", max_evals=3, space=SPACE, store=tmp_path),
+            ["nested"],
+        ),
     ):
-        with pytest.raises(UsageError) as caught:
+        with pytest.raises((UsageError, SearchError)) as caught:
             call()
         frames = traceback.extract_tb(caught.value.__traceback__)
         assert [frame.name for frame in frames[2:]] == inner
