@@ -308,6 +308,14 @@ def test_trials_of_workers_have_lanes_of_their_own() -> None:
     assert sorted(lane.where for lane in lanes) == ["Colab, process 1 on a", "worker 0", "worker 1"]
 
 
+def test_lanes_of_threads_have_distinct_labels() -> None:
+    """If the names of lanes differ only in their ends, their labels show the ends."""
+    threads = [f"vm:6055/ThreadPoolExecutor-0_{n}" for n in range(3)]
+    data = search_data("s", [document(n, 1.0, owner=owner) for n, owner in enumerate(threads)])
+    labels = re.findall("<text [^>]*text-anchor='end'>([^<]*)</text>", timeline(data))
+    assert [label[-1] for label in labels[:3]] == ["0", "1", "2"]
+
+
 def test_hours_without_a_runtime_are_cut_out() -> None:
     """A night between two runtimes is shortened to a mark that gives its length."""
     sessions = [session("a", 0, "dead"), session("b", 14 * 60, "released")]

@@ -90,7 +90,7 @@ def importance(data: SearchData) -> str:
         return empty_chart("Too few trials have a loss to tell which parameters matter.")
     canvas = Canvas(WIDTH, 24 * len(shares) + 10, f"Importance of parameters in {data.name}")
     largest = max(shares[0][1], 0.01)
-    labels = _labels([name for name, _ in shares], 185)
+    labels = distinct_labels([name for name, _ in shares], 185)
     for row, ((name, share), label) in enumerate(zip(shares, labels, strict=True)):
         y = 24 * row + 8
         canvas.text(190, y + 13, label, anchor="end")
@@ -117,7 +117,7 @@ def slices(data: SearchData) -> str:
     y = _loss_scale([trial.finite_loss or 0.0 for trial in trials], height - 45, 22)
     axis = y_axis_width(y, 48)
     for index, (name, label) in enumerate(
-        zip(shown, _labels(shown, width - axis - 12), strict=True)
+        zip(shown, distinct_labels(shown, width - axis - 12), strict=True)
     ):
         left, top = index % columns * width, index // columns * height
         placed = replace(y, start=y.start + top, end=y.end + top)
@@ -155,7 +155,9 @@ def _slice(
         }
         canvas.rule(start, bottom, end, bottom)
         if len(categories) <= 5:
-            for text, middle in zip(_labels(categories, slot), middles.values(), strict=True):
+            for text, middle in zip(
+                distinct_labels(categories, slot), middles.values(), strict=True
+            ):
                 canvas.text(middle, bottom + 15, text, anchor="middle", faint=True)
         at = {id(trial): middles[text] for trial, text in zip(trials, texts, strict=True)}
     canvas.dots(
@@ -174,7 +176,7 @@ def _ordered(categories: Iterable[tuple[str, Any]]) -> list[str]:
     )
 
 
-def _labels(texts: Sequence[str], width: float) -> list[str]:
+def distinct_labels(texts: Sequence[str], width: float) -> list[str]:
     """Return a label for each text, without its end, a common prefix, or its beginning.
 
     Of these, the first that leaves the most labels distinct.

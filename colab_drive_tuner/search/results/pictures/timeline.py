@@ -9,8 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason
-from colab_drive_tuner.search.results.pictures.charts import WIDTH, empty_chart, trial_tooltip
-from colab_drive_tuner.search.results.pictures.svg import Canvas, fit_text
+from colab_drive_tuner.search.results.pictures.charts import (
+    WIDTH,
+    distinct_labels,
+    empty_chart,
+    trial_tooltip,
+)
+from colab_drive_tuner.search.results.pictures.svg import Canvas
 from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 from colab_drive_tuner.search.trial_documents import TrialState
 from colab_drive_tuner.text import GREY, ORANGE, RED
@@ -80,9 +85,10 @@ def timeline(data: SearchData) -> str:
         for rank, loss in enumerate(ordered)
     }
     placed = list[tuple[float, float, float, TrialData]]()
-    for row, lane in enumerate(lanes):
+    labels = distinct_labels([lane.where for lane in lanes], _LEFT - 14)
+    for row, (lane, label) in enumerate(zip(lanes, labels, strict=True)):
         middle = _LANE * row + 20.0
-        canvas.text(_LEFT - 10, middle + 4, fit_text(lane.where, _LEFT - 14), anchor="end")
+        canvas.text(_LEFT - 10, middle + 4, label, anchor="end")
         start, end = axis(lane.began), axis(lane.last)
         canvas.rule(start, middle, end, middle)
         placed += [(axis(t.began or 0), axis(t.ended or 0), middle, t) for t in lane.trials]
