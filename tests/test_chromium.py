@@ -45,6 +45,14 @@ SEEN = """
 });</script>
 """
 
+# Puts the widths of the body and of a picture into the title.
+WIDTH = """
+<script>addEventListener("load", () => {
+  const width = document.querySelector("svg").getBoundingClientRect().width;
+  document.title = `${document.body.scrollWidth} around ${width}`;
+});</script>
+"""
+
 
 class Asked(socketserver.BaseRequestHandler):
     """A proxy that records each request and answers nothing."""
@@ -147,3 +155,14 @@ def test_a_notebook_that_is_not_trusted_shows_no_text_of_pictures(tmp_path: Path
     assert "best so far" in seen[0]
     assert seen[1] == seen[2]
     assert seen[2].startswith("s| · 12 of 12 trials|")
+
+
+def test_a_picture_in_a_narrow_cell_stays_readable(tmp_path: Path) -> None:
+    """A narrow cell scrolls a picture, although JupyterLab's style would shrink it."""
+    page = tmp_path / "card.html"
+    page.write_text(
+        f"<!doctype html><style>svg {{ max-width: 100%; height: auto }}</style>{WIDTH}"
+        f"<body style='width:300px'>{result_card(search(1.0, 2.0), '', done=2, total=2)}"
+    )
+    dom, _, _ = opened(page, tmp_path / "profile")
+    assert "<title>300 around 600</title>" in dom

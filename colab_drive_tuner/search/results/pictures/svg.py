@@ -16,9 +16,11 @@ from colab_drive_tuner.text import escaped, shortened
 def in_notebook(picture: str) -> str:
     """Return a picture as HTML that narrow screens scroll horizontally.
 
-    A notebook that is not trusted drops SVG elements but shows their text, which has no size here.
+    JupyterLab makes SVG as narrow as its cell, at most. In a notebook that is not trusted it drops
+    SVG elements but shows their text, which has no size here.
     """
-    return f"<div style='overflow-x:auto;font-size:0'>{picture}</div>"
+    inner = f"<div style='min-width:600px'>{picture}</div>"
+    return f"<div style='overflow-x:auto;font-size:0'>{inner}</div>"
 
 
 def number(value: float) -> str:
