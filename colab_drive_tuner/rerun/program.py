@@ -108,6 +108,10 @@ class RunTask:
     """Seconds since 1970; None: no deadline."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables through which the program finds the store."""
+    began: float = 0.0
+    """Its start in seconds since 1970."""
+    started: float = field(default_factory=time.monotonic)
+    """Its start by a clock that nobody sets, to measure the run."""
 
     @property
     def seconds_left(self) -> float | None:

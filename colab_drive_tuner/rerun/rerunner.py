@@ -109,10 +109,11 @@ class Rerunner:
                         stop_signals=self.stop_signals,
                         deadline=deadline,
                         environment=_environment(self.store),
+                        began=began,
                     )
                     self.runner.check(task)
                     self.notify(f"{status.message} Running {self.program} on {self.runner.name}.")
-                    return self._run(task, status, began)
+                    return self._run(task, status)
             except RerunLockedError as elsewhere:
                 return RerunStatus(ExitCode.BUSY, str(elsewhere), done=status.done)
 
@@ -131,7 +132,7 @@ class Rerunner:
             done=status.done,
         )
 
-    def _run(self, task: RunTask, before: RerunStatus, began: float) -> RerunStatus:
+    def _run(self, task: RunTask, before: RerunStatus) -> RerunStatus:
         ended = None
         try:
             error = self.runner.run(task)
@@ -146,7 +147,7 @@ class Rerunner:
             with self.stop_signals.ignored():
                 with contextlib.suppress(ColabDriveTunerError):
                     after = read_rerun_status(self.store, self.search, own_run_ended=True)
-                self._record(task, before, after, began, RunEnd.STOPPED)
+                self._record(task, before, after, RunEnd.STOPPED)
             raise stopped from None
         with self.stop_signals.deferred():
             try:
@@ -162,17 +163,17 @@ class Rerunner:
             elif after.missing:
                 message = f"{self.program} ended, but did not begin this search: check its name."
                 after = replace(after, message=f"{message} {after.missing}")
-            self._record(task, before, after, began, ended or RunEnd(after.exit_code.name.lower()))
+            self._record(task, before, after, ended or RunEnd(after.exit_code.name.lower()))
         return after
 
     def _record(
-        self, task: RunTask, before: RerunStatus, after: RerunStatus, began: float, ended: RunEnd
+        self, task: RunTask, before: RerunStatus, after: RerunStatus, ended: RunEnd
     ) -> None:
         run = Run(
             search=self.search,
-            began=began,
+            began=task.began,
             where=self.runner.name,
-            seconds=time.time() - began,
+            seconds=time.monotonic() - task.started,
             trials=max(0, after.done - before.done),
             done=after.done,
             ended=ended,

@@ -173,7 +173,7 @@ def test_a_damaged_spool_folder_is_named(store, left, damage):
     away = left.parent.rename(left.parent.with_name("away"))
     left.parent.write_text("a file")
     assert any(str(left.parent) in problem for problem in problems_here())
-    with pytest.raises(SearchError, match="remove what is in its way"):
+    with pytest.raises(SearchError, match="remove what is in its way, or set XDG_STATE_HOME"):
         Spool(store.location, NAME)
     assert away.is_dir()
 

@@ -254,6 +254,25 @@ def test_the_loop_pauses_longer_and_longer_and_gives_up(tmp_path: Path, store: P
     assert pauses == [30, 60, 120]
 
 
+def test_a_clock_set_during_a_run_does_not_change_its_duration(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The duration of a run is measured, not the difference of two times of day."""
+
+    class ClockSetBack(LocalRunner):
+        def run(self, _task: RunTask) -> None:
+            right = time.time
+            monkeypatch.setattr(time, "time", lambda: right() - 5 * 3600)
+
+    script = tmp_path / "nothing.py"
+    script.write_text("")
+    Rerunner(
+        open_store(store), str(script), "parabola", ClockSetBack(), notify=lambda _: None
+    ).once()
+    (run,) = read_runs(open_store(store), "parabola")
+    assert 0 <= run.seconds < 60
+
+
 def test_the_loop_waits_for_drive_to_come_back(tmp_path: Path, store: Path) -> None:
     """An outage longer than all retries is waited for like a run without a trial."""
     script = tmp_path / "search.py"

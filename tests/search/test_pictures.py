@@ -287,6 +287,15 @@ def test_the_timeline_has_a_lane_for_each_runtime() -> None:
     assert text == "3 runtimes, 1 of them killed, 1 taken over"
 
 
+def test_a_clock_that_was_set_back_makes_no_second_runtime() -> None:
+    """Trials that seem older than their session are in its lane."""
+    where = "Python, process 1 on a"
+    documents = [document(n, 1.0, owner=where) for n in range(4)]
+    data = search_data("s", documents, None, [session(where, 300, "released")])
+    assert [len(lane.trials) for lane in runtime_lanes(data)] == [4]
+    assert summary(data) == "1 runtime"
+
+
 def test_lanes_stand_in_the_order_of_their_sessions() -> None:
     """Lanes follow the order of sessions, even if a trial's coarse time precedes its session.
 

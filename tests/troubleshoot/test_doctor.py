@@ -130,6 +130,15 @@ def test_a_clock_that_is_wrong_is_a_warning(drive_emulator, monkeypatch):
     assert "clock" in found.advice
 
 
+def test_a_nearly_full_store_is_a_problem_even_if_all_searches_are_finished(tmp_path, monkeypatch):
+    """The finding says why little free space is a problem although nothing is needed."""
+    run_in_store(tmp_path / "store", "rand", 2)
+    monkeypatch.setattr(FolderStore, "free_space", lambda store: 3_800_000)
+    found = {finding.about: finding for finding in examine(tmp_path / "store")}["quota"]
+    assert found.level == Level.PROBLEM
+    assert "3.8 MB are free. A new search may need 10 MB." in found.text
+
+
 def test_a_folder_in_which_no_search_can_be_kept_is_a_problem(tmp_path):
     """A file in place of the store's folder is a problem; a missing folder is only a warning."""
     file = tmp_path / "file"

@@ -75,7 +75,8 @@ class Spool:
         except OSError as error:
             raise SearchError(
                 f"Search {name!r} cannot use its folder {self.folder} on this machine "
-                f"({error.strerror}): make room there, or remove what is in its way."
+                f"({error.strerror}): make room there, remove what is in its way, or set "
+                f"XDG_STATE_HOME to a folder that can be written."
             ) from error
         if read_about(self.folder / ABOUT) != (name, location):
             self._write_note(ABOUT, f"{name}\n{location}\n".encode("utf-8", "backslashreplace"))

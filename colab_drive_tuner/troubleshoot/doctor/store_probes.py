@@ -17,6 +17,7 @@ from colab_drive_tuner.runtime import Kind
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext, Finding, Level
 
 _MEGABYTE = 1e6
+_LEAST_FREE = 10 * _MEGABYTE
 _NAME_ANOTHER = f"Name another store with --store or {Variable.STORE}."
 
 
@@ -110,7 +111,9 @@ def quota(context: CheckContext) -> Iterator[Finding]:
             needed += search.size / status.done * left
     text = f"about {needed / _MEGABYTE:.1f} MB are needed to finish all searches, "
     text += "and no limit is known." if free is None else f"{free / _MEGABYTE:.1f} MB are free."
-    if free is not None and free < max(needed, 10 * _MEGABYTE):
+    if free is not None and free < max(needed, _LEAST_FREE):
+        if needed <= free:
+            text += f" A new search may need {_LEAST_FREE / _MEGABYTE:.0f} MB."
         advice = "Free some space, or keep searches in another store or account."
         yield Finding(Level.PROBLEM, text, advice)
     else:

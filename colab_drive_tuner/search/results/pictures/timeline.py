@@ -127,13 +127,13 @@ def summary(data: SearchData) -> str:
 
 
 def _session_of(data: SearchData, trial: TrialData) -> int | None:
-    """Return the session that ran a trial: the last one of its runtime that began before it."""
-    sessions = [
-        index
-        for index, session in enumerate(data.sessions)
-        if session.where == trial.where and session.began <= (trial.began or 0) + 1
-    ]
-    return sessions[-1] if sessions else None
+    """Return the session that ran a trial: the last one of its runtime that began before it.
+
+    If the clock was set back, none did; then it is the runtime's first session.
+    """
+    same = [index for index, session in enumerate(data.sessions) if session.where == trial.where]
+    before = [index for index in same if data.sessions[index].began <= (trial.began or 0) + 1]
+    return before[-1] if before else same[0] if same else None
 
 
 def _span(trials: Sequence[TrialData], began: float, last: float) -> tuple[float, float]:
