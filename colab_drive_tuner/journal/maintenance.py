@@ -7,7 +7,6 @@ the writer's sender notifies the user.
 import logging
 import threading
 import time
-from contextlib import suppress
 
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
@@ -17,7 +16,12 @@ from colab_drive_tuner.errors import (
     StoreError,
     UnavailableError,
 )
-from colab_drive_tuner.journal.chain.chain import parallel_readers, save_snapshot
+from colab_drive_tuner.journal.chain.chain import (
+    KEPT_SNAPSHOTS,
+    old_snapshots,
+    parallel_readers,
+    save_snapshot,
+)
 from colab_drive_tuner.journal.chain.record import ClaimReason
 from colab_drive_tuner.journal.folder.creation import is_another_search
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
@@ -25,7 +29,7 @@ from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, Property, exist
 from colab_drive_tuner.journal.folder.moved_folders import changes
 from colab_drive_tuner.journal.lease import BEAT
 from colab_drive_tuner.journal.writer import Writer
-from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS
+from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, discard
 
 BEAT_SECONDS = 30.0
 SNAPSHOT_RECORDS = 64
@@ -33,6 +37,8 @@ SNAPSHOT_RECORDS = 64
 SNAPSHOT_SHARE = 0.008
 """Share of one core that snapshots may use; above it they are saved half as often."""
 EXPORT_SECONDS = 300.0
+TIDY_SECONDS = 60.0
+"""Time after which a session discards the snapshots that killed ones left; once, as it lists."""
 DUPLICATE_CHECKS = (2.0, 15.0, 120.0)
 """Times, in seconds, at which the owner of a new search looks for an older duplicate folder."""
 
@@ -46,8 +52,10 @@ class Maintenance:
         self._writer, self._reader = writer, writer.reader
         self._claim_id = claim_id
         folder, pos = self._reader.folder, self._reader.head.pos
-        self._snapshots: list[str] = [folder.hint] if folder.hint else []
         self._snapshot_pos = self._reader.snapshot_pos
+        # Anybody may have set the hint, to a record too: only one that was read is a snapshot.
+        self._snapshots: list[str] = [folder.hint] if self._snapshot_pos else []
+        self._tidied = not self._snapshots
         # Only a release guarantees that trials.pkl holds everything before it.
         self._exported_pos = pos if reason is ClaimReason.RELEASED else 0
         self._export_id = folder.export
@@ -111,6 +119,10 @@ class Maintenance:
         if self._duplicate_checks and now - self._begun >= self._duplicate_checks[0]:
             self._duplicate_checks.pop(0)
             self._check_for_older_duplicate()
+        if not self._tidied and now - self._begun >= TIDY_SECONDS:
+            self._tidied = True
+            for old in old_snapshots(self._reader.store, self._reader.folder):
+                discard(self._reader.store, old)
 
     def _snapshot(self) -> None:
         used = time.thread_time()
@@ -119,9 +131,8 @@ class Maintenance:
         self._snapshots.append(save_snapshot(self._reader.store, self._reader.folder, head, state))
         self._snapshot_pos = head.pos
         self._rested_at = time.monotonic() + (time.thread_time() - used) / SNAPSHOT_SHARE
-        while len(self._snapshots) > 2:
-            with suppress(NotFoundError):  # the user removed it
-                self._reader.store.trash(self._snapshots[0])
+        while len(self._snapshots) > KEPT_SNAPSHOTS:
+            discard(self._reader.store, self._snapshots[0])
             self._snapshots.pop(0)
 
     def _export(self) -> None:

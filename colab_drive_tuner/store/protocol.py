@@ -6,11 +6,12 @@ import shlex
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import NotFoundError, RefusedError, UsageError
 
 NO_ROOT = "not made yet"
 """Stands for the id of the root folder until that folder is created."""
@@ -198,7 +199,7 @@ class Store(Protocol):
         """
 
     def replace(self, entry_id: str, content: bytes) -> None:
-        """Replace the content of a convenience copy or an obsolete backup, never of a record."""
+        """Replace the content of a convenience copy, or of what is obsolete; never of a record."""
 
     def trash(self, entry_id: str) -> None:
         """Move a file or folder to the trash, where the user can restore it."""
@@ -247,6 +248,18 @@ def check_properties(properties: Mapping[str, str]) -> None:
             raise UsageError(
                 f"The property {key!r} is too long: key and value may have 124 bytes at most."
             )
+
+
+def discard(store: Store, entry_id: str) -> None:
+    """Move an obsolete backup or snapshot to the trash, emptied: files in the trash take up space.
+
+    Each epoch of a long search discards a backup, several times as large as the model, and every
+    64 records a snapshot, which is as large as the search so far.
+    """
+    with suppress(NotFoundError, RefusedError):
+        store.replace(entry_id, b"")
+    with suppress(NotFoundError):
+        store.trash(entry_id)
 
 
 # Readers of property values, which anybody with access to the store may have set. They raise

@@ -17,7 +17,6 @@ from colab_drive_tuner.errors import (
     ForeignFileError,
     IdTakenError,
     NotFoundError,
-    RefusedError,
     UnavailableError,
 )
 from colab_drive_tuner.journal.folder.creation import (
@@ -26,7 +25,7 @@ from colab_drive_tuner.journal.folder.creation import (
     find_subfolders,
 )
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
-from colab_drive_tuner.store.protocol import Entry, Store
+from colab_drive_tuner.store.protocol import Entry, Store, discard
 
 if TYPE_CHECKING:
     from colab_drive_tuner.training.backup.writer import BackupWriter
@@ -146,17 +145,6 @@ class TrialBackupFiles:
                     name = entry.properties.get(_NAME, entry.name)
                     self._ids.setdefault(name, []).append(entry.id)
         return self._ids
-
-
-def discard(store: Store, entry_id: str) -> None:
-    """Move a backup to the trash, emptied: files in the trash take up space.
-
-    Each epoch of a long search discards one, several times as large as the model.
-    """
-    with contextlib.suppress(NotFoundError, RefusedError):
-        store.replace(entry_id, b"")
-    with contextlib.suppress(NotFoundError):
-        store.trash(entry_id)
 
 
 def obsolete_backups(

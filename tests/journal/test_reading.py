@@ -3,20 +3,27 @@
 import itertools
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from colab_drive_tuner.errors import SearchDamagedError
-from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.journal import Journal, maintenance
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.chain.chain import decode_snapshot, save_snapshot
 from colab_drive_tuner.journal.chain.record import decode_record
 from colab_drive_tuner.journal.maintenance import SNAPSHOT_RECORDS
+from colab_drive_tuner.store.protocol import Entry
 from tests.file_damage import flip, put_pipe
 from tests.journal.faulty_store import append_acknowledged, record_files
 from tests.journal.list_state import RULES, item
 from tests.search.sample_searches import run_in_fork
+
+
+def is_snapshot(entry: Entry) -> bool:
+    """Whether an entry has the name of a snapshot."""
+    return entry.name.startswith("snapshot-")
 
 
 def test_long_chains_are_read_from_a_snapshot(store, open_journal):
@@ -44,6 +51,56 @@ def test_many_short_sessions_are_read_from_a_snapshot(store, open_journal):
     reader = open_journal(store, claim=False)
     assert reader.state.items == list(range(24))
     assert reader._reader.head.pos - covered.pos < SNAPSHOT_RECORDS // 2
+
+
+def test_old_snapshots_take_no_space_in_the_trash(store, open_journal):
+    """Each is as large as the search so far: together they grow with its square."""
+    journal = open_journal(store)
+    for value in range(5):
+        append_acknowledged(journal, value)
+        journal._own.maintenance._snapshot()
+    kept = [entry for entry in store.list(journal._reader.folder.records) if is_snapshot(entry)]
+    assert len(kept) == 2
+    trashed = store.list_trash(journal._reader.folder.records)
+    assert [entry.size for entry in trashed if is_snapshot(entry)] == [0, 0, 0]
+
+
+def test_a_session_discards_the_snapshots_that_killed_ones_left(store, open_journal, monkeypatch):
+    """Each killed session leaves one; a file that is no snapshot stays, whatever its name."""
+    monkeypatch.setattr(maintenance, "TIDY_SECONDS", 0.0)
+    journal = open_journal(store)
+    folder = journal._reader.folder
+    (theirs,) = store.reserve(1)
+    store.create(theirs, b"my notes", name="snapshot-000000.cdt", parent=folder.records)
+    for value in range(5):
+        append_acknowledged(journal, value)
+        save_snapshot(store, folder, journal._reader.head, journal.state.dump())
+    journal.close()
+    journal = open_journal(store)
+    deadline = time.monotonic() + 60
+    while len(left := [e for e in store.list(folder.records) if is_snapshot(e)]) > 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert theirs in {entry.id for entry in left}
+    journal.close()
+    assert open_journal(store, claim=False).state.items == list(range(5))
+
+
+def test_a_hint_that_names_a_record_is_not_discarded(store, open_journal):
+    """Anybody who can write to the folder can set it."""
+    journal = open_journal(store)
+    for value in range(3):
+        append_acknowledged(journal, value)
+    folder = journal._reader.folder
+    journal.close()
+    store.set_properties(folder.id, {"cdt_hint": folder.first})
+    journal = open_journal(store)
+    for value in range(3, 6):
+        append_acknowledged(journal, value)
+        journal._own.maintenance._snapshot()
+    journal.close()
+    store.set_properties(folder.id, {"cdt_hint": ""})
+    assert open_journal(store, claim=False).state.items == list(range(6))
 
 
 def test_a_snapshot_tells_all_that_the_records_tell(store, open_journal):

@@ -3,9 +3,9 @@
 import pytest
 
 from colab_drive_tuner.errors import UnavailableError
+from colab_drive_tuner.store.protocol import discard
 from colab_drive_tuner.training.trial_backup_files import (
     TrialBackupFiles,
-    discard,
     obsolete_backups,
 )
 from tests.training.flaky_store import FlakyStore, create_search_folder, entry_names

@@ -162,7 +162,10 @@ def test_nothing_of_a_search_that_is_held_is_listed_or_removed(store, tmp_path, 
 
 
 def test_old_snapshots_and_backups_are_removed(store, tmp_path):
-    """The two newest snapshots stay, and a user's file with a snapshot's name."""
+    """The two newest snapshots stay, and a user's file with a snapshot's name.
+
+    An empty one was discarded by a session that was killed before it moved it to the trash.
+    """
     folder = find_folder(store, "search")
     journal = Journal.open(store, "search", rules())
     from colab_drive_tuner.journal.chain.chain import save_snapshot
@@ -170,6 +173,8 @@ def test_old_snapshots_and_backups_are_removed(store, tmp_path):
     reader = journal._reader
     for _ in range(4):
         save_snapshot(store, folder, reader.head, reader.state.dump())
+    (emptied,) = store.reserve(1)
+    store.create(emptied, b"", name="snapshot-000001.cdt", parent=folder.records)
     theirs = store.reserve(1)[0]
     store.create(theirs, b"my notes", name="snapshot-000000.cdt", parent=folder.records)
     backup = tmp_path / "x"

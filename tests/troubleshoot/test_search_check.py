@@ -12,6 +12,7 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.doctor import Finding, Level, examine, search_probes
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext
 from colab_drive_tuner.troubleshoot.repair.repair import repair
+from colab_drive_tuner.troubleshoot.repair.salvage import salvage_folder
 from colab_drive_tuner.troubleshoot.repair.search_check import SearchCheck
 from tests.search.sample_searches import resume_sample_search
 from tests.troubleshoot.damaged_searches import (
@@ -75,6 +76,19 @@ def test_a_snapshot_reveals_missing_records(tmp_path: Path) -> None:
     assert "21 trials are known to have existed (" in finding.text
     assert "a snapshot of the first 23 records" in finding.text
     assert repair(LaterStore(tmp_path), "search").done == 21
+
+
+def test_a_discarded_snapshot_is_no_damage(tmp_path: Path) -> None:
+    """Old snapshots are emptied; a kill may leave one of them among the records."""
+    run_with_record_per_trial(tmp_path, 3)
+    store = FolderStore(tmp_path)
+    folder = find_folder(store, "search")
+    assert folder is not None
+    one, other = store.reserve(2)
+    for entry_id in (one, other):
+        store.create(entry_id, b"", name="snapshot-000002.cdt", parent=folder.records)
+    store.trash(other)
+    assert salvage_folder(store, folder).unreadable == []
 
 
 def test_a_lost_newest_record_is_a_problem(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Nothing here relies on a listing. `read` under known ids decides what a chain ho
 succeeds once per id, and the sha256 of the stored bytes decide who wrote the next record.
 """
 
+import re
 import secrets
 import time
 import zlib
@@ -39,6 +40,9 @@ from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder
 from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.store.protocol import Store
 
+KEPT_SNAPSHOTS = 2
+"""A reader may be about to read the one before the newest."""
+_SNAPSHOT_NAME = re.compile(r"snapshot-\d{6,}\.cdt")
 FIRST_READS = 20
 """A clean end leaves fewer records after its snapshot, so one round trip reads them all."""
 PARALLEL_READS = 60
@@ -245,6 +249,29 @@ def save_snapshot(store: Store, folder: SearchFolder, head: Head, state: bytes) 
         store.create(entry_id, content, name=name, parent=folder.records)
     store.set_properties(folder.id, {Property.HINT: entry_id})
     return entry_id
+
+
+def old_snapshots(store: Store, folder: SearchFolder) -> list[str]:
+    """Return the ids of all snapshots except the two newest and the one in use."""
+    try:
+        listed = store.list(folder.records)
+    except NotFoundError:
+        return []
+    snapshots = [entry for entry in listed if _SNAPSHOT_NAME.fullmatch(entry.name)]
+    snapshots.sort(key=lambda entry: (entry.name, entry.created))
+    return [
+        entry.id
+        for entry in snapshots[:-KEPT_SNAPSHOTS]
+        if entry.id != folder.hint and _is_snapshot(store, entry.id)
+    ]
+
+
+def _is_snapshot(store: Store, entry_id: str) -> bool:
+    try:
+        content = store.read(entry_id)
+        return not content or "head" in unframe(content, "a file")  # empty: discarded, then killed
+    except (SearchDamagedError, NotFoundError):
+        return False  # a foreign file, or already removed
 
 
 def decode_snapshot(content: bytes, what: str, load: Callable[[bytes], Any]) -> tuple[Head, Any]:

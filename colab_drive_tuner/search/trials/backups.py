@@ -17,12 +17,11 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.store import open_store
-from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.store.protocol import Store, discard
 from colab_drive_tuner.training.backup.writer import flush_backups, get_writer, parse_name
 from colab_drive_tuner.training.trial_backup_files import (
     Pace,
     TrialBackupFiles,
-    discard,
     obsolete_backups,
 )
 

@@ -20,7 +20,8 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
     StoreError,
 )
-from colab_drive_tuner.journal.chain.record import RecordKind, unframe
+from colab_drive_tuner.journal.chain.chain import old_snapshots
+from colab_drive_tuner.journal.chain.record import RecordKind
 from colab_drive_tuner.journal.folder.creation import BACKUPS, BEST_MODELS, RUNS, is_another_search
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
 from colab_drive_tuner.journal.folder.lookup import (
@@ -56,8 +57,6 @@ FROM, MAKER = "cdt_from", "cdt_by"
 _SUFFIX = "~copying-"
 _SETTLED_SECONDS = 3600.0
 """Age in seconds from which no process is assumed to be still creating a folder or file."""
-_KEPT_SNAPSHOTS = 2
-_SNAPSHOT = re.compile(r"snapshot-\d{6,}\.cdt")
 _ATTACHMENT = re.compile(r"attachment-[0-9a-f]{16}\.cdt")
 _SEARCH_FILES = re.compile(
     rf"records|{EXPORT_NAME}|{BEST_MODELS}|{BACKUPS}|{RUNS}|record-\d{{6,}}\.cdt"
@@ -145,7 +144,7 @@ def _leftovers_of(store: Store, name: str) -> Iterator[Leftover]:
         if not is_another_search(store, winner, duplicate):  # a run reports another search
             yield from _duplicate_folder(store, name, duplicate, journal.state)
     reason = "Readers use the newest snapshot; the records hold everything in the older ones."
-    yield from _old_files(store, winner, name, "snapshots", reason, _old_snapshots(store, winner))
+    yield from _old_files(store, winner, name, "snapshots", reason, old_snapshots(store, winner))
     reason = "Their trials have ended, and the results are recorded."
     unfinished = {entry.tid for entry in journal.state.unfinished}
     old = obsolete_backups(store, winner.id, unfinished, epoch=journal.epoch)
@@ -282,28 +281,6 @@ def _is_unchanged(store: Store, folder: Entry) -> bool:
         now = store.stat(folder.id).properties.get(Property.KIND)
         return now == folder.properties[Property.KIND]
     return False
-
-
-def _old_snapshots(store: Store, folder: SearchFolder) -> list[str]:
-    """Return the ids of all snapshots except the newest and the one in use."""
-    try:
-        listed = store.list(folder.records)
-    except NotFoundError:
-        return []
-    snapshots = [entry for entry in listed if _SNAPSHOT.fullmatch(entry.name)]
-    snapshots.sort(key=lambda entry: (entry.name, entry.created))
-    return [
-        entry.id
-        for entry in snapshots[:-_KEPT_SNAPSHOTS]
-        if entry.id != folder.hint and _is_snapshot(store, entry.id)
-    ]
-
-
-def _is_snapshot(store: Store, entry_id: str) -> bool:
-    try:
-        return "head" in unframe(store.read(entry_id), "a file")
-    except (SearchDamagedError, NotFoundError):
-        return False  # a foreign file, or already removed
 
 
 def _unrecorded_attachments(store: Store, folder: SearchFolder, history: History) -> list[str]:

@@ -197,6 +197,8 @@ class _Files:
         """Decode a file, and add it to the candidates or snapshots."""
         what = f"File {entry_id} of {len(content)} bytes"
         is_snapshot = self._listed.get(entry_id, "").startswith("snapshot-")
+        if is_snapshot and not content:
+            return  # an old one, discarded
         try:
             if "head" in unframe(content, what):
                 is_snapshot = True
