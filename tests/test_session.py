@@ -27,7 +27,9 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.hyperas import compat as hyperas_compat
 from colab_drive_tuner.journal import open_searches
 from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.session import setup
+from colab_drive_tuner.session.display import annotated_searches
 from colab_drive_tuner.store import open_store
 from tests.fakes import google_colab
 from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
@@ -166,6 +168,14 @@ def test_a_held_search_is_shown_as_held(colab, drive_emulator):
     assert drive_emulator.log == []
     trials.close()
     assert "searches  held: 0 trials, as of" in repr(here)
+
+
+def test_what_remains_to_be_done_is_shown_before_finished_searches():
+    """A session shows eight searches; by name alone, a ninth that goes on was hidden."""
+    searches = [SearchStatus(f"a{number}", done=2, max_evals=2) for number in range(9)]
+    begun = SearchStatus("z", done=1, max_evals=2)
+    shown = [search for search, _ in annotated_searches([*searches, begun], "", 0.0, {})]
+    assert shown == [begun, *searches]
 
 
 def test_searches_of_others_are_seen_after_a_refresh(colab, monkeypatch):

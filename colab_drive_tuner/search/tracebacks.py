@@ -43,20 +43,24 @@ def keep_frames_of_user(error: BaseException | None) -> None:
 
     The frames that an exception of the objective ends with are kept: they are where it failed.
     """
-    while error is not None:
-        frames, traceback = [], error.__traceback__
-        while traceback is not None:
-            frames.append(traceback)
-            traceback = traceback.tb_next
+    seen = set()  # an exception may be its own cause
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        frames, frame = [], error.__traceback__
+        while frame is not None:
+            frames.append(frame)
+            frame = frame.tb_next
         end = len(frames)
         if not isinstance(error, ColabDriveTunerError) and _EVALUATES in map(_module, frames):
             while end and _module(frames[end - 1]).startswith(_PACKAGE):
                 end -= 1
+        kept = None
         for at, frame in reversed(list(enumerate(frames))):
             hidden = _module(frame).startswith(_PACKAGE) or _module(frame) == _EVALUATES
             if at >= end or not hidden:
-                frame.tb_next, traceback = traceback, frame
-        error.__traceback__, error = traceback, error.__cause__
+                frame.tb_next, kept = kept, frame
+        error.__traceback__ = kept
+        error = error.__cause__
 
 
 def formatted(error: BaseException) -> str:

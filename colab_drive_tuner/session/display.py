@@ -49,7 +49,8 @@ def annotated_searches(
 ) -> Annotated:
     """Return each search with a note: live if open in this process, else the time of its status.
 
-    All searches were listed at `listed_at`, and those in `read_at` were read again later.
+    All searches were listed at `listed_at`, and those in `read_at` were read again later. Those
+    that were finished elsewhere come last, since a session shows only the first.
     """
     live = []
     others = {search.name: (search, "") for search in searches}
@@ -61,7 +62,12 @@ def annotated_searches(
                 others.pop(held.name, None)
         elif held.closed_at is not None and held.closed_at > read_at.get(held.name, listed_at):
             others[held.name] = held.report(), f"as of {_local_time(held.closed_at)}"
-    return [*live, *(others[name] for name in sorted(others))]
+    return [*live, *sorted(others.values(), key=_order)]
+
+
+def _order(annotated: tuple[SearchStatus, str]) -> tuple[bool, str]:
+    search, note = annotated
+    return search.finished and not note, search.name
 
 
 def remaining_time(runtime: Runtime) -> str:

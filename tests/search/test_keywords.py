@@ -177,6 +177,17 @@ def test_an_exception_of_the_objective_is_traced_to_the_lines_of_the_user(
     assert f"{home}/search/evaluate.py" in trials._dynamic_trials[0]["misc"]["traceback"]
 
 
+def test_an_exception_that_is_its_own_cause_is_shown(tmp_path: Path) -> None:
+    """`raise error from error` is legal; the walk over the causes never ended."""
+
+    def objective(x: float) -> float:
+        error = ValueError("bad")
+        raise error from error
+
+    with pytest.raises(ValueError, match="bad"):
+        resume_search(objective, name="s", max_evals=1, space=SPACE, store=tmp_path)
+
+
 def test_optunas_way_to_prune_is_explained(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
