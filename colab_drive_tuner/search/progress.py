@@ -17,6 +17,7 @@ from contextlib import (
     nullcontext,
     redirect_stderr,
     redirect_stdout,
+    suppress,
 )
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -103,17 +104,18 @@ class TerminalOutput:
         """Redirect the standard streams that are a terminal, as long as the line may be shown."""
         with ExitStack() as redirected:
             for redirect, stream in ((redirect_stdout, sys.stdout), (redirect_stderr, sys.stderr)):
-                if is_terminal(stream):
-                    beside: Any = _StreamBesideLine(stream, self._make_room)
+                if is_terminal(stream) and not isinstance(stream, _StreamBesideLine):
+                    beside: Any = _StreamBesideLine(stream, self)
                     redirected.enter_context(redirect(beside))
             yield
 
-    def _make_room(self, text: str) -> None:
+    def make_room(self, text: str) -> None:
         """Erase the line, for `text` in its place."""
         if self._shown:
-            self._console.file.write(self._erase)
-            self._console.file.flush()
             self._shown = False
+            with suppress(*OUTPUT_ERRORS):
+                self._console.file.write(self._erase)
+                self._console.file.flush()
         self._other_line = not text.endswith(("\n", "\r"))
 
     @property
@@ -143,15 +145,15 @@ class TerminalOutput:
 
 
 class _StreamBesideLine:
-    """A standard stream that calls `before` with each text that it is about to write."""
+    """A standard stream that erases the line of `output` before it writes a text."""
 
-    def __init__(self, stream: TextIO, before: Callable[[str], None]) -> None:
-        self._stream, self._before = stream, before
+    def __init__(self, stream: TextIO, output: TerminalOutput) -> None:
+        self._stream, self.output = stream, output
 
     def write(self, text: str) -> int:
         """See `TextIO.write`."""
         if text:
-            self._before(text)
+            self.output.make_room(text)
         return self._stream.write(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -199,6 +201,8 @@ def is_terminal(out: Any) -> bool:
 
 def output_for(out: TextIO) -> ProgressOutput:
     """Return the display that suits this kind of standard output."""
+    if isinstance(out, _StreamBesideLine):  # another search is running, around it or in a thread
+        return out.output
     if is_cell_output(out):
         return NotebookOutput()
     if is_terminal(out):

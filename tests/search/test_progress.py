@@ -4,6 +4,7 @@ import functools
 import io
 import re
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
@@ -233,6 +234,36 @@ def test_what_an_objective_prints_has_lines_of_its_own(
     trial = ["to stdout", "to stderr", "no end of line"]
     assert [line for line in shown if "trials" not in line] == [*trial, *trial, ""]
     assert "2 of 2 trials" in shown[-2]
+
+
+def test_searches_in_threads_share_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one ends before the second: the streams are restored, and lines are not mixed."""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(TerminalOutput, "pause", 0.0)
+    first_began, second_began = threading.Event(), threading.Event()
+
+    def first_objective(point: dict[str, Any]) -> float:
+        first_began.set()
+        assert second_began.wait(30)
+        return float(point["x"])
+
+    def second_objective(point: dict[str, Any]) -> float:
+        second_began.set()
+        first.result(30)
+        return float(point["x"])
+
+    run = functools.partial(resume_sample_search, tmp_path, max_evals=1, progress=True)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(run, first_objective, name="first")
+        assert first_began.wait(30)
+        threads.submit(run, second_objective, name="second").result(30)
+    assert (sys.stdout, sys.stderr) == (screen, screen)
+    shown = [line.rpartition("\r\x1b[K")[2] for line in screen.getvalue().split("\n")]
+    assert ["first" in shown[0], "second" in shown[1], shown[2:]] == [True, True, [""]]
 
 
 def drawn(state: ProgressState, width: int, *, last: bool = False) -> str:
