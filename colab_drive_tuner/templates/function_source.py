@@ -16,7 +16,7 @@ import sysconfig
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -141,22 +141,20 @@ def _is_reloaded(node: ast.AST, function: FunctionType) -> bool:
     """
     if not isinstance(node, ast.FunctionDef) or node.name != function.__code__.co_name:
         return False
-    alone = compile_file(ast.Module([node], []), function)
-    return any(_has_same_code(code, function.__code__) for code in nested_code_objects(alone))
+    with suppress(SyntaxError):  # its `nonlocal` names exist only around it
+        alone = compile_file(ast.Module([node], []), function)
+        return _without_lines(function.__code__) in map(_without_lines, nested_code_objects(alone))
+    return False
 
 
-def _has_same_code(code: CodeType, other: CodeType) -> bool:
-    """Return whether two codes differ in nothing but lines."""
-    names, other_names = (
-        (one.co_name, one.co_code, one.co_names, one.co_varnames, one.co_freevars, one.co_cellvars)
-        for one in (code, other)
+def _without_lines(code: CodeType) -> CodeType:
+    """Return a code that is equal to others which differ in lines and place only."""
+    constants = tuple(
+        _without_lines(constant) if isinstance(constant, CodeType) else constant
+        for constant in code.co_consts
     )
-    constants = list(zip(code.co_consts, other.co_consts, strict=False))
-    return names == other_names and all(
-        _has_same_code(a, b)
-        if isinstance(a, CodeType) and isinstance(b, CodeType)
-        else repr(a) == repr(b)  # 1, 1.0 and True are equal
-        for a, b in constants
+    return code.replace(
+        co_consts=constants, co_firstlineno=1, co_linetable=b"", co_filename="", co_qualname=""
     )
 
 

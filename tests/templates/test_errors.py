@@ -184,3 +184,19 @@ def test_a_file_that_changed_since(tmp_path, monkeypatch):
     path.write_text("import math\n\ndef model(y):\n    n = {{choice([1])}}\n    return n\n")
     with pytest.raises(TemplateError, match="no longer contains model"):
         compile_model(changing_model.model)
+
+
+def test_a_changed_file_with_a_nonlocal_name(tmp_path, monkeypatch):
+    """Such a function cannot be compiled by itself, as autoreload does; that is no SyntaxError."""
+    path = tmp_path / "counting_model.py"
+    function = (
+        "def model():\n        nonlocal n\n        n += 1\n        return n\n    return model\n"
+    )
+    path.write_text(f"def make():\n    n = 0\n    {function}")
+    monkeypatch.syspath_prepend(tmp_path)
+    import counting_model
+
+    model = counting_model.make()
+    path.write_text(f"def make():\n    # changed\n    n = 0\n    {function}")
+    with pytest.raises(TemplateError, match="no longer contains model"):
+        compile_model(model)
