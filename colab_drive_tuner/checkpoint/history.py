@@ -4,7 +4,8 @@ The journal folds it. It holds the settings, the newest document of each trial (
 trial ended, and which sessions died in it (rule ATTEMPTS of docs/protocol.md).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,19 @@ from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason, Record, 
 
 MAX_SESSIONS, MAX_OUTAGES = 1000, 100
 """Numbers of sessions and of outages per session that are kept, for display only."""
+
+
+@dataclass(frozen=True)
+class RecordedFacts:
+    """What the records of a search say beside its trials, as results and reports show it."""
+
+    done: int
+    """Number of trials that count towards `max_evals`."""
+    deaths: int
+    """Number of sessions found dead by the next one."""
+    settings: Mapping[str, Any]
+    sessions: Sequence[RecordedSession]
+    """The newest sessions, oldest first."""
 
 
 class History:
@@ -203,6 +217,11 @@ class History:
         """Number of trials that count towards `max_evals`."""
         # `list` copies in one step: the writer's thread may be applying a record.
         return sum(entry.counts for entry in list(self.trials.values()))
+
+    @property
+    def facts(self) -> RecordedFacts:
+        """What is recorded beside the trials."""
+        return RecordedFacts(self.done, self.deaths, self.settings, tuple(self.timeline))
 
     @property
     def best_loss(self) -> float | None:

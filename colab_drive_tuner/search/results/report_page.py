@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
-from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.history import RecordedFacts
 from colab_drive_tuner.checkpoint.recorded_settings import FROM_SEARCH
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.results.exchange.import_export import write_file
@@ -79,7 +79,7 @@ def report_page(
 def search_report(store: Store, name: str, *, refresh: int | None = None) -> str:
     """Return the page of a search in a store."""
     search = read_search(store, name)
-    facts = search.data.remarks | provenance(search.history, search.status.url)
+    facts = search.data.remarks | provenance(search.history.facts, search.status.url)
     return report_page(search.data, search.status.summary, facts, refresh=refresh)
 
 
@@ -94,9 +94,9 @@ def write_report(path: str | Path, page: str) -> None:
     write_file(path, page.encode())
 
 
-def provenance(history: History, place: str) -> dict[str, object]:
+def provenance(recorded: RecordedFacts, place: str) -> dict[str, object]:
     """Return how a search was made, from its records, for the end of its page."""
-    settings = history.settings
+    settings = recorded.settings
     names = {
         "algo": "algorithm",
         "seed": "seed",
@@ -114,8 +114,8 @@ def provenance(history: History, place: str) -> dict[str, object]:
         if number := installed_version(package):
             versions[package] = number
     facts["versions here"] = ", ".join(f"{name} {number}" for name, number in versions.items())
-    facts["runtimes"] = "\n".join(dict.fromkeys(session.where for session in history.timeline))
-    return facts | {"deaths survived": history.deaths, "kept in": place}
+    facts["runtimes"] = "\n".join(dict.fromkeys(session.where for session in recorded.sessions))
+    return facts | {"deaths survived": recorded.deaths, "kept in": place}
 
 
 def _hash(text: str) -> str:

@@ -127,7 +127,7 @@ class SearchResult:
 
         Another run is needed if trials are left, or results wait on this machine for the store.
         """
-        recorded = self.trials.log.history.done >= self.done
+        recorded = self.trials.recorded.done >= self.done
         return EXIT_FINISHED if self.finished and recorded else EXIT_UNFINISHED
 
     @property
@@ -249,7 +249,7 @@ class SearchResult:
         Raises:
             UsageError: The file cannot be written, or its suffix is not `.html` or `.htm`.
         """
-        facts = provenance(self.trials.log.history, self.trials.url)
+        facts = provenance(self.trials.recorded, self.trials.url)
         write_report(path, report_page(self._data(), self._summary(with_trial=True), facts))
 
     @property
@@ -311,8 +311,8 @@ class SearchResult:
         raise SearchError(f"Search {self.name!r} has no trial {tid!r}: it has {known}.")
 
     def _data(self) -> SearchData:
-        timeline = self.trials.log.history.timeline
-        return search_data(self.name, self.trials._dynamic_trials, self._space, timeline)
+        sessions = self.trials.recorded.sessions
+        return search_data(self.name, self.trials._dynamic_trials, self._space, sessions)
 
     def history(self, tid: int | None = None) -> dict[str, list[float]]:
         """Return the values that `fit` reported per epoch in a trial, by metric.

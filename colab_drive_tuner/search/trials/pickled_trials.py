@@ -1,7 +1,6 @@
 """Trials of a pickled result: the state of their search, without the store."""
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import hyperopt
@@ -9,7 +8,7 @@ import hyperopt
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
 from colab_drive_tuner.errors import ModelError
 from colab_drive_tuner.search.trials.returned_models import ModelResult
-from colab_drive_tuner.search.trials.search_status import SearchStatus
+from colab_drive_tuner.search.trials.search_status import SearchStatus, status_of_documents
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import visible
 
@@ -38,30 +37,21 @@ class PickledTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyp
     def __init__(self, trials: StoredTrials, documents: list[TrialDocument] | None) -> None:
         super().__init__(refresh=False)
         if documents is None:
-            self.__dict__.update(trials.__reduce__()[2])
+            self.__dict__.update(trials.plain_state())
         else:
             self._dynamic_trials = documents
         self.name, self.url, self.seed = trials.name, trials.url, trials.seed
         self.keep_models = trials.keep_models
         returned = (d["tid"] for d in self._dynamic_trials if isinstance(d["result"], ModelResult))
         self.models = PickledModels(trials.url, frozenset(returned))
-        history = trials.log.history
-        self.log = SimpleNamespace(
-            history=SimpleNamespace(
-                done=history.done,
-                deaths=history.deaths,
-                settings=history.settings,
-                timeline=list(history.timeline),
-            )
-        )
-        self._status = trials.status()
+        self.recorded = trials.recorded
 
     def __repr__(self) -> str:
         return visible(f"Trials of {self.name!r}, pickled without their store: {len(self)} trials")
 
     def status(self) -> SearchStatus:
         """Return the status at the time of the pickle."""
-        return self._status
+        return status_of_documents(self.name, self._dynamic_trials, self.recorded.settings)
 
 
 def pickled(trials: Any, documents: list[TrialDocument] | None = None) -> PickledTrials:

@@ -14,6 +14,7 @@ import hyperopt
 from hyperopt.base import JOB_VALID_STATES, SONify
 
 from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.history import RecordedFacts
 from colab_drive_tuner.checkpoint.record_items import MAX_TID, TrialEnd
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.journal.claim_and_takeover import on_busy_of
@@ -149,16 +150,24 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         plain.refresh()
         return plain
 
-    def __reduce__(self) -> Any:
-        """Pickle or copy as a plain Trials with these documents."""
-        state = {
+    def plain_state(self) -> dict[str, Any]:
+        """Return the attributes of a plain Trials with these documents."""
+        return {
             "_ids": set(self._ids),
             "_dynamic_trials": self._dynamic_trials,
             "_exp_key": self._exp_key,
             "attachments": dict(self.attachments),
             "_trials": self.trials,
         }
-        return hyperopt.Trials, (), state
+
+    def __reduce__(self) -> Any:
+        """Pickle or copy as a plain Trials with these documents."""
+        return hyperopt.Trials, (), self.plain_state()
+
+    @property
+    def recorded(self) -> RecordedFacts:
+        """What the store holds of the search beside its trials."""
+        return self.log.history.facts
 
     def status(self) -> SearchStatus:
         """Return the status from the documents in memory, without a request to the store."""
