@@ -106,6 +106,11 @@ def countdown(
             yield
 
 
+def is_terminal(out: Any) -> bool:
+    """Return whether a stream is a terminal; one may be None, closed, or only write."""
+    return hasattr(out, "isatty") and not getattr(out, "closed", False) and bool(out.isatty())
+
+
 def is_cell_output(out: object) -> bool:
     """Return whether this standard stream writes to the output of a notebook's cell."""
     return type(out).__module__.startswith(("ipykernel", "google.colab"))
@@ -117,7 +122,7 @@ def _tqdm(**options: Any) -> Any:
     if is_cell_output(sys.stderr):
         # Other bars do not move this one: each has its own output.
         options |= {"file": _CellOutput(), "position": 0}
-    elif not (hasattr(sys.stderr, "isatty") and sys.stderr.isatty()):
+    elif not is_terminal(sys.stderr):
         options |= {"mininterval": LOG_SECONDS, "maxinterval": LOG_SECONDS, "file": _Lines()}
         if options["bar_format"] is None:
             options["ncols"] = 0  # without the bar itself

@@ -183,9 +183,7 @@ class Rerunner:
     def _record_killed(self, note: str, done: int) -> None:
         """Record the run of a dead rerunner by the note in its lock, unless it did so itself."""
         run = run_without_end(self.search, note, done)
-        if run and all(
-            run.began != round(each.began) for each in read_runs(self.store, run.search)
-        ):
+        if run and run.began not in [each.began for each in read_runs(self.store, self.search)]:
             why = "This run recorded no end: its process was killed, or the store did not answer."
             self._keep(run, None, why)
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from colab_drive_tuner.errors import ColabDriveTunerError, UnavailableError
-from colab_drive_tuner.progress_bars import OUTPUT_ERRORS, is_cell_output
+from colab_drive_tuner.progress_bars import OUTPUT_ERRORS, is_cell_output, is_terminal
 from colab_drive_tuner.search.executors.trial_locations import host_of
 from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.search.trials.counts import TrialCounts
@@ -192,11 +192,6 @@ def progress_html(state: ProgressState) -> str:
         "<div style='max-width:740px;font-family:system-ui,sans-serif;overflow-wrap:break-word'>"
         f"<b>{escaped(state.name)}</b>{filled}<div style='opacity:.85{colour}'>{parts}</div></div>"
     )
-
-
-def is_terminal(out: Any) -> bool:
-    """Return whether a stream is a terminal; one may be None, closed, or only write."""
-    return hasattr(out, "isatty") and not getattr(out, "closed", False) and bool(out.isatty())
 
 
 def output_for(out: TextIO) -> ProgressOutput:

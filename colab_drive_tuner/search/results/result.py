@@ -337,7 +337,8 @@ class SearchResult:
         return f"Search {self.name!r}: {self._summary()}"
 
     def _repr_html_(self) -> str:
-        head, total = self._summary(with_trial=True), self._total()
+        head = self._summary(with_trial=True)
+        total = None if self.max_evals >= sys.maxsize else self.max_evals
         return result_card(self._data(), head, done=self.done, total=total, link=self.trials.url)
 
     def _summary(self, *, with_trial: bool = False) -> str:
@@ -351,9 +352,6 @@ class SearchResult:
         if self.stopped:
             return f"{text}, stopped: {self.stopped}"
         return text if self.finished else f"{text}, unfinished: run it again to continue"
-
-    def _total(self) -> int | None:
-        return None if self.max_evals >= sys.maxsize else self.max_evals
 
     def _warn(self) -> None:
         if not self.finished:

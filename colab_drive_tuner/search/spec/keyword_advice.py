@@ -10,10 +10,10 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from colab_drive_tuner.errors import NotPlainDataError, ObjectiveError, SearchError, UsageError
+from colab_drive_tuner.errors import NotPlainDataError, SearchError, UsageError
 from colab_drive_tuner.search.tracebacks import is_of_objective, keep_frames_of_user
 
-_EXPLAINED = (UsageError, ObjectiveError, NotPlainDataError, SearchError)
+_EXPLAINED = (UsageError, NotPlainDataError, SearchError)
 """Errors whose message says what to do, so that this package's frames would only hide it."""
 
 _P = ParamSpec("_P")

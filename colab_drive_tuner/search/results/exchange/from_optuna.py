@@ -102,9 +102,8 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
             "suggests values between them.",
             ConversionWarning,
         )
-    complete = [one.params for one in study.trials if one.state == TrialState.COMPLETE]
-    having = [params for params in complete if params]
-    if partial := [label for label in space if not all(label in params for params in having)]:
+    complete = [trial.params for trial in study.trials if trial.state == TrialState.COMPLETE]
+    if partial := [label for label in space if any(p and label not in p for p in complete)]:
         warn_user(
             f"Some complete trials lack {', '.join(map(visible, partial))}, but the space returned "
             "here gives each trial a value. If the objective suggests them under a condition, pass "
