@@ -4,6 +4,7 @@ import itertools
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal import Journal, maintenance
 from colab_drive_tuner.journal.chain import chain
-from colab_drive_tuner.journal.chain.chain import decode_snapshot, save_snapshot
+from colab_drive_tuner.journal.chain.chain import decode_snapshot, old_snapshots, save_snapshot
 from colab_drive_tuner.journal.chain.record import decode_record
 from colab_drive_tuner.journal.maintenance import SNAPSHOT_RECORDS
 from colab_drive_tuner.store.protocol import Entry
@@ -86,6 +87,16 @@ def test_a_session_discards_the_snapshots_that_killed_ones_left(store, open_jour
     assert open_journal(store, claim=False).state.items == list(range(5))
 
 
+def test_snapshots_are_old_by_their_position(store, open_journal):
+    """From a million records on, their names are not in the order of their positions."""
+    reader = open_journal(store)._reader
+    saved = [
+        save_snapshot(store, reader.folder, replace(reader.head, pos=pos), b"[]")
+        for pos in (1_000_000, 999_999, 1_000_001, 999_998)
+    ]
+    assert old_snapshots(store, reader.folder) == [saved[3], saved[1]]
+
+
 def test_a_hint_that_names_a_record_is_not_discarded(store, open_journal):
     """Anybody who can write to the folder can set it."""
     journal = open_journal(store)
@@ -150,6 +161,22 @@ def test_a_gap_is_seen_between_batches_of_reads(store, open_journal, monkeypatch
     journal.close()
     whole = {path: path.read_bytes() for path in record_files(store)}
     for first, missing in itertools.product(range(1, 9), range(1, 5)):
+        for path in list(whole)[first : first + missing]:
+            path.unlink()
+        with pytest.raises(SearchDamagedError, match=f"Record {first} .*missing although later"):
+            open_journal(store, claim=False)
+        for path, content in whole.items():
+            path.write_bytes(content)
+
+
+def test_a_large_gap_is_no_end(store, open_journal, monkeypatch):
+    """Whoever reads a search after many records in a row were deleted gets no shorter history."""
+    monkeypatch.setattr(maintenance, "SNAPSHOT_RECORDS", 1000)
+    journal = open_journal(store)
+    for value in range(110):
+        append_acknowledged(journal, value)
+    whole = {path: path.read_bytes() for path in record_files(store)}
+    for first, missing in itertools.product((1, 5, 19, 21, 60), (1, 4, 5, 19, 20, 21, 40)):
         for path in list(whole)[first : first + missing]:
             path.unlink()
         with pytest.raises(SearchDamagedError, match=f"Record {first} .*missing although later"):

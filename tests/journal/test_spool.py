@@ -14,7 +14,8 @@ import pytest
 from colab_drive_tuner.errors import QuotaError, SearchBusyError, UnavailableError
 from colab_drive_tuner.journal import Journal, outage, writer
 from colab_drive_tuner.journal.chain.record import ClaimReason
-from colab_drive_tuner.journal.spool.spool import Spool
+from colab_drive_tuner.journal.spool.notes import OWNERS, read_owners
+from colab_drive_tuner.journal.spool.spool import Spool, has_died
 from colab_drive_tuner.journal.spool.spool_file import SpoolFileWriter
 from colab_drive_tuner.machine import state_folder
 from tests.journal.faulty_store import append_acknowledged
@@ -153,6 +154,35 @@ def test_a_search_renamed_under_its_live_owner_is_busy(store, open_journal):
     (Path(store.url(store.root)) / "a search").rename(Path(store.url(store.root)) / "renamed")
     with pytest.raises(SearchBusyError, match="is held by"):
         Journal.open(store, "renamed", RULES).claim(lambda state: b"", on_busy="error")
+
+
+def test_a_former_lock_that_cannot_be_taken_tells_nothing(store, open_journal):
+    """Then the session waits for the lease: the error would be about another name's lock."""
+    journal = open_journal(store)
+    lock = journal._own.spool.folder / "lock"
+    store.away = True
+    journal.append(item("kept"), durable=True)
+    journal.close(timeout=0.5)  # without a release
+    store.away = False
+    (Path(store.url(store.root)) / "a search").rename(Path(store.url(store.root)) / "renamed")
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    renamed = Journal.open(store, "renamed", RULES)
+    with pytest.raises(SearchBusyError, match="is held by"):
+        renamed.claim(lambda state: b"", on_busy="error")
+    lock.rmdir()
+    renamed.claim(lambda state: b"", on_busy="error", notify=lambda text: None)
+    renamed.close()
+
+
+def test_a_session_noted_under_two_names_is_dead_if_both_locks_are_free(store, open_journal):
+    """A note may be a copy: one held lock shows that the session may be alive."""
+    spool = open_journal(store)._own.spool
+    (owner,) = read_owners(spool.folder / OWNERS)
+    Spool(store.location, "another").note_owner(owner)
+    assert not has_died(owner)
+    spool.release()
+    assert has_died(owner)
 
 
 def test_attachments_get_files_of_their_own(store, open_journal):

@@ -5,7 +5,7 @@ from collections import Counter
 from hyperopt import hp
 
 from colab_drive_tuner.emulator import DriveEmulator
-from colab_drive_tuner.journal.chain.chain import FIRST_READS
+from colab_drive_tuner.journal.chain.chain import FIRST_READS, PROBES
 from colab_drive_tuner.search.resume import resume_search
 
 
@@ -48,7 +48,7 @@ def test_a_resumed_search_is_read_once(drive_emulator: DriveEmulator) -> None:
     """
     requests_of_session(drive_emulator, 1)
     found = requests_of_session(drive_emulator, 2)
-    assert found["content"] == 1 + FIRST_READS
+    assert found["content"] == 1 + FIRST_READS + len(PROBES)
     assert found["metadata"] == 3 + 1 + 2  # of the folder's ids, the last record, at the end
     assert (found["list"], found["about"], found["change"], found["ids"]) == (2, 1, 4, 0)
 
@@ -57,5 +57,5 @@ def test_a_finished_search_is_only_read(drive_emulator: DriveEmulator) -> None:
     """The same call on a finished search changes nothing."""
     requests_of_session(drive_emulator, 1)
     found = requests_of_session(drive_emulator, 1)
-    assert found["content"] == 1 + FIRST_READS
+    assert found["content"] == 1 + FIRST_READS + len(PROBES)
     assert found["change"] == found["ids"] == 0

@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.pickles import reader
 from colab_drive_tuner.errors import UnavailableError
-from colab_drive_tuner.journal.folder.lookup import Property, find_folder
+from colab_drive_tuner.journal import Journal
+from colab_drive_tuner.journal.chain.chain import save_snapshot
+from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, Property, find_folder
 from colab_drive_tuner.search.results.read_search import read_status
+from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.troubleshoot.doctor import Finding, Level, examine, search_probes
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext
@@ -76,6 +80,20 @@ def test_a_snapshot_reveals_missing_records(tmp_path: Path) -> None:
     assert "21 trials are known to have existed (" in finding.text
     assert "a snapshot of the first 23 records" in finding.text
     assert repair(LaterStore(tmp_path), "search").done == 21
+
+
+def test_a_snapshot_that_lacks_trials_is_seen_without_trials_pkl(tmp_path: Path) -> None:
+    """All records are there, but whoever reads from the snapshot misses what they say."""
+    run_with_record_per_trial(tmp_path, 6)
+    store = FolderStore(tmp_path).for_search("search")
+    journal = Journal.open(store, "search", rules())
+    save_snapshot(store, journal._reader.folder, journal._reader.head, History().dump())
+    (tmp_path / "search" / EXPORT_NAME).unlink()
+    (found,) = about(tmp_path)
+    assert found.level == Level.PROBLEM
+    assert "6 trials are known to have existed" in found.text
+    assert "0 are readable" in found.text
+    assert repair(LaterStore(tmp_path), "search").done == 6
 
 
 def test_a_discarded_snapshot_is_no_damage(tmp_path: Path) -> None:

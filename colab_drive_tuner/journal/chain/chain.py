@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from typing import Annotated, Any
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError
@@ -42,11 +43,13 @@ from colab_drive_tuner.store.protocol import Store
 
 KEPT_SNAPSHOTS = 2
 """A reader may be about to read the one before the newest."""
-_SNAPSHOT_NAME = re.compile(r"snapshot-\d{6,}\.cdt")
+_SNAPSHOT_NAME = re.compile(r"snapshot-(\d{6,12})\.cdt")
 FIRST_READS = 20
 """A clean end leaves fewer records after its snapshot, so one round trip reads them all."""
 PARALLEL_READS = 60
 """With the first reads, more than the records between two snapshots: two round trips suffice."""
+PROBES = (4, 12, 28, 44)
+"""Ids read beyond each batch, counted from its end, in case many records in a row were deleted."""
 LOOK_BEYOND = 4
 """Number of ids after the first missing one that must be missing, too."""
 LARGEST_RATIO = 20
@@ -131,14 +134,15 @@ def read_on(
     Raises `SearchDamagedError` if a record is altered, does not follow the previous one, or is
     missing although a later one exists: gaps are never skipped.
     """
-    begun, width = head.pos, min(width or FIRST_READS, PARALLEL_READS)
+    begun, probes = head.pos, PROBES if width is None else ()
+    width = min(width or FIRST_READS, PARALLEL_READS)
     with (
-        parallel_readers("cdt-read") as readers,
+        parallel_readers("cdt-read", PARALLEL_READS + len(PROBES)) as readers,
         progress_bar(f"Reading {search}", " records") as seen,
     ):
         while head.ids:
             batch = len(head.ids[:width])
-            contents = _read_ahead(readers, store, head.ids, width)
+            contents = _read_ahead(readers, store, head.ids, width, probes)
             for content in contents:
                 if content is None:
                     raise SearchDamagedError(
@@ -151,7 +155,7 @@ def read_on(
             if len(contents) < batch:
                 return head
             if batch == width:  # record 0 is read alone, because it names the ids after it
-                width = PARALLEL_READS
+                width, probes = PARALLEL_READS, PROBES
             if seen is not None:
                 seen(head.pos - begun, None)
     raise SearchDamagedError(
@@ -161,15 +165,26 @@ def read_on(
 
 
 def _read_ahead(
-    readers: ThreadPoolExecutor, store: Store, ids: tuple[str, ...], width: int
+    readers: ThreadPoolExecutor,
+    store: Store,
+    ids: tuple[str, ...],
+    width: int,
+    probes: tuple[int, ...],
 ) -> list[bytes | None]:
-    """Read the next ids in parallel; return the contents up to the last record that exists."""
-    read = partial(_read, store)
-    contents = list(readers.map(read, ids[:width]))
-    if None in contents:
+    """Read the next ids in parallel; return the contents up to the last record that exists.
+
+    A record under one of the `probes` beyond them shows that all of them were created.
+    """
+    read, batch = partial(_read, store), ids[:width]
+    probed = [ids[width + beyond] for beyond in probes if width + beyond < len(ids)]
+    contents = list(readers.map(read, [*batch, *probed]))
+    ends = any(content is None for content in contents[: len(batch)])
+    further = any(content is not None for content in contents[len(batch) :])
+    del contents[len(batch) :]
+    if ends and not further:
         end = contents.index(None) + 1 + LOOK_BEYOND
         contents += readers.map(read, ids[width:end])
-    while contents and contents[-1] is None:
+    while contents and contents[-1] is None and not further:
         contents.pop()
     # A later record exists, so one that seems missing was created, too; the answer may lag.
     found = zip(ids, contents, strict=False)
@@ -257,11 +272,12 @@ def old_snapshots(store: Store, folder: SearchFolder) -> list[str]:
         listed = store.list(folder.records)
     except NotFoundError:
         return []
-    snapshots = [entry for entry in listed if _SNAPSHOT_NAME.fullmatch(entry.name)]
-    snapshots.sort(key=lambda entry: (entry.name, entry.created))
+    named = [(_SNAPSHOT_NAME.fullmatch(entry.name), entry) for entry in listed]
+    snapshots = [(int(name[1]), entry.created, entry) for name, entry in named if name]
+    snapshots.sort(key=itemgetter(0, 1))
     return [
         entry.id
-        for entry in snapshots[:-KEPT_SNAPSHOTS]
+        for _, _, entry in snapshots[:-KEPT_SNAPSHOTS]
         if entry.id != folder.hint and _is_snapshot(store, entry.id)
     ]
 

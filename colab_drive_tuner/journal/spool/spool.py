@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -289,13 +289,20 @@ class Spool:
 def has_died(owner: str) -> bool:
     """Whether a session of this machine is certainly dead: the lock that it claimed under is free.
 
-    Its search may have been renamed or moved since.
+    Its search may have been renamed or moved since. A lock that cannot be taken tells nothing.
     """
-    for name, location, folder in known_searches():
-        if owner in (read_owners(folder / OWNERS) or ()):
-            with suppress(SearchBusyError), Spool(location, name).locked():
-                return True
-    return False
+    noted = [
+        (location, name)
+        for name, location, folder in known_searches()
+        if owner in (read_owners(folder / OWNERS) or ())
+    ]
+    try:
+        for location, name in noted:
+            with Spool(location, name).locked():
+                pass
+    except SearchError:
+        return False
+    return bool(noted)
 
 
 def idle_leftovers(location: str, name: str) -> list[SpoolFile] | None:

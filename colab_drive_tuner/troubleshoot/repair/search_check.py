@@ -124,7 +124,9 @@ def _lost_trials(store: Store, salvaged: SalvagedFolder, readable: History, *, w
     restarted = any(record.kind == RecordKind.RESET for record in salvaged.records.values())
     # After a restart, trials.pkl may predate it.
     pickles = [] if restarted else read_pickles(store, salvaged.folder)
-    if whole and all(is_export(readable, content) for content in pickles):
+    # A state that was read from a snapshot needs a witness: the records themselves, or trials.pkl.
+    witnessed = pickles or not salvaged.snapshots
+    if whole and witnessed and all(is_export(readable, content) for content in pickles):
         return ""
     built = rebuild(salvaged)
     for content in pickles:
