@@ -35,7 +35,7 @@ def add_hint(error: BaseException, tid: object, search: str) -> None:
 
 def is_of_objective(error: BaseException) -> bool:
     """Return whether the exception has a hint."""
-    return any(isinstance(note, _TrialNote) for note in getattr(error, "__notes__", ()))
+    return any(isinstance(note, _TrialNote) for note in getattr(error, "__notes__", None) or ())
 
 
 def keep_frames_of_user(error: BaseException | None) -> None:
@@ -50,14 +50,12 @@ def keep_frames_of_user(error: BaseException | None) -> None:
         while frame is not None:
             frames.append(frame)
             frame = frame.tb_next
-        end = len(frames)
-        if not isinstance(error, ColabDriveTunerError) and _EVALUATES in map(_module, frames):
-            while end and _module(frames[end - 1]).startswith(_PACKAGE):
-                end -= 1
-        kept = None
-        for at, frame in reversed(list(enumerate(frames))):
-            hidden = _module(frame).startswith(_PACKAGE) or _module(frame) == _EVALUATES
-            if at >= end or not hidden:
+        is_of_user = not isinstance(error, ColabDriveTunerError)
+        at_end, kept = is_of_user and _EVALUATES in map(_module, frames), None
+        for frame in reversed(frames):
+            is_ours = _module(frame).startswith(_PACKAGE)
+            at_end = at_end and is_ours
+            if at_end or not (is_ours or _module(frame) == _EVALUATES):
                 frame.tb_next, kept = kept, frame
         error.__traceback__ = kept
         error = error.__cause__
