@@ -181,11 +181,11 @@ def test_an_exception_that_is_its_own_cause_and_refuses_notes_is_shown(tmp_path:
     """Both are legal; neither hangs the run nor hides the exception."""
 
     def objective(x: float) -> float:
-        error = ValueError("bad")
+        error = ZeroDivisionError()
         error.__notes__ = None  # type: ignore[assignment]
         raise error from error
 
-    with pytest.raises(ValueError, match="bad"):
+    with pytest.raises(ZeroDivisionError):
         resume_search(objective, name="s", max_evals=1, space=SPACE, store=tmp_path)
 
 
