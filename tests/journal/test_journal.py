@@ -52,6 +52,42 @@ def test_a_released_search_is_claimed_at_once(store, open_journal):
     second.close()
 
 
+@pytest.mark.parametrize("ends_by", ["release", "reset", "takeover", "life"])
+def test_a_claim_joins_what_was_recorded_since_it_was_read(store, open_journal, machine, ends_by):
+    """The claim is sent without reading again: what others recorded meanwhile comes before it."""
+    first = open_journal(store)
+    append_acknowledged(first, 1)
+    first.close()
+    early = open_journal(store, claim=False)
+    machine("second")
+    other = open_journal(store)
+    append_acknowledged(other, 2)
+    if ends_by == "reset":
+        other.reset(b"")
+        append_acknowledged(other, 3)
+    if ends_by in ("release", "reset"):
+        other.close()
+    machine("first")
+    if ends_by == "life":
+        with pytest.raises(SearchBusyError, match="is held by"):
+            early.claim(lambda state: b"", on_busy="error")
+        append_acknowledged(other, 4)
+        return
+    seen = []
+    on_busy = "takeover" if ends_by == "takeover" else "error"
+    claim = early.claim(
+        lambda state: str(seen.append(list(state.items))).encode(),
+        on_busy=on_busy,
+        notify=lambda text: None,
+    )
+    append_acknowledged(early, 5)
+    expected = [3] if ends_by == "reset" else [1, 2]
+    assert seen[-1] == expected, "the claim's content was built from all records before it"
+    assert claim.reason == ("takeover" if ends_by == "takeover" else "released")
+    early.close()
+    assert open_journal(store, claim=False).state.items == [*expected, 5]
+
+
 class OvertakenStore(FaultyStore):
     """A store in which another thread appends an item while a given record is created."""
 
