@@ -360,13 +360,13 @@ def any_snapshot_counts_as_of_this_chain() -> None:
 @mutant
 def nothing_is_read_beyond_a_gap() -> None:
     """READ: one missing record at the end of a batch seems to be the end of the chain."""
-    chain.LOOK_BEYOND = 0
+    chain.LOOK_BEYOND, chain.PROBES = 0, ()
 
 
 @mutant
 def too_little_is_read_beyond_a_gap() -> None:
     """READ: two missing records at the end of a batch seem to be the end of the chain."""
-    chain.LOOK_BEYOND = 1
+    chain.LOOK_BEYOND, chain.PROBES = 1, ()
 
 
 @mutant
