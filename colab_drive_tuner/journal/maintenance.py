@@ -7,6 +7,7 @@ the writer's sender notifies the user.
 import logging
 import threading
 import time
+from collections.abc import Iterator
 
 from colab_drive_tuner.errors import (
     ColabDriveTunerError,
@@ -56,6 +57,7 @@ class Maintenance:
         # Anybody may have set the hint, to a record too: only one that was read is a snapshot.
         self._snapshots: list[str] = [folder.hint] if self._snapshot_pos else []
         self._tidied = not self._snapshots
+        self._old_snapshots: Iterator[str] = iter(())
         # Only a release guarantees that trials.pkl holds everything before it.
         self._exported_pos = pos if reason is ClaimReason.RELEASED else 0
         self._export_id = folder.export
@@ -121,8 +123,9 @@ class Maintenance:
             self._check_for_older_duplicate()
         if not self._tidied and now - self._begun >= TIDY_SECONDS:
             self._tidied = True
-            for old in old_snapshots(self._reader.store, self._reader.folder):
-                discard(self._reader.store, old)
+            self._old_snapshots = old_snapshots(self._reader.store, self._reader.folder)
+        if old := next(self._old_snapshots, None):  # one at a time, since the lease must be renewed
+            discard(self._reader.store, old)
 
     def _snapshot(self) -> None:
         used = time.thread_time()

@@ -266,20 +266,18 @@ def save_snapshot(store: Store, folder: SearchFolder, head: Head, state: bytes) 
     return entry_id
 
 
-def old_snapshots(store: Store, folder: SearchFolder) -> list[str]:
-    """Return the ids of all snapshots except the two newest and the one in use."""
+def old_snapshots(store: Store, folder: SearchFolder) -> Iterator[str]:
+    """Yield the ids of all snapshots except the two newest and the one in use."""
     try:
         listed = store.list(folder.records)
     except NotFoundError:
-        return []
+        return
     named = [(_SNAPSHOT_NAME.fullmatch(entry.name), entry) for entry in listed]
     snapshots = [(int(name[1]), entry.created, entry) for name, entry in named if name]
     snapshots.sort(key=itemgetter(0, 1))
-    return [
-        entry.id
-        for _, _, entry in snapshots[:-KEPT_SNAPSHOTS]
-        if entry.id != folder.hint and _is_snapshot(store, entry.id)
-    ]
+    for _, _, entry in snapshots[:-KEPT_SNAPSHOTS]:
+        if entry.id != folder.hint and _is_snapshot(store, entry.id):
+            yield entry.id
 
 
 def _is_snapshot(store: Store, entry_id: str) -> bool:

@@ -144,7 +144,8 @@ def _leftovers_of(store: Store, name: str) -> Iterator[Leftover]:
         if not is_another_search(store, winner, duplicate):  # a run reports another search
             yield from _duplicate_folder(store, name, duplicate, journal.state)
     reason = "Readers use the newest snapshot; the records hold everything in the older ones."
-    yield from _old_files(store, winner, name, "snapshots", reason, old_snapshots(store, winner))
+    snapshots = list(old_snapshots(store, winner))
+    yield from _old_files(store, winner, name, "snapshots", reason, snapshots)
     reason = "Their trials have ended, and the results are recorded."
     unfinished = {entry.tid for entry in journal.state.unfinished}
     old = obsolete_backups(store, winner.id, unfinished, epoch=journal.epoch)
