@@ -168,6 +168,18 @@ def test_spooled_items_are_replayed_after_reading_a_snapshot(store, open_journal
     assert journal.state.items == [1, "pending"]
 
 
+def assert_gaps_are_seen(store, open_journal, firsts, numbers):
+    """Delete so many records from each of these positions on: reading says which is missing."""
+    whole = {path: path.read_bytes() for path in record_files(store)}
+    for first, missing in itertools.product(firsts, numbers):
+        for path in list(whole)[first : first + missing]:
+            path.unlink()
+        with pytest.raises(SearchDamagedError, match=f"Record {first} .*missing although later"):
+            open_journal(store, claim=False)
+        for path, content in whole.items():
+            path.write_bytes(content)
+
+
 def test_a_gap_is_seen_between_batches_of_reads(store, open_journal, monkeypatch):
     """Records are read in batches: a gap is an error at the end of one and across a whole one."""
     monkeypatch.setattr(chain, "PARALLEL_READS", 4)
@@ -175,14 +187,7 @@ def test_a_gap_is_seen_between_batches_of_reads(store, open_journal, monkeypatch
     for value in range(14):
         append_acknowledged(journal, value)
     journal.close()
-    whole = {path: path.read_bytes() for path in record_files(store)}
-    for first, missing in itertools.product(range(1, 9), range(1, 5)):
-        for path in list(whole)[first : first + missing]:
-            path.unlink()
-        with pytest.raises(SearchDamagedError, match=f"Record {first} .*missing although later"):
-            open_journal(store, claim=False)
-        for path, content in whole.items():
-            path.write_bytes(content)
+    assert_gaps_are_seen(store, open_journal, range(1, 9), range(1, 5))
 
 
 def test_a_large_gap_is_no_end(store, open_journal, monkeypatch):
@@ -191,14 +196,7 @@ def test_a_large_gap_is_no_end(store, open_journal, monkeypatch):
     journal = open_journal(store)
     for value in range(110):
         append_acknowledged(journal, value)
-    whole = {path: path.read_bytes() for path in record_files(store)}
-    for first, missing in itertools.product((1, 5, 19, 21, 60), (1, 4, 5, 19, 20, 21, 40)):
-        for path in list(whole)[first : first + missing]:
-            path.unlink()
-        with pytest.raises(SearchDamagedError, match=f"Record {first} .*missing although later"):
-            open_journal(store, claim=False)
-        for path, content in whole.items():
-            path.write_bytes(content)
+    assert_gaps_are_seen(store, open_journal, (1, 5, 19, 21, 60), (1, 4, 5, 19, 20, 21, 40))
 
 
 @pytest.mark.parametrize(

@@ -213,14 +213,23 @@ def test_a_search_outlives_its_output(
         assert out.readlines()[-1].startswith("\\u540d: 2 of 2 trials | ")
 
 
-def test_what_an_objective_prints_has_lines_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a terminal the progress line is erased before other output, and redrawn below it."""
+def put_screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """Put a terminal, in which the progress line is redrawn at once, in place of the streams.
+
+    Not a fixture, because pytest sets the streams again after the fixtures.
+    """
     screen = Screen()
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(TerminalOutput, "pause", 0.0)
+    return screen
+
+
+def test_what_an_objective_prints_has_lines_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a terminal the progress line is erased before other output, and redrawn below it."""
+    screen = put_screen(monkeypatch)
 
     def objective(point: dict[str, Any]) -> float:
         print("to stdout", flush=True)
@@ -240,10 +249,7 @@ def test_searches_in_threads_share_a_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one ends before the second: the streams are restored, and lines are not mixed."""
-    screen = Screen()
-    monkeypatch.setattr(sys, "stdout", screen)
-    monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr(TerminalOutput, "pause", 0.0)
+    screen = put_screen(monkeypatch)
     first_began, second_began = threading.Event(), threading.Event()
 
     def first_objective(point: dict[str, Any]) -> float:
