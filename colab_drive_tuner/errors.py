@@ -42,7 +42,7 @@ UserWarning
 ├── DataWarning                          a data function's result can be read by one trial only
 ├── NotebookWarning                      the notebook was not found, is stale, or was set aside
 ├── ConversionWarning                    a study contains something that a search cannot store
-├── ExecutorWarning                      the workers' engine has a harmful setting
+├── ExecutorWarning                      the executor has a harmful setting
 └── TrainingWarning                      something outside of the training itself failed
 """
 
@@ -225,7 +225,7 @@ class ConversionWarning(UserWarning):
 
 
 class ExecutorWarning(UserWarning):
-    """The engine of `executor=` is configured so that a trial that kills workers harms others."""
+    """The executor is configured so that a trial that kills workers harms others."""
 
 
 class NotebookWarning(UserWarning):

@@ -268,7 +268,7 @@ class NamedSpace(dict[str, Any]):
 
 def _drive_options(trials: Any, pruner: "Pruner | None", **workers: Any) -> dict[str, Any]:
     """Return the executor and pruner options; raise `UsageError` without a DriveTrials."""
-    from colab_drive_tuner.search.executors.engine import check_workers
+    from colab_drive_tuner.search.executors.adapters import check_workers
     from colab_drive_tuner.search.loop.pruning import check_pruner
     from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 

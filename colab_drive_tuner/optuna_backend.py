@@ -24,13 +24,13 @@ from colab_drive_tuner.errors import (
     optional_import,
 )
 from colab_drive_tuner.journal import Journal, PayloadRules
-from colab_drive_tuner.search.results.read_search import status_of_studies
-from colab_drive_tuner.search.results.study_trials import (
+from colab_drive_tuner.search.results.optuna_studies import (
     ATTEMPTS,
     State,
     attempts_of,
     translate_replay_errors,
 )
+from colab_drive_tuner.search.results.read_search import status_of_studies
 from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.trials.poison_trials import CarefulStart
 from colab_drive_tuner.store import open_store

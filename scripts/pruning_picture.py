@@ -18,8 +18,8 @@ def draw(curves: list[list[float]]) -> str:
     from hyperopt import hp
 
     import colab_drive_tuner as cdt
-    from colab_drive_tuner.search.results.pictures.charts import learning_curves
     from colab_drive_tuner.search.results.search_data import search_data
+    from colab_drive_tuner.search.results.svg_charts.charts import learning_curves
     from colab_drive_tuner.store.memory import MemoryStore
 
     def objective(number: int) -> float:

@@ -29,7 +29,7 @@ from hyperopt import hp, tpe
 from hyperopt.base import Domain
 
 from colab_drive_tuner.search.algorithms.fast_algorithm import fast_algorithm
-from colab_drive_tuner.search.results.pictures.svg import Canvas, Scale, short_numbers
+from colab_drive_tuner.search.results.svg_charts.svg import Canvas, Scale, short_numbers
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- measured by scripts/regret.py --write -->", "<!-- end of the measured part -->"

@@ -94,7 +94,7 @@ def _read(log: Path) -> list[tuple[str, int, float]]:
 
 def draw(runtimes: list[list[Attempt]], deaths: list[float]) -> str:
     """Return the picture as SVG."""
-    from colab_drive_tuner.search.results.pictures.svg import Canvas
+    from colab_drive_tuner.search.results.svg_charts.svg import Canvas
     from colab_drive_tuner.text import ORANGE, RED
 
     shifts, at = [], 0.0

@@ -53,7 +53,7 @@ SLOWEST_FILES = (
     "test_hyperas_compat.py",
     "training/test_deadline.py",
     "training/test_damaged_backups.py",
-    "search/test_executor_engines.py",
+    "search/test_executor_kinds.py",
     "training/test_callback_files.py",
     "torture/test_kills.py",
 )

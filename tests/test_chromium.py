@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.search.results.notebook_cards import result_card
-from colab_drive_tuner.search.results.plots import Plots
+from colab_drive_tuner.search.results.plot_accessor import Plots
 from colab_drive_tuner.search.results.report_page import report_page
-from tests.search.test_pictures import HOSTILE, SEARCHES, search
+from tests.search.test_svg_charts import HOSTILE, SEARCHES, search
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""

@@ -32,8 +32,8 @@ from colab_drive_tuner.errors import (  # noqa: E402
 from colab_drive_tuner.journal.chain.record import ClaimReason  # noqa: E402
 from colab_drive_tuner.journal.journal import Journal  # noqa: E402
 from colab_drive_tuner.optuna_backend import ATTEMPTS, RETRY_OF, StudyStorage  # noqa: E402
-from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes  # noqa: E402
-from colab_drive_tuner.search.results.study_trials import study_data  # noqa: E402
+from colab_drive_tuner.search.results.optuna_studies import study_data  # noqa: E402
+from colab_drive_tuner.search.results.svg_charts.timeline import runtime_lanes  # noqa: E402
 from colab_drive_tuner.session.display import annotated_searches  # noqa: E402
 from tests.journal.faulty_store import FaultyStore  # noqa: E402
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from colab_drive_tuner.checkpoint.document_validation import same_parameters
+from colab_drive_tuner.checkpoint.document_schema import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, Item, ItemKind, read_items
 from colab_drive_tuner.checkpoint.recorded_settings import EARLY_STOP, STOPPED

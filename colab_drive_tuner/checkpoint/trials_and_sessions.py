@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument, read_document
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument, read_document
 from colab_drive_tuner.checkpoint.record_items import (
     Item,
     ItemKind,

@@ -43,7 +43,7 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
         colab-drive-tuner show mnist-cnn
     """
     from colab_drive_tuner.cli.status import status_json
-    from colab_drive_tuner.search.results.pictures.timeline import summary
+    from colab_drive_tuner.search.results.svg_charts.timeline import summary
 
     store = selected_store(context)
     search = _read(store, name)
@@ -209,7 +209,7 @@ def tail(
 
 def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
     """Draw the best loss so far as a line of block characters; a higher block is a higher loss."""
-    from colab_drive_tuner.search.results.pictures.svg import Scale
+    from colab_drive_tuner.search.results.svg_charts.svg import Scale
 
     course, least = list[float](), math.inf
     for loss in losses:

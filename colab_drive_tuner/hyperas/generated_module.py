@@ -16,7 +16,7 @@ from colab_drive_tuner.errors import ObjectiveError
 from colab_drive_tuner.notebook.cells import global_names, imports_of, notebook_imports
 from colab_drive_tuner.templates.function_source import suppress_warnings
 from colab_drive_tuner.templates.parser import has_template
-from colab_drive_tuner.user_warnings import user_frame
+from colab_drive_tuner.warn_user import user_frame
 
 TEMP_FILE = "temp_model.py (made by hyperas, in memory)"
 """File name of hyperas's module in tracebacks."""

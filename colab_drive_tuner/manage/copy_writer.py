@@ -54,7 +54,7 @@ from colab_drive_tuner.training.file_copier import (
     model_files,
     scratch_file,
 )
-from colab_drive_tuner.troubleshoot.clean.leftovers import trash_and_free
+from colab_drive_tuner.troubleshoot.clean.removal import trash_and_free
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import (
     FROM,
     MAKER,

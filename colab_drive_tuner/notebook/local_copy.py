@@ -22,7 +22,7 @@ from colab_drive_tuner.machine import process_start_time, state_folder
 from colab_drive_tuner.notebook.cells import code_cells
 from colab_drive_tuner.notebook.detect_running import content_in_browser
 from colab_drive_tuner.notebook.find import Notebook, find_notebook
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient

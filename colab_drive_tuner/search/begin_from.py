@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.checkpoint.recorded_settings import FROM_SEARCH
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal.folder.lookup import check_name

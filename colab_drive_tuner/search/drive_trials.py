@@ -10,7 +10,7 @@ from hyperopt.base import DuplicateLabel, validate_loss_threshold, validate_time
 from hyperopt.exceptions import InvalidAnnotatedParameter
 from hyperopt.pyll import Apply
 
-from colab_drive_tuner.search.executors.engine import check_workers
+from colab_drive_tuner.search.executors.adapters import check_workers
 from colab_drive_tuner.search.loop.pruning import check_pruner
 from colab_drive_tuner.search.loop.run_request import RunRequest
 from colab_drive_tuner.search.run import run_search

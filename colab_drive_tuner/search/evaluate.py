@@ -14,7 +14,7 @@ from typing import Any
 from hyperopt.base import STATUS_STRINGS, Ctrl, Domain
 from hyperopt.pyll.base import Apply, Literal
 
-from colab_drive_tuner.checkpoint.document_validation import drop_odd_loss
+from colab_drive_tuner.checkpoint.document_schema import drop_odd_loss
 from colab_drive_tuner.errors import ObjectiveError
 from colab_drive_tuner.search.spec.space_values import PURE_FUNCTIONS, evaluate_space
 from colab_drive_tuner.training.pruner import Pruner

@@ -12,7 +12,7 @@ from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.journal.folder.lookup import check_name
 from colab_drive_tuner.search.begin_from import load_origin
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors.engine import check_workers
+from colab_drive_tuner.search.executors.adapters import check_workers
 from colab_drive_tuner.search.loop.pruning import check_pruner
 from colab_drive_tuner.search.loop.run_request import RunRequest
 from colab_drive_tuner.search.results.result import SearchResult

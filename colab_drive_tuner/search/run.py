@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.checkpoint.recorded_settings import RESTARTED, STOPPED
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import SearchRestartedWarning
@@ -36,7 +36,7 @@ from colab_drive_tuner.search.trial_documents import name_all_parameters
 from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.training.trial import TrialInterrupted
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.executors.dispatcher import Dispatcher
@@ -164,12 +164,12 @@ def _dispatcher(request: RunRequest, domain: FastDomain) -> "Dispatcher | None":
     from colab_drive_tuner.search.executors.dispatcher import Dispatcher
     from colab_drive_tuner.search.executors.payload import check_sendable, pack
 
-    engine, payload = request.workers.engine, None
-    if engine.in_process:
+    executor, payload = request.workers.executor, None
+    if executor.in_process:
         check_sendable(request.fn)
     else:
         payload = pack(request.fn, request.space, request.pass_expr_memo_ctrl)
-    engine.prepare()
+    executor.prepare()
     return Dispatcher(request.workers, payload, domain)
 
 

@@ -8,7 +8,7 @@ from numbers import Real
 from operator import itemgetter
 from typing import Any, cast
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.training.trial import UNNAMED, are_valid_steps
 
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)

@@ -30,7 +30,7 @@ from colab_drive_tuner.session.display import (
     session_html,
     session_text,
 )
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient
@@ -261,7 +261,7 @@ class Session:
                 listed.
         """
         from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove
-        from colab_drive_tuner.troubleshoot.clean.leftovers import LeftoverList
+        from colab_drive_tuner.troubleshoot.clean.removal import LeftoverList
 
         found = find_leftovers(notebook=self.notebook, client=self.client, store=self.store)
         kept_at = remove(found, yes=yes, named=named)

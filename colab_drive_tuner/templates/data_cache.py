@@ -16,7 +16,7 @@ from typing import Any
 
 from colab_drive_tuner.errors import DataWarning, ObjectiveError, UsageError
 from colab_drive_tuner.templates.function_source import cell_content, global_names
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 DataArguments = Sequence[Any] | Mapping[str, Any]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from colab_drive_tuner.errors import TrainingWarning, UsageError
 from colab_drive_tuner.training.trial import as_integer, as_number, running_trial
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 MEDIAN, PERCENTILE, HALVING = "median", "percentile", "successive halving"
 RULES = (MEDIAN, PERCENTILE, HALVING)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from colab_drive_tuner.errors import TrainingWarning, UnavailableError
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 PAUSES = (1.0, 60.0)
 """Seconds to wait after the first attempt without an answer, doubled up to the second number."""

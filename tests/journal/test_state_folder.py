@@ -14,8 +14,8 @@ from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine, machine_id, state_folder
 from colab_drive_tuner.search.results.read_search import _died_here
 from colab_drive_tuner.store.drive import DriveStore
-from colab_drive_tuner.troubleshoot.clean.leftovers import is_held
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import spools
+from colab_drive_tuner.troubleshoot.clean.removal import is_held
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext
 from colab_drive_tuner.troubleshoot.doctor.machine_probes import machine_state
 from tests.file_damage import empty, put_folder, put_pipe

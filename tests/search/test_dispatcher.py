@@ -17,8 +17,8 @@ from hyperopt.base import Domain
 
 from colab_drive_tuner.search.evaluate import Attempt, TrainingSettings
 from colab_drive_tuner.search.executors import dispatcher
+from colab_drive_tuner.search.executors.adapters import check_workers
 from colab_drive_tuner.search.executors.dispatcher import Dispatcher, Submission
-from colab_drive_tuner.search.executors.engine import check_workers
 from colab_drive_tuner.search.executors.loky import loky_executor
 from colab_drive_tuner.search.executors.payload import Payload
 from colab_drive_tuner.search.executors.trial_locations import Location

@@ -24,7 +24,7 @@ from colab_drive_tuner.search.results.read_search import list_searches, open_jou
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.trial_backup_files import EPOCH, TID, TrialBackupFiles
-from colab_drive_tuner.troubleshoot.clean.leftovers import remove
+from colab_drive_tuner.troubleshoot.clean.removal import remove
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import leftovers_of_searches
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair

@@ -360,7 +360,7 @@ class Restartable(Executor):
 @pytest.fixture
 def ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `Restartable` count as one of this package's executors."""
-    monkeypatch.setattr("colab_drive_tuner.search.executors.engine.RayExecutor", Restartable)
+    monkeypatch.setattr("colab_drive_tuner.search.executors.adapters.RayExecutor", Restartable)
 
 
 class Mute(Restartable):

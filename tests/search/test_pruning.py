@@ -26,10 +26,10 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.loky import loky_executor
 from colab_drive_tuner.search.loop.pruning import MOST_PRUNERS, Pruning
 from colab_drive_tuner.search.results.exchange.import_export import export_trials
-from colab_drive_tuner.search.results.pictures import charts
-from colab_drive_tuner.search.results.pictures.timeline import timeline
 from colab_drive_tuner.search.results.read_search import read_history, read_status
 from colab_drive_tuner.search.results.report_page import search_report
+from colab_drive_tuner.search.results.svg_charts import charts
+from colab_drive_tuner.search.results.svg_charts.timeline import timeline
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.trial_documents import curve_of
 from colab_drive_tuner.store.folder import FolderStore

@@ -21,8 +21,8 @@ from colab_drive_tuner.search.executors.trial_locations import (
 )
 from colab_drive_tuner.search.loop import parallel
 from colab_drive_tuner.search.progress import _running_text
-from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, timeline
 from colab_drive_tuner.search.results.read_search import read_search
+from colab_drive_tuner.search.results.svg_charts.timeline import runtime_lanes, timeline
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import SPACE, sample_objective

@@ -13,8 +13,8 @@ import pytest
 
 from colab_drive_tuner.errors import SearchError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, timeline
 from colab_drive_tuner.search.results.read_search import read_search, read_status
+from colab_drive_tuner.search.results.svg_charts.timeline import runtime_lanes, timeline
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.training.trial import running_trial
 from tests.processes import run_python

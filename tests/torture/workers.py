@@ -16,7 +16,7 @@ import pytest
 from colab_drive_tuner.checkpoint import history
 from colab_drive_tuner.errors import ExecutorError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.executors import dispatcher, engine, worker_deaths
+from colab_drive_tuner.search.executors import adapters, dispatcher, worker_deaths
 from colab_drive_tuner.search.loop import missing_trials, parallel
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
@@ -145,7 +145,7 @@ def ends_during_a_stop_are_recorded(folder: Path) -> None:
 @check
 def the_packages_own_pool_finds_the_poison_trial(folder: Path) -> None:
     """The pool is replaced; its trials run again alone, and the poison trial twice."""
-    engine.RayExecutor = OwnBreaking  # type: ignore[misc, assignment]
+    adapters.RayExecutor = OwnBreaking  # type: ignore[misc, assignment]
     pool = OwnBreaking(4)
     try:
         result = resume_sample_search(

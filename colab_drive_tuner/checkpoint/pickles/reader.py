@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from colab_drive_tuner.checkpoint.codec.plain_data import ATOMS, MAX_DEPTH, keys_collide
-from colab_drive_tuner.checkpoint.document_validation import (
+from colab_drive_tuner.checkpoint.document_schema import (
     TrialDocument,
     TrialMisc,
     check_document,

@@ -9,7 +9,7 @@ import numpy as np
 from hyperopt.tpe import DEFAULT_LF, linear_forgetting_weights
 from numpy.typing import NDArray
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]

@@ -18,7 +18,7 @@ from typing import Any
 from hyperopt.base import Domain
 
 from colab_drive_tuner.errors import ExecutorError
-from colab_drive_tuner.search.executors.engine import Engine, Workers
+from colab_drive_tuner.search.executors.adapters import ExecutorAdapter, Workers
 from colab_drive_tuner.search.executors.payload import Payload
 from colab_drive_tuner.search.executors.trial_locations import LocationReceiver
 from colab_drive_tuner.search.executors.worker import (
@@ -40,7 +40,7 @@ WORKER_START_SECONDS = 120.0
 TIMEOUT_GRACE_SECONDS = 10.0
 """Time for a worker to report that its trial timed out, on top of `trial_timeout`."""
 WORKER_CHECK_SECONDS = 5.0
-"""Interval between checks whether the engine has workers."""
+"""Interval between checks whether the executor has workers."""
 
 _lock = threading.Lock()
 _users: dict[int, list["Dispatcher"]] = {}
@@ -69,7 +69,7 @@ class Completion:
     outcome: Outcome | None = None
     death: Death | None = None
     error: BaseException | None = None
-    """The engine's exception, where it does not mean that a worker died."""
+    """The executor's exception, where it does not mean that a worker died."""
 
 
 class Dispatcher:
@@ -79,7 +79,7 @@ class Dispatcher:
     """
 
     def __init__(self, workers: Workers, payload: Payload | None, domain: Domain) -> None:
-        self.engine: Engine = workers.engine
+        self.executor: ExecutorAdapter = workers.executor
         self.trial_timeout = workers.trial_timeout
         self._width, self._payload, self._domain = workers.width, payload, domain
         self._done: deque[tuple[Submission, Future[Any]]] = deque()
@@ -123,7 +123,7 @@ class Dispatcher:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Use the executor, and receive the locations of running trials, within the block."""
-        self._locations, key = self.engine.locations(), id(self.engine.shared)
+        self._locations, key = self.executor.locations(), id(self.executor.shared)
         with _lock:
             users = _users.setdefault(key, [])
             users.append(self)
@@ -142,7 +142,7 @@ class Dispatcher:
     def may_submit(self, *, alone: bool) -> bool:
         """Return whether a trial may be submitted now; `submit` must follow if it may."""
         with _lock:
-            users = _users[id(self.engine.shared)]
+            users = _users[id(self.executor.shared)]
             taken = any(user._runs_alone for user in users if user is not self)
             if not taken and not (self._runs_alone and self._is_busy):
                 self._runs_alone = alone
@@ -170,7 +170,7 @@ class Dispatcher:
         return located
 
     def submit(self, submission: Submission) -> None:
-        """Send a trial to a worker; exceptions of the engine are passed on."""
+        """Send a trial to a worker; exceptions of the executor are passed on."""
         sender = None if self._locations is None else self._locations.sender
         submission.task = replace(submission.task, number=next(self._numbers), sender=sender)
         small = self._payload is not None and len(self._payload.content) <= INLINE_BYTES
@@ -183,10 +183,10 @@ class Dispatcher:
     def _send(self, submission: Submission, *, with_objective: bool) -> None:
         task = submission.task
         if self._payload is None:
-            future = self.engine.submit(run_in_process, self._domain, task, submission.artifacts)
+            future = self.executor.submit(run_in_process, self._domain, task, submission.artifacts)
         else:
             content = self._payload.content if with_objective else None
-            future = self.engine.submit(run_task, self._payload.sha, content, task)
+            future = self.executor.submit(run_task, self._payload.sha, content, task)
         submission.future, submission.waits_since = future, time.monotonic()
         submission.with_objective = with_objective
         future.add_done_callback(lambda done: self._note_done(submission, done))
@@ -229,7 +229,7 @@ class Dispatcher:
         """Submit a trial again, with the objective that its worker lacks."""
         try:
             self._send(submission, with_objective=True)
-        except Exception as error:  # noqa: BLE001 - an engine may raise anything: see worker_deaths.py
+        except Exception as error:  # noqa: BLE001 - an executor may raise anything: see worker_deaths.py
             death = Death.CANCELLED if classify_death(error) else None  # it has not begun
             return [Completion(submission, death=death, error=error)]
         return []
@@ -243,7 +243,7 @@ class Dispatcher:
             return []
         now, overdue = time.monotonic(), []
         for one in self._submissions:
-            if self.engine.local and one.future is not None and not one.future.running():
+            if self.executor.local and one.future is not None and not one.future.running():
                 one.waits_since = now
             begun, patience = one.located_at, TIMEOUT_GRACE_SECONDS
             if begun is None:
@@ -258,11 +258,11 @@ class Dispatcher:
         return [Completion(one, outcome) for one in overdue]
 
     def seconds_without_workers(self) -> float:
-        """Seconds since the engine was seen without workers; 0 if it has any or cannot tell."""
+        """Seconds since the executor was seen without workers; 0 if it has any or cannot tell."""
         now = time.monotonic()
         if now - self._checked >= WORKER_CHECK_SECONDS:
             self._checked = now
-            if self.engine.workers() != 0:
+            if self.executor.workers() != 0:
                 self._absent_since = None
             elif self._absent_since is None:
                 self._absent_since = now
@@ -280,9 +280,11 @@ class Dispatcher:
         return cancelled
 
     def kill_hanging(self) -> None:
-        """Kill the workers, if the engine can replace them and trials occupy them that are left."""
+        """Kill the workers that trials still occupy, if the executor can replace its workers."""
         left = [*(one.future for one in self._submissions), *self._unresponsive]
-        if self.engine.restartable and not all(future is None or future.done() for future in left):
+        if self.executor.restartable and not all(
+            future is None or future.done() for future in left
+        ):
             self.restart()
 
     def restart(self, *, only_broken: bool = False) -> None:
@@ -293,7 +295,7 @@ class Dispatcher:
         self._submissions.clear()
         self._unresponsive.clear()
         self._sent = 0
-        self.engine.restart(only_broken=only_broken)
+        self.executor.restart(only_broken=only_broken)
 
 
 def _completion(submission: Submission, future: "Future[Any]") -> Completion:

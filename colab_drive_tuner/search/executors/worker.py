@@ -1,7 +1,7 @@
 """Execution of trials in a worker: load the objective once, then run one attempt per task.
 
-Every failure of a trial is returned as an `Outcome`, so an exception of the engine never comes from
-the trial: it describes what happened to the worker.
+Every failure of a trial is returned as an `Outcome`, so an exception of the executor never comes
+from the trial: it describes what happened to the worker.
 """
 
 import contextvars
@@ -20,7 +20,7 @@ import hyperopt
 from hyperopt.base import Ctrl, Domain
 
 from colab_drive_tuner.checkpoint.codec.codec import capture
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.errors import ExecutorError, SearchError
 from colab_drive_tuner.machine import exit_with
 from colab_drive_tuner.search.evaluate import Attempt, FastDomain, evaluate

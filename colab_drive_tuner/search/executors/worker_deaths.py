@@ -1,6 +1,6 @@
 """Deaths of workers: classification of a lost future's exception, and blame of trials.
 
-Engines are recognised by the names of their exception classes, so none has to be imported.
+Executors are recognised by the names of their exception classes, so none has to be imported.
 """
 
 from collections import Counter
@@ -40,7 +40,7 @@ _CANCELLED: Names = {
 
 
 def classify_death(error: BaseException) -> Death | None:
-    """Classify a future's exception; None if it is an engine's error and not a death."""
+    """Classify a future's exception; None if it is an executor's error and not a death."""
     if _is_one_of(error, _CANCELLED):
         return Death.CANCELLED
     if isinstance(error, BrokenThreadPool):

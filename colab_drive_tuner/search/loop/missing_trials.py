@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.search.spec.points import point_document
 from colab_drive_tuner.search.spec.settings import stored_rstate
 from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream, decode_generator

@@ -11,7 +11,7 @@ from typing import Any
 import hyperopt
 
 from colab_drive_tuner.checkpoint.codec.codec import Captured, capture
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.errors import ExecutorError, SearchTakenOverError
 from colab_drive_tuner.search.executors.dispatcher import Completion, Dispatcher, Submission
@@ -53,7 +53,7 @@ class OutcomeLoop(Loop):
     def __init__(self, *args: Any, dispatcher: Dispatcher) -> None:
         super().__init__(*args)
         self._dispatcher, self._max_attempts = dispatcher, self._trials.max_attempts
-        self._owner = f"{dispatcher.engine.name} of {self._owner}"
+        self._owner = f"{dispatcher.executor.name} of {self._owner}"
         self._started: dict[Submission, Started] = {}
         self._arrived: deque[Completion] = deque()
         """Completions to handle; an interrupt leaves the rest to `_completions_within`."""
@@ -65,7 +65,7 @@ class OutcomeLoop(Loop):
         )
         for tid, deaths in self._trials.log.inherited.items():
             # On its last attempt a trial runs alone, so that only the guilty one reaches the limit.
-            if dispatcher.engine.dies_with_worker and 0 < deaths >= self._max_attempts - 1:
+            if dispatcher.executor.dies_with_worker and 0 < deaths >= self._max_attempts - 1:
                 self._lost.suspect(tid)
         self._cancelled = -math.inf
         self._failure: BaseException | None = None
@@ -86,7 +86,7 @@ class OutcomeLoop(Loop):
             if completion.outcome is not None:
                 self._handle_outcome(started, completion.outcome)
             elif completion.death is None:
-                self._fail(self._engine_error(started, completion.error))
+                self._fail(self._executor_error(started, completion.error))
             elif completion.death == Death.CANCELLED or self._is_restarting:
                 self._rerun_cancelled(started)
             elif completion.death == Death.ONE_TRIAL:
@@ -111,7 +111,7 @@ class OutcomeLoop(Loop):
         document, tid = started.document, started.document["tid"]
         document["owner"] = outcome.worker or document["owner"]
         started = replace(started, began=time.monotonic() - outcome.seconds)
-        if outcome.backed_up and not self._dispatcher.engine.in_process:
+        if outcome.backed_up and not self._dispatcher.executor.in_process:
             started = replace(started, artifacts=self._trials.backups.adopt(tid, started.artifacts))
         if outcome.status == TaskStatus.DONE:
             self._handle_result(started, outcome)
@@ -191,12 +191,12 @@ class OutcomeLoop(Loop):
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
 
-    def _engine_error(self, started: Started, error: BaseException | None) -> BaseException:
-        """Return the error for an engine that could not run a trial; an interrupt is unchanged."""
+    def _executor_error(self, started: Started, error: BaseException | None) -> BaseException:
+        """Return the error of an executor that could not run a trial; an interrupt is unchanged."""
         if error is not None and not isinstance(error, Exception):
             return error
         failure = ExecutorError(
-            f"{self._dispatcher.engine.name} could not run {named([started])} of search "
+            f"{self._dispatcher.executor.name} could not run {named([started])} of search "
             f"{self._trials.name!r}: {type(error).__name__}: {text_of(error)}. Its workers need "
             "colab-drive-tuner, and the packages that the objective imports."
         )
@@ -213,16 +213,16 @@ class OutcomeLoop(Loop):
     @property
     def _continues(self) -> bool:
         """Whether the run goes on after a death; otherwise the error that ends it names trials."""
-        engine = self._dispatcher.engine
-        return engine.restartable or not engine.death_breaks_pool
+        executor = self._dispatcher.executor
+        return executor.restartable or not executor.death_breaks_pool
 
     def _handle_deaths(self, lost: list[Started], *, several: bool) -> None:
         """Charge a death to a trial that was lost alone; else suspect all that were lost together.
 
         `several`: a pool broke, or a worker of several trials died.
         """
-        engine = self._dispatcher.engine
-        pool = several and engine.death_breaks_pool
+        executor = self._dispatcher.executor
+        pool = several and executor.death_breaks_pool
         seconds = BREAK_SECONDS if pool else 0.0 if several else TOGETHER_SECONDS
         for completion in self._completions_within(seconds):
             if completion.outcome is not None:
@@ -241,7 +241,7 @@ class OutcomeLoop(Loop):
             self._charge_death(lost[0])
         else:
             self._suspect(lost)
-        if several and engine.restartable:
+        if several and executor.restartable:
             self._dispatcher.restart(only_broken=True)
         elif pool:
             self._fail(self._broken_pool(lost))
@@ -253,8 +253,8 @@ class OutcomeLoop(Loop):
                 self._start(started.document, died=died, durable=True)
         given_up = all(one.document["state"] == FINISHED for one in lost)
         return ExecutorError(
-            f"executor={self._dispatcher.engine.name} is broken: a worker died while {named(lost)} "
-            f"of search {self._trials.name!r} ran"
+            f"executor={self._dispatcher.executor.name} is broken: a worker died while "
+            f"{named(lost)} of search {self._trials.name!r} ran"
             f"{', for the last time: it is given up' if given_up else ''}. What had ended is "
             "recorded. Make a new executor and call again: the search continues"
             f"{'' if given_up else ', first with these, one at a time'}. "
@@ -316,7 +316,7 @@ class OutcomeLoop(Loop):
             self._fail(
                 ExecutorError(
                     f"Trial {tid} of search {self._trials.name!r} was cancelled by "
-                    f"{self._dispatcher.engine.name} {MOST_LOST} times, so the run ends: look at "
+                    f"{self._dispatcher.executor.name} {MOST_LOST} times, so the run ends: look at "
                     "its log."
                 )
             )

@@ -14,7 +14,7 @@ from typing import Any
 
 from hyperopt.utils import coarse_utcnow
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.errors import ExecutorError, SearchTakenOverError
 from colab_drive_tuner.search.executors.dispatcher import Dispatcher, Submission
 from colab_drive_tuner.search.executors.worker import Task, TaskStatus
@@ -136,7 +136,7 @@ class ParallelLoop(OutcomeLoop):
     def _submit(self, started: Started) -> bool:
         """Submit a trial; return False if the executor does not take it."""
         attempt, artifacts, backups = started.attempt, started.artifacts, None
-        if not self._dispatcher.engine.in_process:  # then artifacts stay here
+        if not self._dispatcher.executor.in_process:  # then artifacts stay here
             backups = self._trials.backups.worker_folder(attempt.search, artifacts)
             artifacts = None
         task = Task(
@@ -151,7 +151,7 @@ class ParallelLoop(OutcomeLoop):
         self._started[submission] = started
         try:
             self._dispatcher.submit(submission)
-        except Exception as error:  # noqa: BLE001 - an engine may raise anything: see worker_deaths.py
+        except Exception as error:  # noqa: BLE001 - an executor may raise anything: see worker_deaths.py
             self._to_rerun.append(self._started.pop(submission))  # it has not begun
             if not (classify_death(error) and self._started):  # else their futures report deaths
                 self._fail(self._refusal(f"{type(error).__name__}: {text_of(error)}", error))
@@ -161,8 +161,8 @@ class ParallelLoop(OutcomeLoop):
     def _refusal(self, why: str, cause: Exception | None = None) -> ExecutorError:
         """Return the error for an executor that accepts no trials."""
         refusal = ExecutorError(
-            f"{self._dispatcher.engine.name} takes no more trials ({why.rstrip('.: ')}). What had "
-            f"ended in search {self._trials.name!r} is recorded: make a new executor, and call "
+            f"{self._dispatcher.executor.name} takes no more trials ({why.rstrip('.: ')}). What "
+            f"had ended in search {self._trials.name!r} is recorded: make a new executor, and call "
             "again to continue."
         )
         refusal.__cause__ = cause
@@ -182,25 +182,25 @@ class ParallelLoop(OutcomeLoop):
         """Check that the search is still owned, and that there are workers."""
         self._trials.log.journal.raise_if_lost()
         self._note_workers()
-        name, engine = self._trials.name, self._dispatcher.engine
-        if engine.closed:
+        name, executor = self._trials.name, self._dispatcher.executor
+        if executor.closed:
             raise self._refusal("it was closed")
         if self._is_waiting and self._dispatcher.all_unresponsive:
-            if not engine.restartable:
+            if not executor.restartable:
                 raise ExecutorError(
-                    f"All workers of {engine.name} are occupied by trials that hang: restart them "
-                    f"and call again to continue search {name!r}."
+                    f"All workers of {executor.name} are occupied by trials that hang: restart "
+                    f"them and call again to continue search {name!r}."
                 )
             self._dispatcher.restart()
         absent = self._dispatcher.seconds_without_workers()
         if absent >= GONE_SECONDS:
             raise ExecutorError(
-                f"{engine.name} has had no workers for {GONE_SECONDS / 60:.0f} minutes. What had "
+                f"{executor.name} has had no workers for {GONE_SECONDS / 60:.0f} minutes. What had "
                 f"ended in search {name!r} is recorded; start workers, and call again."
             )
         if absent >= ABSENT_SECONDS:
             self._notify_once(
-                f"{engine.name} has no workers: {len(self._started)} trials of search {name!r} "
+                f"{executor.name} has no workers: {len(self._started)} trials of search {name!r} "
                 f"wait for one. The run ends if none comes within {GONE_SECONDS / 60:.0f} minutes."
             )
 
@@ -246,7 +246,7 @@ class ParallelLoop(OutcomeLoop):
         parts = [f"{named(ended)} ended and recorded"] if ended else []
         if left:
             parts.append(f"{named(left)} stopped: run again when the search is resumed")
-        if hanging and not self._dispatcher.engine.restartable:
+        if hanging and not self._dispatcher.executor.restartable:
             parts.append("some may continue in their workers, unrecorded, until they end")
         if parts:
             self._trials.notify(f"Search {self._trials.name!r}: {'; '.join(parts)}.")

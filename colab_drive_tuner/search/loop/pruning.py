@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import accumulate, takewhile
 from typing import Any
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.trial_documents import countable_loss, curve_of, reported_by
 from colab_drive_tuner.text import visible

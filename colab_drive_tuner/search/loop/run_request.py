@@ -15,7 +15,7 @@ from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.recorded_settings import EARLY_STOP, STOPPED
 from colab_drive_tuner.errors import NotPlainDataError, UsageError
 from colab_drive_tuner.search.begin_from import Origin
-from colab_drive_tuner.search.executors.engine import Workers
+from colab_drive_tuner.search.executors.adapters import Workers
 from colab_drive_tuner.search.spec.fingerprints import describe_rule
 from colab_drive_tuner.search.spec.settings import stored_early_stop
 from colab_drive_tuner.search.trials.counts import TrialCounts

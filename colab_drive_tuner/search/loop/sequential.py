@@ -20,7 +20,7 @@ from hyperopt.base import Ctrl, Domain, spec_from_misc
 from hyperopt.utils import coarse_utcnow
 
 from colab_drive_tuner.checkpoint.codec.codec import Captured, capture
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.checkpoint.trials_and_sessions import process_label
 from colab_drive_tuner.errors import UsageError

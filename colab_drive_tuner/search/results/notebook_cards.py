@@ -6,10 +6,10 @@ themes. Text from a store is escaped.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from colab_drive_tuner.search.results.pictures import charts
-from colab_drive_tuner.search.results.pictures.svg import in_notebook
-from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, timeline
 from colab_drive_tuner.search.results.search_data import SearchData, TrialData, used_parameters
+from colab_drive_tuner.search.results.svg_charts import charts
+from colab_drive_tuner.search.results.svg_charts.svg import in_notebook
+from colab_drive_tuner.search.results.svg_charts.timeline import runtime_lanes, timeline
 from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.text import GREY, RED, bar, escaped, shortened, without_middle
 

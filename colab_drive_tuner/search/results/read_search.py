@@ -25,8 +25,8 @@ from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import has_died
 from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.progress_bars import progress_bar
+from colab_drive_tuner.search.results.optuna_studies import running_now, study_data
 from colab_drive_tuner.search.results.search_data import SearchData, search_data
-from colab_drive_tuner.search.results.study_trials import running_now, study_data
 from colab_drive_tuner.search.trial_documents import TrialState, seconds_of
 from colab_drive_tuner.search.trials.search_status import (
     RunningNow,

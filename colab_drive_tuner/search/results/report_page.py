@@ -17,10 +17,10 @@ from colab_drive_tuner.checkpoint.history import RecordedFacts
 from colab_drive_tuner.checkpoint.recorded_settings import FROM_SEARCH
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.results.exchange.import_export import write_file
-from colab_drive_tuner.search.results.pictures import charts
-from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, summary, timeline
 from colab_drive_tuner.search.results.read_search import read_search
 from colab_drive_tuner.search.results.search_data import SearchData, TrialData
+from colab_drive_tuner.search.results.svg_charts import charts
+from colab_drive_tuner.search.results.svg_charts.timeline import runtime_lanes, summary, timeline
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import escaped, shortened, without_middle
 from colab_drive_tuner.version import __version__, installed_version

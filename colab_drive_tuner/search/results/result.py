@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.errors import SearchError, TrainingWarning, UnfinishedSearchWarning
 from colab_drive_tuner.search.results.exchange.import_export import write_file
 from colab_drive_tuner.search.results.notebook_cards import result_card
@@ -19,11 +19,11 @@ from colab_drive_tuner.search.trials.pickled_trials import pickled
 from colab_drive_tuner.search.trials.returned_models import ModelResult
 from colab_drive_tuner.search.trials.search_status import progress_text, without_result
 from colab_drive_tuner.text import text_of, visible
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.search.drive_trials import DriveTrials
-    from colab_drive_tuner.search.results.plots import Plots
+    from colab_drive_tuner.search.results.plot_accessor import Plots
 
 EXIT_FINISHED, EXIT_UNFINISHED = 0, 75
 
@@ -255,7 +255,7 @@ class SearchResult:
     @property
     def plot(self) -> "Plots":
         """Plots: `result.plot.history()`, `.timeline()`, `.parallel()` and others."""
-        from colab_drive_tuner.search.results.plots import Plots
+        from colab_drive_tuner.search.results.plot_accessor import Plots
 
         return Plots(self._data(), self.to_optuna)
 

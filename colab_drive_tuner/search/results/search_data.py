@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedSession
 from colab_drive_tuner.search.results.table import Table, free_name, value_cell
 from colab_drive_tuner.search.trial_documents import (

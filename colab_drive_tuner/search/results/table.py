@@ -7,7 +7,7 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.errors import optional_import
 from colab_drive_tuner.search.spec.space_values import Path, parameter_values, plain, point_of
 from colab_drive_tuner.search.trial_documents import (

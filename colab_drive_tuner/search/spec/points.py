@@ -17,7 +17,7 @@ from hyperopt.fmin import generate_trial
 from hyperopt.pyll import as_apply, dfs, rec_eval
 from hyperopt.pyll.base import Literal, MissingArgument
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.spec.arguments import BEGIN_AGAIN
 from colab_drive_tuner.search.spec.space_values import parameters_of, plain, point_of

@@ -29,7 +29,7 @@ from colab_drive_tuner.search.spec.suggestion_seeds import (
     raise_unusable,
 )
 from colab_drive_tuner.text import visible
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 SUSPECTS = "suspects"
 """Key of the trials that were running when workers died, any of which may be to blame."""

@@ -6,7 +6,7 @@ once, after it has ended; an update looks only at open and new documents.
 
 from typing import Any
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.search.trial_documents import (
     CANCELLED,
     FINISHED,

@@ -11,7 +11,7 @@ from math import inf
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import Captured, capture, encode
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument, check_document
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument, check_document
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import (
     ItemKind,

@@ -5,7 +5,7 @@ from typing import Any
 
 import hyperopt
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.errors import ModelError
 from colab_drive_tuner.search.trials.returned_models import ModelResult
 from colab_drive_tuner.search.trials.search_status import SearchStatus, status_of_documents

@@ -18,7 +18,7 @@ from colab_drive_tuner.search.spec.arguments import whole_number
 from colab_drive_tuner.search.trial_documents import ranked
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.memory import split_result
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.training.models.best_models import BestModels

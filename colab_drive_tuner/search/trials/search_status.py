@@ -7,7 +7,7 @@ from enum import StrEnum
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.checkpoint.record_items import Tid
 from colab_drive_tuner.checkpoint.recorded_settings import STOPPED
 from colab_drive_tuner.journal.lease import Holder

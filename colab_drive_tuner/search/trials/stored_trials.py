@@ -13,7 +13,7 @@ from typing import Any
 import hyperopt
 from hyperopt.base import JOB_VALID_STATES, SONify
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.checkpoint.history import RecordedFacts
 from colab_drive_tuner.checkpoint.record_items import MAX_TID, TrialEnd
 from colab_drive_tuner.errors import SearchDamagedError, UsageError

@@ -29,7 +29,7 @@ from colab_drive_tuner.training.pruner import Pruner
 from colab_drive_tuner.training.seeding import seed_epoch, training_seed
 from colab_drive_tuner.training.training_loop import TrainingLoop
 from colab_drive_tuner.training.trial import RunningTrial, TrialInterrupted
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 _SAFETY_FACTOR = 1.1
 """The next epoch and the next upload are assumed to take at most this times the longest so far."""

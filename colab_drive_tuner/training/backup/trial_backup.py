@@ -19,7 +19,7 @@ from colab_drive_tuner.training.backup.fit_backup import BackupCallback, FitBack
 from colab_drive_tuner.training.backup.writer import get_writer
 from colab_drive_tuner.training.training_loop import find_training_loop
 from colab_drive_tuner.training.trial import running_trial
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 _UNREACHED = (
     "TrialBackup saves nothing in workers that cannot open the store by its path: a trial whose "

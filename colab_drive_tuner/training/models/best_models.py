@@ -34,7 +34,7 @@ from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.models.safe_loading import load_keras_file
 from colab_drive_tuner.training.trial_backup_files import EPOCH, TID
 from colab_drive_tuner.training.upload_queue import UploadQueue
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 
 @dataclass(frozen=True, order=True)

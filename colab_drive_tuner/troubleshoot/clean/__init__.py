@@ -16,7 +16,6 @@ from colab_drive_tuner.notebook.detect_running import running_notebook
 from colab_drive_tuner.notebook.find import Notebook, is_notebook, stem
 from colab_drive_tuner.notebook.local_copy import copy_markers, working_directory
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, describe, remove
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import (
     abandoned_copies,
     hyperas_modules,
@@ -24,9 +23,10 @@ from colab_drive_tuner.troubleshoot.clean.local_leftovers import (
     spools,
     temporary_folders,
 )
+from colab_drive_tuner.troubleshoot.clean.removal import Leftover, describe, remove
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import leftovers_of_searches
 from colab_drive_tuner.troubleshoot.doctor.context import CheckContext
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 if TYPE_CHECKING:
     from colab_drive_tuner.drive import DriveClient, DriveFile

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from colab_drive_tuner.checkpoint.document_validation import same_parameters
+from colab_drive_tuner.checkpoint.document_schema import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, Item, ItemKind, read_items
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
@@ -26,7 +26,7 @@ from colab_drive_tuner.notebook.local_copy import (
 )
 from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.store.protocol import Store
-from colab_drive_tuner.troubleshoot.clean.leftovers import Leftover, left_on_disk
+from colab_drive_tuner.troubleshoot.clean.removal import Leftover, left_on_disk
 
 _SCRATCH = re.compile(r"colab-drive-tuner-(?P<pid>\d{1,10})-[a-z0-9_]{8}")
 """Name given by `tempfile.mkdtemp`, which also denies access to other users."""

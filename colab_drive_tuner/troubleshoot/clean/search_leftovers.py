@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
-from colab_drive_tuner.checkpoint.document_validation import same_parameters
+from colab_drive_tuner.checkpoint.document_schema import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, Item, ItemKind, read_items
 from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
@@ -39,7 +39,8 @@ from colab_drive_tuner.machine import is_this_machine
 from colab_drive_tuner.search.results.read_search import open_journal, read_history
 from colab_drive_tuner.store.protocol import Entry, Store
 from colab_drive_tuner.training.trial_backup_files import obsolete_backups
-from colab_drive_tuner.troubleshoot.clean.leftovers import (
+from colab_drive_tuner.troubleshoot.clean.local_leftovers import contains
+from colab_drive_tuner.troubleshoot.clean.removal import (
     Leftover,
     describe_location,
     is_held,
@@ -48,7 +49,6 @@ from colab_drive_tuner.troubleshoot.clean.leftovers import (
     trash,
     trash_and_free,
 )
-from colab_drive_tuner.troubleshoot.clean.local_leftovers import contains
 from colab_drive_tuner.troubleshoot.repair.salvage import SalvagedFolder, salvage_folder
 from colab_drive_tuner.troubleshoot.repair.search_check import claim_and_release
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.checkpoint.document_validation import (
+from colab_drive_tuner.checkpoint.document_schema import (
     TrialDocument,
     read_document,
     same_parameters,

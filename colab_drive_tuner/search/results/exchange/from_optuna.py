@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument, check_document
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument, check_document
 from colab_drive_tuner.errors import ConversionWarning, UsageError
 from colab_drive_tuner.search.results.exchange.to_optuna import DOCUMENT
-from colab_drive_tuner.search.results.study_trials import violated_constraints
+from colab_drive_tuner.search.results.optuna_studies import violated_constraints
 from colab_drive_tuner.search.spec.space_values import plain
 from colab_drive_tuner.search.trial_documents import (
     ERROR,
@@ -24,7 +24,7 @@ from colab_drive_tuner.search.trial_documents import (
     name_all_parameters,
 )
 from colab_drive_tuner.text import text_of, visible
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 # After `to_optuna`, which raises `MissingExtraError` if Optuna is missing.
 # isort: split

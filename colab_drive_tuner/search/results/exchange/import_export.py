@@ -6,12 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.local_files import replace_file
 from colab_drive_tuner.search.results.exchange.keras_tuner_project import is_project, read_project
-from colab_drive_tuner.search.results.study_trials import study_data
+from colab_drive_tuner.search.results.optuna_studies import study_data
 from colab_drive_tuner.search.results.table import Table, csv_text
 from colab_drive_tuner.search.trials.attachments import TrialsExport, load_attachment
 from colab_drive_tuner.store import open_store

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.local_files import read_file
 from colab_drive_tuner.search.trial_documents import FINISHED, imported_document

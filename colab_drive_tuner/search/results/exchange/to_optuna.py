@@ -15,11 +15,11 @@ from typing import Any
 from hyperopt.pyll import as_apply, dfs
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.checkpoint.document_validation import TrialDocument
+from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.errors import UsageError, optional_import
+from colab_drive_tuner.search.results.optuna_studies import translate_replay_errors
 from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.search.results.search_data import curves_of, is_number
-from colab_drive_tuner.search.results.study_trials import translate_replay_errors
 from colab_drive_tuner.search.spec.space_values import plain, point_of
 from colab_drive_tuner.search.trial_documents import (
     NEW,

@@ -21,20 +21,20 @@ from colab_drive_tuner.search.executors.trial_locations import (
 from colab_drive_tuner.search.spec.arguments import real_number, whole_number
 from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.trial import running_trial
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 
 _START_SECONDS = 120.0
 """Time for the first process of a pool to start."""
 
 
-class Engine:
+class ExecutorAdapter:
     """Any `concurrent.futures.Executor`."""
 
     death_breaks_pool = True
     """Whether the death of one worker ends all running trials, as in a process pool."""
 
     def __init__(self, executor: Any) -> None:
-        self.executor = executor
+        self._executor = executor
         self.shared: Any = executor
         """The object that several searches may share."""
         self.restartable = isinstance(executor, LokyExecutor | RayExecutor)
@@ -46,32 +46,32 @@ class Engine:
     @cached_property
     def in_process(self) -> bool:
         """Whether its workers are threads of this process, so that nothing needs pickling."""
-        return any(kind.__name__ == "ThreadPoolExecutor" for kind in type(self.executor).__mro__)
+        return any(kind.__name__ == "ThreadPoolExecutor" for kind in type(self._executor).__mro__)
 
     @property
     def runs_this_trial(self) -> bool:
         """Whether this is called in a trial on one of its threads."""
         # By name: with `trial_timeout` a trial has a thread of its own, with that of the worker.
         pool, _, _ = threading.current_thread().name.rpartition("_")
-        same = self.in_process and pool == getattr(self.executor, "_thread_name_prefix", None)
+        same = self.in_process and pool == getattr(self._executor, "_thread_name_prefix", None)
         return same and running_trial() is not None
 
     @cached_property
     def dies_with_worker(self) -> bool:
         """Whether this process dies with a worker: threads, and MPI under mpiexec."""
-        packages = {kind.__module__.partition(".")[0] for kind in type(self.executor).__mro__}
+        packages = {kind.__module__.partition(".")[0] for kind in type(self._executor).__mro__}
         return self.in_process or "mpi4py" in packages
 
     @cached_property
     def local(self) -> bool:
         """Whether it is a pool on this machine, whose futures show whether they are running."""
-        is_pool = hasattr(self.executor, "_processes") or isinstance(self.executor, LokyExecutor)
+        is_pool = hasattr(self._executor, "_processes") or isinstance(self._executor, LokyExecutor)
         return self.in_process or is_pool
 
     def width(self) -> int | None:
         """Return the number of trials that can run at once; None if the executor does not say."""
         for name in ("num_workers", "_max_workers"):
-            count = getattr(self.executor, name, None)
+            count = getattr(self._executor, name, None)
             if isinstance(count, int) and count > 0:
                 return count
         return None
@@ -84,7 +84,7 @@ class Engine:
     def workers(self) -> int | None:
         """Return the current number of workers; None if unknown."""
         # The death of a process breaks its pool, which is noticed anyway.
-        return self.executor.workers() if isinstance(self.executor, RayExecutor) else None
+        return self._executor.workers() if isinstance(self._executor, RayExecutor) else None
 
     def prepare(self) -> None:
         """Prepare the executor before the search is claimed; start the workers of a new pool.
@@ -92,7 +92,7 @@ class Engine:
         Raises `UsageError` if it forks this process, in which a framework is loaded whose threads
         a fork does not have; or if its workers do not start.
         """
-        context = getattr(self.executor, "_mp_context", None)
+        context = getattr(self._executor, "_mp_context", None)
         method = context.get_start_method(allow_none=False) if context is not None else ""
         threaded = [name for name in ("tensorflow", "torch", "jax") if sys.modules.get(name)]
         if method == "fork" and threaded:
@@ -101,7 +101,7 @@ class Engine:
                 "hang. Write ProcessPoolExecutor(n, mp_context=multiprocessing.get_context("
                 "'spawn')), or executor=cdt.loky_executor(n)."
             )
-        workers = getattr(self.executor, "_threads" if self.in_process else "_processes", None)
+        workers = getattr(self._executor, "_threads" if self.in_process else "_processes", None)
         if workers is None or workers:  # another kind of executor, or a pool in use
             return
         # The first call makes all forks: before this process starts threads, whose locks a fork
@@ -125,10 +125,10 @@ class Engine:
 
     def restart(self, *, only_broken: bool) -> None:
         """Kill all workers; the next call gets new ones. Requires `restartable`."""
-        self.executor.restart(only_broken=only_broken)
+        self._executor.restart(only_broken=only_broken)
 
 
-class DaskEngine(Engine):
+class DaskAdapter(ExecutorAdapter):
     """A `distributed.Client`, or an executor from its `get_executor()`."""
 
     death_breaks_pool = False
@@ -157,7 +157,7 @@ class DaskEngine(Engine):
 
     @property
     def closed(self) -> bool:
-        """See `Engine.closed`."""
+        """See `ExecutorAdapter.closed`."""
         return bool(self._client.status == "closed")
 
     def workers(self) -> int | None:
@@ -166,7 +166,7 @@ class DaskEngine(Engine):
         return len(dict(self._client.ncores())) if self._client.status == "running" else 0
 
     def locations(self) -> LocationReceiver:
-        """See `Engine.locations`."""
+        """See `ExecutorAdapter.locations`."""
         return DaskReceiver(self._client)
 
     def prepare(self) -> None:
@@ -188,7 +188,7 @@ class DaskEngine(Engine):
 class Workers:
     """The checked arguments `executor`, `width` and `trial_timeout`."""
 
-    engine: Engine
+    executor: ExecutorAdapter
     width: int
     trial_timeout: float | None = None
 
@@ -207,32 +207,32 @@ def check_workers(executor: Any, width: Any, trial_timeout: Any) -> Workers | No
         raise UsageError(f"trial_timeout must be a number of seconds > 0, got {trial_timeout!r}.")
     if width is not None:
         width = whole_number("width", width, least=1)
-    engine = _engine(executor)
-    if engine.runs_this_trial:
+    adapter = _adapter_for(executor)
+    if adapter.runs_this_trial:
         raise UsageError(
-            f"executor={engine.name} runs the trial that makes this call, which would wait for its "
-            "own worker: pass another executor, or none."
+            f"executor={adapter.name} runs the trial that makes this call, which would wait for "
+            "its own worker: pass another executor, or none."
         )
     if width is None:
-        width = engine.width()
+        width = adapter.width()
         if width is None:
             raise UsageError(
-                f"executor={engine.name} does not say how many trials it can run at once: pass "
+                f"executor={adapter.name} does not say how many trials it can run at once: pass "
                 "width=."
             )
-    elif engine.local:  # a pool runs no more trials at once than it has workers
-        width = min(width, engine.width() or width)
-    return Workers(engine, width, timeout)
+    elif adapter.local:  # a pool runs no more trials at once than it has workers
+        width = min(width, adapter.width() or width)
+    return Workers(adapter, width, timeout)
 
 
-def _engine(executor: Any) -> Engine:
+def _adapter_for(executor: Any) -> ExecutorAdapter:
     if isinstance(executor, type):
         raise UsageError(
             f"executor={executor.__name__} is a class: pass an instance, such as "
             f"{executor.__name__}(4)."
         )
     if (client := _dask_client(executor)) is not None:
-        return DaskEngine(executor, client)
+        return DaskAdapter(executor, client)
     if not callable(getattr(executor, "submit", None)):
         raise UsageError(
             f"executor must be a concurrent.futures.Executor or a distributed.Client, got "
@@ -252,7 +252,7 @@ def _engine(executor: Any) -> Engine:
         or getattr(flags, "shutdown", False)
     ):
         raise UsageError(f"executor={type(executor).__name__} was shut down: make a new one.")
-    return Engine(executor)
+    return ExecutorAdapter(executor)
 
 
 def _dask_client(executor: Any) -> Any:

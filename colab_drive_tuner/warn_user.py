@@ -1,4 +1,4 @@
-"""Warnings that are attributed to the user's line, not to a frame of a library."""
+"""Warnings that point to the user's line, not to a frame of a library."""
 
 import sys
 import warnings

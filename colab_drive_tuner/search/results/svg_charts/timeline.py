@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason
-from colab_drive_tuner.search.results.pictures.charts import (
+from colab_drive_tuner.search.results.search_data import SearchData, TrialData
+from colab_drive_tuner.search.results.svg_charts.charts import (
     WIDTH,
     distinct_labels,
     empty_chart,
     trial_tooltip,
 )
-from colab_drive_tuner.search.results.pictures.svg import Canvas
-from colab_drive_tuner.search.results.search_data import SearchData, TrialData
+from colab_drive_tuner.search.results.svg_charts.svg import Canvas
 from colab_drive_tuner.search.trial_documents import TrialState
 from colab_drive_tuner.text import GREY, ORANGE, RED
 

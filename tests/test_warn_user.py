@@ -19,7 +19,7 @@ from colab_drive_tuner.errors import NotebookWarning
 from colab_drive_tuner.hyperas import compat as hyperas_compat
 from colab_drive_tuner.hyperas_style import minimize
 from colab_drive_tuner.store.folder import FolderStore
-from colab_drive_tuner.user_warnings import warn_user
+from colab_drive_tuner.warn_user import warn_user
 from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
 
 PACKAGE = Path(cdt.__file__).parent
@@ -175,7 +175,7 @@ def test_every_warning_is_given_by_warn_user() -> None:
     """No module uses `warnings.warn`, whose stack level is wrong once a caller is added."""
     calls = {}
     for path in PACKAGE.rglob("*.py"):
-        if path.name == "user_warnings.py":
+        if path.name == "warn_user.py":
             continue
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr in ("warn", "warn_explicit"):

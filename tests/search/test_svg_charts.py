@@ -15,10 +15,10 @@ from hyperopt import hp
 from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedSession
 from colab_drive_tuner.search.results import notebook_cards, report_page
 from colab_drive_tuner.search.results.notebook_cards import trials_table
-from colab_drive_tuner.search.results.pictures import charts as pictures
-from colab_drive_tuner.search.results.pictures.svg import fit_text, scale_for, short_numbers
-from colab_drive_tuner.search.results.pictures.timeline import runtime_lanes, summary, timeline
 from colab_drive_tuner.search.results.search_data import SearchData, search_data
+from colab_drive_tuner.search.results.svg_charts import charts
+from colab_drive_tuner.search.results.svg_charts.svg import fit_text, scale_for, short_numbers
+from colab_drive_tuner.search.results.svg_charts.timeline import runtime_lanes, summary, timeline
 from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.text import BLUE, ORANGE, RED
 
@@ -32,10 +32,10 @@ HOSTILE = [
     "🧪 " + "w" * 200,
 ]
 PICTURES = {
-    "history": pictures.history,
-    "importance": pictures.importance,
-    "slices": pictures.slices,
-    "learning_curves": pictures.learning_curves,
+    "history": charts.history,
+    "importance": charts.importance,
+    "slices": charts.slices,
+    "learning_curves": charts.learning_curves,
     "timeline": timeline,
 }
 
@@ -159,7 +159,7 @@ def test_an_infinite_loss_is_a_loss() -> None:
     data = search(1.0, math.inf, -math.inf, math.nan)
     assert [trial.tid for trial in data.best(9)] == [2, 0, 1]
     assert [trial.tid for trial in data.failed] == [3]
-    assert "failed or infinite" in pictures.history(data)
+    assert "failed or infinite" in charts.history(data)
     whole = report_page.report_page(data, "", {})
     assert "<tr><th scope='row'>loss</th><td>-inf</td></tr>" in whole
     infinite = search(math.inf, math.inf)
@@ -187,11 +187,11 @@ def test_many_failed_trials_do_not_look_like_all() -> None:
     """The 313 failed trials of 5,000 each have a mark, and most of the axis stays free."""
     data = search(*[None if n % 16 == 0 else 1.0 + n for n in range(5000)])
     (marks,) = re.findall(
-        f"<path d='([^']*)' stroke='{RED}' stroke-width='6'", pictures.history(data)
+        f"<path d='([^']*)' stroke='{RED}' stroke-width='6'", charts.history(data)
     )
     widths = [float(width) for width in re.findall(r"h([\d.]+)", marks)]
     assert len(widths) == 313
-    assert sum(widths) < pictures.WIDTH / 2
+    assert sum(widths) < charts.WIDTH / 2
 
 
 def test_a_page_says_how_much_of_its_table_is_printed() -> None:
@@ -350,7 +350,7 @@ def texts(drawn: str) -> list[str]:
 def test_few_distinct_numbers_are_sorted_as_numbers() -> None:
     """Numbers that are drawn as categories are sorted as numbers, not as text."""
     documents = [document(n, n / 9, {"units": 2 ** (5 + n % 4)}) for n in range(12)]
-    written = texts(pictures.slices(search_data("s", documents)))
+    written = texts(charts.slices(search_data("s", documents)))
     assert [text for text in written if text in ("32", "64", "128", "256")] == [
         "32",
         "64",
@@ -369,14 +369,14 @@ def test_options_with_a_common_prefix_have_distinct_labels() -> None:
         tuple(replace(trial, parameters={"layer": options[trial.tid % 3]}) for trial in trials),
         ("layer",),
     )
-    written = [text for text in texts(pictures.slices(data)) if text.startswith("…")]
+    written = [text for text in texts(charts.slices(data)) if text.startswith("…")]
     assert [text[1] for text in written] == ["a", "c", "d"]
 
 
 def test_a_grid_is_thinned_out_evenly() -> None:
     """Of 9,000 trials that take three options in turn, every option is drawn."""
     documents = [document(n, 1 + n / 9000, {"kind": n % 3}) for n in range(9000)]
-    drawn = pictures.slices(search_data("s", documents))
+    drawn = charts.slices(search_data("s", documents))
     assert {"0", "1", "2"} <= set(texts(drawn))
     assert len(drawn) < 100_000
 
@@ -414,7 +414,7 @@ def test_parameters_with_long_names_are_told_apart(names: list[str]) -> None:
     values = random.Random(0).random
     documents = [document(n, values(), {name: values() for name in names}) for n in range(30)]
     data = search_data("s", documents)
-    for drawn in (pictures.slices(data), pictures.importance(data)):
+    for drawn in (charts.slices(data), charts.importance(data)):
         written = re.findall("<text[^>]*>([^<]*)</text>", drawn)
         shown = [text for text in written if re.search("[a-z]{3}|…", text)]
         assert len(set(shown)) == len(names)
@@ -436,7 +436,7 @@ def test_a_scale_holds_all_of_its_values(values: list[float]) -> None:
 def test_an_axis_tells_its_values_apart_and_leaves_room_for_them() -> None:
     """Labels of losses that differ in their sixth digit are distinct and fit into the picture."""
     data = search(*[-123456.0 - n for n in range(12)])
-    for drawn, most in ((pictures.history(data), 720), (pictures.slices(data), 240)):
+    for drawn, most in ((charts.history(data), 720), (charts.slices(data), 240)):
         axis = re.findall(r"<text x='([0-9.]+)' [^>]*text-anchor='end'[^>]*>(-\d+)<", drawn)
         texts = [text for at, text in axis if float(at) < most]
         assert len(texts) == len(set(texts)) > 1
@@ -474,12 +474,12 @@ def test_a_curve_is_drawn_without_its_values_that_are_not_finite() -> None:
     """Epochs after an infinite loss keep their places; a curve of NaN alone is not drawn."""
     curves = {0: [1.0, math.inf, 0.25], 1: [math.nan, math.nan]}
     documents = [document(n, n + 1.0, history={"val_loss": curves[n]}) for n in curves]
-    drawn = pictures.learning_curves(search_data("s", documents))
+    drawn = charts.learning_curves(search_data("s", documents))
     (points,) = re.findall("<polyline points='([^']*)'", drawn)
     assert [point.partition(",")[0] for point in points.split()] == ["60", "705"]
     assert "trial 0" in drawn
     assert "trial 1" not in drawn
-    nothing = pictures.learning_curves(search_data("s", documents[1:]))
+    nothing = charts.learning_curves(search_data("s", documents[1:]))
     assert "No trial reported a history of its epochs." in nothing
 
 
@@ -489,7 +489,7 @@ def test_the_legend_of_curves_fits_next_to_the_name_of_the_metric() -> None:
     documents.append(document(15, 99.0, history={"val_loss": [1.0]}, pruned=True))
     for found in documents:
         found["tid"] = f"a study with a long name {found['tid']}"
-    drawn = pictures.learning_curves(search_data("s", documents))
+    drawn = charts.learning_curves(search_data("s", documents))
     places = re.findall(r"<text x='([0-9.-]+)' y='14'[^>]*>([^<]*)", drawn)
     named = {text: float(x) for x, text in places}
     assert named.pop("val_loss") == 8
@@ -502,9 +502,9 @@ def test_a_best_loss_of_minus_infinity_is_the_best_at_the_edge_of_the_pictures()
     losses = [-math.inf, 5.0, 3.0, 4.0, 0.5, 0.001]
     documents = [document(n, loss, {"x": n / 10}) for n, loss in enumerate(losses)]
     data = search_data("s", documents)
-    (line,) = re.findall("<polyline points='([^']*)'", pictures.history(data))
+    (line,) = re.findall("<polyline points='([^']*)'", charts.history(data))
     assert {point.partition(",")[2] for point in line.split()} == {"210"}
-    slices = pictures.slices(data)
+    slices = charts.slices(data)
     (best,) = re.findall(f"<path d='M([0-9.]+),145h0' stroke='{ORANGE}'", slices)
     (others,) = re.findall(f"<path d='([^']*)' stroke='{BLUE}'", slices)
     assert float(best) < min(map(float, re.findall("M([0-9.]+),", others)))

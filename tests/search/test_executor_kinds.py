@@ -1,6 +1,6 @@
 """Real executors: all kinds of searches, worker deaths, restarts, clusters without workers.
 
-Each cluster starts in a program of its own, so that an engine that hangs can be killed.
+Each cluster starts in a program of its own, so that an executor that hangs can be killed.
 """
 
 import contextlib

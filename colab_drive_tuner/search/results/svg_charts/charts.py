@@ -6,19 +6,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from colab_drive_tuner.search.results.pictures.svg import (
+from colab_drive_tuner.search.results.search_data import (
+    SearchData,
+    TrialData,
+    is_number,
+    used_parameters,
+)
+from colab_drive_tuner.search.results.svg_charts.svg import (
     Canvas,
     Scale,
     fit_text,
     scale_for,
     short_numbers,
     y_axis_width,
-)
-from colab_drive_tuner.search.results.search_data import (
-    SearchData,
-    TrialData,
-    is_number,
-    used_parameters,
 )
 from colab_drive_tuner.text import BLUE, GREEN, GREY, ORANGE, RED, shortened, without_middle
 

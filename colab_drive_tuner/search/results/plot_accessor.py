@@ -6,10 +6,10 @@ from typing import Any
 
 from colab_drive_tuner.errors import UsageError, optional_import
 from colab_drive_tuner.search.results.exchange.import_export import write_file
-from colab_drive_tuner.search.results.pictures import charts as pictures
-from colab_drive_tuner.search.results.pictures.svg import in_notebook
-from colab_drive_tuner.search.results.pictures.timeline import timeline
 from colab_drive_tuner.search.results.search_data import SearchData
+from colab_drive_tuner.search.results.svg_charts import charts
+from colab_drive_tuner.search.results.svg_charts.svg import in_notebook
+from colab_drive_tuner.search.results.svg_charts.timeline import timeline
 from colab_drive_tuner.text import visible
 
 _MISSING = (
@@ -63,7 +63,7 @@ class Plots:
 
     def slices(self) -> Picture:
         """Plot the loss over each parameter, as SVG."""
-        return Picture(pictures.slices(self._data))
+        return Picture(charts.slices(self._data))
 
     def history(self) -> Any:
         """Plot the loss of each trial and the best so far."""
