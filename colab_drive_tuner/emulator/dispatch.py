@@ -40,16 +40,17 @@ class Request:
     api: str = ""
 
     def token(self) -> str | None:
-        """Return the bearer token, from the header or from the query."""
+        """Return the bearer token of header or query; "" for other credentials, None for none."""
         kind, _, value = self.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return value.strip()
         named = dict(self.query)
-        return named.get("access_token") or named.get("oauth_token")
+        found = named.get("access_token") or named.get("oauth_token")
+        return found or ("" if kind or "key" in named else None)
 
     def is_upload(self) -> bool:
         """Whether the request uploads content or creates a file."""
-        return self.verb in {"POST", "PUT"} and (
+        return self.verb in {"POST", "PUT", "PATCH"} and (
             "/upload/" in self.path or self.path.endswith(("/files", "/copy"))
         )
 
@@ -182,8 +183,8 @@ class Service:
         return self.sessions.find(upload_id)
 
     async def _session(self, request: Request, session: uploads.UploadSession) -> Answer:
-        if request.token() is not None:
-            self.tokens.caller(request.token())
+        if token := request.token():
+            self.tokens.caller(token)
         account = self.database.account(session.email)
         caller = Caller(account, session.client, frozenset(session.scopes))
         match = discovery.match(session.verb, session.path)

@@ -167,8 +167,19 @@ def condition_not_met(header: str) -> ApiError:
 CHALLENGE = 'Bearer realm="https://accounts.google.com/"'
 
 
+def no_credentials() -> ApiError:
+    """403: neither a token nor an API key; a client that waits for a 401 fails."""
+    return ApiError(
+        403,
+        "forbidden",
+        "Method doesn't allow unregistered callers (callers without established identity). Please "
+        "use API Key or other form of API consumer identity to call this API.",
+        rpc=True,
+    )
+
+
 def not_signed_in() -> ApiError:
-    """401: the request has no token; the challenge then has no error code (RFC 6750)."""
+    """401: no token, but an API key or so; the challenge then has no error code (RFC 6750)."""
     return _unauthenticated("required", "Login Required.", CHALLENGE)
 
 

@@ -385,7 +385,7 @@ def test_an_id_may_have_percent_signs(me):
 def test_a_body_of_unsaid_length_is_a_411(emulator, call):
     """Google's front end refuses a POST or PUT without Content-Length, also with no body."""
     head = f"{call} HTTP/1.1\r\nHost: 127.0.0.1:{emulator.port}\r\n"
-    lengths = {"": 411, "Content-Length: 0\r\n": 401, "Transfer-Encoding: chunked\r\n": 401}
+    lengths = {"": 411, "Content-Length: 0\r\n": 403, "Transfer-Encoding: chunked\r\n": 403}
     for length, status in lengths.items():
         with socket.create_connection(("127.0.0.1", emulator.port)) as wire:
             wire.sendall(f"{head}{length}\r\n0\r\n\r\n".encode())

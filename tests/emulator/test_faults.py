@@ -204,9 +204,11 @@ def test_rate_limits_quota_expiry_and_outage(me, emulator):
     assert found[:5] == [200] * 5
     assert 403 in found
     emulator.faults.clear()
+    file_id = me.create("to be replaced")["id"]
     emulator.faults.add("quota")
     refused = me.refusal("POST", "/upload/drive/v3/files?uploadType=media", data=b"x")
     assert refused == (403, "storageQuotaExceeded")
+    assert me.refusal("PATCH", f"/upload/drive/v3/files/{file_id}", data=b"x") == refused
     assert me("GET", "/drive/v3/files").status_code == 200
     emulator.faults.clear()
     emulator.faults.add("outage", status=503)

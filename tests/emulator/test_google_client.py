@@ -245,12 +245,21 @@ def test_the_discovery_document_leads_to_the_emulator(emulator):
     """A client that fetches the discovery document here needs no other redirection."""
     import httplib2
     from googleapiclient.discovery import build
+    from googleapiclient.errors import UnknownApiNameOrVersion
 
     http = httplib2.Http(timeout=30)
     url = emulator.url + "/discovery/v1/apis/{api}/{apiVersion}/rest"
     service = build("drive", "v3", http=http, discoveryServiceUrl=url, static_discovery=False)
     assert service._baseUrl == f"{emulator.url}/drive/v3/"
+    for api, version in [("sheets", "v4"), ("drive", "v9")]:
+        with pytest.raises(UnknownApiNameOrVersion):
+            build(api, version, http=http, discoveryServiceUrl=url, static_discovery=False)
     http.close()
+
+
+def test_the_discontinued_global_batch_is_a_404(me):
+    """The address without an API, the default of old clients, was switched off in 2020."""
+    assert me("POST", "/batch", data=b"x").status_code == 404
 
 
 def test_v2_of_the_client_works_too(build):

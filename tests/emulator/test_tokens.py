@@ -25,6 +25,23 @@ def test_an_unknown_token_is_a_401(emulator, me, token):
     assert me("POST", upload, data=b"x" * 3_000_000, headers=headers).status_code == 401
 
 
+def test_a_call_without_credentials_is_a_403(emulator):
+    """Without any credentials a call is a 403: a client that waits for a 401 gets no token."""
+    calls = {
+        "/drive/v3/files": (403, "forbidden"),
+        "/drive/v3/files?key=api-key": (401, "required"),
+        "/drive/v3/files?access_token=unknown": (401, "authError"),
+    }
+    bare = RawClient(emulator.url, "")
+    del bare.session.headers["Authorization"]
+    for path, refused in calls.items():
+        assert bare.refusal("GET", path) == refused
+    bare.session.headers["Authorization"] = "Basic eDp5"
+    assert bare.refusal("GET", "/drive/v3/files") == (401, "required")
+    assert bare("GET", "/oauth2/v3/userinfo").status_code == 401
+    bare.session.close()
+
+
 def test_a_token_expires(emulator, person):
     """A token expires after its time, or at once when it is expired by the test."""
     short = person(expires_in=100)
@@ -56,7 +73,7 @@ def test_a_call_without_a_token_expires_no_token(emulator, me, person):
     """The fault `expire` applies to the caller's own token, so a call without one has no effect."""
     emulator.faults.add("expire")
     del (nobody := person()).session.headers["Authorization"]
-    assert nobody("GET", "/drive/v3/files").status_code == 401
+    assert nobody("GET", "/drive/v3/files").status_code == 403
     emulator.faults.clear()
     assert me("GET", "/drive/v3/files").status_code == 200
 
@@ -94,6 +111,14 @@ def test_revoking_a_token_revokes_its_refresh_token(person):
     again = wire("POST", "/token", data=form)
     assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
     assert wire("POST", "/revoke", data={"token": wire.token}).json()["error"] == "invalid_token"
+
+
+def test_revoking_a_token_leaves_other_tokens_valid(emulator, me, person):
+    """Tokens without a refresh token have nothing in common; each is revoked alone."""
+    other, revoked = person(), person()
+    assert revoked("POST", "/revoke", data={"token": revoked.token}).status_code == 200
+    assert revoked("GET", "/drive/v3/files").status_code == 401
+    assert [wire("GET", "/drive/v3/files").status_code for wire in (me, other)] == [200, 200]
 
 
 def test_a_service_account_s_assertion_becomes_an_access_token(me):

@@ -154,6 +154,19 @@ def test_a_status_query_tells_how_far_it_is(me):
     assert me.names("name = 'asked'") == ["asked"]
 
 
+def test_a_308_has_the_md5_of_what_arrived(me):
+    """X-Range-MD5 covers the received bytes, as drivelib and WhatsApp's backup compare it."""
+    content = os.urandom(3 * PIECE)
+    uri = start(me)
+    assert "X-Range-MD5" not in put(me, uri, b"", "bytes */*").headers
+    for count in (1, 2):
+        sent = content[(count - 1) * PIECE : count * PIECE]
+        answer = put(me, uri, sent, f"bytes {(count - 1) * PIECE}-{count * PIECE - 1}/{3 * PIECE}")
+        arrived = hashlib.md5(content[: count * PIECE]).hexdigest()
+        assert answer.headers["X-Range-MD5"] == arrived
+        assert put(me, uri, b"", "bytes */*").headers["X-Range-MD5"] == arrived
+
+
 @pytest.mark.parametrize("extra", [-1, 1, 1000, PIECE - 1])
 @pytest.mark.parametrize("total", ["*", str(8 * PIECE)])
 def test_a_chunk_that_is_no_multiple_of_256_kib_is_refused(me, extra, total):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import re
 import socket
 import struct
 import tempfile
@@ -195,13 +196,13 @@ class App:
         """Answer a batch, a sign-in request, an API call, or a request for the API description."""
         path = request.path
         try:
-            if path.startswith("/batch"):
+            if path.startswith("/batch/drive/"):
                 return await batch.answer(self.service, request)
             now = self.service.database.clock.now()
             if (found := await oauth.answer(self.service.tokens, request, now)) is not None:
                 return found
-            if "discovery" in path and path.endswith("/rest"):
-                return _discovery(request)
+            if (described := _DISCOVERY.fullmatch(path)) is not None:
+                return _discovery(request, described["version"])
         except ApiError as error:
             return Answer.refusal(error)
         return await self.service.answer(request)
@@ -354,9 +355,14 @@ def abort(scope: Scope) -> None:
     stream.abort()
 
 
-def _discovery(request: Request) -> Answer:
-    """Return the discovery document with this emulator as its root URL."""
-    version = "v2" if "v2" in request.path or ("version", "v2") in request.query else "v3"
+_DISCOVERY = re.compile(r"/(discovery/v1/apis/drive/(?P<version>[^/]+)|(\$|%24)discovery)/rest")
+
+
+def _discovery(request: Request, version: str | None) -> Answer:
+    """Return Drive's discovery document with this emulator as its root URL."""
+    version = version or dict(request.query).get("version", "v3")
+    if version not in {"v2", "v3"}:
+        raise ApiError(404, "notFound", "Not Found")
     root = f"{request.base}/"
     return Answer.json({**discovery_document(version), "rootUrl": root, "baseUrl": root})
 

@@ -121,7 +121,7 @@ def _tokeninfo(tokens: Tokens, token: str, now: float) -> Answer:
 
 
 def _userinfo(tokens: Tokens, request: Request) -> Answer:
-    account = tokens.caller(request.token()).account
+    account = tokens.caller(request.token() or "").account
     return Answer.json(
         {
             "sub": person_id(account.email),

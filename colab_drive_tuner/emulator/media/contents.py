@@ -54,6 +54,11 @@ class Sink:
         self._file = path.open("ab", buffering=0)
         self._waiting = bytearray()
 
+    @property
+    def md5(self) -> str:
+        """The checksum of what is written so far."""
+        return self._sums[0].hexdigest()
+
     def _hash(self, piece: bytes | bytearray) -> None:
         for checksum in self._sums:
             checksum.update(piece)

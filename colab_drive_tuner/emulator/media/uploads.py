@@ -199,7 +199,7 @@ class Sessions:
         if start is None:
             if total is not None and sink.size >= total:
                 return await self._complete(call, session, sink)
-            return _progress(call, sink.size)
+            return _progress(call, sink)
         if start > sink.size:
             return _gap(start, sink.size)
         # Without Content-Range the body is the whole content.
@@ -222,7 +222,7 @@ class Sessions:
             raise bad_request("The body is not as long as was announced.")
         if last or (total is not None and at >= total):
             return await self._complete(call, session, sink)
-        return _progress(call, sink.size)
+        return _progress(call, sink)
 
     async def _take(self, call: Call, sink: Sink, start: int, *, last: bool) -> int:
         """Append the new bytes; return the offset at which the body ended."""
@@ -302,12 +302,13 @@ async def _put(sink: Sink, fresh: bytearray, count: int) -> None:
     del fresh[:count]
 
 
-def _progress(call: Call, size: int) -> Answer:
-    """Answer 308 with the received range; without Range if nothing has arrived.
+def _progress(call: Call, sink: Sink) -> Answer:
+    """Answer 308 with the received range and its MD5; with neither if nothing has arrived.
 
     Google's Go client asks for a 200 with a header instead, since 308 is also a redirect.
     """
-    headers = {"Range": f"bytes=0-{size - 1}"} if size else {}
+    received = {"Range": f"bytes=0-{sink.size - 1}", "X-Range-MD5": sink.md5}
+    headers = received if sink.size else {}
     if call.headers.get("x-guploader-no-308") == "yes":
         return Answer(200, b"", {**headers, "X-HTTP-Status-Code-Override": "308"})
     return Answer(308, b"", headers)

@@ -226,10 +226,11 @@ def corpora(call: Call) -> Callable[[Node], bool]:
     spaces = requested_spaces(call)
     if wanted not in CORPORA:
         raise invalid("corpora")
-    if wanted in {"drive", "teamDrive"} and not drive:
-        raise invalid("driveId", "The driveId parameter must be specified with corpora=drive.")
-    if drive and wanted not in {"drive", "teamDrive"}:
-        raise invalid("corpora", "The driveId parameter must be specified with corpora=drive.")
+    if (wanted in {"drive", "teamDrive"}) != bool(drive):
+        raise invalid(
+            "corpora" if drive else "driveId",
+            "The driveId parameter must be specified if and only if corpora is set to drive.",
+        )
     if with_drives and not call.all_drives:
         raise ApiError(
             403,

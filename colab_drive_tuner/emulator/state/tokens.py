@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..errors import invalid_token, not_signed_in
+from ..errors import invalid_token, no_credentials, not_signed_in
 from .database import Database
 from .model import Caller
 
@@ -78,7 +78,7 @@ class Tokens:
     def revoke(self, token: str) -> bool:
         """Revoke a token and the tokens issued with it; return whether it was known."""
         known = self._grants.get(token)
-        refresh = known.refresh if known is not None else token
+        refresh = (known.refresh if known is not None else "") or token
         gone = {token, refresh, *(k for k, v in self._grants.items() if v.refresh == refresh)}
         gone = {one for one in gone if one in self._grants or one in self._refresh}
         for one in gone:
@@ -89,7 +89,9 @@ class Tokens:
         return bool(gone)
 
     def caller(self, token: str | None) -> Caller:
-        """Return the caller of a token; raise a 401 if it is missing, unknown or expired."""
+        """Return the caller of a token; refuse one that is missing, empty, unknown or expired."""
+        if token is None:
+            raise no_credentials()
         if not token:
             raise not_signed_in()
         grant = self.grant(token)
