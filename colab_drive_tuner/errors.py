@@ -50,6 +50,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from colab_drive_tuner.text import visible
+from colab_drive_tuner.tracebacks import shown_in_notebook
 
 
 class ColabDriveTunerError(Exception):
@@ -58,6 +59,8 @@ class ColabDriveTunerError(Exception):
     def __str__(self) -> str:
         # A message may quote untrusted text, which could contain terminal control characters.
         return visible(super().__str__(), lines=True)
+
+    _render_traceback_ = shown_in_notebook  # IPython's hook; the message says what to do
 
 
 class UsageError(ColabDriveTunerError, ValueError):

@@ -37,6 +37,11 @@ print(output.getvalue())""",
     units = {{choice([1, 2])}}
     return {'loss': units, 'status': 'ok'}
 run('other', objective=model, data=data)""",
+    "import os\nos.environ['COLAB_DRIVE_TUNER_STORE'] = 's'\nsession = cdt.setup()",
+    "session.remove('nowhere')",
+    "session.restore('tb')",
+    "cdt.open_store(3)",
+    "cdt.DriveClient.connect('no file')",
 ]
 
 
@@ -91,6 +96,15 @@ def test_pdb_stops_in_the_users_cell(shown):
 def test_errors_before_training_name_cell_and_line(shown, cell, message):
     """An error before training says what is wrong, in which line, and what to change."""
     assert message in shown[cell]
+
+
+@pytest.mark.parametrize("cell", [11, 12, 13, 14])
+def test_an_error_of_any_public_name_shows_the_cell_and_the_message_alone(shown, cell):
+    """No name has to see to it: the package's errors are shown without the package's frames."""
+    assert f"----> 1 {CELLS[cell]}\n" in re.sub(r"\n+\Z", "\n", shown[cell])
+    assert len(re.findall(r"^-+> ", shown[cell], re.MULTILINE)) == 1
+    assert "/colab_drive_tuner/" not in shown[cell]
+    assert re.search(r"^\w+Error: \S", shown[cell], re.MULTILINE)
 
 
 @pytest.mark.skipif(IPython.version_info[0] < 9, reason="IPython 7 needs imp to reload modules")

@@ -26,11 +26,11 @@ from colab_drive_tuner.machine import exit_with
 from colab_drive_tuner.search.evaluate import Attempt, FastDomain, evaluate
 from colab_drive_tuner.search.executors.trial_locations import Location, LocationSender, worker_name
 from colab_drive_tuner.search.spec.objectives import TemplatedObjective
-from colab_drive_tuner.search.tracebacks import formatted, keep_frames_of_user
 from colab_drive_tuner.search.trial_documents import RUNNING, imported_document
 from colab_drive_tuner.search.trials.backups import BackupFolder
 from colab_drive_tuner.search.trials.returned_models import ResultParts, SavedModel, separate_model
 from colab_drive_tuner.text import text_of
+from colab_drive_tuner.tracebacks import formatted, keep_frames_of_user
 from colab_drive_tuner.training.backup.writer import flush_backups
 from colab_drive_tuner.training.memory import KerasMemory
 from colab_drive_tuner.training.trial import TrialInterrupted

@@ -19,7 +19,6 @@ from colab_drive_tuner.search.executors.worker import Outcome, TaskStatus, faile
 from colab_drive_tuner.search.executors.worker_deaths import Death, LostTrials
 from colab_drive_tuner.search.loop.sequential import Loop, Started
 from colab_drive_tuner.search.spec.settings import SUSPECTS, stored_suspects
-from colab_drive_tuner.search.tracebacks import add_hint
 from colab_drive_tuner.search.trial_documents import (
     ERROR,
     FINISHED,
@@ -33,6 +32,7 @@ from colab_drive_tuner.search.trials.poison_trials import (
     given_up_result,
 )
 from colab_drive_tuner.text import text_of
+from colab_drive_tuner.tracebacks import add_hint
 
 BREAK_SECONDS = 5.0
 """Time in which a broken pool should report all trials that it was running."""

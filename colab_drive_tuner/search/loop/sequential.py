@@ -31,7 +31,6 @@ from colab_drive_tuner.search.loop.missing_trials import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning
 from colab_drive_tuner.search.loop.run_request import RunRequest, StoppingRules
 from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream
-from colab_drive_tuner.search.tracebacks import add_hint
 from colab_drive_tuner.search.trial_documents import (
     ERROR,
     FINISHED,
@@ -43,6 +42,7 @@ from colab_drive_tuner.search.trials.counts import TrialCounts
 from colab_drive_tuner.search.trials.returned_models import ModelResult, separate_model
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.text import text_of
+from colab_drive_tuner.tracebacks import add_hint
 from colab_drive_tuner.training.memory import KerasMemory
 from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 

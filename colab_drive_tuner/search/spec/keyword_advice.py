@@ -10,11 +10,8 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from colab_drive_tuner.errors import NotPlainDataError, SearchError, UsageError
-from colab_drive_tuner.search.tracebacks import is_of_objective, keep_frames_of_user
-
-_EXPLAINED = (UsageError, NotPlainDataError, SearchError)
-"""Errors whose message says what to do, so that this package's frames would only hide it."""
+from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.tracebacks import is_of_objective, is_of_package, keep_frames_of_user
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -92,7 +89,7 @@ def explain_keywords(
             try:
                 return function(*args, **kwargs)
             except Exception as error:
-                if isinstance(error, _EXPLAINED) or is_of_objective(error):
+                if is_of_package(error) or is_of_objective(error):
                     keep_frames_of_user(error)
                 raise
 

@@ -7,8 +7,6 @@ import traceback
 from contextlib import suppress
 from types import TracebackType
 
-from colab_drive_tuner.errors import ColabDriveTunerError
-
 _PACKAGE = f"{__name__.partition('.')[0]}."
 _EVALUATES = "hyperopt.base"
 """The module that calls the objective."""
@@ -22,7 +20,7 @@ class _TrialNote(str):
 
 def add_hint(error: BaseException, tid: object, search: str) -> None:
     """Note on an exception of the objective which trial raised it, and what happens next."""
-    if isinstance(error, ColabDriveTunerError):
+    if is_of_package(error):
         return  # its message says what to do
     with suppress(Exception):  # a user's exception may refuse notes
         error.add_note(
@@ -31,6 +29,11 @@ def add_hint(error: BaseException, tid: object, search: str) -> None:
                 "catch_eval_exceptions=True counts it as failed and goes on."
             )
         )
+
+
+def is_of_package(error: BaseException) -> bool:
+    """Return whether the exception is one of this package's errors."""
+    return type(error).__module__.startswith(_PACKAGE)
 
 
 def is_of_objective(error: BaseException) -> bool:
@@ -50,8 +53,7 @@ def keep_frames_of_user(error: BaseException | None) -> None:
         while frame is not None:
             frames.append(frame)
             frame = frame.tb_next
-        is_of_user = not isinstance(error, ColabDriveTunerError)
-        at_end, kept = is_of_user and _EVALUATES in map(_module, frames), None
+        at_end, kept = not is_of_package(error) and _EVALUATES in map(_module, frames), None
         for frame in reversed(frames):
             is_ours = _module(frame).startswith(_PACKAGE)
             at_end = at_end and is_ours
@@ -59,6 +61,17 @@ def keep_frames_of_user(error: BaseException | None) -> None:
                 frame.tb_next, kept = kept, frame
         error.__traceback__ = kept
         error = error.__cause__
+
+
+def shown_in_notebook(error: BaseException) -> list[str]:
+    """Return the lines that IPython shows for the exception, without this package's frames."""
+    from IPython import get_ipython
+
+    keep_frames_of_user(error)
+    shown: list[str] = get_ipython().InteractiveTB.structured_traceback(
+        type(error), error, error.__traceback__
+    )
+    return shown
 
 
 def formatted(error: BaseException) -> str:
