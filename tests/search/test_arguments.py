@@ -7,6 +7,7 @@ from typing import Any
 
 import hyperopt
 import numpy as np
+import optuna
 import pytest
 from hyperopt import hp
 from hyperopt.hp import uniform
@@ -77,8 +78,24 @@ def yielding(x: float) -> Any:
             UsageError,
             "loss_threshold must be a number or None, got 'low'",
         ),
-        ({"space": {"c": [1, 2], "d": norm(0, 1)}}, UsageError, r"hp.choice\('x', \[1, 2\]\)"),
+        ({"space": {"c": [1, 2]}}, UsageError, r"hp.choice\('x', \[1, 2\]\)"),
         ({"space": {"rate": {"min": 0, "max": 1}}}, UsageError, "has no parameter: lists, ranges"),
+        (
+            {"space": {"x": uniform("x", 0, 1), "d": {"rate": norm(0, 1)}}},
+            UsageError,
+            r"'rate' in space= is .*hp.normal\('rate', mean, deviation\)",
+        ),
+        (
+            {"space": [uniform("x", 0, 1), optuna.distributions.FloatDistribution(0, 1)]},
+            UsageError,
+            r"'1' in space= is FloatDistribution\(.*\), which hyperopt takes for a constant",
+        ),
+        ({"space": {"x": uniform("x", 0, 1), "n": iter([1, 2])}}, UsageError, "'n' in space= is"),
+        (
+            {"space": hp.choice("model", [{"kind": "svm", "c": norm(0, 1)}, 2])},
+            UsageError,
+            "'c' in space= is",
+        ),
         ({"early_stop_fn": 5}, UsageError, "early_stop_fn must be a function or None, got 5"),
         ({"space": None}, TemplateError, "sample_objective"),
         ({"space": {}}, UsageError, "nothing in it to choose"),
@@ -120,6 +137,13 @@ def test_bad_input_is_refused_before_anything_is_written(
         resume_sample_search(tmp_path, **options)
     assert list_searches(open_store(tmp_path)) == []
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_list_is_a_constant_and_a_distribution_can_be_an_option(tmp_path: Path) -> None:
+    """Both are plausible as values for the objective, unlike a distribution under a key."""
+    prior = norm(0, 1)
+    space = {"x": uniform("x", 0, 1), "sizes": [1, 2], "prior": hp.choice("prior", [prior])}
+    resume_sample_search(tmp_path, space=space, objective=lambda point: point["prior"].mean())
 
 
 @pytest.mark.parametrize("algo", ["tpe", "anneal"])

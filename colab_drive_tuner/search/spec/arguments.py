@@ -4,7 +4,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.spec.space_values import parameters_of
+from colab_drive_tuner.search.spec.space_values import constants_of, parameters_of
 from colab_drive_tuner.training.trial import as_integer
 
 BEGIN_AGAIN = (
@@ -145,8 +145,15 @@ def _size(randint: Any) -> int:
     return abs(int(high) - int(low))  # as keywords, `high` comes first
 
 
+_OTHER_TOOLS = ("ConfigSpace.", "keras_tuner.", "optuna.", "ray.tune.", "scipy.stats.", "skopt.")
+"""Beginnings of the modules that define other tools' distributions."""
+
+
 def check_space(space: Any, *, duplicate: type[Exception] = UsageError) -> None:
-    """Raise `UsageError` if hyperopt cannot draw from the space, `duplicate` for equal labels."""
+    """Raise `UsageError` if hyperopt cannot draw from the space, `duplicate` for equal labels.
+
+    Also for a distribution of another tool, or an iterator, which every trial would receive as is.
+    """
     from hyperopt.base import Domain, DuplicateLabel
 
     from colab_drive_tuner.templates.fresh_options import try_sampling
@@ -167,3 +174,14 @@ def check_space(space: Any, *, duplicate: type[Exception] = UsageError) -> None:
             f"space={shown} cannot be searched{at}: {why}. A space is made of hyperopt's "
             "expressions, such as {'x': hp.uniform('x', 0, 1)}."
         ) from error
+    for path, value in constants_of(space):
+        modules = [f"{kind.__module__}." for kind in type(value).__mro__]
+        foreign = any(module.startswith(_OTHER_TOOLS) for module in modules)
+        if foreign or isinstance(value, Iterator):
+            key = path[-1] if path else "x"
+            raise UsageError(
+                f"{key!r} in space= is {value!r:.80}, which hyperopt takes for a constant: every "
+                f"trial would receive this object. Write hp.uniform({key!r}, low, high), "
+                f"hp.loguniform({key!r}, log(low), log(high)), hp.uniformint({key!r}, low, high), "
+                f"hp.normal({key!r}, mean, deviation) or hp.choice({key!r}, [...])."
+            )

@@ -34,6 +34,17 @@ def parameters_of(space: Any) -> dict[Any, Any]:
     return {_label_of(node): node for node in nodes}
 
 
+def constants_of(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield the path and value of each part that is no expression, but not options of a choice."""
+    for key, part in _members(node):
+        yield from constants_of(part, (*path, key))
+    if _is_node(node, "switch"):
+        for option in filter(_members, node.pos_args[1:]):
+            yield from constants_of(option, path)
+    elif _is_node(node, "literal") or not hasattr(node, "pos_args"):
+        yield path, getattr(node, "obj", node)
+
+
 def parameter_values(
     node: Any, point: Mapping[str, Any] | None, path: Path
 ) -> Iterator[tuple[Path, Any]]:
