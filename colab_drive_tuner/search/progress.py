@@ -19,6 +19,7 @@ from contextlib import (
     redirect_stdout,
     suppress,
 )
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -66,6 +67,9 @@ class ProgressOutput(Protocol):
     pause: float
     """Seconds between two updates."""
 
+    def shared(self) -> AbstractContextManager[None]:
+        """Return a context in which other outputs do not damage this one."""
+
     def draw(self, state: ProgressState) -> None:
         """Show this state in place of the previous one."""
 
@@ -78,6 +82,10 @@ class LogOutput:
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
+    def shared(self) -> AbstractContextManager[None]:
+        """See `ProgressOutput.shared`."""
+        return nullcontext()
+
     def draw(self, state: ProgressState) -> None:
         """See `ProgressOutput.draw`."""
         encoding = getattr(self._out, "encoding", None) or "utf-8"
@@ -89,7 +97,7 @@ class LogOutput:
 class TerminalOutput:
     """One line with a bar, as wide as the terminal and redrawn in place.
 
-    It is erased before anything else is written to the `standard_streams`, and redrawn below.
+    It is erased before anything else is written to a `shared` terminal, and redrawn below.
     """
 
     pause = _UPDATE_SECONDS
@@ -100,7 +108,7 @@ class TerminalOutput:
         """Whether the cursor is behind the line, or behind other text without a line end."""
 
     @contextmanager
-    def standard_streams(self) -> Iterator[None]:
+    def shared(self) -> Iterator[None]:
         """Redirect the standard streams that are a terminal, as long as the line may be shown."""
         with ExitStack() as redirected:
             for redirect, stream in ((redirect_stdout, sys.stdout), (redirect_stderr, sys.stderr)):
@@ -160,6 +168,9 @@ class _StreamBesideLine:
         """See `TextIO.writelines`."""
         self.write("".join(lines))
 
+    def __reduce__(self) -> Any:
+        return copy, (self._stream,)  # a copy or pickle is that of the stream, if it has one
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
@@ -171,11 +182,33 @@ class NotebookOutput:
 
     def __init__(self) -> None:
         self._handle: Any = None
+        self._state: Any = None
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Let `IPython.display.clear_output`, which live plots call, redraw the progress."""
+        from IPython import get_ipython
+
+        publisher: Any = get_ipython().display_pub
+        clear = publisher.clear_output
+
+        def clear_and_redraw(*args: Any, **kwargs: Any) -> None:
+            clear(*args, **kwargs)
+            if self._handle is not None:
+                self._handle = None
+                self.draw(self._state)
+
+        publisher.clear_output = clear_and_redraw
+        try:
+            yield
+        finally:
+            publisher.clear_output = clear
 
     def draw(self, state: ProgressState) -> None:
         """See `ProgressOutput.draw`; a frontend without updates shows the first state."""
         from IPython.display import display as show
 
+        self._state = state
         content = {"text/html": progress_html(state), "text/plain": str(state)}
         if self._handle is None:
             self._handle = show(content, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython is untyped
@@ -312,9 +345,7 @@ def display(
 
 @contextmanager
 def _redrawn(progress: Progress, trials: StoredTrials) -> Iterator[Callable[[str], None]]:
-    output = progress.output
-    beside = output.standard_streams() if isinstance(output, TerminalOutput) else nullcontext()
-    with beside:
+    with progress.output.shared():
         progress.draw()
         try:
             yield progress.update

@@ -2,11 +2,12 @@
 
 import functools
 import io
+import pickle
 import re
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from colab_drive_tuner.search.progress import (
     progress_html,
 )
 from colab_drive_tuner.search.trials.counts import TrialCounts
+from tests.kernel import run_cells
 from tests.search.sample_searches import (
     killing_objective,
     resume_sample_search,
@@ -243,6 +245,50 @@ def test_what_an_objective_prints_has_lines_of_its_own(
     trial = ["to stdout", "to stderr", "no end of line"]
     assert [line for line in shown if "trials" not in line] == [*trial, *trial, ""]
     assert "2 of 2 trials" in shown[-2]
+
+
+def test_an_objective_can_copy_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy or pickle of `sys.stdout` is that of the terminal's stream, or the stream's error."""
+    put_screen(monkeypatch).write("before")
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO()))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    def objective(point: dict[str, Any]) -> float:
+        for copied in (deepcopy(sys.stdout), pickle.loads(pickle.dumps(sys.stdout))):
+            assert copied.getvalue().startswith("before")
+            assert not hasattr(copied, "nothing")
+        with pytest.raises(TypeError, match="cannot pickle"):
+            copy(sys.stderr)
+        return float(point["x"])
+
+    assert resume_sample_search(tmp_path, objective, max_evals=1, progress=True).finished
+
+
+CLEARED = """
+from IPython.display import clear_output
+from hyperopt import hp
+import colab_drive_tuner as cdt
+
+def objective(x):
+    print("training")
+    clear_output(wait=x > 0.5)
+    print("epoch 1")
+    return x
+
+search = dict(space=hp.uniform("x", 0, 1), name="s", store="s", seed=1)
+trials = cdt.resume_search(objective, max_evals=4, **search)
+"""
+
+
+def test_progress_outlives_clear_output(tmp_path: Path) -> None:
+    """Objectives with live plots clear the cell's output, and the progress with it."""
+    during, after = run_cells(
+        [CLEARED, "print('trial'); clear_output(); print('end')"],
+        tmp_path,
+        {"XDG_STATE_HOME": str(tmp_path / "state")},
+    )
+    assert re.fullmatch(r"s: 4 of 4 trials \| .*\nepoch 1\n", during)
+    assert after == "end\n"
 
 
 def test_searches_in_threads_share_a_terminal(
