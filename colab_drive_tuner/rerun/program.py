@@ -116,7 +116,9 @@ class RunTask:
     @property
     def seconds_left(self) -> float | None:
         """Seconds until the deadline; None without a deadline."""
-        return None if self.deadline is None else self.deadline - time.time()
+        if self.deadline is None:
+            return None
+        return self.deadline - self.began - (time.monotonic() - self.started)
 
     @property
     def executed(self) -> Path:

@@ -44,8 +44,6 @@ class TrainingSettings:
     """Whether the global random generators are seeded before each trial."""
     frameworks: tuple[str, ...] = ()
     """Modules that the objective uses: a worker imports them before the trial is seeded."""
-    ends_at: float | None = None
-    """`time.time()` at which trials must have stopped, on any machine; None: no limit."""
     pruner: Pruner | None = None
     """The pruner of trials that report their own values."""
 
@@ -63,6 +61,8 @@ class Attempt:
     training: TrainingSettings
     thresholds: Mapping[Pruner, Mapping[int, float]] = field(default_factory=dict)
     """By pruner and step, the values that the trial must not be worse than."""
+    ends_at: float | None = None
+    """`time.time()` at which it must have stopped, on any machine; None: no limit."""
 
 
 class FastDomain(Domain):  # type: ignore[misc]  # hyperopt is untyped
@@ -108,7 +108,7 @@ def evaluate(
 
     `notices` collects messages for the user, if they cannot be shown in this process.
     """
-    training, ends_at = attempt.training, attempt.training.ends_at
+    training, ends_at = attempt.training, attempt.ends_at
     trial = RunningTrial(
         search=attempt.search,
         tid=attempt.tid,

@@ -1,6 +1,5 @@
 """One run of a search: claim it, run its trials, and release it in any case."""
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -82,7 +81,6 @@ def run_search(trials: StoredTrials, request: RunRequest) -> str:
             seed=training_seed_of(stored),
             seeded=trials.seed_training,
             frameworks=frameworks,
-            ends_at=request.deadline and time.time() + request.deadline - time.monotonic(),
             pruner=request.pruner,
         )
         parts = trials, request, domain, seeds, training, rules, counts

@@ -167,6 +167,17 @@ def test_an_invalid_notebook_is_not_run(tmp_path: Path, store: Path) -> None:
     LocalRunner().check(RunTask(program, "parabola", tmp_path, StopSignals()))
 
 
+def test_a_clock_that_is_set_changes_no_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that may last a minute still may after the clock was set by an hour."""
+    (tmp_path / "script.py").write_text("")
+    program, now = load_program(str(tmp_path / "script.py")), time.time()
+    task = RunTask(program, "s", tmp_path, StopSignals(), began=now, deadline=now + 60)
+    monkeypatch.setattr(time, "time", lambda: now + 3600)
+    assert task.seconds_left == pytest.approx(60, abs=5)
+
+
 def test_a_program_that_runs_another_search_is_reported(tmp_path: Path, store: Path) -> None:
     """The name in the program may be mistyped: the rerun says so, and names searches like it."""
     script = tmp_path / "search.py"

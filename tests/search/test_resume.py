@@ -4,6 +4,9 @@ import functools
 import os
 import signal
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from colab_drive_tuner.errors import (
     SpaceChangedError,
     UnfinishedSearchWarning,
 )
+from colab_drive_tuner.search.loop import sequential
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.fingerprints import describe_space, space_difference
 from colab_drive_tuner.search.trial_documents import name_all_parameters
@@ -375,6 +379,33 @@ def test_a_scheduled_run_ends_by_its_deadline(tmp_path: Path, monkeypatch) -> No
     )
     assert not result.finished
     assert result.done < 10
+
+
+@pytest.mark.parametrize("executor", [lambda _: None, ThreadPoolExecutor])
+def test_a_clock_that_is_set_changes_no_duration(
+    executor: Callable[[int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials last as long as they run, and keep their deadline, though each sets the clock."""
+    ahead, left = 0.0, list[float]()
+    clock, coarse_clock = time.time, sequential.coarse_utcnow
+    monkeypatch.setattr(time, "time", lambda: clock() + ahead)
+    monkeypatch.setattr(
+        sequential, "coarse_utcnow", lambda: coarse_clock() + timedelta(seconds=ahead)
+    )
+
+    def objective(point: dict[str, Any]) -> float:
+        nonlocal ahead
+        ahead += 3600
+        trial = running_trial()
+        assert trial is not None
+        assert trial.deadline is not None
+        left.append(trial.deadline - time.monotonic())
+        return float(point["x"])
+
+    options = {"max_evals": 3, "max_time": 1000, "executor": executor(1)}
+    result = resume_sample_search(tmp_path, objective, **options)
+    assert all(900 < seconds <= 1000 for seconds in left)
+    assert all(0 <= row["duration"] < 60 for row in result.rows)
 
 
 def weighted(x: Any, y: Any) -> dict[str, Any]:

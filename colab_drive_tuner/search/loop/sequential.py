@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,7 @@ class Loop:
         start is spooled.
         """
         trials, tid, now = self._trials, document["tid"], coarse_utcnow()
+        deadline = self._request.deadline
         document |= {"state": RUNNING, "owner": self._owner, "book_time": now, "refresh_time": now}
         deaths = trials.log.inherited.get(tid)
         artifacts = trials.backups.for_trial(tid, fresh=deaths is None and not died)
@@ -206,14 +208,18 @@ class Loop:
             spec_from_misc(document["misc"]),
             self._training,
             self._pruning.thresholds(tid),
+            # Converted for each trial, since the clock may be set while the search runs.
+            deadline and time.time() + deadline - time.monotonic(),
         )
         return Started(document, attempt, artifacts, time.monotonic(), progress)
 
     def _tell(self, started: "Started", how: TrialEnd, result: Captured | None = None) -> None:
         """Record the end of a trial; `result` is a snapshot of its plain result."""
         trials, document, artifacts = self._trials, started.document, started.artifacts
-        document["refresh_time"] = coarse_utcnow()
         seconds = time.monotonic() - started.began
+        document["refresh_time"] = now = coarse_utcnow()
+        # The clock may have been set since the start was noted.
+        document["book_time"] = now - timedelta(milliseconds=round(1000 * seconds))
         backed_up = artifacts is not None and artifacts.writer is not None
         self._stopping.trial_took(seconds, resumable=backed_up)
         model = isinstance(document["result"], ModelResult)
