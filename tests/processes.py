@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
@@ -31,6 +32,27 @@ def run_python(
     )
     assert status in (None, done.returncode), done.stderr[-3000:]
     return done
+
+
+@contextmanager
+def running_python(
+    *arguments: object, ready: str = "", environment: Mapping[str, str] | None = None, **more: Any
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """Start Python, and yield it and its first line of output with `ready`; kill it at the end."""
+    with subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | dict(environment or {}),
+        stdout=subprocess.PIPE,
+        text=True,
+        **more,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = next((line for line in process.stdout if ready in line), "")
+            assert line, f"it ended without {ready!r}"
+            yield process, line
+        finally:
+            process.kill()
 
 
 def wait_until(holds: Callable[[], T], seconds: float = 60.0) -> T:

@@ -20,6 +20,7 @@ from colab_drive_tuner.cli import main
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.local_files import replace_file
 from colab_drive_tuner.search.spec.settings import SearchSettings
+from tests.processes import running_python
 from tests.troubleshoot.test_clean import copy_of_an_older_run
 
 
@@ -406,14 +407,11 @@ def test_the_emulator_keeps_its_files_over_a_restart(tmp_path):
     """`emulator` prints its address, as text or JSON, and has its files again after a restart."""
     import requests
 
-    command = [sys.executable, "-m", "colab_drive_tuner", "emulator", "--port", "0"]
+    command = ["-m", "colab_drive_tuner", "emulator", "--port", "0", "--data", tmp_path]
     headers = {"Authorization": "Bearer emulator"}
     for expected in (0, 1):
         form = ["--json"] * expected
-        with subprocess.Popen(
-            [*command, "--data", str(tmp_path), *form], stdout=subprocess.PIPE, text=True
-        ) as server:
-            line = server.stdout.readline()
+        with running_python(*command, *form) as (server, line):
             url = json.loads(line)["url"] if form else line.split(" on ")[1].strip()
             files = requests.get(f"{url}/drive/v3/files", headers=headers, timeout=10).json()
             assert len(files["files"]) == expected, json.dumps(files)
@@ -421,3 +419,4 @@ def test_the_emulator_keeps_its_files_over_a_restart(tmp_path):
                 f"{url}/drive/v3/files", headers=headers, json={"name": "kept"}, timeout=10
             )
             server.terminate()
+            server.wait(60)

@@ -5,8 +5,6 @@ import io
 import json
 import math
 import pickle
-import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -20,6 +18,7 @@ from hyperopt import hp
 import colab_drive_tuner as cdt
 from colab_drive_tuner.cli.page_server import page_app, server_of
 from colab_drive_tuner.cli.results import sparkline
+from tests.processes import running_python
 
 SPACE = {"x": hp.uniform("x", -1, 1), "kind": hp.choice("kind", [{"y": hp.normal("y", 0, 1)}, 0])}
 
@@ -401,11 +400,9 @@ def test_the_dashboard_serves_a_search_and_a_study(folder, tmp_path):
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
     storage.close()
     for store, name, trials in ((folder, "bowl", 14), (tmp_path, "study", 2)):
-        command = ["colab_drive_tuner", "--store", str(store), "dashboard", name, "--port", "0"]
-        with subprocess.Popen(
-            [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True
-        ) as served:
-            url = served.stdout.readline().split()[0]
+        command = ["-m", "colab_drive_tuner", "--store", store, "dashboard", name, "--port", "0"]
+        with running_python(*command) as (_, line):
+            url = line.split()[0]
             with urllib.request.urlopen(f"{url}api/studies") as answer:
                 (summary,) = json.load(answer)["study_summaries"]
             with urllib.request.urlopen(f"{url}api/studies/{summary['study_id']}") as answer:
@@ -414,4 +411,3 @@ def test_the_dashboard_serves_a_search_and_a_study(folder, tmp_path):
             with pytest.raises(urllib.error.HTTPError, match="403") as refused:
                 urllib.request.urlopen(foreign)
             refused.value.close()
-            served.terminate()

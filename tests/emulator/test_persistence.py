@@ -15,7 +15,7 @@ import requests
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.emulator.__main__ import main
 from tests.emulator.raw_client import RawClient
-from tests.processes import wait_until
+from tests.processes import run_python, running_python, wait_until
 
 
 @pytest.fixture
@@ -97,10 +97,9 @@ def test_an_emulator_ends_with_the_program_that_started_it():
         "print(DriveEmulator(process=True).__enter__().port, flush=True)\n"
         "time.sleep(600)"
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
-        port = int(parent.stdout.readline())
+    with running_python("-c", program) as (_, line):
+        port = int(line)
         assert _is_open(port)
-        parent.kill()
     wait_until(lambda: not _is_open(port))
 
 
@@ -259,16 +258,11 @@ def test_the_command_line_takes_tokens_and_faults(tmp_path):
 
     SIGTERM leaves no temporary folder behind.
     """
-    command = [sys.executable, "-m", "colab_drive_tuner.emulator"]
+    command = ["-m", "colab_drive_tuner.emulator"]
     more = ["--token", "abc=a@example.com,client=x,scopes=drive.file", "--fault",
             "do=error,status=500,api=drive.about.get", "--fault",
             "do=latency,seconds=0.001,probability=0.5"]  # fmt: skip
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(
-        [*command, *more], stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
+    with running_python(*command, *more, environment={"TMPDIR": str(tmp_path)}) as (process, line):
         wire = RawClient(line.strip().rpartition(" ")[2], "abc")
         assert wire.names("") == []
         assert wire("GET", "/drive/v3/about?fields=user").status_code == 500
@@ -278,11 +272,9 @@ def test_the_command_line_takes_tokens_and_faults(tmp_path):
         wire.session.close()
         assert len(list(tmp_path.iterdir())) == 1
         process.terminate()
+        process.wait(60)
     assert list(tmp_path.iterdir()) == []
-    wrong = subprocess.run(
-        [*command, "--token", "x"], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert wrong.returncode == 2
+    wrong = run_python(*command, "--token", "x", status=2)
     assert "TOKEN=ACCOUNT" in wrong.stderr
 
 

@@ -233,9 +233,8 @@ def test_a_run_that_is_killed_releases_its_runtime(
     process.send_signal(signum)
     code = process.wait(200)
     if signum == signal.SIGKILL:
-        deadline = time.monotonic() + 30
-        while step == "allocate" and not colab.allocated and time.monotonic() < deadline:
-            time.sleep(0.05)  # the allocating command runs a moment longer
+        if step == "allocate":  # the allocating command runs a moment longer
+            wait_until(lambda: colab.allocated, 30)
         time.sleep(1)
         programs.run("schedule", "release")
     elif step != "release":

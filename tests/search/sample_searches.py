@@ -13,14 +13,18 @@ from typing import Any
 import hyperopt
 import numpy as np
 from hyperopt import STATUS_OK, hp
+from hyperopt.base import Domain
 from hyperopt.hp import choice, uniform
 
+from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import read_items
 from colab_drive_tuner.journal import open_searches
 from colab_drive_tuner.journal.journal import Journal
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
+from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream, decode_generator
+from colab_drive_tuner.search.trial_documents import as_new
 from colab_drive_tuner.store.folder import FolderStore
 from tests.journal.faulty_store import FaultyStore
 
@@ -185,3 +189,27 @@ def model(x: Any, y: Any) -> dict[str, Any]:
     kind = {{choice(["plain", "squared"])}}
     error = float(((slope * x - y) ** 2).mean())
     return {"loss": error if kind == "plain" else error**2, "status": STATUS_OK}
+
+
+def uneven(point: dict[str, Any]) -> float:
+    """Return the loss of `sample_objective`, more slowly for some points."""
+    time.sleep(0.002 + 0.01 * (point["x"] > 0.5))
+    return sample_objective(point)
+
+
+def replayed(history: History, algo: str) -> dict[Any, Any]:
+    """Return the points that the algorithm suggests from what it had seen by the record."""
+    domain = Domain(sample_objective, SPACE)
+    documents = {tid: entry.decoded() for tid, entry in history.trials.items()}
+    found = {}
+    for tid, entry in history.trials.items():
+        seen = hyperopt.Trials()
+        for other in range(tid):
+            doc = documents[other]
+            seen._dynamic_trials.append(as_new(doc) if other in entry.pending else doc)
+        seen.refresh()
+        assert entry.k is not None
+        _, seed = SeedStream(decode_generator(history.settings["rstate"]), entry.k).draw()
+        (document,) = ALGORITHMS[algo]([tid], domain, seen, seed)
+        found[tid] = document["misc"]["vals"]
+    return found

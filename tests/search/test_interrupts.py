@@ -1,6 +1,5 @@
 """Ctrl-C in a script: one line of output, and the exit status of an interrupted process."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.search.loop.interrupts import stopped_by_user
+from tests.processes import running_python
 
 SCRIPT = """
 import signal
@@ -46,18 +46,8 @@ def interrupted(folder: Path, call: str) -> tuple[int, list[str]]:
     """Interrupt a script in its third trial; return its exit status and its standard error."""
     script = folder / "script.py"
     script.write_text(SCRIPT + CALLS[call])
-    with subprocess.Popen(
-        [sys.executable, str(script)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "in the third trial" in line:
-                break
+    started = running_python(script, ready="in the third trial", cwd=folder, stderr=subprocess.PIPE)
+    with started as (process, _):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=100)
     return process.returncode, errors.splitlines()

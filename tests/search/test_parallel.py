@@ -2,53 +2,38 @@
 
 import functools
 import gc
-import multiprocessing
-import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import (
-    CancelledError,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-)
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import hyperopt
 import pytest
-from hyperopt.base import Domain
 from hyperopt.early_stop import no_progress_loss
 from hyperopt.pyll import rec_eval
 
-from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.emulator import DriveEmulator
-from colab_drive_tuner.errors import ExecutorError, UsageError
+from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors import dispatcher, worker
-from colab_drive_tuner.search.executors.loky import loky_executor
-from colab_drive_tuner.search.executors.worker import Task
 from colab_drive_tuner.search.loop import parallel, run_request
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream, decode_generator
-from colab_drive_tuner.search.trial_documents import as_new
 from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import (
     ALGORITHMS,
     SPACE,
     open_read_only,
+    replayed,
     resume_sample_search,
     run_fmin,
     run_hyperopt,
-    run_in_fork,
     run_in_store,
     sample_objective,
     trial_values,
+    uneven,
 )
 
 
@@ -57,12 +42,6 @@ def threads() -> Iterator[ThreadPoolExecutor]:
     """A pool of four threads."""
     with ThreadPoolExecutor(4) as pool:
         yield pool
-
-
-def uneven(point: dict[str, Any]) -> float:
-    """Return the loss of `sample_objective`, more slowly for some points."""
-    time.sleep(0.002 + 0.01 * (point["x"] > 0.5))
-    return sample_objective(point)
 
 
 @pytest.mark.parametrize("algo", ["rand", "tpe", "anneal"])
@@ -83,24 +62,6 @@ def test_a_batch_on_an_executor_equals_hyperopts(tmp_path: Path, threads: Execut
         tmp_path, "tpe", 26, sample_objective, executor=threads, width=1, max_queue_len=3
     )
     assert trial_values(trials) == trial_values(run_hyperopt("tpe", 26, max_queue_len=3))
-
-
-def replayed(history: History, algo: str) -> dict[Any, Any]:
-    """Return the points that the algorithm suggests from what it had seen by the record."""
-    domain = Domain(sample_objective, SPACE)
-    documents = {tid: entry.decoded() for tid, entry in history.trials.items()}
-    found = {}
-    for tid, entry in history.trials.items():
-        seen = hyperopt.Trials()
-        for other in range(tid):
-            doc = documents[other]
-            seen._dynamic_trials.append(as_new(doc) if other in entry.pending else doc)
-        seen.refresh()
-        assert entry.k is not None
-        _, seed = SeedStream(decode_generator(history.settings["rstate"]), entry.k).draw()
-        (document,) = ALGORITHMS[algo]([tid], domain, seen, seed)
-        found[tid] = document["misc"]["vals"]
-    return found
 
 
 @pytest.mark.parametrize("algo", ["tpe", "anneal"])
@@ -343,180 +304,6 @@ def test_a_trial_that_takes_too_long_ends_as_failed(tmp_path: Path, threads: Exe
     assert len(trials) == 8
 
 
-class Restartable(Executor):
-    """An executor that can replace its workers, and does not know how many are alive."""
-
-    restarts = 0
-
-    def restart(self, *, only_broken: bool = False) -> None:
-        """Count the calls: the executor stays usable anyway."""
-        self.restarts += 1
-
-    def workers(self) -> int | None:
-        """Return the number of living workers, if known."""
-        return None
-
-
-@pytest.fixture
-def ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `Restartable` count as one of this package's executors."""
-    monkeypatch.setattr("colab_drive_tuner.search.executors.adapters.RayExecutor", Restartable)
-
-
-class Mute(Restartable):
-    """An executor whose first worker never answers."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(2)
-        self._first = True
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Lose the first call and run the others."""
-        if self._first:
-            self._first = False
-            lost: Future[Any] = Future()
-            lost.set_running_or_notify_cancel()
-            return lost
-        return self._pool.submit(fn, *args, **kwargs)
-
-
-@pytest.mark.usefixtures("ours")
-def test_a_frozen_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that does not report its timeout is given up; it is killed at the end of the run."""
-    monkeypatch.setattr(dispatcher, "WORKER_START_SECONDS", 0.1)
-    monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
-    pool = Mute()
-    trials = run_in_store(tmp_path, "rand", 6, uneven, executor=pool, width=2, trial_timeout=2.0)
-    assert [doc["result"]["status"] for doc in trials.trials] == ["fail", *["ok"] * 5]
-    assert pool.restarts == 1
-
-
-class Breaking(Executor):
-    """An executor that fails all tasks of a batch if one of the trials `deadly` is in it.
-
-    A batch runs once it has three tasks, or after a pause. The pause is short if a task ran before
-    or is one of the `suspects`, which are submitted alone.
-    """
-
-    def __init__(
-        self,
-        *deadly: int,
-        error: type[BaseException] = BrokenProcessPool,
-        suspects: Collection[int] = (),
-    ) -> None:
-        self.ran: list[list[int]] = []
-        self._deadly, self._error, self._suspects = deadly, error, suspects
-        self._waiting: list[tuple[int, Future[Any], Callable[[], Any]]] = []
-        self._lock = threading.Lock()
-        self._last = threading.Timer(0, lambda: None)
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Collect the call for the next batch."""
-        future: Future[Any] = Future()
-        tid = next(one.attempt.tid for one in args if isinstance(one, Task))
-        with self._lock:
-            self._waiting.append((tid, future, lambda: fn(*args, **kwargs)))
-            self._last.cancel()
-            again = tid in self._suspects or any(tid in tids for tids in self.ran)
-            pause = 0.0 if len(self._waiting) == 3 else 0.7 if again else 20.0
-            self._last = threading.Timer(pause, self._run)
-            self._last.start()
-        return future
-
-    def _run(self) -> None:
-        with self._lock:
-            batch, self._waiting = self._waiting, []
-        self.ran.append([tid for tid, _, _ in batch])
-        for _, future, work in batch:
-            if set(self.ran[-1]) & set(self._deadly):
-                future.set_exception(self._error("gone"))
-            else:
-                future.set_result(work())
-
-
-class WorkerCrashedError(Exception):
-    """Ray's error for the death of the worker of one trial."""
-
-    __module__ = "ray.exceptions"
-
-
-class OwnBreaking(Breaking, Restartable):
-    """A breaking executor of three workers that can restart, as `loky_executor` does."""
-
-    num_workers = 3
-
-
-@pytest.mark.usefixtures("ours")
-def test_only_a_trial_that_dies_alone_is_given_up(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """After a pool breaks, suspects run one at a time; only the poison trial's attempts count."""
-    pool = OwnBreaking(4)
-    result = resume_sample_search(
-        tmp_path, sample_objective, max_evals=9, executor=pool, max_attempts=2
-    )
-    assert [doc["tid"] for doc in result.trials.trials if doc["result"]["status"] == "fail"] == [4]
-    assert pool.ran[:2] == [[0, 1, 2], [3, 4, 5]]
-    assert sorted(pool.ran[2:6]) == [[3], [4], [4], [5]]
-    assert "given up: 2 workers" in result.trials.trials[4]["result"]["reason"]
-    message = "Trial 4 of search 's' is given up: 2 workers or runtimes died while this trial"
-    assert capsys.readouterr().out.count(message) == 1
-    assert result.trials.log.settings["suspects"] == []
-    assert result.done == 9
-
-
-class Shared(Restartable):
-    """Two workers; the death of one breaks the pool, so that everything on it is lost.
-
-    Trials take 0.2 s; `deadly`, a search and a trial, kills its worker after 0.1 s.
-    """
-
-    num_workers = 2
-
-    def __init__(self, deadly: tuple[str, int]) -> None:
-        self.deaths = 0
-        self._deadly, self._running = deadly, set[Future[Any]]()
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run the call on a thread."""
-        future: Future[Any] = Future()
-        self._running.add(future)
-        attempt = next(one.attempt for one in args if isinstance(one, Task))
-        dies = (attempt.search, attempt.tid) == self._deadly
-
-        def run() -> None:
-            if dies:
-                self.deaths += 1
-                lost, self._running = self._running, set()
-                for one in lost:
-                    one.set_exception(BrokenProcessPool("gone"))
-            elif future in self._running:
-                self._running.discard(future)
-                future.set_result(fn(*args, **kwargs))
-
-        threading.Timer(0.1 if dies else 0.2, run).start()
-        return future
-
-
-@pytest.mark.usefixtures("ours")
-def test_a_death_is_not_charged_to_the_trials_of_another_search(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of two searches on one executor, a suspect of one runs without trials of the other."""
-    monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
-    pool = Shared(("deadly", 1))
-
-    def search(name: str) -> list[str]:
-        result = resume_sample_search(tmp_path, name=name, executor=pool, max_attempts=2)
-        return [doc["result"]["status"] for doc in result.trials.trials]
-
-    with ThreadPoolExecutor(2) as searches:
-        innocent, deadly = searches.map(search, ["innocent", "deadly"])
-    assert innocent == ["ok"] * 6
-    assert deadly == ["ok", "fail", *["ok"] * 4]
-    assert pool.deaths <= 3
-
-
 @pytest.mark.parametrize("trial_timeout", [None, 60.0])
 def test_a_search_in_a_trial_may_not_wait_for_its_own_worker(
     trial_timeout: float | None, tmp_path: Path, threads: Executor
@@ -535,53 +322,6 @@ def test_a_search_in_a_trial_may_not_wait_for_its_own_worker(
         tmp_path, objective, max_evals=3, executor=threads, trial_timeout=trial_timeout
     )
     assert len(errors) == result.done == 3
-
-
-def test_a_broken_pool_of_the_user_ends_the_run(tmp_path: Path) -> None:
-    """An error names the suspects; later runs find the poison trial and count its deaths."""
-    with pytest.raises(ExecutorError, match=r"died while trials 3, 4, 5 .* first with these"):
-        resume_sample_search(
-            tmp_path, sample_objective, max_evals=9, executor=Breaking(4), width=3, max_attempts=2
-        )
-    assert len(DriveTrials("s", store=tmp_path).trials) == 6
-    assert DriveTrials("s", store=tmp_path).log.settings["suspects"] == [3, 4, 5]
-    options: dict[str, Any] = {"max_evals": 9, "width": 3, "max_attempts": 2}
-    for then in ("ran. .* first with these", "for the last time: it is given up"):
-        with pytest.raises(ExecutorError, match=f"while trial 4 of .* {then}"):
-            resume_sample_search(
-                tmp_path, sample_objective, executor=Breaking(4, suspects=(3, 4, 5)), **options
-            )
-    result = resume_sample_search(
-        tmp_path, sample_objective, executor=Breaking(4, suspects=(3, 4, 5)), **options
-    )
-    assert [doc["tid"] for doc in result.trials.trials if doc["result"]["status"] == "fail"] == [4]
-    assert result.done == 9
-
-
-@pytest.mark.usefixtures("ours")
-def test_a_cluster_without_workers_ends_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A message reports the missing workers first; then an error ends the run."""
-
-    class Deserted(OwnBreaking):
-        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-            return Future()
-
-        def workers(self) -> int:
-            return 0
-
-    monkeypatch.setattr(parallel, "TICK_SECONDS", 0.02)
-    monkeypatch.setattr(parallel, "ABSENT_SECONDS", 0.05)
-    monkeypatch.setattr(parallel, "GONE_SECONDS", 0.2)
-    monkeypatch.setattr(dispatcher, "WORKER_CHECK_SECONDS", 0.01)
-    messages: list[str] = []
-    trials = DriveTrials("s", store=tmp_path, notify=messages.append)
-    with pytest.raises(ExecutorError, match="no workers for"):
-        trials.fmin(
-            sample_objective, SPACE, max_evals=4, show_progressbar=False, executor=Deserted()
-        )
-    assert "has no workers: 3 trials of search 's' wait" in messages[0]
 
 
 def test_an_interrupt_reports_what_happens_to_running_trials(
@@ -627,247 +367,3 @@ def test_an_interrupt_reports_what_happens_to_running_trials(
     with ThreadPoolExecutor(3) as pool:
         assert trial_values(session(pool)) == trial_values(run_hyperopt("rand", 5))
     assert set(attempts) == {1}
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"width": 2}, "width= goes with executor="),
-        ({"trial_timeout": 2}, "trial_timeout= goes with executor="),
-        ({"executor": ThreadPoolExecutor}, "is a class: pass an instance"),
-        ({"executor": object()}, "has no submit"),
-        ({"executor": "threads"}, "has no submit"),
-        ({"executor": ThreadPoolExecutor(1), "width": 0}, "width must be an integer >= 1"),
-        ({"executor": ThreadPoolExecutor(1), "width": True}, "width"),
-        ({"executor": ThreadPoolExecutor(1), "width": 1.5}, "width"),
-        ({"executor": ThreadPoolExecutor(1), "trial_timeout": 0}, "trial_timeout must be"),
-        ({"executor": ThreadPoolExecutor(1), "trial_timeout": -1}, "trial_timeout must be"),
-        ({"executor": ThreadPoolExecutor(1), "trial_timeout": "1h"}, "trial_timeout"),
-        ({"executor": ThreadPoolExecutor(1), "trial_timeout": float("nan")}, "trial_timeout"),
-        ({"executor": Breaking()}, "does not say how many"),
-    ],
-)
-def test_bad_arguments_are_refused_before_anything_is_written(
-    options: dict[str, Any], named: str, tmp_path: Path
-) -> None:
-    """An invalid argument is refused by name, and no store is created."""
-    with pytest.raises(UsageError, match=named):
-        resume_sample_search(tmp_path / "store", sample_objective, **options)
-    assert not (tmp_path / "store").exists()
-
-
-def _loky() -> Executor:
-    pool: Executor = pytest.importorskip("joblib.externals.loky").ProcessPoolExecutor(1)
-    return pool
-
-
-@pytest.mark.parametrize("make", [lambda: ThreadPoolExecutor(1), lambda: loky_executor(1), _loky])
-def test_an_executor_that_was_shut_down_is_refused(
-    make: Callable[[], Executor], tmp_path: Path
-) -> None:
-    """An executor that was shut down is refused before anything is written."""
-    pool = make()
-    pool.shutdown()
-    with pytest.raises(UsageError, match="was shut down"):
-        resume_sample_search(tmp_path / "store", sample_objective, executor=pool)
-    assert not (tmp_path / "store").exists()
-
-
-def test_a_pool_that_broke_is_called_broken(tmp_path: Path) -> None:
-    """A broken pool has shut down too; the error says that it broke, and why."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        with pytest.raises(BrokenProcessPool):
-            pool.submit(os._exit, 1).result()
-        with pytest.raises(UsageError, match=r"is broken \(A child process terminated abruptly"):
-            resume_sample_search(tmp_path, sample_objective, executor=pool)
-
-
-class FullPool(ThreadPoolExecutor):
-    """A pool that cannot start threads."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Fail as if the process had reached its limit of threads."""
-        raise RuntimeError("can't start new thread")
-
-
-@pytest.mark.parametrize("kind", ["threads", "processes", "full"])
-def test_an_executor_whose_workers_do_not_start_is_refused(kind: str, tmp_path: Path) -> None:
-    """A pool whose initializer fails is refused before anything is written; no trial is charged."""
-    pool: Executor
-    if kind == "threads":
-        pool = ThreadPoolExecutor(1, initializer=int, initargs=("no number",))
-    elif kind == "full":
-        pool = FullPool(1)
-    else:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(1, context, initializer=os._exit, initargs=(1,))
-    with pool, pytest.raises(UsageError, match=f"{type(pool).__name__} do not start .*__main__"):
-        resume_sample_search(tmp_path / "store", sample_objective, executor=pool)
-    assert not (tmp_path / "store").exists()
-
-
-class BreaksBetweenTrials(Executor):
-    """A pool that breaks after some trials; with `late`, none of them has ended by then."""
-
-    def __init__(self, runs: int, *, late: bool) -> None:
-        self._runs, self._late, self._hanging = runs, late, list[Future[Any]]()
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run it at once, or with `late` never."""
-        future: Future[Any] = Future()
-        if not self._runs:
-            for lost in self._hanging:
-                threading.Timer(0.05, lost.set_exception, (BrokenProcessPool("gone"),)).start()
-            self._hanging = []
-            raise BrokenProcessPool("gone")
-        self._runs -= 1
-        if self._late:
-            self._hanging.append(future)
-        else:
-            future.set_result(fn(*args, **kwargs))
-        return future
-
-
-def test_a_pool_that_is_found_broken_ends_the_run(tmp_path: Path) -> None:
-    """If `submit` finds the pool broken, only the trials that run at that time are suspects."""
-    with pytest.raises(ExecutorError, match=r"takes no more trials \(BrokenProcessPool: gone"):
-        resume_sample_search(
-            tmp_path, sample_objective, executor=BreaksBetweenTrials(2, late=False), width=1
-        )
-    assert "suspects" not in DriveTrials("s", store=tmp_path).log.settings
-    pool, other = BreaksBetweenTrials(2, late=True), tmp_path / "other"
-    with pytest.raises(ExecutorError, match=r"a worker died while trials (0, 1|1, 0) of"):
-        resume_sample_search(other, sample_objective, executor=pool, width=3)
-    assert sorted(DriveTrials("s", store=other).log.settings["suspects"]) == [0, 1]
-
-
-def test_a_submit_that_returns_no_future_is_an_error(tmp_path: Path) -> None:
-    """If `submit` returns no future, an error names the executor; the search can be resumed."""
-
-    class Ticket(Executor):
-        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-            return 3  # type: ignore[return-value]  # an API that only resembles Executor
-
-    with pytest.raises(ExecutorError, match=r"Ticket takes no more trials .*'int' object has no"):
-        resume_sample_search(tmp_path, sample_objective, executor=Ticket(), width=2)
-    assert resume_sample_search(tmp_path, sample_objective).done == 6
-
-
-def test_a_future_that_returns_no_outcome_is_the_executors_error(tmp_path: Path) -> None:
-    """A future without the outcome of its trial ends the run; no trial is recorded as failed."""
-
-    class Lossy(ThreadPoolExecutor):
-        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-            return super().submit(str, fn)
-
-    with Lossy(2) as pool, pytest.raises(ExecutorError, match=r"Lossy could not run trial .* retu"):
-        resume_sample_search(tmp_path, sample_objective, executor=pool, catch_eval_exceptions=True)
-    assert resume_sample_search(tmp_path, sample_objective).done == 6
-
-
-def test_a_search_whose_workers_all_hang_ends_with_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If trials that hang occupy all workers, the run ends with an error unless it is complete."""
-    monkeypatch.setattr(dispatcher, "WORKER_START_SECONDS", 0.1)
-    monkeypatch.setattr(dispatcher, "TIMEOUT_GRACE_SECONDS", 0.1)
-    monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
-    with pytest.raises(ExecutorError, match="occupied by trials that hang"):
-        run_in_store(tmp_path, "rand", 3, uneven, executor=Mute(), width=1, trial_timeout=0.1)
-    with pytest.raises(hyperopt.exceptions.AllTrialsFailed):
-        run_in_store(tmp_path, "rand", 2, uneven, executor=Mute(), width=1, trial_timeout=0.1)
-    assert open_read_only(tmp_path).log.history.done == 2
-
-
-def test_an_executor_that_is_shut_down_during_a_run_ends_it(tmp_path: Path) -> None:
-    """A shutdown ends the run with an error; a new executor completes the same trials."""
-    pool, closed = ThreadPoolExecutor(2), threading.Event()
-
-    @functools.wraps(sample_objective)
-    def closing(point: Any) -> float:
-        tid = running_trial().tid  # type: ignore[union-attr]
-        if tid == 2:
-            pool.shutdown(wait=False)
-            closed.set()
-        assert tid < 2 or closed.wait(60)  # otherwise all other trials could end first
-        return sample_objective(point)
-
-    with pytest.raises(ExecutorError, match="takes no more trials"):
-        run_in_store(tmp_path, "rand", 8, closing, executor=pool)
-    with ThreadPoolExecutor(2) as fresh:
-        assert trial_values(
-            run_in_store(tmp_path, "rand", 8, sample_objective, executor=fresh)
-        ) == trial_values(run_hyperopt("rand", 8))
-
-
-class OfMPI(Executor):
-    """Three threads whose class has the module of MPI's executor."""
-
-    num_workers = 3
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(self.num_workers)
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """See `Executor.submit`."""
-        return self._pool.submit(fn, *args, **kwargs)
-
-
-OfMPI.__module__ = "mpi4py.futures.pool"
-
-
-def test_a_poison_trial_that_takes_the_driver_with_it_is_given_up_alone(tmp_path: Path) -> None:
-    """If each death also kills the driver, as under mpiexec, only the poison trial is given up."""
-    marks = tmp_path / "marks"
-    marks.mkdir()
-
-    def objective(point: Any) -> float:
-        tid, pid = running_trial().tid, os.getpid()  # type: ignore[union-attr]
-        (marks / f"{tid}-{pid}").touch()
-        if tid == 1:
-            deadline = time.monotonic() + 0.5
-            while len(list(marks.glob(f"?-{pid}"))) < 3 and time.monotonic() < deadline:
-                time.sleep(0.01)
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(1.0 * (tid < 3))  # these trials must be in flight at each death
-        return sample_objective(point)
-
-    deaths = 0
-
-    def run() -> None:
-        resume_sample_search(tmp_path, objective, name="search", max_evals=5, executor=OfMPI())
-
-    while run_in_fork(run) == -signal.SIGKILL:
-        deaths += 1
-        assert deaths <= 4, "the poison trial is never given up"
-    results = [doc["result"] for doc in open_read_only(tmp_path).trials]
-    assert [one["status"] for one in results] == ["ok", "fail", "ok", "ok", "ok"]
-
-
-def test_processes_that_the_driver_started_exit_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a worker process, each task calls `exit_with` with the id of the driver's process."""
-    drivers: list[int] = []
-    monkeypatch.setattr(worker, "exit_with", drivers.append)
-    resume_sample_search(tmp_path, sample_objective, executor=OfMPI())
-    assert drivers == [os.getpid()] * 6
-
-
-@pytest.mark.parametrize("cause", [CancelledError, WorkerCrashedError])
-def test_cancelled_trials_and_crashed_workers_of_a_restart_cost_no_attempt(
-    cause: type[BaseException], tmp_path: Path
-) -> None:
-    """A cluster restart, which cancels trials or kills workers, counts as no trial's death."""
-
-    class Restarting(Breaking):
-        def _run(self) -> None:
-            super()._run()
-            self._deadly = ()
-
-    pool = Restarting(1, error=cause)
-    result = resume_sample_search(
-        tmp_path, sample_objective, max_evals=6, executor=pool, width=3, max_attempts=1
-    )
-    assert sorted(tid for tids in pool.ran for tid in tids) == [0, 0, 1, 1, 2, 2, 3, 4, 5]
-    assert {doc["result"]["status"] for doc in result.trials.trials} == {"ok"}

@@ -25,6 +25,7 @@ from colab_drive_tuner.search.results.read_search import read_search
 from colab_drive_tuner.search.results.svg_charts.timeline import runtime_lanes, timeline
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.training.trial import running_trial
+from tests.processes import wait_until
 from tests.search.sample_searches import SPACE, sample_objective
 
 
@@ -45,9 +46,7 @@ def test_only_signed_datagrams_are_read(anywhere: bool) -> None:
         for junk in (b"", b"x", b"{}" * 5000, json.dumps([1, "unsigned"]).encode()):
             out.sendto(junk, (sender.host, sender.port))
     sender(Location(7, "node:1"))
-    arrived, deadline = list[Location](), time.monotonic() + 20
-    while not arrived and time.monotonic() < deadline:
-        arrived = locations.read()
+    arrived = wait_until(locations.read, 20)
     locations.close()
     assert arrived == [Location(7, "node:1")]
     sender(Location(8, "node:1"))  # the receiver is closed, and nothing is raised

@@ -3,8 +3,6 @@
 import functools
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from colab_drive_tuner.search.results.read_search import read_search, read_statu
 from colab_drive_tuner.search.results.svg_charts.timeline import runtime_lanes, timeline
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.training.trial import running_trial
-from tests.processes import run_python
+from tests.processes import run_python, running_python
 from tests.search.sample_searches import (
     SPACE,
     open_read_only,
@@ -158,24 +156,19 @@ def test_a_result_that_is_not_plain_data_is_an_error(tmp_path: Path) -> None:
 def test_sigterm_flushes_and_releases(tmp_path: Path) -> None:
     """SIGTERM leaves a released search with every ended trial recorded."""
     script = f"""
-import sys, time, hyperopt
-sys.path.insert(0, {str(Path.cwd())!r})
+import time
 from tests.search.test_worker_deaths import search
 def slow(point):
-    print("running", flush=True)
+    print("running", len(calls), flush=True)
     time.sleep(0.02 if len(calls) < 3 else 600)
     calls.append(1)
     return 1.0
 calls = []
 search({str(tmp_path)!r}, slow)
 """
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    for _ in range(4):
-        process.stdout.readline()
-    process.terminate()
-    assert process.wait(timeout=120) == 143
-    process.stdout.close()
+    with running_python("-c", script, ready="running 3") as (process, _):
+        process.terminate()
+        assert process.wait(timeout=120) == 143
     status = read_status(open_store(tmp_path), "search")
     assert (status.done, status.holder) == (3, None)
 

@@ -25,10 +25,10 @@ from tests.search.sample_searches import (
     ALGORITHMS,
     SPACE,
     held_journals,
+    replayed,
     run_in_fork,
     sample_objective,
 )
-from tests.search.test_parallel import replayed
 
 MOST, WIDTH = 12, 3
 PHASES: dict[str, int] = {

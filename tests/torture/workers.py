@@ -22,21 +22,17 @@ from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.stored_trials import StoredTrials
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.training.trial import running_trial
+from tests.search.fake_executors import Breaking, OwnBreaking, WorkerCrashedError
 from tests.search.sample_searches import (
     ALGORITHMS,
     SPACE,
     held_journals,
+    replayed,
     resume_sample_search,
     run_hyperopt,
     run_in_fork,
     run_in_store,
     sample_objective,
-)
-from tests.search.test_parallel import (
-    Breaking,
-    OwnBreaking,
-    WorkerCrashedError,
-    replayed,
     uneven,
 )
 from tests.torture import driver_deaths
