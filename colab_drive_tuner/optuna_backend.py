@@ -172,7 +172,10 @@ class ElsewhereBackend(BaseJournalBackend):
 
     def read_logs(self, log_number_from: int) -> NoReturn:  # noqa: ARG002 - called by Optuna
         """Raise `UsageError`, as `append_logs` does."""
-        raise UsageError(f"Study {self._name!r} is held by one process. {_SHARED}")
+        raise UsageError(
+            f"Study {self._name!r} was unpickled here, and is held by the process "
+            f"that opened it. Once that has ended: optuna_storage({self._name!r}). {_SHARED}"
+        )
 
     def append_logs(self, logs: list[dict[str, Any]]) -> NoReturn:
         """Raise `UsageError`, as `read_logs` does."""

@@ -654,7 +654,7 @@ def test_a_study_in_another_process_says_what_to_use(tmp_path: Path) -> None:
     done = run_python("-c", code, status=None)
     storage.close()
     assert re.search("run_grpc_proxy_server.*\nunpickled", done.stdout)
-    assert "run_grpc_proxy_server" in done.stderr
+    assert re.search(r"optuna_storage\('study'\).*run_grpc_proxy_server", done.stderr)
 
 
 def test_a_line_of_a_study_is_checked_when_read(tmp_path: Path) -> None:
@@ -712,3 +712,16 @@ def test_replay_of_a_study_stops_at_a_gap() -> None:
     log.append(stranger)
     assert len(log.lines) == 1
     assert load_row(OptunaJournal, log.dump()) == log
+
+
+def test_a_storage_left_open_is_released_when_the_interpreter_exits(tmp_path: Path) -> None:
+    """A script that ends without `close` ends its session cleanly, and prints nothing."""
+    code = (
+        "import sys, optuna, colab_drive_tuner as cdt\n"
+        "optuna.logging.set_verbosity(optuna.logging.ERROR)\n"
+        "study = optuna.create_study(storage=cdt.optuna_storage('study', store=sys.argv[1]))\n"
+        "study.optimize(lambda trial: trial.suggest_float('x', 0, 1), n_trials=3)"
+    )
+    assert run_python("-c", code, tmp_path).stderr == ""
+    status = cdt.read_status(cdt.open_store(tmp_path), "study")
+    assert (status.done, status.state) == (3, "unfinished")

@@ -9,12 +9,12 @@ import secrets
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from colab_drive_tuner.errors import IdTakenError, NotFoundError, SearchDamagedError
 from colab_drive_tuner.journal.chain.fields import (
@@ -40,6 +40,8 @@ from colab_drive_tuner.journal.chain.record import (
 from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder
 from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.store.protocol import Store
+
+T = TypeVar("T")
 
 KEPT_SNAPSHOTS = 2
 """A reader may be about to read the one before the newest."""
@@ -111,10 +113,25 @@ class Head:
         )
 
 
+class _Readers(ThreadPoolExecutor):
+    """Thread pool that reads in the calling thread once no thread can start."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        try:
+            return super().submit(fn, *args, **kwargs)
+        except RuntimeError:  # the interpreter exits, and `atexit` closes a journal
+            done: Future[T] = Future()
+            try:
+                done.set_result(fn(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - as a worker of the pool does
+                done.set_exception(error)
+            return done
+
+
 @contextmanager
 def parallel_readers(name: str, width: int = PARALLEL_READS) -> Iterator[ThreadPoolExecutor]:
     """Yield a thread pool for reading; leaving it does not wait for hanging reads."""
-    readers = ThreadPoolExecutor(width, name)
+    readers = _Readers(width, name)
     try:
         yield readers
     finally:
