@@ -104,8 +104,8 @@ class RunTask:
     folder: Path
     """A private folder on this machine, removed after the run."""
     stop_signals: StopSignals
-    deadline: float | None = None
-    """Seconds since 1970; None: no deadline."""
+    max_seconds: float | None = None
+    """How long the run may last; None: no deadline."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables through which the program finds the store."""
     began: float = 0.0
@@ -116,9 +116,13 @@ class RunTask:
     @property
     def seconds_left(self) -> float | None:
         """Seconds until the deadline; None without a deadline."""
-        if self.deadline is None:
-            return None
-        return self.deadline - self.began - (time.monotonic() - self.started)
+        ran = time.monotonic() - self.started
+        return None if self.max_seconds is None else self.max_seconds - ran
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds since 1970, for a program that runs elsewhere; None: no deadline."""
+        return None if self.max_seconds is None else self.began + self.max_seconds
 
     @property
     def executed(self) -> Path:

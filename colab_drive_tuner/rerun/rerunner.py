@@ -101,13 +101,12 @@ class Rerunner:
                     given_up = self.given_up(status)
                     if given_up is not None:
                         return given_up
-                    deadline = None if self.max_seconds is None else began + self.max_seconds
                     task = RunTask(
                         program=program,
                         search=self.search,
                         folder=folder,
                         stop_signals=self.stop_signals,
-                        deadline=deadline,
+                        max_seconds=self.max_seconds,
                         environment=_environment(self.store),
                         began=began,
                     )

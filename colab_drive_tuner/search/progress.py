@@ -203,6 +203,7 @@ class NotebookOutput:
             yield
         finally:
             publisher.clear_output = clear
+            self._handle = None  # of searches in threads, another one may restore ours
 
     def draw(self, state: ProgressState) -> None:
         """See `ProgressOutput.draw`; a frontend without updates shows the first state."""

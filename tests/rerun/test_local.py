@@ -173,9 +173,9 @@ def test_a_clock_that_is_set_changes_no_deadline(
     """A run that may last a minute still may after the clock was set by an hour."""
     (tmp_path / "script.py").write_text("")
     program, now = load_program(str(tmp_path / "script.py")), time.time()
-    task = RunTask(program, "s", tmp_path, StopSignals(), began=now, deadline=now + 60)
+    task = RunTask(program, "s", tmp_path, StopSignals(), began=now, max_seconds=60)
     monkeypatch.setattr(time, "time", lambda: now + 3600)
-    assert task.seconds_left == pytest.approx(60, abs=5)
+    assert (task.seconds_left, task.deadline) == (pytest.approx(60, abs=5), now + 60)
 
 
 def test_a_program_that_runs_another_search_is_reported(tmp_path: Path, store: Path) -> None:

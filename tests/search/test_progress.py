@@ -280,10 +280,27 @@ trials = cdt.resume_search(objective, max_evals=4, **search)
 """
 
 
+IN_THREADS = """
+from colab_drive_tuner.search.progress import NotebookOutput, ProgressState
+outputs = [NotebookOutput(), NotebookOutput()]
+contexts = [output.shared() for output in outputs]
+for context, output in zip(contexts, outputs):
+    context.__enter__()
+    output.draw(ProgressState("s", (), None, False))
+for context in contexts:
+    context.__exit__(None, None, None)
+clear_output()
+print("end")
+"""
+
+
 def test_progress_outlives_clear_output(tmp_path: Path) -> None:
-    """Objectives with live plots clear the cell's output, and the progress with it."""
+    """Objectives with live plots clear the cell's output, and the progress with it.
+
+    After the search they clear everything, also if searches in threads ended in any order.
+    """
     during, after = run_cells(
-        [CLEARED, "print('trial'); clear_output(); print('end')"],
+        [CLEARED, IN_THREADS],
         tmp_path,
         {"XDG_STATE_HOME": str(tmp_path / "state")},
     )

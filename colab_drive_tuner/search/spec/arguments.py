@@ -175,9 +175,8 @@ def check_space(space: Any, *, duplicate: type[Exception] = UsageError) -> None:
             "expressions, such as {'x': hp.uniform('x', 0, 1)}."
         ) from error
     for path, value in constants_of(space):
-        modules = [f"{kind.__module__}." for kind in type(value).__mro__]
-        foreign = any(module.startswith(_OTHER_TOOLS) for module in modules)
-        if foreign or isinstance(value, Iterator):
+        modules = (f"{kind.__module__}." for kind in type(value).__mro__)
+        if isinstance(value, Iterator) or any(name.startswith(_OTHER_TOOLS) for name in modules):
             key = path[-1] if path else "x"
             raise UsageError(
                 f"{key!r} in space= is {value!r:.80}, which hyperopt takes for a constant: every "

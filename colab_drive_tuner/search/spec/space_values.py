@@ -41,8 +41,10 @@ def constants_of(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     if _is_node(node, "switch"):
         for option in filter(_members, node.pos_args[1:]):
             yield from constants_of(option, path)
-    elif _is_node(node, "literal") or not hasattr(node, "pos_args"):
-        yield path, getattr(node, "obj", node)
+    elif _is_node(node, "literal"):
+        yield path, node.obj
+    elif not hasattr(node, "pos_args"):
+        yield path, node
 
 
 def parameter_values(
