@@ -146,7 +146,7 @@ def test_no_trial_is_begun_that_cannot_end_in_time(
     """Without backups, the longest trial so far predicts how much time the next one needs."""
     clock = Hours()
     for module in (loop, run_request):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock, time=time.time))
 
     def long(point: dict[str, Any]) -> float:
         clock.here.epochs += 3
