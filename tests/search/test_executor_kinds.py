@@ -100,7 +100,7 @@ def test_every_kind_of_search_on_dask_and_a_killed_worker(tmp_path: Path) -> Non
 
 
 def test_a_dask_cluster_that_restarts_dies_or_stays_empty(tmp_path: Path) -> None:
-    """A restart or the death of all workers costs no attempt; without workers the search ends."""
+    """Restarts, dead workers and unfetched results cost no attempt; without workers it ends."""
     pytest.importorskip("distributed")
     script = f"""{DASK}
     import contextlib, io, os, signal, threading, time
@@ -142,6 +142,16 @@ def test_a_dask_cluster_that_restarts_dies_or_stays_empty(tmp_path: Path) -> Non
                 result = run(folder, search, name=name, executor=client, max_attempts=1)
                 assert statuses(result) == ["ok"] * 8, statuses(result)
                 assert {{doc["result"]["attempt"] for doc in result.trials.trials}} == {{1}}
+            fetch = distributed.client.retry_operation
+
+            async def lose(*given, **options):
+                distributed.client.retry_operation = fetch
+                raise distributed.comm.CommClosedError("the scheduler is gone")
+
+            distributed.client.retry_operation = lose
+            result = run(folder, lambda x: x**2, name="unfetched", executor=client)
+            assert statuses(result) == ["ok"] * 8, statuses(result)
+            assert distributed.client.retry_operation is fetch
             client.wait_for_workers(2)
             patience = parallel.ABSENT_SECONDS, parallel.GONE_SECONDS
             parallel.ABSENT_SECONDS, parallel.GONE_SECONDS = 1.0, 3.0

@@ -141,10 +141,36 @@ class DaskAdapter(ExecutorAdapter):
         if client.asynchronous:
             raise UsageError("executor= is an asynchronous distributed.Client: pass another one.")
         # The driver counts attempts. `pure=False`: equal calls must not share a result.
-        options = getattr(executor, "_kwargs", {}) | {"retries": 0, "pure": False}
-        super().__init__(client.get_executor(**options))
-        self._client = self.shared = client
+        self._options = getattr(executor, "_kwargs", {}) | {"retries": 0, "pure": False}
+        super().__init__(client)
+        self._client = client
+        self.submit = self._submit
         self.name = "distributed.Client"
+
+    def _submit(self, *call: Any) -> Future[Any]:
+        """Submit a call whose future always ends; Dask's own executor drops one it cannot fetch."""
+        task, answer = self._client.submit(*call, **self._options), Future[Any]()
+
+        async def deliver() -> None:
+            result, error = None, None
+            try:
+                result = await task
+            except BaseException as raised:  # noqa: BLE001 - a cancelled task is no `Exception`
+                error = raised
+            if not answer.set_running_or_notify_cancel():
+                return
+            if error is None:
+                answer.set_result(result)
+            else:
+                answer.set_exception(error)
+
+        def cancel(ended: Future[Any]) -> None:
+            if ended.cancelled() and not self.closed:
+                task.cancel()
+
+        answer.add_done_callback(cancel)
+        self._client.loop.add_callback(deliver)
+        return answer
 
     def width(self) -> int | None:
         """Return the number of threads of all workers."""

@@ -33,7 +33,8 @@ _WORKER: Names = {
 _CANCELLED: Names = {
     "asyncio": frozenset({"CancelledError"}),
     "concurrent": frozenset({"CancelledError"}),
-    "distributed": frozenset({"FutureCancelledError", "FuturesCancelledError"}),
+    # `CommClosedError`: the scheduler went away while a result was fetched.
+    "distributed": frozenset({"FutureCancelledError", "FuturesCancelledError", "CommClosedError"}),
     "joblib": frozenset({"ShutdownExecutorError"}),  # of its loky, by another search
     "ray": frozenset({"TaskCancelledError"}),
 }
