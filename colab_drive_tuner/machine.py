@@ -4,6 +4,7 @@ The state folder outlives processes. Its files may be damaged or replaced: files
 essential are renamed (`set_aside`) and created again.
 """
 
+import errno
 import logging
 import multiprocessing
 import os
@@ -36,14 +37,19 @@ _PARENT_CHECK_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
-def state_folder() -> Path:
-    """Return the folder for this machine's persistent state, creating it; raises `StoreError`."""
-    folder = user_state_path("colab-drive-tuner", appauthor=False)
+def state_folder(part: str = "") -> Path:
+    """Return the folder for this machine's persistent state, creating it; raises `StoreError`.
+
+    With `part`, return a folder in it that this user can write to.
+    """
+    folder = user_state_path("colab-drive-tuner", appauthor=False) / part
     try:
         make_folder(folder)
+        if part and not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise StoreError(
-            f"The state folder {folder} of this machine cannot be made ({error.strerror}): remove "
+            f"The state folder {folder} of this machine cannot be used ({error.strerror}): remove "
             f"what is in its way, or set XDG_STATE_HOME to a folder that can be written."
         ) from error
     return folder

@@ -44,6 +44,7 @@ from colab_drive_tuner.rerun.runs import (
     Run,
     RunEnd,
     count_fruitless,
+    read_last_backup,
     read_rerun_status,
     read_runs,
     record_run,
@@ -101,6 +102,10 @@ class Rerunner:
                     given_up = self.given_up(status)
                     if given_up is not None:
                         return given_up
+                    if self.store.free_space() == 0:  # not even the run could be recorded
+                        full = f"{status.message} {self.store.location} is full, so nothing was "
+                        full += "started: free some space, or keep the search in another store."
+                        return RerunStatus(ExitCode.FAILED, full, done=status.done)
                     task = RunTask(
                         program=program,
                         search=self.search,
@@ -120,7 +125,8 @@ class Rerunner:
         """Return a failed status if the last runs ended no trial; None if the search may be run."""
         if not self.give_up_after:
             return None
-        count = count_fruitless(read_runs(self.store, self.search), status.done)
+        runs = read_runs(self.store, self.search)
+        count = count_fruitless(runs, status.done, read_last_backup(self.store, self.search))
         if count < self.give_up_after:
             return None
         return RerunStatus(
@@ -252,9 +258,7 @@ def rerun_lock(
     """
     store.ensure_root()  # holds the property if the search does not exist yet
     digest = hashlib.sha256(f"{store.location}\0{search}".encode()).hexdigest()[:16]
-    folder = state_folder() / "rerun"
-    folder.mkdir(exist_ok=True)
-    lock = FileLock(folder / f"{digest}.lock")
+    lock = FileLock(state_folder("rerun") / f"{digest}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:

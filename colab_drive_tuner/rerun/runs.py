@@ -13,6 +13,7 @@ from pathlib import Path
 
 from colab_drive_tuner.errors import IdTakenError, SearchNotFoundError
 from colab_drive_tuner.journal.folder.creation import (
+    BACKUPS,
     RUNS,
     find_or_create_subfolder,
     find_subfolders,
@@ -151,23 +152,34 @@ def read_runs(store: Store, search: str) -> list[Run]:
 def run_files(store: Store, search: str) -> list[Entry]:
     """List the files of a search's runs, in its own `runs/` (under any name) and in the store's."""
     folder = find_folder(store, search)
-    own = [] if folder is None else _files_in_runs(store, folder.id)
-    shared = _files_in_runs(store, store.root)
+    own = [] if folder is None else _files_in(store, folder.id, RUNS)
+    shared = _files_in(store, store.root, RUNS)
     return own + [file for file in shared if file.properties.get(_SEARCH) == _short(search)]
 
 
-def _files_in_runs(store: Store, folder_id: str) -> list[Entry]:
-    folders = find_subfolders(store, folder_id, RUNS)
-    return [entry for runs in folders for entry in store.list(runs)]
+def _files_in(store: Store, folder_id: str, name: str) -> list[Entry]:
+    folders = find_subfolders(store, folder_id, name)
+    return [entry for folder in folders for entry in store.list(folder)]
 
 
-def count_fruitless(runs: list[Run], done: int) -> int:
-    """Count the latest successive runs without an ended trial; progress made elsewhere stops it."""
+def read_last_backup(store: Store, search: str) -> float:
+    """Return when the latest backup of a trial that has not ended was stored; 0 if none was."""
+    store = store.for_search(search)
+    folder = find_folder(store, search)
+    backups = [] if folder is None else _files_in(store, folder.id, BACKUPS)
+    return max((entry.created for entry in backups), default=0.0)
+
+
+def count_fruitless(runs: list[Run], done: int, last_backup: float = 0.0) -> int:
+    """Count the latest successive runs without an ended trial; progress made elsewhere stops it.
+
+    A run that got further within a trial, as backups show, is not fruitless either.
+    """
     count = 0
     for run in reversed(runs):
         if run.ended in INCONCLUSIVE:
             continue
-        if run.trials > 0 or run.done != done:
+        if run.trials > 0 or run.done != done or run.began < last_backup:
             break
         count += 1
     return count

@@ -1,6 +1,7 @@
 """The rerun lock, the log of runs, permission to run a search, and the cost of one check."""
 
 import json
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
-from colab_drive_tuner.errors import AccountMismatchError, SearchFolderError
+from colab_drive_tuner.errors import AccountMismatchError, SearchFolderError, StoreError
+from colab_drive_tuner.journal.folder.creation import BACKUPS, find_or_create_subfolder
 from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.rerun.program import RunTask
 from colab_drive_tuner.rerun.rerunner import (
     RerunLockedError,
@@ -163,6 +166,7 @@ def test_only_runs_in_a_row_without_a_trial_count_as_fruitless() -> None:
     assert count_fruitless(row, 2) == 2
     assert count_fruitless(row, 5) == 0
     assert count_fruitless([*row, run(5, 1, 3)], 3) == 0
+    assert [count_fruitless(row, 2, 1e9 + n) for n in (1.5, 3.5, 4.5)] == [2, 1, 0]
 
 
 def test_another_account_is_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -230,6 +234,63 @@ def test_a_search_that_was_moved_by_hand_is_not_run(
             rerunner.once()
     assert started == ["once"]
     assert [run.ended for run in read_runs(store, "parabola")] == ["failed"]
+
+
+def test_a_run_that_got_further_within_a_trial_is_not_fruitless(tmp_path: Path) -> None:
+    """A trial that is longer than several runs ends: only runs without a new backup count."""
+    script = tmp_path / "search.py"
+    script.write_text(programs.source(in_trial="os._exit(1)"))
+    searches = tmp_path / "searches"
+    run_python(script, status=None, environment={"COLAB_DRIVE_TUNER_STORE": str(searches)})
+    store, started = open_store(searches), list[str]()
+    folder = find_folder(store, "parabola")
+    assert folder is not None
+
+    def act() -> None:
+        started.append("once")
+        if len(started) == 1:
+            time.sleep(1.1)  # the start of a run is recorded in whole seconds
+            (entry_id,) = store.reserve(1)
+            backups = find_or_create_subfolder(store, folder.id, BACKUPS)
+            store.create(entry_id, b"", name="trial-00000-fit-000-epoch-00001", parent=backups)
+            time.sleep(1.1)
+
+    rerunner = Rerunner(store, str(script), "parabola", ByHand(act), give_up_after=1)
+    ended = [rerunner.once().exit_code for _ in range(3)]
+    assert ended == [ExitCode.UNFINISHED, ExitCode.UNFINISHED, ExitCode.FAILED]
+    assert len(started) == 2
+
+
+def test_a_full_drive_starts_nothing(tmp_path: Path, drive_emulator: DriveEmulator) -> None:
+    """A run that could not be recorded, and would not count as fruitless, is not started."""
+    script = tmp_path / "search.py"
+    script.write_text(programs.source())
+    store, started = open_store(), list[str]()
+    runner = ByHand(lambda: started.append("once"))
+    rerunner = Rerunner(store, str(script), "parabola", runner, sleep=lambda _: None)
+    rerunner.once()
+    drive_emulator.set_quota("owner@example.com", 1)
+    full = rerunner.once()
+    assert (full.exit_code, started) == (ExitCode.FAILED, ["once"])
+    assert "is full, so nothing was started" in full.message
+    drive_emulator.set_quota("owner@example.com", None)
+    rerunner.once()
+    assert started == ["once"] * 2
+
+
+def test_a_state_folder_that_cannot_be_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a folder for its lock nothing is run; the error names the folder and the remedy."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    store, folder = open_store(tmp_path / "store"), state_folder()
+    (folder / "rerun").write_text("in its way")
+    with pytest.raises(StoreError, match=r"rerun of this machine cannot be used .* XDG_STATE_HOME"):
+        rerun_lock(store, "search").__enter__()
+    (folder / "rerun").unlink()
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write to any folder
+    with pytest.raises(StoreError, match=r"rerun of this machine cannot be used .Permission"):
+        rerun_lock(store, "search").__enter__()
 
 
 def share(emulator: DriveEmulator, folder: str, account: str) -> None:

@@ -335,9 +335,7 @@ def release(record: Path, pause: float) -> None:
 
 
 def _folder() -> Path:
-    folder = state_folder() / "rerun" / "leases"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return state_folder("rerun/leases")
 
 
 def _lock(record: Path) -> Path:

@@ -19,8 +19,7 @@ _ALTERNATIVES = "The alternatives are --with systemd, github and enterprise."
 
 def text(plan: Plan) -> str:
     """Return the lines that are added to the crontab."""
-    log = state_folder() / "rerun" / f"{plan.slug}.log"
-    log.parent.mkdir(exist_ok=True)
+    log = state_folder("rerun") / f"{plan.slug}.log"
     variables = [f"{name}={shlex.quote(value)}" for name, value in plan.environment().items()]
     line = f"{' '.join(variables)} {shlex.join(plan.command())} >> {shlex.quote(str(log))} 2>&1"
     line = line.replace("%", r"\%")  # cron treats an unescaped % as a line break
