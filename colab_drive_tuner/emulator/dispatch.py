@@ -46,7 +46,8 @@ class Request:
             return value.strip()
         named = dict(self.query)
         found = named.get("access_token") or named.get("oauth_token")
-        return found or ("" if kind or "key" in named else None)
+        other = kind or "key" in named or "x-goog-api-key" in self.headers
+        return found or ("" if other else None)
 
     def is_upload(self) -> bool:
         """Whether the request uploads content or creates a file."""

@@ -64,7 +64,7 @@ USAGE_REASONS = {
 class Rule:
     """One fault; the module docstring and KINDS explain the values."""
 
-    do: str
+    do: str = ""
     verb: str | None = None
     """HTTP method or methods, separated by `|`."""
     path: str | None = None

@@ -262,6 +262,24 @@ def test_huge_headers_are_refused(emulator):
 
 
 @pytest.mark.parametrize(
+    ("verb", "path", "body", "said"),
+    [
+        ("GET", "log?since=x", None, "since must be a number, not 'x'"),
+        ("POST", "faults", {}, "a fault must do one of latency"),
+        ("POST", "faults", {"seed": "x"}, "seed must be a number, not 'x'"),
+        ("DELETE", "faults/x", None, "N must be a number, not 'x'"),
+        ("POST", "clock", {"advance": "an hour"}, "advance must be a number, not 'an hour'"),
+        ("POST", "accounts", {"email": "a@b.c", "limit": []}, "limit must be a number, not []"),
+    ],
+)
+def test_an_admin_error_names_the_value(me, verb, path, body, said):
+    """An admin request that is wrong is told which value, in terms of the request."""
+    answer = me(verb, f"/_emulator/{path}", json=body)
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
     ("path", "body"),
     [
         ("clock", {"advance": 10**30}),

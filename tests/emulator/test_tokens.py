@@ -36,8 +36,8 @@ def test_a_call_without_credentials_is_a_403(emulator):
     del bare.session.headers["Authorization"]
     for path, refused in calls.items():
         assert bare.refusal("GET", path) == refused
-    bare.session.headers["Authorization"] = "Basic eDp5"
-    assert bare.refusal("GET", "/drive/v3/files") == (401, "required")
+    for header in ({"Authorization": "Basic eDp5"}, {"X-Goog-Api-Key": "api-key"}):
+        assert bare.refusal("GET", "/drive/v3/files", headers=header) == (401, "required")
     assert bare("GET", "/oauth2/v3/userinfo").status_code == 401
     bare.session.close()
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import asdict, replace
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 from ..api.calls import FORM_LIMIT, Answer, parse_json, read_whole
 from ..dispatch import Request, Service
@@ -13,6 +13,7 @@ from ..methods import revisions
 from ..methods.removal import delete_expired_trash
 from ..state.tokens import Grant, short_scopes
 
+T = TypeVar("T", int, float)
 LATEST = 221_845_392_000
 """The year 9000; later times must still be representable as dates."""
 
@@ -58,21 +59,28 @@ def _act(service: Service, request: Request, body: dict[str, Any]) -> Any:
     raise ApiError(404, "notFound", "Known are log, faults, clock, tokens and accounts.")
 
 
+def _number(kind: type[T], name: str, given: Any) -> T:
+    try:
+        return kind(given)
+    except (TypeError, ValueError, OverflowError):
+        raise bad_request(f"{name} must be a number, not {given!r}.") from None
+
+
 def _log(service: Service, verb: str, query: dict[str, str]) -> Any:
     if verb == "DELETE":
         service.log.clear()
-    start = int(query.get("since", 0))
+    start = _number(int, "since", query.get("since", 0))
     return {"count": service.log.count, "entries": service.log.since(start)}
 
 
 def _faults(service: Service, verb: str, parts: list[str], body: dict[str, Any]) -> Any:
     faults = service.faults
     if verb == "DELETE":
-        faults.remove(int(parts[0]) if parts else None)
+        faults.remove(_number(int, "N", parts[0]) if parts else None)
     elif verb == "POST":
         seeded = "seed" in body
         if seeded:
-            faults.reseed(int(body.pop("seed")))
+            faults.reseed(_number(int, "seed", body.pop("seed")))
         if body or not seeded:
             rule = faults.add(service.database.clock.now(), **body)
             return {"id": rule.id}
@@ -82,7 +90,8 @@ def _faults(service: Service, verb: str, parts: list[str], body: dict[str, Any])
 def _clock(service: Service, verb: str, body: dict[str, Any]) -> Any:
     clock = service.database.clock
     if verb == "POST":
-        offset = float(body.get("offset", clock.offset)) + float(body.get("advance", 0))
+        offset = _number(float, "offset", body.get("offset", clock.offset))
+        offset += _number(float, "advance", body.get("advance", 0))
         if not 0 <= time.time() + offset <= LATEST:
             raise ValueError("The clock can only be set to the years 1970 to 9000.")
         service.database.set_clock(offset)
@@ -105,7 +114,7 @@ def _tokens(service: Service, verb: str, parts: list[str], body: dict[str, Any])
             scopes=short_scopes(scopes.split() if isinstance(scopes, str) else map(str, scopes)),
         )
         if body.get("expires_in") is not None:
-            lifetime = float(body["expires_in"])
+            lifetime = _number(float, "expires_in", body["expires_in"])
             if not isfinite(lifetime):
                 raise ValueError("expires_in must be a number of seconds.")
             grant = replace(grant, expires=service.database.clock.now() + lifetime)
@@ -128,11 +137,11 @@ def _accounts(service: Service, verb: str, body: dict[str, Any]) -> Any:
     database = service.database
     if verb == "POST":
         limit = body.get("limit")
-        if limit is not None and int(limit) < 0:
+        limit = None if limit is None else _number(int, "limit", limit)
+        if limit is not None and limit < 0:
             raise ValueError("limit must be 0 or more bytes; null: unlimited.")
         account = database.account(_email(body["email"]))
         if "limit" in body:
-            limit = None if limit is None else int(limit)
             database.set_account(replace(account, limit=limit))
     return {
         "accounts": [
