@@ -48,7 +48,7 @@ def test_everything_answered_survives_sigkill(process, wire):
     assert wire.get(f"files/{file['id']}", fields="*") == file | {
         "shared": True,
         "version": "2",
-        "permissions": [*file["permissions"], *wire_permissions(wire, file)[1:]],
+        "permissions": [wire_permissions(wire, file)[0], *file["permissions"]],
         "permissionIds": [one["id"] for one in wire_permissions(wire, file)],
     }
     assert wire("GET", f"/drive/v3/files/{file['id']}?alt=media").content == content

@@ -154,6 +154,16 @@ def test_a_status_query_tells_how_far_it_is(me):
     assert me.names("name = 'asked'") == ["asked"]
 
 
+def test_a_complete_session_repeats_its_answer(me):
+    """A client that lost the last answer gets it again, also after the file was deleted."""
+    uri = start(me, {"name": "uploaded"})
+    done = put(me, uri, b"content", "bytes 0-6/7").json()
+    me("PATCH", f"/drive/v3/files/{done['id']}", json={"name": "renamed"})
+    assert put(me, uri, b"", "bytes */7").json() == done
+    assert me("DELETE", f"/drive/v3/files/{done['id']}").status_code == 204
+    assert put(me, uri, b"", "bytes */7").json() == done
+
+
 def test_a_308_has_the_md5_of_what_arrived(me):
     """X-Range-MD5 covers the received bytes, as drivelib and WhatsApp's backup compare it."""
     content = os.urandom(3 * PIECE)

@@ -456,3 +456,19 @@ def test_an_unknown_token_of_changes_is_refused(me, name, token):
     """A page token or change number that was not given is a 400."""
     refused = me.refusal("GET", "/drive/v2/changes", params={name: token})
     assert refused == (400, "invalid")
+
+
+def test_permissions_are_shown_on_request(me):
+    """A file shows its permissions only if asked for them; the newest is first, the owner last."""
+    file = me("POST", "/drive/v2/files", json={"title": "shared"}).json()
+    where = f"/drive/v2/files/{file['id']}"
+    granted = {"type": "anyone", "role": "reader"}
+    assert me("POST", f"{where}/permissions", json=granted).status_code == 200
+    assert "permissions" not in file
+    assert "permissions" not in me("GET", where).json()
+    for listed in (
+        me("GET", f"{where}?fields=*").json()["permissions"],
+        me("GET", f"{where}/permissions").json()["items"],
+        me.get(f"files/{file['id']}/permissions")["permissions"],
+    ):
+        assert [one["type"] for one in listed] == ["anyone", "user"]

@@ -21,7 +21,7 @@ class ApiVersion:
     """Request bodies and resources of one API version."""
 
     default: Selection
-    """Fields shown if none are requested; empty: all."""
+    """Fields shown if none are requested."""
     show: Callable[[View, Node, Selection], dict[str, Any]]
     rename: Callable[[dict[str, Any], bool], dict[str, Any]]
     """Converts a body to v3 names; the flag tells whether a file is created."""
@@ -33,7 +33,7 @@ def _checked_v3_body(body: dict[str, Any], creating: bool) -> dict[str, Any]:
 
 API_VERSIONS: Mapping[str, ApiVersion] = {
     "v3": ApiVersion(resources.DEFAULT, resources.file, _checked_v3_body),
-    "v2": ApiVersion({}, resources_v2.file, resources_v2.body_in_v3),
+    "v2": ApiVersion(resources_v2.DEFAULT, resources_v2.file, resources_v2.body_in_v3),
 }
 
 

@@ -222,8 +222,12 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
 }
 
 
+DEFAULT: Selection = {name: {} for name in FIELDS if name != "permissions"}
+"""The fields that v2 returns by default: all but one, as PyDrive2's tests say of the service."""
+
+
 def file(view: View, node: Node, selection: Selection) -> dict[str, Any]:
-    """Return the v2 File resource with the selected fields; v2 shows all by default."""
+    """Return the v2 File resource with the selected fields; without a selection, all."""
     pruned: dict[str, Any] = prune(
         resources.compute_fields(FIELDS, view, node, selection), selection
     )

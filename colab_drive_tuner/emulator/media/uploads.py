@@ -41,7 +41,7 @@ class UploadSession:
     media_type: str
     length: int | None
     expires: float
-    file_id: str = ""
+    final: dict[str, Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
     new_parents: list[str] | None = None
 
@@ -159,7 +159,8 @@ class Sessions:
     def find(self, upload_id: str) -> UploadSession:
         """Return the session; raise a 404 if it is unknown or expired."""
         found = self._database.document("session", upload_id)
-        if found is None or found["expires"] < self._database.clock.now():
+        # Sessions of earlier versions have no final answer.
+        if found is None or "final" not in found or found["expires"] < self._database.clock.now():
             raise ApiError(404, "notFound", "Upload session not found.")
         return UploadSession(**found)
 
@@ -177,8 +178,9 @@ class Sessions:
             return Answer(499)
         if call.verb not in {"PUT", "POST"}:
             raise ApiError(405, "httpMethodNotAllowed", "Method Not Allowed")
-        if session.file_id:
-            return self._completed(call, session)
+        if session.final is not None:
+            # The upload server repeats its last answer, even if the file is deleted by now.
+            return Answer(200, session.final["body"].encode(), session.final["headers"])
         if session.id in self._busy:
             raise ApiError(503, "backendError", "The session is receiving another chunk.")
         self._busy.add(session.id)
@@ -271,15 +273,11 @@ class Sessions:
         call.headers = {**call.headers, **session.headers}
         call.new_parents = session.new_parents
         node = store(call, session.body, received, session.media_type)
-        session.file_id = node.id
+        final = answer(call, node, selection(call))
+        body = final.body if isinstance(final.body, bytes) else b""
+        session.final = {"body": body.decode(), "headers": final.headers}
         session.save(self._database)
-        return self._completed(call, session)
-
-    def _completed(self, call: Call, session: UploadSession) -> Answer:
-        node = self._database.nodes.get(session.file_id)
-        if node is None:
-            raise ApiError(410, "gone", "The uploaded file is gone.")
-        return answer(call, node, selection(call))
+        return final
 
     def close(self) -> None:
         """Close the files; received bytes are kept."""

@@ -236,7 +236,10 @@ def restrictions(database: Database, node: Node) -> dict[str, Any]:
 
 
 def effective_permissions(database: Database, node: Node) -> dict[str, dict[str, Any]]:
-    """Return all permissions that apply to the file, by id, each with its origin."""
+    """Return all permissions that apply to the file, by id, each with its origin.
+
+    As seen live, the newest is first and the owner's last.
+    """
     found: dict[str, dict[str, Any]] = {}
     if node.owner:
         identity = person_id(node.owner)
@@ -263,7 +266,7 @@ def effective_permissions(database: Database, node: Node) -> dict[str, dict[str,
                 found[permission["id"]] = {**passed, "inherited": inherited}
         if one.has_limited_access:
             limited.append(one)
-    return found
+    return dict(reversed(found.items()))
 
 
 def _through(
