@@ -78,9 +78,13 @@ def test_every_variable_is_read_and_explained(variable):
 
 @pytest.mark.parametrize("variable", Variable)
 def test_a_variable_named_like_a_secret_is_marked_as_one(variable):
-    """A variable named like a secret is marked as one, so that no schedule contains its value."""
+    """A variable named like a secret is marked as one, so that no schedule contains its value.
+
+    One that only names the secret's file is marked as a path.
+    """
     named_like_a_secret = {"TOKEN", "KEY", "SECRET", "PASSWORD"} & set(variable.split("_"))
-    assert variable.is_secret or not named_like_a_secret, "add _SECRET to it in Variable"
+    marked = variable.is_secret or variable.is_path
+    assert marked or not named_like_a_secret, "add _SECRET or _PATH to it in Variable"
 
 
 def test_a_variable_is_its_name(monkeypatch):

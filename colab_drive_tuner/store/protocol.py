@@ -190,7 +190,10 @@ class Store(Protocol):
         """List all entries, also trashed ones, with these properties or that name; may lag."""
 
     def set_properties(self, entry_id: str, properties: Mapping[str, str]) -> None:
-        """Set properties (key and value together at most 124 bytes); an empty value removes one."""
+        """Set properties of a file, a folder or the root; an empty value removes one.
+
+        Key and value together have at most 124 bytes.
+        """
 
     def rename(self, entry_id: str, name: str, properties: Mapping[str, str] | None = None) -> None:
         """Rename a folder directly in the root, and set properties in the same step.

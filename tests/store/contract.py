@@ -204,6 +204,15 @@ class StoreContract:
         reopen().rename(found.id, "again")
         assert reopen().stat(inner).parent == reopen().list(store.root, name="again")[0].id
 
+    def test_the_root_has_properties(self, store: Store, reopen: Reopen) -> None:
+        """The root keeps properties: a rerun's lock is one, before its search exists."""
+        store.ensure_root()
+        store.set_properties(store.root, {"cdt_a": "1"})
+        root = reopen().stat(store.root)
+        assert (root.is_folder, root.properties.get("cdt_a")) == (True, "1")
+        store.set_properties(store.root, {"cdt_a": ""})
+        assert "cdt_a" not in reopen().stat(store.root).properties
+
     def test_what_is_trashed_is_gone_and_its_id_stays_taken(
         self, store: Store, reopen: Reopen
     ) -> None:

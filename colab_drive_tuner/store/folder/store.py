@@ -174,7 +174,8 @@ class FolderStore(Store):
         with self._translated_errors(f"find file {entry_id}"):
             if entry_id == ROOT:
                 known = self._ids.index.property_files.read(ROOT) or {}
-                return Entry(ROOT, self._root.name, "", 0.0, is_folder=True, properties=known)
+                kept = {key: value for key, value in known.items() if value}  # empty: removed
+                return Entry(ROOT, self._root.name, "", 0.0, is_folder=True, properties=kept)
             found = self._ids.find(entry_id)
             if found.is_top and found.folder is not None:
                 return top_entry(found.folder)
