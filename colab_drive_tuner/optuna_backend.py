@@ -78,7 +78,7 @@ class ChainBackend(BaseJournalBackend):
             claim = self.journal.claim(
                 lambda history: claim_payload({} if history.settings else {"algo": "optuna"}),
                 on_busy=on_busy,
-                anew="To begin a new study, choose another name.",
+                advice="To begin a new study, choose another name.",
             )
         except SearchBusyError as error:
             raise SearchBusyError(f"{error} {_SHARED}") from error

@@ -11,8 +11,8 @@ Item = bytes | Callable[[], bytes]
 """Bytes to record, or a function that builds them in the background."""
 
 
-class Appended(NamedTuple):
-    """Item appended by the training thread."""
+class QueuedItem(NamedTuple):
+    """Item appended by the training thread, until the collector takes it."""
 
     item: Item
     durable: bool
@@ -46,13 +46,15 @@ class BatchSpool:
         self._spool, self._notify = spool, notify
         self._fails = False
 
-    def make_durable(self, sent: Batch, ready: Batch, items: list[Spooled], epoch: str) -> None:
+    def make_durable(
+        self, in_flight: Batch, ready: Batch, items: list[Spooled], epoch: str
+    ) -> None:
         """Write items to the ready batch's file, after any that the disk refused before.
 
         The order is kept so that a later session finds no gaps. If the disk fails again, these
         items exist only in memory and the store until the next attempt.
         """
-        waiting = [*sent.unspooled, *ready.unspooled, *items]
+        waiting = [*in_flight.unspooled, *ready.unspooled, *items]
         if not waiting:
             return
         try:
@@ -68,7 +70,7 @@ class BatchSpool:
                 )
             self._fails = True
         else:
-            sent.unspooled, ready.unspooled = [], []
+            in_flight.unspooled, ready.unspooled = [], []
             if self._fails:
                 self._notify(f"Unacknowledged results are kept in {self._spool.folder} again.")
             self._fails = False

@@ -6,7 +6,6 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -93,8 +92,8 @@ class ClaimAttempt:
     on_busy: OnBusy
     force_new: bool
     """Whether to leave a search whose folder was renamed, moved or trashed where it is."""
-    anew: str
-    """Advice on beginning another search, for the error that says where it is."""
+    advice: str
+    """What to do to begin another search: the end of the error that says where it is."""
     notify: Callable[[str], None]
     sleep: Callable[[float], None]
 
@@ -121,6 +120,22 @@ class ClaimAttempt:
             raise self.reader.damaged_error(gone) from error
 
     def _attempt(self) -> tuple[ClaimReason, Record]:
+        self._prepare_folder()
+        reader, owner = self.reader, secrets.token_hex(16)
+        self.spool.note_owner(owner)
+        while True:
+            reason, holder = self._end_of_previous_owner()
+            if reason is ClaimReason.NEW and (reader.fixed_folder is not None or self.force_new):
+                reason = ClaimReason.ANEW if reader.fixed_folder is None else ClaimReason.REBUILT
+            if reader.head.pos == 0:
+                ensure_records_folder(reader.store, reader.folder)
+            record = self._claim_record(owner, reason, holder)
+            if self._create_claim(record):
+                return reason, record
+            reader.refresh()  # FOREIGN: another record took this place in the chain
+
+    def _prepare_folder(self) -> None:
+        """Read the search; find or create its folder, and check that it is the only one."""
         reader = self.reader
         if reader.found is None or reader.head.is_empty:
             reader.refresh()  # otherwise CREATE tells whether more was recorded since it was read
@@ -137,25 +152,13 @@ class ClaimAttempt:
             raise
         if Property.RECORDS in reader.absent and not reader.head.is_empty:
             require_records(reader.store, reader.name, reader.folder)
-        owner = secrets.token_hex(16)
-        self.spool.note_owner(owner)
-        while True:
-            reason, holder = self._wait_for_lease()
-            if reason is ClaimReason.NEW and (reader.fixed_folder is not None or self.force_new):
-                reason = ClaimReason.ANEW if reader.fixed_folder is None else ClaimReason.REBUILT
-            if reader.head.pos == 0:
-                ensure_records_folder(reader.store, reader.folder)
-            encoded = self._claim(owner, reason, holder)
-            if self._create(encoded):
-                return reason, encoded
-            reader.refresh()  # FOREIGN: another record took this place in the chain
 
     def _find_or_create(self) -> None:
         """Find or create the folder; unless `force_new`, look first for a moved search."""
         reader, found = self.reader, None
         store, name, listed = reader.store, reader.name, reader.found
         if not self.force_new:
-            found = find_moved_folder(store, name, self.notify, listed, anew=self.anew)
+            found = find_moved_folder(store, name, self.notify, listed, advice=self.advice)
         if found or listed is None:
             if found and listed and listed.creation_order < found.creation_order:
                 older = (listed,) if is_empty(store, listed) else ()
@@ -172,36 +175,41 @@ class ClaimAttempt:
                 raise _UnsettledError(f"Two runtimes began search {reader.name!r}.")
         reader.found = replace(reader.folder, empty=())
 
-    def _wait_for_lease(self) -> tuple[ClaimReason, Holder | None]:
+    def _end_of_previous_owner(self) -> tuple[ClaimReason, Holder | None]:
         """Return how the previous owner ended, after waiting for its lease if so configured."""
+        reason, holder = self._previous_owner()
+        if reason is None and self.on_busy is OnBusy.TAKEOVER:
+            return ClaimReason.TAKEOVER, holder
+        if reason is None:
+            self.reader.refresh()  # it may have been read some time ago
+            reason, holder = self._previous_owner()
+        if reason is None and holder is not None and self.on_busy is OnBusy.WAIT:
+            reason, holder = self._wait_for_lease(holder)
+        if reason is None:
+            raise SearchBusyError(
+                f"Search {self.reader.name!r} is held by {holder}. Stop it there, or pass "
+                f"on_busy='takeover' to take it over."
+            )
+        return reason, holder
+
+    def _wait_for_lease(self, holder: Holder) -> tuple[ClaimReason | None, Holder | None]:
+        """Wait until the search is released or the lease expires; no reason if it was renewed."""
+        self._require_next_record()
         name, waited = self.reader.name, 0.0
-        with ExitStack() as stack:
-            while True:
-                reason, holder = self._previous_owner()
-                if reason is None and self.on_busy is OnBusy.TAKEOVER:
-                    reason = ClaimReason.TAKEOVER
-                elif reason is None and not waited:
-                    self.reader.refresh()  # it may have been read some time ago
-                    reason, holder = self._previous_owner()
-                if reason is not None or holder is None:
-                    return reason or ClaimReason.RELEASED, holder
-                if self.on_busy is OnBusy.ERROR or waited > STALE_SECONDS:
-                    raise SearchBusyError(
-                        f"Search {name!r} is held by {holder}. Stop it there, or pass "
-                        f"on_busy='takeover' to take it over."
-                    )
-                if not waited:
-                    self._require_next_record()
-                    self.notify(
-                        f"Search {name!r} is held by {holder}. Waiting until it is certain that "
-                        f"it stopped, at most {STALE_SECONDS:.0f} s."
-                    )
-                    waiting = f"Waiting for the holder of search {name!r} to stop"
-                    stack.enter_context(countdown(waiting, STALE_SECONDS))
-                pause = min(_POLL_SECONDS, STALE_SECONDS - holder.age + 0.5)
+        self.notify(
+            f"Search {name!r} is held by {holder}. Waiting until it is certain that it stopped, "
+            f"at most {STALE_SECONDS:.0f} s."
+        )
+        reason: ClaimReason | None = None
+        latest: Holder | None = holder
+        with countdown(f"Waiting for the holder of search {name!r} to stop", STALE_SECONDS):
+            while reason is None and latest is not None and waited <= STALE_SECONDS:
+                pause = min(_POLL_SECONDS, STALE_SECONDS - latest.age + 0.5)
                 self.sleep(pause)
                 waited += pause
                 self.reader.refresh()
+                reason, latest = self._previous_owner()
+        return reason, latest
 
     def _require_next_record(self) -> None:
         """Raise `SearchDamagedError` if the record after the head is lost: a wait cannot help."""
@@ -236,7 +244,7 @@ class ClaimAttempt:
         # Renamed or moved since, so our notes of the running trial are not this owner's.
         return (ClaimReason.STALE if holder.stale or has_died(holder.owner) else None), holder
 
-    def _claim(self, owner: str, reason: ClaimReason, holder: Holder | None) -> Record:
+    def _claim_record(self, owner: str, reason: ClaimReason, holder: Holder | None) -> Record:
         head, store = self.reader.head, self.reader.store
         return encode_record(
             Record(
@@ -251,11 +259,11 @@ class ClaimAttempt:
                 claimant=this_process(store.account),
                 search=self.reader.name,
                 home=store.root,
-                careful=self._careful(reason, holder),
+                careful=self._careful_seconds(reason, holder),
             )
         )
 
-    def _careful(self, reason: ClaimReason, holder: Holder | None) -> float:
+    def _careful_seconds(self, reason: ClaimReason, holder: Holder | None) -> float:
         """ATTEMPTS: return the seconds of training that the dead owner may have run unrecorded.
 
         It may have run without acknowledgement from its newest record until one lease after its
@@ -268,14 +276,14 @@ class ClaimAttempt:
         previous = self.reader.head.claim
         return max(0.0, latest_death - holder.last_record) + (previous.careful if previous else 0.0)
 
-    def _create(self, encoded: Record) -> bool:
+    def _create_claim(self, record: Record) -> bool:
         """CREATE the claim, repeating the same bytes while the store does not answer."""
         reader, deadline = self.reader, time.monotonic() + CLAIM_TIMEOUT
         entry_id, folder = reader.head.ids[0], reader.folder.records
         marks = name_marks(reader.store, reader.name)
         while True:
             try:
-                created = create(reader.store, encoded, entry_id, folder, marks)
+                created = create(reader.store, record, entry_id, folder, marks)
                 break
             except UnavailableError:
                 if time.monotonic() > deadline:
@@ -287,7 +295,7 @@ class ClaimAttempt:
                     raise
                 raise reader.damaged_error(str(error)) from error
         if created:
-            reader.advance(encoded)
+            reader.advance(record)
         return created
 
 

@@ -49,8 +49,8 @@ class Claim:
     """How the previous owner ended."""
     running: int | None
     """The last trial that the dead owner can have run; None if that is not known for certain."""
-    careful: float
-    """Seconds of training that the careful start lasts if `running` is not known."""
+    careful_seconds: float
+    """How long, in seconds of training, the careful start lasts if `running` is not known."""
     recovered: int
     """Number of items spooled by earlier sessions on this machine that were replayed."""
 
@@ -165,7 +165,7 @@ class Journal:
         *,
         on_busy: str = "wait",
         force_new: bool = False,
-        anew: str = BEGIN_ANEW,
+        advice: str = BEGIN_ANEW,
         notify: Callable[[str], None] = print,
     ) -> Claim:
         """Become the owner; `payload` builds the claim's content from the state just read.
@@ -173,7 +173,7 @@ class Journal:
         If a live process of this machine owns the search, this fails immediately. If another
         machine does, `on_busy` decides: "wait" for the lease to expire, "takeover", or "error".
         With `force_new`, a search whose folder was renamed, moved or trashed is left where it is;
-        otherwise the error says where, and `anew`.
+        otherwise the error says where it is, and ends with `advice`.
         Afterwards `state` includes the items that earlier sessions on this machine had spooled.
         Raises `SearchBusyError`, `AccountMismatchError`, `SearchFolderError`, `SearchDamagedError`,
         `StoreError`.
@@ -181,29 +181,57 @@ class Journal:
         when_busy = on_busy_of(on_busy)
         if self._own is not None and self._own.writer.lost is None:
             return self._own.claim
-        self._end()
+        self._close()
         self._notify = notify
         self.store.ensure_root()  # the spool is keyed by the store's location
         spool = Spool(self.store.location, self.name, self._spool_folder)
         if (before := open_journal_of(spool.folder)) is not None:
             if when_busy is not OnBusy.TAKEOVER:
                 before.refuse_second_run()
-            before._end()
+            before._close()
         if not spool.acquire():
             raise spool.busy_error(self._local_holder)
         try:
-            reader, notify_once = self._reader, cache(notify)  # claiming may be repeated
-            self._own = self._start(
+            reader, notify_once = self._reader, cache(notify)  # the attempt may repeat a message
+            self._own = self._take_ownership(
                 ClaimAttempt(
-                    reader, spool, payload, when_busy, force_new, anew, notify_once, self._sleep
+                    reader, spool, payload, when_busy, force_new, advice, notify_once, self._sleep
                 )
             )
         except BaseException:  # even an interrupt must not leave the search locked
             spool.release()
             raise
         register(spool.folder, self)
-        atexit.register(self._end)
+        atexit.register(self._close)
         return self._own.claim
+
+    def _take_ownership(self, attempt: ClaimAttempt) -> _Ownership:
+        """Claim the search, start the background threads, and replay what earlier runs spooled."""
+        reader, spool, notify = self._reader, attempt.spool, self._notify
+        running = spool.last_running()
+        reason, claim = attempt.run()
+        remember_folder(reader, spool, notify)
+        writer = Writer(reader, spool, claim.owner, notify)
+        maintenance = Maintenance(writer, reader.head.last_id, reason)
+        writer.start()
+        try:
+            recovered = replay(reader, writer, spool, timeout=CLAIM_TIMEOUT, notify=notify)
+        except BaseException:  # even an interrupt must not leave threads running
+            writer.stop()
+            raise
+        maintenance.start()
+        running = running if reason is ClaimReason.DEAD else None
+        return _Ownership(
+            writer, maintenance, spool, Claim(reason, running, claim.careful, recovered)
+        )
+
+    def _local_holder(self) -> int | None:
+        """Read which process of this machine holds the search, if it has claimed it."""
+        with suppress(ColabDriveTunerError):
+            self._reader.refresh()
+            if (holder := self._reader.holder()) and is_this_machine(holder.claimant.machine):
+                return holder.claimant.pid
+        return None
 
     def refuse_second_run(self) -> None:
         """Raise `SearchBusyError` if this process is already running the search."""
@@ -212,6 +240,15 @@ class Journal:
                 f"Search {self.name!r} is running in this process already, in another thread or "
                 f"around this very call: wait for it, or give this search another name."
             )
+
+    def _owner(self) -> _Ownership:
+        """Return what an owner has; raise `SearchError` if this process is none."""
+        if self._own is None:
+            raise SearchError(
+                f"Search {self.name!r} is not open here any more: it was closed, or opened again "
+                "later. Use what was opened last, or open it again (in a notebook, run its cell)."
+            )
+        return self._own
 
     def append(
         self, item: Item, *, durable: bool = False, attachments: Sequence[bytes] = ()
@@ -242,14 +279,6 @@ class Journal:
         own = self._owner()
         # If an earlier dead session had got further, its bound still holds.
         own.spool.note_running(max(tid, -1 if own.claim.running is None else own.claim.running))
-
-    def _local_holder(self) -> int | None:
-        """Read which process of this machine holds the search, if it has claimed it."""
-        with suppress(ColabDriveTunerError):
-            self._reader.refresh()
-            if (holder := self._reader.holder()) and is_this_machine(holder.claimant.machine):
-                return holder.claimant.pid
-        return None
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything appended so far is acknowledged; return False on timeout."""
@@ -284,10 +313,10 @@ class Journal:
         Raises `SearchTakenOverError` if another runtime owns the search and items of this session
         are not in the chain.
         """
-        if lost := self._end(timeout):
+        if lost := self._close(timeout):
             raise lost
 
-    def _end(self, timeout: float = 60.0) -> SearchTakenOverError | None:
+    def _close(self, timeout: float = 60.0) -> SearchTakenOverError | None:
         """Close the journal; return the error of a session that lost items to another runtime."""
         if self._own is None or self._own.writer.pid != os.getpid():
             return None  # in a forked process, the journal still belongs to the parent
@@ -303,33 +332,15 @@ class Journal:
             self._drop_ownership(own, released=released)
         return own.writer.lost if own.writer.pending else None
 
-    def _start(self, claiming: ClaimAttempt) -> _Ownership:
-        reader, spool, notify = self._reader, claiming.spool, self._notify
-        running = spool.last_running()
-        reason, claim = claiming.run()
-        remember_folder(reader, spool, notify)
-        writer = Writer(reader, spool, claim.owner, notify)
-        maintenance = Maintenance(writer, reader.head.last_id, reason)
-        writer.start()
-        try:
-            recovered = replay(reader, writer, spool, timeout=CLAIM_TIMEOUT, notify=notify)
-        except BaseException:  # even an interrupt must not leave threads running
-            writer.stop()
-            raise
-        maintenance.start()
-        running = running if reason is ClaimReason.DEAD else None
-        return _Ownership(
-            writer, maintenance, spool, Claim(reason, running, claim.careful, recovered)
-        )
-
     def _drop_ownership(self, own: _Ownership, *, released: bool) -> None:
+        """Stop the background threads and release the lock; notify if items are not recorded."""
         own.maintenance.stop(1.0)  # after a failure it may be waiting for an unreachable store
         left = own.writer.stop()
         pending = own.writer.pending
         if released and not pending:
             own.spool.forget_session()
         own.spool.release()
-        atexit.unregister(self._end)
+        atexit.unregister(self._close)
         self._own = None
         unregister(own.spool.folder)
         if pending:
@@ -339,11 +350,3 @@ class Journal:
                 f"them."
             )
             self._notify(str(own.writer.lost or unsent))
-
-    def _owner(self) -> _Ownership:
-        if self._own is None:
-            raise SearchError(
-                f"Search {self.name!r} is not open here any more: it was closed, or opened again "
-                "later. Use what was opened last, or open it again (in a notebook, run its cell)."
-            )
-        return self._own

@@ -53,21 +53,31 @@ class Maintenance:
         self._writer, self._reader = writer, writer.reader
         self._claim_id = claim_id
         folder, pos = self._reader.folder, self._reader.head.pos
+        self._begun = self._renewed_at = time.monotonic()
+
         self._snapshot_pos = self._reader.snapshot_pos
+        """Number of records that the newest snapshot covers."""
         # Anybody may have set the hint, to a record too: only one that was read is a snapshot.
         self._snapshots: list[str] = [folder.hint] if self._snapshot_pos else []
+        self._next_snapshot_at = self._begun
+        """Time from which snapshots keep within their share of a core again."""
         self._tidied = not self._snapshots
         self._old_snapshots: Iterator[str] = iter(())
+
         # Only a release guarantees that trials.pkl holds everything before it.
         self._exported_pos = pos if reason is ClaimReason.RELEASED else 0
+        """Number of records that trials.pkl covers."""
+        self._exported_at = self._begun
         self._export_id = folder.export
         self._export_found = bool(folder.export) and Property.EXPORT not in self._reader.absent
-        self._begun = self._renewed_at = self._exported_at = self._rested_at = time.monotonic()
+
         young = self._reader.store.now() - folder.created < LIST_LAG_SECONDS
         self._duplicate_checks = (
             list(DUPLICATE_CHECKS) if young and self._reader.fixed_folder is None else []
         )
-        self._reported = ""
+        """Times after the start, in seconds, of the checks that are still to be made."""
+        self._last_change = ""
+        """What the user did to the folder, as last notified."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cdt-maintenance", daemon=True)
 
@@ -88,7 +98,7 @@ class Maintenance:
             with parallel_readers("cdt-folder") as readers:
                 change = readers.submit(self._folder_change)
                 self._export()
-                self._report(change.result())
+                self._notify_of_change(change.result())
 
     def _run(self) -> None:
         while not self._stop.wait(0.5):
@@ -111,13 +121,13 @@ class Maintenance:
             store = self._reader.store
             store.set_properties(self._claim_id, {BEAT: f"{store.now():.3f}"})
         self._writer.reserve_ids()
-        rested = now >= self._rested_at
-        if self._reader.head.pos - self._snapshot_pos >= SNAPSHOT_RECORDS * (1 if rested else 2):
+        due = SNAPSHOT_RECORDS if now >= self._next_snapshot_at else 2 * SNAPSHOT_RECORDS
+        if self._reader.head.pos - self._snapshot_pos >= due:
             self._snapshot()
         changed = self._exported_pos < self._reader.head.pos
         if changed and now - self._exported_at >= EXPORT_SECONDS:
             self._export()
-            self._report(self._folder_change())
+            self._notify_of_change(self._folder_change())
         if self._duplicate_checks and now - self._begun >= self._duplicate_checks[0]:
             self._duplicate_checks.pop(0)
             self._check_for_older_duplicate()
@@ -133,7 +143,7 @@ class Maintenance:
             head, state = self._reader.head, self._reader.state.dump()
         self._snapshots.append(save_snapshot(self._reader.store, self._reader.folder, head, state))
         self._snapshot_pos = head.pos
-        self._rested_at = time.monotonic() + (time.thread_time() - used) / SNAPSHOT_SHARE
+        self._next_snapshot_at = time.monotonic() + (time.thread_time() - used) / SNAPSHOT_SHARE
         while len(self._snapshots) > KEPT_SNAPSHOTS:
             discard(self._reader.store, self._snapshots[0])
             self._snapshots.pop(0)
@@ -151,31 +161,6 @@ class Maintenance:
             self._export_found = False
             self._write_export(content)
         self._exported_pos, self._exported_at = pos, time.monotonic()
-
-    def _report(self, change: str) -> None:
-        """Notify once if the folder was moved, renamed or trashed; the run uses it by its id."""
-        if change and change != self._reported:
-            self._writer.notify(f"The folder of search {self._reader.name!r} {change}.")
-        self._reported = change
-
-    def _folder_change(self) -> str:
-        """Describe what the user did to the folder, and the consequence; empty if nothing."""
-        store, name, folder = self._reader.store, self._reader.name, self._reader.folder
-        try:
-            with parallel_readers("cdt-records") as readers:
-                records = readers.submit(exists, store, folder.records) if folder.records else None
-                entry, has_records = store.stat(folder.id), records is None or records.result()
-        except NotFoundError:
-            return "was deleted or is in the trash, together with its records: restore it"
-        except StoreError as error:  # checked again next time
-            log.debug("the folder of search %r cannot be read: %s", name, error)
-            return self._reported
-        if found := changes(store, name, entry):
-            what, undo = (" and ".join(parts) for parts in zip(*found, strict=True))
-            return f"{what}; this run continues there. For the next run, {undo}"
-        if not has_records:
-            return "has its records in the trash, which is emptied after a while: restore them"
-        return ""
 
     def _write_export(self, content: bytes) -> None:
         """Write trials.pkl: into the file known to be ours, or into a new one."""
@@ -202,6 +187,31 @@ class Maintenance:
         self._reader.store.set_properties(
             self._reader.folder.id, {Property.EXPORT: self._export_id}
         )
+
+    def _notify_of_change(self, change: str) -> None:
+        """Notify once if the folder was moved, renamed or trashed; the run uses it by its id."""
+        if change and change != self._last_change:
+            self._writer.notify(f"The folder of search {self._reader.name!r} {change}.")
+        self._last_change = change
+
+    def _folder_change(self) -> str:
+        """Describe what the user did to the folder, and the consequence; empty if nothing."""
+        store, name, folder = self._reader.store, self._reader.name, self._reader.folder
+        try:
+            with parallel_readers("cdt-records") as readers:
+                records = readers.submit(exists, store, folder.records) if folder.records else None
+                entry, has_records = store.stat(folder.id), records is None or records.result()
+        except NotFoundError:
+            return "was deleted or is in the trash, together with its records: restore it"
+        except StoreError as error:  # checked again next time
+            log.debug("the folder of search %r cannot be read: %s", name, error)
+            return self._last_change
+        if found := changes(store, name, entry):
+            what, undo = (" and ".join(parts) for parts in zip(*found, strict=True))
+            return f"{what}; this run continues there. For the next run, {undo}"
+        if not has_records:
+            return "has its records in the trash, which is emptied after a while: restore them"
+        return ""
 
     def _check_for_older_duplicate(self) -> None:
         """FOLDER: give up the search if an older folder of its name, unlisted so far, exists."""

@@ -126,9 +126,8 @@ class Reader:
             unused = frozenset({Property.RECORDS, Property.FIRST, Property.EXPORT})
             self._owned = OwnedIds(self.folder, {}, unused)
             return
-        if (
-            self._owned is None or Property.RECORDS in self._owned.absent
-        ):  # records/ may exist by now
+        # records/ may exist by now.
+        if self._owned is None or Property.RECORDS in self._owned.absent:
             self._owned = owned_ids(self.store, self.folder)
             self.found = self._owned.folder
         if self._head is not None:

@@ -26,7 +26,7 @@ def replay(
     """
     with former_spools(reader.store, spool, reader.folder.first) as former:
         epochs, items = _end_duplicates(reader, notify)
-        files = {source: source.leftovers() for source in (spool, *former)}
+        files = {source: source.earlier_files() for source in (spool, *former)}
         ours = {
             source: [file for file in found if file.epoch in epochs]
             for source, found in files.items()

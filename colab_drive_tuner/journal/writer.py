@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from colab_drive_tuner.errors import IdTakenError, SearchError, SearchTakenOverError
-from colab_drive_tuner.journal.batch import Appended, Batch, BatchSpool, Item
+from colab_drive_tuner.journal.batch import Batch, BatchSpool, Item, QueuedItem
 from colab_drive_tuner.journal.chain.chain import create
 from colab_drive_tuner.journal.chain.record import (
     Record,
@@ -52,24 +52,36 @@ class Writer:
         self, reader: Reader, spool: Spool, owner: str, notify: Callable[[str], None]
     ) -> None:
         self.reader, self.spool, self.owner, self._notify = reader, spool, owner, notify
+        self.pid = os.getpid()
+        """The process that claimed the search: a fork has another pid and may not write."""
+        self.lost: SearchTakenOverError | None = None
+        """The error of every later call, once another runtime owns the search."""
+        self.pending = 0
+        """Number of appended items that the store has not acknowledged yet."""
         self.acknowledged_at = time.monotonic()
+        """Time of the newest acknowledged record, by `time.monotonic()`."""
+        self.retry = OutageRetry(spool.folder, self.notify)
         self.state_lock = threading.Lock()
         """Held while the reader's head and state change, so that both show the same prefix."""
-        self.lost: SearchTakenOverError | None = None
-        self.pid = os.getpid()
         self._changed = threading.Condition()
-        self._sending = threading.Lock()
-        self._appended: list[Appended] = []
-        self._ready, self._sent = Batch(), Batch()
+        """Guards the queue and the counters, and notifies of every change of them."""
+        self._queue: list[QueuedItem] = []
+        """Appended items that the collector has not taken yet."""
+        self._collected = self._acknowledged = 0
+        """Numbers of items that were handed to the sender, and that the store acknowledged."""
+        self._urgent = 0
+        """Number of callers that wait for the threads, which then do not pause."""
+        self._closed = False
+        """Whether the threads should end."""
+        self._ready, self._in_flight = Batch(), Batch()
         """The batch being collected, and the batch being sent."""
-        self._handover = threading.Lock()
+        self._batch_lock = threading.Lock()
         """Held by collector and sender while they change a batch; training never waits for it."""
-        self.pending = self._acknowledged = self._collected = 0
-        self._urgent, self._closed = 0, False
-        """Number of callers waiting for the threads; whether the threads should end."""
         self._batch_spool = BatchSpool(spool, self.notify)
-        self.retry = OutageRetry(spool.folder, self.notify)
+        self._send_lock = threading.Lock()
+        """Held while a record is made, sent and acknowledged: one is in flight at a time."""
         self._spare: tuple[str, ...] = ()
+        """Reserved ids that no record names yet."""
         self._threads = [
             threading.Thread(target=self._guard, args=(work,), name=name, daemon=True)
             for name, work in (("cdt-collect", self._collect), ("cdt-send", self._send))
@@ -93,9 +105,9 @@ class Writer:
         """Queue an item without waiting; raise once another runtime owns the search."""
         self.require_owner()
         with self._changed:
-            self._appended.append(Appended(item, durable, attachments))
+            self._queue.append(QueuedItem(item, durable, attachments))
             self.pending += 1
-            if len(self._appended) == 1:
+            if len(self._queue) == 1:
                 self._changed.notify_all()
         if self.lost is not None:
             self._keep_unsent()
@@ -144,9 +156,9 @@ class Writer:
         """Write a release or reset record now; return False past the timeout or if LOST."""
         deadline = time.monotonic() + timeout
         while self.flush(max(0.0, deadline - time.monotonic())):
-            with self._sending:
+            with self._send_lock:
                 if not self.pending:  # otherwise newly appended items must be sent first
-                    return self._append(kind, payload, files, deadline=deadline)
+                    return self._append_record(kind, payload, files, deadline=deadline)
         return False
 
     def stop(self) -> list[Path]:
@@ -161,29 +173,21 @@ class Writer:
             thread.join(timeout=2.0)
         return self._keep_unsent()
 
-    def _guard(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception as error:
-            # A thread must not die silently: the training thread raises this at its next item.
-            log.exception("the writer of search %r failed", self.reader.name)
-            self.lose(f"Its writer failed here ({error!r}).")
-
     # -- the collector
 
     def _collect(self) -> None:
         while True:
             with self._changed:
-                again = self._sent.unspooled or self._ready.unspooled
+                again = self._in_flight.unspooled or self._ready.unspooled
                 wait = SPOOL_AGAIN_SECONDS if again else None
-                self._changed.wait_for(lambda: self._appended or self._closed or self.lost, wait)
-                if self._appended:
+                self._changed.wait_for(lambda: self._queue or self._closed or self.lost, wait)
+                if self._queue:
                     self._gather()
                 elif self._closed or self.lost:
                     return
-                taken, self._appended = self._appended, []
+                taken, self._queue = self._queue, []
             used = time.thread_time()
-            self._spool(taken)
+            self._hand_over(taken)
             self._pause((time.thread_time() - used) / COLLECTOR_SHARE)
 
     def _gather(self) -> None:
@@ -191,15 +195,15 @@ class Writer:
         begun = time.monotonic()
         while not (self._urgent or self._closed or self.lost):
             waited = time.monotonic() - begun
-            limit = PAIR_SECONDS if self._appended[-1].durable else LINGER_SECONDS
+            limit = PAIR_SECONDS if self._queue[-1].durable else LINGER_SECONDS
             if waited >= limit:
                 return
             self._changed.wait(min(LINGER_SECONDS, limit - waited))
 
-    def _spool(self, taken: list[Appended]) -> None:
+    def _hand_over(self, taken: list[QueuedItem]) -> None:
         """Spool the durable items, then hand all items to the sender."""
         items = [entry.item() if callable(entry.item) else entry.item for entry in taken]
-        with self._handover:
+        with self._batch_lock:
             batch = self._ready
             durable = [
                 (item, entry.attachments)
@@ -207,7 +211,7 @@ class Writer:
                 if entry.durable and item  # an item that became superfluous is empty
             ]
             epoch = self.reader.head.epoch
-            self._batch_spool.make_durable(self._sent, batch, durable, epoch)
+            self._batch_spool.make_durable(self._in_flight, batch, durable, epoch)
             batch.items += items
             for entry in taken:
                 batch.attachments += entry.attachments
@@ -218,9 +222,9 @@ class Writer:
     def _keep_unsent(self) -> list[Path]:
         """Spool the items that no thread will send any more; return all spool files."""
         with self._changed:
-            taken, self._appended = self._appended, []
-        self._spool(taken)
-        with self._handover:
+            taken, self._queue = self._queue, []
+        self._hand_over(taken)
+        with self._batch_lock:
             self._ready.close()
             self._ready = Batch()
         return sorted(self.spool.folder.glob("*.spool"))
@@ -234,16 +238,16 @@ class Writer:
                 if self._closed or self.lost:
                     return
             used = time.thread_time()
-            with self._sending:
-                with self._handover:
-                    batch = self._sent = self._ready
+            with self._send_lock:
+                with self._batch_lock:
+                    batch = self._in_flight = self._ready
                     self._ready = Batch()
                 batch.close()
                 files = self._store_attachments(batch.attachments)
-                if not self._append(RecordKind.TRIALS, b"".join(batch.items), files):
+                if not self._append_record(RecordKind.TRIALS, b"".join(batch.items), files):
                     return
-                with self._handover:
-                    self._sent = Batch()
+                with self._batch_lock:
+                    self._in_flight = Batch()
                 for spool_file in batch.spool_files:
                     spool_file.acknowledge()
             with self._changed:
@@ -267,18 +271,7 @@ class Writer:
                 files[sha] = reserved[0]
         return files
 
-    def _pause(self, seconds: float) -> None:
-        """Leave the interpreter to training, unless a caller is waiting for this thread."""
-        with self._changed:
-            seconds = min(seconds, LONGEST_PAUSE)
-            self._changed.wait_for(lambda: self._urgent or self._closed, seconds)
-
-    def reserve_ids(self) -> None:
-        """Reserve the next block of ids well before the last known id is used."""
-        if not self._spare and len(self.reader.head.ids) < ID_RESERVE:
-            self._spare = tuple(self.reader.store.reserve(ID_BLOCK))
-
-    def _append(
+    def _append_record(
         self,
         kind: RecordKind,
         payload: bytes,
@@ -297,9 +290,9 @@ class Writer:
         encoded = encode_record(
             Record(head.pos, kind, self.owner, head.sha, more, payload, files=files or {})
         )
-        return self._create(encoded, deadline)
+        return self._create_record(encoded, deadline)
 
-    def _create(self, encoded: Record, deadline: float | None) -> bool:
+    def _create_record(self, encoded: Record, deadline: float | None) -> bool:
         """CREATE until 200 or 409, with the same bytes and id each time."""
         reader = self.reader
         entry_id, folder = reader.head.ids[0], reader.folder.records
@@ -314,6 +307,22 @@ class Writer:
             self.lose("Another runtime took it over.")
         return bool(done)
 
+    # -- what every thread may call
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            # A thread must not die silently: the training thread raises this at its next item.
+            log.exception("the writer of search %r failed", self.reader.name)
+            self.lose(f"Its writer failed here ({error!r}).")
+
+    def _pause(self, seconds: float) -> None:
+        """Leave the interpreter to training, unless a caller is waiting for this thread."""
+        with self._changed:
+            seconds = min(seconds, LONGEST_PAUSE)
+            self._changed.wait_for(lambda: self._urgent or self._closed, seconds)
+
     def lose(self, why: str) -> None:
         """LOST: stop writing; pending items stay in the spool, which the error names."""
         with self._changed:
@@ -323,3 +332,10 @@ class Writer:
                 f"adds those that still fit."
             )
             self._changed.notify_all()
+
+    # -- what the maintenance thread calls
+
+    def reserve_ids(self) -> None:
+        """Reserve the next block of ids well before the last known id is used."""
+        if not self._spare and len(self.reader.head.ids) < ID_RESERVE:
+            self._spare = tuple(self.reader.store.reserve(ID_BLOCK))

@@ -175,7 +175,7 @@ def _hold_or_read(store: Store, name: str, notify: Notify) -> Iterator[HeldSearc
             holder = book.journal.holder()
             if holder is not None and not holder.stale:
                 raise held_error(name, holder) from None
-            if Spool(store.location, name).leftovers():
+            if Spool(store.location, name).earlier_files():
                 raise SearchError(
                     f"Results of search {name!r} are spooled on this machine, and this account "
                     f"cannot record them: run the search again as its owner, then copy it."

@@ -249,7 +249,7 @@ def test_waiting_ends_when_the_lease_expires(store, open_journal, machine):
     waiting = Journal.open(store, "a search", RULES, sleep=sleep)
     claim = waiting.claim(lambda state: b"", notify=lambda text: None)
     assert claim.reason == "stale"
-    assert 0 < claim.careful <= 95
+    assert 0 < claim.careful_seconds <= 95
     waiting.close()
 
 

@@ -266,7 +266,7 @@ def test_what_fits_on_a_full_disk_can_be_read(store, machine):
     segment = spool.new_file("epoch")
     segment.add([(b"last", (b"beside",))])
     segment.close()
-    left = spool.leftovers()
+    left = spool.earlier_files()
     assert [leftover.items for leftover in left] == [
         ((b"first", ()),),
         ((b"last", (b"beside",)),),

@@ -36,14 +36,14 @@ def spool_and_die(store: FaultyStore, *, wait: bool, fails) -> None:
         FailingDisk(patch, fails)
         for value in VALUES:
             journal.append(item(value), durable=True)
-            wait_until(lambda: not own.writer._appended)
+            wait_until(lambda: not own.writer._queue)
         wait_until(lambda: not wait or spooled(own.spool) == VALUES)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def spooled(spool: Spool) -> list[str]:
     """Return the values that a later session would find, each once."""
-    found = [content for left in spool.leftovers() for content, _ in left.items]
+    found = [content for left in spool.earlier_files() for content, _ in left.items]
     return [value for value in VALUES if item(value) in found]
 
 
@@ -170,8 +170,8 @@ def readable(left: list[SpoolFile]) -> list[int]:
 @pytest.mark.parametrize(("which", "gaps"), [(0, [Gap(1, 1, 3)]), (1, [Gap(1, 4, 6)]), (2, [])])
 def test_a_missing_file_is_a_gap(spool, which, gaps):
     """A missing spool file is a gap, unless it is the last one."""
-    spool.leftovers()[which].path.unlink()
-    assert spool.gaps(spool.leftovers()) == gaps
+    spool.earlier_files()[which].path.unlink()
+    assert spool.gaps(spool.earlier_files()) == gaps
 
 
 def test_acknowledged_items_are_no_gap(machine):
@@ -183,7 +183,7 @@ def test_acknowledged_items_are_no_gap(machine):
         segment.acknowledge() if number < 2 else segment.close()
         if number < 2:
             spool.new_file("epoch").acknowledge()  # the disk took the file but no item
-    left = spool.leftovers()
+    left = spool.earlier_files()
     assert readable(left) == [3]
     assert spool.gaps(left) == []
     spool.forget_session()
@@ -196,7 +196,7 @@ def test_sessions_are_distinguished_and_ordered(spool):
     segment = later.new_file("epoch")
     segment.add([(b"later", ())])
     segment.close()
-    left = spool.leftovers()
+    left = spool.earlier_files()
     assert [(file.session, number) for file in left for number, _ in file.numbered] == [
         *((1, number) for number in range(1, 10)),
         (2, 1),

@@ -152,7 +152,7 @@ def killing_objective_in_outage(
 
 def _spooled(journal: Journal) -> set[Any]:
     """Return the numbers of the trials that have items in the spool."""
-    leftovers = Spool(journal.store.location, journal.name).leftovers()
+    leftovers = Spool(journal.store.location, journal.name).earlier_files()
     items = [item for leftover in leftovers for item, _beside in leftover.items]
     return {one.tid for item in items for one in read_items(item, "a spooled item")}
 

@@ -80,7 +80,7 @@ def died(request, tmp_path_factory) -> tuple[str, Path, list[SpoolFile]]:
         assert (
             run_in_fork(lambda: run_in_store(store, request.param, MOST, deadly)) == -signal.SIGKILL
         )
-        left = Spool(store.location, "search").leftovers()
+        left = Spool(store.location, "search").earlier_files()
     assert len([item for file in left for item in file.items]) >= KILLED - AWAY - 1
     return request.param, folder, left
 

@@ -360,7 +360,7 @@ def test_a_stop_survives_a_kill_in_an_outage(more: int, tmp_path: Path) -> None:
 
 def _spooled_stop(journal: Any) -> Any:
     """Return the stop in the spool, or None."""
-    leftovers = Spool(journal.store.location, journal.name).leftovers()
+    leftovers = Spool(journal.store.location, journal.name).earlier_files()
     items = [read_items(item, "an item")[0] for left in leftovers for item, _beside in left.items]
     return next((one.settings[STOPPED] for one in items if STOPPED in (one.settings or {})), None)
 

@@ -258,7 +258,7 @@ def a_spool_has_no_gaps(folder: Path) -> None:
                 journal.append(item(value), durable=True)
                 settle(journal)
             spool = Spool(store.location, "s")
-            settle(journal, lambda: sum(len(left.items) for left in spool.leftovers()) == 3)
+            settle(journal, lambda: sum(len(left.items) for left in spool.earlier_files()) == 3)
         os.kill(os.getpid(), signal.SIGKILL)
 
     assert run_in_fork(die) == -signal.SIGKILL
@@ -276,9 +276,9 @@ def spooled_items_keep_their_order(folder: Path) -> None:
         segment.close()
     (first, second, third) = sorted(spool.folder.glob("*.spool"))
     first.rename(third.with_name("000009-000009.spool"))
-    assert [left.items[0][0] for left in spool.leftovers()] == [b"1", b"2", b"3"]
+    assert [left.items[0][0] for left in spool.earlier_files()] == [b"1", b"2", b"3"]
     second.unlink()
-    assert spool.gaps(spool.leftovers()) == [Gap(1, 2, 2)]
+    assert spool.gaps(spool.earlier_files()) == [Gap(1, 2, 2)]
 
 
 @check

@@ -107,7 +107,7 @@ def a_fresh_nonce_for_each_retry() -> None:
 @mutant
 def two_records_in_flight() -> None:
     """APPEND: record n+1 is sent before record n is answered."""
-    advance = writer.Writer._create
+    advance = writer.Writer._create_record
 
     def hasty(self: Any, frozen: Any, deadline: Any) -> bool:
         if frozen.kind != "trials":
@@ -123,7 +123,7 @@ def two_records_in_flight() -> None:
             self.reader.head = self.reader.head.after(frozen)
         return True
 
-    writer.Writer._create = hasty
+    writer.Writer._create_record = hasty
 
 
 @mutant
@@ -191,18 +191,18 @@ def checksums_are_not_checked() -> None:
 @mutant
 def the_spool_is_dropped() -> None:
     """SPOOL: the items that earlier sessions spooled are ignored."""
-    spool.Spool.leftovers = lambda self: []
+    spool.Spool.earlier_files = lambda self: []
 
 
 @mutant
 def ends_are_not_spooled_before_sending() -> None:
     """SPOOL: an end is only in memory until it is acknowledged."""
-    spooling = writer.Writer._spool
+    spooling = writer.Writer._hand_over
 
     def forgetful(self: Any, taken: Any) -> None:
-        spooling(self, [batch.Appended(entry.item, False, entry.attachments) for entry in taken])
+        spooling(self, [batch.QueuedItem(entry.item, False, entry.attachments) for entry in taken])
 
-    writer.Writer._spool = forgetful
+    writer.Writer._hand_over = forgetful
 
 
 @mutant
@@ -256,7 +256,7 @@ def spool_files_are_ordered_by_name() -> None:
 @mutant
 def gaps_are_not_reported() -> None:
     """SPOOL: missing items are not reported."""
-    spool.Spool.gaps = lambda self, leftovers: []
+    spool.Spool.gaps = lambda self, earlier: []
 
 
 @mutant
@@ -290,8 +290,8 @@ def a_snapshot_holds_what_is_not_acknowledged() -> None:
     def early(self: Any) -> None:
         own = self._writer
         state = self._reader.rules.load(self._reader.state.dump())
-        pending = [entry.item for entry in own._appended] + list(own._ready.items)
-        flying = [entry[0] for leftover in own.spool.leftovers() for entry in leftover.items]
+        pending = [entry.item for entry in own._queue] + list(own._ready.items)
+        flying = [entry[0] for leftover in own.spool.earlier_files() for entry in leftover.items]
         head = self._reader.head
         payload = b"".join(dict.fromkeys(pending + flying))
         state.apply(record.Record(head.pos, "trials", own.owner, head.sha, payload=payload))  # type: ignore[arg-type]

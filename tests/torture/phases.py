@@ -156,8 +156,8 @@ def _wrap_sending(log: PhaseLog, claim_and_takeover: Any, writer: Any) -> None:
     """Log two phases: sending ends with the answer, acknowledging begins with it."""
     create, advance, claim = (
         writer.create,
-        writer.Writer._create,
-        claim_and_takeover.ClaimAttempt._create,
+        writer.Writer._create_record,
+        claim_and_takeover.ClaimAttempt._create_claim,
     )
     acknowledging = threading.local()
 
@@ -184,8 +184,8 @@ def _wrap_sending(log: PhaseLog, claim_and_takeover: Any, writer: Any) -> None:
             log.acknowledge(frozen.pos, frozen.sha)
         return done
 
-    writer.create, writer.Writer._create = sending, advancing
-    claim_and_takeover.ClaimAttempt._create = claiming
+    writer.create, writer.Writer._create_record = sending, advancing
+    claim_and_takeover.ClaimAttempt._create_claim = claiming
 
 
 def _hinting(log: PhaseLog, mark: Callable[..., float]) -> Callable[..., float]:

@@ -55,7 +55,7 @@ def with_hole(folder: Path, *lost: int) -> FaultyStore:
     deadly = killing_objective_in_outage(store, away=4, calls=9)
     assert run_in_fork(lambda: run_in_store(store, "anneal", 10, deadly)) == -signal.SIGKILL
     spool = Spool(store.location, "search")
-    left = spool.leftovers()
+    left = spool.earlier_files()
     items = [item for leftover in left for item in leftover.items]
     for leftover in left:
         leftover.path.unlink()

@@ -134,11 +134,11 @@ def find_moved_folder(
     notify: Callable[[str], None],
     listed: SearchFolder | None = None,
     *,
-    anew: str = BEGIN_ANEW,
+    advice: str = BEGIN_ANEW,
 ) -> SearchFolder | None:
     """Return the folder of a search whose listing lags; None if there is none.
 
-    `listed` is the empty folder that has the name, `anew` the advice on beginning another search.
+    `listed` is the empty folder that has the name, `advice` the advice on beginning another search.
     Raises `SearchFolderError` if the search's folder was renamed, moved, trashed or altered. If it
     was deleted permanently or is in another store, only notify the user.
     """
@@ -146,7 +146,7 @@ def find_moved_folder(
     try:
         found, marked = _locate(store, name, known, listed)
     except SearchFolderError as moved:
-        raise SearchFolderError(f"{moved} {anew}") from None
+        raise SearchFolderError(f"{moved} {advice}") from None
     if found is not None:
         return found
     for entry in marked.elsewhere[:1]:

@@ -143,7 +143,7 @@ class Spool:
         session.next_file += 1
         return SpoolFileWriter(self.folder / name, epoch, session)
 
-    def leftovers(self) -> list[SpoolFile]:
+    def earlier_files(self) -> list[SpoolFile]:
         """Return the spool files of earlier sessions, in the order in which they were written."""
         files = map(read_spool_file, self.folder.glob("*.spool"))
         return sorted(files, key=lambda file: file.order)
@@ -154,14 +154,14 @@ class Spool:
             if noted == first and name != self.name:
                 yield Spool(self.location, name)
 
-    def gaps(self, leftovers: list[SpoolFile]) -> list[Gap]:
-        """Return the items missing before or between the leftover items.
+    def gaps(self, earlier: list[SpoolFile]) -> list[Gap]:
+        """Return the items missing before or between those in files of earlier sessions.
 
         Items missing after the last one cannot be detected, which is harmless: their trials run
         again.
         """
         gaps = []
-        for session, files in groupby(leftovers, key=lambda file: file.session):
+        for session, files in groupby(earlier, key=lambda file: file.session):
             due = 1 + self._acknowledged(session)
             for number in sorted({number for file in files for number, _ in file.numbered}):
                 if number > due:
@@ -305,8 +305,8 @@ def has_died(owner: str) -> bool:
     return bool(noted)
 
 
-def idle_leftovers(location: str, name: str) -> list[SpoolFile] | None:
-    """Return the leftovers of a search on this machine; None while a live process uses its spool.
+def idle_spool_files(location: str, name: str) -> list[SpoolFile] | None:
+    """Return what earlier sessions of a search left here; None while a live process uses the spool.
 
     Raises `SearchError` if the spool's folder cannot be created.
     """
@@ -314,6 +314,6 @@ def idle_leftovers(location: str, name: str) -> list[SpoolFile] | None:
     if not spool.acquire():
         return None
     try:
-        return spool.leftovers()
+        return spool.earlier_files()
     finally:
         spool.release()

@@ -28,7 +28,7 @@ class CarefulStart:
 
     def __init__(self, claim: Claim) -> None:
         self._crashed = claim.reason in DEATHS
-        self._running, self._careful_seconds = claim.running, claim.careful
+        self._running, self._careful_seconds = claim.running, claim.careful_seconds
         self._run_seconds, self._any_ran, self._patience = 0.0, False, CAREFUL_START_PATIENCE
 
     def needed(self, tid: Tid | None = None) -> bool:

@@ -13,7 +13,7 @@ from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, Item, ItemKind, read_items
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.spool.notes import known_searches, spool_folder
-from colab_drive_tuner.journal.spool.spool import idle_leftovers
+from colab_drive_tuner.journal.spool.spool import idle_spool_files
 from colab_drive_tuner.journal.spool.spool_file import SpoolFile
 from colab_drive_tuner.local_files import TEMPORARY_NAME, sha256_of
 from colab_drive_tuner.machine import process_start_time
@@ -141,7 +141,7 @@ def spools(store: Store) -> Iterator[Leftover]:
         if location != store.location:
             continue
         try:
-            spool_files = idle_leftovers(location, name)
+            spool_files = idle_spool_files(location, name)
             history = read_history(store, name) if spool_files else History()
         except ColabDriveTunerError:
             continue  # it may hold the only copy of the results; `doctor` names it

@@ -17,7 +17,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.folder.lookup import SearchFolder, free_name
-from colab_drive_tuner.journal.spool.spool import idle_leftovers
+from colab_drive_tuner.journal.spool.spool import idle_spool_files
 from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store.protocol import Store
@@ -109,7 +109,7 @@ def trash_and_free(store: Store, folder: SearchFolder, name: str) -> str:
 def is_held(store: Store, name: str) -> bool:
     """Whether a runtime that may be alive holds the search, on this or another machine."""
     try:
-        return idle_leftovers(store.location, name) is None or read_status(store, name).held
+        return idle_spool_files(store.location, name) is None or read_status(store, name).held
     except SearchNotFoundError:
         return False
     except ColabDriveTunerError:

@@ -14,7 +14,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.folder.creation import require_single
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
 from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, holds_records
-from colab_drive_tuner.journal.spool.spool import Spool, idle_leftovers
+from colab_drive_tuner.journal.spool.spool import Spool, idle_spool_files
 from colab_drive_tuner.journal.spool_replay import former_spools
 from colab_drive_tuner.search.results.read_search import MISNAMED
 from colab_drive_tuner.store.protocol import NO_ROOT, Entry
@@ -125,10 +125,10 @@ def _count_spooled(context: CheckContext, search: SearchCheck) -> int:
         first = folder.first if folder is not None else None
         if not any(spooled == name or known == first for spooled, known in context.spooled):
             return 0
-        files = idle_leftovers(store.location, name) or []
+        files = idle_spool_files(store.location, name) or []
         if folder is not None:
             with former_spools(store, Spool(store.location, name), folder.first) as former:
-                files += [file for spool in former for file in spool.leftovers()]
+                files += [file for spool in former for file in spool.earlier_files()]
     except SearchError:
         return 0  # reported by the probe of the state folder
     return sum(wanted(search.history, item) for file in files for item, _ in file.items)

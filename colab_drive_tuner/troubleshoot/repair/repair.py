@@ -244,7 +244,7 @@ def _rebuild_history(
     with former_spools(store, spool, salvaged.folder.first) as former:
         for source in (spool, *former):
             any_epoch = source is spool and not built.epochs
-            for leftover in source.leftovers():
+            for leftover in source.earlier_files():
                 if any_epoch or leftover.epoch in built.epochs:
                     add_spooled(built, leftover.items)
     for content in pickles:
