@@ -15,8 +15,9 @@ from colab_drive_tuner.search.begin_from import begin_from
 from colab_drive_tuner.search.evaluate import FastDomain, TrainingSettings
 from colab_drive_tuner.search.loop.interrupts import releasing, sigterm_exits
 from colab_drive_tuner.search.loop.missing_trials import missing_points
-from colab_drive_tuner.search.loop.run_request import RunRequest, StoppingRules
+from colab_drive_tuner.search.loop.run_request import RunRequest
 from colab_drive_tuner.search.loop.sequential import Loop
+from colab_drive_tuner.search.loop.stopping_rules import StoppingRules
 from colab_drive_tuner.search.progress import display
 from colab_drive_tuner.search.spec.arguments import check_ranges
 from colab_drive_tuner.search.spec.fingerprints import describe_algorithm, describe_space

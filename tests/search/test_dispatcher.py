@@ -148,7 +148,7 @@ def test_an_executor_that_takes_no_objective_any_more_loses_no_other_completion(
     error: Exception, death: Death | None
 ) -> None:
     """If the objective cannot be sent again, the trials that have ended are still handed out."""
-    outcomes = [Outcome(TaskStatus.UNKNOWN, "node:1"), Outcome(TaskStatus.DONE, "node:1")]
+    outcomes = [Outcome(TaskStatus.NEEDS_OBJECTIVE, "node:1"), Outcome(TaskStatus.DONE, "node:1")]
 
     class Once(Executor):
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

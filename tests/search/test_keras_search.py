@@ -14,8 +14,8 @@ from hyperopt import hp
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import TrainingWarning, UnfinishedSearchWarning
-from colab_drive_tuner.search.loop import run_request
 from colab_drive_tuner.search.loop import sequential as loop
+from colab_drive_tuner.search.loop import stopping_rules
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training import memory
@@ -145,7 +145,7 @@ def test_no_trial_is_begun_that_cannot_end_in_time(
 ) -> None:
     """Without backups, the longest trial so far predicts how much time the next one needs."""
     clock = Hours()
-    for module in (loop, run_request):
+    for module in (loop, stopping_rules):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock, time=time.time))
 
     def long(point: dict[str, Any]) -> float:

@@ -19,7 +19,7 @@ from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors import dispatcher, worker
-from colab_drive_tuner.search.loop import parallel, run_request
+from colab_drive_tuner.search.loop import parallel, stopping_rules
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.training.trial import running_trial
 from tests.search.sample_searches import (
@@ -276,7 +276,7 @@ def test_no_trial_is_started_that_would_end_too_late(
     """A trial that would end after `max_time` is not started."""
     hours = list[int]()  # one entry for each trial
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * sum(hours), time=time.time)
-    monkeypatch.setattr(run_request, "time", clock)
+    monkeypatch.setattr(stopping_rules, "time", clock)
     monkeypatch.setattr(worker, "time", clock)
 
     def objective(point: Any) -> float:

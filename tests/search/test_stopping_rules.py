@@ -334,7 +334,7 @@ def test_a_stop_survives_a_kill_in_an_outage(more: int, tmp_path: Path) -> None:
     store = FaultyStore(tmp_path)
 
     def killed() -> None:
-        stopped = loop.Loop._stopped
+        stopped = loop.Loop._judge
 
         def then_die(self: Any, judge: Any) -> str:
             store.away = store.away or self._counts.ended == 2
@@ -344,7 +344,7 @@ def test_a_stop_survives_a_kill_in_an_outage(more: int, tmp_path: Path) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return why
 
-        loop.Loop._stopped = then_die  # type: ignore[method-assign]
+        loop.Loop._judge = then_die  # type: ignore[method-assign]
         resume_sample_search(store, max_evals=20, early_stop_fn=counting)
 
     assert run_in_fork(killed) == -signal.SIGKILL

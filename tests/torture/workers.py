@@ -204,9 +204,9 @@ def a_broken_pool_blames_every_trial() -> None:
         if not several:
             handle(self, lost, several=False)
             return
-        for started in [*lost, *self._started.values()]:
+        for started in [*lost, *self._running.values()]:
             self._charge_death(started)
-        self._started.clear()
+        self._running.clear()
         self._fail(ExecutorError("broken"))
 
     parallel.ParallelLoop._handle_deaths = blame_all  # type: ignore[method-assign]
@@ -282,7 +282,7 @@ def ends_are_recorded_in_the_order_of_their_numbers() -> None:
 
     def in_order(self: Any, started: Any, outcome: Any) -> None:
         held[started.document["tid"]] = started, outcome
-        running = [one.document["tid"] for one in self._started.values()]
+        running = [one.document["tid"] for one in self._running.values()]
         for tid in sorted(held):
             if all(tid < other for other in running):
                 end(self, *held.pop(tid))

@@ -83,13 +83,17 @@ class Dispatcher:
         self.trial_timeout = workers.trial_timeout
         self._width, self._payload, self._domain = workers.width, payload, domain
         self._done: deque[tuple[Submission, Future[Any]]] = deque()
+        """Futures that are done, as their callbacks report in any thread."""
         self._woken = threading.Event()
+        """Set when `_done` grows."""
         self._completions: list[Completion] = []
         """Completions that `wait` has not returned yet."""
         self._submissions: dict[Submission, None] = {}
+        """Submissions without an outcome, in the order in which they were submitted."""
         self._unresponsive: set[Future[Any]] = set()
         """Futures that are no longer waited for and may still occupy a worker."""
         self._sent = 0
+        """Number of trials sent to the current workers: the first ones get the objective, too."""
         self._numbers = itertools.count()
         self._locations: LocationReceiver | None = None
         self._checked = time.monotonic()
@@ -101,6 +105,7 @@ class Dispatcher:
         self.is_waiting = False
         """Whether the next trial may not be submitted yet."""
         self._submitting = False
+        """Whether `may_submit` has allowed a trial that is not submitted yet."""
         self._runs_alone = False
         """Whether a trial runs alone, or waits until the others have ended."""
 
@@ -145,6 +150,7 @@ class Dispatcher:
             users = _users[id(self.executor.shared)]
             taken = any(user._runs_alone for user in users if user is not self)
             if not taken and not (self._runs_alone and self._is_busy):
+                # A trial that runs alone keeps others from starting while it waits for its turn.
                 self._runs_alone = alone
                 self._submitting = not (alone and any(user._is_busy for user in users))
             self.is_waiting = not self._submitting
@@ -152,6 +158,7 @@ class Dispatcher:
 
     @property
     def _is_busy(self) -> bool:
+        """Whether a trial of this search runs, or is about to be submitted."""
         return self._submitting or bool(self._submissions)
 
     def newly_located(self) -> list[tuple[Submission, str]]:
@@ -181,6 +188,7 @@ class Dispatcher:
         self._sent += 1
 
     def _send(self, submission: Submission, *, with_objective: bool) -> None:
+        """Submit a trial to the executor; processes that hold the objective get only its hash."""
         task = submission.task
         if self._payload is None:
             future = self.executor.submit(run_in_process, self._domain, task, submission.artifacts)
@@ -214,14 +222,19 @@ class Dispatcher:
         return completions
 
     def _complete(self, submission: Submission, future: "Future[Any]") -> list[Completion]:
+        """Return the completion of a future; none if the trial is submitted again, or forgotten."""
         if submission not in self._submissions or submission.future is not future:
             return []  # dropped as overdue, or from a pool that was replaced
-        completion = _completion(submission, future)
+        completion = _completion_of(submission, future)
         del self._submissions[submission]
         self._progressed = time.monotonic()
         submission.future = None  # Dask keeps and recomputes a result while it is referenced
         outcome = completion.outcome
-        if outcome and outcome.status == TaskStatus.UNKNOWN and not submission.with_objective:
+        if (
+            outcome
+            and outcome.status == TaskStatus.NEEDS_OBJECTIVE
+            and not submission.with_objective
+        ):
             return self._send_objective(submission)
         return [completion]
 
@@ -298,7 +311,7 @@ class Dispatcher:
         self.executor.restart(only_broken=only_broken)
 
 
-def _completion(submission: Submission, future: "Future[Any]") -> Completion:
+def _completion_of(submission: Submission, future: "Future[Any]") -> Completion:
     """Read a future that is done."""
     if future.cancelled():
         return Completion(submission, death=Death.CANCELLED)
@@ -309,10 +322,10 @@ def _completion(submission: Submission, future: "Future[Any]") -> Completion:
     if not isinstance(answer, Outcome | bytes):
         wrong = TypeError(f"its future returned {text_of(answer, repr):.80}, not the outcome")
         return Completion(submission, error=wrong)
-    return Completion(submission, _outcome(answer))
+    return Completion(submission, _outcome_of(answer))
 
 
-def _outcome(answer: Outcome | bytes) -> Outcome:
+def _outcome_of(answer: Outcome | bytes) -> Outcome:
     if isinstance(answer, Outcome):
         return answer
     try:

@@ -41,6 +41,11 @@ _MAX_OBJECTIVES = 4
 _BACKUP_SECONDS = 60.0
 """Time that a worker waits for the last backup of a trial to be stored."""
 
+_memory = KerasMemory()
+_domains: dict[str, Domain] = {}
+"""The objectives that this process has loaded, with their spaces, by the hash of their content."""
+_loading = threading.Lock()
+
 
 class InWorkerError(Exception):
     """Cause of an exception raised in a worker; its text is the worker's traceback."""
@@ -59,7 +64,7 @@ class TaskStatus(StrEnum):
     """The trial raised `TrialInterrupted`; the next run continues it."""
     NOT_LOADED = "not loaded"
     """The objective or its data could not be loaded; the trial has not run."""
-    UNKNOWN = "unknown"
+    NEEDS_OBJECTIVE = "needs the objective"
     """The worker does not have the objective: resubmit the task with it."""
 
 
@@ -125,14 +130,28 @@ def run_task(sha: str, content: bytes | None, task: Task) -> bytes:
     """
     exit_with(task.driver)
     try:
-        domain = _domain(sha, content)
+        domain = _load_objective(sha, content)
         if domain is None:
-            return _pickled(Outcome(TaskStatus.UNKNOWN, worker_name()))
+            return _pickled(Outcome(TaskStatus.NEEDS_OBJECTIVE, worker_name()))
         for module in task.attempt.training.frameworks:
             import_module(module)  # slow, and must not count as the trial's time
     except Exception as error:  # noqa: BLE001 - the driver raises it
         return _pickled(failed_outcome(TaskStatus.NOT_LOADED, error))
     return _pickled(run_in_process(domain, task))
+
+
+def _load_objective(sha: str, content: bytes | None) -> Domain | None:
+    """Return a search's objective and space, loaded at most once in this process."""
+    with _loading:
+        if sha not in _domains and content is not None:
+            objective, space, pass_ctrl = pickle.loads(content)  # noqa: S301 - from the driver
+            domain = FastDomain(objective, space, pass_expr_memo_ctrl=pass_ctrl)
+            if isinstance(objective, TemplatedObjective):
+                objective.prepare()
+            while len(_domains) >= _MAX_OBJECTIVES:
+                del _domains[next(iter(_domains))]
+            _domains[sha] = domain
+        return _domains.get(sha)
 
 
 def run_in_process(
@@ -176,6 +195,7 @@ def _timed(domain: Domain, task: Task, artifacts: TrialBackupFiles | None) -> Ou
 
 
 def _run(domain: Domain, task: Task, artifacts: TrialBackupFiles | None) -> Outcome:
+    """Run the objective; whatever it raises is part of the outcome."""
     notices = list[str]()
     try:
         trials, document = _trials_of(task.attempt)
@@ -240,6 +260,7 @@ def failed_outcome(status: TaskStatus, error: BaseException) -> Outcome:
 
 
 def _pickled(outcome: Outcome) -> bytes:
+    """Pickle an outcome; what cannot be pickled becomes an error that says so."""
     import cloudpickle
 
     try:
@@ -258,22 +279,3 @@ def _pickled(outcome: Outcome) -> bytes:
             replace(failed_outcome(TaskStatus.RAISED, problem), seconds=outcome.seconds)
         )
     return packed
-
-
-_memory = KerasMemory()
-_domains: dict[str, Domain] = {}
-_loading = threading.Lock()
-
-
-def _domain(sha: str, content: bytes | None) -> Domain | None:
-    """Return a search's objective and space, loaded at most once in this process."""
-    with _loading:
-        if sha not in _domains and content is not None:
-            objective, space, pass_ctrl = pickle.loads(content)  # noqa: S301 - from the driver
-            domain = FastDomain(objective, space, pass_expr_memo_ctrl=pass_ctrl)
-            if isinstance(objective, TemplatedObjective):
-                objective.prepare()
-            while len(_domains) >= _MAX_OBJECTIVES:
-                del _domains[next(iter(_domains))]
-            _domains[sha] = domain
-        return _domains.get(sha)

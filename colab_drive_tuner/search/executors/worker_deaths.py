@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping
 from concurrent.futures.thread import BrokenThreadPool
 from enum import StrEnum
-from typing import Any
 
-Tid = Any
+from colab_drive_tuner.checkpoint.record_items import Tid
+
 Names = dict[str, frozenset[str]]
 """Class names by the package that defines them."""
 

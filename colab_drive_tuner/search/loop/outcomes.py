@@ -17,7 +17,7 @@ from colab_drive_tuner.errors import ExecutorError, SearchTakenOverError
 from colab_drive_tuner.search.executors.dispatcher import Completion, Dispatcher, Submission
 from colab_drive_tuner.search.executors.worker import Outcome, TaskStatus, failed_outcome
 from colab_drive_tuner.search.executors.worker_deaths import Death, LostTrials
-from colab_drive_tuner.search.loop.sequential import Loop, Started
+from colab_drive_tuner.search.loop.sequential import Loop, StartedTrial
 from colab_drive_tuner.search.spec.settings import SUSPECTS, stored_suspects
 from colab_drive_tuner.search.trial_documents import (
     ERROR,
@@ -54,35 +54,42 @@ class OutcomeLoop(Loop):
         super().__init__(*args)
         self._dispatcher, self._max_attempts = dispatcher, self._trials.max_attempts
         self._owner = f"{dispatcher.executor.name} of {self._owner}"
-        self._started: dict[Submission, Started] = {}
+        self._running: dict[Submission, StartedTrial] = {}
+        """Trials that were submitted and whose outcome is not handled yet."""
         self._arrived: deque[Completion] = deque()
         """Completions to handle; an interrupt leaves the rest to `_completions_within`."""
-        self._to_rerun: deque[Started] = deque()
+        self._to_rerun: deque[StartedTrial] = deque()
         """Lost trials, waiting to run again."""
         settings = self._trials.log.settings
-        self._lost = LostTrials(
+        self._lost_trials = LostTrials(
             stored_suspects(settings), lambda tids: self._trials.log.set({SUSPECTS: tids})
         )
         for tid, deaths in self._trials.log.inherited.items():
             # On its last attempt a trial runs alone, so that only the guilty one reaches the limit.
             if dispatcher.executor.dies_with_worker and 0 < deaths >= self._max_attempts - 1:
-                self._lost.suspect(tid)
-        self._cancelled = -math.inf
+                self._lost_trials.suspect(tid)
+        self._cancelled_at = -math.inf
+        """`time.monotonic()` when a trial was last cancelled from outside."""
         self._failure: BaseException | None = None
-        self._stop_reason, self._interrupted = "", False
+        """The first error that ends the run; raised once all that arrived is handled."""
+        self._stop_reason = ""
+        """Why the search ends before all trials have run; empty while it does not."""
+        self._interrupted = False
+        """Whether a trial has stopped itself to be resumed: no other is started."""
         self._notified: set[str] = set()
         losses = map(countable_loss, self._trials._dynamic_trials)
         self._best_losses = sorted(loss for loss in losses if loss is not None)
+        """The lowest losses, of the trials whose models are kept."""
 
     # -- ends
 
     def _handle_completions(self, completions: list[Completion]) -> None:
         """Handle completions; a failure is raised only after all of them are handled."""
-        broken, alone = list[Started](), list[Started]()
+        broken, alone = list[StartedTrial](), list[StartedTrial]()
         self._arrived.extend(completions)
         while self._arrived:
             completion = self._arrived.popleft()
-            started = self._started.pop(completion.submission)
+            started = self._running.pop(completion.submission)
             if completion.outcome is not None:
                 self._handle_outcome(started, completion.outcome)
             elif completion.death is None:
@@ -96,7 +103,7 @@ class OutcomeLoop(Loop):
         if broken or alone:
             self._handle_deaths(broken + alone, several=bool(broken))
 
-    def _handle_outcome(self, started: Started, outcome: Outcome) -> None:
+    def _handle_outcome(self, started: StartedTrial, outcome: Outcome) -> None:
         """Handle what a worker returned; an error in it must not lose what the others returned."""
         try:
             self._record_outcome(started, outcome)
@@ -107,7 +114,8 @@ class OutcomeLoop(Loop):
         for notice in outcome.notices:
             self._notify_once(notice)
 
-    def _record_outcome(self, started: Started, outcome: Outcome) -> None:
+    def _record_outcome(self, started: StartedTrial, outcome: Outcome) -> None:
+        """Record a trial's end by the status of its outcome, or note what ends the run."""
         document, tid = started.document, started.document["tid"]
         document["owner"] = outcome.worker or document["owner"]
         started = replace(started, began=time.monotonic() - outcome.seconds)
@@ -126,7 +134,8 @@ class OutcomeLoop(Loop):
         else:
             self._fail(outcome.exception())
 
-    def _handle_result(self, started: Started, outcome: Outcome) -> None:
+    def _handle_result(self, started: StartedTrial, outcome: Outcome) -> None:
+        """Record the result that an objective returned, with its attachments and its model."""
         tid, parts = started.document["tid"], outcome.parts
         assert parts is not None  # noqa: S101 - set if done
         try:
@@ -143,7 +152,8 @@ class OutcomeLoop(Loop):
             started.document["misc"]["history"] = parts.curves
         self._record_end(started, TrialEnd.DONE, result, captured)
 
-    def _handle_error(self, started: Started, outcome: Outcome) -> None:
+    def _handle_error(self, started: StartedTrial, outcome: Outcome) -> None:
+        """Record an error of the objective; it ends the run unless errors are caught."""
         document, error = started.document, outcome.error
         if error is not None and not isinstance(error, Exception):
             self._fail(outcome.exception())  # an interrupt: it has not ended
@@ -157,7 +167,7 @@ class OutcomeLoop(Loop):
 
     def _record_end(
         self,
-        started: Started,
+        started: StartedTrial,
         how: TrialEnd,
         result: dict[str, Any] | None = None,
         captured: Captured | None = None,
@@ -172,26 +182,27 @@ class OutcomeLoop(Loop):
         if (loss := countable_loss(document)) is not None:
             bisect.insort(self._best_losses, loss)
             del self._best_losses[max(1, self._trials.keep_models) :]
-        self._lost.end(document["tid"])
+        self._lost_trials.end(document["tid"])
         self._save()
         if how != TrialEnd.RAISED and self._counts.next_queued is None and not self._stop_reason:
-            self._stop_reason, settings = self._stopping.judge(
+            self._stop_reason, settings = self._stopping_rules.judge(
                 self._ended_trials(document), self._counts
             )
             self._trials.log.set(settings)
 
     def _ended_trials(self, newest: TrialDocument) -> hyperopt.Trials:
         """Return the trials for the early-stop function: only ended ones, the newest last."""
-        if not self._started or self._request.early_stop_fn is None:
+        if not self._running or self._request.early_stop_fn is None:
             return self._trials
         ended = (one for one in self._trials._dynamic_trials if one["state"] not in OPEN)
         others = [one for one in ended if one is not newest]
         return self._trials.plain_trials([*others, newest])
 
     def _fail(self, error: BaseException) -> None:
+        """Note an error that ends the run; the first one is raised."""
         self._failure = self._failure or error
 
-    def _executor_error(self, started: Started, error: BaseException | None) -> BaseException:
+    def _executor_error(self, started: StartedTrial, error: BaseException | None) -> BaseException:
         """Return the error of an executor that could not run a trial; an interrupt is unchanged."""
         if error is not None and not isinstance(error, Exception):
             return error
@@ -208,7 +219,7 @@ class OutcomeLoop(Loop):
     @property
     def _is_restarting(self) -> bool:
         """Whether trials were just cancelled: a restarting cluster also kills workers."""
-        return time.monotonic() - self._cancelled < RESTART_SECONDS
+        return time.monotonic() - self._cancelled_at < RESTART_SECONDS
 
     @property
     def _continues(self) -> bool:
@@ -216,7 +227,7 @@ class OutcomeLoop(Loop):
         executor = self._dispatcher.executor
         return executor.restartable or not executor.death_breaks_pool
 
-    def _handle_deaths(self, lost: list[Started], *, several: bool) -> None:
+    def _handle_deaths(self, lost: list[StartedTrial], *, several: bool) -> None:
         """Charge a death to a trial that was lost alone; else suspect all that were lost together.
 
         `several`: a pool broke, or a worker of several trials died.
@@ -226,18 +237,18 @@ class OutcomeLoop(Loop):
         seconds = BREAK_SECONDS if pool else 0.0 if several else TOGETHER_SECONDS
         for completion in self._completions_within(seconds):
             if completion.outcome is not None:
-                started = self._started.pop(completion.submission)
+                started = self._running.pop(completion.submission)
                 self._handle_outcome(started, completion.outcome)
             elif several or completion.death not in (None, Death.CANCELLED):
-                lost.append(self._started.pop(completion.submission))
+                lost.append(self._running.pop(completion.submission))
             else:
                 self._handle_completions([completion])
         if pool:
-            lost += self._started.values()
-            self._started.clear()
-        alone = len(lost) == 1 and not (several and self._started)
+            lost += self._running.values()
+            self._running.clear()
+        alone = len(lost) == 1 and not (several and self._running)
         shared = self._dispatcher.was_shared
-        if alone and (not shared or self._lost.runs_alone(lost[0].document["tid"])):
+        if alone and (not shared or self._lost_trials.runs_alone(lost[0].document["tid"])):
             self._charge_death(lost[0])
         else:
             self._suspect(lost)
@@ -246,10 +257,10 @@ class OutcomeLoop(Loop):
         elif pool:
             self._fail(self._broken_pool(lost))
 
-    def _broken_pool(self, lost: list[Started]) -> ExecutorError:
+    def _broken_pool(self, lost: list[StartedTrial]) -> ExecutorError:
         """Record the known deaths of lost trials; return the error that ends the run."""
         for started in lost:
-            if died := self._lost.take_new_deaths(started.document["tid"]):
+            if died := self._lost_trials.take_new_deaths(started.document["tid"]):
                 self._start(started.document, died=died, durable=True)
         given_up = all(one.document["state"] == FINISHED for one in lost)
         return ExecutorError(
@@ -266,13 +277,13 @@ class OutcomeLoop(Loop):
         while self._arrived:
             yield self._arrived.popleft()
         until = time.monotonic() + seconds
-        while self._started and (left := until - time.monotonic()) > 0:
+        while self._running and (left := until - time.monotonic()) > 0:
             yield from self._dispatcher.wait(min(0.1, left))
 
-    def _suspect(self, lost: list[Started]) -> None:
+    def _suspect(self, lost: list[StartedTrial]) -> None:
         """Rerun each of these trials alone: at most one of them killed the workers."""
         for started in lost:
-            self._lost.suspect(started.document["tid"])
+            self._lost_trials.suspect(started.document["tid"])
             self._to_rerun.append(started)
         if not self._continues:  # the error that ends the run says so
             return
@@ -281,10 +292,10 @@ class OutcomeLoop(Loop):
             "again alone, and only one that kills its worker then is charged with an attempt."
         )
 
-    def _charge_death(self, started: Started) -> None:
+    def _charge_death(self, started: StartedTrial) -> None:
         """Charge a worker's death to this trial alone; give the trial up, or rerun it alone."""
         tid, inherited = started.document["tid"], self._trials.log.inherited
-        attempts = self._lost.blame(tid, inherited, self._progress(started))
+        attempts = self._lost_trials.blame(tid, inherited, self._progress(started))
         if attempts >= self._max_attempts:
             reason = give_up_reason(attempts, "worker", "runtime")
             self._record_end(started, TrialEnd.GIVEN_UP, given_up_result(reason))
@@ -296,10 +307,10 @@ class OutcomeLoop(Loop):
                 f"A worker died while trial {tid} of search {self._trials.name!r} ran; it runs "
                 f"again, alone (attempt {attempts + 1} of {self._max_attempts})."
             )
-        self._lost.suspect(tid)
+        self._lost_trials.suspect(tid)
         self._to_rerun.append(started)
 
-    def _progress(self, started: Started) -> int:
+    def _progress(self, started: StartedTrial) -> int:
         """Return how far the trial's backups got, as left by its worker."""
         if self._trials.backups.worker_folder(started.attempt.search, started.artifacts) is None:
             return 0
@@ -308,11 +319,11 @@ class OutcomeLoop(Loop):
         self._trials.backups.forget(adopted)
         return far
 
-    def _rerun_cancelled(self, started: Started) -> None:
+    def _rerun_cancelled(self, started: StartedTrial) -> None:
         """Rerun a trial that was cancelled from outside."""
-        self._cancelled = time.monotonic()
+        self._cancelled_at = time.monotonic()
         self._to_rerun.append(started)
-        if self._lost.cancel(tid := started.document["tid"]) >= MOST_LOST:
+        if self._lost_trials.cancel(tid := started.document["tid"]) >= MOST_LOST:
             self._fail(
                 ExecutorError(
                     f"Trial {tid} of search {self._trials.name!r} was cancelled by "
@@ -327,7 +338,7 @@ class OutcomeLoop(Loop):
             self._trials.notify(text)
 
 
-def named(trials: list[Started]) -> str:
+def named(trials: list[StartedTrial]) -> str:
     """Name trials in a message: "trials 3, 5"."""
     numbers = ", ".join(str(one.document["tid"]) for one in trials)
     return f"trial{'s' * (len(trials) > 1)} {numbers}"

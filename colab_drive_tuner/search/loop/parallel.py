@@ -20,7 +20,7 @@ from colab_drive_tuner.search.executors.dispatcher import Dispatcher, Submission
 from colab_drive_tuner.search.executors.worker import Task, TaskStatus
 from colab_drive_tuner.search.executors.worker_deaths import classify_death
 from colab_drive_tuner.search.loop.outcomes import OutcomeLoop, named
-from colab_drive_tuner.search.loop.sequential import Display, Started
+from colab_drive_tuner.search.loop.sequential import Display, StartedTrial
 from colab_drive_tuner.search.trial_documents import RUNNING
 from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.memory import PacedCollections
@@ -68,12 +68,12 @@ class ParallelLoop(OutcomeLoop):
 
     def _run(self, show: Callable[[str], None]) -> None:
         if self._counts.next_queued is None:
-            self._stop_reason = self._stopped(self._stopping.judge_interrupted_round)
+            self._stop_reason = self._judge(self._stopping_rules.judge_interrupted_round)
         while True:
             while self._failure is None and self._submit_next():
                 pass
             if self._failure is None:
-                if not self._started and not self._is_waiting:
+                if not self._running and not self._is_waiting:
                     return
                 self._handle_completions(self._dispatcher.wait(TICK_SECONDS))
             if self._failure is not None:
@@ -93,7 +93,7 @@ class ParallelLoop(OutcomeLoop):
     @property
     def _is_ending(self) -> bool:
         """Whether no further trial may start because of an interrupt or the deadline."""
-        return self._interrupted or self._stopping.deadline_near
+        return self._interrupted or self._stopping_rules.deadline_near
 
     # -- submit
 
@@ -108,7 +108,7 @@ class ParallelLoop(OutcomeLoop):
             lost = self._to_rerun.popleft()
             tid, backups = lost.document["tid"], self._trials.backups
             backups.forget(lost.artifacts)
-            if died := self._lost.take_new_deaths(tid):  # recorded with its start
+            if died := self._lost_trials.take_new_deaths(tid):  # recorded with its start
                 return self._submit(self._start(lost.document, died=died, durable=True))
             # No longer those of a fresh trial, which never looks for backups.
             return self._submit(replace(lost, artifacts=backups.for_trial(tid)))
@@ -118,12 +118,12 @@ class ParallelLoop(OutcomeLoop):
         return self._submit(self._start(document, durable=True))
 
     def _may_submit(self, document: TrialDocument) -> bool:
-        return self._dispatcher.may_submit(alone=self._lost.runs_alone(document["tid"]))
+        return self._dispatcher.may_submit(alone=self._lost_trials.runs_alone(document["tid"]))
 
     def _next(self, in_flight: list[Submission]) -> TrialDocument | None:
         """Return the next document to run, from the queue or from the algorithm."""
         queued = self._counts.next_queued
-        if queued is not None or self._remaining <= 0 or self._stopping.timed_out:
+        if queued is not None or self._remaining <= 0 or self._stopping_rules.timed_out:
             return queued
         # A missing trial is suggested from the results of all trials before it.
         if not self._missing.complete and in_flight:
@@ -133,7 +133,7 @@ class ParallelLoop(OutcomeLoop):
             self._remaining = 0
         return self._counts.next_queued
 
-    def _submit(self, started: Started) -> bool:
+    def _submit(self, started: StartedTrial) -> bool:
         """Submit a trial; return False if the executor does not take it."""
         attempt, artifacts, backups = started.attempt, started.artifacts, None
         if not self._dispatcher.executor.in_process:  # then artifacts stay here
@@ -148,12 +148,12 @@ class ParallelLoop(OutcomeLoop):
             driver=os.getpid(),
         )
         submission = Submission(task, artifacts)
-        self._started[submission] = started
+        self._running[submission] = started
         try:
             self._dispatcher.submit(submission)
         except Exception as error:  # noqa: BLE001 - an executor may raise anything: see worker_deaths.py
-            self._to_rerun.append(self._started.pop(submission))  # it has not begun
-            if not (classify_death(error) and self._started):  # else their futures report deaths
+            self._to_rerun.append(self._running.pop(submission))  # it has not begun
+            if not (classify_death(error) and self._running):  # else their futures report deaths
                 self._fail(self._refusal(f"{type(error).__name__}: {text_of(error)}", error))
             return False
         return True
@@ -200,7 +200,7 @@ class ParallelLoop(OutcomeLoop):
             )
         if absent >= ABSENT_SECONDS:
             self._notify_once(
-                f"{executor.name} has no workers: {len(self._started)} trials of search {name!r} "
+                f"{executor.name} has no workers: {len(self._running)} trials of search {name!r} "
                 f"wait for one. The run ends if none comes within {GONE_SECONDS / 60:.0f} minutes."
             )
 
@@ -211,16 +211,16 @@ class ParallelLoop(OutcomeLoop):
             return
         self._last_read = now
         for submission, worker in self._dispatcher.newly_located():
-            document = self._started[submission].document
+            document = self._running[submission].document
             document["owner"], document["book_time"] = worker, coarse_utcnow()
             self._located[submission] = now
         if now - self._last_note < NOTE_PAUSE:
             return
-        self._located = {one: at for one, at in self._located.items() if one in self._started}
+        self._located = {one: at for one, at in self._located.items() if one in self._running}
         due = [one for one, at in self._located.items() if now - at >= NOTE_SECONDS]
         for submission in due:
             del self._located[submission]
-            started = self._started[submission]
+            started = self._running[submission]
             self._trials.log.note_worker(started.document, progress=started.progress)
         if due:
             self._last_note = now
@@ -229,20 +229,20 @@ class ParallelLoop(OutcomeLoop):
 
     def _stop_trials(self, patience: float) -> None:
         """Record trials that end within `patience` seconds; notify the user of the others."""
-        left = [*self._to_rerun, *(self._started.pop(one) for one in self._dispatcher.cancel())]
-        ended: list[Started] = []
+        left = [*self._to_rerun, *(self._running.pop(one) for one in self._dispatcher.cancel())]
+        ended: list[StartedTrial] = []
         # A second interrupt ends the wait; in a search that was taken over nothing can be recorded.
         with suppress(KeyboardInterrupt, SearchTakenOverError):
             for completion in self._completions_within(patience):
-                started, outcome = self._started.pop(completion.submission), completion.outcome
+                started, outcome = self._running.pop(completion.submission), completion.outcome
                 if outcome is None or outcome.status == TaskStatus.INTERRUPTED:
                     left.append(started)
                     continue
                 self._handle_outcome(started, outcome)
                 running = started.document["state"] == RUNNING
                 (left if running else ended).append(started)
-        hanging = bool(self._started)
-        left += self._started.values()
+        hanging = bool(self._running)
+        left += self._running.values()
         parts = [f"{named(ended)} ended and recorded"] if ended else []
         if left:
             parts.append(f"{named(left)} stopped: run again when the search is resumed")

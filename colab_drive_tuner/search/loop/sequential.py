@@ -30,7 +30,8 @@ from colab_drive_tuner.search.algorithms.fast_algorithm import fast_algorithm
 from colab_drive_tuner.search.evaluate import Attempt, TrainingSettings, evaluate
 from colab_drive_tuner.search.loop.missing_trials import MissingTrials
 from colab_drive_tuner.search.loop.pruning import Pruning
-from colab_drive_tuner.search.loop.run_request import RunRequest, StoppingRules
+from colab_drive_tuner.search.loop.run_request import RunRequest
+from colab_drive_tuner.search.loop.stopping_rules import StoppingRules
 from colab_drive_tuner.search.spec.suggestion_seeds import SeedStream
 from colab_drive_tuner.search.trial_documents import (
     ERROR,
@@ -70,7 +71,7 @@ class Loop:
         counts: TrialCounts,
     ) -> None:
         self._trials, self._request, self._domain, self._seeds = trials, request, domain, seeds
-        self._training, self._stopping, self._counts = training, stopping_rules, counts
+        self._training, self._stopping_rules, self._counts = training, stopping_rules, counts
         self._algo = fast_algorithm(request.algo)
         self._remaining = request.max_evals - len(counts)
         """The number of trials that the algorithm may still suggest."""
@@ -90,28 +91,31 @@ class Loop:
         why = ""
         with display as show:
             if self._counts.next_queued is None:
-                why = self._stopped(self._stopping.judge_interrupted_round)
-            while not why and self._has_work() and not self._stopping.timed_out:
+                why = self._judge(self._stopping_rules.judge_interrupted_round)
+            while not why and self._has_work() and not self._stopping_rules.timed_out:
                 self._restore_missing()
                 # Queued trials of an earlier session run first: a batch is suggested as a whole.
                 exhausted = self._counts.next_queued is None and not self._ask()
-                while (document := self._counts.next_queued) and not self._stopping.deadline_near:
+                while (
+                    document := self._counts.next_queued
+                ) and not self._stopping_rules.deadline_near:
                     self._run_trial(document)
                 self._save()
-                why = self._stopped(self._stopping.judge)
+                why = self._judge(self._stopping_rules.judge)
                 show(why)
                 if exhausted:
                     break
         self._trials.refresh()
         return why
 
-    def _stopped(self, judge: Callable[..., tuple[str, dict[str, Any]]]) -> str:
-        """Judge by a stopping rule, and record the result; return why the search ends, or ""."""
-        why, settings = judge(self._trials, self._counts)
+    def _judge(self, by: Callable[..., tuple[str, dict[str, Any]]]) -> str:
+        """Apply the stopping rules, and record the result; return why the search ends, or ""."""
+        why, settings = by(self._trials, self._counts)
         self._trials.log.set(settings)
         return why
 
     def _has_work(self) -> bool:
+        """Return whether trials are queued, or may still be suggested."""
         return self._remaining > 0 or self._counts.next_queued is not None
 
     # -- ask
@@ -184,7 +188,9 @@ class Loop:
         log.error("Trial %s of search %r raised %s", document["tid"], self._trials.name, what)
         return TrialEnd.CAUGHT
 
-    def _start(self, document: TrialDocument, *, died: int = 0, durable: bool = False) -> "Started":
+    def _start(
+        self, document: TrialDocument, *, died: int = 0, durable: bool = False
+    ) -> "StartedTrial":
         """Record the start of a trial, and collect what it needs to run.
 
         `died` counts the workers of this session that died while running the trial; a `durable`
@@ -211,9 +217,9 @@ class Loop:
             # Converted for each trial, since the clock may be set while the search runs.
             deadline and time.time() + deadline - time.monotonic(),
         )
-        return Started(document, attempt, artifacts, time.monotonic(), progress)
+        return StartedTrial(document, attempt, artifacts, time.monotonic(), progress)
 
-    def _tell(self, started: "Started", how: TrialEnd, result: Captured | None = None) -> None:
+    def _tell(self, started: "StartedTrial", how: TrialEnd, result: Captured | None = None) -> None:
         """Record the end of a trial; `result` is a snapshot of its plain result."""
         trials, document, artifacts = self._trials, started.document, started.artifacts
         seconds = time.monotonic() - started.began
@@ -221,7 +227,7 @@ class Loop:
         # The clock may have been set since the start was noted.
         document["book_time"] = now - timedelta(milliseconds=round(1000 * seconds))
         backed_up = artifacts is not None and artifacts.writer is not None
-        self._stopping.trial_took(seconds, resumable=backed_up)
+        self._stopping_rules.trial_took(seconds, resumable=backed_up)
         model = isinstance(document["result"], ModelResult)
         trials.log.end(document, how, model=model, seconds=seconds, result=result)
         if how == TrialEnd.RAISED:
@@ -240,7 +246,7 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Started:
+class StartedTrial:
     """A trial that is running."""
 
     document: TrialDocument
