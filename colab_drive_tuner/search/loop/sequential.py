@@ -96,9 +96,9 @@ class Loop:
                 self._restore_missing()
                 # Queued trials of an earlier session run first: a batch is suggested as a whole.
                 exhausted = self._counts.next_queued is None and not self._ask()
-                while (
-                    document := self._counts.next_queued
-                ) and not self._stopping_rules.deadline_near:
+                while document := self._counts.next_queued:
+                    if self._stopping_rules.deadline_near:
+                        break
                     self._run_trial(document)
                 self._save()
                 why = self._judge(self._stopping_rules.judge)

@@ -30,7 +30,10 @@ class IdLocation:
 
     @property
     def inner(self) -> str:
-        """The index's key for this id as a parent; empty if the folder itself has the index."""
+        """The key under which the index lists what is in this folder.
+
+        It is empty for the folder that has the index, so it also tells that from what is in it.
+        """
         return "" if self.key in (TOP, ROOT) else self.key
 
     @property

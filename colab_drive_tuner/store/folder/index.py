@@ -41,7 +41,7 @@ from colab_drive_tuner.store.folder.description import (
 )
 from colab_drive_tuner.store.folder.visible_names import CLAIM, VisibleNames
 
-NAME = "index"
+INDEX_FOLDER = "index"
 DOCTOR_HINT = "`colab-drive-tuner doctor` says what can be done."
 
 
@@ -54,7 +54,10 @@ class Index:
         self.property_files = MirroredFiles(home, "properties", decode_properties)
         self.names = VisibleNames(home)
         self._folders: dict[str, tuple[object, Path]] = {}
+        """Paths of folders by id, each with the signature of the description it was read from."""
         self._unclaimed: dict[tuple[str, str], int] = {}
+        """Files that no id claims, by parent and name, with the time of the last change of `ids/`:
+        until the next one, they are not looked up again."""
 
     def describe(self, key: str) -> Description | None:
         """Return the description of the id; None if it was never used."""

@@ -12,7 +12,7 @@ from colab_drive_tuner.errors import StoreError
 from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import TOP, Description, MirroredFiles, Value
-from colab_drive_tuner.store.folder.index import NAME, Index
+from colab_drive_tuner.store.folder.index import INDEX_FOLDER, Index
 from colab_drive_tuner.store.folder.top_folders import make_folder
 from colab_drive_tuner.store.protocol import LATEST_TIME
 
@@ -28,8 +28,8 @@ def rebuild_index(
     """
     disk.require_folder(base)
     disk.require_readable(base)  # what cannot be read now would be lost
-    home = base / NAME
-    old = Index(base, base / f".{NAME}-{uuid.uuid4().hex[:8]}", trash)
+    home = base / INDEX_FOLDER
+    old = Index(base, base / f".{INDEX_FOLDER}-{uuid.uuid4().hex[:8]}", trash)
     if os.path.lexists(home):
         home.rename(old.home)
     properties, described = _readable(old.property_files), _readable(old.descriptions)
@@ -39,7 +39,7 @@ def rebuild_index(
     known = {(one.parent, one.file): one for one in described.values()}
     aside = trash.parent / ".store" / f"new-{uuid.uuid4().hex}"
     make_folder(aside, top, trash)
-    index = Index(base, aside / NAME, trash)
+    index = Index(base, aside / INDEX_FOLDER, trash)
     for path, parent, key in _files_below(base, "", known, ids):
         made = known.get((parent, path.name)) or Description(
             id=key,
@@ -54,7 +54,7 @@ def rebuild_index(
         index.adopt(made, properties.get(made.id, {}))
     if properties.get(top.id):
         index.set_properties(top.id, properties[top.id])
-    (aside / NAME).rename(home)
+    (aside / INDEX_FOLDER).rename(home)
     aside.rmdir()
     sync_folder(base)
 

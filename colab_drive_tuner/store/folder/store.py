@@ -42,7 +42,7 @@ from colab_drive_tuner.store.folder.entries import (
     trash_entry,
 )
 from colab_drive_tuner.store.folder.id_lookup import IdLookup
-from colab_drive_tuner.store.folder.index import NAME
+from colab_drive_tuner.store.folder.index import INDEX_FOLDER
 from colab_drive_tuner.store.folder.rebuilding import rebuild_index
 from colab_drive_tuner.store.folder.top_folders import open_folder
 from colab_drive_tuner.store.protocol import Entry, Store, check_properties, oldest_first
@@ -71,7 +71,7 @@ class FolderStore(Store):
         if not existing.is_dir():
             raise UsageError(f"{existing} is a file, so it cannot contain a store: name a folder.")
         for path in (self._root, *self._root.parents):
-            if os.path.lexists(path / NAME / "ids" / TOP):  # False without permission
+            if os.path.lexists(path / INDEX_FOLDER / "ids" / TOP):  # False without permission
                 place = "is" if path == self._root else f"is in {path},"
                 raise UsageError(
                     f"{self._root} {place} the folder of one search. Name the folder that contains "
@@ -110,13 +110,13 @@ class FolderStore(Store):
 
         It does not look into copies of that folder, not even after the folder itself is deleted.
         """
-        view = copy.copy(self)
-        view._ids = self._ids.for_search(name)
-        return view
+        store = copy.copy(self)
+        store._ids = self._ids.for_search(name)
+        return store
 
     def url(self, entry_id: str) -> str:
         with self._translated_errors(f"find file {entry_id}"):
-            if (damaged := self._ids.damaged(entry_id)) is not None:
+            if (damaged := self._ids.damaged_folder(entry_id)) is not None:
                 return str(damaged.base)
             found = self._ids.find(entry_id)
             return str(found.index.locate(found.key)[1] if found.inner else found.index.base)
@@ -188,7 +188,7 @@ class FolderStore(Store):
         found: list[Entry] = []
         with self._translated_errors(f"list folder {parent}"):
             if parent == ROOT:
-                self._ids.finish()
+                self._ids.finish_creates()
                 folders = self._ids.folders.all()
                 found += [top_entry(one) for one in folders if name in (None, one.name)]
             location = self._ids.find(parent)
@@ -206,8 +206,8 @@ class FolderStore(Store):
     ) -> builtins.list[Entry]:
         found: list[Entry] = []
         with self._translated_errors("look for marked files"):
-            self._ids.finish()
-            folders = self._ids.everywhere()
+            self._ids.finish_creates()
+            folders = self._ids.all_usable()
             found += map(top_entry, folders)
             locations = [IdLocation(folder.index, TOP, folder) for folder in folders]
             for location in (*locations, self._ids.find(ROOT)):
@@ -273,7 +273,7 @@ class FolderStore(Store):
 
     def restore(self, entry_id: str) -> None:
         with self._translated_errors(f"restore {entry_id} from the trash"):
-            folder = self._ids.top(entry_id, self._ids.in_trash.usable())
+            folder = self._ids.top_folder(entry_id, self._ids.in_trash.usable())
             self._ids.rename_folder(folder, folder.name)
 
     def list_trash(self, parent: str) -> builtins.list[Entry]:
@@ -299,12 +299,12 @@ class FolderStore(Store):
 
     def reindex(self, entry_id: str, ids: Mapping[str, str]) -> Entry:
         with self._translated_errors(f"rebuild the index of {entry_id}"):
-            broken = self._ids.damaged(entry_id) or self._ids.top(entry_id)
+            broken = self._ids.damaged_folder(entry_id) or self._ids.top_folder(entry_id)
             self._ensure_root_exists()
             # The folder may be a copy of another one, which then has some of the ids.
             originals = (
                 folder.described
-                for folder in self._ids.everywhere()
+                for folder in self._ids.all_usable()
                 if folder.base != broken.base
                 and any(map(folder.index.descriptions.has, ids.values()))
             )

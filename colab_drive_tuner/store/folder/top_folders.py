@@ -24,9 +24,9 @@ from colab_drive_tuner.store.folder.description import (
     decode,
     encode,
 )
-from colab_drive_tuner.store.folder.index import NAME, Index
+from colab_drive_tuner.store.folder.index import INDEX_FOLDER, Index
 
-_STORE_FOLDERS = (NAME, "records")
+_STORE_FOLDERS = (INDEX_FOLDER, "records")
 """Folders by which a store's folder is recognized, even if it is incomplete."""
 _ENDING = re.compile(r"~[0-9A-Za-z_-]{8}(?=\.|$)")
 _SETTLED = 2.0
@@ -98,7 +98,7 @@ class Damaged:
 
 def open_folder(base: Path, trash: Path, *, in_trash: bool = False) -> TopFolder:
     """Open the folder at `base`; raises `ChecksumError` or `RefusedError` if it is unusable."""
-    home = base / NAME
+    home = base / INDEX_FOLDER
     index = Index(base, home, trash)
     disk.require_folder(base)
     try:
@@ -119,7 +119,7 @@ def open_folder(base: Path, trash: Path, *, in_trash: bool = False) -> TopFolder
 
 def make_folder(base: Path, described: Description, trash: Path) -> None:
     """Create a folder with its index, durably."""
-    home = base / NAME
+    home = base / INDEX_FOLDER
     for kind in ("ids", "copies/ids"):
         (home / kind).mkdir(parents=True)
     disk.write(home / "ids" / TOP, encode(described))
@@ -224,7 +224,7 @@ def _token_of(base: Path) -> str | None:
 
 def _missing_index_error(base: Path) -> ChecksumError:
     return ChecksumError(
-        f"{base} has lost its index, {base / NAME}, which describes the files in it: it was "
-        f"deleted, or not copied with the folder. Restore it from the original folder, or let "
+        f"{base} has lost its index, {base / INDEX_FOLDER}, which describes the files in it: it "
+        f"was deleted, or not copied with the folder. Restore it from the original folder, or let "
         f"`colab-drive-tuner repair` rebuild it from the files."
     )
