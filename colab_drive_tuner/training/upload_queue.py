@@ -32,7 +32,7 @@ class UploadQueue(Generic[Key, Job]):
         first: Callable[[Mapping[Key, Job]], Key] = lambda waiting: next(iter(waiting)),
     ) -> None:
         self._name, self._do, self._failed, self._first = name, do, failed, first
-        self.state = threading.Condition()
+        self.changed = threading.Condition()
         """Guards the attributes below, and other data that the thread shares with its owner."""
         self.waiting: dict[Key, Job] = {}
         """The unfinished jobs; a job that is removed or replaced is not retried."""
@@ -43,30 +43,30 @@ class UploadQueue(Generic[Key, Job]):
 
     def submit(self, key: Key, job: Job) -> None:
         """Run `job` in the background; it replaces a queued job with the same key."""
-        with self.state:
+        with self.changed:
             self.waiting[key] = job
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
-            self.state.notify_all()
+            self.changed.notify_all()
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until the queue is empty; return False after `timeout` seconds."""
-        with self.state:
-            self.state.notify_all()
-            return self.state.wait_for(lambda: self._thread is None, timeout)
+        with self.changed:
+            self.changed.notify_all()
+            return self.changed.wait_for(lambda: self._thread is None, timeout)
 
     def cancel(self) -> list[Job]:
         """Remove all queued jobs, and return them."""
-        with self.state:
+        with self.changed:
             left = list(self.waiting.values())
             self.waiting.clear()
-            self.state.notify_all()
+            self.changed.notify_all()
             return left
 
     def warn(self) -> None:
         """Emit the warnings of failed jobs, in the caller's thread."""
-        with self.state:
+        with self.changed:
             troubles, self._troubles = self._troubles, []
         for trouble in dict.fromkeys(troubles):
             warn_user(trouble, TrainingWarning)
@@ -74,10 +74,10 @@ class UploadQueue(Generic[Key, Job]):
     def _work(self) -> None:
         pause, longest = PAUSES
         while True:
-            with self.state:
+            with self.changed:
                 if not self.waiting:
                     self._thread = None
-                    self.state.notify_all()
+                    self.changed.notify_all()
                     return
                 key = self._first(self.waiting)
                 job = self.waiting[key]
@@ -85,14 +85,14 @@ class UploadQueue(Generic[Key, Job]):
             try:
                 self._do(key, job)
             except UnavailableError:
-                with self.state:
-                    self.state.wait(PAUSES[0] if self.hurry else pause)
+                with self.changed:
+                    self.changed.wait(PAUSES[0] if self.hurry else pause)
                 pause = min(2 * pause, longest)
                 continue
             except Exception as error:  # noqa: BLE001 - such as no memory: warned of, the next runs
                 trouble = self._failed(key, job, error)
             pause = PAUSES[0]
-            with self.state:
+            with self.changed:
                 if self.waiting.get(key) is job:
                     del self.waiting[key]
                     self._troubles += [trouble] if trouble else []

@@ -21,7 +21,10 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.training.backup import fit_backup
-from colab_drive_tuner.training.backup.callback_state import CallbackStates, prepare_restore
+from colab_drive_tuner.training.backup.callback_state import (
+    CallbackStates,
+    prepare_callback_restore,
+)
 from colab_drive_tuner.training.backup.pack import CannotSaveError
 from colab_drive_tuner.training.backup.variable_paths import IncompatibleBackupError
 from colab_drive_tuner.training.backup.writer import read_backup, write_backup
@@ -75,7 +78,7 @@ def restored(tmp_path, before, now, here=None):
     """Return the attribute in another process whose callback was made with `here`."""
     states = saved(tmp_path, before, now)
     callback = Callback(here)
-    prepare_restore([callback], states)()
+    prepare_callback_restore([callback], states)()
     return callback.value
 
 
@@ -140,7 +143,7 @@ def test_a_generator_continues_its_numbers(tmp_path, make, in_place):
     write_backup(tmp_path / "x", memory.capture([callback], frozenset()))
     expected = [generator.random() for _ in range(3)]
     here = Callback(make() if in_place else None)
-    prepare_restore([here], read_backup(tmp_path / "x"))()
+    prepare_callback_restore([here], read_backup(tmp_path / "x"))()
     assert drawn
     assert [here.value.random() for _ in range(3)] == expected
 
@@ -171,7 +174,7 @@ def test_shared_values_stay_shared(tmp_path):
     outside = [1]
     callback, other = Callback(outside), Callback()
     other.held = outside
-    prepare_restore([callback, other], states)()
+    prepare_callback_restore([callback, other], states)()
     assert outside == [1, 2]
     assert callback.value is other.held is outside is other.made["new"]
     assert callback.made is other.made
@@ -195,7 +198,7 @@ def test_objects_of_the_user_are_restored_in_place(tmp_path):
     states = memory.capture([callback], frozenset())
     here = Plain(count=0, inner=Slotted(), lock=threading.Lock())
     lock, inner = here.lock, here.inner
-    prepare_restore([Callback(here)], states)()
+    prepare_callback_restore([Callback(here)], states)()
     assert (here.count, here.inner.left) == (5, [6])
     assert here.inner is inner
     assert here.lock is lock
@@ -256,7 +259,7 @@ def test_functions_that_change_are_saved_by_name(tmp_path):
     callback.value = callback.on_epoch_end
     states = memory.capture([callback], frozenset())
     here = Callback()
-    prepare_restore([here], states)()
+    prepare_callback_restore([here], states)()
     assert here.value == here.on_epoch_end
 
 
@@ -315,7 +318,7 @@ def test_half_a_state_is_never_restored(tmp_path, before, now, here):
     states = memory.capture([first, second], frozenset())
     first = Callback(1)
     with pytest.raises(IncompatibleBackupError, match=r"Callback#2\.value does not fit"):
-        prepare_restore([first, Callback(here)], states)
+        prepare_callback_restore([first, Callback(here)], states)
     assert first.value == 1
 
 
@@ -331,7 +334,7 @@ def test_containers_that_grew_are_restored_in_place(tmp_path):
         states = memory.capture([first], frozenset())
         here = make()
         array = next(iter(here.values() if isinstance(here, dict) else here))
-        prepare_restore([Callback(here)], states)()
+        prepare_callback_restore([Callback(here)], states)()
         assert repr(here) == repr(first.value)
         assert any(one is array for one in (here.values() if isinstance(here, dict) else here))
 
@@ -345,7 +348,7 @@ def test_a_read_only_array_is_replaced(tmp_path):
     first, here = Callback(make()), make()
     memory = CallbackStates([first], ())
     first.value[1] = 7
-    prepare_restore([Callback(here)], memory.capture([first], frozenset()))()
+    prepare_callback_restore([Callback(here)], memory.capture([first], frozenset()))()
     assert repr(here) == repr(first.value)
 
 
@@ -372,7 +375,7 @@ def test_a_state_that_cannot_be_restored_is_refused_before_anything_changes(pack
     key = f"{Callback.__module__}.{Callback.__qualname__}#"
     states = {key + "1": {"value": 2}, key + "2": {"value": packed}}
     with pytest.raises((IncompatibleBackupError, ValueError)):
-        prepare_restore([first, second], states)
+        prepare_callback_restore([first, second], states)
     assert first.value == 1
 
 
@@ -406,9 +409,9 @@ def test_a_crafted_state_raises_an_error_and_runs_no_code(packed):
     key = f"{Callback.__module__}.{Callback.__qualname__}#1"
     malformed = (IncompatibleBackupError, *fit_backup._MALFORMED)
     if packed[0] == "method":
-        prepare_restore([callback], {key: {"value": packed}})()
+        prepare_callback_restore([callback], {key: {"value": packed}})()
         assert callback.value == callback.set_model  # a method of the callback's own is harmless
         return
     with pytest.raises(malformed):
-        prepare_restore([callback], {key: {"value": packed}})
+        prepare_callback_restore([callback], {key: {"value": packed}})
     assert callback.value is None

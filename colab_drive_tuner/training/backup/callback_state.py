@@ -125,7 +125,7 @@ class CallbackStates:
         return frozenset(names)
 
 
-def prepare_restore(
+def prepare_callback_restore(
     callbacks: Iterable[Any], states: Mapping[str, Mapping[str, Any]]
 ) -> Callable[[], None]:
     """Check saved states against the callbacks, and return a function that restores them."""

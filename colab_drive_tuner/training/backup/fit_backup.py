@@ -13,7 +13,7 @@ from colab_drive_tuner.training.backup import callback_state
 from colab_drive_tuner.training.backup.callback_files import CallbackFiles, prepare_file_restore
 from colab_drive_tuner.training.backup.model_state import (
     capture_model,
-    prepare_restore,
+    prepare_model_restore,
     symbolic_build,
     trainable_paths,
 )
@@ -74,7 +74,7 @@ class FitBackup(BackupCallback):
         trial: RunningTrial,
         writer: BackupWriter,
         loop: TrainingLoop,
-        last: LastLogs,
+        last_logs: LastLogs,
         ignore: Collection[str],
         every: float | None,
         clock: Callable[[], float],
@@ -84,11 +84,14 @@ class FitBackup(BackupCallback):
         self.set_params({"epochs": loop.epochs, "verbose": loop.fit.get("verbose")})
         self.set_model(loop.model)
         self.trial, self._writer = trial, writer
-        self._fit, self._last = writer.next_fit(), last
+        self._fit, self._last_logs = writer.next_fit(), last_logs
         self._pace = writer.artifacts.pace
         self._callbacks, self._batches = loop.callbacks, loop.fit.get("epoch_iterator")
         self._ignore, self._every, self._clock = ignore, every, clock
         self._resumed: int | None = None
+        """The epoch at which `fit` must start, until it has started."""
+        self._began = self._saved = 0.0
+        """Times, by the clock, when the running epoch began and when a backup was last due."""
         self._warned = False
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - passed by Keras
@@ -147,7 +150,7 @@ class FitBackup(BackupCallback):
     def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002 - passed by Keras
         """Remove the callbacks of this `fit`, and seed what follows it."""
         self.model._initial_epoch = None
-        self._callbacks.remove(self._last)
+        self._callbacks.remove(self._last_logs)
         self._callbacks.remove(self)
         # The model function draws the same numbers next whether epochs were skipped or not.
         keras.utils.set_random_seed(
@@ -216,13 +219,13 @@ class FitBackup(BackupCallback):
         """Restore all of the state; every part is checked before any is changed."""
         try:
             steps: list[Callable[[], object]] = [
-                callback_state.prepare_restore(others, tree["callbacks"]),
+                callback_state.prepare_callback_restore(others, tree["callbacks"]),
                 prepare_file_restore(others, tree["files"], self._writer.artifacts.get),
-                prepare_restore(
+                prepare_model_restore(
                     self.model, tree["model"], lambda: symbolic_build(self.model, self._batches)
                 ),
                 self.trial.reports.prepare_restore(tree["reports"]),
-                partial(self._last.logs.update, Unpacker().unpack(tree.get("logs")) or {}),
+                partial(self._last_logs.logs.update, Unpacker().unpack(tree.get("logs")) or {}),
             ]
             if not 0 <= tree["longest_epoch"] < math.inf or type(tree["stopped"]) is not bool:
                 raise ValueError("its times are invalid")
@@ -246,7 +249,7 @@ class FitBackup(BackupCallback):
                 "epoch": done,
                 "stopped": bool(self.model.stop_training),
                 "longest_epoch": self._pace.epoch,
-                "logs": pack_or_none(self._last.logs),
+                "logs": pack_or_none(self._last_logs.logs),
                 "reports": self.trial.reports.dump(),
                 "callbacks": self._states.capture(others, frozenset(map(id, parts.values()))),
                 "model": capture_model(self.model, parts),

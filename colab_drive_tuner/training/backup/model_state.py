@@ -39,7 +39,7 @@ def capture_model(model: Any, parts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def prepare_restore(
+def prepare_model_restore(
     model: Any, state: Mapping[str, Any], build_rest: Callable[[], None]
 ) -> Callable[[], None]:
     """Build the model as it was built, check it, and return a function that sets all variables.

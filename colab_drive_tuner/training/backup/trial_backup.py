@@ -99,9 +99,9 @@ class TrialBackup(BackupCallback):
                 "fit has both BackupAndRestore and TrialBackup, and both set the first epoch of "
                 "the training. Remove BackupAndRestore: TrialBackup replaces it."
             )
-        writer, last = get_writer(trial.artifacts), LastLogs()
+        writer, last_logs = get_writer(trial.artifacts), LastLogs()
         # Keras is iterating over this list: it calls this callback again, and the appended one.
-        loop.callbacks.insert(0, last)
+        loop.callbacks.insert(0, last_logs)
         loop.callbacks.append(
-            FitBackup(trial, writer, loop, last, self._ignore, self._every, self._clock)
+            FitBackup(trial, writer, loop, last_logs, self._ignore, self._every, self._clock)
         )

@@ -38,8 +38,12 @@ class BackupWriter:
 
     def __init__(self, artifacts: TrialBackupFiles) -> None:
         self.artifacts = artifacts
-        self._fits, self._submitted = 0, False
+        self._fits = 0
+        """Number of `fit` calls so far."""
+        self._submitted = False
+        """Whether this process has submitted a backup."""
         self._names: set[str] | None = None
+        """Names of the stored files; None: not listed yet."""
         self._references: dict[str, set[str]] = {}
         """Names of the separate files that each backup needs, by backup, as far as known."""
         self._uploads = UploadQueue[int, tuple[int, Mapping[str, Any]]](
@@ -49,7 +53,7 @@ class BackupWriter:
                 f"A backup of the trial could not be kept: {str(error) or repr(error)}"
             ),
         )
-        self._state = self._uploads.state
+        self._changed = self._uploads.changed
         self.wait, self.warn = self._uploads.wait, self._uploads.warn
 
     def next_fit(self) -> int:
@@ -75,44 +79,45 @@ class BackupWriter:
         self._uploads.submit(fit, (epoch, tree))
         self.warn()
 
+    def record_references(self, fit: int, epoch: int, files: list[dict[str, Any]]) -> None:
+        """Record the separate files that a backup of an earlier process needs."""
+        with self._changed:
+            self._references[backup_name(fit, epoch)] = {
+                str(file["name"]) for file in files if file["content"] is None
+            }
+
     def is_stored(self, fit: int, epoch: int) -> bool:
         """Return whether the state after `epoch` epochs is in the store."""
-        with self._state:
+        with self._changed:
             queued = fit in self._uploads.waiting
             return not queued and backup_name(fit, epoch) in (self._names or ())
 
     def drop(self) -> None:
         """Drop all backups, in the background."""
-        with self._state:
+        with self._changed:
             self._uploads.cancel()
             self._uploads.submit(_DROP, (0, {}))
 
     def _store(self, fit: int, job: tuple[int, Mapping[str, Any]]) -> None:
+        """Run a job of the queue, in its thread: store a backup, or drop all."""
         if fit != _DROP:
             self._store_backup(fit, *job)
             return
         try:
             self._drop_names(sorted(self._names or ()))
         except (StoreError, OSError):
-            with self._state:
+            with self._changed:
                 self._names = None  # the rest is cleaned up when the search is next opened
-
-    def record_references(self, fit: int, epoch: int, files: list[dict[str, Any]]) -> None:
-        """Record the separate files that a backup of an earlier process needs."""
-        with self._state:
-            self._references[backup_name(fit, epoch)] = {
-                str(file["name"]) for file in files if file["content"] is None
-            }
 
     def _store_backup(self, fit: int, epoch: int, tree: Mapping[str, Any]) -> None:
         """Store the files that a backup needs, then the backup; then drop unneeded files."""
         began = time.monotonic()
         name = backup_name(fit, epoch)
-        with self._state:
+        with self._changed:
             self._references[name] = set()
         for file in tree["files"]:
             if file.is_large:
-                with self._state:
+                with self._changed:
                     self._references[name].add(file.name)
                     stored = file.name in (self._names or ())
                 if not stored:
@@ -121,14 +126,14 @@ class BackupWriter:
             path = scratch / name
             write_backup(path, {**tree, "files": [file.as_plain() for file in tree["files"]]})
             self._put(name, path)
-        with self._state:
+        with self._changed:
             pace = self.artifacts.pace
             pace.upload = max(pace.upload, time.monotonic() - began)
         self._drop_unneeded(fit, epoch)
 
     def _put(self, name: str, path: Path) -> None:
         self.artifacts.put(name, path)
-        with self._state:
+        with self._changed:
             self._names = (self._names or set()) | {name}
 
     def _drop_unneeded(self, fit: int, epoch: int) -> None:
@@ -136,7 +141,7 @@ class BackupWriter:
 
         The trial would have resumed from a later backup, had that fitted today's code.
         """
-        with self._state:
+        with self._changed:
             names = self._names or set()
             backups = {name: place for name in names if (place := parse_name(name))[0] >= 0}
             own = [place for place in backups.values() if place[0] == fit and place[1] <= epoch]
@@ -153,7 +158,7 @@ class BackupWriter:
     def _drop_names(self, names: Iterable[str]) -> None:
         for name in names:
             self.artifacts.drop(name)
-            with self._state:
+            with self._changed:
                 (self._names or set()).discard(name)
                 self._references.pop(name, None)
 

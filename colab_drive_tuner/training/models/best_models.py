@@ -70,8 +70,8 @@ class BestModels:
         self._uploads = UploadQueue[Path, KeptModel](
             "best-models", self._upload_if_best, self._failed, lambda w: min(w, key=w.__getitem__)
         )
-        # _state guards the attributes below, except _best_folder and _reserved of the thread.
-        self._state, self._pending = self._uploads.state, self._uploads.waiting
+        # _changed guards the attributes below, except _best_folder and _reserved of the thread.
+        self._changed, self._pending = self._uploads.changed, self._uploads.waiting
         self._stored: dict[str, KeptModel] = {}
         self._listed = self._closing = False
         self._local: Path | None = None
@@ -81,7 +81,7 @@ class BestModels:
     @property
     def stored(self) -> list[KeptModel]:
         """Models known to be in `best/`, best first; empty before the store was asked."""
-        with self._state:
+        with self._changed:
             return sorted(self._stored.values())
 
     def offer(self, model: Any, *, tid: int, loss: float | None) -> bool:
@@ -89,7 +89,7 @@ class BestModels:
         self._uploads.warn()
         if self._keep == 0 or loss is None or not math.isfinite(loss):
             return False
-        with self._state:
+        with self._changed:
             others = [m for m in self._known() if m.tid != tid]
             if self._closing or sum((m.loss, m.tid) < (loss, tid) for m in others) >= self._keep:
                 return False
@@ -118,7 +118,7 @@ class BestModels:
         safe_mode: bool = True,
     ) -> Any | None:
         """Return the model of trial `tid` or the best one; None if it was not kept."""
-        with self._state:
+        with self._changed:
             known = self._listed and any(tid in (None, m.tid) for m in self._known())
         if not known:
             self._list()
@@ -126,7 +126,7 @@ class BestModels:
             copy = scratch / "model.keras"
             # Twice, because the upload of a queued model may end between the two steps.
             for _ in range(2):
-                with self._state:
+                with self._changed:
                     wanted = sorted(m for m in self._known() if tid in (None, m.tid))
                 for kept in wanted:
                     if self._fetch(kept, copy):
@@ -138,7 +138,7 @@ class BestModels:
 
     def close(self, timeout: float | None = None) -> list[str]:
         """Wait for uploads, discard the rest, and return its description; `load` still works."""
-        with self._state:
+        with self._changed:
             self._closing = self._uploads.hurry = True
             local, self._local = self._local, None
         self._uploads.wait(timeout)
@@ -167,7 +167,7 @@ class BestModels:
         folders = find_subfolders(self._store, self._folder, BEST_MODELS)
         shown = [entry for folder in folders for entry in self._store.list(folder)]
         models = {entry.id: kept for entry in shown if (kept := self._parse(entry))}
-        with self._state:
+        with self._changed:
             self._best_folder = self._best_folder or next(iter(folders), None)
             self._stored = models | self._stored
             self._listed = True
@@ -205,7 +205,7 @@ class BestModels:
             self._store.create(
                 entry_id, path, name=kept.name, parent=self._best_folder, properties=properties
             )
-        with self._state:
+        with self._changed:
             self._stored[entry_id] = KeptModel(kept.loss, kept.tid, entry_id, kept.size)
         self._trash_worse(entry_id)
 
@@ -225,7 +225,7 @@ class BestModels:
                 if not gone:
                     with contextlib.suppress(NotFoundError):
                         self._store.trash(kept.id)
-                with self._state:
+                with self._changed:
                     self._stored.pop(kept.id, None)
 
     def _parse(self, entry: Entry) -> KeptModel | None:
