@@ -27,7 +27,7 @@ from colab_drive_tuner.journal.chain.record import ClaimReason
 from colab_drive_tuner.journal.folder.creation import is_another_search
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
 from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, Property, exists, find_folder
-from colab_drive_tuner.journal.folder.moved_folders import changes
+from colab_drive_tuner.journal.folder.moved_folders import folder_changes
 from colab_drive_tuner.journal.lease import BEAT
 from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, discard
@@ -206,7 +206,7 @@ class Maintenance:
         except StoreError as error:  # checked again next time
             log.debug("the folder of search %r cannot be read: %s", name, error)
             return self._last_change
-        if found := changes(store, name, entry):
+        if found := folder_changes(store, name, entry):
             what, undo = (" and ".join(parts) for parts in zip(*found, strict=True))
             return f"{what}; this run continues there. For the next run, {undo}"
         if not has_records:

@@ -19,7 +19,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     check_name,
     find_folder,
 )
-from colab_drive_tuner.journal.folder.moved_folders import missing_search
+from colab_drive_tuner.journal.folder.moved_folders import missing_search_error
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.spec.settings import SearchSettings
@@ -84,11 +84,11 @@ class HeldSearch:
 
 
 def require_folder(store: Store, name: str) -> SearchFolder:
-    """Return the search's folder; raise `missing_search` if there is none."""
+    """Return the search's folder; raise `missing_search_error` if there is none."""
     check_name(name)
     folder = find_folder(store, name)
     if folder is None:
-        raise missing_search(store, name)
+        raise missing_search_error(store, name)
     return folder
 
 

@@ -33,7 +33,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     name_marks,
     search_folder,
 )
-from colab_drive_tuner.journal.folder.moved_folders import link
+from colab_drive_tuner.journal.folder.moved_folders import link_to
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 from colab_drive_tuner.text import utc_time
 
@@ -218,7 +218,7 @@ def require_records(store: Store, name: str, folder: SearchFolder) -> None:
         return
     marks: dict[str, str] = {Property.KIND: FolderKind.SEARCH, Property.FIRST: folder.first}
     others = [entry for entry in store.find_marked(marks) if entry.id != folder.id]
-    where = "".join(f": {link(store, entry.id)}" for entry in others[:1])
+    where = "".join(f": {link_to(store, entry.id)}" for entry in others[:1])
     raise SearchFolderError(
         f"The folder {store.url(folder.id)} of search {name!r} is a copy without its records, "
         f"which are in the trash. Restore the folder from which it was copied{where}."

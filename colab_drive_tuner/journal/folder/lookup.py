@@ -229,6 +229,11 @@ def is_search(entry: Entry) -> bool:
     return entry.is_folder and (marked or bool(entry.damage))
 
 
+def is_unmarked(entry: Entry) -> bool:
+    """Whether a folder has no mark of a search, or no longer."""
+    return entry.properties.get(Property.KIND) != FolderKind.SEARCH
+
+
 def search_folder(entry: Entry) -> SearchFolder:
     """Return the search folder that an entry's properties describe."""
     keys = (Property.FIRST, Property.RECORDS, Property.EXPORT, Property.HINT)
@@ -243,11 +248,6 @@ def exists(store: Store, entry_id: str) -> bool:
     except NotFoundError:
         return False
     return True
-
-
-def is_altered(entry: Entry) -> bool:
-    """Whether a folder no longer has the mark of a search."""
-    return entry.properties.get(Property.KIND) != FolderKind.SEARCH
 
 
 def first_records(store: Store, first: str) -> list[Record | None]:

@@ -32,9 +32,9 @@ from colab_drive_tuner.journal.folder.lookup import (
     find_folder,
     has_begun,
     holds_records,
-    is_altered,
     is_freed,
     is_search,
+    is_unmarked,
     name_marks,
     originals,
     search_folder,
@@ -144,7 +144,7 @@ def find_moved_folder(
     """
     known = known_folder(store.location, name)
     try:
-        found, marked = _locate(store, name, known, listed)
+        found, marked = _find_in_place(store, name, known, listed)
     except SearchFolderError as moved:
         raise SearchFolderError(f"{moved} {advice}") from None
     if found is not None:
@@ -160,7 +160,82 @@ def find_moved_folder(
     return None
 
 
-def missing_search(store: Store, name: str) -> SearchFolderError | SearchNotFoundError:
+def _is_elsewhere(store: Store, entry: Entry) -> str:
+    return f"A search of that name exists in another folder: {store.url(entry.id)}."
+
+
+def _find_in_place(
+    store: Store, name: str, known: KnownFolder | None, listed: SearchFolder | None
+) -> tuple[SearchFolder | None, MarkedFolders]:
+    """Return the search's folder, if it is in place, and all that has the name's mark.
+
+    `known` is where this machine last found the search. Raises `SearchFolderError` if the search is
+    not in its place.
+    """
+    marked = find_marked_folders(store, name, listed)
+    if known is not None and known.id not in marked.folders:
+        marked.folders |= {entry.id: entry for entry in _known_entries(store, known)}
+    if (found := _usable_folder(store, name, known, listed, marked)) is not None:
+        return found, marked
+    for record in marked.lost[:1]:
+        trash = "in the trash, in" if record.trashed else "in"
+        raise SearchFolderError(
+            f"Records of search {name!r} are {trash} {link_to(store, record.parent)}. To resume "
+            f"it, restore the folder that contained them and run {store.command('repair', name)}."
+        )
+    if listed is None and (unmarked := find_unmarked(store, name)) is not None:
+        raise SearchFolderError(_describe_move(store, name, unmarked, altered=True))
+    return None, marked
+
+
+def _usable_folder(
+    store: Store,
+    name: str,
+    known: KnownFolder | None,
+    listed: SearchFolder | None,
+    marked: MarkedFolders,
+) -> SearchFolder | None:
+    """Return the marked folder that holds the search, raising if it was moved or altered."""
+    found = originals(store, marked.folders.values())
+    # Folders that are still marked as searches come first.
+    for entry in sorted(found, key=lambda e: (is_unmarked(e), e.created, e.id)):
+        if is_freed(entry, name):
+            continue  # removed or renamed by a command
+        stray = marked.begun.get(entry.id, set()) - {entry.properties.get(Property.RECORDS)}
+        altered = bool(stray) or is_unmarked(entry)
+        in_place = not entry.trashed and (entry.name, entry.parent) == (name, store.root)
+        usable = in_place and not altered
+        if usable and listed is None:
+            return search_folder(entry)  # the listing lags
+        first = known.first if known is not None and entry.id == known.id else ""
+        if entry.id not in marked.begun and not has_begun(store, first, search_folder(entry).first):
+            continue
+        if listed is not None and entry.id == listed.id and not altered:
+            continue  # another runtime has just begun the search
+        if usable:
+            return search_folder(entry)  # and the one that is listed is empty
+        raise SearchFolderError(_describe_move(store, name, entry, altered=altered))
+    return None
+
+
+def _report_deleted(store: Store, name: str, notify: Callable[[str], None]) -> None:
+    """Notify that a search is gone; if none is left, name all that this machine knew at once."""
+    gone, left = [name], list[Entry]()
+    with contextlib.suppress(NotFoundError):
+        left = store.list(store.root)
+    if all(map(is_unmarked, left)):
+        for other, folder, note in known_folders(store.location):
+            if other != name and not _known_entries(store, folder):
+                note.unlink(missing_ok=True)
+                gone.append(other)
+    names = first_of([repr(visible(one)) for one in [name, *sorted(gone[1:])]])
+    notify(
+        f"Searches that this machine ran in {store.url(store.root)} no longer exist there: they "
+        f"were deleted permanently or moved elsewhere. They start from scratch: {names}."
+    )
+
+
+def missing_search_error(store: Store, name: str) -> SearchFolderError | SearchNotFoundError:
     """Return the error for a search that is not in its place: where it is, or names like it."""
     if find_folder(store, name) is not None:
         return SearchNotFoundError(
@@ -168,7 +243,7 @@ def missing_search(store: Store, name: str) -> SearchFolderError | SearchNotFoun
             f"written, or all were lost. {store.command('doctor')} tells which."
         )
     try:
-        _, marked = _locate(store, name, known_folder(store.location, name), None)
+        _, marked = _find_in_place(store, name, known_folder(store.location, name), None)
     except SearchFolderError as moved:
         return moved
     elsewhere = "".join(f" {_is_elsewhere(store, entry)}" for entry in marked.elsewhere[:1])
@@ -184,81 +259,6 @@ def missing_search(store: Store, name: str) -> SearchFolderError | SearchNotFoun
     )
 
 
-def _is_elsewhere(store: Store, entry: Entry) -> str:
-    return f"A search of that name exists in another folder: {store.url(entry.id)}."
-
-
-def _locate(
-    store: Store, name: str, known: KnownFolder | None, listed: SearchFolder | None
-) -> tuple[SearchFolder | None, MarkedFolders]:
-    """Return the search's folder, if it is in place, and all that has the name's mark.
-
-    `known` is where this machine last found the search. Raises `SearchFolderError` if the search is
-    not in its place.
-    """
-    marked = find_marked_folders(store, name, listed)
-    if known is not None and known.id not in marked.folders:
-        marked.folders |= {entry.id: entry for entry in _known(store, known)}
-    if (found := _usable_folder(store, name, known, listed, marked)) is not None:
-        return found, marked
-    for record in marked.lost[:1]:
-        trash = "in the trash, in" if record.trashed else "in"
-        raise SearchFolderError(
-            f"Records of search {name!r} are {trash} {link(store, record.parent)}. To resume it, "
-            f"restore the folder that contained them and run {store.command('repair', name)}."
-        )
-    if listed is None and (unmarked := find_unmarked(store, name)) is not None:
-        raise SearchFolderError(_where(store, name, unmarked, altered=True))
-    return None, marked
-
-
-def _usable_folder(
-    store: Store,
-    name: str,
-    known: KnownFolder | None,
-    listed: SearchFolder | None,
-    marked: MarkedFolders,
-) -> SearchFolder | None:
-    """Return the marked folder that holds the search, raising if it was moved or altered."""
-    found = originals(store, marked.folders.values())
-    # Folders that are still marked as searches come first.
-    for entry in sorted(found, key=lambda e: (is_altered(e), e.created, e.id)):
-        if is_freed(entry, name):
-            continue  # removed or renamed by a command
-        stray = marked.begun.get(entry.id, set()) - {entry.properties.get(Property.RECORDS)}
-        altered = bool(stray) or is_altered(entry)
-        in_place = not entry.trashed and (entry.name, entry.parent) == (name, store.root)
-        usable = in_place and not altered
-        if usable and listed is None:
-            return search_folder(entry)  # the listing lags
-        first = known.first if known is not None and entry.id == known.id else ""
-        if entry.id not in marked.begun and not has_begun(store, first, search_folder(entry).first):
-            continue
-        if listed is not None and entry.id == listed.id and not altered:
-            continue  # another runtime has just begun the search
-        if usable:
-            return search_folder(entry)  # and the one that is listed is empty
-        raise SearchFolderError(_where(store, name, entry, altered=altered))
-    return None
-
-
-def _report_deleted(store: Store, name: str, notify: Callable[[str], None]) -> None:
-    """Notify that a search is gone; if none is left, name all that this machine knew at once."""
-    gone, left = [name], list[Entry]()
-    with contextlib.suppress(NotFoundError):
-        left = store.list(store.root)
-    if all(map(is_altered, left)):
-        for other, folder, note in known_folders(store.location):
-            if other != name and not _known(store, folder):
-                note.unlink(missing_ok=True)
-                gone.append(other)
-    names = first_of([repr(visible(one)) for one in [name, *sorted(gone[1:])]])
-    notify(
-        f"Searches that this machine ran in {store.url(store.root)} no longer exist there: they "
-        f"were deleted permanently or moved elsewhere. They start from scratch: {names}."
-    )
-
-
 def find_unmarked(store: Store, name: str) -> Entry | None:
     """Return a folder of the name that holds records and is not marked as a search.
 
@@ -266,13 +266,13 @@ def find_unmarked(store: Store, name: str) -> Entry | None:
     """
     with contextlib.suppress(NotFoundError):  # the root does not exist yet
         for entry in store.list(store.root, name=name):
-            unmarked = entry.is_folder and is_altered(entry) and not is_freed(entry, name)
+            unmarked = entry.is_folder and is_unmarked(entry) and not is_freed(entry, name)
             if unmarked and not entry.damage and holds_records(store, entry):
                 return entry
     return None
 
 
-def _known(store: Store, known: KnownFolder) -> list[Entry]:
+def _known_entries(store: Store, known: KnownFolder) -> list[Entry]:
     """Return the noted folder, whatever its properties; else the folders with its record 0.
 
     These may include another search, under its own name: the original of a copy.
@@ -288,9 +288,9 @@ def _known(store: Store, known: KnownFolder) -> list[Entry]:
         ]
 
 
-def _where(store: Store, name: str, entry: Entry, *, altered: bool) -> str:
+def _describe_move(store: Store, name: str, entry: Entry, *, altered: bool) -> str:
     """Describe what happened to the folder, and how to resume its search."""
-    place, moved_to = link(store, entry.id), entry.properties.get(Property.MOVED)
+    place, moved_to = link_to(store, entry.id), entry.properties.get(Property.MOVED)
     if entry.properties.get(Property.KIND) == FolderKind.COPYING:
         return (
             f"A copy that gets the name {name!r} is unfinished: {place}. Repeat the copy if it was "
@@ -301,7 +301,7 @@ def _where(store: Store, name: str, entry: Entry, *, altered: bool) -> str:
             f"Search {name!r} was moved: it continues in {moved_to}. To resume it, name the store "
             f"that contains it now. The old folder is in the trash: {place}."
         )
-    found = changes(store, name, entry, altered=altered)
+    found = folder_changes(store, name, entry, altered=altered)
     happened, remedies = [what for what, _ in found], [undo for _, undo in found]
     if altered:
         happened.append(
@@ -315,7 +315,7 @@ def _where(store: Store, name: str, entry: Entry, *, altered: bool) -> str:
     )
 
 
-def changes(
+def folder_changes(
     store: Store, name: str, entry: Entry, *, altered: bool = False
 ) -> list[tuple[str, str]]:
     """Return what a user did to a search's folder, each with the remedy."""
@@ -336,7 +336,7 @@ def changes(
     return found
 
 
-def link(store: Store, entry_id: str) -> str:
+def link_to(store: Store, entry_id: str) -> str:
     """Return a URL or path for users; that of the trash for entries in it that have none."""
     try:
         return store.url(entry_id)

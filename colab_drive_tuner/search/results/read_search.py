@@ -20,7 +20,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal import Journal, PayloadRules
 from colab_drive_tuner.journal.chain.chain import parallel_readers
 from colab_drive_tuner.journal.folder.lookup import is_search
-from colab_drive_tuner.journal.folder.moved_folders import missing_search
+from colab_drive_tuner.journal.folder.moved_folders import missing_search_error
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import has_died
 from colab_drive_tuner.machine import is_this_machine
@@ -49,10 +49,10 @@ EMPTY = (
 
 
 def open_journal(store: Store, name: str) -> Journal:
-    """Open a search's journal for reading; raise `missing_search` if it does not exist."""
+    """Open a search's journal for reading; raise `missing_search_error` if it does not exist."""
     journal = Journal.open(store, name, PayloadRules(History, History.load, wanted))
     if not journal.exists:
-        raise missing_search(store, name)
+        raise missing_search_error(store, name)
     return journal
 
 

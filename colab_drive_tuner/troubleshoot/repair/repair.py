@@ -31,7 +31,7 @@ from colab_drive_tuner.journal.folder.lookup import (
     is_search,
     search_folder,
 )
-from colab_drive_tuner.journal.folder.moved_folders import find_unmarked, missing_search
+from colab_drive_tuner.journal.folder.moved_folders import find_unmarked, missing_search_error
 from colab_drive_tuner.journal.folder.reindex import damaged_entries, reindex_search
 from colab_drive_tuner.journal.spool.notes import KnownFolder
 from colab_drive_tuner.journal.spool.spool import Spool
@@ -149,7 +149,7 @@ def _find_folder(store: Store, name: str) -> _FoundFolder:
         )
         return _FoundFolder(search_folder(altered), reason)
     if not trashed:
-        raise missing_search(store, name)
+        raise missing_search_error(store, name)
     newest = search_folder(max(trashed, key=lambda entry: entry.created))
     return _FoundFolder(newest, "its folder is in the trash", in_trash=True)
 
