@@ -52,7 +52,9 @@ log = logging.getLogger(__name__)
 CLAIM_TIMEOUT = 180.0
 """Time, in seconds, that claiming a search may wait for a store that does not answer."""
 _POLL_SECONDS = 5.0
-_SETTLE_SECONDS = (0.2, 1.0, 3.0)
+"""Time between two looks at the lease of a live owner."""
+_ATTEMPT_PAUSES = (0.2, 1.0, 3.0)
+"""Pauses, in seconds, before a claim is tried again while two runtimes create the search."""
 
 
 class OnBusy(StrEnum):
@@ -102,7 +104,7 @@ class ClaimAttempt:
 
         Return how the previous owner ended (or, without one, how the search began) and the claim.
         """
-        for pause in _SETTLE_SECONDS:
+        for pause in _ATTEMPT_PAUSES:
             try:
                 return self._attempt()
             except (NotFoundError, _UnsettledError):

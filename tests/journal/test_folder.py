@@ -239,7 +239,7 @@ def test_a_claim_in_a_folder_that_is_withdrawn_meanwhile_goes_to_the_winner(
     tmp_path, open_journal, monkeypatch
 ):
     """A claim that collides with the `moved` record of its folder is made in the winning folder."""
-    monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
+    monkeypatch.setattr(chain, "_READ_PAUSES", (0.0,))
     store = WithdrawingStore(tmp_path / "store")
     loser = create_folder(store, "a search")
     store.withdrawn = (loser.id, loser.first)

@@ -244,7 +244,7 @@ def test_a_last_record_that_was_deleted_is_missed_by_the_next_owner(
 
     Nothing is written in its place.
     """
-    monkeypatch.setattr("colab_drive_tuner.journal.chain.chain._SETTLE_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("colab_drive_tuner.journal.chain.chain._READ_PAUSES", (0.0, 0.0))
     journal = open_journal(store)
     append_acknowledged(journal, 1, 2)
     journal.close()

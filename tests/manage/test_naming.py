@@ -104,7 +104,7 @@ def test_a_search_that_was_removed_and_is_still_listed_is_not_resumed(
     opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Drive's listings lag, and files in its trash can be read."""
-    monkeypatch.setattr("colab_drive_tuner.journal.claim_and_takeover._SETTLE_SECONDS", (0.0,))
+    monkeypatch.setattr("colab_drive_tuner.journal.claim_and_takeover._ATTEMPT_PAUSES", (0.0,))
     store = opened("ann:s")
     run_search(store, "a", 1)
     listed = store.list(store.root, name="a")

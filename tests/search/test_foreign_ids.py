@@ -53,7 +53,7 @@ BACKUPS, BEST = "cdt_backups", "cdt_best"
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take snapshots, and trash old ones, within a few trials."""
     monkeypatch.setattr(maintenance, "SNAPSHOT_RECORDS", 1)
-    monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
+    monkeypatch.setattr(chain, "_READ_PAUSES", (0.0,))
 
 
 def fill(store: Store, name: str, trials: int = 3) -> None:

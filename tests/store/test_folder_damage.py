@@ -68,8 +68,8 @@ IN_PLACE = [put_pipe, put_folder, link]
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip flushes and waits: no power cut happens, and damage does not heal by itself."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
-    monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
-    monkeypatch.setattr(claim_and_takeover, "_SETTLE_SECONDS", ())
+    monkeypatch.setattr(chain, "_READ_PAUSES", (0.0,))
+    monkeypatch.setattr(claim_and_takeover, "_ATTEMPT_PAUSES", ())
 
 
 @pytest.fixture

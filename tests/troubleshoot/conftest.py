@@ -13,7 +13,7 @@ from tests.troubleshoot.damaged_searches import run_with_record_per_trial
 @pytest.fixture
 def no_waiting(monkeypatch):
     """Read an entry whose id is taken without waiting for it to settle."""
-    monkeypatch.setattr(chain, "_SETTLE_SECONDS", (0.0,))
+    monkeypatch.setattr(chain, "_READ_PAUSES", (0.0,))
 
 
 _made: list[Path] = []

@@ -58,7 +58,8 @@ LARGEST_RATIO = 20
 """Upper limit of a state's size beyond 1 MiB, relative to its compressed size; typical: 5."""
 HISTORY_DIGITS = 8
 """Number of digits of an epoch (see `Head.epoch`) by which users name a history."""
-_SETTLE_SECONDS = (0.2, 1.0, 3.0, 10.0)
+_READ_PAUSES = (0.2, 1.0, 3.0, 10.0)
+"""Pauses, in seconds, in which a file whose id is taken should become readable."""
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ def end_chain(store: Store, head: Head, parent: str, target: str) -> bool:
 
 def read_taken(store: Store, entry_id: str, pos: int) -> bytes:
     """Return the content of an id that is taken, which may need a moment to become readable."""
-    for pause in _SETTLE_SECONDS:
+    for pause in _READ_PAUSES:
         content = _read(store, entry_id)
         if content is not None:
             return content

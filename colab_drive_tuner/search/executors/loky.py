@@ -5,7 +5,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future, wait
+from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import wait as wait_for
 from typing import Any
 
 from colab_drive_tuner.errors import optional_import
@@ -49,7 +50,7 @@ class LokyExecutor(Executor):
         """Stop the workers; with `wait=False` or `cancel_futures`, kill what they run."""
         self._shutdown = True
         if wait and not cancel_futures:
-            _wait_for(list(self._pending))
+            wait_for(list(self._pending))
         self.restart()
 
     def restart(self, *, only_broken: bool = False) -> None:
@@ -89,9 +90,6 @@ def loky_executor(n: int) -> LokyExecutor:
     n = whole_number("n", n, least=1)
     _loky()
     return LokyExecutor(n)
-
-
-_wait_for = wait  # `shutdown` has an argument of that name
 
 
 def _kill(pool: Any) -> None:

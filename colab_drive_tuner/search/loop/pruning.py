@@ -53,24 +53,26 @@ class Pruning:
         self._ended: dict[Any, TrialDocument] = {}
         """The trials with a loss that counts, by number."""
         self._tids_by_call: dict[int | None, list[Any]] = {}
+        """By call of the algorithm, the numbers of the trials that it suggested."""
         self._tids_by_pruner: dict[Pruner, list[Any]] = {}
         """By pruner, the sorted numbers of its trials."""
         self._best_values: dict[Pruner, PruningThresholds] = {}
-        self._known: set[Pruner] = set()
+        self._compared: set[Pruner] = set()
+        """Pruners whose number of usable curves was looked at, so that a user is notified once."""
         self._examined = 0
         """Number of documents examined so far."""
         for document in documents:
             self._add(document)
         for one in [*([pruner] if pruner else []), *self._tids_by_pruner][:MOST_PRUNERS]:
-            self._announce(one)
-        self._known.update(self._tids_by_pruner)
+            self._notify_if_few_curves(one)
+        self._compared.update(self._tids_by_pruner)
 
     def add_ended(self, document: TrialDocument) -> None:
         """Add the curve and the pruner of a trial that ended."""
         self._add(document)
         pruner = pruner_of(document)
         if pruner is not None:
-            self._announce(pruner)
+            self._notify_if_few_curves(pruner)
 
     def _add(self, document: TrialDocument) -> None:
         tid = document["tid"]
@@ -83,11 +85,11 @@ class Pruning:
         for pruner, best_values in self._best_values.items():
             best_values.add(curve_of(document, pruner.monitor))
 
-    def _announce(self, pruner: Pruner) -> None:
+    def _notify_if_few_curves(self, pruner: Pruner) -> None:
         """Notify the user once if too few earlier trials have curves for this pruner."""
-        if pruner in self._known:
+        if pruner in self._compared:
             return
-        self._known.add(pruner)
+        self._compared.add(pruner)
         with_curve = sum(bool(curve_of(doc, pruner.monitor)) for doc in self._ended.values())
         if with_curve < min(len(self._ended), pruner.min_trials):
             self._notify(
@@ -120,7 +122,7 @@ class Pruning:
         left_out = [self._ended[other] for other in unseen if other in self._ended]
         tables = {
             pruner: self._values_of(pruner, unseen).thresholds()
-            if best_values.full
+            if best_values.is_full
             else best_values.thresholds([curve_of(doc, pruner.monitor) for doc in left_out])
             for pruner, best_values in self._best_values.items()
         }
@@ -185,7 +187,7 @@ class PruningThresholds:
             insort(bests, best)
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether steps may be missing; which ones depends on the order of the curves."""
         return len(self._at) >= MAX_JUDGED_STEPS
 
