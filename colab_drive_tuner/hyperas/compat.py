@@ -44,7 +44,7 @@ from colab_drive_tuner.hyperas.generated_module import (
 from colab_drive_tuner.notebook.cells import global_names, new_notebook
 from colab_drive_tuner.version import installed_version
 
-Announce = Callable[[str], object]
+Notify = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ _run: ContextVar[_Run] = ContextVar("hyperas_run")
 class _Patch(MetaPathFinder):
     """Finds the modules of hyperas like Python does, and wraps functions when they are loaded."""
 
-    def __init__(self, announce: Announce) -> None:
-        self._announce = announce
+    def __init__(self, notify: Notify) -> None:
+        self._notify = notify
         self._optim: ModuleType | None = None
         self._originals: dict[str, Any] = {}
 
@@ -97,7 +97,7 @@ class _Patch(MetaPathFinder):
         self._optim = optim
         wrappers: dict[str, Callable[[Any], Any]] = {
             "base_minimizer": _base_minimizer,
-            "get_hyperopt_model_string": partial(_model_string, self._announce),
+            "get_hyperopt_model_string": partial(_model_string, self._notify),
             "write_temp_files": _write_temp_files,
             "fmin": _fmin,
             "best_models": partial(_best_models, optim),
@@ -109,7 +109,7 @@ class _Patch(MetaPathFinder):
             installed_version(name) or "(version unknown)"
             for name in ("hyperas", "keras", "hyperopt")
         )
-        self._announce(
+        self._notify(
             f"hyperas {hyperas} runs on Keras {keras} and hyperopt {hyperopt}: colab_drive_tuner "
             f"wrapped {', '.join(wrappers)} in hyperas.optim "
             "(undo: colab_drive_tuner.hyperas.compat.disable())."
@@ -125,11 +125,11 @@ class _Patch(MetaPathFinder):
 _patch: _Patch | None = None
 
 
-def enable(announce: Announce = print) -> None:
+def enable(notify: Notify = print) -> None:
     """Make hyperas importable, without importing it or Keras; its import announces the patches."""
     global _patch  # noqa: PLW0603 - the patches are state of the process
     if _patch is None:
-        _patch = _Patch(announce)
+        _patch = _Patch(notify)
         sys.meta_path.insert(0, _patch)
         if (loaded := sys.modules.get("hyperas.optim")) is not None:
             _patch.wrap(loaded)
@@ -255,7 +255,7 @@ class _TempModel(MetaPathFinder, Loader):
         exec(compile(self.text, TEMP_FILE, "exec", dont_inherit=True), vars(module))  # noqa: S102 - as imports do
 
 
-def _model_string(announce: Announce, original: Any) -> Any:
+def _model_string(notify: Notify, original: Any) -> Any:
     signature = inspect.signature(original)
 
     def get_hyperopt_model_string(*args: Any, **kwargs: Any) -> str:
@@ -264,7 +264,7 @@ def _model_string(announce: Announce, original: Any) -> Any:
         check_source_readable(given["model"], given["data"])
         # The others come from the session, as do a notebook's classes: Python does not read them.
         given["functions"] = [*filter(has_source, given["functions"] or ())]
-        imports = collect_imports(given["model"], given["notebook_name"], announce)
+        imports = collect_imports(given["model"], given["notebook_name"], notify)
         # hyperas reads this notebook instead; it needs a relative name without `.ipynb`.
         with tempfile.TemporaryDirectory() as folder:
             notebook = json.dumps(new_notebook("\n".join(imports)))

@@ -48,11 +48,11 @@ def check_source_readable(*functions: Any) -> None:
 
 
 def collect_imports(
-    model: Callable[..., Any], notebook: str | None, announce: Callable[[str], object]
+    model: Callable[..., Any], notebook: str | None, notify: Callable[[str], object]
 ) -> list[str]:
     """Return the imports of the notebook, or of the calling script or cell, and of the model."""
     if notebook:
-        imports = notebook_imports(notebook, announce)
+        imports = notebook_imports(notebook, notify)
     else:
         frame = user_frame()
         lines = linecache.getlines(frame.f_code.co_filename, frame.f_globals) if frame else []

@@ -91,18 +91,16 @@ def new_notebook(source: str) -> dict[str, Any]:
     return {"cells": [code_cell(source)], **about}
 
 
-def notebook_imports(name: str | Path, announce: Callable[[str], object] = print) -> list[str]:
+def notebook_imports(name: str | Path, notify: Callable[[str], object] = print) -> list[str]:
     """Return the import statements of a notebook; `name` may be a path, and may lack `.ipynb`.
 
-    Cells that are not valid Python are skipped and reported through `announce`, as is a missing
+    Cells that are not valid Python are skipped and reported through `notify`, as is a missing
     file, which has no imports. Raises `NotebookError` if the file is not a notebook.
     """
     path = Path(name)
     path = path if path.suffix == ".ipynb" else path.with_name(f"{path.name}.ipynb")
     if not path.is_file():
-        announce(
-            f"hyperas: {path.resolve()} does not exist; imports come from the running session."
-        )
+        notify(f"hyperas: {path.resolve()} does not exist; imports come from the running session.")
         return []
     try:
         with path.open("rb") as file:
@@ -116,7 +114,7 @@ def notebook_imports(name: str | Path, announce: Callable[[str], object] = print
                 imports += _imports_in(tree)
         # ValueError: a lone surrogate; RecursionError, MemoryError: endless "((((".
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            announce(
+            notify(
                 f"hyperas: skipped code cell {number} of {path.name}, which is not valid Python: "
                 f"{str(error) or type(error).__name__}."
             )
