@@ -128,9 +128,13 @@ class Call:
             return {}
         return select(self.method.version, self.method.response, wanted)
 
-    def answer(self, value: dict[str, Any]) -> "Answer":
-        """Return a JSON answer with only the selected fields."""
-        return Answer.json(prune(value, self.selection({})))
+    def answer(self, value: dict[str, Any], v3_default: Selection | None = None) -> "Answer":
+        """Return a JSON answer with only the selected fields.
+
+        Without a selection it has all fields, in v3 those of `v3_default` if given.
+        """
+        default = {} if self.is_v2 or v3_default is None else v3_default
+        return Answer.json(prune(value, self.selection(default)))
 
     async def read(self, limit: int = JSON_LIMIT) -> bytes:
         """Read the whole body; raise a 413 above the limit."""

@@ -14,7 +14,6 @@ from ..api.calls import Answer, Call
 from ..api.resources import rfc3339
 from ..api.writable_fields import parse_time
 from ..errors import ApiError, forbidden, invalid
-from ..queries.fields import prune
 from ..queries.paging import answer_page
 from ..state import access, restrictions
 from ..state.model import Node, random_text
@@ -69,7 +68,7 @@ class _Discussion:
 
     def answer(self, found: Mapping[str, Any]) -> Answer:
         """Answer with a comment or reply."""
-        return Answer.json(prune(_shown(self.call, self.node, found), self.call.selection({})))
+        return self.call.answer(_shown(self.call, self.node, found))
 
 
 async def list_entries(call: Call) -> Answer:

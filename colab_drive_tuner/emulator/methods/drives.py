@@ -12,7 +12,7 @@ from ..api.calls import Answer, Call
 from ..api.resources import View, rfc3339
 from ..errors import ApiError, bad_request, forbidden, invalid_parameter
 from ..queries import query
-from ..queries.fields import Selection, prune
+from ..queries.fields import Selection
 from ..queries.paging import answer_page
 from ..state import access, restrictions
 from ..state.model import FOLDER, Node, person_id, root_id
@@ -108,11 +108,6 @@ def shown(call: Call, node: Node) -> dict[str, Any]:
     return found
 
 
-def _answer(call: Call, node: Node) -> Answer:
-    default = {} if call.is_v2 else DEFAULT
-    return Answer.json(prune(shown(call, node), call.selection(default)))
-
-
 def _find(call: Call) -> Node:
     drive_id = call.path_value("teamDriveId" if _is_team(call) else "driveId")
     return access.find_drive(call.database, call.caller, drive_id)
@@ -161,12 +156,12 @@ async def create(call: Call) -> Answer:
     with database.transaction():
         database.put(node)
         database.store("drive-request", key, identity)
-    return _answer(call, node)
+    return call.answer(shown(call, node), DEFAULT)
 
 
 async def get(call: Call) -> Answer:
     """drives.get."""
-    return _answer(call, _find(call))
+    return call.answer(shown(call, _find(call)), DEFAULT)
 
 
 def _term(call: Call, node: Node, term: query.Term) -> bool:
@@ -210,7 +205,7 @@ async def update(call: Call) -> Answer:
     extra = _settings(body, node.extra)
     changed = node.with_(name=body.get("name") or node.name, extra=extra)
     call.database.save(changed)
-    return _answer(call, changed)
+    return call.answer(shown(call, changed), DEFAULT)
 
 
 async def delete(call: Call) -> Answer:
@@ -250,4 +245,4 @@ def _set_hidden(call: Call, *, hidden: bool) -> Answer:
     mine = [call.caller.email] if hidden else []
     changed = node.with_(extra={**node.extra, "hidden": others + mine})
     call.database.save(changed)
-    return _answer(call, changed)
+    return call.answer(shown(call, changed), DEFAULT)

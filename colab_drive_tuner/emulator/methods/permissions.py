@@ -16,7 +16,7 @@ from ..errors import (
     no_permission,
     not_for_app_data,
 )
-from ..queries.fields import Selection, prune
+from ..queries.fields import Selection
 from ..queries.paging import answer_page
 from ..state import access
 from ..state.model import Node, person_id
@@ -28,12 +28,7 @@ MEMBERS_ONLY = "driveMembersOnly"
 DAY_MS = 24 * 3600 * 1000
 
 
-def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
-    default = {} if call.is_v2 else DEFAULT
-    return Answer.json(prune(_resource(call, node, found), call.selection(default)))
-
-
-def _resource(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
     version = resources_v2 if call.is_v2 else resources
     shown: dict[str, Any] = version.permission(call.view, node, found)
     return shown
@@ -157,12 +152,12 @@ async def create(call: Call) -> Answer:
     if given.get("emailAddress") == node.owner and node.owner:
         # The owner remains the owner.
         owned = access.effective_permissions(call.database, node)[given["id"]]
-        return _shown(call, node, owned)
+        return call.answer(_shown(call, node, owned), DEFAULT)
     if "emailAddress" in given:
         shared = {given["emailAddress"]: call.database.clock.ms(), **shared}
     changed = node.with_(permissions={**node.permissions, given["id"]: given}, shared_with=shared)
     call.database.save(changed)
-    return _shown(call, changed, given)
+    return call.answer(_shown(call, changed, given), DEFAULT)
 
 
 def _pending(
@@ -205,7 +200,8 @@ def _transfer(call: Call, node: Node, given: Mapping[str, Any]) -> Answer:
         parent=new.root if call.parameters.flag("moveToNewOwnersRoot") else node.parent,
     )
     call.database.save(changed)
-    return _shown(call, changed, access.effective_permissions(call.database, changed)[given["id"]])
+    made = access.effective_permissions(call.database, changed)[given["id"]]
+    return call.answer(_shown(call, changed, made), DEFAULT)
 
 
 def _find(call: Call, node: Node) -> dict[str, Any]:
@@ -235,7 +231,7 @@ async def list_permissions(call: Call) -> Answer:
     if access.rank(call.database, call.caller.email, node) < access.WRITER:
         raise no_permission(node.id)
     found = list(access.effective_permissions(call.database, node).values())
-    show = partial(_resource, call, node)
+    show = partial(_shown, call, node)
     return answer_page(call, "drive#permissionList", "permissions", found, show, DEFAULT)
 
 
@@ -244,7 +240,7 @@ async def get(call: Call) -> Answer:
     node = requested_file(call)
     if call.is_v2 and call.path_value("permissionId") == "me":
         return call.answer(resources_v2.user_permission(call.view, node))
-    return _shown(call, node, _find(call, node))
+    return call.answer(_shown(call, node, _find(call, node)), DEFAULT)
 
 
 async def update(call: Call) -> Answer:
@@ -268,7 +264,7 @@ async def update(call: Call) -> Answer:
     _require_direct(node, found)
     node = node.with_(permissions=changed)
     call.database.save(node)
-    return _shown(call, node, changed[found["id"]])
+    return call.answer(_shown(call, node, changed[found["id"]]), DEFAULT)
 
 
 async def delete(call: Call) -> Answer:

@@ -9,7 +9,7 @@ from ..api import resources, resources_v2
 from ..api.calls import Answer, Call
 from ..errors import ApiError, forbidden, no_conversion, no_permission
 from ..media.downloads import file_content, find_revision
-from ..queries.fields import Selection, prune
+from ..queries.fields import Selection
 from ..queries.paging import answer_page
 from ..state import access
 from ..state.database import Database
@@ -23,11 +23,6 @@ def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
     if call.is_v2:
         return resources_v2.revision(call.view, node, found)
     return resources.revision(call.view, found)
-
-
-def _answer(call: Call, node: Node, found: Mapping[str, Any]) -> Answer:
-    default = {} if call.is_v2 else DEFAULT
-    return Answer.json(prune(_shown(call, node, found), call.selection(default)))
 
 
 def _requested(call: Call) -> tuple[Node, Mapping[str, Any]]:
@@ -50,7 +45,7 @@ async def get(call: Call) -> Answer:
     node, found = _requested(call)
     if call.parameters.text("alt") == "media":
         return file_content(call, node, found)
-    return _answer(call, node, found)
+    return call.answer(_shown(call, node, found), DEFAULT)
 
 
 async def update(call: Call) -> Answer:
@@ -71,7 +66,7 @@ async def update(call: Call) -> Answer:
     new = {**found, "keep": keep}
     revisions = tuple(new if one is found else one for one in node.revisions)
     call.database.save(node.with_(revisions=revisions))
-    return _answer(call, node, new)
+    return call.answer(_shown(call, node, new), DEFAULT)
 
 
 async def delete(call: Call) -> Answer:
