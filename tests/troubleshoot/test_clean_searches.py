@@ -24,7 +24,7 @@ from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.session import setup
 from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
-from colab_drive_tuner.troubleshoot.clean import find_leftovers, leftovers, remove
+from colab_drive_tuner.troubleshoot.clean import find_leftovers, removal, remove
 from colab_drive_tuner.troubleshoot.clean import search_leftovers as module
 from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
 from tests.journal.faulty_store import FaultyStore
@@ -375,7 +375,7 @@ def test_leftovers_of_all_kinds_are_removed_in_one_call(store):
     }
     assert len(remove(found, yes=True)) == 3
     assert json.dumps(kinds(store)) == "[]"
-    assert leftovers.is_held(store, "search") is False
+    assert removal.is_held(store, "search") is False
 
 
 def test_an_empty_folder_beside_the_one_of_searches_must_be_named(drive_emulator, monkeypatch):
