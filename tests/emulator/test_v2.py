@@ -466,6 +466,8 @@ def test_permissions_are_shown_on_request(me):
     assert me("POST", f"{where}/permissions", json=granted).status_code == 200
     assert "permissions" not in file
     assert "permissions" not in me("GET", where).json()
+    assert "permissions" not in me("GET", "/drive/v2/files").json()["items"][0]
+    assert "permissions" in me("GET", "/drive/v2/files?fields=items").json()["items"][0]
     for listed in (
         me("GET", f"{where}?fields=*").json()["permissions"],
         me("GET", f"{where}/permissions").json()["items"],

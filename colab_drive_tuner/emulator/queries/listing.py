@@ -277,7 +277,7 @@ async def list_files(call: Call) -> Answer:
         if not v3:
             answer["nextLink"] = next_link(call, following)
     name = "files" if v3 else "items"
-    below = within(selection, name)
+    below = within(selection, name) if selection else api_version(call).default
     if below is not None:
         show, view = api_version(call).show, call.view
         # Computed with only the selected fields, so no pruning is needed.
