@@ -50,7 +50,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from colab_drive_tuner.text import visible
-from colab_drive_tuner.tracebacks import shown_in_notebook
 
 
 class ColabDriveTunerError(Exception):
@@ -60,7 +59,11 @@ class ColabDriveTunerError(Exception):
         # A message may quote untrusted text, which could contain terminal control characters.
         return visible(super().__str__(), lines=True)
 
-    _render_traceback_ = shown_in_notebook  # IPython's hook; the message says what to do
+    def _render_traceback_(self) -> list[str]:
+        """IPython's hook: show the user's frames only, since the message says what to do."""
+        from colab_drive_tuner.tracebacks import shown_in_notebook
+
+        return shown_in_notebook(self)
 
 
 class UsageError(ColabDriveTunerError, ValueError):
