@@ -3,7 +3,6 @@
 import os
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,9 +38,13 @@ class ExecutorAdapter:
         """The object that several searches may share."""
         self.restartable = isinstance(executor, LokyExecutor | RayExecutor)
         """Whether it can replace its workers after they have died."""
-        self.submit: Callable[..., Future[Any]] = executor.submit
         self.name = type(executor).__name__
         """Name of the executor in messages."""
+
+    def submit(self, *call: Any) -> Future[Any]:
+        """Submit a function and its arguments."""
+        future: Future[Any] = self._executor.submit(*call)
+        return future
 
     @cached_property
     def in_process(self) -> bool:
@@ -144,10 +147,9 @@ class DaskAdapter(ExecutorAdapter):
         self._options = getattr(executor, "_kwargs", {}) | {"retries": 0, "pure": False}
         super().__init__(client)
         self._client = client
-        self.submit = self._submit
         self.name = "distributed.Client"
 
-    def _submit(self, *call: Any) -> Future[Any]:
+    def submit(self, *call: Any) -> Future[Any]:
         """Submit a call whose future always ends; Dask's own executor drops one it cannot fetch."""
         task, answer = self._client.submit(*call, **self._options), Future[Any]()
 
