@@ -1,11 +1,13 @@
 """Programs in a new interpreter, and waiting for what another process or thread does."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +55,42 @@ def running_python(
             yield process, line
         finally:
             process.kill()
+
+
+@contextmanager
+def jupyter_server(
+    folder: Path, *options: str, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Run a Jupyter server, and yield its address; its log and `runtime` are in the folder.
+
+    The server writes its address some time before it listens there.
+    """
+    runtime = folder / "runtime"
+    command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", *options]
+    with (folder / "jupyter.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--ServerApp.port=0"],
+            cwd=folder,
+            env=os.environ
+            | {"PYTHONPATH": str(ROOT), "JUPYTER_RUNTIME_DIR": str(runtime)}
+            | dict(environment or {}),
+            stdout=log,
+            stderr=log,
+        )
+
+    def listening() -> str:
+        assert process.poll() is None, (folder / "jupyter.log").read_text()
+        with suppress(OSError, json.JSONDecodeError):  # not there, not complete, does not listen
+            info = json.loads(next(runtime.glob("jpserver-*.json"), runtime).read_text())
+            socket.create_connection((info["hostname"], info["port"])).close()
+            return str(info["url"])
+        return ""
+
+    try:
+        yield wait_until(listening, 200)
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def wait_until(holds: Callable[[], T], seconds: float = 60.0) -> T:

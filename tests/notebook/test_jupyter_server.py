@@ -1,18 +1,14 @@
 """Jupyter's form of the session list, from a real Jupyter server with a real kernel."""
 
-import contextlib
 import json
-import os
-import subprocess
-import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import pytest
 
+from tests.processes import jupyter_server
+
 TOKEN = "a-token-of-the-test"
-ROOT = Path(__file__).parents[2]
 NAME = "Bob's 100% 🧪.ipynb"
 ASK = """
 from colab_drive_tuner.notebook.local_copy import download_notebook
@@ -29,31 +25,15 @@ Path({answer!r}).write_text("\\n".join(map(str, [
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """Start a Jupyter server with a notebook in a folder; give a function that calls it."""
-    runtime, root = tmp_path / "runtime", tmp_path / "root"
+    root = tmp_path / "root"
     (root / "sub").mkdir(parents=True)
     (root / "sub" / NAME).write_text('{"cells": [], "metadata": {}, "nbformat": 4}')
     environment = {
-        **os.environ,
-        "JUPYTER_RUNTIME_DIR": str(runtime),
-        "PYTHONPATH": str(ROOT),
         "http_proxy": "http://127.0.0.1:9",  # a dead proxy, because local addresses must not use it
         "CI": "",
     }
-    options = [f"--ServerApp.root_dir={root}", f"--IdentityProvider.token={TOKEN}", "--no-browser"]
-    command = [sys.executable, "-m", "jupyter_server", *options, "--ServerApp.port=0"]
-    if os.geteuid() == 0:
-        command.append("--allow-root")
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        deadline, url = time.monotonic() + 200, ""
-        while not url:
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-            for info in runtime.glob("jpserver-*.json"):
-                with contextlib.suppress(json.JSONDecodeError):  # the file is not complete yet
-                    url = json.loads(info.read_text())["url"]
+    options = (f"--ServerApp.root_dir={root}", f"--IdentityProvider.token={TOKEN}")
+    with jupyter_server(tmp_path, *options, environment=environment) as url:
 
         def call(method, path, body=None):
             request = urllib.request.Request(
@@ -65,10 +45,7 @@ def server(tmp_path, monkeypatch):
             with urllib.request.urlopen(request, timeout=60) as response:
                 return json.loads(response.read() or b"null")
 
-        yield call, runtime, root
-    finally:
-        process.terminate()
-        process.wait(60)
+        yield call, tmp_path / "runtime", root
 
 
 def wait_for_ready(client):

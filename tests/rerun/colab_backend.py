@@ -9,10 +9,8 @@ endpoint. Each runtime that it assigns is a real Jupyter server with real kernel
 import contextlib
 import json
 import os
-import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -20,6 +18,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.processes import ROOT, jupyter_server
 
 HOSTS = (
     "colab.research.google.com",
@@ -159,38 +159,19 @@ def _handler(backend: Backend) -> type[BaseHTTPRequestHandler]:
 
 
 @contextlib.contextmanager
-def jupyter_server(folder: Path, environ: dict[str, str]) -> Iterator[str]:
+def jupyter_of_colab(folder: Path) -> Iterator[str]:
     """Run a Jupyter server with root `/`, as on Colab; its kernels import this checkout."""
     package = folder / "site" / "google" / "colab"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "runtime.py").write_text(UNASSIGN)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    root = Path(__file__).parents[2]
-    environ = {
-        **os.environ, **environ,
-        "PYTHONPATH": os.pathsep.join([str(folder / "site"), str(root)]),
-        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+    environment = {
+        "PYTHONPATH": os.pathsep.join([str(folder / "site"), str(ROOT)]),
         "UNASSIGNED": str(folder / "unassigned"),
-    }  # fmt: skip
-    command = [
-        sys.executable, "-m", "jupyter_server", "--no-browser", f"--ServerApp.port={port}",
+    }
+    options = (
         "--ServerApp.root_dir=/", "--IdentityProvider.token=", "--ServerApp.password=",
-        "--ServerApp.disable_check_xsrf=True", "--allow-root",
-    ]  # fmt: skip
-    with (folder / "jupyter.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, cwd=folder)
-    try:
-        deadline = time.monotonic() + 200
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            assert process.poll() is None, (folder / "jupyter.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
+        "--ServerApp.disable_check_xsrf=True",
+    )  # fmt: skip
+    with jupyter_server(folder, *options, environment=environment) as url:
+        yield url.rstrip("/")

@@ -24,7 +24,7 @@ from colab_drive_tuner.rerun.runs import ExitCode, read_rerun_status, read_runs
 from colab_drive_tuner.store import open_store
 from tests.processes import wait_until
 from tests.rerun import programs
-from tests.rerun.colab_backend import SECRET, Backend, jupyter_server
+from tests.rerun.colab_backend import SECRET, Backend, jupyter_of_colab
 
 COLAB = programs.tool("colab")
 pytestmark = [
@@ -62,7 +62,7 @@ def colab(
     """Simulate Colab as its command line sees it, with one real Jupyter server."""
     folder = tmp_path / "colab"
     folder.mkdir()
-    with jupyter_server(folder, {}) as url:
+    with jupyter_of_colab(folder) as url:
         backend = Backend(folder, url)
         for name, value in backend.environment.items():
             monkeypatch.setenv(name, value)
