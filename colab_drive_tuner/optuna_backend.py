@@ -46,6 +46,8 @@ RETRY_OF = "colab_drive_tuner:again"
 
 _RUNG = "completed_rung_"
 """Start of the attributes in which halving pruners keep reported values; a retry reports anew."""
+_LASTING = (bool, int, float, str, type(None))
+"""Types of parameters that JSON keeps; it makes a list of a tuple, which is no choice then."""
 _CREATE_TRIAL, _SET_STATE = 4, 6
 """Operations of Optuna's journal that create a trial and set its state."""
 _SHARED = (
@@ -290,11 +292,13 @@ def _retry_interrupted(storage: StudyStorage, study_id: int, most: int) -> None:
             attempts = attempts_of(queued[trial.number].user_attrs) or attempts
         elif attempts < most:
             enqueued = trial.system_attrs.get("fixed_params")
-            fixed = (enqueued if isinstance(enqueued, dict) else {}) | trial.params
+            every = (enqueued if isinstance(enqueued, dict) else {}) | trial.params
+            fixed = {key: value for key, value in every.items() if isinstance(value, _LASTING)}
             new = create_trial(
                 state=TrialState.WAITING,
                 user_attrs={ATTEMPTS: attempts},
-                system_attrs={"fixed_params": fixed, RETRY_OF: trial.number},
+                # Without parameters it is no queued trial: a grid gives those no point of its own.
+                system_attrs=({"fixed_params": fixed} if fixed else {}) | {RETRY_OF: trial.number},
             )
             retry = storage.create_new_trial(study_id, new)
         if retry is not None:

@@ -247,6 +247,47 @@ def test_an_interrupted_point_of_a_grid_runs_whole(
     study._storage.close()
 
 
+def test_a_trial_that_died_before_the_sampler_saw_it_gets_a_point(tmp_path: Path) -> None:
+    """A grid gives the retry a point, as for a new trial: it has no parameters that are kept."""
+
+    def opened() -> optuna.Study:
+        storage = cdt.optuna_storage("study", store=tmp_path)
+        sampler = optuna.samplers.GridSampler({"x": [1, 2, 3]})
+        return optuna.create_study(
+            storage=storage, study_name="s", sampler=sampler, load_if_exists=True
+        )
+
+    study = opened()
+    study._storage.create_new_trial(study._study_id)  # what `ask` does first
+    study._storage.close()
+    study = opened()
+    study.optimize(lambda trial: trial.suggest_int("x", 1, 3))
+    done = study.get_trials(states=[TrialState.COMPLETE])
+    assert sorted(trial.params["x"] for trial in done) == [1, 2, 3]
+    assert RETRY_OF in done[0].system_attrs
+    study._storage.close()
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")
+def test_a_retried_trial_suggests_a_tuple_anew(tmp_path: Path) -> None:
+    """JSON makes a list of it, which Optuna would refuse as a choice that does not exist."""
+
+    def objective(trial: optuna.Trial) -> float:
+        layers = trial.suggest_categorical("layers", [(64,), (64, 32)])
+        return sum(layers) + trial.suggest_float("rate", 0, 1)
+
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    trial = optuna.create_study(storage=storage, study_name="s").ask()
+    objective(trial)
+    storage.close()
+    storage = cdt.optuna_storage("study", store=tmp_path)
+    study = optuna.load_study(storage=storage, study_name="s")
+    study.optimize(objective, n_trials=1)
+    assert study.trials[1].state == TrialState.COMPLETE
+    assert study.trials[1].params["rate"] == trial.params["rate"]
+    storage.close()
+
+
 def test_two_owners_are_fenced(tmp_path: Path) -> None:
     """The owner that lost the study fails at its next write and records nothing more."""
     store = FaultyStore(tmp_path)
