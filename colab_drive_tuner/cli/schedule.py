@@ -57,7 +57,7 @@ def add(
         colab-drive-tuner schedule add train.ipynb --search mnist-cnn --every 30m
         colab-drive-tuner schedule add train.ipynb --search mnist-cnn --with systemd
     """
-    from colab_drive_tuner.journal.folder.lookup import check_name
+    from colab_drive_tuner.journal.folder.properties import check_name
     from colab_drive_tuner.rerun.enterprise import EnterpriseRunner, EnterpriseSchedule
     from colab_drive_tuner.rerun.program import RunTask, load_program
     from colab_drive_tuner.rerun.runners.local import LocalRunner

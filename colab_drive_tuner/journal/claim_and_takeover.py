@@ -35,8 +35,9 @@ from colab_drive_tuner.journal.folder.creation import (
     require_single,
     withdraw,
 )
-from colab_drive_tuner.journal.folder.lookup import Property, exists, is_empty, name_marks
+from colab_drive_tuner.journal.folder.lookup import exists, is_empty
 from colab_drive_tuner.journal.folder.moved_folders import find_moved_folder
+from colab_drive_tuner.journal.folder.properties import Property, name_marks
 from colab_drive_tuner.journal.lease import STALE_SECONDS, Holder
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.spool.notes import KnownFolder

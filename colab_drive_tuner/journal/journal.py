@@ -28,8 +28,8 @@ from colab_drive_tuner.journal.claim_and_takeover import (
 )
 from colab_drive_tuner.journal.folder.creation import require_single
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
-from colab_drive_tuner.journal.folder.lookup import SearchFolder, check_name
 from colab_drive_tuner.journal.folder.moved_folders import BEGIN_ANEW
+from colab_drive_tuner.journal.folder.properties import SearchFolder, check_name
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.maintenance import Maintenance
 from colab_drive_tuner.journal.open_searches import open_journal_of, register, unregister

@@ -26,8 +26,9 @@ from colab_drive_tuner.journal.chain.chain import (
 from colab_drive_tuner.journal.chain.record import ClaimReason
 from colab_drive_tuner.journal.folder.creation import is_another_search
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry
-from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, Property, exists, find_folder
+from colab_drive_tuner.journal.folder.lookup import exists, find_folder
 from colab_drive_tuner.journal.folder.moved_folders import folder_changes
+from colab_drive_tuner.journal.folder.properties import EXPORT_NAME, Property
 from colab_drive_tuner.journal.lease import BEAT
 from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, discard

@@ -24,7 +24,8 @@ from colab_drive_tuner.journal.chain.chain import (
 )
 from colab_drive_tuner.journal.chain.record import Record
 from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, owned_entry, owned_ids
-from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder, exists, find_folder
+from colab_drive_tuner.journal.folder.lookup import exists, find_folder
+from colab_drive_tuner.journal.folder.properties import Property, SearchFolder
 from colab_drive_tuner.journal.lease import Holder, find_holder
 from colab_drive_tuner.store.protocol import Entry, Store
 

@@ -7,7 +7,8 @@ from colab_drive_tuner.errors import ForeignFileError, NotFoundError, SearchDama
 from colab_drive_tuner.journal.chain.chain import Head, end_chain, read_on
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, split_items
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry, owned_ids
-from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder, find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.folder.properties import Property, SearchFolder
 from colab_drive_tuner.journal.reader import Reader
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.spool.spool_file import Spooled, SpoolFile

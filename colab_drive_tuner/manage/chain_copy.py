@@ -21,7 +21,7 @@ from colab_drive_tuner.journal.chain.record import (
     encode_record,
 )
 from colab_drive_tuner.journal.claim_and_takeover import this_process
-from colab_drive_tuner.journal.folder.lookup import SearchFolder
+from colab_drive_tuner.journal.folder.properties import SearchFolder
 from colab_drive_tuner.journal.writer import ID_BLOCK
 from colab_drive_tuner.manage.exclusive_access import HeldSearch
 from colab_drive_tuner.store.protocol import Store

@@ -13,7 +13,8 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.chain.record import ClaimReason
-from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder, check_name, find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.folder.properties import Property, SearchFolder, check_name
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.manage.chain_copy import is_continuation
 from colab_drive_tuner.manage.copy_writer import write_copy

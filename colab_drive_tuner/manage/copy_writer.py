@@ -31,7 +31,7 @@ from colab_drive_tuner.journal.folder.creation import (
     ensure_records_folder,
     make_search_folder,
 )
-from colab_drive_tuner.journal.folder.lookup import (
+from colab_drive_tuner.journal.folder.properties import (
     EXPORT_NAME,
     FolderKind,
     Property,

@@ -13,13 +13,9 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.chain.record import ClaimReason
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
-from colab_drive_tuner.journal.folder.lookup import (
-    Property,
-    SearchFolder,
-    check_name,
-    find_folder,
-)
+from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.journal.folder.moved_folders import missing_search_error
+from colab_drive_tuner.journal.folder.properties import Property, SearchFolder, check_name
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.spec.settings import SearchSettings

@@ -8,10 +8,10 @@ from colab_drive_tuner.errors import (
     SearchFolderError,
     UsageError,
 )
-from colab_drive_tuner.journal.folder.lookup import (
+from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.folder.properties import (
     SearchFolder,
     check_name,
-    find_folder,
     free_name,
     freed_mark,
     is_search,

@@ -11,8 +11,8 @@ from typing import Any
 from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.checkpoint.recorded_settings import FROM_SEARCH
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.journal.folder.lookup import check_name
 from colab_drive_tuner.journal.folder.moved_folders import missing_search_error
+from colab_drive_tuner.journal.folder.properties import check_name
 from colab_drive_tuner.search.spec.fingerprints import describe_algorithm
 from colab_drive_tuner.search.spec.points import ParameterSpace, check_documents
 from colab_drive_tuner.search.trial_documents import has_ended, name_all_parameters

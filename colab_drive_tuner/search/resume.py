@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.checkpoint.record_items import TrialEnd
 from colab_drive_tuner.environment_variables import Variable
-from colab_drive_tuner.journal.folder.lookup import check_name
+from colab_drive_tuner.journal.folder.properties import check_name
 from colab_drive_tuner.search.begin_from import load_origin
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.executors.adapters import check_workers

@@ -20,7 +20,8 @@ from colab_drive_tuner.journal.folder.creation import (
     make_search_folder,
     withdraw,
 )
-from colab_drive_tuner.journal.folder.lookup import find_folder, search_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.folder.properties import search_folder
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.faulty_store import FaultyStore, append_acknowledged
 from tests.journal.list_state import RULES

@@ -13,7 +13,8 @@ from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import SearchDamagedError, SearchFolderError, SearchNotFoundError
 from colab_drive_tuner.journal import Journal
-from colab_drive_tuner.journal.folder.lookup import NAMED, Property, find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.folder.properties import NAMED, Property
 from colab_drive_tuner.manage.copy_search import copy_search
 from colab_drive_tuner.manage.naming import remove_search, rename_search
 from colab_drive_tuner.manage.restore_history import restore_search

@@ -20,7 +20,8 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.folder.creation import create_folder
-from colab_drive_tuner.journal.folder.lookup import Property, find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.folder.properties import Property
 from colab_drive_tuner.manage.copy_search import copy_search, move_search
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
 from colab_drive_tuner.manage.restore_history import list_histories, restore_search

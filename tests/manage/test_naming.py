@@ -17,7 +17,8 @@ from colab_drive_tuner.errors import (
     SearchNotFoundError,
     UsageError,
 )
-from colab_drive_tuner.journal.folder.lookup import find_folder, freed_mark
+from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.folder.properties import freed_mark
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.manage.copy_search import copy_search
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search

@@ -17,7 +17,8 @@ from colab_drive_tuner.journal import maintenance
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.chain.record import Record, decode_record, encode_record
 from colab_drive_tuner.journal.folder.creation import find_or_create_subfolder
-from colab_drive_tuner.journal.folder.lookup import FolderKind, Property, find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.folder.properties import FolderKind, Property
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.exchange.import_export import export_trials
 from colab_drive_tuner.search.results.read_search import list_searches, open_journal, read_status

@@ -16,7 +16,8 @@ from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.folder.creation import find_subfolders
-from colab_drive_tuner.journal.folder.lookup import FolderKind, Property, find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.folder.properties import FolderKind, Property
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import open_journal, read_history, read_status

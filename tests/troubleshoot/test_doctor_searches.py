@@ -3,7 +3,7 @@
 import pytest
 
 from colab_drive_tuner.errors import SearchFolderError, SearchNotFoundError
-from colab_drive_tuner.journal.folder.lookup import Property
+from colab_drive_tuner.journal.folder.properties import Property
 from colab_drive_tuner.search.results.read_search import list_searches, read_search, read_status
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.troubleshoot.doctor import examine

@@ -9,7 +9,8 @@ from colab_drive_tuner.errors import (
     SearchFolderError,
     SearchNotFoundError,
 )
-from colab_drive_tuner.journal.folder.lookup import Property, find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.folder.properties import Property
 from colab_drive_tuner.search.results.read_search import list_searches, read_status
 from colab_drive_tuner.troubleshoot.doctor import Level, examine
 from colab_drive_tuner.troubleshoot.repair.repair import repair

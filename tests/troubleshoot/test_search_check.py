@@ -9,7 +9,8 @@ from colab_drive_tuner.checkpoint.pickles import reader
 from colab_drive_tuner.errors import UnavailableError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.chain import save_snapshot
-from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, Property, find_folder
+from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.folder.properties import EXPORT_NAME, Property
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.store.folder import FolderStore

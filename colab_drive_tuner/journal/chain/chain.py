@@ -37,7 +37,7 @@ from colab_drive_tuner.journal.chain.record import (
     record_name,
     unframe,
 )
-from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder
+from colab_drive_tuner.journal.folder.properties import Property, SearchFolder
 from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.store.protocol import Store
 

@@ -22,18 +22,15 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.chain.chain import Head, end_chain
 from colab_drive_tuner.journal.chain.record import ClaimReason, Record, RecordKind
 from colab_drive_tuner.journal.folder.file_ownership import owned_entry, owned_ids
-from colab_drive_tuner.journal.folder.lookup import (
+from colab_drive_tuner.journal.folder.lookup import exists, find_folder, first_records, has_begun
+from colab_drive_tuner.journal.folder.moved_folders import link_to
+from colab_drive_tuner.journal.folder.properties import (
     FolderKind,
     Property,
     SearchFolder,
-    exists,
-    find_folder,
-    first_records,
-    has_begun,
     name_marks,
     search_folder,
 )
-from colab_drive_tuner.journal.folder.moved_folders import link_to
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
 from colab_drive_tuner.text import utc_time
 

@@ -14,7 +14,7 @@ from typing import Any
 from colab_drive_tuner.errors import ForeignFileError, NotFoundError, StoreError, UnavailableError
 from colab_drive_tuner.journal.chain.chain import parallel_readers
 from colab_drive_tuner.journal.chain.fields import FILE_ID
-from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, Property, SearchFolder
+from colab_drive_tuner.journal.folder.properties import EXPORT_NAME, Property, SearchFolder
 from colab_drive_tuner.store.protocol import Entry, Store
 
 

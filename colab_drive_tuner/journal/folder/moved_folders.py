@@ -23,20 +23,22 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.chain.record import decode_record, record_name
 from colab_drive_tuner.journal.folder.lookup import (
+    exists,
+    find_folder,
+    has_begun,
+    holds_records,
+    originals,
+)
+from colab_drive_tuner.journal.folder.properties import (
     NAMED,
     FolderKind,
     Property,
     SearchFolder,
     check_name,
-    exists,
-    find_folder,
-    has_begun,
-    holds_records,
     is_freed,
     is_search,
     is_unmarked,
     name_marks,
-    originals,
     search_folder,
 )
 from colab_drive_tuner.journal.spool.notes import KnownFolder, known_folder, known_folders

@@ -15,7 +15,7 @@ from colab_drive_tuner.journal.chain.record import (
     decode_record,
     record_name,
 )
-from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, FolderKind, Property
+from colab_drive_tuner.journal.folder.properties import EXPORT_NAME, FolderKind, Property
 from colab_drive_tuner.store.folder.disk import file_names, read
 from colab_drive_tuner.store.protocol import Entry, Store
 

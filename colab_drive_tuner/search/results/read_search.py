@@ -19,8 +19,8 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal import Journal, PayloadRules
 from colab_drive_tuner.journal.chain.chain import parallel_readers
-from colab_drive_tuner.journal.folder.lookup import is_search
 from colab_drive_tuner.journal.folder.moved_folders import missing_search_error
+from colab_drive_tuner.journal.folder.properties import is_search
 from colab_drive_tuner.journal.lease import Holder
 from colab_drive_tuner.journal.spool.spool import has_died
 from colab_drive_tuner.machine import is_this_machine

@@ -18,7 +18,7 @@ from colab_drive_tuner.checkpoint.history import RecordedFacts
 from colab_drive_tuner.checkpoint.record_items import MAX_TID, TrialEnd
 from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.journal.claim_and_takeover import on_busy_of
-from colab_drive_tuner.journal.folder.lookup import check_name
+from colab_drive_tuner.journal.folder.properties import check_name
 from colab_drive_tuner.progress_bars import countdown, progress_bar
 from colab_drive_tuner.search.spec.arguments import BEGIN_AGAIN, whole_number
 from colab_drive_tuner.search.spec.keyword_advice import explain_keywords

@@ -16,7 +16,7 @@ from colab_drive_tuner.errors import (
     StoreError,
     UsageError,
 )
-from colab_drive_tuner.journal.folder.lookup import SearchFolder, free_name
+from colab_drive_tuner.journal.folder.properties import SearchFolder, free_name
 from colab_drive_tuner.journal.spool.spool import idle_spool_files
 from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.search.results.read_search import read_status

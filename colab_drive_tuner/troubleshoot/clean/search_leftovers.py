@@ -24,14 +24,12 @@ from colab_drive_tuner.journal.chain.chain import old_snapshots
 from colab_drive_tuner.journal.chain.record import RecordKind
 from colab_drive_tuner.journal.folder.creation import BACKUPS, BEST_MODELS, RUNS, is_another_search
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
-from colab_drive_tuner.journal.folder.lookup import (
+from colab_drive_tuner.journal.folder.lookup import exists, find_folder, holds_records
+from colab_drive_tuner.journal.folder.properties import (
     EXPORT_NAME,
     FolderKind,
     Property,
     SearchFolder,
-    exists,
-    find_folder,
-    holds_records,
     search_folder,
 )
 from colab_drive_tuner.journal.spool.spool import Spool

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import NotFoundError, UsageError
-from colab_drive_tuner.journal.folder.lookup import FolderKind, Property, is_search
+from colab_drive_tuner.journal.folder.properties import FolderKind, Property, is_search
 from colab_drive_tuner.journal.spool.notes import spooled_searches
 from colab_drive_tuner.runtime import Runtime, detect
 from colab_drive_tuner.store import open_store, split_scheme

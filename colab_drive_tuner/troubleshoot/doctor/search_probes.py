@@ -13,7 +13,8 @@ from colab_drive_tuner.errors import (
 )
 from colab_drive_tuner.journal.folder.creation import require_single
 from colab_drive_tuner.journal.folder.file_ownership import owned_ids
-from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, holds_records
+from colab_drive_tuner.journal.folder.lookup import holds_records
+from colab_drive_tuner.journal.folder.properties import EXPORT_NAME
 from colab_drive_tuner.journal.spool.spool import Spool, idle_spool_files
 from colab_drive_tuner.journal.spool_replay import former_spools
 from colab_drive_tuner.search.results.read_search import MISNAMED

@@ -21,7 +21,12 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.chain import Head, end_chain
 from colab_drive_tuner.journal.folder.creation import make_search_folder
-from colab_drive_tuner.journal.folder.lookup import FolderKind, Property, SearchFolder, free_name
+from colab_drive_tuner.journal.folder.properties import (
+    FolderKind,
+    Property,
+    SearchFolder,
+    free_name,
+)
 from colab_drive_tuner.local_files import scratch_folder
 from colab_drive_tuner.search.trials.logbook import rules
 from colab_drive_tuner.store.protocol import Store

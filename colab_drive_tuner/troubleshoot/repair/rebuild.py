@@ -37,7 +37,7 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.journal.chain.record import Record, RecordKind, split_items
-from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME
+from colab_drive_tuner.journal.folder.properties import EXPORT_NAME
 from colab_drive_tuner.journal.spool.spool_file import Spooled
 from colab_drive_tuner.search.trial_documents import (
     ERROR,

@@ -21,17 +21,17 @@ from colab_drive_tuner.errors import (
     UnavailableError,
 )
 from colab_drive_tuner.journal.folder.creation import is_another_search, two_searches_error
-from colab_drive_tuner.journal.folder.lookup import (
+from colab_drive_tuner.journal.folder.lookup import find_folder
+from colab_drive_tuner.journal.folder.moved_folders import find_unmarked, missing_search_error
+from colab_drive_tuner.journal.folder.properties import (
     FolderKind,
     Property,
     SearchFolder,
     check_name,
-    find_folder,
     free_name,
     is_search,
     search_folder,
 )
-from colab_drive_tuner.journal.folder.moved_folders import find_unmarked, missing_search_error
 from colab_drive_tuner.journal.folder.reindex import damaged_entries, reindex_search
 from colab_drive_tuner.journal.spool.notes import KnownFolder
 from colab_drive_tuner.journal.spool.spool import Spool

@@ -28,7 +28,7 @@ from colab_drive_tuner.journal.chain.chain import (
 )
 from colab_drive_tuner.journal.chain.record import Record, decode_record, unframe
 from colab_drive_tuner.journal.folder.file_ownership import OwnedIds, owned_entry, owned_ids
-from colab_drive_tuner.journal.folder.lookup import Property, SearchFolder
+from colab_drive_tuner.journal.folder.properties import Property, SearchFolder
 from colab_drive_tuner.journal.lease import Holder, find_holder
 from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.store.protocol import Entry, Store

@@ -13,7 +13,8 @@ from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
 from colab_drive_tuner.errors import NotFoundError, RefusedError, SearchDamagedError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.record import RecordKind
-from colab_drive_tuner.journal.folder.lookup import EXPORT_NAME, SearchFolder, exists, find_folder
+from colab_drive_tuner.journal.folder.lookup import exists, find_folder
+from colab_drive_tuner.journal.folder.properties import EXPORT_NAME, SearchFolder
 from colab_drive_tuner.search.results.read_search import open_journal, status_of
 from colab_drive_tuner.search.spec.settings import SearchSettings, require_usable
 from colab_drive_tuner.search.trials.logbook import Logbook
