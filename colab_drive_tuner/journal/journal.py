@@ -56,7 +56,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class _Ownership:
+class _OwnerState:
     """Objects that exist only while this process owns the search."""
 
     writer: Writer
@@ -87,7 +87,7 @@ class Journal:
         self._reader = Reader(self.store, name, rules, folder)
         self._sleep, self._spool_folder = sleep, spool_folder
         self._notify: Callable[[str], None] = print
-        self._own: _Ownership | None = None
+        self._own: _OwnerState | None = None
         self.running = False
         """Whether the owner is running trials: this process may then not claim it again."""
         self.report: Callable[[], Any] = lambda: None
@@ -205,7 +205,7 @@ class Journal:
         atexit.register(self._close)
         return self._own.claim
 
-    def _take_ownership(self, attempt: ClaimAttempt) -> _Ownership:
+    def _take_ownership(self, attempt: ClaimAttempt) -> _OwnerState:
         """Claim the search, start the background threads, and replay what earlier runs spooled."""
         reader, spool, notify = self._reader, attempt.spool, self._notify
         running = spool.last_running()
@@ -221,7 +221,7 @@ class Journal:
             raise
         maintenance.start()
         running = running if reason is ClaimReason.DEAD else None
-        return _Ownership(
+        return _OwnerState(
             writer, maintenance, spool, Claim(reason, running, claim.careful, recovered)
         )
 
@@ -241,7 +241,7 @@ class Journal:
                 f"around this very call: wait for it, or give this search another name."
             )
 
-    def _owner(self) -> _Ownership:
+    def _owner(self) -> _OwnerState:
         """Return what an owner has; raise `SearchError` if this process is none."""
         if self._own is None:
             raise SearchError(
@@ -332,7 +332,7 @@ class Journal:
             self._drop_ownership(own, released=released)
         return own.writer.lost if own.writer.pending else None
 
-    def _drop_ownership(self, own: _Ownership, *, released: bool) -> None:
+    def _drop_ownership(self, own: _OwnerState, *, released: bool) -> None:
         """Stop the background threads and release the lock; notify if items are not recorded."""
         own.maintenance.stop(1.0)  # after a failure it may be waiting for an unreachable store
         left = own.writer.stop()

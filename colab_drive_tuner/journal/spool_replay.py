@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from colab_drive_tuner.errors import ForeignFileError, NotFoundError, SearchDamagedError
 from colab_drive_tuner.journal.chain.chain import Head, end_chain, read_on
@@ -16,6 +17,17 @@ from colab_drive_tuner.journal.writer import Writer
 from colab_drive_tuner.store.protocol import Store
 
 
+@dataclass(frozen=True)
+class _EarlierFiles:
+    """Files that earlier sessions left in one spool."""
+
+    spool: Spool
+    of_search: list[SpoolFile]
+    """Those of the search's history, or of a duplicate's."""
+    others: list[SpoolFile]
+    """Those of other histories, and files without a readable header."""
+
+
 def replay(
     reader: Reader, writer: Writer, spool: Spool, *, timeout: float, notify: Callable[[str], None]
 ) -> int:
@@ -27,31 +39,39 @@ def replay(
     """
     with former_spools(reader.store, spool, reader.folder.first) as former:
         epochs, items = _end_duplicates(reader, notify)
-        files = {source: source.earlier_files() for source in (spool, *former)}
-        ours = {
-            source: [file for file in found if file.epoch in epochs]
-            for source, found in files.items()
-        }
-        items += [item for found in ours.values() for file in found for item in file.items]
+        # Read before this session writes files of its own.
+        earlier = [_earlier_files(one, epochs) for one in (spool, *former)]
+        items += [item for left in earlier for file in left.of_search for item in file.items]
         wanted = [spooled for spooled in dict.fromkeys(items) if _is_wanted(reader, spooled[0])]
-        gaps = {source: source.gaps(ours[source]) for source in files}
         for item, attachments in wanted:
             writer.append(item, durable=True, attachments=attachments)
         if not writer.flush(timeout):
             return 0  # the spool files stay for the next session
         recorded = {item for item, _ in wanted}
-        for source, found in files.items():
-            # A spool under another name may hold items of other searches, which stay there.
-            for file in found if source is spool else ours[source]:
-                _settle(reader, source, file, recorded, notify)
-            if gaps[source]:
-                notify(
-                    f"Earlier runs of search {reader.name!r} kept results in {source.folder}, "
-                    f"of which entries {', '.join(map(str, gaps[source]))} are missing. The "
-                    f"trials of the missing entries run again."
-                )
-            source.forget_acknowledged()
+        for left in earlier:
+            for file in left.of_search:
+                _settle(reader, left.spool, file, recorded, notify)
+            if left.spool is spool:  # under another name, they may be another search's
+                for file in left.others:
+                    _settle(reader, spool, file, recorded, notify)
+            _notify_of_gaps(reader, left, notify)
+            left.spool.forget_acknowledged()
     return len(wanted)
+
+
+def _earlier_files(spool: Spool, epochs: set[str]) -> _EarlierFiles:
+    files = spool.earlier_files()
+    of_search = [file for file in files if file.epoch in epochs]
+    return _EarlierFiles(spool, of_search, [file for file in files if file.epoch not in epochs])
+
+
+def _notify_of_gaps(reader: Reader, left: _EarlierFiles, notify: Callable[[str], None]) -> None:
+    if gaps := left.spool.gaps(left.of_search):
+        notify(
+            f"Earlier runs of search {reader.name!r} kept results in {left.spool.folder}, of which "
+            f"entries {', '.join(map(str, gaps))} are missing. The trials of the missing entries "
+            f"run again."
+        )
 
 
 @contextlib.contextmanager
