@@ -59,10 +59,10 @@ def process_start_time(pid: int) -> str | None:
     """Return a process's start time; None if it does not exist, "" if the system hides it."""
     if Path("/proc/self/stat").exists():
         try:
-            status = Path(f"/proc/{pid}/stat").read_text()
+            status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         except OSError:
             return None
-        fields = status.rpartition(")")[2].split()  # the name before them may contain spaces
+        fields = status.rpartition(")")[2].split()  # after the name, which may hold any bytes
         return None if fields[0] in "ZX" else fields[19]  # a zombie is dead
     if os.name == "posix":  # on Windows, signal 0 would terminate the process
         try:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from enum import StrEnum
@@ -227,11 +228,12 @@ def _gpu() -> str | None:
     names = _output([tool, "--query-gpu=name", "--format=csv,noheader"]) if tool else ""
     if names:
         return names.splitlines()[0].strip()
-    for description in sorted(_PROC_GPUS.glob("*/information")):
-        for line in description.read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "Model":
-                return value.strip()
+    with suppress(OSError):  # a container may hide them
+        for description in sorted(_PROC_GPUS.glob("*/information")):
+            for line in description.read_text(errors="replace").splitlines():
+                key, _, value = line.partition(":")
+                if key.strip() == "Model":
+                    return value.strip()
     return None
 
 

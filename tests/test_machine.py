@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,18 @@ def test_a_process_is_known_by_its_start_time():
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
         assert process_start_time(process.pid) is None
     assert process_start_time(process.pid) is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has prctl")
+def test_a_process_may_have_any_name():
+    """A process whose name is not UTF-8, as one cut in the middle of a letter, has a start time."""
+    program = "import ctypes; ctypes.CDLL(None).prctl(15, b'caf\\xc3'); print(); input()"
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        process.stdout.readline()
+        assert b"caf\xc3" in Path(f"/proc/{process.pid}/stat").read_bytes()
+        assert process_start_time(process.pid)
 
 
 def end_with(parent, ready, **options):

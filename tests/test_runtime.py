@@ -211,6 +211,14 @@ def test_a_driver_tool_that_hangs_leaves_the_kernels_own_list(monkeypatch, tmp_p
             assert time.monotonic() - started < 60
 
 
+def test_a_description_that_cannot_be_read_means_no_gpu(monkeypatch, tmp_path):
+    """Detection succeeds if /proc lists a GPU whose description cannot be read."""
+    nvidia_smi(monkeypatch, tmp_path, "exit 9")
+    (tmp_path / "gpus" / "0000:00:04.0" / "information").mkdir(parents=True)
+    monkeypatch.setattr(runtime, "_PROC_GPUS", tmp_path / "gpus")
+    assert detect().gpu is None
+
+
 def test_call_in_thread_returns_raises_or_times_out():
     """`call_in_thread` passes on a result or an exception, or times out at its limit."""
     assert call_in_thread(lambda: 42)(1) == 42

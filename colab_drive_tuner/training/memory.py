@@ -24,7 +24,8 @@ from typing import Any, Self
 
 FULL_SHARE = 0.01
 """Share of the time that paced full garbage collections may take."""
-_NEVER = 2**31 - 1
+_USUAL, _NEVER = 10, 2**31 - 1
+"""Thresholds of full collections: Python's default, and one that is never reached."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ class PacedCollections:
         self._clock, self._began, self._until = clock, 0.0, -math.inf
 
     def __enter__(self) -> Self:
-        self._before = gc.get_threshold()[2]
+        before = gc.get_threshold()[2]
+        # Not the one that another search in this process has set for a while.
+        self._before = before if before != _NEVER else _USUAL
         gc.callbacks.append(self._on_collection)
         return self
 

@@ -1,5 +1,6 @@
 """Attachments: small ones in the records, large ones in separate files, read on demand."""
 
+import copy
 import pickle
 from pathlib import Path
 
@@ -76,6 +77,23 @@ def test_setting_or_deleting_an_attachment_claims_a_free_search(tmp_path):
     assert dict(trials.attachments) == {"b": 2}
     trials.close()
     assert dict(cdt.DriveTrials("s", store=tmp_path).attachments) == {"b": 2}
+
+
+def test_attachments_are_copied_and_joined_like_a_dict(tmp_path):
+    """A copy, or a join with a dict, is a dict of all values; `|=` sets and records each one."""
+    trials = cdt.DriveTrials("s", store=tmp_path)
+    trials.attachments["a"] = 1
+    trials.close()
+    trials = cdt.DriveTrials("s", store=tmp_path)
+    attachments = trials.attachments
+    for copied in (copy.copy(attachments), attachments.copy(), attachments | {}, {} | attachments):
+        assert type(copied) is dict
+        assert copied == {"a": 1}
+    assert dict(attachments) == {"a": 1}
+    assert not trials.log.owned
+    attachments |= {"b": 2}
+    trials.close()
+    assert dict(cdt.DriveTrials("s", store=tmp_path).attachments) == {"a": 1, "b": 2}
 
 
 def test_large_attachments_are_separate_files(tmp_path):

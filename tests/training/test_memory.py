@@ -197,3 +197,20 @@ def test_full_collections_take_a_hundredth_of_the_time():
         assert gc.get_threshold() == before
     finally:
         gc.enable()
+
+
+def test_full_collections_go_on_after_two_searches_at_once():
+    """The threshold is restored after searches that overlap in one process, in either order."""
+    before = gc.get_threshold()
+    first, second = PacedCollections(), PacedCollections()
+    gc.disable()  # no automatic collection
+    try:
+        first.__enter__()
+        gc.collect()
+        second.__enter__()
+        first.__exit__()
+        gc.collect()
+        second.__exit__()
+        assert gc.get_threshold() == before
+    finally:
+        gc.enable()

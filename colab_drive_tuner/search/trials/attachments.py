@@ -3,7 +3,7 @@
 import hashlib
 from collections import UserDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from colab_drive_tuner.checkpoint.codec.codec import CodecError, decode, encode
 from colab_drive_tuner.checkpoint.history import History
@@ -45,6 +45,23 @@ class Attachments(UserDict[str, Any]):
         self._record(name, None)
         self._stored.pop(name, None)
         self.data.pop(name, None)
+
+    # UserDict's own would copy what is not loaded yet as None, and `|=` would record nothing.
+
+    def __copy__(self) -> Any:
+        return dict(self)
+
+    copy = __copy__
+
+    def __or__(self, other: Any) -> Any:
+        return dict(self) | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | dict(self)
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override]  # overloaded like `|`
+        self.update(other)
+        return self
 
     def __reduce__(self) -> Any:
         return dict, (dict(self),)
