@@ -42,8 +42,8 @@ class DriveTrials(StoredTrials):
 
     Args:
         name: Name of the search, and of its folder in the store.
-        store: A store, or its path or address. None: the store that `setup()` opened, else the
-            one in `COLAB_DRIVE_TUNER_STORE`, else Drive.
+        store: A store, or its path or address. None: the store in `COLAB_DRIVE_TUNER_STORE`, else
+            the one that `setup()` opened, else Drive.
         seed: Same as `rstate=numpy.random.default_rng(seed)`. A search keeps the seed it was
             created with; another one raises `SeedChangedError`. None: a random seed.
         on_busy: What to do if another runtime holds the search: "wait" until it is certainly
