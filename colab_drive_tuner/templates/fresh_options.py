@@ -46,6 +46,8 @@ def try_sampling(expression: Any) -> None:
 
 def _check_distribution(distribution: Any) -> None:
     """Raise for constants with which a search would fail, perhaps only after many trials."""
+    from hyperopt.pyll import Apply
+
     given = {
         name: part.obj
         for name, part in distribution.arg.items()
@@ -55,8 +57,11 @@ def _check_distribution(distribution: Any) -> None:
         for bound in given.values():
             if isinstance(bound, float):
                 raise ValueError(f"randint takes integers, not {bound}")
-        low, high = given.get("low", 1), given.get("high")
-        if low <= 0 if high is None else high <= low:
+        if isinstance(distribution.arg["high"], Apply):
+            start, stop = given.get("low"), given.get("high")
+        else:  # hyperopt's name for the only bound is `low`
+            start, stop = 0, given.get("low")
+        if start is not None and stop is not None and stop <= start:
             raise ValueError("there is nothing in it to choose")
     elif "loguniform" in distribution.name and given.get("high", 0) > _MAX_EXPONENT:
         raise ValueError(

@@ -452,6 +452,20 @@ def test_a_study_that_cannot_become_a_search_is_refused(tmp_path: Path) -> None:
         cdt.from_optuna(plain, name="s", store=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "low"), [((0, 2 + hp.randint("y", 3)), 0), ((2 + hp.randint("y", 3),), 0)]
+)
+def test_a_range_with_a_computed_bound_covers_the_values(
+    bounds: Any, low: int, tmp_path: Path
+) -> None:
+    """A `randint` whose bound depends on another parameter covers the values of the trials."""
+    options = {"algo": "rand", "seed": 1, "store": tmp_path, "progress": False}
+    space = hp.randint("x", *bounds)
+    found = cdt.resume_search(lambda x: float(x), space=space, name="s", max_evals=9, **options)
+    distribution = found.to_optuna().trials[0].distributions["x"]
+    assert (distribution.low, distribution.high) == (low, max(found.trials.vals["x"]))
+
+
 def test_without_the_space_distributions_span_the_observed_values(result: cdt.SearchResult) -> None:
     """Without the space, as on the command line, a choice is its index and a range is observed."""
     study = to_study("s", result.trials._dynamic_trials, None)

@@ -451,6 +451,8 @@ def test_values_spread_evenly_are_not_drawn_on_a_logarithmic_axis() -> None:
     assert not scale_for(evenly, 0, 1).log
     assert scale_for([10 ** (-6 * value) for value in evenly], 0, 1).log
     assert scale_for([0.001, 1.0], 0, 1).log
+    assert "logarithmic" not in charts.history(search(*evenly))
+    assert "logarithmic" in charts.history(search(*(10 ** (-6 * value) for value in evenly)))
 
 
 def test_the_space_on_a_page_has_a_line_for_each_parameter() -> None:

@@ -220,6 +220,16 @@ def test_dicts_lambdas_and_nested_calls_as_options():
 OFFSET = 41
 
 
+def test_a_bound_may_depend_on_another_hyperparameter():
+    """A `randint` from 0 to a bound that is an expression has values to choose."""
+
+    def model():
+        count = {{randint(0, 2 + hp.randint("more", 3))}}
+        return count
+
+    assert "count" in compile_model(model).space
+
+
 def test_imports_inside_the_function_serve_its_templates():
     """A module imported in the function can be used in a template, as in hyperas."""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from hyperopt.pyll import as_apply, dfs
+from hyperopt.pyll import Apply, as_apply, dfs
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.checkpoint.document_schema import TrialDocument
@@ -138,6 +138,7 @@ def _state(document: TrialDocument) -> TrialState:
 def _declared(space: Any) -> Iterator[tuple[str, tuple[str, dict[str, Any], Sequence[Any] | None]]]:
     """Yield each parameter's label with its kind, its arguments, and the options of a choice.
 
+    An argument is None if it is an expression.
     The kind of an integer, which is `scope.int` of integral steps, begins with "int ".
     """
     nodes = dfs(as_apply(space))
@@ -148,7 +149,8 @@ def _declared(space: Any) -> Iterator[tuple[str, tuple[str, dict[str, Any], Sequ
     for node in nodes:
         if node.name == "hyperopt_param":
             kind = node.pos_args[1]
-            arguments = {name: getattr(arg, "obj", None) for name, arg in kind.arg.items()}
+            given = {name: arg for name, arg in kind.arg.items() if isinstance(arg, Apply)}
+            arguments = {name: getattr(arg, "obj", None) for name, arg in given.items()}
             integral = kind.name.startswith("q") and (arguments["q"] or 0.5) % 1 == 0
             name = f"int {kind.name}" if integral and id(node) in int_ids else kind.name
             yield str(node.arg["label"].obj), (name, arguments, options.get(id(node)))
@@ -167,9 +169,11 @@ def _distribution(
     if options is not None:
         return CategoricalDistribution(_option_names(options))
     if kind == "randint":
-        start, stop = arguments["low"], arguments.get("high")
-        start, stop = (0, start) if stop is None else (start, stop)
-        return IntDistribution(int(min([start, *seen])), int(max([stop - 1, *seen])) if stop else 0)
+        bounds = arguments["low"], arguments.get("high")
+        start, stop = bounds if "high" in arguments else (0, bounds[0])
+        covered = [start, None if stop is None else stop - 1, *seen]
+        known = [int(value) for value in covered if value is not None] or [0]
+        return IntDistribution(min(known), max(known))
     low, high = _bounds(kind, arguments)
     low, high = min([low, *seen]), max([high, *seen])
     if kind.startswith("int "):

@@ -263,7 +263,7 @@ def _loss_scale(losses: Sequence[float], bottom: float, top: float) -> Scale:
     usual = ordered[int(0.95 * (len(ordered) - 1))]
     if low <= 0 and high - low > 10 * (usual - low) > 0:
         high = usual  # outliers are drawn at the edge
-    return scale_for([low, high], bottom, top)
+    return scale_for([min(loss, high) for loss in ordered], bottom, top)
 
 
 def _legend(canvas: Canvas, entries: Sequence[tuple[str, str]]) -> None:
