@@ -124,9 +124,10 @@ def _from_browser() -> RunningNotebook | None:
 def _parse_entry(
     item: dict[str, Any], root: Path | None, *, quoted: bool = False
 ) -> RunningNotebook | None:
-    inner = item.get("notebook") if isinstance(item.get("notebook"), dict) else {}
-    path = item.get("path") or (inner or {}).get("path") or ""
-    name = item.get("name") or (inner or {}).get("name") or ""
+    given = item.get("notebook")
+    notebook = given if isinstance(given, dict) else {}
+    path = item.get("path") or notebook.get("path") or ""
+    name = item.get("name") or notebook.get("name") or ""
     if not isinstance(path, str) or not isinstance(name, str):
         return None
     plain_path = urllib.parse.unquote(path)

@@ -103,9 +103,12 @@ class Rerunner:
                     if given_up is not None:
                         return given_up
                     if self.store.free_space() == 0:  # not even the run could be recorded
-                        full = f"{status.message} {self.store.location} is full, so nothing was "
-                        full += "started: free some space, or keep the search in another store."
-                        return RerunStatus(ExitCode.FAILED, full, done=status.done)
+                        return RerunStatus(
+                            ExitCode.FAILED,
+                            f"{status.message} {self.store.location} is full, so nothing was "
+                            "started: free some space, or keep the search in another store.",
+                            done=status.done,
+                        )
                     task = RunTask(
                         program=program,
                         search=self.search,

@@ -67,9 +67,11 @@ def _is_loopback_origin(origin: str) -> bool:
 
 
 def _is_loopback(name: str | None) -> bool:
+    if name is None:
+        return False
     # Browsers resolve localhost and its subdomains to this machine without DNS.
-    if name is None or name == "localhost" or name.endswith(".localhost"):
-        return name is not None
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:

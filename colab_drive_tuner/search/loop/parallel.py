@@ -99,7 +99,6 @@ class ParallelLoop(OutcomeLoop):
 
     def _submit_next(self) -> bool:
         """Submit the next trial; return False if none may start now."""
-        in_flight = self._dispatcher.in_flight
         if self._is_ending or self._dispatcher.free_slots <= 0:
             return False
         if self._to_rerun:
@@ -112,7 +111,7 @@ class ParallelLoop(OutcomeLoop):
                 return self._submit(self._start(lost.document, died=died, durable=True))
             # No longer those of a fresh trial, which never looks for backups.
             return self._submit(replace(lost, artifacts=backups.for_trial(tid)))
-        document = None if self._stop_reason else self._next(in_flight)
+        document = None if self._stop_reason else self._next()
         if document is None or not self._may_submit(document):
             return False
         return self._submit(self._start(document, durable=True))
@@ -120,13 +119,13 @@ class ParallelLoop(OutcomeLoop):
     def _may_submit(self, document: TrialDocument) -> bool:
         return self._dispatcher.may_submit(alone=self._lost_trials.runs_alone(document["tid"]))
 
-    def _next(self, in_flight: list[Submission]) -> TrialDocument | None:
+    def _next(self) -> TrialDocument | None:
         """Return the next document to run, from the queue or from the algorithm."""
         queued = self._counts.next_queued
         if queued is not None or self._remaining <= 0 or self._stopping_rules.timed_out:
             return queued
         # A missing trial is suggested from the results of all trials before it.
-        if not self._missing.complete and in_flight:
+        if not self._missing.complete and self._dispatcher.in_flight:
             return None
         self._restore_missing()
         if self._counts.queued == 0 and not self._ask():

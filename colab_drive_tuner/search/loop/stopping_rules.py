@@ -83,10 +83,10 @@ class StoppingRules:
         """Judge, before the first round, trials that an earlier session ended without judging."""
         reached = self._threshold_reached(counts)
         if self._judged is None and not reached:
+            if self._request.early_stop_fn is None:
+                return "", {}
             # Shows a later session that this one ended before its first judgement, if it does.
-            return "", self._early_stop_setting(
-                counts
-            ) if self._request.early_stop_fn is not None else {}
+            return "", self._early_stop_setting(counts)
         unjudged = self._judged is not None and self._judged < counts.ended
         if self._was_stopped or not (unjudged or reached):
             return "", {}

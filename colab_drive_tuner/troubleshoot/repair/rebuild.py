@@ -302,4 +302,4 @@ def complete_documents(history: History) -> int:
 
 def _as_record(item: bytes, files: Mapping[str, str] = {}) -> Record:
     """Wrap an entry in a record, which `History.apply` accepts."""
-    return Record(-1, RecordKind.TRIALS, "", "", (), item, 0.0, "", files=files)
+    return Record(-1, RecordKind.TRIALS, owner="", prev="", payload=item, files=files)
