@@ -41,7 +41,9 @@ class Variable(StrEnum):
     def get_absolute(self) -> str:
         """Return the value; a path, so that it names the same file in every working directory."""
         value = self.get()
-        return str(Path(value).expanduser().absolute()) if value and self.is_path else value
+        if not (value and self.is_path):
+            return value
+        return str(Path(os.path.expanduser(value)).absolute())  # noqa: PTH111 keeps an unknown `~x`
 
     def number(self, kind: type[Number]) -> Number | None:
         """Return the value as an int or float; None if it is not set. Raises `UsageError`."""

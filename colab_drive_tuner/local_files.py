@@ -12,8 +12,21 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from colab_drive_tuner.errors import UsageError
+
 TEMPORARY_NAME = re.compile(r"\.colab-drive-tuner-(\d{1,10})-[0-9a-f]{16}\.part")
 """Names of the temporary files of `replace_file`; the group is the id of the writing process."""
+
+
+def expand_user(path: Path | str) -> Path:
+    """Replace a `~` at the start of a path; raise `UsageError` if that home folder is unknown."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"{str(path)!r} begins with a home folder that this machine does not know: write the "
+            f"whole path, or ./{path} for what has that name here."
+        ) from None
 
 
 def make_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -352,6 +353,15 @@ def test_export_keeps_links_and_pipes(run_command, folder, tmp_path):
     os.close(reader)
     with pytest.raises(FileExistsError, match="device or pipe"):
         replace_file(pipe, lambda sink: sink.write(b""))
+
+
+def test_export_keeps_a_file_private(run_command, folder, tmp_path):
+    """A file that only its owner may read stays so when it is replaced."""
+    file = tmp_path / "trials.csv"
+    file.touch(mode=0o600)
+    assert run_command("--store", folder, "export", "parabola", file)[0] == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_text().startswith("tid,")
 
 
 def notebook_of(path: Path, store: Path, *lines: str) -> Path:

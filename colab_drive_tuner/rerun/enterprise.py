@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -91,7 +92,12 @@ class Vertex:
             raise NotebookRunError(
                 f"Google Cloud refused ({refusal.status}): {refusal.message} ({method} {url})"
             )
-        return dict(response.json())
+        try:
+            return dict(response.json())
+        except (ValueError, TypeError):  # such as a proxy's page
+            raise NotebookRunError(
+                f"Google Cloud's answer is not a JSON object ({method} {url})."
+            ) from None
 
     @cached_property
     def _signed(self) -> Any:
@@ -186,7 +192,8 @@ class EnterpriseRunner:
         try:
             found = self._wait(job)
         except BaseException:  # also KeyboardInterrupt and StoppedError
-            with task.stop_signals.ignored():
+            # If the job cannot be deleted, this first error still counts.
+            with task.stop_signals.ignored(), suppress(NotebookRunError):
                 call("DELETE", job)
             raise
         task.output.write_text(json.dumps(found, indent=1))

@@ -226,6 +226,27 @@ def test_a_job_continues_if_polls_fail(tmp_path: Path, nb: Path, vertex: Service
     assert vertex.asked[-1] == f"DELETE /v1/{JOB}"
 
 
+def test_a_job_continues_after_an_answer_of_something_else(
+    tmp_path: Path, nb: Path, vertex: Service
+) -> None:
+    """An answer that is not a JSON object, such as a proxy's page, counts as none."""
+    answers = iter([(200, "<html>"), None])
+    vertex.states = ["JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED"]
+    runs = rerunner(tmp_path, nb, vertex, sleep=lambda _: setattr(vertex, "refusal", next(answers)))
+    assert runs.once().exit_code is ExitCode.UNFINISHED
+    assert vertex.asked[-1].startswith("GET")
+
+
+def test_a_lost_job_that_cannot_be_deleted_is_unfinished(
+    tmp_path: Path, nb: Path, vertex: Service
+) -> None:
+    """If a job is lost because nothing answers, its deletion fails too; the run is unfinished."""
+    vertex.states = ["JOB_STATE_RUNNING"]
+    runs = rerunner(tmp_path, nb, vertex, sleep=lambda _: setattr(vertex, "refusal", (503, {})))
+    assert runs.once().exit_code is ExitCode.UNFINISHED
+    assert vertex.asked[-1] == f"DELETE /v1/{JOB}"
+
+
 def test_the_job_of_an_interrupted_rerun_is_deleted(
     tmp_path: Path, nb: Path, vertex: Service
 ) -> None:

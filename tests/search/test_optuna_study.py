@@ -461,7 +461,7 @@ def test_a_range_with_a_computed_bound_covers_the_values(
     """A `randint` whose bound depends on another parameter covers the values of the trials."""
     options = {"algo": "rand", "seed": 1, "store": tmp_path, "progress": False}
     space = hp.randint("x", *bounds)
-    found = cdt.resume_search(lambda x: float(x), space=space, name="s", max_evals=9, **options)
+    found = cdt.resume_search(lambda x: x / 2, space=space, name="s", max_evals=9, **options)
     distribution = found.to_optuna().trials[0].distributions["x"]
     assert (distribution.low, distribution.high) == (low, max(found.trials.vals["x"]))
 

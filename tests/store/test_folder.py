@@ -264,6 +264,14 @@ def begin(store: FolderStore) -> None:
     store.create(*store.reserve(1), None, name="s", parent=store.root)
 
 
+def test_an_unknown_home_folder_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`~name` of a user that this machine does not know is a usage error, with the way out."""
+    with pytest.raises(UsageError, match=r"home folder .* or \./~nobody-here/x"):
+        FolderStore("~nobody-here/x")
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", "~nobody-here/x")
+    assert FolderStore(tmp_path).option == str(tmp_path)
+
+
 def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None:
     """A create in a place where no folder can be made is an error that names the place."""
     with pytest.raises(UsageError, match="/proc/no/store"):

@@ -28,7 +28,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.local_files import replace_file, sync_folder
+from colab_drive_tuner.local_files import expand_user, replace_file, sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import ID, ROOT, TOP, Description
 from colab_drive_tuner.store.folder.entries import (
@@ -60,7 +60,7 @@ class FolderStore(Store):
     is_shared = False
 
     def __init__(self, root: Path | str) -> None:
-        self._root = Path(root).expanduser().resolve()
+        self._root = expand_user(root).resolve()
         self._trash = self._root / ".trash"
         self.local_path, self.location = self._root, f"folder:{self._root}"
         self.trash_location = str(self._trash)
@@ -97,9 +97,10 @@ class FolderStore(Store):
     @property
     def option(self) -> str:
         """The path, unless the environment names it."""
-        given = Variable.STORE.get()
-        known = given and Path(given).expanduser().resolve() == self._root
-        return "" if known else str(self._root)
+        with contextlib.suppress(UsageError):
+            if (given := Variable.STORE.get()) and expand_user(given).resolve() == self._root:
+                return ""
+        return str(self._root)
 
     def free_space(self) -> int | None:
         """Return the free space of the disk that contains, or will contain, the folder."""

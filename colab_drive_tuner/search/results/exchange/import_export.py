@@ -9,7 +9,7 @@ from typing import Any
 from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.errors import SearchNotFoundError, UsageError
-from colab_drive_tuner.local_files import replace_file
+from colab_drive_tuner.local_files import expand_user, replace_file
 from colab_drive_tuner.search.results.exchange.keras_tuner_project import is_project, read_project
 from colab_drive_tuner.search.results.optuna_studies import study_data
 from colab_drive_tuner.search.results.table import Table, csv_text
@@ -84,14 +84,17 @@ def write_file(path: str | Path, content: bytes) -> None:
 
     A link stays one: the file that it leads to is replaced. A device or pipe is written to.
     """
-    target = Path(path).expanduser()
+    target = expand_user(path)
     if target.is_dir():
         raise UsageError(f"{str(path)!r} is a folder: name a file in it.")
     try:
         if target.exists() and not target.is_file():  # such as /dev/stdout, or >(gzip) of a shell
             target.write_bytes(content)
         else:
-            replace_file(Path(os.path.realpath(target)), lambda sink: sink.write(content))
+            # A file that only its owner may read stays so.
+            mode = target.stat().st_mode & 0o777 if target.exists() else 0o666
+            resolved = Path(os.path.realpath(target))
+            replace_file(resolved, lambda sink: sink.write(content), mode=mode)
     except OSError as error:
         raise UsageError(
             f"{str(path)!r} cannot be written: {error.strerror}; name another place."
