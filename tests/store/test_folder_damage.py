@@ -25,6 +25,7 @@ from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.store.folder.description import Description, encode, encode_properties
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.file_damage import empty, lose, put_folder, put_pipe
 from tests.store.searches import expected_points, run_search, trial_points
@@ -364,6 +365,23 @@ def test_damage_to_one_id_stops_only_that_file(root: Path) -> None:
     listed = {entry.name: entry.damage for entry in store.list(folder.id)}
     assert folder.export in listed.pop("trials.pkl")
     assert set(listed.values()) == {""}
+
+
+def test_folders_that_contain_each_other_stop_only_themselves(root: Path) -> None:
+    """Forged descriptions of two folders, each in the other, are damage; all else goes on."""
+    home = root / "a" / "index"
+    for key, parent in (("x" * 32, "y" * 32), ("y" * 32, "x" * 32)):
+        described = Description(key, key, parent, key, 0.0, True, {}, "0" * 32)
+        (home / "ids" / key).write_bytes(encode(described))
+        (home / "properties").mkdir(exist_ok=True)
+        (home / "properties" / key).write_bytes(encode_properties(key, {"k": "v"}))
+    store = FolderStore(root)
+    with pytest.raises(ChecksumError, match="cannot be decoded"):
+        store.stat("x" * 32)
+    assert store.find_marked({"k": "v"}) == []
+    assert store.list_trash("x" * 32) == []
+    with pytest.raises(ChecksumError, match="cannot be decoded"):
+        store.read_trashed("x" * 32)
 
 
 def test_a_lost_claim_on_a_name_is_made_again(root: Path) -> None:

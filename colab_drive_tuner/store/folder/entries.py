@@ -10,7 +10,7 @@ from colab_drive_tuner.errors import ChecksumError, StoreError
 from colab_drive_tuner.local_files import sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import ROOT, TOP, Description, encode
-from colab_drive_tuner.store.folder.index import Index
+from colab_drive_tuner.store.folder.index import DEEPEST, Index
 from colab_drive_tuner.store.folder.top_folders import Damaged, TopFolder
 from colab_drive_tuner.store.protocol import Entry
 
@@ -112,15 +112,16 @@ def trash_entry(index: Index, key: str) -> None:
     index.names.release_to_trash(key, described)
 
 
-def find_in_trash(index: Index, key: str) -> tuple[Description, Path] | None:
+def find_in_trash(index: Index, key: str, depth: int = 0) -> tuple[Description, Path] | None:
     """Return an entry's description and path in the trash; None if it is not there."""
     described = index.describe(key)
-    if described is None:
+    if described is None or depth > DEEPEST:
         return None
     if described.trashed:
         path = index.trash / described.trashed
     else:
-        above = find_in_trash(index, described.parent) if described.parent else None
+        parent = described.parent
+        above = find_in_trash(index, parent, depth + 1) if parent else None
         if above is None:
             return None
         path = above[1] / described.file

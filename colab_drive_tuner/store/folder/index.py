@@ -42,6 +42,8 @@ from colab_drive_tuner.store.folder.description import (
 from colab_drive_tuner.store.folder.visible_names import CLAIM, VisibleNames
 
 INDEX_FOLDER = "index"
+DEEPEST = 100
+"""Maximum nesting of folders: altered descriptions may name each other as parents."""
 DOCTOR_HINT = "`colab-drive-tuner doctor` says what can be done."
 
 
@@ -155,12 +157,12 @@ class Index:
         sync_folder(self.descriptions.folder)
         return IdTakenError(f"The id {entry_id}, asked for {name!r}, was used in {self.base}.")
 
-    def locate(self, key: str) -> tuple[Description, Path]:
+    def locate(self, key: str, depth: int = 0) -> tuple[Description, Path]:
         """Return the description and the existing visible path, completing an unfinished create."""
         described = self.describe(key)
         if described is None or not described.file:
             raise NotFoundError(f"There is no file {key} in {self.base}, or it was deleted.")
-        folder = self.folder(described.parent)
+        folder = self.folder(described.parent, depth + 1)
         visible = folder / described.file
         if described.trashed and not self._is_restored(described, visible):
             raise NotFoundError(f"{visible} was put into the trash, {self.trash}.")
@@ -174,10 +176,12 @@ class Index:
                 return described, visible
         raise NotFoundError(f"{visible} was deleted or renamed by hand: put it back. {DOCTOR_HINT}")
 
-    def folder(self, key: str) -> Path:
+    def folder(self, key: str, depth: int = 0) -> Path:
         """Return the path of the folder with this id; an empty id is the folder with this index."""
         if not key:
             return self.base
+        if depth > DEEPEST:
+            raise disk.damaged_error(self.descriptions.path(key))
         try:
             state = self.descriptions.path(key).stat()
             signature = (state.st_ino, state.st_mtime_ns, state.st_size)
@@ -185,7 +189,7 @@ class Index:
             signature = None
         known, path = self._folders.get(key, (None, self.base))
         if signature is None or known != signature:
-            described, path = self.locate(key)
+            described, path = self.locate(key, depth)
             if not described.is_folder:
                 raise RefusedError(f"{path} is a file: it cannot contain files.")
             self._folders[key] = (signature, path)
