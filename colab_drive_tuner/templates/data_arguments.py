@@ -7,7 +7,7 @@ from types import FunctionType
 from typing import Any
 
 from colab_drive_tuner.errors import ObjectiveError, TemplateError
-from colab_drive_tuner.templates.function_source import read_source
+from colab_drive_tuner.templates.function_source import own_nodes, read_source
 
 
 def local_names(data: Callable[..., Any] | None) -> frozenset[str]:
@@ -28,7 +28,7 @@ def returned_names(data: Callable[..., Any] | None) -> tuple[str, ...] | None:
         node = read_source(function).node
     except TemplateError:  # without source, only the order of the values is known
         return None
-    names = {_names(part) for part in ast.walk(node) if isinstance(part, ast.Return)}
+    names = {_names(part) for part in own_nodes(node) if isinstance(part, ast.Return)}
     return names.pop() if len(names) == 1 else None
 
 

@@ -245,6 +245,14 @@ def compile_file(tree: ast.Module, function: FunctionType) -> CodeType:
     return compiled
 
 
+def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a function, except those of nested functions and classes."""
+    for part in ast.iter_child_nodes(function):
+        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            yield part
+            yield from own_nodes(part)
+
+
 def nested_code_objects(code: CodeType) -> list[CodeType]:
     """Return the code of functions, classes and comprehensions directly inside a function."""
     return [constant for constant in code.co_consts if isinstance(constant, CodeType)]

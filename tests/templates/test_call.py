@@ -249,12 +249,25 @@ def test_keyword_only_parameters_are_assigned_in_order(model):
     assert compiled.call({"n": 0}, compiled.bind((1, 2))) == (1, 2, 0)
 
 
+def with_nested_functions():
+    def half(value):
+        return value / 2
+
+    class Scaled:
+        def of(self, value):
+            return value, self
+
+    b, a = half(4), Scaled().of(1)[0]
+    return b, a
+
+
 def test_names_decide_where_the_order_differs():
     """`return b, a` is assigned by name to `model(a, b)`, as in hyperas."""
     for model in takes_two, takes_two_by_name:
         compiled = compile_model(model, swapped)
         assert compiled.call({"n": 0}, compiled.bind(swapped())) == (1, 2, 0)
     assert returned_names(two) == ("a", "b")
+    assert returned_names(with_nested_functions) == ("b", "a")
     assert returned_names(helper) is None
 
 

@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from numbers import Real
 from types import FunctionType
@@ -14,7 +14,7 @@ from colab_drive_tuner.search.spec.fingerprints import describe_data, describe_s
 from colab_drive_tuner.search.spec.space_values import parameters_of
 from colab_drive_tuner.templates.compiled_model import compile_model
 from colab_drive_tuner.templates.data_cache import load_data
-from colab_drive_tuner.templates.function_source import read_source
+from colab_drive_tuner.templates.function_source import own_nodes, read_source
 from colab_drive_tuner.text import text_of
 
 if TYPE_CHECKING:
@@ -99,21 +99,13 @@ def check_return_statements(function: Callable[..., Any]) -> None:
     if isinstance(source.node, ast.Lambda):
         returned: list[ast.expr | None] = [source.node.body]
     else:
-        returned = [part.value for part in _own_nodes(source.node) if isinstance(part, ast.Return)]
+        returned = [part.value for part in own_nodes(source.node) if isinstance(part, ast.Return)]
     problems = [_problem(value) for value in returned]
     if problems and all(problems):
         raise ObjectiveError(
             f"{function.__name__}(), {source.where(source.node.lineno)}, returns {problems[0]}: "
             f"{_HINT}."
         )
-
-
-def _own_nodes(function: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a function, except those of nested functions and classes."""
-    for part in ast.iter_child_nodes(function):
-        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            yield part
-            yield from _own_nodes(part)
 
 
 def _problem(value: ast.expr | None) -> str | None:
