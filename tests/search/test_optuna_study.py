@@ -107,6 +107,21 @@ def test_a_search_as_a_study(result: cdt.SearchResult, caplog: pytest.LogCapture
     assert {trial.params["weighted"] for trial in study.trials} == {"a", "b"}
 
 
+def test_options_without_parameters_are_named_by_their_values(tmp_path: Path) -> None:
+    """Figures show the sizes of layers, and not hyperopt's words for a tuple or a dict."""
+    options = [(64,), (64, 32), {"kind": "sgd"}, {"rate": hp.uniform("rate", 0, 1)}]
+    result = cdt.resume_search(
+        lambda _: 0.0,
+        space=hp.choice("layers", options),
+        name="s",
+        max_evals=1,
+        store=tmp_path,
+        progress=False,
+    )
+    choices = result.to_optuna().trials[0].distributions["layers"].choices
+    assert choices == ("(64,)", "(64, 32)", "{'kind': 'sgd'}", "3: dict")
+
+
 def test_a_search_converted_to_a_study_and_back_is_equal(
     result: cdt.SearchResult, tmp_path: Path
 ) -> None:

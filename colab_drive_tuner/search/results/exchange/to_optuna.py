@@ -20,7 +20,7 @@ from colab_drive_tuner.errors import UsageError, optional_import
 from colab_drive_tuner.search.results.optuna_studies import translate_replay_errors
 from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.search.results.search_data import curves_of, is_number
-from colab_drive_tuner.search.spec.space_values import plain, point_of
+from colab_drive_tuner.search.spec.space_values import evaluate_space, plain, point_of
 from colab_drive_tuner.search.trial_documents import (
     NEW,
     RUNNING,
@@ -196,12 +196,15 @@ def _option_names(options: Sequence[Any]) -> list[Any]:
     """Return a distinct name for each option: its value if Optuna accepts it, or a short text."""
     names: list[Any] = []
     for index, option in enumerate(options):
-        value = plain(getattr(option, "obj", None)) if option.name == "literal" else option.name
+        try:
+            value = plain(evaluate_space(option, {}))
+        except Exception:  # noqa: BLE001 - it has parameters, or a function of the user's raises
+            value = f"{index}: {option.name}"
         name: Any = value
         if not (value is None or isinstance(value, bool | float) or is_number(value)):
             short = isinstance(value, str) and len(value) <= _MAX_NAME
             name = value if short else shortened(value, _MAX_NAME)
-        names.append(f"{index}: {name}" if name in names or option.name != "literal" else name)
+        names.append(f"{index}: {name}" if name in names else name)
     return names
 
 
