@@ -51,8 +51,9 @@ def bind_data(
 
     A tuple provides one argument per element, None provides none, a dict one per name, any other
     value one. A model with a single parameter gets a tuple or dict as a whole if it does not fit
-    otherwise. If `returned` (see `returned_names`) lists the model's parameters, in any order,
-    arguments are passed by name, as in hyperas. Raises `ObjectiveError` if they do not fit.
+    otherwise. If `returned` (see `returned_names`) lists parameters of the model, in any order, and
+    the others have defaults, arguments are passed by name, as in hyperas. Raises `ObjectiveError`
+    if they do not fit.
     """
     for arguments in _candidates(signature, result, returned):
         if _fits(signature, arguments):
@@ -91,7 +92,7 @@ def _candidates(
         values = tuple(result)
     else:
         values = () if result is None else (result,)
-    if returned and len(returned) == len(values) and set(returned) == set(wanted):
+    if returned and len(values) == len(returned) == len({*returned} & {*wanted}):
         yield dict(zip(returned, values, strict=True))
     yield values
     if len(values) == len(wanted):
