@@ -96,6 +96,18 @@ def test_attachments_are_copied_and_joined_like_a_dict(tmp_path):
     assert dict(cdt.DriveTrials("s", store=tmp_path).attachments) == {"a": 1, "b": 2}
 
 
+def test_attachments_that_are_not_read_yet_are_shown(tmp_path):
+    """`repr` shows small values, and large ones once they are read; reading one downloads it."""
+    trials = cdt.DriveTrials("s", store=tmp_path)
+    trials.attachments["a"] = 1
+    trials.attachments["b"] = LARGE
+    trials.close()
+    attachments = cdt.DriveTrials("s", store=tmp_path).attachments
+    assert repr(attachments) == "{'a': 1, 'b': <not read>}"
+    assert attachments["b"] == LARGE
+    assert repr(attachments) == repr({"a": 1, "b": LARGE})
+
+
 def test_large_attachments_are_separate_files(tmp_path):
     """Each large attachment is a file of its own, so that records stay small."""
     run(tmp_path, 4)

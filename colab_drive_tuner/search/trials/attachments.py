@@ -46,6 +46,13 @@ class Attachments(UserDict[str, Any]):
         self._stored.pop(name, None)
         self.data.pop(name, None)
 
+    def __repr__(self) -> str:
+        shown = []
+        for name in self:
+            is_unread = isinstance(self._stored.get(name), AttachmentFile)
+            shown.append(f"{name!r}: {'<not read>' if is_unread else repr(self[name])}")
+        return f"{{{', '.join(shown)}}}"
+
     # UserDict's own would copy what is not loaded yet as None, and `|=` would record nothing.
 
     def __copy__(self) -> Any:
