@@ -27,9 +27,9 @@ class Attachments(UserDict[str, Any]):
         self._stored, self.data = dict(stored), dict.fromkeys(stored)
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._stored:
-            self.data[name] = load_attachment(self._read, name, self._stored[name])
-            del self._stored[name]
+        if (stored := self._stored.get(name)) is not None:
+            self.data[name] = load_attachment(self._read, name, stored)
+            self._stored.pop(name, None)  # another thread may have read it at the same time
         return self.data[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
