@@ -77,12 +77,14 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
     if importlib.util.find_spec("hypothesis"):
-        from hypothesis import settings
+        from hypothesis import HealthCheck, settings
 
-        # Use the same examples in every run, except with `--long`. No deadline, because machines
-        # differ.
-        same = not config.getoption("--long")
-        settings.register_profile("here", deadline=None, derandomize=same)
+        # Use the same examples in every run, except with `--long`. No limits of time, because
+        # machines differ.
+        same, slow = not config.getoption("--long"), [HealthCheck.too_slow]
+        settings.register_profile(
+            "here", deadline=None, derandomize=same, suppress_health_check=slow
+        )
         settings.load_profile("here")
     # hyperopt 0.3.0 on NumPy 2.5 warns each time it draws from a choice.
     config.addinivalue_line(

@@ -33,7 +33,8 @@ def run_cells(
     kernel = os.environ | given | {"PYTHONPATH": os.pathsep.join(paths)}
     client = NotebookClient(
         notebook,
-        timeout=120,
+        timeout=600,
+        startup_timeout=300,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         allow_errors=True,

@@ -50,7 +50,7 @@ def execute(name: str, folder: Path, emulator: Any) -> Any:
         }
         kernel = NotebookClient(
             notebook,
-            timeout=200,
+            timeout=600,
             kernel_name="python3",
             resources={"metadata": {"path": str(content)}},
             record_timing=False,

@@ -29,7 +29,7 @@ def run_python(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert status in (None, done.returncode), done.stderr[-3000:]
@@ -87,13 +87,13 @@ def jupyter_server(
         return ""
 
     try:
-        yield wait_until(listening, 200)
+        yield wait_until(listening)
     finally:
         process.terminate()
         process.wait(60)
 
 
-def wait_until(holds: Callable[[], T], seconds: float = 60.0) -> T:
+def wait_until(holds: Callable[[], T], seconds: float = 200.0) -> T:
     """Poll until `holds()` is true, and return it; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (found := holds()):

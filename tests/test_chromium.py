@@ -90,7 +90,7 @@ def opened(page: Path, home: Path, *action: str) -> tuple[str, str, list[bytes]]
             ],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=400,
             check=True,
         )
         proxy.shutdown()

@@ -423,7 +423,7 @@ def test_the_emulator_keeps_its_files_over_a_restart(tmp_path):
         form = ["--json"] * expected
         with running_python(*command, *form) as (server, line):
             url = json.loads(line)["url"] if form else line.split(" on ")[1].strip()
-            files = requests.get(f"{url}/drive/v3/files", headers=headers, timeout=10).json()
+            files = requests.get(f"{url}/drive/v3/files", headers=headers, timeout=100).json()
             assert len(files["files"]) == expected, json.dumps(files)
             requests.post(
                 f"{url}/drive/v3/files", headers=headers, json={"name": "kept"}, timeout=10

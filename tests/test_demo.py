@@ -10,7 +10,7 @@ import hyperopt
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.timeout(1200)  # four kernels load TensorFlow, also on slow machines
+pytestmark = pytest.mark.timeout(3000)  # four kernels load TensorFlow, also on slow machines
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO, COMPARE = ROOT / "scripts" / "demo.py", ROOT / "scripts" / "compare_trials.py"

@@ -91,7 +91,7 @@ def rename(drive_emulator: Any, entry_id: str, name: str) -> None:
         f"{drive_emulator.url}/drive/v3/files/{entry_id}",
         headers={"Authorization": "Bearer emulator"},
         json={"name": name},
-        timeout=10,
+        timeout=100,
     ).raise_for_status()
 
 

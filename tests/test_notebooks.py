@@ -29,13 +29,13 @@ def cells_of(name):
 def shown(cells):
     """Return what the code cells show, without what differs from run to run."""
     outputs = [
-        "".join(output.get("text", "") or output.get("data", {}).get("text/plain", ""))
+        "".join(output.get("text", "") or output.get("data", {}).get("text/plain", "") + "\n")
         for cell in cells
         for output in cell.get("outputs", [])
         if output.get("name") != "stderr"
     ]
     # Colours differ too, because newer kernels request them.
-    return VARYING.sub("...", COLOUR.sub("", "\n".join(outputs))).split()
+    return VARYING.sub("...", COLOUR.sub("", "".join(outputs))).split()
 
 
 @pytest.mark.parametrize("name", HERE)

@@ -196,7 +196,7 @@ def test_a_driver_tool_that_fails_means_no_gpu(monkeypatch, tmp_path):
 
 def test_a_driver_tool_that_hangs_leaves_the_kernels_own_list(monkeypatch, tmp_path, hasty):
     """A hanging `nvidia-smi` is killed, and /proc names the GPU instead."""
-    monkeypatch.setattr(runtime, "_GPU_SECONDS", 2.0)  # enough for a shell to start another one
+    monkeypatch.setattr(runtime, "_GPU_SECONDS", 5.0)  # enough for a shell to start another one
     monkeypatch.setattr(runtime, "_GRACE_SECONDS", 30.0)
     nvidia_smi(monkeypatch, tmp_path, f"echo $$ > {tmp_path}/child; exec sleep 600")
     card = tmp_path / "gpus" / "0000:00:04.0"

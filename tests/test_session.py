@@ -517,7 +517,7 @@ def test_an_interrupt_ends_a_setup_whose_drive_does_not_answer(tmp_path):
         ):
             process.send_signal(signal.SIGINT)
             try:
-                errors = process.communicate(timeout=30)[1]  # a request may take a minute
+                errors = process.communicate(timeout=50)[1]  # a request may take a minute
             finally:
                 process.kill()
         assert b"KeyboardInterrupt" in errors

@@ -322,7 +322,7 @@ class DriveEmulator:
             self._reap()
         if self._thread is not None:
             self._stop()
-            self._thread.join(timeout=10)
+            self._thread.join(timeout=60)
             self._thread = None
 
     def kill(self) -> None:
@@ -335,7 +335,7 @@ class DriveEmulator:
 
     def _reap(self) -> None:
         if self.process is not None:
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=60)
             for stream in (self.process.stdin, self.process.stdout):
                 if stream is not None:
                     stream.close()

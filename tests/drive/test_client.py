@@ -271,7 +271,7 @@ def test_threads_reserve_ids_concurrently(client, monkeypatch):
     both, reserve = threading.Barrier(2), client.generate_ids
 
     def together(count):
-        both.wait(timeout=20)
+        both.wait(timeout=200)
         return reserve(count)
 
     monkeypatch.setattr(client, "generate_ids", together)

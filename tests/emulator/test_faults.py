@@ -131,16 +131,22 @@ def test_a_reset_during_the_body_keeps_a_part_of_a_session(me, emulator):
 
 def test_a_late_delivery_takes_effect_after_the_client_gave_up(me, emulator):
     """The connection breaks at once, and the file appears after the delay."""
-    emulator.faults.add("late", seconds=2.0, verb="POST", times=1)
-    with pytest.raises(BROKEN):
-        me.create("ghost")
-    assert me.names("") == []
-    wait_until(lambda: me.names("") == ["ghost"])
+    before: list[str] = []
+    for seconds in (0.5, 5.0, 50.0):  # on a busy machine the list may take longer
+        emulator.faults.clear()
+        emulator.faults.add("late", seconds=seconds, verb="POST", times=1)
+        with pytest.raises(BROKEN):
+            me.create(f"ghost {seconds}")
+        before = me.names(f"name = 'ghost {seconds}'")
+        wait_until(lambda: me.names(f"name = 'ghost {seconds}'"))  # noqa: B023 - waits here
+        if not before:
+            break
+    assert not before
 
 
 def test_a_hanging_call_gives_no_answer(me, emulator):
     """A hanging call ends by the client's own timeout."""
-    emulator.faults.add("hang", seconds=1, times=1)
+    emulator.faults.add("hang", seconds=60, times=1)
     with pytest.raises(requests.Timeout):
         me.session.get(f"{me.url}/drive/v3/files", timeout=0.1)
 
@@ -199,9 +205,9 @@ def test_lists_lag_and_gets_do_not(me, emulator):
 
 def test_rate_limits_quota_expiry_and_outage(me, emulator):
     """A rate limit, a full quota, an expiry and an outage give Drive's errors while they last."""
-    emulator.faults.add("rate_limit", per_second=5)
+    emulator.faults.add("rate_limit", per_second=2)
     found = statuses(me, 40)
-    assert found[:5] == [200] * 5
+    assert found[:2] == [200] * 2
     assert 403 in found
     emulator.faults.clear()
     file_id = me.create("to be replaced")["id"]

@@ -9,6 +9,9 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry
 from tests.journal.list_state import item
 
+patience = 200.0
+"""Seconds within which a store that answers has acknowledged everything, on any machine."""
+
 
 def _shared(name: str) -> tuple[Any, Any]:
     """Return getter and setter of a fault that all objects for one store share."""
@@ -60,7 +63,7 @@ def append_acknowledged(journal: Journal, *values: object) -> None:
     """Append values as durable items and wait for their acknowledgement."""
     for value in values:
         journal.append(item(value), durable=True)
-    assert journal.flush(timeout=20)
+    assert journal.flush(timeout=patience)
 
 
 def record_files(store: FaultyStore) -> list[Path]:

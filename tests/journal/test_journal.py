@@ -185,7 +185,7 @@ def test_a_takeover_is_noticed_at_the_next_write(store, open_journal, machine):
     append_acknowledged(winner, 2)
     machine("first")
     loser.append(item("unrecorded"), durable=True)
-    assert not loser.flush(timeout=20)
+    assert not loser.flush(timeout=200)
     with pytest.raises(SearchTakenOverError, match="kept in") as error:
         loser.raise_if_lost()
     assert str(Spool(store.location, "a search").folder) in str(error.value)

@@ -43,7 +43,7 @@ def test_items_of_an_outage_are_recorded_when_the_store_returns(store, open_jour
     assert journal.trouble is not None
     assert journal.pending == 20
     store.away = False
-    assert journal.flush(timeout=20)
+    assert journal.flush(timeout=200)
     assert journal.trouble is None
     assert open_journal(store, claim=False).state.items == list(range(20))
 
@@ -81,7 +81,7 @@ def test_a_notice_that_cannot_be_shown_does_not_end_the_run(store, machine, capl
     journal.append(item("kept"), durable=True)
     assert not journal.flush(timeout=0.5)
     store.away = False
-    assert journal.flush(timeout=20)
+    assert journal.flush(timeout=200)
     journal.close()
     assert Journal.open(store, "a search", RULES).state.items == ["kept"]
     assert "The store answers again" in caplog.text
@@ -274,7 +274,7 @@ def test_what_fits_on_a_full_disk_can_be_read(store, machine):
     assert spool.gaps(left) == []
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_a_close_without_ids_and_without_a_store_ends(store, machine, monkeypatch):
     """A close ends at its deadline if the store is away and no id for the release is left."""
     for module in ("writer", "claim_and_takeover"):

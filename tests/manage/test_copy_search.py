@@ -416,7 +416,7 @@ def share(emulator: Any, file_id: str, account: str, role: str = "writer") -> No
         f"{emulator.url}/drive/v3/files/{file_id}/permissions",
         json={"type": "user", "role": role, "emailAddress": account},
         headers={"Authorization": "Bearer ann"},
-        timeout=10,
+        timeout=100,
     )
     assert answer.ok, answer.text
 

@@ -130,7 +130,7 @@ def test_a_shortcut_leads_to_its_notebook(client, drive_emulator):
                 "mimeType": "application/vnd.google-apps.shortcut",
                 "shortcutDetails": {"targetId": file.id},
             },
-            timeout=30,
+            timeout=100,
         )
         for text in (name, made.json()["id"]):
             assert find_notebook(text, client=client).file.id == file.id
@@ -280,7 +280,7 @@ def test_a_shared_notebook_of_somebody_else_is_found(bare_machine, drive_emulato
         f"{drive_emulator.url}/drive/v3/files/{file.id}/permissions",
         json={"role": "reader", "type": "user", "emailAddress": "friend@example.com"},
         headers={"Authorization": "Bearer emulator"},
-        timeout=10,
+        timeout=100,
     ).raise_for_status()
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -301,7 +301,7 @@ def test_a_notebook_in_a_shared_drive_is_found(client, drive_emulator, colab):
         f"{drive_emulator.url}/drive/v3/drives?requestId=team",
         json={"name": "Team"},
         headers={"Authorization": "Bearer emulator"},
-        timeout=10,
+        timeout=100,
     )
     made.raise_for_status()
     team = made.json()["id"]

@@ -61,11 +61,11 @@ def run(*arguments: object, **environ: str) -> "subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=800,
     )
 
 
 def printed(path: Path, cell: int) -> str:
-    """Return the printed output of a cell of an executed notebook."""
+    """Return the printed output of a cell of an executed notebook, which may be in pieces."""
     outputs: list[dict[str, Any]] = json.loads(path.read_bytes())["cells"][cell]["outputs"]
     return "".join("".join(output.get("text", "")) for output in outputs)

@@ -175,7 +175,7 @@ def test_a_clock_that_is_set_changes_no_deadline(
     program, now = load_program(str(tmp_path / "script.py")), time.time()
     task = RunTask(program, "s", tmp_path, StopSignals(), began=now, max_seconds=60)
     monkeypatch.setattr(time, "time", lambda: now + 3600)
-    assert (task.seconds_left, task.deadline) == (pytest.approx(60, abs=5), now + 60)
+    assert (task.seconds_left, task.deadline) == (pytest.approx(60, abs=50), now + 60)
 
 
 def test_a_program_that_runs_another_search_is_reported(tmp_path: Path, store: Path) -> None:
@@ -196,19 +196,19 @@ def test_a_search_that_somebody_holds_is_left_alone(tmp_path: Path, store: Path)
     nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(before=waiting))
     arguments = ("--store", store, "rerun", nb, "--search", "parabola")
     with subprocess.Popen(programs.command(*arguments), stdout=subprocess.PIPE) as first:
-        wait_until(begun.exists, 200)
+        wait_until(begun.exists, 600)
         second = programs.run(*arguments)
         assert second.returncode == ExitCode.BUSY
         assert "being rerun by this machine" in second.stdout
         begun.with_name("begun2").touch()
-        assert first.wait(200) == ExitCode.FINISHED
+        assert first.wait(600) == ExitCode.FINISHED
     held = tmp_path / "held"
     in_trial = f"open({str(held)!r}, 'w').close(); time.sleep(600)"
     person = programs.source("other", in_trial=in_trial)
     with subprocess.Popen(
         [sys.executable, "-c", person], env=os.environ | {"COLAB_DRIVE_TUNER_STORE": str(store)}
     ) as holder:
-        wait_until(held.exists, 200)
+        wait_until(held.exists, 600)
         busy = programs.run("--store", store, "rerun", nb, "--search", "other")
         assert busy.returncode == ExitCode.BUSY
         assert "is running" in busy.stdout
@@ -327,9 +327,9 @@ def test_a_rerun_that_is_stopped_ends_its_kernel(tmp_path: Path, store: Path, si
     nb = programs.notebook(tmp_path / "nb.ipynb", programs.source(in_trial=in_trial))
     arguments = ("--store", store, "rerun", nb, "--search", "parabola")
     with subprocess.Popen(programs.command(*arguments), stderr=subprocess.PIPE) as rerunning:
-        wait_until(held.exists, 200)
+        wait_until(held.exists, 600)
         rerunning.send_signal(signum)
-        assert rerunning.wait(200) == 128 + signum
+        assert rerunning.wait(600) == 128 + signum
     kernel = Path("/proc", held.read_text())
     wait_until(lambda: not kernel.exists())
     assert [run.ended for run in read_runs(open_store(store), "parabola")] == ["stopped"]

@@ -106,22 +106,28 @@ class Shared(Restartable):
     def __init__(self, deadly: tuple[str, int]) -> None:
         self.deaths = 0
         self._deadly, self._running = deadly, set[Future[Any]]()
+        self._lock = threading.Lock()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run the call on a thread."""
         future: Future[Any] = Future()
-        self._running.add(future)
+        with self._lock:
+            self._running.add(future)
         attempt = next(one.attempt for one in args if isinstance(one, Task))
         dies = (attempt.search, attempt.tid) == self._deadly
 
         def run() -> None:
-            if dies:
-                self.deaths += 1
-                lost, self._running = self._running, set()
-                for one in lost:
-                    one.set_exception(BrokenProcessPool("gone"))
-            elif future in self._running:
-                self._running.discard(future)
+            lost, ends = set[Future[Any]](), False
+            with self._lock:
+                if dies:
+                    self.deaths += 1
+                    lost, self._running = self._running, set()
+                elif future in self._running:
+                    self._running.discard(future)
+                    ends = True
+            for one in lost:
+                one.set_exception(BrokenProcessPool("gone"))
+            if ends:
                 future.set_result(fn(*args, **kwargs))
 
         threading.Timer(0.1 if dies else 0.2, run).start()

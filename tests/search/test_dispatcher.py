@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from threading import Event, Thread
+from threading import Event, Thread, main_thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,9 +24,20 @@ from colab_drive_tuner.search.executors.payload import Payload
 from colab_drive_tuner.search.executors.trial_locations import Location
 from colab_drive_tuner.search.executors.worker import Outcome, Task, TaskStatus
 from colab_drive_tuner.search.executors.worker_deaths import Death
+from tests.processes import wait_until
 from tests.search.sample_searches import SPACE, sample_objective
 
 POINT = {"x": 1.0, "kind": 0, "q": 2.0}
+
+
+def main_thread_waits() -> bool:
+    """Return whether the main thread is in `Event.wait`, called by the dispatcher."""
+    frame = sys._current_frames()[main_thread().ident]  # type: ignore[index]
+    callers = []
+    while frame:
+        callers.append(frame.f_code)
+        frame = frame.f_back  # type: ignore[assignment]
+    return Event.wait.__code__ in callers and Dispatcher.wait.__code__ in callers
 
 
 class Silent(Executor):
@@ -94,7 +105,7 @@ def test_a_completion_that_arrives_with_an_interrupt_is_not_lost(
     switch_interval = sys.getswitchinterval()
 
     def end_and_interrupt() -> None:
-        time.sleep(0.5)  # by now the main thread waits
+        wait_until(main_thread_waits)
         sys.setswitchinterval(60)  # it sees both at once
         future.set_result(pickle.dumps(Outcome(TaskStatus.DONE, "node:1")))
         os.kill(os.getpid(), signal.SIGINT)

@@ -21,6 +21,7 @@ from colab_drive_tuner.errors import MissingExtraError
 from colab_drive_tuner.search.executors.loky import loky_executor
 from colab_drive_tuner.search.executors.ray import ray_executor
 from tests.markdown_runner import is_installed
+from tests.processes import ROOT
 from tests.search.executor_searches import check_every_kind_of_search
 from tests.search.test_executors import spawned
 
@@ -154,7 +155,7 @@ def test_a_dask_cluster_that_restarts_dies_or_stays_empty(tmp_path: Path) -> Non
             assert distributed.client.retry_operation is fetch
             client.wait_for_workers(2)
             patience = parallel.ABSENT_SECONDS, parallel.GONE_SECONDS
-            parallel.ABSENT_SECONDS, parallel.GONE_SECONDS = 1.0, 3.0
+            parallel.ABSENT_SECONDS, parallel.GONE_SECONDS = 0.01, 5.0
             search = while_two_run("gone", lambda: made.scale(0))
             with contextlib.redirect_stdout(io.StringIO()) as output:
                 try:
@@ -271,13 +272,13 @@ def run_program(
     with output.open("wb") as out:
         process = subprocess.Popen(
             [*before, sys.executable, *module, str(path), str(folder)],
-            env=os.environ | {"PYTHONPATH": str(Path.cwd())} | variables,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            process.wait(timeout=200)
+            process.wait(timeout=600)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

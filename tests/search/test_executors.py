@@ -333,8 +333,8 @@ def test_a_loky_worker_can_start_processes(
         process = context.Process(target=abs, args=(x,))
         process.start()
         with context.Pool(1) as pool:
-            loss = pool.apply_async(abs, [x]).get(30)
-        process.join(30)
+            loss = pool.apply_async(abs, [x]).get(200)
+        process.join(200)
         assert process.exitcode == 0
         return loss
 
@@ -712,7 +712,7 @@ def test_ctrl_c_releases_a_search_with_workers(tmp_path: Path) -> None:
         wait_until(lambda: output.read_text().count("running") >= 2)
         os.killpg(process.pid, signal.SIGINT)
         interrupted.touch()
-        process.wait(timeout=60)
+        process.wait(timeout=200)
     shown = output.read_text()
     assert "ended and recorded" in shown
     assert "stopped after 2 of 8 trials" in shown

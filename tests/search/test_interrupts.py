@@ -23,7 +23,7 @@ from colab_drive_tuner import DriveTrials, resume_search
 def objective(point):
     if point["x"] and len(seen) == 2:
         print("in the third trial", flush=True)
-        time.sleep(100)
+        time.sleep(600)
     seen.append(point)
     return point["x"]
 
@@ -49,7 +49,7 @@ def interrupted(folder: Path, call: str) -> tuple[int, list[str]]:
     started = running_python(script, ready="in the third trial", cwd=folder, stderr=subprocess.PIPE)
     with started as (process, _):
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=100)
+        _, errors = process.communicate(timeout=400)
     return process.returncode, errors.splitlines()
 
 

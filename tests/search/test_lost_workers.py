@@ -198,10 +198,14 @@ def test_a_cluster_without_workers_ends_the_run(
 
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.02)
     monkeypatch.setattr(parallel, "ABSENT_SECONDS", 0.05)
-    monkeypatch.setattr(parallel, "GONE_SECONDS", 0.2)
     monkeypatch.setattr(dispatcher, "WORKER_CHECK_SECONDS", 0.01)
     messages: list[str] = []
-    trials = DriveTrials("s", store=tmp_path, notify=messages.append)
+
+    def notify(text: str) -> None:
+        messages.append(text)
+        monkeypatch.setattr(parallel, "GONE_SECONDS", 0.2)
+
+    trials = DriveTrials("s", store=tmp_path, notify=notify)
     with pytest.raises(ExecutorError, match="no workers for"):
         trials.fmin(
             sample_objective, SPACE, max_evals=4, show_progressbar=False, executor=Deserted()

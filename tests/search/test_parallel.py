@@ -22,6 +22,7 @@ from colab_drive_tuner.search.executors import dispatcher, worker
 from colab_drive_tuner.search.loop import parallel, stopping_rules
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.training.trial import running_trial
+from tests.processes import wait_until
 from tests.search.sample_searches import (
     ALGORITHMS,
     SPACE,
@@ -328,7 +329,7 @@ def test_an_interrupt_reports_what_happens_to_running_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After Ctrl-C, trials that end in time are recorded; the others run again, not as retries."""
-    monkeypatch.setattr(parallel, "LEAVE_SECONDS", 2.0)
+    monkeypatch.setattr(parallel, "LEAVE_SECONDS", 0.5)
     messages: list[str] = []
     attempts: list[int] = []
     hold, stopping = threading.Event(), threading.Event()
@@ -336,6 +337,7 @@ def test_an_interrupt_reports_what_happens_to_running_trials(
 
     def leaving(self: Any, patience: Any) -> None:
         stopping.set()
+        wait_until(lambda: self._dispatcher._done)  # trial 1
         leave(self, patience)
 
     leave = parallel.ParallelLoop._stop_trials

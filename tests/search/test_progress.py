@@ -317,19 +317,19 @@ def test_searches_in_threads_share_a_terminal(
 
     def first_objective(point: dict[str, Any]) -> float:
         first_began.set()
-        assert second_began.wait(30)
+        assert second_began.wait(200)
         return float(point["x"])
 
     def second_objective(point: dict[str, Any]) -> float:
         second_began.set()
-        first.result(30)
+        first.result(200)
         return float(point["x"])
 
     run = functools.partial(resume_sample_search, tmp_path, max_evals=1, progress=True)
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(run, first_objective, name="first")
-        assert first_began.wait(30)
-        threads.submit(run, second_objective, name="second").result(30)
+        assert first_began.wait(200)
+        threads.submit(run, second_objective, name="second").result(200)
     assert (sys.stdout, sys.stderr) == (screen, screen)
     shown = [line.rpartition("\r\x1b[K")[2] for line in screen.getvalue().split("\n")]
     assert ["first" in shown[0], "second" in shown[1], shown[2:]] == [True, True, [""]]

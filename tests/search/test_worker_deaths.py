@@ -168,7 +168,7 @@ search({str(tmp_path)!r}, slow)
 """
     with running_python("-c", script, ready="running 3") as (process, _):
         process.terminate()
-        assert process.wait(timeout=120) == 143
+        assert process.wait(timeout=400) == 143
     status = read_status(open_store(tmp_path), "search")
     assert (status.done, status.holder) == (3, None)
 

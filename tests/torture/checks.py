@@ -30,6 +30,7 @@ from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.journal.spool.spool import Gap, Spool
 from colab_drive_tuner.journal.spool.spool_file import read_spool_file
 from colab_drive_tuner.store.folder import FolderStore
+from tests.journal import faulty_store
 from tests.journal.faulty_store import FaultyStore, append_acknowledged
 from tests.journal.list_state import RULES, item
 from tests.journal.simulated_disks import FailingDisk, VolatileDisk
@@ -67,8 +68,8 @@ def settle(journal: Journal, until: Callable[[], object] = lambda: True) -> None
 
     Builds with a rule removed may never get there; they are judged by the state after the deadline.
     """
-    journal.flush_to_disk(20)
-    deadline = time.monotonic() + 5
+    journal.flush_to_disk(faulty_store.patience)
+    deadline = time.monotonic() + faulty_store.patience / 4
     while time.monotonic() < deadline:
         if (journal.trouble is not None or not journal.pending) and until():
             return
@@ -96,7 +97,7 @@ def a_takeover_is_noticed(folder: Path) -> None:
     append_acknowledged(claimed(store, on_busy="takeover"), 2)
     go_to(folder, "first")
     loser.append(item(3), durable=True)
-    assert not loser.flush(20)
+    assert not loser.flush(faulty_store.patience)
     with pytest.raises(SearchError):
         loser.raise_if_lost()
     assert read(store) == [1, 2]
@@ -157,7 +158,7 @@ def one_record_is_in_flight(folder: Path) -> None:
     for value in range(12):
         journal.append(item(value))
         time.sleep(0.03)
-    assert journal.flush(20)
+    assert journal.flush(faulty_store.patience)
     assert most
     assert max(most) == 1
 
@@ -173,7 +174,7 @@ def nothing_is_acknowledged_without_an_answer(folder: Path) -> None:
     assert journal._own.writer._acknowledged == 0
     assert not journal.flush(0.1)
     store.away = False
-    assert journal.flush(20)
+    assert journal.flush(faulty_store.patience)
     assert read(store) == [1]
 
 

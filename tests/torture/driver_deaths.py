@@ -84,7 +84,7 @@ def poisoned(folder: Path, poison: int) -> None:
 
     def deadly(tid: int) -> None:
         if tid == poison:
-            assert all(journal.flush_to_disk(30) for journal in held_journals())
+            assert all(journal.flush_to_disk(60) for journal in held_journals())
             os.kill(os.getpid(), signal.SIGKILL)
         elif abs(tid - poison) < WIDTH:
             time.sleep(1)  # keeps this trial in flight at each death
@@ -118,7 +118,7 @@ def die_in(folder: Path, phase: str, doomed: int, most: int = MOST) -> None:
 
     def die(tid: int) -> None:
         if tid == doomed:
-            assert all(flush(journal, 30) for journal in held_journals())
+            assert all(flush(journal, 60) for journal in held_journals())
             os.kill(os.getpid(), signal.SIGKILL)
 
     def work() -> None:

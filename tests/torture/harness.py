@@ -23,7 +23,7 @@ LEASE = {"STALE_SECONDS": 0.8, "BEAT_SECONDS": 0.2, "SENDER_SHARE": 0.05}
 """Short times in seconds, and a sender that writes more records than usual for so few trials."""
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tests.torture.session", "tests.torture.run_check"])
-_PATIENCE = 120.0
+_PATIENCE = 400.0
 """Seconds after which a session that should have ended counts as hanging."""
 
 
@@ -92,7 +92,7 @@ class Running:
         assert status is not None
         return status
 
-    def wait_for(self, done: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+    def wait_for(self, done: Callable[[], object], what: str, seconds: float = 200.0) -> None:
         """Wait until `done()`; the session must not end before."""
         deadline = time.monotonic() + seconds
         while not done():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.journal import faulty_store
 from tests.torture import search_checks, search_mutants, workers  # noqa: F401 - they add theirs
 from tests.torture.checks import CHECKS, go_to
 from tests.torture.mutants import MUTANTS
@@ -23,6 +24,7 @@ def run_check(mutant: str | None, name: str, folder: str) -> None:
     sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: SIM115
     go_to(Path(folder), "first")
     if mutant is not None:
+        faulty_store.patience = 20.0  # it may wait in vain
         MUTANTS[mutant]()
     try:
         CHECKS[name](Path(folder))

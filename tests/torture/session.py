@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import math
 import os
 import pickle
 import re
@@ -69,6 +70,8 @@ class Session:
     """The public function that runs the search; or "fmin"."""
     nap: float = 0.0
     """Duration of a trial in seconds."""
+    gate: tuple[int, str] | None = None
+    """Trials from this number on wait until this file exists."""
     constants: dict[str, Any] = field(default_factory=dict)
     closing_patience: float | None = None
     plan: tuple[str, str, int, float] | None = None
@@ -177,6 +180,9 @@ def _objective(session: Session, log: PhaseLog) -> Any:
             if trial.tid in session.poison:
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(session.nap)
+            first, gate = session.gate or (math.inf, "")
+            while trial.tid >= first and not Path(gate).exists():
+                time.sleep(0.01)
             return sample_objective(point)
 
     return objective

@@ -8,6 +8,7 @@ import pytest
 
 from colab_drive_tuner.checkpoint.record_items import ItemKind, read_items
 from colab_drive_tuner.journal.spool.spool_file import read_spool_file
+from tests.processes import wait_until
 from tests.torture.harness import LEASE, Lab, Running
 from tests.torture.places import LIST_LAG
 from tests.torture.session import Session, changed
@@ -68,13 +69,15 @@ def test_sessions_that_start_at_once(lab: Lab, many: int) -> None:
     """Of several sessions that start at once, one claims; the others' error names it."""
     search = lab.session("s", max_evals=2)
     lab.finish(search)
-    # An owner that is not scheduled for a second must not count as dead here.
-    constants = LEASE | {"STALE_SECONDS": 1.6}
-    search = changed(search, max_evals=40, nap=0.12, constants=constants)
+    # An owner that is not scheduled for seconds must not count as dead here.
+    constants, gate = LEASE | {"STALE_SECONDS": 5.0}, lab.folder / "gate"
+    search = changed(search, max_evals=12, gate=(2, str(gate)), constants=constants)
     contenders = [
         lab.start(changed(search, machine=lab.session("s", f"contender {n}").machine))
         for n in range(many)
     ]
+    wait_until(lambda: sum(contender.alive for contender in contenders) <= 1)
+    gate.touch()
     ends = endings(contenders)
     assert sorted(ends) == [""] + ["SearchBusyError"] * (many - 1)
     assert all(
@@ -90,17 +93,20 @@ def test_sessions_that_take_over(lab: Lab, many: int) -> None:
     """The last to claim continues; each loser stops at its next write and keeps its last trial."""
     search = lab.session("s", max_evals=4)
     lab.finish(search)
-    # The losers run far more trials than they can end before the next one starts; the winner is
-    # fast.
+    # A loser that has run many trials waits until the winner has claimed; the winner is fast.
     search = changed(search, max_evals=40 * many, nap=0.15, options={"on_busy": "takeover"})
     losers: list[Running] = []
+    gate = lab.folder / "gate"
     for number in range(many - 1):
         machine = lab.session("s", f"contender {number}").machine
-        losers.append(loser := lab.start(changed(search, machine=machine)))
+        waits_at = (35 * (number + 1), str(gate))
+        losers.append(loser := lab.start(changed(search, machine=machine, gate=waits_at)))
         # The next session comes at any moment: during a trial, a send, or between them.
         loser.wait_for(lambda: len(loser.acknowledged()) > 2, "a few records")
     search = changed(search, machine=lab.session("s", "winner").machine, nap=0.01)
     contenders = [*losers, winner := lab.start(search)]
+    winner.wait_for(winner.acknowledged, "its claim")
+    gate.touch()
     assert endings(contenders) == ["SearchTakenOverError"] * len(losers) + [""]
     for loser in losers:
         assert kept_trials(loser), "the trial that it could not record"

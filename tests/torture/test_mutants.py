@@ -72,7 +72,7 @@ def status_of(mutant: str | None, check: str, folder: Path) -> tuple[int | None,
     """Return the exit status of the check in its own process, None if it hangs, and its output."""
     process = SERVER.Process(target=run_check, args=(mutant, check, str(folder)), daemon=True)
     process.start()
-    process.join(200)
+    process.join(600)
     status = process.exitcode
     if status is None:
         process.kill()

@@ -31,8 +31,10 @@ def test_an_outage_of_seconds(drive_lab: Lab) -> None:
 @pytest.mark.parametrize("by", ["resume_search", pytest.param("fmin", marks=LONG)])
 def test_an_outage_for_the_rest_of_the_run(drive_lab: Lab, by: str) -> None:
     """All trials run; the end names the pending items and their file; the next run records them."""
-    running = training(drive_lab, by=by, closing_patience=0.5)
+    gate = drive_lab.folder / "gate"
+    running = training(drive_lab, by=by, closing_patience=0.5, gate=(15, str(gate)))
     drive_lab.place.outage()
+    gate.touch()
     assert running.end() == 0, running.output
     assert "entries are not acknowledged yet. They are kept in" in running.output
     assert "the next run on this machine records them" in running.output
@@ -82,7 +84,7 @@ def test_a_stop_by_the_user(drive_lab: Lab, number: int, status: int, weather: s
         drive_lab.place.outage()
         time.sleep(0.2)
     running.signal(number)
-    assert running.wait(30) == status, running.output
+    assert running.wait(100) == status, running.output
     if number == signal.SIGINT:
         says = running.outcome["says"]
         assert "Run it again to continue." in says

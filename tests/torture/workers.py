@@ -104,7 +104,7 @@ def an_end_is_recorded_when_it_comes(folder: Path) -> None:
         if tid == 0:
             while not list(marks.glob("9-*")):  # until trials before the ninth have ended
                 time.sleep(0.01)
-            assert all(journal.flush_to_disk(30) for journal in held_journals())
+            assert all(journal.flush_to_disk(60) for journal in held_journals())
             os.kill(os.getpid(), signal.SIGKILL)
 
     dead = run_in_fork(lambda: driver_deaths.session(folder, driver_deaths.MOST, deadly))
@@ -122,10 +122,10 @@ def ends_during_a_stop_are_recorded(folder: Path) -> None:
     def objective(point: Any) -> float:
         tid = running_trial().tid  # type: ignore[union-attr]
         if tid == 0:
-            assert begun.wait(20)
+            assert begun.wait(60)
             raise KeyboardInterrupt
         begun.set()
-        assert stopping.wait(20)
+        assert stopping.wait(60)
         return sample_objective(point)
 
     def leaving(self: Any, patience: Any) -> None:

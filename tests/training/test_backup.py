@@ -59,7 +59,7 @@ def test_a_trial_that_is_done_but_not_recorded_trains_nothing_again(store):
     """A trial killed after its `fit` and before the record of its result repeats no epoch."""
     folder = create_search_folder(store)
     first = run_trial(store, folder, train_once)
-    assert flush_all_backups(20)
+    assert flush_all_backups(200)
     assert run_trial(store, folder, lambda: train_once(KillAt(0))) == first
 
 
@@ -228,7 +228,7 @@ def test_a_fit_ended_by_early_stopping_trains_no_further_epoch(store, epochs):
     first = run_trial(store, folder, training)
     assert first[0]["histories"][0][0] == [0, 1]
     assert first[1] is True
-    assert flush_all_backups(20)
+    assert flush_all_backups(200)
     assert run_trial(store, folder, training) == first
 
 
@@ -253,7 +253,7 @@ def test_callbacks_get_the_last_logs_of_a_fit_that_has_ended(store):
     folder = create_search_folder(store)
     first = run_trial(store, folder, training)
     assert sorted(first) == ["loss", "mae", "val_loss", "val_mae"]
-    assert flush_all_backups(20)
+    assert flush_all_backups(200)
     assert run_trial(store, folder, training) == first
 
 

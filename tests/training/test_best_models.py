@@ -31,7 +31,7 @@ def keep(store, folder, offers, keep=1):
     kept = BestModels(store, folder, keep=keep)
     for tid, loss in offers:
         kept.offer(model(float(tid)), tid=tid, loss=loss)
-        assert kept._uploads.wait(20)
+        assert kept._uploads.wait(200)
     assert kept.close(20) == []
     (home,) = [e.id for e in store.list(folder, name="best")] or [None]
     return entry_names(store, home) if home else []

@@ -216,7 +216,7 @@ def test_the_newest_backups_are_kept_whatever_their_names(store):
     writer = BackupWriter(TrialBackupFiles(store, folder, 3, fresh=True))
     for epoch in range(99_998, 100_002):
         writer.submit(0, epoch, {"files": []})
-        assert writer.wait(20)
+        assert writer.wait(200)
     left = [f"fit-000-epoch-{epoch}.backup" for epoch in (100_000, 100_001)]
     assert TrialBackupFiles(store, folder, 3).names() == left
 

@@ -115,4 +115,4 @@ def test_a_stop_without_a_backup_says_so(store):
         )
     assert not stopped.value.stored
     store.away = False
-    assert flush_all_backups(20)
+    assert flush_all_backups(200)

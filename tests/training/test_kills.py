@@ -39,7 +39,7 @@ def children(root, backend, names, kills):
         return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
     def end(process, code):
-        _, errors = process.communicate(timeout=550)
+        _, errors = process.communicate(timeout=1700)
         assert process.returncode == code, errors[-3000:]
 
     whole = start("alone", "whole", "disk", "whole", 0)
@@ -84,7 +84,7 @@ def compare(ended, name, first):
         assert "Trial" not in trained, trained
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", CASES)
 def test_a_killed_trial_ends_as_the_uninterrupted_one(ended, name):
     """History, weights, optimizer, files and callbacks are equal after a kill and a resumption."""
@@ -93,7 +93,7 @@ def test_a_killed_trial_ends_as_the_uninterrupted_one(ended, name):
     compare(ended, name, 2)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_a_killed_trial_ends_as_the_uninterrupted_one_with_another_backend(tmp_path, backend):
     """A few of the cases run with JAX and PyTorch where they are installed."""

@@ -38,7 +38,7 @@ def test_a_job_is_tried_until_the_store_answers():
 
     jobs = UploadQueue("test", do, failed)
     jobs.submit("a", 1)
-    assert jobs.wait(20)
+    assert jobs.wait(200)
     assert done == [("a", 1)]
     with warnings.catch_warnings(action="error"):
         jobs.warn()
@@ -63,7 +63,7 @@ def test_a_failed_job_warns_and_the_next_one_runs(error):
     jobs = UploadQueue("test", do, failed)
     jobs.submit("a", 1)
     jobs.submit("b", 2)
-    assert jobs.wait(20)
+    assert jobs.wait(200)
     assert done == ["b"]
     with pytest.warns(TrainingWarning, match="a was not kept"):
         jobs.warn()
@@ -76,25 +76,25 @@ def test_a_replaced_or_removed_job_causes_no_warning():
     def do(key, job):
         seen.append(job)
         begun.set()
-        go_on.wait(20)
+        go_on.wait(200)
         if job == "old":
             raise StoreError("no")
 
     jobs = UploadQueue("test", do, failed)
     jobs.submit("a", "old")
-    assert begun.wait(20)
+    assert begun.wait(200)
     jobs.submit("a", "new")
     jobs.submit("b", "unwanted")
     assert jobs.waiting == {"a": "new", "b": "unwanted"}
     del jobs.waiting["b"]
     go_on.set()
-    assert jobs.wait(20)
+    assert jobs.wait(200)
     assert seen == ["old", "new"]
     with warnings.catch_warnings(action="error"):
         jobs.warn()
     jobs.submit("c", "old")
     jobs.cancel()
-    assert jobs.wait(20)
+    assert jobs.wait(200)
 
 
 def test_the_best_job_comes_first():
@@ -102,7 +102,7 @@ def test_the_best_job_comes_first():
     seen, go_on = [], threading.Event()
 
     def do(key, job):
-        go_on.wait(20)
+        go_on.wait(200)
         seen.append(key)
 
     jobs = UploadQueue("test", do, failed, first=lambda waiting: min(waiting, key=waiting.get))
@@ -110,5 +110,5 @@ def test_the_best_job_comes_first():
     for key, job in {"worse": 3, "best": 1, "middle": 2}.items():
         jobs.submit(key, job)
     go_on.set()
-    assert jobs.wait(20)
+    assert jobs.wait(200)
     assert seen[1:] == ["best", "middle", "worse"]

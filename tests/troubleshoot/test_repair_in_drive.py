@@ -174,7 +174,7 @@ def delete(drive_emulator, entry_id: str) -> None:
     requests.delete(
         f"{drive_emulator.url}/drive/v3/files/{entry_id}",
         headers={"Authorization": "Bearer emulator"},
-        timeout=10,
+        timeout=100,
     ).raise_for_status()
 
 
@@ -185,7 +185,7 @@ def change(drive_emulator, file_id, body, **how):
         headers={"Authorization": "Bearer emulator"},
         params=how,
         json=body,
-        timeout=10,
+        timeout=100,
     ).raise_for_status()
 
 
