@@ -107,13 +107,15 @@ def read_source(function: FunctionType) -> FunctionSource:
         raise _changed(function) from error
     found = [node for node in ast.walk(tree) if _matches(node, function)]
     found = found or [node for node in ast.walk(tree) if _is_reloaded(node, function)]
-    if len(found) > 1:
-        found = [node for node in found if _has_same_body(node, function)] or found
-    if len(found) > 1:
-        raise TemplateError(
-            f"Line {function.__code__.co_firstlineno} contains several functions that look like "
-            f"{name}: put the model function on its own line."
-        )
+    if len(found) > 1:  # lambdas on one line
+        found = [node for node in found if _contains(node, function)] or found
+        alike = [node for node in found if _compiles_to(node, function)]
+        if len(found) > 1 and not alike:
+            raise TemplateError(
+                f"Line {function.__code__.co_firstlineno} contains several functions that look "
+                f"like {name}: put the model function on its own line."
+            )
+        found = alike or found
     if not found:
         raise _changed(function)
     node = found[0]
@@ -154,17 +156,39 @@ def _without_lines(code: CodeType) -> CodeType:
         for constant in code.co_consts
     )
     return code.replace(
-        co_consts=constants, co_firstlineno=1, co_linetable=b"", co_filename="", co_qualname=""
+        co_consts=constants,
+        co_flags=code.co_flags & ~inspect.CO_NESTED,
+        co_firstlineno=1,
+        co_linetable=b"",
+        co_filename="",
+        co_qualname="",
     )
 
 
-def _has_same_body(node: ast.AST, function: FunctionType) -> bool:
-    """Return whether a lambda is `function`, and not another lambda on the same line."""
+def _compiles_to(node: ast.AST, function: FunctionType) -> bool:
+    """Return whether a lambda compiles to the function's code.
+
+    Positions are not compared: Python 3.12 stores none of a lambda that returns a constant.
+    """
+    around = ast.parse(f"lambda {', '.join(function.__code__.co_freevars)}: None")
+    match around.body:
+        case [ast.Expr(ast.Lambda() as enclosing)] if isinstance(node, ast.Lambda):
+            enclosing.body = node
+    [outer] = nested_code_objects(compile_file(around, function))
+    return _without_lines(function.__code__) in map(_without_lines, nested_code_objects(outer))
+
+
+def _contains(node: ast.AST, function: FunctionType) -> bool:
+    """Return whether every position in the function's code is in the body of a lambda."""
     if not isinstance(node, ast.Lambda):
         return False
     body = node.body
-    place = (body.lineno, body.end_lineno, body.col_offset, body.end_col_offset)
-    return place in function.__code__.co_positions()
+    start, end = (body.lineno, body.col_offset), (body.end_lineno, body.end_col_offset)
+    return all(
+        start <= (line, column) and (end_line, end_column) <= end
+        for line, end_line, column, end_column in function.__code__.co_positions()
+        if end_column  # else it is the line of the function
+    )
 
 
 def parameters(arguments: ast.arguments) -> list[ast.arg]:

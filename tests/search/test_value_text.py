@@ -401,6 +401,41 @@ def test_descriptions_are_equal_in_every_version_of_python() -> None:
     )
 
 
+def test_lambdas_on_one_line_are_told_apart_in_every_version_of_python() -> None:
+    """Versions differ in the positions that they store of a constant, a condition, a closure."""
+    one = 1
+    # fmt: off
+    lambdas = [lambda x: 1_000, lambda x: "a", lambda x: x if x > 0 else one, lambda x: lambda y: x]
+    # fmt: on
+    assert [describe_value(each) for each in lambdas] == [
+        "<lambda x: 1000>",
+        "<lambda x: 'a'>",
+        "<lambda x: x if x > 0 else one> with 1",
+        "<lambda x: lambda y: x>",
+    ]
+    assert describe_value(lambdas[-1](2)) == "<lambda y: x> with 2"
+
+
+def test_lambdas_on_one_line_that_differ_only_in_a_default_are_told_apart() -> None:
+    """They have the same code, and a list is not compared by its value."""
+    lambdas = [lambda x, y=[1]: [*y, x], lambda x, y=[2]: [*y, x]]
+    assert [describe_value(each) for each in lambdas] == [
+        "<lambda x, y=[1]: [*y, x]>",
+        "<lambda x, y=[2]: [*y, x]>",
+    ]
+
+
+def test_a_function_is_named_without_the_private_module_that_defines_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In numpy 2.1 default_rng is of numpy.random._generator, in 2.4 of numpy.random."""
+    assert describe_value(np.random.default_rng) == "numpy.random.default_rng"
+    monkeypatch.setattr(value_of, "__module__", "package._private.models._new")
+    assert describe_value(value_of) == "package.models.value_of"
+    monkeypatch.setattr(value_of, "__module__", "__main__")
+    assert describe_value(value_of) == "__main__.value_of"
+
+
 KERAS_CELL = """
 import keras
 class Own(keras.layers.Layer):

@@ -189,8 +189,12 @@ def _shortened(text: str) -> str:
 
 
 def _name(value: Any) -> str:
-    """Return the qualified name of a class or function with its module."""
-    module = getattr(value, "__module__", None)
+    """Return the qualified name of a class or function with the public part of its module.
+
+    In which private module a package defines what it exports differs between its versions.
+    """
+    parts = (getattr(value, "__module__", None) or "").split(".")
+    module = ".".join(part for part in parts if not part.startswith("_") or part.endswith("__"))
     name: str = value.__qualname__
     return f"{module}.{name}" if module and module != "builtins" else name
 
