@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,32 @@ def test_reading_creates_no_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     begin(store)
     assert [entry.name for entry in store.list(store.root)] == ["s"]
+
+
+def test_its_clock_is_the_file_systems(
+    store: FolderStore, record: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lease is not stale for a machine with another clock that shares the folder."""
+    real, (other,) = time.time(), store.reserve(1)
+    monkeypatch.setattr(time, "time", lambda: real + 86_400)
+    parent = store.stat(record).parent
+    created = store.create(other, b"", name="000001", parent=parent).created
+    assert max(abs(store.now() - real), abs(created - real)) < 60
+
+
+@pytest.mark.usefixtures("record")
+def test_a_folder_in_which_another_user_began_is_refused(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write to the folder, but not to its index, cannot begin a search in it."""
+    allowed = os.access  # root may write anywhere
+
+    def access(path: Path, mode: int) -> bool:
+        return path.name != "ids" and allowed(path, mode)
+
+    monkeypatch.setattr("os.access", access)
+    with pytest.raises(RefusedError, match=r"cannot hold searches: .*ids cannot be written to"):
+        store.check_usable()
 
 
 not_as_root = pytest.mark.skipif(

@@ -93,8 +93,9 @@ class Spool:
             return False
         except OSError as error:
             raise SearchError(
-                f"The lock {self.folder / LOCK} cannot be taken ({error.strerror}). No live run "
-                f"can be holding it: remove it, or make room on this disk."
+                f"The lock {self.folder / LOCK} cannot be taken ({error.strerror}): remove "
+                f"it unless a live run of another user holds it, make room on this disk, or set "
+                f"XDG_STATE_HOME to a folder that can be written."
             ) from error
         _locked[self.folder] = os.getpid()
         return True

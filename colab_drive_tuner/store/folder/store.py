@@ -14,6 +14,7 @@ import contextlib
 import copy
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -87,11 +88,13 @@ class FolderStore(Store):
 
     def check_usable(self) -> str:
         """Return whether files can be created in the folder, or in the one that will contain it."""
-        existing = self._existing_ancestor()
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise RefusedError(
-                f"{self._root} cannot hold searches: {existing} cannot be written to."
-            )
+        inner = os.walk(self._ids.index.home)  # another user may have created it
+        paths = [Path(folder, name) for folder, names, _ in inner for name in names]
+        for path in (self._existing_ancestor(), *paths):
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise RefusedError(
+                    f"{self._root} cannot hold searches: {path} cannot be written to."
+                )
         return f"{self._root} can be written to."
 
     @property
@@ -105,6 +108,15 @@ class FolderStore(Store):
     def free_space(self) -> int | None:
         """Return the free space of the disk that contains, or will contain, the folder."""
         return shutil.disk_usage(self._existing_ancestor()).free
+
+    def now(self) -> float:
+        """Return the file system's time: that of its server, if several machines share it."""
+        with (
+            contextlib.suppress(OSError),  # no folder yet, or only to be read
+            tempfile.TemporaryFile(dir=self._ids.index.home) as probe,
+        ):
+            return os.fstat(probe.fileno()).st_mtime
+        return super().now()
 
     def for_search(self, name: str) -> Self:
         """Return this store, resolving ids that several copies of a search share in folder `name`.
