@@ -42,7 +42,13 @@ def state_folder(part: str = "") -> Path:
 
     With `part`, return a folder in it that this user can write to.
     """
-    folder = user_state_path("colab-drive-tuner", appauthor=False) / part
+    try:
+        folder = user_state_path("colab-drive-tuner", appauthor=False) / part
+    except RuntimeError as error:  # as in a container that runs under a number without an account
+        raise StoreError(
+            "This user has no home directory, so there is no folder for this machine's state: set "
+            "XDG_STATE_HOME to a folder that can be written."
+        ) from error
     try:
         make_folder(folder)
         if part and not os.access(folder, os.W_OK):

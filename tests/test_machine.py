@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from colab_drive_tuner.credentials.files import existing_login_file
+from colab_drive_tuner.errors import StoreError
 from colab_drive_tuner.local_files import TEMPORARY_NAME, replace_file, scratch_folder
-from colab_drive_tuner.machine import _exit_with, exit_with, process_start_time
+from colab_drive_tuner.machine import _exit_with, exit_with, process_start_time, state_folder
 from tests.processes import run_python
 
 
@@ -43,6 +45,16 @@ def test_a_scratch_folder_is_private_and_removed():
         assert folder.name.startswith(f"colab-drive-tuner-{os.getpid()}-")
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert not folder.exists()
+
+
+def test_a_user_without_a_home_directory_is_told_what_to_set(monkeypatch):
+    """A container can run under a number without an account, and without HOME."""
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    with pytest.raises(StoreError, match="set XDG_STATE_HOME to a folder"):
+        state_folder()
+    assert existing_login_file() is None
 
 
 def test_a_process_is_known_by_its_start_time():

@@ -13,6 +13,7 @@ import re
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -127,8 +128,10 @@ def from_login(request: CredentialRequest) -> Any:
 
 def existing_login_file() -> Path | None:
     """Return the file of `colab-drive-tuner login`; None if nobody has signed in."""
-    path = login_file()
-    return path if path.is_file() else None
+    with suppress(RuntimeError):  # this user has no home directory
+        path = login_file()
+        return path if path.is_file() else None
+    return None
 
 
 def from_application_default(request: CredentialRequest) -> Any:
