@@ -4,17 +4,23 @@
 snapshots are not supported, because Optuna unpickles them.
 """
 
+import itertools
 import json
 import math
 import secrets
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 from weakref import WeakValueDictionary
 
 from colab_drive_tuner.checkpoint.history import History
-from colab_drive_tuner.checkpoint.record_items import LARGEST_LINE, claim_payload
+from colab_drive_tuner.checkpoint.record_items import (
+    LARGEST_LINE,
+    ItemKind,
+    claim_payload,
+    read_items,
+)
 from colab_drive_tuner.checkpoint.replay_filter import wanted
 from colab_drive_tuner.checkpoint.trials_and_sessions import line_item
 from colab_drive_tuner.errors import (
@@ -24,6 +30,7 @@ from colab_drive_tuner.errors import (
     optional_import,
 )
 from colab_drive_tuner.journal import Journal, PayloadRules
+from colab_drive_tuner.search.results.exchange.to_optuna import LogInMemory
 from colab_drive_tuner.search.results.optuna_studies import (
     ATTEMPTS,
     State,
@@ -65,7 +72,8 @@ class ChainBackend(BaseJournalBackend):
     """Journal backend with Optuna's log lines in a chain, owned by one process at a time."""
 
     def __init__(self, store: Store, name: str, on_busy: str) -> None:
-        self.journal = Journal.open(store, name, PayloadRules(History, History.load, wanted))
+        self._displaced: dict[tuple[str, int], bytes] = {}
+        self.journal = Journal.open(store, name, PayloadRules(History, History.load, self._wanted))
         history: History = self.journal.state
         if history.trials:
             raise UsageError(
@@ -90,6 +98,26 @@ class ChainBackend(BaseJournalBackend):
         self._base: str = study.digest
         self._careful_start, self._began = CarefulStart(claim), math.inf
         _open[self.key] = self
+
+    def _wanted(self, history: History, spooled: bytes) -> bool:
+        """Return whether the chain lacks a spooled item; note a line whose place is taken."""
+        is_wanted = wanted(history, spooled)
+        for item in read_items(spooled, "A spooled entry"):
+            if item.kind == ItemKind.LOG and (place := history.study.displaced(item)):
+                self._displaced[place] = item.document
+        return is_wanted
+
+    def displaced_logs(self) -> Iterator[list[bytes]]:
+        """Yield the log of each earlier session of this machine that lost the study.
+
+        It is the recorded log up to the first line that the session could not send, and its lines
+        from there on.
+        """
+        for session in dict.fromkeys(session for session, _ in self._displaced):
+            first = min(at for one, at in self._displaced if one == session)
+            places = zip(itertools.repeat(session), itertools.count(first))
+            rest = itertools.takewhile(self._displaced.__contains__, places)
+            yield self._lines[:first] + [self._displaced[place] for place in rest]
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """Return the logs from this line on."""
@@ -262,12 +290,30 @@ def optuna_storage(
     try:
         with translate_replay_errors(backend.journal.store, name):
             opened = StudyStorage(backend)
+            for log in backend.displaced_logs():
+                _add_ended(opened, JournalStorage(LogInMemory(log)))
             for study in opened.get_all_studies():
                 _retry_interrupted(opened, study._study_id, most)
     except BaseException:  # release the study also after an interrupt
         backend.journal.close()
         raise
     return opened
+
+
+def _add_ended(storage: StudyStorage, displaced: JournalStorage) -> None:
+    """Add the trials that ended in a session that lost the study before it could send them."""
+    ours = {study.study_name: study._study_id for study in storage.get_all_studies()}
+    for study in displaced.get_all_studies():
+        if (study_id := ours.get(study.study_name)) is None:
+            continue
+        known = {
+            (trial.datetime_start, trial.datetime_complete)
+            for trial in storage.get_all_trials(study_id, deepcopy=False)
+        }
+        for trial in displaced.get_all_trials(study._study_id):
+            times = (trial.datetime_start, trial.datetime_complete)
+            if trial.state.is_finished() and times not in known:
+                storage.create_new_trial(study_id, trial)
 
 
 def _retry_interrupted(storage: StudyStorage, study_id: int, most: int) -> None:

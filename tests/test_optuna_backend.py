@@ -384,6 +384,36 @@ def test_trials_run_during_an_outage(tmp_path: Path) -> None:
     assert cdt.read_status(cdt.open_store(tmp_path), "study").done == 5
 
 
+@pytest.mark.parametrize("ran", [0, 2])
+def test_trials_that_could_not_be_sent_before_a_takeover_are_added(
+    ran: int, tmp_path: Path
+) -> None:
+    """The next session on their machine adds them, once, after those of the other runtime."""
+    place, store = tmp_path / "store", FaultyStore(tmp_path / "store")
+    storage = cdt.optuna_storage("study", store=store)
+    study = optuna.create_study(storage=storage, study_name="s")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=ran)
+    assert storage.flush(30)
+    store.away = True
+    study.optimize(lambda trial: trial.suggest_float("x", 2, 3), n_trials=3)
+    study.ask()
+    code = (
+        "import sys, optuna, colab_drive_tuner as cdt\n"
+        "storage = cdt.optuna_storage('study', store=sys.argv[1], on_busy='takeover')\n"
+        "study = optuna.load_study(storage=storage, study_name='s')\n"
+        "study.optimize(lambda trial: trial.suggest_float('x', 4, 5), n_trials=2)"
+    )
+    run_python("-c", code, place, environment={"XDG_STATE_HOME": str(tmp_path / "elsewhere")})
+    store.away = False
+    with pytest.raises(SearchTakenOverError):
+        storage.close()
+    for _ in range(2):
+        storage = cdt.optuna_storage("study", store=place)
+        found = [int(trial.params["x"]) for trial in trials_of(storage)]
+        assert found == ran * [0] + 2 * [4] + 3 * [2]
+        storage.close()
+
+
 def test_several_workers_share_one_study_as_threads(tmp_path: Path) -> None:
     """Four threads, two objectives and pruned trials: each trial is recorded once as it was."""
     storage = cdt.optuna_storage("study", store=tmp_path)

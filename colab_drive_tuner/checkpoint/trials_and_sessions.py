@@ -157,6 +157,12 @@ class OptunaJournal:
         session, at, base = _place_of_line(item)
         return at >= len(self.lines) and (session == self.session or base == self.digest)
 
+    def displaced(self, item: Item) -> tuple[str, int] | None:
+        """Return the session and position of a spooled line if another line is in its place."""
+        session, at, _ = _place_of_line(item)
+        recorded = self.lines[at : at + 1] == [item.document]
+        return None if recorded or self.wants(item) else (session, at)
+
     def dump(self) -> list[Any]:
         """Return the fields for a snapshot."""
         return [self.lines, self.session, self.digest]

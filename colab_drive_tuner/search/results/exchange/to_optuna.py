@@ -81,13 +81,15 @@ def storage_in_memory(store: Store, name: str) -> optuna.storages.BaseStorage:
         return to_study(name, documents, None)._storage
     with warnings.catch_warnings(), translate_replay_errors(store, name):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = optuna.storages.JournalStorage(_LogInMemory(history.study.lines))
+        storage = optuna.storages.JournalStorage(LogInMemory(history.study.lines))
         if storage.get_all_studies():
             return storage
     raise UsageError(f"{name!r} has no study yet: create one with optuna.create_study.")
 
 
-class _LogInMemory(BaseJournalBackend):
+class LogInMemory(BaseJournalBackend):
+    """Backend of a journal storage that keeps its log in memory."""
+
     def __init__(self, lines: Sequence[bytes]) -> None:
         self._logs = [json.loads(line) for line in lines]
 
