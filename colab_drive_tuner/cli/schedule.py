@@ -16,6 +16,7 @@ from colab_drive_tuner.cli.rerun import (
     with_run_options,
 )
 from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.rerun.schedulers import NAMES
 from colab_drive_tuner.text import visible
 
 schedule_app = typer.Typer(
@@ -39,8 +40,8 @@ def add(
         str,
         typer.Option(
             "--with",
-            help="Scheduler: cron, systemd, github or enterprise.",
-            autocompletion=lambda: ["cron", "systemd", "github", "enterprise"],
+            help=f"Scheduler: {', '.join(NAMES)}.",
+            autocompletion=lambda: list(NAMES),
         ),
     ] = "cron",
     every: Annotated[

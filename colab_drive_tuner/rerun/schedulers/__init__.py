@@ -5,31 +5,41 @@ replaces an earlier schedule of the search and returns a message, `installed` li
 `remove` returns whether there was one.
 """
 
+from collections.abc import Iterator
+from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
-from colab_drive_tuner.rerun.schedulers import cron, github, systemd
-from colab_drive_tuner.rerun.schedulers.plan import Installed
+
+if TYPE_CHECKING:
+    from colab_drive_tuner.rerun.schedulers.plan import Installed
 
 Problem = ColabDriveTunerError | None
 
-_SCHEDULERS = {"cron": cron, "systemd": systemd, "github": github}
+_MODULES = ("cron", "systemd", "github")
+NAMES = (*_MODULES, "enterprise")
+"""The schedulers that `--with` takes; that of Colab Enterprise is in `rerun/enterprise.py`."""
 
 
 def find_scheduler(name: str) -> ModuleType:
     """Return the scheduler of that name; raise `UsageError` if there is none."""
-    if name not in _SCHEDULERS:
-        raise UsageError(f"--with must be one of {', '.join(_SCHEDULERS)}, enterprise, got {name}.")
-    return _SCHEDULERS[name]
+    if name not in _MODULES:
+        raise UsageError(f"--with must be one of {', '.join(NAMES)}, got {name}.")
+    return import_module(f"{__name__}.{name}")
 
 
-def installed() -> tuple[list[tuple[str, Installed]], Problem]:
+def _schedulers() -> Iterator[tuple[str, ModuleType]]:
+    return ((name, find_scheduler(name)) for name in _MODULES)
+
+
+def installed() -> "tuple[list[tuple[str, Installed]], Problem]":
     """List the schedules with their scheduler's name; with the error of one that cannot be read."""
     found: list[tuple[str, Installed]] = []
     problem: Problem = None
-    for name, way in _SCHEDULERS.items():
+    for name, scheduler in _schedulers():
         try:
-            found += [(name, schedule) for schedule in way.installed()]
+            found += [(name, schedule) for schedule in scheduler.installed()]
         except ColabDriveTunerError as error:
             problem = error
     return found, problem
@@ -42,9 +52,9 @@ def remove(search: str, store: str | None) -> tuple[list[str], Problem]:
     """
     removed: list[str] = []
     problem: Problem = None
-    for name, way in _SCHEDULERS.items():
+    for name, scheduler in _schedulers():
         try:
-            if way.remove(search, store):
+            if scheduler.remove(search, store):
                 removed.append(name)
         except ColabDriveTunerError as error:
             problem = error

@@ -5,6 +5,7 @@ import subprocess
 
 from colab_drive_tuner.errors import ColabDriveTunerError, MissingExtraError, UsageError
 from colab_drive_tuner.machine import state_folder
+from colab_drive_tuner.rerun.schedulers import NAMES
 from colab_drive_tuner.rerun.schedulers.plan import (
     Installed,
     Plan,
@@ -14,7 +15,7 @@ from colab_drive_tuner.rerun.schedulers.plan import (
 
 _MAX_BYTES = 998
 """Debian's cron silently truncates longer commands."""
-_ALTERNATIVES = "The alternatives are --with systemd, github and enterprise."
+_ALTERNATIVES = f"The alternatives are --with {', '.join(n for n in NAMES if n != 'cron')}."
 
 
 def text(plan: Plan) -> str:
