@@ -29,7 +29,9 @@ from colab_drive_tuner.errors import (  # noqa: E402
     SearchTakenOverError,
     UsageError,
 )
+from colab_drive_tuner.journal.chain.chain import save_snapshot  # noqa: E402
 from colab_drive_tuner.journal.chain.record import ClaimReason  # noqa: E402
+from colab_drive_tuner.journal.folder.lookup import find_folder  # noqa: E402
 from colab_drive_tuner.journal.journal import Journal  # noqa: E402
 from colab_drive_tuner.optuna_backend import ATTEMPTS, RETRY_OF, StudyStorage  # noqa: E402
 from colab_drive_tuner.search.results.optuna_studies import study_data  # noqa: E402
@@ -490,6 +492,20 @@ def test_the_status_of_a_running_study_names_its_running_trials(
     assert "running trial" in shown
     storage.close()
     assert cdt.read_status(store, "study").running == ()
+
+
+def test_a_study_whose_snapshot_names_no_session_is_listed(storage: StudyStorage) -> None:
+    """A snapshot that somebody altered does not hide the other searches of the store."""
+    optuna.create_study(storage=storage).ask()
+    storage.flush(30)
+    journal, store = storage.journal, storage.journal.store
+    altered = History.load(journal.state.dump())
+    altered.timeline.clear()
+    folder = find_folder(store, "study")
+    assert folder is not None
+    save_snapshot(store, folder, journal._reader.head, altered.dump())
+    (status,) = cdt.list_searches(store)
+    assert [(trial.tid, trial.worker) for trial in status.running] == [(0, "")]
 
 
 def test_a_study_is_compared_without_a_seed(

@@ -199,7 +199,8 @@ def with_first_cell(notebook: dict[str, Any], source: str) -> dict[str, Any]:
 def find_error(executed: Path) -> CellError | None:
     """Return the error of the first cell that raised, numbered as in the original notebook.
 
-    `sys.exit` with the code of a finished or unfinished search is not an error.
+    `sys.exit` with the code of a finished or unfinished search is not an error. Raises ValueError
+    if the notebook is truncated: its writer was killed, or the disk was full.
     """
     notebook = json.loads(executed.read_bytes())
     number = 0

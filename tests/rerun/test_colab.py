@@ -18,10 +18,12 @@ from typing import Any
 import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import NotebookRunError, UsageError
+from colab_drive_tuner.rerun.program import RunTask, load_program
 from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.runners.colab import ColabRunner, colab_command
 from colab_drive_tuner.rerun.runs import ExitCode, read_rerun_status, read_runs
+from colab_drive_tuner.rerun.stopping import StopSignals
 from colab_drive_tuner.store import open_store
 from tests.processes import wait_until
 from tests.rerun import programs
@@ -364,6 +366,23 @@ def test_a_runtime_still_being_allocated_is_released(
     process.wait(200)
     assert "Released cdt-" in programs.run("schedule", "release").stdout
     assert (colab.allocated, colab.taken) == (1, {})
+
+
+def test_a_notebook_that_comes_back_truncated_is_named(
+    tmp_path: Path, drive_emulator: DriveEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A truncated notebook shows no result of the run, so the runner has failed."""
+    command = tmp_path / "colab"
+    command.write_text(
+        "#!/bin/sh\n[ $1 = exec ] || exit 0\necho colab-drive-tuner is ready\n"
+        "printf { >$(dirname $5)/given_output.ipynb\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_COLAB", str(command))
+    program = load_program(str(programs.notebook(tmp_path / "nb.ipynb", "1")))
+    task = RunTask(program, "parabola", tmp_path, StopSignals())
+    with pytest.raises(NotebookRunError, match="No complete notebook came back from Colab"):
+        ColabRunner(pause=0).run(task)
 
 
 @pytest.mark.parametrize(

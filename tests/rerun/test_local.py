@@ -62,6 +62,23 @@ def test_a_run_that_finishes_the_search_is_recorded_and_a_second_one_starts_noth
     assert len(read_runs(open_store(store), "parabola")) == 1
 
 
+def test_a_notebook_truncated_by_a_kill_of_papermill_is_a_failed_run(
+    tmp_path: Path, store: Path
+) -> None:
+    """If papermill is killed while it writes the notebook, the run is recorded as failed."""
+    truncate = """
+import os, pathlib, signal
+papermill = os.getppid()
+command = pathlib.Path(f"/proc/{papermill}/cmdline").read_text().split(chr(0))
+pathlib.Path(next(part for part in command if part.endswith("executed.ipynb"))).write_text("{")
+os.kill(papermill, signal.SIGKILL)
+"""
+    failed = rerun(store, programs.notebook(tmp_path / "nb.ipynb", truncate))
+    assert failed.returncode == ExitCode.FAILED
+    assert "papermill failed (-9)" in failed.stderr
+    assert [run.ended for run in read_runs(open_store(store), "parabola")] == ["failed"]
+
+
 @pytest.mark.parametrize("options", [(), ("--loop",), ("--scheduled",)])
 def test_a_missing_program_is_an_error_even_for_a_finished_search(
     tmp_path: Path, store: Path, options: tuple[str, ...]

@@ -335,6 +335,7 @@ def test_data_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         ("90", 90.0),
         ("1d 2h", 93600.0),
         (5, 5.0),
+        (np.int64(5), 5.0),
         (timedelta(minutes=2), 120.0),
         (None, None),
     ],

@@ -181,9 +181,11 @@ class ColabRunner:
         finally:
             if collected.exists():  # also after a failed run, as far as it got
                 collected.replace(task.executed)
-        if not task.executed.exists():
-            raise NotebookRunError(f"No executed notebook came back from Colab:\n{text}")
-        return find_error(task.executed)
+        try:
+            return find_error(task.executed)
+        except (FileNotFoundError, ValueError):
+            message = f"No complete notebook came back from Colab:\n{text}"
+            raise NotebookRunError(message) from None
 
     def _heartbeat_check(self, session: str, remote: str, copy: Path) -> Callable[[], None]:
         """Return a function that raises `RuntimeLostError` once the heartbeat file is unchanged."""

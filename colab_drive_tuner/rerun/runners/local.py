@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -96,7 +97,9 @@ class LocalRunner:
             *([] if "language" in spec or "name" in language else ["--language", "python"]),
         ]  # fmt: skip
         code = run(command)
-        error = find_error(task.executed) if task.executed.exists() else None
+        error = None
+        with suppress(FileNotFoundError, ValueError):  # then papermill has failed
+            error = find_error(task.executed)
         tail = task.output_tail()
         if code and error is None and "PapermillExecutionError" not in tail:
             if "DeadKernelError" in tail:

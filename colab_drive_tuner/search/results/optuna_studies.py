@@ -172,7 +172,7 @@ def _seconds(text: Any) -> float | None:
 
 def running_now(history: History) -> tuple[RunningNow, ...]:
     """Return the trials that the current session is running."""
-    where = history.timeline[-1].where
+    where = history.timeline[-1].where if history.timeline else ""  # a snapshot may omit it
     return tuple(
         RunningNow(trial.tid, where, trial.began, attempts_of(trial.user_attrs) + 1)
         for trial in read_study(history.study.lines)

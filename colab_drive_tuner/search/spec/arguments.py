@@ -51,7 +51,7 @@ def parse_duration(duration: float | str | timedelta | None) -> float | None:
     seconds = 0.0
     if isinstance(duration, timedelta):
         seconds = duration.total_seconds()
-    elif isinstance(duration, int | float) and not isinstance(duration, bool):
+    elif isinstance(duration, int | float | Real) and not isinstance(duration, bool):  # or numpy's
         with suppress(OverflowError):
             seconds = float(duration)
     elif isinstance(duration, str) and duration.isdecimal():  # from a command line
