@@ -144,7 +144,9 @@ class MemoryStore(Store):
 
     def restore(self, entry_id: str) -> None:
         with self._files.lock:
-            entry = self._files.entries[entry_id]
+            entry = self._files.entries.get(entry_id)
+            if entry is None:
+                raise self._not_found(entry_id)
             self._files.entries[entry_id] = replace(entry, trashed=False)
 
     def list_trash(self, parent: str) -> builtins.list[Entry]:

@@ -235,6 +235,8 @@ class StoreContract:
         assert [(e.id, e.name) for e in reopen().list(store.root)] == [(folder, "a: b?")]
         assert reopen().read(file) == store.read(file) == b"1"
         assert reopen().list_trash(store.root) == []
+        with pytest.raises(NotFoundError):
+            store.restore(*store.reserve(1))
 
     def test_files_go_in_and_out_by_path(self, store: Store, tmp_path: Path) -> None:
         """Content is uploaded from a file and fetched into one, replacing its content."""

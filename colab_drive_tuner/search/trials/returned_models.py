@@ -152,7 +152,7 @@ class ReturnedModels:
         self._best = None
         if left:
             warn_user(
-                f"Drive did not take {', '.join(left)} in time: the model is lost with this "
+                f"The store did not take {', '.join(left)} in time: the model is lost with this "
                 f"runtime, the trial's result is not.",
                 TrainingWarning,
             )
