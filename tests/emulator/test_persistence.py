@@ -295,17 +295,38 @@ def test_a_port_that_is_taken_is_named(monkeypatch, capsys):
         (["--port", "65536"], "the port must be 0 to 65535, not 65536"),
         (["--latency", "nan"], "the latency must be 0 or more seconds, not nan"),
         (["--data", "."], "file is not a database"),
+        (["--data", "taken"], "unable to open database file"),
     ],
 )
 def test_invalid_arguments_are_named(monkeypatch, capsys, tmp_path, arguments, reason):
     """An invalid port, latency or data folder exits 2 and is named."""
     (tmp_path / "metadata.sqlite").write_text("not of an emulator" * 10)
+    (tmp_path / "taken" / "metadata.sqlite").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["drive-emulator", *arguments])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 2
     assert reason in capsys.readouterr().err
+
+
+def test_a_content_that_fits_the_disk_only_in_part_is_an_error(tmp_path):
+    """A write that the disk accepts in part is continued, so that the disk's error is raised."""
+    script = """
+import asyncio, errno, pathlib, resource, sys
+from colab_drive_tuner.emulator.media.contents import Sink
+
+sink = Sink(pathlib.Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4, 4))
+asyncio.run(sink.write(b"content"))
+try:
+    asyncio.run(sink.finish())
+except OSError as error:
+    assert error.errno == errno.EFBIG
+else:
+    raise AssertionError("a part of the content was taken for the whole")
+"""
+    run_python("-c", script, tmp_path / "incoming")
 
 
 def test_its_data_stay_where_they_are(tmp_path, monkeypatch):

@@ -195,8 +195,8 @@ def _check_value(version: str, described: Mapping[str, Any], value: Any, where: 
     if isinstance(value, dict):
         _check_members(version, described, value, where)
     elif isinstance(value, list):
-        for number, one in enumerate(value):
-            _check_value(version, described["items"], one, f"{where}[{number}]")
+        for index, one in enumerate(value):
+            _check_value(version, described["items"], one, f"{where}[{index}]")
 
 
 class Parameters:

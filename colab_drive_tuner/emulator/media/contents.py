@@ -65,7 +65,9 @@ class Sink:
         self.size += len(piece)
 
     def _write(self, piece: bytes | bytearray) -> None:
-        self._file.write(piece)
+        left = memoryview(piece)
+        while left:  # a nearly full disk accepts a part
+            left = left[self._file.write(left) :]
         self._hash(piece)
 
     async def write(self, chunk: bytes) -> None:

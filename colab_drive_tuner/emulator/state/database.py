@@ -49,24 +49,7 @@ class Database:
             if not left.name.startswith("session-"):
                 left.unlink()
         self.clock = Clock()
-        self._sql = sqlite3.connect(
-            folder / "metadata.sqlite", isolation_level=None, check_same_thread=False, timeout=2
-        )
-        try:
-            # Exclusive: a second emulator on the same folder would overwrite the data of this one.
-            self._sql.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._sql.execute("PRAGMA journal_mode = WAL")
-            self._sql.execute("PRAGMA synchronous = NORMAL")
-            self._sql.execute(
-                "CREATE TABLE IF NOT EXISTS documents (kind TEXT, key TEXT, value TEXT, "
-                "PRIMARY KEY (kind, key)) WITHOUT ROWID"
-            )
-        except sqlite3.DatabaseError as error:
-            self._sql.close()
-            raise ValueError(
-                f"{folder} cannot be used ({error}): stop another emulator that holds it, "
-                "or choose another folder"
-            ) from None
+        self._sql = _connect(folder)
         self.nodes: dict[str, Node] = {}
         self.children: dict[str, dict[str, None]] = {}
         self.names: dict[str, dict[str, None]] = {}
@@ -294,6 +277,31 @@ class Database:
     def _signature(self, email: str, kind: str, body: str) -> str:
         message = f"{email.lower()} {kind} {body}".encode()
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()[:8]
+
+
+def _connect(folder: Path) -> sqlite3.Connection:
+    """Open the folder's database for this process alone; raise ValueError if it is unusable."""
+    sql = None
+    try:
+        sql = sqlite3.connect(
+            folder / "metadata.sqlite", isolation_level=None, check_same_thread=False, timeout=2
+        )
+        # Exclusive: a second emulator on the same folder would overwrite the data of this one.
+        sql.execute("PRAGMA locking_mode = EXCLUSIVE")
+        sql.execute("PRAGMA journal_mode = WAL")
+        sql.execute("PRAGMA synchronous = NORMAL")
+        sql.execute(
+            "CREATE TABLE IF NOT EXISTS documents (kind TEXT, key TEXT, value TEXT, "
+            "PRIMARY KEY (kind, key)) WITHOUT ROWID"
+        )
+    except sqlite3.DatabaseError as error:
+        if sql is not None:
+            sql.close()
+        raise ValueError(
+            f"{folder} cannot be used ({error}): stop another emulator that holds it, "
+            "or choose another folder"
+        ) from None
+    return sql
 
 
 def stored_bytes(node: Node) -> int:
