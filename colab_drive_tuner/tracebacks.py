@@ -32,8 +32,11 @@ def add_hint(error: BaseException, tid: object, search: str) -> None:
 
 
 def is_of_package(error: BaseException) -> bool:
-    """Return whether the exception is one of this package's errors."""
-    return type(error).__module__.startswith(_PACKAGE)
+    """Return whether the exception is one of this package's errors, or of a class derived from one.
+
+    By module, because errors.py is above this module.
+    """
+    return any(kind.__module__.startswith(_PACKAGE) for kind in type(error).__mro__)
 
 
 def is_of_objective(error: BaseException) -> bool:

@@ -13,9 +13,11 @@ from hyperopt import hp
 
 import colab_drive_tuner
 from colab_drive_tuner import DriveTrials, loky_executor, resume_search, setup
-from colab_drive_tuner.errors import ObjectiveError, SearchError, UsageError
+from colab_drive_tuner.errors import ObjectiveError, RefusedError, SearchError, UsageError
 from colab_drive_tuner.hyperas_style import best_ensemble, best_models, minimize
 from colab_drive_tuner.search.spec.keyword_advice import _RENAMED
+from colab_drive_tuner.store.memory import MemoryStore
+from colab_drive_tuner.store.protocol import Entry
 
 SPACE = hp.uniform("x", 0, 1)
 
@@ -112,8 +114,17 @@ def test_other_functions_suggest_the_right_argument_name(
 def test_a_wrong_argument_is_traced_to_the_lines_of_the_user(tmp_path: Path) -> None:
     """The traceback of a wrong argument has no frames of this package, and all of the user's.
 
-    So has that of a search that cannot run: its message says why.
+    So has that of a search that cannot run: its message says why. An error of another package's
+    store, derived from one of ours, is treated alike.
     """
+
+    class OtherError(RefusedError):
+        pass
+
+    class OtherStore(MemoryStore):
+        def list(self, parent: str, *, name: str | None = None) -> list[Entry]:
+            raise OtherError("not today")
+
     home = Path(colab_drive_tuner.__file__).parent
 
     def templated() -> Any:
@@ -131,6 +142,7 @@ def test_a_wrong_argument_is_traced_to_the_lines_of_the_user(tmp_path: Path) -> 
         (lambda: resume_search(abs, name="s", max_evals="3", space=SPACE), []),  # type: ignore[arg-type]
         (lambda: resume_search(templated, name="s", max_evals=3, store=tmp_path), []),
         (lambda: DriveTrials("a/b"), []),
+        (lambda: DriveTrials("s", store=OtherStore()), ["list"]),
         (
             lambda: resume_search(objective, name="s", max_evals=3, space=SPACE, store=tmp_path),
             ["objective"],
@@ -140,7 +152,7 @@ def test_a_wrong_argument_is_traced_to_the_lines_of_the_user(tmp_path: Path) -> 
             ["nested"],
         ),
     ):
-        with pytest.raises((UsageError, SearchError)) as caught:
+        with pytest.raises((UsageError, SearchError, OtherError)) as caught:
             call()
         frames = traceback.extract_tb(caught.value.__traceback__)
         assert [frame.name for frame in frames[2:]] == inner
