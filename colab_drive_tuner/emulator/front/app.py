@@ -82,10 +82,7 @@ class App:
         asyncio.get_running_loop().call_later(seconds, lambda: list(map(abort, self._open)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection event."""
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-            return
+        """Serve one HTTP request."""
         body = Body(receive)
         headers = {
             key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
@@ -365,11 +362,3 @@ def _discovery(request: Request, version: str | None) -> Answer:
         raise ApiError(404, "notFound", "Not Found")
     root = f"{request.base}/"
     return Answer.json({**discovery_document(version), "rootUrl": root, "baseUrl": root})
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": message["type"] + ".complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
