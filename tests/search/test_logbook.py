@@ -71,7 +71,7 @@ def test_only_the_end_of_a_short_trial_is_recorded(trials: DriveTrials) -> None:
     assert recorded(trials) == [ItemKind.END]
     (entry,) = trials.log.history.trials.values()
     assert decode(entry.document) == document
-    assert trials.log.is_current(entry)
+    assert trials.log.remember(entry)
 
 
 def test_start_and_end_of_a_long_trial_are_recorded(trials: DriveTrials) -> None:

@@ -81,8 +81,8 @@ class Logbook(Ownership):
         self._start: _Start | None = None
         """The last appended item, if that was a start."""
 
-    def is_current(self, entry: RecordedTrial) -> bool:
-        """Return whether this process has already seen the entry's document; mark it as seen."""
+    def remember(self, entry: RecordedTrial) -> bool:
+        """Remember the entry's document; return whether this process has seen it before."""
         last = self._document_hashes.get(entry.tid)
         self._document_hashes[entry.tid] = hash(entry.document)
         return last == self._document_hashes[entry.tid]

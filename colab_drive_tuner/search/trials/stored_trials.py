@@ -101,8 +101,8 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         documents = []
         with progress_bar(f"Opening {self.name}", " trials") as seen:
             for tid, entry in history.trials.items():
-                document = present.get(tid)
-                if not self.log.is_current(entry) or document is None:  # the call marks it as seen
+                document, is_known = present.get(tid), self.log.remember(entry)
+                if document is None or not is_known:
                     document = entry.decoded()
                     if entry.model:
                         document["result"] = self.models.wrap(document["result"], tid)
