@@ -107,7 +107,7 @@ def _check_result(result: Any, *, ended: bool) -> None:
     status, loss = result.get("status"), result.get("loss")
     if status is not None and not isinstance(status, str):
         raise TypeError(f"its status is {status!r:.60}")
-    if status == "ok" and (ended or loss is not None) and not _is_number(loss):
+    if status == "ok" and (ended or loss is not None) and not _is_loss(loss):
         raise TypeError(f"its loss is {loss!r:.60}")
     drop_odd_loss(result)
 
@@ -144,7 +144,8 @@ def _is_value(value: Any) -> bool:
     return False
 
 
-def _is_number(value: Any) -> bool:
+def _is_loss(value: Any) -> bool:
+    """Return whether it can be the loss of a trial: a number, or an array of one."""
     if type(value) is float:
         return True
     if isinstance(value, np.ndarray):

@@ -103,7 +103,9 @@ def json_value(value: Any) -> Any:
 
 def cell(value: object) -> str:
     """Format a value for a table: None as "", a float with six significant digits."""
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else text_of(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else text_of(value)
 
 
 def table_fits(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bool:

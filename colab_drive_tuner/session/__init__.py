@@ -19,7 +19,7 @@ from colab_drive_tuner.session.session import SetupArguments, connect, read_envi
 from colab_drive_tuner.store import open_store, set_default_store
 from colab_drive_tuner.text import visible
 
-_last: "tuple[SetupArguments, Session] | None" = None
+_last: tuple[SetupArguments, Session] | None = None
 
 
 @explain_keywords(
@@ -28,7 +28,7 @@ _last: "tuple[SetupArguments, Session] | None" = None
 )
 def setup(
     *, notebook: str | None = None, folder: str | None = None, credentials: Any = None
-) -> "Session":
+) -> Session:
     """Sign in, open the store and find the running notebook: the first line of a notebook.
 
     If the hyperas package is installed, `setup` also makes it work on current Python versions.
@@ -91,7 +91,7 @@ def setup(
     return session
 
 
-def _open(arguments: SetupArguments, runtime: Runtime) -> "Session":
+def _open(arguments: SetupArguments, runtime: Runtime) -> Session:
     if Variable.STORE.get():
         if arguments.folder is not None:
             raise UsageError(

@@ -132,8 +132,9 @@ class Dispatcher:
         with _lock:
             users = _users.setdefault(key, [])
             users.append(self)
-            for user in users if len(users) > 1 else ():
-                user.was_shared = True
+            if len(users) > 1:
+                for user in users:
+                    user.was_shared = True
         try:
             yield
         finally:

@@ -205,7 +205,8 @@ def _trial_data(trial: StudyTrial, sessions: Sequence[RecordedSession]) -> Trial
     where, ended = _run_of(trial, sessions)
     is_complete = trial.state == State.COMPLETE
     value = trial.values[0] if trial.values and is_complete else math.nan
-    loss = None if math.isnan(value) else value if trial.minimized else -value
+    minimized = value if trial.minimized else -value
+    loss = None if math.isnan(value) else minimized
     curve = [trial.steps[step] for step in sorted(trial.steps)]
     return TrialData(
         tid=trial.tid,

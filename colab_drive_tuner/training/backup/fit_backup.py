@@ -37,9 +37,7 @@ _SAFETY_FACTOR = 1.1
 _DROP_TIMEOUT = 30.0
 """Seconds to wait for the store to drop backups that the next run must not restore."""
 
-_MALFORMED = (
-    *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError),
-)
+_MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 """Errors of reading a file with a valid checksum whose content is not a backup."""
 
 

@@ -273,10 +273,9 @@ def _salvage_duplicate(
 
 def _nothing_left(name: str, salvaged: SalvagedFolder) -> SearchNotFoundError:
     why = " ".join(salvaged.unreadable)
+    first = f" ({why}) Undo the change there: otherwise" if why else ":"
     return SearchNotFoundError(
-        f"Nothing of search {name!r} is readable"
-        f"{f' ({why}) Undo the change there' if why else ''}: "
-        f"{'otherwise ' if why else ''}start it again under another name."
+        f"Nothing of search {name!r} is readable{first} start it again under another name."
     )
 
 

@@ -106,8 +106,9 @@ def timeline(data: SearchData) -> str:
     marks = [("pruned", GREY, pruned), ("given up", RED, given_up)]
     for _, colour, drawn in marks:
         canvas.bars(drawn, 19, colour)
-    for began, ended, middle, trial in placed if len(data.trials) <= _MAX_TOOLTIPS else ():
-        canvas.tooltip(began, middle - 7, ended - began, 14, trial_tooltip(trial))
+    if len(data.trials) <= _MAX_TOOLTIPS:
+        for began, ended, middle, trial in placed:
+            canvas.tooltip(began, middle - 7, ended - began, 14, trial_tooltip(trial))
     bottom = _LANE * len(lanes) + 18.0
     axis.draw(canvas, bottom)
     shown = [(name, colour) for name, colour, drawn in marks if drawn]
@@ -133,7 +134,9 @@ def _session_of(data: SearchData, trial: TrialData) -> int | None:
     """
     same = [index for index, session in enumerate(data.sessions) if session.where == trial.where]
     before = [index for index in same if data.sessions[index].began <= (trial.began or 0) + 1]
-    return before[-1] if before else same[0] if same else None
+    if before:
+        return before[-1]
+    return same[0] if same else None
 
 
 def _span(trials: Sequence[TrialData], began: float, last: float) -> tuple[float, float]:
