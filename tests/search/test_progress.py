@@ -20,9 +20,9 @@ from rich.console import Console
 from colab_drive_tuner.errors import QuotaError, UnavailableError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.progress import (
+from colab_drive_tuner.search.progress import Progress
+from colab_drive_tuner.search.progress_outputs import (
     NotebookOutput,
-    Progress,
     ProgressState,
     TerminalOutput,
     progress_html,
@@ -281,7 +281,7 @@ trials = cdt.resume_search(objective, max_evals=4, **search)
 
 
 IN_THREADS = """
-from colab_drive_tuner.search.progress import NotebookOutput, ProgressState
+from colab_drive_tuner.search.progress_outputs import NotebookOutput, ProgressState
 outputs = [NotebookOutput(), NotebookOutput()]
 contexts = [output.shared() for output in outputs]
 for context, output in zip(contexts, outputs):
