@@ -32,9 +32,9 @@ def page(
 ) -> tuple[Sequence[Item], str | None]:
     """Return the requested page and the token of the next one.
 
-    The token names the next item, in an order its place, so that those shown may be deleted or
-    changed and others created in between: none is repeated or left out.
-    Without a page size in the call or the method's description, the page contains all items.
+    The token names the next item, or its place in `order`. So no item is repeated or left out, even
+    if some are deleted, changed or created between two pages. Without a page size in the call or
+    the method's description, the page contains all items.
     """
     parts = [call.caller.email, call.path, *(call.parameters.text(one) or "" for one in SELECTING)]
     mark = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]

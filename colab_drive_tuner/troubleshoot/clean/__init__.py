@@ -44,8 +44,8 @@ def find_leftovers(
     """List the leftovers in the working directory, in Drive and in the store.
 
     The running notebook (None: it is detected, or inferred from the only notebook copy in the
-    directory) and copies in use are never listed, but its duplicates in Drive are. Drive is looked
-    through only if that needs no sign-in prompt. A named store that does not exist is a
+    directory) and copies in use are never listed, but its duplicates in Drive are. Drive is
+    searched only if that needs no sign-in prompt. A named store that does not exist is a
     `NotFoundError`. Nothing is changed.
     """
     context = CheckContext(store)
