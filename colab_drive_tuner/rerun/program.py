@@ -63,8 +63,12 @@ class Program:
     @property
     def kernel(self) -> str:
         """The name of the kernel that it asks for; empty if it names none."""
-        spec = self.notebook()["metadata"].get("kernelspec")
-        return str(spec.get("name", "")) if isinstance(spec, dict) else ""
+        return str(self.metadata("kernelspec").get("name") or "")
+
+    def metadata(self, key: str) -> dict[str, Any]:
+        """Return a map in the notebook's metadata; empty if there is no such map."""
+        found = self.notebook()["metadata"].get(key)
+        return found if isinstance(found, dict) else {}
 
     def mentions(self, name: str) -> bool:
         """Whether a cell of the notebook contains a word."""

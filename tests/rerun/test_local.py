@@ -153,6 +153,15 @@ def test_a_notebook_may_end_as_a_script_does(tmp_path: Path, store: Path) -> Non
     assert done.returncode == ExitCode.UNFINISHED, done.stderr
 
 
+def test_a_notebook_whose_kernel_is_null_runs_in_python(tmp_path: Path, store: Path) -> None:
+    """Metadata with `"kernelspec": null` are those of a notebook that names no kernel."""
+    nb = programs.notebook(tmp_path / "nb.ipynb", "import sys; sys.exit(75)")
+    written = json.loads(nb.read_bytes())
+    nb.write_text(json.dumps(written | {"metadata": {"kernelspec": None}}))
+    done = rerun(store, nb)
+    assert done.returncode == ExitCode.UNFINISHED, done.stderr
+
+
 def test_an_invalid_notebook_is_not_run(tmp_path: Path, store: Path) -> None:
     """With an invalid notebook or script nothing is started, and no run is recorded."""
     store.mkdir()

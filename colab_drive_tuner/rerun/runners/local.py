@@ -87,8 +87,7 @@ class LocalRunner:
         given.write_bytes(task.program.content)
         parameters = task.folder / "parameters.yaml"  # not JSON, whose 1e-05 is a text in YAML
         parameters.write_text(yaml.safe_dump(dict(self.parameters)))
-        metadata = task.program.notebook()["metadata"]
-        spec, language = metadata.get("kernelspec", {}), metadata.get("language_info", {})
+        spec, language = map(task.program.metadata, ("kernelspec", "language_info"))
         command = [
             sys.executable, "-m", "papermill", str(given), str(task.executed),
             "--parameters_file", str(parameters), "--no-progress-bar", "--no-log-output",
