@@ -153,11 +153,13 @@ def test_a_notebook_may_end_as_a_script_does(tmp_path: Path, store: Path) -> Non
     assert done.returncode == ExitCode.UNFINISHED, done.stderr
 
 
-def test_a_notebook_whose_kernel_is_null_runs_in_python(tmp_path: Path, store: Path) -> None:
-    """Metadata with `"kernelspec": null` are those of a notebook that names no kernel."""
+def test_a_notebook_with_a_null_kernel_and_a_byte_order_mark_runs(
+    tmp_path: Path, store: Path
+) -> None:
+    """Metadata with `"kernelspec": null` name no kernel; papermill refuses the mark."""
     nb = programs.notebook(tmp_path / "nb.ipynb", "import sys; sys.exit(75)")
     written = json.loads(nb.read_bytes())
-    nb.write_text(json.dumps(written | {"metadata": {"kernelspec": None}}))
+    nb.write_text(json.dumps(written | {"metadata": {"kernelspec": None}}), "utf-8-sig")
     done = rerun(store, nb)
     assert done.returncode == ExitCode.UNFINISHED, done.stderr
 

@@ -1,6 +1,7 @@
 """Runner on this machine: a notebook with papermill in a kernel, a script with this Python."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -84,7 +85,7 @@ class LocalRunner:
         import yaml  # papermill requires it
 
         given = task.folder / "given.ipynb"
-        given.write_bytes(task.program.content)
+        given.write_text(json.dumps(task.program.notebook()))  # papermill reads only plain UTF-8
         parameters = task.folder / "parameters.yaml"  # not JSON, whose 1e-05 is a text in YAML
         parameters.write_text(yaml.safe_dump(dict(self.parameters)))
         spec, language = map(task.program.metadata, ("kernelspec", "language_info"))
