@@ -5,6 +5,7 @@ import io
 import json
 import math
 import pickle
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -272,6 +273,24 @@ def test_tail_of_an_idle_search_keeps_watching(run_command, tmp_path, monkeypatc
     assert err == "Drive does not answer.\n"
     assert out.count("It is not running now") == 1
     assert out.count("trial 0: 0.5 in") == 1
+
+
+def test_tail_follows_a_search_that_is_restarted(run_command, tmp_path, monkeypatch):
+    """The trials of a new history are printed, although those of the old one had their numbers."""
+    store = cdt.open_store(tmp_path / "store")
+    cdt.import_trials(store, "again", trials_file(tmp_path))
+
+    def restart(seconds):
+        cdt.resume_search(
+            lambda x: 0.25, space=hp.uniform("x", 0, 1), name="again", max_evals=2, algo="rand",
+            store=store, restart=True, progress=False,
+        )  # fmt: skip
+
+    monkeypatch.setattr("colab_drive_tuner.cli.results.time.sleep", restart)
+    code, out, _ = run_command("--store", tmp_path / "store", "tail", "again")
+    assert code == 0
+    losses = re.findall(r"^trial (\d): ([0-9.]+) in", out, re.MULTILINE)
+    assert losses == [("0", "0.5"), ("0", "0.25"), ("1", "0.25")]
 
 
 def trials_file(folder: Path) -> Path:

@@ -191,7 +191,7 @@ def tail(
     for search in _follow(selected_store(context), name, every):
         ended = [trial for trial in search.data.trials if trial.state.ended]
         if seen is None:
-            seen = {trial.tid for trial in ended[:-3]}
+            seen = {(trial.tid, trial.ended) for trial in ended[:-3]}
             if not as_json:
                 echo(search.status)
                 if not (search.status.held or search.status.finished):
@@ -200,8 +200,8 @@ def tail(
                         "Ctrl-C to stop."
                     )
         for trial in ended:
-            if trial.tid not in seen:
-                seen.add(trial.tid)
+            if (end := (trial.tid, trial.ended)) not in seen:  # numbers repeat after a restart
+                seen.add(end)
                 echo(json.dumps(_trial_json(trial)) if as_json else _line(trial))
     if not as_json:
         echo(search.status)
