@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from colab_drive_tuner.troubleshoot.clean import (
     local_leftovers,
     remove,
 )
+from colab_drive_tuner.troubleshoot.clean.removal import move_to_trash
 from colab_drive_tuner.troubleshoot.doctor import context
 from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
 
@@ -94,6 +97,17 @@ def test_the_copy_of_an_older_run_is_listed_and_goes_only_with_yes():
     assert "removed with yes=True" in describe(found, in_python=True)
     assert kept in describe(found, kept_at)
     assert find_leftovers() == []
+
+
+def test_a_leftover_that_cannot_be_moved_does_not_keep_the_others(tmp_path):
+    """The others are moved, and then its error is raised."""
+    paths = [copy_of_an_older_run("a.ipynb"), copy_of_an_older_run("b.ipynb")]
+    first, second = find_leftovers()
+    stuck = replace(first, discard=partial(move_to_trash, tmp_path / "missing"))
+    with pytest.raises(StoreError, match="missing cannot be moved away"):
+        remove([stuck, second], yes=True)
+    assert [path.exists() for path in paths].count(True) == 1
+    assert Path(first.id).exists()
 
 
 def test_a_copy_that_a_live_process_uses_is_not_listed():

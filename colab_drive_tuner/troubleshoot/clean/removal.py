@@ -14,6 +14,7 @@ from colab_drive_tuner.errors import (
     NotFoundError,
     SearchNotFoundError,
     StoreError,
+    UnavailableError,
     UsageError,
 )
 from colab_drive_tuner.journal.folder.properties import SearchFolder, free_name
@@ -122,7 +123,8 @@ def remove(
     """Move leftovers to a trash, unless they have changed; return their new locations by id.
 
     With `yes`, those that are `ours` are removed and those whose id is `named`. A name that is not
-    in the list, or is refused, is a `UsageError` before anything is moved.
+    in the list, or is refused, is a `UsageError` before anything is moved. If one cannot be moved,
+    its error is raised after the others have been.
     """
     leftovers = list(leftovers)
     unknown = sorted(set(named) - {leftover.id for leftover in leftovers})
@@ -135,13 +137,21 @@ def remove(
             raise UsageError(f"{leftover.where} is not removed: {leftover.refused}")
     if not yes:
         return {}
-    return {
-        leftover.id: leftover.discard()
-        for leftover in leftovers
-        if (leftover.ours or leftover.id in named)
-        and not leftover.refused
-        and leftover.still_stale()
-    }
+    kept_at: dict[str, str] = {}
+    failures: list[ColabDriveTunerError] = []
+    for leftover in leftovers:
+        wanted = leftover.ours or leftover.id in named
+        if not wanted or leftover.refused or not leftover.still_stale():
+            continue
+        try:
+            kept_at[leftover.id] = leftover.discard()
+        except UnavailableError:
+            raise  # the others would get no answer either
+        except ColabDriveTunerError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return kept_at
 
 
 def move_to_trash(path: Path) -> str:
