@@ -302,10 +302,10 @@ def optuna_storage(
 
 def _add_ended(storage: StudyStorage, displaced: JournalStorage) -> None:
     """Add the trials that ended in a session that lost the study before it could send them."""
-    ours = {study.study_name: study._study_id for study in storage.get_all_studies()}
+    ours = {(one.study_name, *one.directions): one._study_id for one in storage.get_all_studies()}
     for study in displaced.get_all_studies():
-        if (study_id := ours.get(study.study_name)) is None:
-            continue
+        if (study_id := ours.get((study.study_name, *study.directions))) is None:
+            continue  # deleted in the meantime, or created anew with other objectives
         known = {
             (trial.datetime_start, trial.datetime_complete)
             for trial in storage.get_all_trials(study_id, deepcopy=False)
