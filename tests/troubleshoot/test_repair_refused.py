@@ -1,10 +1,17 @@
-"""`repair` refuses searches of a newer version, and two searches of one name."""
+"""`repair` refuses searches of a newer version or another user, and two of one name."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.errors import NewerFormatError, SearchDamagedError, SearchFolderError
+from colab_drive_tuner.errors import (
+    NewerFormatError,
+    RefusedError,
+    SearchDamagedError,
+    SearchFolderError,
+)
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store.folder import FolderStore
@@ -42,6 +49,25 @@ def test_one_record_that_seems_newer_among_others_is_damaged(folder):
     report = repair(FolderStore(folder), "search")
     assert (report.trials, report.done) == (12, 12)
     assert read_status(FolderStore(folder), "search").done == 12
+
+
+def test_an_intact_search_of_another_user_is_not_rebuilt(folder, monkeypatch):
+    """Who may begin searches, but not write to this one, would only make a second one of its name.
+
+    Root, who may run this test, may write anywhere.
+    """
+    link = os.link
+
+    def refused(source, target, **more):
+        if Path(target).is_relative_to(folder / "search"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(target))
+        link(source, target, **more)
+
+    monkeypatch.setattr(os, "link", refused)
+    before = sorted(folder.iterdir())
+    with pytest.raises(RefusedError, match="Permission denied"):
+        repair(FolderStore(folder), "search")
+    assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.parametrize("begun_as", ["another", "search"])

@@ -175,6 +175,8 @@ def _why_unusable(store: Store, name: str, found: _FoundFolder) -> str:
             raise  # newer content of a record; a record's own format may be damage, see `salvage`
         return str(error.__cause__ or error)  # without the advice to run repair
     except (SearchError, StoreError) as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise  # another user's files: the search is intact for whoever may write to them
         return str(error)
     return ""
 
