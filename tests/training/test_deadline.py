@@ -1,5 +1,7 @@
 """Timing of a trial's backups, and its stop before the deadline."""
 
+from datetime import timedelta
+
 import keras
 import pytest
 
@@ -31,6 +33,8 @@ def test_every_seconds_limits_the_number_of_backups(store):
         lambda: fit_with_backup(convolutional_model(), 5, every_seconds=1e6, clock=clock.__next__),
     )
     assert [name[-12:] for name in backup_names(store, folder)] == ["00005.backup"]
+    with pytest.raises(UsageError, match=r"every_seconds must be a number, got .*timedelta"):
+        TrialBackup(every_seconds=timedelta(minutes=5))
     with pytest.raises(UsageError, match=r"every_seconds must be .* got -1"):
         TrialBackup(-1)
 

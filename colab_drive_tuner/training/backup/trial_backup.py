@@ -18,7 +18,7 @@ from colab_drive_tuner.errors import TrainingWarning, UsageError
 from colab_drive_tuner.training.backup.fit_backup import BackupCallback, FitBackup, LastLogs
 from colab_drive_tuner.training.backup.writer import get_writer
 from colab_drive_tuner.training.training_loop import find_training_loop
-from colab_drive_tuner.training.trial import running_trial
+from colab_drive_tuner.training.trial import as_number, running_trial
 from colab_drive_tuner.warn_user import warn_user
 
 _UNREACHED = (
@@ -48,8 +48,8 @@ class TrialBackup(BackupCallback):
         clock: Function that returns the time in seconds, such as `time.monotonic`.
 
     Raises:
-        UsageError: `every_seconds` is negative, `ignore` is a string, or `fit` has Keras's
-            BackupAndRestore as well.
+        UsageError: `every_seconds` is negative or no number, `ignore` is a string, or `fit` has
+            Keras's BackupAndRestore as well.
 
     Example:
         ```python
@@ -65,7 +65,7 @@ class TrialBackup(BackupCallback):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
-        if every_seconds is not None and not every_seconds >= 0:
+        if every_seconds is not None and not as_number("every_seconds", every_seconds) >= 0:
             raise UsageError(
                 f"every_seconds must be a number of seconds >= 0, got {every_seconds}."
             )
