@@ -42,9 +42,9 @@ def load_data(data: Any, arguments: DataArguments | None = None, *, again: bool 
         str(getattr(data, "__module__", "")),
         str(getattr(data, "__qualname__", type(data).__qualname__)),
     )
-    if not again and key in _loaded:
-        if _loaded[key][0] == _fingerprint((data, given, named), {}, key[0]):
-            return _loaded[key][1]
+    call = data, given, named
+    if not again and key in _loaded and _loaded[key][0] == _dependencies(call, key[0]):
+        return _loaded[key][1]
     _loaded.pop(key, None)  # frees the old data before the new is loaded
     result = data(*given, **named)
     parts = _parts(result)
@@ -56,7 +56,7 @@ def load_data(data: Any, arguments: DataArguments | None = None, *, again: bool 
         )
     if not any(isinstance(part, Iterator) for part in parts):
         # Computed after the call: a counter or list changed by the function itself is no change.
-        _loaded[key] = _fingerprint((data, given, named), {}, key[0]), result
+        _loaded[key] = _dependencies(call, key[0]), result
     return result
 
 
@@ -109,6 +109,14 @@ class _Identity:
         return isinstance(other, _Identity) and self.value is other.value
 
     __hash__ = None  # type: ignore[assignment]  # the object may not be hashable
+
+
+def _dependencies(call: Any, module: str) -> Any:
+    """Return the fingerprint of a call; one that equals no other if it is nested too deeply."""
+    try:
+        return _fingerprint(call, {}, module)
+    except RecursionError:
+        return _Identity(object())
 
 
 def _fingerprint(value: Any, known: dict[int, Any], module: str) -> Any:

@@ -144,6 +144,27 @@ def test_an_error_of_data_is_not_cached(notebook):
     assert load_data(notebook["load"]) == ([0, 1, 2], 3)
 
 
+def test_what_is_nested_too_deeply_to_compare_is_loaded_again(notebook):
+    """A long linked list that the data function uses is no error; the cache is not used."""
+    linked = """
+class Node:
+    def __init__(self, following):
+        self.following = following
+
+chain = None
+for _ in range(1000):
+    chain = Node(chain)
+
+def load():
+    runs.append(1)
+    return chain.following, 1
+"""
+    exec(linked, notebook)
+    load_data(notebook["load"])
+    load_data(notebook["load"])
+    assert notebook["runs"] == [1, 1]
+
+
 def test_closures_methods_and_recursion():
     """Values in closures and instances count; functions that call themselves are supported."""
 
