@@ -75,9 +75,10 @@ def _dump(value: Any, objective: Callable[..., Any]) -> bytes:
         raise _refusal(objective, error.refused) from None
     except Exception as error:
         raise UsageError(
-            f"The objective cannot be sent to the workers of executor=: {text_of(error)}. Make in "
-            "it, or in the data function, what cannot be pickled: a lock, an open file, a "
-            "connection. Or run it on threads: executor=ThreadPoolExecutor(n)."
+            "The objective cannot be sent to the workers of executor= "
+            f"({text_of(error).rstrip('.')}): create what cannot be pickled, such as a lock, an "
+            "open file or a connection, in the objective or in the data function. Or run it on "
+            "threads: executor=ThreadPoolExecutor(n)."
         ) from error
 
 

@@ -272,8 +272,9 @@ def _pickled(outcome: Outcome) -> bytes:
             outcome.error = None
             return _pickled(outcome)
         problem = SearchError(
-            f"What the objective returned cannot be sent back from its worker: {text_of(error)}. "
-            "Return plain data, a Keras model, or bytes as `attachments`."
+            "What the objective returned cannot be sent back from its worker "
+            f"({text_of(error).rstrip('.')}): return plain data, a Keras model, or bytes as "
+            "`attachments`."
         )
         return _pickled(
             replace(failed_outcome(TaskStatus.RAISED, problem), seconds=outcome.seconds)
