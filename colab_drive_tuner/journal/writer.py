@@ -117,9 +117,9 @@ class Writer:
         """Raise unless this process claimed the search: a fork may not write."""
         if os.getpid() != self.pid:
             raise SearchError(
-                f"Search {self.reader.name!r} was claimed by another process, of which this is a "
-                f"fork: run trials in the process that called fmin or resume_search; for an Optuna "
-                f"study, run optuna.storages.run_grpc_proxy_server(storage) in that process."
+                f"Search {self.reader.name!r} was claimed by the process from which this one was "
+                f"forked: run trials in the process that called fmin or resume_search; for an "
+                f"Optuna study, run optuna.storages.run_grpc_proxy_server(storage) in that process."
             )
 
     def flush(self, timeout: float | None) -> bool:

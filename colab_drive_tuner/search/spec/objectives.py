@@ -80,7 +80,7 @@ def _check_loss(loss: Any, name: str) -> None:
         float(loss)
     except (TypeError, ValueError, OverflowError) as error:
         raise ObjectiveError(
-            f"{name}() returned the loss {text_of(loss, repr):.40}, which is no number "
+            f"{name}() returned the loss {text_of(loss, repr):.40}, which is not a number "
             f"({error}): {_HINT}."
         ) from error
 
