@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Problem = ColabDriveTunerError | None
 
 _MODULES = ("cron", "systemd", "github")
+"""Loaded when they are used: the command line's help needs only the names."""
 NAMES = (*_MODULES, "enterprise")
 """The schedulers that `--with` takes; that of Colab Enterprise is in `rerun/enterprise.py`."""
 
