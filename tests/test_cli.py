@@ -255,6 +255,19 @@ def test_a_folder_of_drive_is_handed_on_to_local_runs_only(run_command, drive_em
     assert "use --folder here" in err
 
 
+def test_a_path_that_cannot_be_written_is_named(run_command, tmp_path, monkeypatch):
+    """A file in place of a folder is named, with what the system says of it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".github").write_text("a file")
+    (tmp_path / "nb.py").write_text("")
+    options = ("--search", "s", "--store", "drive:Lab", "--with", "github")
+    code, _, err = run_command("schedule", "add", "nb.py", *options)
+    assert code == 1
+    assert re.search(r"^colab-drive-tuner: \S*\.github\S*: (Not a directory|File exists) ", err), (
+        err
+    )
+
+
 def test_an_unexpected_error_is_printed_in_one_sentence(run_command, folder, monkeypatch):
     """An unexpected error is printed in one sentence; `--debug` raises it with its traceback."""
 

@@ -26,7 +26,9 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         message = str(error)
-        if not isinstance(error, ColabDriveTunerError):
+        if isinstance(error, OSError) and error.filename:
+            message = f"{error.filename}: {error.strerror} (--debug shows the traceback)"
+        elif not isinstance(error, ColabDriveTunerError):
             message = f"unexpected {type(error).__name__}: {error} (--debug shows the traceback)"
         echo(f"colab-drive-tuner: {message}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
