@@ -28,13 +28,14 @@ def drive_rows():
 
 
 def test_a_trial_of_a_second_is_about_one_call(drive_rows):
-    """150 trials of a second each need 1 to 1.3 Drive calls a trial.
+    """150 trials of a second each need 1 to 1.3 Drive calls a trial, fewer if calls take longer.
 
-    About thirty of the calls open and close the search.
+    About thirty of the calls open and close the search. On a busy machine a trial can end while the
+    call for the one before it is under way; then the next call records both.
     """
     (what, _, result, *_) = drive_rows[0]
     assert what.startswith("Drive calls per trial, 150 trials")
-    assert 1 <= float(result) <= 1.3
+    assert 0.5 <= float(result) <= 1.3
 
 
 def test_only_new_bytes_are_uploaded(drive_rows):

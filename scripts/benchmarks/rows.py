@@ -216,7 +216,7 @@ def resume(effort: Effort) -> Iterator[Row]:
             die=True,
         )
         # More in the quick form, in which concurrent requests must overlap even on a busy machine.
-        emulator.faults.add("latency", seconds=2 * LATENCY if effort.quick else LATENCY)
+        emulator.faults.add("latency", seconds=6 * LATENCY if effort.quick else LATENCY)
         answer = child("reopen", emulator.environment, log=f"{emulator.url}/_emulator/log")
         log = [entry for entry in emulator.log if entry["time"] <= answer["first_at"]]
         reading = [entry for entry in log if entry["time"] <= answer["read_at"]]

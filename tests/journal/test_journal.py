@@ -116,7 +116,7 @@ def test_items_appended_during_a_close_or_reset_are_recorded(
     journal.append(item(1), durable=True)
     if ends_by == "reset":
         journal.reset(b"")
-        assert journal.flush(20)
+        assert journal.flush(200)
         # The reset is the second record, or comes after what was appended before it was sent.
         assert journal.state.items == (["late"] if record == "record-000002.cdt" else [])
         return
@@ -381,7 +381,7 @@ def test_the_error_tells_another_thread_from_another_process(store, open_journal
 
     def second(state: object) -> bytes:
         with pytest.raises(SearchBusyError) as error:
-            ThreadPoolExecutor(1).submit(open_journal, store, on_busy=on_busy).result(20)
+            ThreadPoolExecutor(1).submit(open_journal, store, on_busy=on_busy).result(200)
         errors.append(str(error.value))
         return b""
 

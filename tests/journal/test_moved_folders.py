@@ -457,11 +457,11 @@ def test_a_run_continues_in_its_renamed_local_folder(store, open_journal):
     journal = open_journal(store, claim=False)
     journal.claim(lambda state: b"", notify=messages.append)
     journal.append(item(1), durable=True)
-    assert journal.flush(20)
+    assert journal.flush(200)
     root = Path(store.url(store.root))
     (root / NAME).rename(root / "other")
     journal.append(item(2), durable=True)
-    assert journal.flush(20)
+    assert journal.flush(200)
     journal.close()
     assert Journal.open(store, "other", RULES).state.items == [1, 2]
     assert (root / "other" / "trials.pkl").exists()

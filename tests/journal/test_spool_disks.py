@@ -91,11 +91,11 @@ def test_a_recorded_item_is_no_gap_in_the_spool(store, machine, monkeypatch):
         journal = Journal.open(store, "a search", RULES)
         journal.claim(lambda state: b"", notify=lambda text: None)
         journal.append(item(VALUES[0]), durable=True)
-        assert journal.flush(20)
+        assert journal.flush(200)
         with pytest.MonkeyPatch.context() as patch:
             FailingDisk(patch, lambda now: True)
             journal.append(item(VALUES[1]), durable=True)
-            assert journal.flush(20)
+            assert journal.flush(200)
         store.away = True
         journal.append(item(VALUES[2]), durable=True)
         wait_until(lambda: spooled(journal._own.spool) == [VALUES[2]])
@@ -129,7 +129,7 @@ def test_items_survive_a_power_cut_once_they_are_sent(tmp_path, monkeypatch):
     journal.claim(lambda state: b"", notify=lambda text: None)
     for value in VALUES[:3]:
         journal.append(item(value), durable=True)
-        assert journal.flush(20)
+        assert journal.flush(200)
         journal.raise_if_lost()
     assert len(cuts) == 3
     journal.close()

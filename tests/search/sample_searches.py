@@ -108,7 +108,7 @@ def killing_objective(objective: Callable[[Any], Any], calls: int, when: str = "
         count += 1
         result = objective(point)
         if count == calls and when == "end":
-            assert all(journal.flush(30) for journal in held_journals())
+            assert all(journal.flush(60) for journal in held_journals())
         if count == calls:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
@@ -138,7 +138,7 @@ def killing_objective_in_outage(
         count += 1
         (journal,) = (one for one in held_journals() if one.store.location == store.location)
         if count == away:
-            assert journal.flush(30)
+            assert journal.flush(60)
             store.away = True
         if count == calls and raises:
             threading.Thread(target=kill, args=(journal, calls - 1), daemon=True).start()

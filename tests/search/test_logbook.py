@@ -39,7 +39,7 @@ def trials(tmp_path: Path) -> Iterator[DriveTrials]:
 def recorded(trials: DriveTrials) -> list[str]:
     """Return the kinds of the recorded entries, oldest first."""
     reader = trials.log.journal._reader
-    assert trials.log.journal.flush(20)
+    assert trials.log.journal.flush(200)
     kinds: list[str] = []
 
     def collect(record: Record) -> None:

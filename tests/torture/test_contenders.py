@@ -129,8 +129,8 @@ def test_sessions_that_take_over(lab: Lab, many: int) -> None:
 )
 def test_a_session_that_was_paused_past_its_lease(lab: Lab, phase: str, resume: str) -> None:
     """A session paused in a write or trial and overtaken stops, and its results are kept."""
-    search = lab.session("s", max_evals=40, nap=0.06)
-    paused = lab.start(search)
+    search, gate = lab.session("s", max_evals=100, nap=0.03), lab.folder / "gate"
+    paused = lab.start(changed(search, nap=0.06, gate=(90, str(gate))))  # it does not end before
     paused.wait_for(
         lambda: len(paused.acknowledged()) > 3 and phase in paused.under_way, f"a {phase}"
     )
@@ -140,6 +140,7 @@ def test_a_session_that_was_paused_past_its_lease(lab: Lab, phase: str, resume: 
         assert other.end() == 0, other.output
     else:
         other.wait_for(lambda: "train" in other.under_way, "the takeover")
+    gate.touch()
     paused.signal(signal.SIGCONT)
     assert endings([paused, other]) == ["SearchTakenOverError", ""]
     assert kept_trials(paused)

@@ -31,7 +31,7 @@ def run_with_record_per_trial(
 
     @functools.wraps(sample_objective)  # the wrapper must count as the same objective
     def objective(point):
-        trials.log.journal.flush(20)
+        trials.log.journal.flush(200)
         return sample_objective(point)
 
     run_fmin(trials, "tpe", max_evals, objective)

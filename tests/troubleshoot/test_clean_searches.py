@@ -154,7 +154,7 @@ def test_nothing_of_a_search_that_is_held_is_listed_or_removed(store, tmp_path, 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     trials = DriveTrials("search", store=store)
     trials.attachments["held"] = 1
-    trials.log.journal.flush(20)
+    trials.log.journal.flush(200)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
     assert remove(before, yes=True) == {}
     assert [found.kind for found in find_leftovers(store=store)] == []

@@ -21,7 +21,7 @@ def test_a_search_that_runs_elsewhere_is_refused(folder, monkeypatch, tmp_path):
     trials = DriveTrials("search", store=folder)
     trials.new_trial_ids(1)
     trials.attachments["held"] = 1
-    trials.log.journal.flush(20)
+    trials.log.journal.flush(200)
     record_files(folder)[8].unlink()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
     with pytest.raises(SearchBusyError, match="is held by"):
@@ -46,14 +46,14 @@ def test_an_owner_that_wakes_up_after_a_repair_stops(folder, monkeypatch, tmp_pa
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     sleeper = DriveTrials("search", store=folder)
     sleeper.attachments["held"] = 1
-    sleeper.log.journal.flush(20)
+    sleeper.log.journal.flush(200)
     record_files(folder)[8].unlink()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
     store.later = 200.0
     assert repair(store, "search").done == 12
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     sleeper.attachments["late"] = 2
-    sleeper.log.journal.flush(5)
+    sleeper.log.journal.flush(200)
     with pytest.raises(SearchTakenOverError):
         sleeper.log.journal.raise_if_lost()
     with pytest.raises(SearchTakenOverError):
@@ -81,7 +81,7 @@ def test_another_account_waits_for_the_release(folder, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     trials = DriveTrials("search", store=folder)
     trials.attachments["held"] = 1
-    trials.log.journal.flush(20)
+    trials.log.journal.flush(200)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "this machine"))
     store = FaultyStore(folder)
     store.owner, store.later = "other@example.com", 1000.0
