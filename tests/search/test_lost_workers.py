@@ -49,7 +49,7 @@ def test_a_frozen_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(dispatcher, "WORKER_START_SECONDS", 0.1)
     monkeypatch.setattr(parallel, "TICK_SECONDS", 0.05)
     pool = Mute()
-    trials = run_in_store(tmp_path, "rand", 6, uneven, executor=pool, width=2, trial_timeout=2.0)
+    trials = run_in_store(tmp_path, "rand", 6, uneven, executor=pool, width=2, trial_timeout=6.0)
     assert [doc["result"]["status"] for doc in trials.trials] == ["fail", *["ok"] * 5]
     assert pool.restarts == 1
 

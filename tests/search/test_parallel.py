@@ -298,10 +298,10 @@ def test_a_trial_that_takes_too_long_ends_as_failed(tmp_path: Path, threads: Exe
                 time.sleep(0.01)
         return sample_objective(point)
 
-    trials = run_in_store(tmp_path, "rand", 8, objective, executor=threads, trial_timeout=3.0)
+    trials = run_in_store(tmp_path, "rand", 8, objective, executor=threads, trial_timeout=6.0)
     (failed,) = [doc for doc in trials.trials if doc["result"]["status"] == "fail"]
     assert failed["tid"] == 1
-    assert "trial_timeout=3 " in failed["result"]["reason"]
+    assert "trial_timeout=6 " in failed["result"]["reason"]
     assert len(trials) == 8
 
 
