@@ -12,7 +12,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -56,10 +56,13 @@ def encode(described: Description) -> bytes:
 
 
 def decode(content: bytes, key: str) -> Description | None:
-    """Return the description of the id `key`; None if the bytes are invalid or of another id."""
-    values = unseal(content)
+    """Return the description of the id `key`; None if the bytes are invalid or of another id.
+
+    Values that only a newer version knows are ignored.
+    """
+    values, known = unseal(content), {each.name for each in fields(Description)}
     try:
-        described = Description(**values)
+        described = Description(**{name: values[name] for name in values.keys() & known})
     except TypeError:
         return None
     texts = ("id", "name", "parent", "file", "nonce", "trashed")

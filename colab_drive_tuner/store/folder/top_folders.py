@@ -112,7 +112,7 @@ def open_folder(base: Path, trash: Path, *, in_trash: bool = False) -> TopFolder
     if described is None:
         raise _missing_index_error(base)
     # Both are valid but different, so one of them belongs to another folder.
-    if copy is not None and copy != encode(described) and decode(copy, TOP) is not None:
+    if copy is not None and decode(copy, TOP) not in (None, described):
         raise disk.damaged_error(index.descriptions.path(TOP), home / "copies" / "ids" / TOP)
     return TopFolder(index, described, in_trash, state)
 
