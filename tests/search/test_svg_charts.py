@@ -381,6 +381,15 @@ def test_a_grid_is_thinned_out_evenly() -> None:
     assert len(drawn) < 100_000
 
 
+def test_a_parameter_of_few_trials_among_many_is_drawn() -> None:
+    """Of 3,000 trials with 12 parameters, one parameter exists in a single trial."""
+    usual = {f"p{n}": 0.5 for n in range(11)}
+    documents = [
+        document(n, n % 97, usual | ({"rare": 1.5} if n == 1500 else {})) for n in range(3000)
+    ]
+    assert "1.5" in texts(charts.slices(search_data("s", documents)))
+
+
 @pytest.mark.parametrize("text", [*HOSTILE, "m" * 99, "W" * 99, "漢" * 99, "short"])
 def test_a_text_fits_its_place(text: str) -> None:
     """A text is cut only if it is too long for its place."""

@@ -109,11 +109,7 @@ def slices(data: SearchData) -> str:
     columns, width, height = 3, WIDTH / 3, 190
     rows = math.ceil(len(shown) / columns)
     canvas = Canvas(WIDTH, rows * height, f"Loss over each parameter of {data.name}")
-    # A random sample, because every n-th trial may follow a pattern, as in a grid search.
-    count = min(len(trials), max(1, _MAX_DOTS // len(shown)))
-    drawn = random.Random(0).sample(trials, count)  # noqa: S311 - a picture needs no secret
-    best = next(iter(data.best(1)), None)
-    shown_trials = (*drawn, best) if best else drawn
+    best, most = next(iter(data.best(1)), None), max(1, _MAX_DOTS // len(shown))
     y = _loss_scale([trial.finite_loss or 0.0 for trial in trials], height - 45, 22)
     axis = y_axis_width(y, 48)
     for index, (name, label) in enumerate(
@@ -121,9 +117,14 @@ def slices(data: SearchData) -> str:
     ):
         left, top = index % columns * width, index // columns * height
         placed = replace(y, start=y.start + top, end=y.end + top)
-        with_value = [trial for trial in shown_trials if name in trial.parameters]
+        with_value = [trial for trial in trials if name in trial.parameters]
+        # A random sample, because every n-th trial may follow a pattern, as in a grid search.
+        rng = random.Random(0)  # noqa: S311 - a picture needs no secret
+        drawn = rng.sample(with_value, min(len(with_value), most))
+        if best and name in best.parameters:
+            drawn.append(best)
         span = left + axis, left + width - 12
-        _slice(canvas, name, label, with_value, best, placed, span)
+        _slice(canvas, name, label, drawn, best, placed, span)
     return str(canvas)
 
 
