@@ -119,17 +119,17 @@ def _dependencies(call: Any, module: str) -> Any:
         return _Identity(object())
 
 
-def _fingerprint(value: Any, known: dict[int, Any], module: str) -> Any:
+def _fingerprint(value: Any, known: dict[int, tuple[int, Any]], module: str) -> Any:
     """Return a value that changes if `value` behaves differently: by content where possible.
 
     Classes of `module`, the user's notebook or file, are compared by content, and so are their
-    objects; others by identity. `known` holds the compared objects by id.
+    objects; others by identity. `known` holds the compared objects, with their number, by id.
     """
     if isinstance(value, _PLAIN):
         return type(value).__name__, repr(value)
     if id(value) in known:
-        return "recursion"
-    known[id(value)] = value
+        return "known", known[id(value)][0]
+    known[id(value)] = len(known), value
     if isinstance(value, FunctionType):
         return _function_fingerprint(value, known)
     if isinstance(value, MethodType):
@@ -143,6 +143,8 @@ def _fingerprint(value: Any, known: dict[int, Any], module: str) -> Any:
     if isinstance(value, tuple | list | dict) and len(value) <= _MAX_COMPARED:
         parts = (*value, *value.values()) if isinstance(value, dict) else tuple(value)
         return type(value).__name__, [_fingerprint(part, known, module) for part in parts]
+    if isinstance(value, set | frozenset) and len(value) <= _MAX_COMPARED:
+        return type(value).__name__, frozenset(value)
     if isinstance(value, type) and _is_of(module, value):
         members = [
             (name, getattr(part, "__func__", getattr(part, "fget", part)))
@@ -160,7 +162,7 @@ def _is_of(module: str, kind: type) -> bool:
     return all(base is object or base.__module__ == module for base in kind.__mro__)
 
 
-def _function_fingerprint(function: FunctionType, known: dict[int, Any]) -> Any:
+def _function_fingerprint(function: FunctionType, known: dict[int, tuple[int, Any]]) -> Any:
     cells = [cell_content(cell) for cell in function.__closure__ or ()]
     parts = [function.__defaults__, function.__kwdefaults__, *cells]
     used = sorted(global_names(function.__code__) & function.__globals__.keys())

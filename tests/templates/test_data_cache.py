@@ -86,6 +86,34 @@ def test_a_change_of_what_it_uses_loads_again(notebook, change):
     assert len(notebook["runs"]) == 2
 
 
+def test_another_of_the_known_objects_loads_again(notebook):
+    """A name or an argument that now means another object, which `load` also uses, is a change."""
+    cell = """
+TRAIN, TEST = ["a"], ["b"]
+used = TRAIN
+
+def load(given):
+    return TRAIN + TEST, used, given
+"""
+    exec(cell, notebook)
+    train, test = notebook["TRAIN"], notebook["TEST"]
+    assert load_data(notebook["load"], (train,)) == (["a", "b"], ["a"], ["a"])
+    notebook["used"] = test
+    assert load_data(notebook["load"], (train,)) == (["a", "b"], ["b"], ["a"])
+    assert load_data(notebook["load"], (test,)) == (["a", "b"], ["b"], ["b"])
+
+
+def test_sets_are_compared_by_content(notebook):
+    """A set that grew loads the data again; one that is made again with the same content does not."""
+    cell = "skipped = {1}\n\ndef load():\n    return [n for n in range(3) if n not in skipped]\n"
+    exec(cell, notebook)
+    first = load_data(notebook["load"])
+    exec(cell, notebook)
+    assert load_data(notebook["load"]) is first
+    notebook["skipped"].add(2)
+    assert load_data(notebook["load"]) == [0]
+
+
 def test_arguments_count(notebook):
     """Equal arguments, by position or name, give the same data; others load it again."""
 
