@@ -132,14 +132,19 @@ class Reader:
             self._owned = owned_ids(self.store, self.folder)
             self.found = self._owned.folder
         if self._head is not None:
-            self._head = self._read_on(self._head, 1 + LOOK_BEYOND)
+            records: list[Record] = []
+            head = self._read_on(self._head, records.append, 1 + LOOK_BEYOND)
+            # Only now: a request that fails in between must not leave the state ahead of the head.
+            for record in records:
+                self.state.apply(record)
+            self._head = head
             return
         self._owned.require(Property.RECORDS)
         if self._read_after_snapshot():
             return
         self._owned.require(Property.FIRST)
         self.state = self.rules.empty()
-        self._head = self._read_on(Head(0, "", (self.folder.first,)))
+        self._head = self._read_on(Head(0, "", (self.folder.first,)), self.state.apply)
         if self._head.pos == 0:
             self._require_new()
 
@@ -157,18 +162,20 @@ class Reader:
         with parallel_readers("cdt-anchor") as readers:  # checked while reading
             is_ours = readers.submit(self._is_of_this_chain, known)
             try:
-                self._head = self._read_on(known)
+                head = self._read_on(known, self.state.apply)
             except SearchDamagedError:
                 if is_ours.result():
                     raise
-            if not is_ours.result():
-                self._head = None
                 return False
-        self.snapshot_pos = known.pos
+            if not is_ours.result():
+                return False
+        self._head, self.snapshot_pos = head, known.pos
         return True
 
-    def _read_on(self, known: Head, width: int | None = None) -> Head:
-        head = read_on(self.store, known, self.state.apply, self.name, width)
+    def _read_on(
+        self, known: Head, apply: Callable[[Record], None], width: int | None = None
+    ) -> Head:
+        head = read_on(self.store, known, apply, self.name, width)
         if head.pos > known.pos:
             self._require_own(head)
         return head

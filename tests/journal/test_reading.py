@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.errors import SearchDamagedError
+from colab_drive_tuner.errors import SearchDamagedError, UnavailableError
 from colab_drive_tuner.journal import Journal, maintenance
 from colab_drive_tuner.journal.chain import chain
 from colab_drive_tuner.journal.chain.chain import decode_snapshot, old_snapshots, save_snapshot
@@ -289,3 +289,39 @@ def test_a_search_may_be_named_upgrade(store, machine):
     path.write_bytes(b"")
     with pytest.raises(SearchDamagedError, match="repair upgrade"):
         Journal.open(store, "upgrade", RULES)
+
+
+def test_a_read_that_fails_halfway_counts_no_record_twice(store, open_journal, monkeypatch):
+    """The next read goes on from the records that were read before the store fell silent."""
+    journal = open_journal(store)
+    append_acknowledged(journal, 0)
+    reader = open_journal(store, claim=False)
+    append_acknowledged(journal, 1, 2)
+    with monkeypatch.context() as silent:
+        silent.setattr(type(store), "stat", unavailable)
+        with pytest.raises(UnavailableError):
+            reader.refresh()
+    assert reader.state.items == [0]
+    reader.refresh()
+    assert reader.state.items == [0, 1, 2]
+
+
+def test_a_snapshot_that_could_not_be_checked_is_checked_again(store, open_journal, monkeypatch):
+    """If the store falls silent during the check, the next read does not trust the snapshot."""
+    journal = open_journal(store)
+    append_acknowledged(journal, 0, 1)
+    journal._own.maintenance._snapshot()
+    reader = Journal(store, "a search", RULES)
+    with monkeypatch.context() as silent:
+        silent.setattr(type(reader._reader), "_is_of_this_chain", unavailable)
+        with pytest.raises(UnavailableError):
+            reader.refresh()
+    assert not reader.exists
+    reader.refresh()
+    assert reader._reader.snapshot_pos > 0
+    assert reader.state.items == [0, 1]
+
+
+def unavailable(*_: object) -> None:
+    """Stand in for a request while the store is silent."""
+    raise UnavailableError("The store is away.")
