@@ -104,7 +104,7 @@ def load(given):
 
 
 def test_sets_are_compared_by_content(notebook):
-    """A set that grew loads the data again; one that is made again with the same content does not."""
+    """A set that grew loads the data again; one made again with the same content does not."""
     cell = "skipped = {1}\n\ndef load():\n    return [n for n in range(3) if n not in skipped]\n"
     exec(cell, notebook)
     first = load_data(notebook["load"])
