@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -382,6 +383,44 @@ def test_a_search_on_a_file_system_without_links_can_only_be_read(
     assert store.read(record) == b"1"
     with pytest.raises(NotFoundError):
         store.read(again)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), TimeoutError(errno.ETIMEDOUT, "late")])
+def test_what_is_linked_stays_although_the_create_failed(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """An interrupt or a network error may follow a link that was made: its id is then used."""
+    link = os.link
+
+    def link_and_fail(source: Path, target: Path) -> None:
+        link(source, target)
+        if target.name == entry_id:
+            raise error
+
+    (entry_id,) = store.reserve(1)
+    store.ensure_root()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", link_and_fail)
+        with pytest.raises((KeyboardInterrupt, UnavailableError)):
+            store.create(entry_id, b"1", name="a", parent=store.root)
+    with pytest.raises(IdTakenError):
+        store.create(entry_id, b"1", name="a", parent=store.root)
+    assert store.read(entry_id) == b"1"
+
+
+def test_a_full_disk_leaves_no_claim_on_a_name(store: FolderStore, record: str) -> None:
+    """A file that is created once there is room again has its own name, not one with a suffix."""
+    (entry_id,) = store.reserve(1)
+    parent = store.stat(record).parent
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(StoreError):
+            store.create(entry_id, b"1", name="a", parent=parent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    store.create(entry_id, b"1", name="a", parent=parent)
+    assert store.url(entry_id).endswith("/s/a")
 
 
 def test_a_lost_answer_of_link_is_no_loss(

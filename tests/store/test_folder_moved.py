@@ -128,6 +128,18 @@ def test_a_copy_in_another_store_is_the_search(way: Bring, root: Path, tmp_path:
     assert len(trial_points(root, "a")) == 3
 
 
+def test_a_copy_appears_in_a_store_that_was_listed_while_it_was_made(
+    root: Path, tmp_path: Path
+) -> None:
+    """A large search takes minutes to copy, and its folder becomes one only with its index."""
+    (tmp_path / "other" / "a").mkdir(parents=True)
+    os.utime(tmp_path / "other", (1e9, 1e9))
+    store = open_store(tmp_path / "other")
+    assert list_searches(store) == []
+    shutil.copytree(root / "a", tmp_path / "other" / "a", dirs_exist_ok=True)
+    assert [search.name for search in list_searches(store)] == ["a"]
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_copy_of_all_searches_is_a_store(way: Bring, root: Path, tmp_path: Path) -> None:
     """A copy of a store is a store, with or without the hidden files of its root."""

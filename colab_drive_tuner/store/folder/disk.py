@@ -62,7 +62,11 @@ def write(path: Path, content: bytes | Path) -> None:
 def write_new(path: Path, content: bytes) -> None:
     """Write a small file that must not exist yet, without syncing it."""
     with path.open("xb", buffering=0) as file:
-        file.write(content)
+        try:
+            file.write(content)
+        except BaseException:  # an empty claim on a name would be kept forever
+            remove(path)
+            raise
 
 
 def ensure_folders(home: Path, *names: str) -> Path:

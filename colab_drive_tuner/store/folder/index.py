@@ -143,8 +143,9 @@ class Index:
                 if not draft.samefile(target):
                     raise
         except BaseException:  # including KeyboardInterrupt
-            shutil.rmtree(pending, ignore_errors=True)
-            disk.remove(pending)
+            if not _is_same_file(draft, target):  # the link may have been made all the same
+                shutil.rmtree(pending, ignore_errors=True)
+                disk.remove(pending)
             raise
         finally:
             disk.remove(draft)

@@ -167,21 +167,25 @@ class TopFolders:
             changed = self._place.stat().st_mtime_ns
             if self._changed == (changed, True):  # no folder was added, removed or renamed
                 return self._known
-            items = sorted(os.scandir(self._place), key=lambda item: item.name)
+            folders = sorted(
+                item.name
+                for item in os.scandir(self._place)
+                if not item.name.startswith(".") and (item.is_symlink() or item.is_dir())
+            )
         except disk.MISSING:
             return []
         settled = time.time() - changed / 1e9 > _SETTLED
         before = {known.base.name: known for known in self._known}
         found: list[TopFolder | Damaged] = []
-        for item in items:
-            known = before.get(item.name)
+        for name in folders:
+            known = before.get(name)
             if known is not None and is_current(known):
                 found.append(known)
-            elif not item.name.startswith(".") and (item.is_symlink() or item.is_dir()):
-                found += self._open(self._place / item.name)
-        # A damaged folder may be restored at any time.
-        complete = all(isinstance(folder, TopFolder) for folder in found)
-        self._known, self._changed = found, (changed, settled and complete)
+            else:
+                found += self._open(self._place / name)
+        # A damaged folder may be restored at any time, and a copy is one only once it has an index.
+        usable = sum(isinstance(folder, TopFolder) for folder in found)
+        self._known, self._changed = found, (changed, settled and usable == len(folders))
         return found
 
     def _open(self, base: Path) -> Iterator[TopFolder | Damaged]:
