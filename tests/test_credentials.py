@@ -168,6 +168,7 @@ def test_workload_identity_file(source, subject, module):
         ('{"type": "cheese"}', "holds no credentials"),
         (json.dumps({"type": "authorized_user", "client_secret": SECRET}), "incomplete"),
         (json.dumps({"type": "external_account", "secret": SECRET}), "incomplete"),
+        (json.dumps({**USER, "expiry": 1760000000}), "incomplete or damaged"),
         *(
             (json.dumps({**USER, "token_uri": url}), "incomplete or damaged")
             for url in (5, "", "ftp://x", "https://", "https://exa mple/token", "https://[x")

@@ -216,7 +216,7 @@ def from_info(info: Any, where: str, request: CredentialRequest) -> Any:
             return _authorized_user(info)
         if kind == "external_account":
             return _external_account(info, scopes or default_scopes(None))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         # Without the error's text and cause, which may quote the content.
         raise CredentialsError(
             f"{where} says it holds credentials of type {kind}, but they are incomplete or damaged "

@@ -146,6 +146,9 @@ def write_copy(path: Path, content: bytes, source: str) -> Path | None:
                 aside = _move_aside(path)
         replace_file(path, lambda sink: sink.write(content))
     except OSError as error:
+        if aside is not None:
+            with contextlib.suppress(OSError):  # then it keeps its new name
+                aside.replace(path)
         raise NotebookError(
             f"The notebook's copy cannot be written to {path} ({error.strerror or error}); change "
             "to a writable directory and run the cell again."

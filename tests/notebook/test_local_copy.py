@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 from hashlib import sha256
 from pathlib import Path
 
@@ -106,6 +107,21 @@ def test_a_directory_that_cannot_be_written_to_is_an_error_that_names_it():
     """The error about a read-only directory names it; /proc takes no files, even from root."""
     with pytest.raises(NotebookError, match=r"cannot be written to /proc/x.ipynb"):
         write_copy(Path("/proc/x.ipynb"), notebook("1"), "id")
+
+
+def test_on_a_full_disk_the_users_file_stays_in_its_place():
+    """It is renamed only if the copy takes its place, since the error says nothing else."""
+    path = Path("x.ipynb").absolute()
+    path.write_bytes(b"theirs")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(NotebookError, match="cannot be written to"):
+            write_copy(path, notebook("1"), "id")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"theirs"
+    assert list(Path().iterdir()) == [Path("x.ipynb")]
 
 
 def test_without_a_state_folder_copies_count_as_the_users(monkeypatch):

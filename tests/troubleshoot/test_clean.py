@@ -99,11 +99,12 @@ def test_the_copy_of_an_older_run_is_listed_and_goes_only_with_yes():
     assert find_leftovers() == []
 
 
-def test_a_leftover_that_cannot_be_moved_does_not_keep_the_others(tmp_path):
+@pytest.mark.parametrize("step", ["discard", "still_stale"])
+def test_a_leftover_that_cannot_be_moved_does_not_keep_the_others(tmp_path, step):
     """The others are moved, and then its error is raised."""
     paths = [copy_of_an_older_run("a.ipynb"), copy_of_an_older_run("b.ipynb")]
     first, second = find_leftovers()
-    stuck = replace(first, discard=partial(move_to_trash, tmp_path / "missing"))
+    stuck = replace(first, **{step: partial(move_to_trash, tmp_path / "missing")})
     with pytest.raises(StoreError, match="missing cannot be moved away"):
         remove([stuck, second], yes=True)
     assert [path.exists() for path in paths].count(True) == 1

@@ -141,10 +141,11 @@ def remove(
     failures: list[ColabDriveTunerError] = []
     for leftover in leftovers:
         wanted = leftover.ours or leftover.id in named
-        if not wanted or leftover.refused or not leftover.still_stale():
+        if not wanted or leftover.refused:
             continue
         try:
-            kept_at[leftover.id] = leftover.discard()
+            if leftover.still_stale():
+                kept_at[leftover.id] = leftover.discard()
         except UnavailableError:
             raise  # the others would get no answer either
         except ColabDriveTunerError as error:
