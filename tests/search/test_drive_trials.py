@@ -1,5 +1,6 @@
 """hyperopt's own call, `fmin(..., trials=DriveTrials(...))`, with its usual arguments."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,21 @@ def test_a_claim_keeps_the_documents_that_were_read(tmp_path: Path) -> None:
     before = list(trials.trials)
     run_fmin(trials, "rand", 4)
     assert [one is other for one, other in zip(before, trials.trials, strict=False)] == [True] * 3
+
+
+def test_a_record_may_arrive_while_the_trials_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a claim, the journal's thread may still record what an earlier session spooled."""
+    run_in_store(tmp_path, "rand", 3)
+    trials = DriveTrials("search", store=tmp_path)
+    known = trials.log.history.trials
+    remember = trials.log.remember
+
+    def arrives(entry: Any) -> bool:
+        known.setdefault(99, replace(entry, tid=99))
+        return remember(entry)
+
+    monkeypatch.setattr(trials.log, "remember", arrives)
+    trials.restore()
+    assert [document["tid"] for document in trials] == [0, 1, 2]

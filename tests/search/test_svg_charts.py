@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hyperopt import hp
 
+from colab_drive_tuner.checkpoint.history import RecordedFacts
 from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedSession
 from colab_drive_tuner.search.results import notebook_cards, report_page
 from colab_drive_tuner.search.results.notebook_cards import trials_table
@@ -519,3 +520,11 @@ def test_a_best_loss_of_minus_infinity_is_the_best_at_the_edge_of_the_pictures()
     (best,) = re.findall(f"<path d='M([0-9.]+),145h0' stroke='{ORANGE}'", slices)
     (others,) = re.findall(f"<path d='([^']*)' stroke='{BLUE}'", slices)
     assert float(best) < min(map(float, re.findall("M([0-9.]+),", others)))
+
+
+def test_a_seed_of_zero_is_part_of_how_a_search_was_made() -> None:
+    """A setting is left out if it was not given, not if it is 0."""
+    recorded = RecordedFacts(1, 0, {"seed": 0, "space": "", "max_evals": None}, ())
+    facts = report_page.provenance(recorded, "here")
+    assert facts["seed"] == 0
+    assert facts.keys().isdisjoint({"space", "trials wanted", "algorithm"})

@@ -294,6 +294,18 @@ def test_a_failed_trial_shows_its_error(tmp_path: Path) -> None:
     assert frame.loss.min() == result.best_loss
 
 
+def test_a_pickle_in_the_home_folder_is_exported_and_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`~` means the home folder in both directions."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    store = open_store("memory:home")
+    space = {"x": hp.uniform("x", 0, 1)}
+    resume_search(lambda p: p["x"], space=space, name="a", max_evals=2, store=store, progress=False)
+    export_trials(store, "a", "~/a.pkl")
+    assert import_trials(store, "b", "~/a.pkl") == 2
+
+
 def test_a_trial_that_lacks_a_parameter_is_a_row(tmp_path: Path) -> None:
     """A parameter of a wider space that old trials do not have is missing in their rows."""
     store = open_store(tmp_path / "store")

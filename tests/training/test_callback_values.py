@@ -26,7 +26,7 @@ from colab_drive_tuner.training.backup.callback_state import (
     prepare_callback_restore,
 )
 from colab_drive_tuner.training.backup.pack import CannotSaveError
-from colab_drive_tuner.training.backup.variable_paths import IncompatibleBackupError
+from colab_drive_tuner.training.backup.variable_paths import IncompatibleBackupError, value_of
 from colab_drive_tuner.training.backup.writer import read_backup, write_backup
 from tests.training.flaky_store import NUMPY_2
 
@@ -415,3 +415,18 @@ def test_a_crafted_state_raises_an_error_and_runs_no_code(packed):
     with pytest.raises(malformed):
         prepare_callback_restore([callback], {key: {"value": packed}})
     assert callback.value is None
+
+
+class TorchParameter:
+    """The part of `torch.nn.Parameter` with which its value can be read."""
+
+    def numpy(self):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+    def detach(self):
+        return types.SimpleNamespace(cpu=lambda: types.SimpleNamespace(numpy=lambda: np.ones(2)))
+
+
+def test_a_parameter_of_pytorch_is_read_without_its_gradient():
+    """PyTorch refuses `numpy()` for a tensor that requires one."""
+    assert value_of(TorchParameter()).tolist() == [1, 1]

@@ -105,7 +105,7 @@ def provenance(recorded: RecordedFacts, place: str) -> dict[str, object]:
         "space": "space",
     }
     facts: dict[str, object] = {
-        name: settings[key] for key, name in names.items() if settings.get(key)
+        name: settings[key] for key, name in names.items() if settings.get(key) not in (None, "")
     }
     if facts.get("trials wanted") == sys.maxsize:
         del facts["trials wanted"]

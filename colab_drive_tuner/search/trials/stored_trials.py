@@ -100,7 +100,7 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
         present = {doc["tid"]: doc for doc in self._dynamic_trials}
         documents = []
         with progress_bar(f"Opening {self.name}", " trials") as seen:
-            for tid, entry in history.trials.items():
+            for tid, entry in list(history.trials.items()):
                 document, is_known = present.get(tid), self.log.remember(entry)
                 if document is None or not is_known:
                     document = entry.decoded()

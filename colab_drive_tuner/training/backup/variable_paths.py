@@ -154,7 +154,8 @@ def value_of(variable: Any) -> np.ndarray[Any, Any]:
     """Return a copy of the variable's value, which training will not change."""
     inner = variable.value if isinstance(variable, keras.Variable) else variable
     if keras.backend.backend() == "tensorflow" or not isinstance(variable, keras.Variable):
-        array = inner.numpy() if hasattr(inner, "numpy") else inner.detach().cpu().numpy()
+        # PyTorch's parameters have a `numpy`, too, which refuses to leave the gradient behind.
+        array = inner.detach().cpu().numpy() if hasattr(inner, "detach") else inner.numpy()
     else:
         array = keras.ops.convert_to_numpy(inner)
     array = np.asarray(array)

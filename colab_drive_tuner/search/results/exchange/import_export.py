@@ -123,7 +123,7 @@ def import_trials(store: Store | Path | str, name: str, path: str | Path) -> int
     from colab_drive_tuner.checkpoint.pickles.reader import read_trials
     from colab_drive_tuner.search.spec.points import complete_imported
 
-    source = Path(path)
+    source = expand_user(path)
     documents: list[TrialDocument]
     attachments: Mapping[str, Any]
     if is_project(source):
