@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from hyperopt import STATUS_OK
 
+from colab_drive_tuner.errors import UnavailableError
 from colab_drive_tuner.search.executors.loky import LokyExecutor, loky_executor
+from colab_drive_tuner.training.backup.writer import get_writer
 from colab_drive_tuner.training.trial import running_trial
+from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 from tests.search.test_executors import run
 
 EPOCHS, DEADLY = 5, 3
@@ -73,3 +76,21 @@ def test_a_trial_resumes_in_the_epoch_in_which_its_worker_was_killed(
     assert undisturbed["trained"] == list(range(EPOCHS))
     assert resumed["trained"] == list(range(DEADLY, EPOCHS))
     assert resumed["losses"] == undisturbed["losses"]
+
+
+def test_a_result_is_recorded_although_its_backups_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backups of a trial that has ended only use space."""
+
+    def objective(x: float) -> float:
+        get_writer(running_trial().artifacts)  # type: ignore[union-attr, arg-type]
+        return x
+
+    def silent(_: TrialBackupFiles) -> list[str]:
+        raise UnavailableError("the store is away")
+
+    monkeypatch.setattr(TrialBackupFiles, "names", silent)  # in this process only
+    with loky_executor(1) as pool:
+        result = run(tmp_path, objective, name="a", max_evals=2, executor=pool)
+    assert len(result.trials.results) == 2

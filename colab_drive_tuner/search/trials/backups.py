@@ -4,6 +4,7 @@ A backup is deleted only after the trial's end is acknowledged: until then a lat
 it to resume the trial.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -89,7 +90,8 @@ class Backups:
         self.forget(artifacts)
         adopted = self.for_trial(tid)
         if adopted is not None:
-            get_writer(adopted).epochs(0)  # looks up existing backups
+            with suppress(StoreError):  # then `clean` finds them: the result matters more
+                get_writer(adopted).epochs(0)  # looks up existing backups
         return adopted
 
     def _require_start(self) -> None:
