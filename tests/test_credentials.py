@@ -1,5 +1,6 @@
 """Credential sources: their order, one error that lists them all, and no secrets in output."""
 
+import errno
 import json
 import os
 import threading
@@ -15,7 +16,7 @@ from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner import credentials as ours
-from colab_drive_tuner.credentials import colab, find_credentials
+from colab_drive_tuner.credentials import colab, files, find_credentials
 from colab_drive_tuner.credentials.files import from_info
 from colab_drive_tuner.credentials.source_interface import CredentialRequest, CredentialSource
 from colab_drive_tuner.environment_variables import Variable
@@ -156,6 +157,17 @@ def test_workload_identity_file(source, subject, module):
     }
     found = from_info(info, "The file", CredentialRequest())
     assert type(found).__module__ == f"google.auth.{module}"
+
+
+def test_a_home_folder_that_this_user_may_not_enter_has_no_credentials(monkeypatch):
+    """A container may run as a user without access to the home folder in its environment."""
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert files.existing_login_file() is None
+    assert files.application_default_file() is None
 
 
 @pytest.mark.parametrize(

@@ -129,9 +129,13 @@ def from_login(request: CredentialRequest) -> Any:
 def existing_login_file() -> Path | None:
     """Return the file of `colab-drive-tuner login`; None if nobody has signed in."""
     with suppress(RuntimeError):  # this user has no home directory
-        path = login_file()
-        return path if path.is_file() else None
+        return _existing(login_file())
     return None
+
+
+def _existing(path: Path) -> Path | None:
+    """Return the path if a file is there; None also if this user may not look there."""
+    return path if os.path.isfile(path) else None  # noqa: PTH113 `Path.is_file` would raise
 
 
 def from_application_default(request: CredentialRequest) -> Any:
@@ -164,8 +168,7 @@ def application_default_file() -> Path | None:
     if named := Variable.GOOGLE_CREDENTIALS.get():
         return _expanded(named)
     path = _expanded(Variable.GCLOUD_FOLDER.get() or "~/.config/gcloud")
-    path /= "application_default_credentials.json"
-    return path if path.is_file() else None
+    return _existing(path / "application_default_credentials.json")
 
 
 def from_file(path: Path, request: CredentialRequest) -> Any:
