@@ -129,9 +129,23 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    try:
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    except errors.MissingExtraError as error:
+        return _without_extra(name, str(error))
     globals()[name] = value
     return value
+
+
+def _without_extra(name: str, message: str) -> Any:
+    """Return a function that raises the error: `import *` and `help` need each name."""
+
+    def missing(*_arguments: object, **_options: object) -> None:
+        raise errors.MissingExtraError(message)
+
+    missing.__name__ = missing.__qualname__ = name
+    missing.__doc__ = message
+    return missing
 
 
 def __dir__() -> list[str]:

@@ -125,6 +125,35 @@ def test_completion_offers_public_names_alone() -> None:
     assert "__version__" in dir(colab_drive_tuner)
 
 
+def test_names_without_their_extra_are_there_and_name_it() -> None:
+    """Without Keras and Optuna, `help` and `import *` work; a use says what to install."""
+    run_python(
+        "-c",
+        """
+import pydoc, sys
+from importlib.abc import MetaPathFinder
+
+class Without(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("keras", "optuna", "tensorflow"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Without())
+from colab_drive_tuner import *
+import colab_drive_tuner as cdt
+
+assert "resume_search" in pydoc.render_doc(cdt)
+for use, extra in ((TrialBackup, "tensorflow"), (optuna_storage, "optuna")):
+    try:
+        use("s")
+    except errors.MissingExtraError as error:
+        assert f"[{extra}]" in str(error), error
+    else:
+        raise AssertionError(use)
+""",
+    )
+
+
 def test_an_import_loads_nothing_heavy() -> None:
     """`import colab_drive_tuner` loads none of the heavy packages."""
     program = "import sys, colab_drive_tuner; print('\\n'.join(sys.modules))"

@@ -12,14 +12,16 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-import keras
-
-from colab_drive_tuner.errors import TrainingWarning, UsageError
-from colab_drive_tuner.training.backup.fit_backup import BackupCallback, FitBackup, LastLogs
-from colab_drive_tuner.training.backup.writer import get_writer
-from colab_drive_tuner.training.training_loop import find_training_loop
+from colab_drive_tuner.errors import TrainingWarning, UsageError, optional_import
 from colab_drive_tuner.training.trial import as_number, running_trial
 from colab_drive_tuner.warn_user import warn_user
+
+with optional_import("Keras is not installed: pip install 'colab-drive-tuner[tensorflow]'."):
+    import keras
+
+    from colab_drive_tuner.training.backup.fit_backup import BackupCallback, FitBackup, LastLogs
+    from colab_drive_tuner.training.backup.writer import get_writer
+    from colab_drive_tuner.training.training_loop import find_training_loop
 
 _UNREACHED = (
     "TrialBackup saves nothing in workers that cannot open the store by its path: a trial whose "
