@@ -106,7 +106,8 @@ def checked_mime_type(mime_type: str) -> str:
 def checked_properties(properties: Mapping[str, str | None]) -> dict[str, str | None]:
     """Return the properties as a dict; raise `UsageError` if Drive could not store them."""
     for key, value in properties.items():
-        pair = checked_text(key, "property") + checked_text(value or "", "property's value")
+        text = "" if value is None else value
+        pair = checked_text(key, "property") + checked_text(text, "property's value")
         if len(pair.encode()) > 124:
             raise UsageError(
                 f"The property {key!r} is too long: key and value may have 124 bytes at most."

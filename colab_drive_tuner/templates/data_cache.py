@@ -38,10 +38,7 @@ def load_data(data: Any, arguments: DataArguments | None = None, *, again: bool 
     given, named = _check_arguments(data, arguments)
     if not callable(data):
         return data
-    key = (
-        str(getattr(data, "__module__", "")),
-        str(getattr(data, "__qualname__", type(data).__qualname__)),
-    )
+    key = _module_of(data), str(getattr(data, "__qualname__", type(data).__qualname__))
     call = data, given, named
     if not again and key in _loaded and _loaded[key][0] == _dependencies(call, key[0]):
         return _loaded[key][1]
@@ -58,6 +55,10 @@ def load_data(data: Any, arguments: DataArguments | None = None, *, again: bool 
         # Computed after the call: a counter or list changed by the function itself is no change.
         _loaded[key] = _dependencies(call, key[0]), result
     return result
+
+
+def _module_of(function: Any) -> str:
+    return str(getattr(function, "__module__", ""))
 
 
 def _parts(result: Any) -> list[Any]:
@@ -136,7 +137,7 @@ def _fingerprint(value: Any, known: dict[int, tuple[int, Any]], module: str) -> 
         owner = _fingerprint(value.__self__, known, value.__module__)
         return _fingerprint(value.__func__, known, module), owner
     if isinstance(value, functools.partial):
-        parts = value.func, value.args, value.keywords
+        parts, module = (value.func, value.args, value.keywords), _module_of(value.func)
         return [_fingerprint(part, known, module) for part in parts]
     if isinstance(value, ModuleType):
         return "module", value.__name__

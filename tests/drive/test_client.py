@@ -114,6 +114,7 @@ def test_content_of_any_size_and_kind(client, root, tmp_path, size, kind):
         ({"name": 3}, "A name in Google Drive is a text, not 3"),
         ({"name": "\ud800"}, "half a character"),
         ({"properties": {"k": 3}}, "A property's value in Google Drive is a text, not 3"),
+        ({"properties": {"k": 0}}, "A property's value in Google Drive is a text, not 0"),
         ({"properties": {"k": "\ud800"}}, "half a character"),
         ({"properties": {"k": "v" * 124}}, "124 bytes"),
         ({"mime_type": "text/plain\r\nX: y"}, "is not a MIME type"),

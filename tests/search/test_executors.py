@@ -38,6 +38,7 @@ from tests.search.sample_searches import (
     data,
     model,
     run_hyperopt,
+    run_in_fork,
     sample_objective,
     trial_values,
 )
@@ -399,6 +400,32 @@ def test_workers_store_backups_in_a_folder_store(workers: LokyExecutor, tmp_path
     folder = tmp_path / "s"
     wait_until(lambda: not list(folder.glob("backups/*half*")))
     assert not list(folder.glob("backups/trial-00002*"))
+
+
+def test_a_worker_that_dies_without_progress_adds_to_the_runtimes_that_died(
+    workers: LokyExecutor, tmp_path: Path
+) -> None:
+    """A backup from before an earlier session's death is no progress in this session."""
+    died, source = tmp_path / "died", tmp_path / "source"
+
+    def objective(x: float) -> float:
+        trial = running_trial()
+        assert trial is not None
+        if trial.tid == 1:
+            if not source.exists():
+                source.write_bytes(b"half")
+                trial.artifacts.put("fit-000-epoch-00003.backup", source)  # type: ignore[union-attr]
+            with died.open("a") as deaths:
+                deaths.write("x")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x**2
+
+    for _ in range(2):
+        run_in_fork(lambda: run(tmp_path / "store", objective, max_evals=3, max_attempts=3))
+    assert died.read_text() == "xx"
+    result = run(tmp_path / "store", objective, max_evals=3, max_attempts=2, executor=workers)
+    assert result.trials.statuses() == ["ok", "fail", "ok"]
+    assert died.read_text() == "xxx"
 
 
 def test_a_trial_lost_with_the_pool_resumes_from_its_backup(

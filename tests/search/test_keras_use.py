@@ -57,6 +57,9 @@ def by_module(x):
 def by_class(x):
     return Network().build()
 
+def by_function(x, func):
+    return network(func)
+
 def by_file(x):
     import whole
     return whole
@@ -93,6 +96,7 @@ USES = {
     "by_class": by_class, "by_file": by_file, "by_closure": by_closure(),
     "by_wrapper": by_wrapper, "by_partial": functools.partial(by_helper, 1),
     "by_call": Callable(), "by_method": Callable().inner, "plain": plain,
+    "by_keyword": functools.partial(by_function, func=plain),
     "plain_partial": functools.partial(plain, 1),
 }
 """

@@ -67,6 +67,9 @@ def test_a_best_model_that_was_not_stored_is_told(tmp_path: Path) -> None:
     resumed = run(tmp_path)
     with pytest.warns(TrainingWarning, match=f"The best trial, {result.best_trial['tid']}, ret"):
         assert resumed.best_model is None
+    with pytest.warns(TrainingWarning, match="returned a model that is not in the store"):
+        _, best_model = resumed
+    assert best_model is None
 
 
 def test_a_best_model_that_was_not_to_be_kept_is_none(tmp_path: Path) -> None:

@@ -103,6 +103,17 @@ def load(given):
     assert load_data(notebook["load"], (test,)) == (["a", "b"], ["b"], ["b"])
 
 
+def test_the_inside_of_an_argument_of_a_partial_counts(notebook):
+    """An object of the notebook's own classes that `functools.partial` binds is compared, too."""
+    exec("def add(settings):\n    return [settings.add]\n", notebook)
+    settings = notebook["settings"]
+    settings.add = 1
+    data = functools.partial(notebook["add"], settings)
+    assert load_data(data) is load_data(data)
+    settings.add = 2
+    assert load_data(data) == [2]
+
+
 def test_sets_are_compared_by_content(notebook):
     """A set that grew loads the data again; one made again with the same content does not."""
     cell = "skipped = {1}\n\ndef load():\n    return [n for n in range(3) if n not in skipped]\n"

@@ -75,7 +75,6 @@ class LostTrials:
         self._deaths: Counter[Tid] = Counter()
         self._unrecorded: set[Tid] = set()
         self._cancelled: Counter[Tid] = Counter()
-        self._progress: dict[Tid, int] = {}
 
     def runs_alone(self, tid: Tid) -> bool:
         """Return whether no other trial may run on the executor at the same time as this one."""
@@ -87,15 +86,14 @@ class LostTrials:
             self._suspects.add(tid)
             self._record_suspects()
 
-    def blame(self, tid: Tid, inherited: MutableMapping[Tid, int], progress: int) -> int:
+    def blame(self, tid: Tid, inherited: MutableMapping[Tid, int], *, further: bool) -> int:
         """Count a worker that died of the trial; return the number of workers and runtimes so far.
 
-        `inherited` counts the runtimes that died in each trial before this session. If `progress`,
-        of the trial's backups, has grown since the last death, earlier deaths no longer count.
+        `inherited` counts the runtimes that died in each trial before this session. `further`:
+        whether the trial's backups got further than before; then earlier deaths no longer count.
         """
-        if progress > self._progress.get(tid, 0):
+        if further:
             self._deaths[tid], inherited[tid] = 0, 0
-        self._progress[tid] = progress
         self._deaths[tid] += 1
         self._unrecorded.add(tid)
         return self._deaths[tid] + inherited.get(tid, 0)

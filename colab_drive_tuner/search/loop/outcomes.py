@@ -295,7 +295,8 @@ class OutcomeLoop(Loop):
     def _charge_death(self, started: StartedTrial) -> None:
         """Charge a worker's death to this trial alone; give the trial up, or rerun it alone."""
         tid, inherited = started.document["tid"], self._trials.log.inherited
-        attempts = self._lost_trials.blame(tid, inherited, self._progress(started))
+        further = self._progress(started) > started.progress
+        attempts = self._lost_trials.blame(tid, inherited, further=further)
         if attempts >= self._max_attempts:
             reason = give_up_reason(attempts, "worker", "runtime")
             self._record_end(started, TrialEnd.GIVEN_UP, given_up_result(reason))

@@ -166,7 +166,10 @@ class SearchResult:
     @property
     def best_model(self) -> Any:
         """The Keras model of the best trial; None if it was not kept."""
-        best = self.best_trial
+        return self._model_of(self.best_trial)
+
+    def _model_of(self, best: TrialDocument) -> Any:
+        """Return the model of the best trial; warn if it should be in the store and is not."""
         model = self.load_model(best["tid"])
         if model is None and isinstance(best["result"], ModelResult) and self.trials.keep_models:
             warn_user(
@@ -331,7 +334,7 @@ class SearchResult:
     def __iter__(self) -> Iterator[Any]:
         best = self.best_trial
         yield point_of(best)
-        yield self.load_model(best["tid"])
+        yield self._model_of(best)
 
     def __repr__(self) -> str:
         return f"Search {self.name!r}: {self._summary()}"

@@ -66,7 +66,7 @@ def _references(value: Any, called: bool) -> dict[str, Any]:
         return {"self": value.__self__, value.__func__.__name__: value.__func__}
     if isinstance(value, partial):
         arguments = {f"argument {at}": part for at, part in enumerate(value.args)}
-        return {"func": value.func} | arguments | value.keywords
+        return value.keywords | arguments | {"partial.func": value.func}
     if isinstance(value, dict) and len(value) < _MAX_ITEMS:
         return {str(key): part for key, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset) and len(value) < _MAX_ITEMS:
