@@ -21,7 +21,12 @@ from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import NotebookRunError, UsageError
 from colab_drive_tuner.rerun.program import RunTask, load_program
 from colab_drive_tuner.rerun.rerunner import Rerunner
-from colab_drive_tuner.rerun.runners.colab import ColabRunner, colab_command
+from colab_drive_tuner.rerun.runners.colab import (
+    ColabRunner,
+    colab_command,
+    release_abandoned,
+    runtime_record,
+)
 from colab_drive_tuner.rerun.runs import ExitCode, read_rerun_status, read_runs
 from colab_drive_tuner.rerun.stopping import StopSignals
 from colab_drive_tuner.store import open_store
@@ -383,6 +388,22 @@ def test_a_notebook_that_comes_back_truncated_is_named(
     task = RunTask(program, "parabola", tmp_path, StopSignals())
     with pytest.raises(NotebookRunError, match="No complete notebook came back from Colab"):
         ColabRunner(pause=0).run(task)
+
+
+def test_a_runtime_that_cannot_be_released_does_not_keep_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two runtimes of killed runs, the second is released although the first cannot be."""
+    command, stopped = tmp_path / "colab", tmp_path / "stopped"
+    command.write_text(f"#!/bin/sh\necho $* >>{stopped}\n[ $3 != cdt-0 ]\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_COLAB", str(command))
+    for session in ("cdt-0", "cdt-1"):
+        with runtime_record(session, "parabola"):
+            pass
+    with pytest.raises(NotebookRunError, match="cdt-0 could not be released"):
+        release_abandoned(pause=0)
+    assert "stop -s cdt-1" in stopped.read_text()
 
 
 @pytest.mark.parametrize(

@@ -308,11 +308,20 @@ def _abandoned_runtimes(search: str | None = None) -> Iterator[list[Path]]:
 
 
 def release_abandoned(search: str | None = None, *, pause: float = 10.0) -> list[str]:
-    """Release the runtimes of killed runs (of one search or all), and return their names."""
+    """Release the runtimes of killed runs (of one search or all), and return their names.
+
+    If one cannot be released, the others still are before its error is raised.
+    """
+    failures = []
     with _abandoned_runtimes(search) as records:
         for record in records:
-            release(record, pause)
-        return [record.stem for record in records]
+            try:
+                release(record, pause)
+            except NotebookRunError as error:
+                failures.append(error)
+    if failures:
+        raise failures[0]
+    return [record.stem for record in records]
 
 
 def release(record: Path, pause: float) -> None:
