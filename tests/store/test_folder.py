@@ -288,6 +288,27 @@ def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None:
         begin(FolderStore("/proc/no/store"))
 
 
+def test_a_file_trashed_during_a_look_for_marks_hides_no_other(
+    store: FolderStore, record: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`find_marked` leaves out a file that another process moves to the trash meanwhile."""
+    (folder,) = store.list(store.root)
+    (other,) = store.reserve(1)
+    store.create(other, b"2", name="000001", parent=folder.id)
+    for entry_id in (record, other):
+        store.set_properties(entry_id, {"k": "v"})
+    locate = index.Index.locate
+
+    def then_trashed(self: index.Index, key: str) -> Any:
+        found = locate(self, key)
+        if key == record:
+            found[1].unlink()
+        return found
+
+    monkeypatch.setattr(index.Index, "locate", then_trashed)
+    assert [entry.id for entry in store.find_marked({"k": "v"})] == [other]
+
+
 def test_reading_creates_no_folder(tmp_path: Path) -> None:
     """Reading in a store that does not exist names it; only a create makes its folder."""
     store = FolderStore(tmp_path / "typo" / "below")

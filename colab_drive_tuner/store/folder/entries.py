@@ -57,7 +57,8 @@ def entries_with_properties(location: IdLocation, or_named: str | None = None) -
     for key in dict.fromkeys(keys):
         if key == location.own_key:
             continue
-        with contextlib.suppress(StoreError, PermissionError):  # deleted by hand, or damaged
+        # Deleted, perhaps concurrently, or damaged.
+        with contextlib.suppress(StoreError, PermissionError, FileNotFoundError):
             trashed = find_in_trash(location.index, key)
             entry = location.entry(*(trashed or location.index.locate(key)))
             folder_in_trash = location.folder is not None and location.folder.in_trash
