@@ -46,8 +46,9 @@ class UploadQueue(Generic[Key, Job]):
         with self.changed:
             self.waiting[key] = job
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                thread.start()  # may raise; then the next job tries again
+                self._thread = thread
             self.changed.notify_all()
 
     def wait(self, timeout: float | None) -> bool:

@@ -1,5 +1,6 @@
 """Damage in this machine's state folder: the check names it, and searches still run."""
 
+import errno
 import os
 import resource
 from pathlib import Path
@@ -10,6 +11,7 @@ from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import SearchError, StoreError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.open_searches import unregister
+from colab_drive_tuner.journal.spool import spool as spool_module
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.machine import is_this_machine, machine_id, state_folder
 from colab_drive_tuner.search.results.read_search import _died_here
@@ -137,6 +139,22 @@ def test_a_lock_that_cannot_be_taken_is_named(store, left, damage):
     journal = Journal.open(store, NAME, RULES)
     journal.claim(lambda state: b"", notify=lambda text: None)
     journal.close()
+
+
+def test_a_disk_that_maps_no_file_notes_no_trial(store, machine, monkeypatch):
+    """Some network file systems refuse to map a file: the note is missing, the search goes on."""
+
+    def refuse(*_):
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(spool_module.mmap, "mmap", refuse)
+    journal = Journal.open(store, NAME, RULES)
+    journal.claim(lambda state: b"", notify=lambda text: None)
+    journal.note_running(7)
+    journal.note_running(8)
+    append_acknowledged(journal, 1)
+    journal.close()
+    assert Journal.open(store, NAME, RULES).state.items == [1]
 
 
 def test_a_machine_id_is_made_once(machine):

@@ -11,8 +11,9 @@ from hyperopt import hp
 
 from colab_drive_tuner.errors import TrainingWarning
 from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.executors import worker
 from colab_drive_tuner.search.resume import resume_search
-from colab_drive_tuner.search.trials.returned_models import ModelResult
+from colab_drive_tuner.search.trials.returned_models import ModelResult, ResultParts
 
 # numpy 2 warns about TensorFlow's tensors
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -75,6 +76,18 @@ def test_a_best_model_that_was_not_stored_is_told(tmp_path: Path) -> None:
 def test_a_best_model_that_was_not_to_be_kept_is_none(tmp_path: Path) -> None:
     """Whoever keeps no models needs no warning that there is none."""
     assert run(tmp_path, keep_models=0).best_model is None
+
+
+def test_a_worker_without_a_temporary_folder_returns_the_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk of a worker costs the model, not the trial; the driver warns."""
+    monkeypatch.setattr(worker.tempfile, "tempdir", str(tmp_path / "missing"))
+    result = {"loss": 1.0, "status": "ok"}
+    parts = worker._serialize_model(ResultParts(result, had_model=True, keras=object()), 2.0)
+    assert parts.result == result
+    with pytest.raises(RuntimeError, match="No such file"):
+        parts.keras.save(tmp_path / "model.keras")
 
 
 def test_no_record_holds_a_model(tmp_path: Path) -> None:

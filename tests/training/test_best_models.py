@@ -193,6 +193,13 @@ def stored(store, folder, layer=None, **compiled):
     return BestModels(store, folder)
 
 
+def test_a_model_without_a_temporary_folder_warns(store, folder, monkeypatch, tmp_path):
+    """A local disk that takes no folder, as when it is full, does not end the training."""
+    monkeypatch.setattr(best_models.tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.warns(TrainingWarning, match="trial 3 .*cannot be saved. FileNotFoundError"):
+        assert not BestModels(store, folder).offer(model(), tid=3, loss=0.1)
+
+
 def test_a_lambda_layer_needs_safe_mode_false(store, folder):
     """A Lambda layer would run code from the file, so it is loaded only with `safe_mode=False`."""
     kept = stored(store, folder, keras.layers.Lambda(lambda x: x * 2))

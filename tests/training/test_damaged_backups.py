@@ -1,5 +1,7 @@
 """Backups that are damaged, missing or of another trial: training continues without them."""
 
+import errno
+
 import keras
 import numpy as np
 import pytest
@@ -98,6 +100,19 @@ def test_a_forged_backup_is_not_used(store, killed, uninterrupted, tmp_path, fie
 
     damage(store, killed, 3, forged)
     with pytest.warns(TrainingWarning, match="after epoch 3 .* is not a readable backup"):
+        assert run_trial(store, killed, train_once) == uninterrupted
+
+
+def test_a_backup_that_the_local_disk_cannot_hold_is_not_used(
+    store, killed, uninterrupted, monkeypatch
+):
+    """A full local disk costs the backup, not the trial."""
+
+    def full(entry_id, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store, "fetch", full)
+    with pytest.warns(TrainingWarning, match="epoch 3 could not be read.*No space left"):
         assert run_trial(store, killed, train_once) == uninterrupted
 
 

@@ -112,3 +112,20 @@ def test_the_best_job_comes_first():
     go_on.set()
     assert jobs.wait(200)
     assert seen[1:] == ["best", "middle", "worse"]
+
+
+def test_a_thread_that_cannot_start_is_started_for_the_next_job(monkeypatch):
+    """A process with too many threads: the error is raised, and the queue is usable afterwards."""
+    done = []
+    jobs = UploadQueue("test", lambda key, job: done.append(key), failed)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            jobs.submit("a", 1)
+    jobs.submit("b", 1)
+    assert jobs.wait(200)
+    assert done == ["a", "b"]

@@ -196,9 +196,13 @@ class Spool:
         if self._running is None and not self._refuses_notes:
             self._refuses_notes = not self._write_note(RUNNING, bytes(TID.size))
             if not self._refuses_notes:
-                with (self.folder / RUNNING).open("r+b", buffering=0) as file:
-                    # A write could block while the disk is busy; mapped memory does not.
-                    self._running = memoryview(mmap.mmap(file.fileno(), TID.size)).cast("q")
+                try:
+                    with (self.folder / RUNNING).open("r+b", buffering=0) as file:
+                        # A write could block while the disk is busy; mapped memory does not.
+                        self._running = memoryview(mmap.mmap(file.fileno(), TID.size)).cast("q")
+                except (OSError, ValueError) as error:  # some network file systems map nothing
+                    self._refuses_notes = True
+                    log.warning("%s cannot be mapped: %s", self.folder / RUNNING, error)
         if self._running is not None:
             self._running[0], self._running[1] = tid, ~tid
 

@@ -234,13 +234,13 @@ def _serialize_model(parts: ResultParts, loss_to_beat: float) -> ResultParts:
     loss = parts.loss
     if loss is None or not loss <= loss_to_beat:
         return replace(parts, keras=None)
-    with tempfile.TemporaryDirectory(prefix="colab-drive-tuner-") as scratch:
-        path = Path(scratch) / "model.keras"
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="colab-drive-tuner-") as scratch:
+            path = Path(scratch) / "model.keras"
             parts.keras.save(path)
             saved = SavedModel(path.read_bytes())
-        except Exception as error:  # noqa: BLE001 - a user's get_config can fail in any way
-            saved = SavedModel(b"", text_of(error, repr))
+    except Exception as error:  # noqa: BLE001 - a user's get_config can fail in any way
+        saved = SavedModel(b"", text_of(error, repr))
     return replace(parts, keras=saved)
 
 

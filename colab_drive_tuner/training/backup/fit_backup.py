@@ -183,7 +183,7 @@ class FitBackup(BackupCallback):
             except TrainableChangedError as error:
                 troubles.append(f"the backup after epoch {epoch} cannot be used: {error}")
                 break  # an older backup would reach the same change
-            except (IncompatibleBackupError, StoreError) as error:
+            except (IncompatibleBackupError, OSError) as error:  # the store's, or of a full disk
                 was_read = isinstance(error, IncompatibleBackupError | ChecksumError)
                 trouble = "cannot be used" if was_read else "could not be read"
                 troubles.append(f"the backup after epoch {epoch} {trouble}: {error}".rstrip("."))

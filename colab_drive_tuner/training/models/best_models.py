@@ -93,14 +93,16 @@ class BestModels:
             others = [m for m in self._known() if m.tid != tid]
             if self._closing or sum((m.loss, m.tid) < (loss, tid) for m in others) >= self._keep:
                 return False
+        path = None
+        try:
             if self._local is None:
                 self._local = Path(tempfile.mkdtemp(prefix=f"colab-drive-tuner-{os.getpid()}-"))
             path = self._local / f"{tid}-{time.monotonic_ns()}.keras"
-        try:
             model.save(path)
             size = path.stat().st_size
         except Exception as error:  # noqa: BLE001 - a user's get_config can fail in any way
-            path.unlink(missing_ok=True)
+            if path is not None:
+                path.unlink(missing_ok=True)
             warn_user(
                 f"The model of trial {tid} is among the best, but cannot be saved. "
                 f"{type(error).__name__}: {text_of(error).strip()}",
