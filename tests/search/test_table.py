@@ -1,6 +1,7 @@
 """The table of a search as pandas users expect it: conditional spaces, failures, odd names."""
 
 import csv
+import errno
 import io
 import json
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from colab_drive_tuner import export_trials, open_store, resume_search
 from colab_drive_tuner.checkpoint.codec.codec import encode
 from colab_drive_tuner.cli.common import json_value
 from colab_drive_tuner.errors import NotPlainDataError, SearchError, UsageError
-from colab_drive_tuner.search.results.exchange.import_export import import_trials
+from colab_drive_tuner.search.results.exchange.import_export import import_trials, write_file
 from colab_drive_tuner.search.results.report_page import report_page
 from colab_drive_tuner.search.results.result import SearchResult, TrialResult
 from colab_drive_tuner.search.results.search_data import search_data
@@ -304,6 +305,19 @@ def test_a_pickle_in_the_home_folder_is_exported_and_imported(
     resume_search(lambda p: p["x"], space=space, name="a", max_evals=2, store=store, progress=False)
     export_trials(store, "a", "~/a.pkl")
     assert import_trials(store, "b", "~/a.pkl") == 2
+
+
+def test_an_export_into_a_folder_that_may_not_be_entered_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python then does not even say whether the path is a folder."""
+
+    def refuse(path: Path, **_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(UsageError, match="cannot be written: Permission denied"):
+        write_file("/private/a.csv", b"")
 
 
 def test_a_trial_that_lacks_a_parameter_is_a_row(tmp_path: Path) -> None:

@@ -418,15 +418,17 @@ def test_what_is_linked_stays_although_the_create_failed(
         if target.name == entry_id:
             raise error
 
-    (entry_id,) = store.reserve(1)
-    store.ensure_root()
+    folder, entry_id, other = store.reserve(3)
+    store.create(folder, None, name="s", parent=store.root)
     with monkeypatch.context() as patch:
         patch.setattr(os, "link", link_and_fail)
         with pytest.raises((KeyboardInterrupt, UnavailableError)):
-            store.create(entry_id, b"1", name="a", parent=store.root)
+            store.create(entry_id, b"1", name="a", parent=folder)
+    store.create(other, b"2", name="a", parent=folder)
     with pytest.raises(IdTakenError):
-        store.create(entry_id, b"1", name="a", parent=store.root)
-    assert store.read(entry_id) == b"1"
+        store.create(entry_id, b"1", name="a", parent=folder)
+    assert (store.read(entry_id), store.read(other)) == (b"1", b"2")
+    assert store.url(entry_id).endswith("/s/a")
 
 
 def test_a_full_disk_leaves_no_claim_on_a_name(store: FolderStore, record: str) -> None:

@@ -108,10 +108,10 @@ class Index:
         try:
             written = self.commit(described, fill)
         except BaseException as error:  # including KeyboardInterrupt
-            taken = self.describe(entry_id) if isinstance(error, FileExistsError) else None
+            taken = self.describe(entry_id)
             if claimed and (taken is None or taken.file != file):
                 self.names.release(parent, file)
-            if taken is not None:
+            if taken is not None and isinstance(error, FileExistsError):
                 raise self.id_taken_error(entry_id, name) from None
             raise
         self._publish(described, folder, written)

@@ -85,9 +85,9 @@ def write_file(path: str | Path, content: bytes) -> None:
     A link stays one: the file that it leads to is replaced. A device or pipe is written to.
     """
     target = expand_user(path)
-    if target.is_dir():
-        raise UsageError(f"{str(path)!r} is a folder: name a file in it.")
     try:
+        if target.is_dir():
+            raise UsageError(f"{str(path)!r} is a folder: name a file in it.")
         if target.exists() and not target.is_file():  # such as /dev/stdout, or >(gzip) of a shell
             target.write_bytes(content)
         else:
