@@ -4,12 +4,14 @@ import errno
 import os
 import re
 import resource
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hyperopt import hp
 
 from colab_drive_tuner.errors import (
     ChecksumError,
@@ -22,6 +24,8 @@ from colab_drive_tuner.errors import (
     UsageError,
 )
 from colab_drive_tuner.local_files import sync_folder
+from colab_drive_tuner.search.drive_trials import DriveTrials
+from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store.folder import FolderStore, index, top_folders
 from colab_drive_tuner.store.folder.description import MirroredFiles, seal, unseal
 from colab_drive_tuner.store.protocol import LATEST_TIME
@@ -307,6 +311,15 @@ def test_a_file_trashed_during_a_look_for_marks_hides_no_other(
 
     monkeypatch.setattr(index.Index, "locate", then_trashed)
     assert [entry.id for entry in store.find_marked({"k": "v"})] == [other]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_folder_whose_name_is_not_utf8_holds_a_search(tmp_path: Path) -> None:
+    """Bytes of another encoding in a folder's name are no obstacle to what is noted of it."""
+    root = tmp_path / os.fsdecode(b"\xff")
+    trials = DriveTrials("a", store=root)
+    trials.fmin(lambda x: x, hp.uniform("x", 0, 1), max_evals=1, show_progressbar=False)
+    assert [status.done for status in list_searches(root)] == [1]
 
 
 def test_reading_creates_no_folder(tmp_path: Path) -> None:

@@ -63,7 +63,9 @@ class FolderStore(Store):
     def __init__(self, root: Path | str) -> None:
         self._root = expand_user(root).resolve()
         self._trash = self._root / ".trash"
-        self.local_path, self.location = self._root, f"folder:{self._root}"
+        # The name may hold bytes that are not UTF-8, in which a location is noted.
+        text = os.fsencode(self._root).decode("utf-8", "backslashreplace")
+        self.local_path, self.location = self._root, f"folder:{text}"
         self.trash_location = str(self._trash)
         self.environment = {Variable.STORE: str(self._root)}
         self._ids = IdLookup(self._root, self._trash)
