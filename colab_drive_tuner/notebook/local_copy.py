@@ -209,7 +209,11 @@ def _move_aside(path: Path) -> Path:
         except FileExistsError:
             number += 1
             continue
-        return path.replace(aside)
+        try:
+            return path.replace(aside)
+        except OSError:
+            aside.unlink()
+            raise
 
 
 def _write_marker(path: Path, sha256: str, source: str) -> None:

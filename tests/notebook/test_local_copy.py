@@ -1,5 +1,6 @@
 """The local copy of a notebook downloaded from Drive."""
 
+import errno
 import json
 import os
 import resource
@@ -121,6 +122,20 @@ def test_on_a_full_disk_the_users_file_stays_in_its_place():
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == b"theirs"
+    assert list(Path().iterdir()) == [Path("x.ipynb")]
+
+
+def test_a_users_file_that_cannot_be_renamed_leaves_no_empty_file(monkeypatch):
+    """Such as an immutable one: the name that was reserved for it is free again."""
+
+    def refuse(path, target):
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path), None, str(target))
+
+    path = Path("x.ipynb").absolute()
+    path.write_bytes(b"theirs")
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(NotebookError, match="Operation not permitted"):
+        write_copy(path, notebook("1"), "id")
     assert list(Path().iterdir()) == [Path("x.ipynb")]
 
 
