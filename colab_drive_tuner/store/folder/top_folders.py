@@ -156,6 +156,8 @@ class TopFolders:
         self._place, self._trash = place, trash
         self._changed: tuple[int, bool] = (0, False)
         self._known: list[TopFolder | Damaged] = []
+        self._others: list[Path] = []
+        """Folders without an index; a copy that is being made gets its own later."""
 
     def forget(self) -> None:
         """Discard the cached list."""
@@ -165,8 +167,8 @@ class TopFolders:
         """Return all folders, none if there is no root; check `is_current` before using one."""
         try:
             changed = self._place.stat().st_mtime_ns
-            if self._changed == (changed, True):  # no folder was added, removed or renamed
-                return self._known
+            if self._changed == (changed, True) and not any(map(_has_index, self._others)):
+                return self._known  # no folder was added, removed or renamed
             folders = sorted(
                 item.name
                 for item in os.scandir(self._place)
@@ -177,30 +179,37 @@ class TopFolders:
         settled = time.time() - changed / 1e9 > _SETTLED
         before = {known.base.name: known for known in self._known}
         found: list[TopFolder | Damaged] = []
+        others = []
         for name in folders:
-            known = before.get(name)
+            known, base = before.get(name), self._place / name
             if known is not None and is_current(known):
                 found.append(known)
+            elif _has_index(base):
+                found += self._open(base)
             else:
-                found += self._open(self._place / name)
-        # A damaged folder may be restored at any time, and a copy is one only once it has an index.
-        usable = sum(isinstance(folder, TopFolder) for folder in found)
-        self._known, self._changed = found, (changed, settled and usable == len(folders))
+                others.append(base)
+        # A damaged folder may be restored at any time.
+        complete = all(isinstance(folder, TopFolder) for folder in found)
+        self._known, self._others, self._changed = found, others, (changed, settled and complete)
         return found
 
     def _open(self, base: Path) -> Iterator[TopFolder | Damaged]:
-        """Yield the folder at `base`, if a store created it."""
-        if any(os.path.lexists(base / trace) for trace in _STORE_FOLDERS):
-            try:
-                yield open_folder(base, self._trash, in_trash=self._place == self._trash)
-            except StoreError as error:
-                yield Damaged(base, error)
-            except disk.MISSING:
-                pass  # moved away concurrently
+        """Yield the folder at `base`, unless it was moved away."""
+        try:
+            yield open_folder(base, self._trash, in_trash=self._place == self._trash)
+        except StoreError as error:
+            yield Damaged(base, error)
+        except disk.MISSING:
+            pass
 
     def usable(self) -> list[TopFolder]:
         """Return the folders that are not damaged."""
         return [folder for folder in self.all() if isinstance(folder, TopFolder)]
+
+
+def _has_index(base: Path) -> bool:
+    """Return whether a store created the folder at `base`."""
+    return any(os.path.lexists(base / trace) for trace in _STORE_FOLDERS)
 
 
 def is_current(folder: TopFolder | Damaged) -> bool:
