@@ -1,6 +1,7 @@
 """Attachments: small ones in the records, large ones in separate files, read on demand."""
 
 import copy
+import hashlib
 import pickle
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 from hyperopt import hp
 
 import colab_drive_tuner as cdt
+from colab_drive_tuner.checkpoint.codec.codec import encode
+from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
 from colab_drive_tuner.errors import SearchDamagedError
+from colab_drive_tuner.search.trials.attachments import Attachments
 
 LARGE = bytes(range(256)) * 400
 
@@ -155,3 +159,17 @@ def test_an_attachment_may_have_an_empty_name(tmp_path):
     trials.close()
     attachments = cdt.DriveTrials("s", store=tmp_path).attachments
     assert (attachments["a"], attachments[""]) == (b"1", b"2")
+
+
+def test_an_attachment_that_is_set_while_it_is_read_stays_set() -> None:
+    """A reader that waits for the file in one thread does not undo what another one sets."""
+
+    def read(_: str) -> bytes:
+        attachments["a"] = "new"
+        return old
+
+    old = encode("old")
+    attachments = Attachments(lambda name, value: None, read)
+    attachments.restore({"a": AttachmentFile("id", hashlib.sha256(old).hexdigest())})
+    assert attachments["a"] == "new"
+    assert attachments["a"] == "new"

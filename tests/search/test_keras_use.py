@@ -129,6 +129,12 @@ assert "keras" not in sys.modules and "whole" not in sys.modules
     assert shown.strip() == "['plain', 'plain_partial']"
 
 
+def test_a_framework_that_cannot_be_loaded_ends_only_what_uses_it(folder: Path) -> None:
+    """A broken installation, as with another protobuf, fails in the objective, if it gets there."""
+    (folder / "keras.py").write_text("raise TypeError('Descriptors cannot be created directly.')")
+    run(folder, PROGRAM + "assert load_frameworks(USES['by_helper']) == ()\n")
+
+
 def test_a_model_of_scikit_learn_loads_no_tensorflow(folder: Path) -> None:
     """A scikit-learn model, in a template, `minimize` or `fmin`, loads no TensorFlow."""
     run(

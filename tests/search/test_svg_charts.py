@@ -528,3 +528,11 @@ def test_a_seed_of_zero_is_part_of_how_a_search_was_made() -> None:
     facts = report_page.provenance(recorded, "here")
     assert facts["seed"] == 0
     assert facts.keys().isdisjoint({"space", "trials wanted", "algorithm"})
+
+
+def test_a_history_that_is_no_dict_is_left_out() -> None:
+    """A record of another program may hold anything there; the trial is shown without curves."""
+    odd = document(0, 1.0)
+    odd["misc"]["history"] = [0.5, 0.25]
+    (trial,) = search_data("s", [odd]).trials
+    assert (trial.loss, dict(trial.curves)) == (1.0, {})

@@ -250,7 +250,7 @@ def history_of(document: TrialDocument) -> dict[str, list[float]]:
     metric = reported_by(document).get("metric")
     if isinstance(metric, str) and (curve := curve_of(document, metric)):
         curves[metric] = [value for _, value in curve]
-    return curves | (found or {})
+    return curves | (found if isinstance(found, dict) else {})
 
 
 def curves_of(document: TrialDocument) -> dict[str, list[float]]:

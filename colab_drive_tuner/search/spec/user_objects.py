@@ -126,7 +126,7 @@ def load_frameworks(objective: Any) -> tuple[str, ...]:
 def _is_importable(name: str) -> bool:
     try:
         import_module(name)
-    except ImportError:  # the objective raises the error itself, if it reaches that line
+    except Exception:  # noqa: BLE001 - the objective raises it itself, if it reaches that line
         return False
     return True
 

@@ -28,8 +28,10 @@ class Attachments(UserDict[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if (stored := self._stored.get(name)) is not None:
-            self.data[name] = load_attachment(self._read, name, stored)
-            self._stored.pop(name, None)  # another thread may have read it at the same time
+            value = load_attachment(self._read, name, stored)
+            if self._stored.get(name) is stored:  # no other thread has read or set it meanwhile
+                self.data[name] = value
+                self._stored.pop(name, None)
         return self.data[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
