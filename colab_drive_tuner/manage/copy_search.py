@@ -31,6 +31,7 @@ from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
+from colab_drive_tuner.text import visible
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import FROM
 
 
@@ -188,5 +189,5 @@ def _hold_or_read(store: Store, name: str, notify: Notify) -> Iterator[HeldSearc
 
 def _moved_mark(url: str, new_name: str) -> str:
     """Return the new location as precisely as a property's 124 bytes allow."""
-    texts = [url, f"another store, as {new_name!r}", "another store"]
+    texts = [visible(url), f"another store, as {new_name!r}", "another store"]
     return next(text for text in texts if len(f"{Property.MOVED}{text}".encode()) <= 124)

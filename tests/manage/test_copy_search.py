@@ -1,6 +1,7 @@
 """Copying and moving complete searches between folders, Drives, accounts and names."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,17 @@ def test_models_are_copied(tmp_path: Path, opened: Opener) -> None:
     assert len(there) == len(list((tmp_path / "s" / "best").iterdir())) == 2
     for one, other in zip(copied.best_model.weights, best.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_search_moves_to_a_folder_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    """The original's mark names such a folder by escapes."""
+    source, target = FolderStore(tmp_path / "s"), FolderStore(tmp_path / os.fsdecode(b"\xff"))
+    resume_sample_search(source, max_evals=3)
+    move_search(source, "s", target)
+    assert (list_names(source), list_names(target)) == ([], ["s"])
+    with pytest.raises(SearchFolderError, match=r"it continues in .*udcff"):
+        read_status(source, "s")
 
 
 def test_a_moved_search_says_where_it_went(tmp_path: Path) -> None:
