@@ -24,7 +24,7 @@ from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store import open_store
-from colab_drive_tuner.store.folder import FolderStore
+from colab_drive_tuner.store.folder import FolderStore, rebuilding
 from colab_drive_tuner.store.folder.description import Description, encode, encode_properties
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.file_damage import empty, lose, put_folder, put_pipe
@@ -365,6 +365,26 @@ def test_damage_to_one_id_stops_only_that_file(root: Path) -> None:
     listed = {entry.name: entry.damage for entry in store.list(folder.id)}
     assert folder.export in listed.pop("trials.pkl")
     assert set(listed.values()) == {""}
+
+
+def test_an_interrupted_rebuilding_loses_no_id(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebuilding after one that was interrupted finds what the damaged index still describes."""
+    store = FolderStore(root).for_search("a")
+    (search,) = store.list(store.root, name="a")
+    (model,) = store.reserve(1)
+    store.create(model, b"1", name="model", parent=search.id, properties={"k": "v"})
+    for path in (root / "a" / "index").glob("**/ids/folder"):
+        path.write_bytes(b"")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(rebuilding, "make_folder", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            repair(FolderStore(root), "a")
+    repair(FolderStore(root), "a")
+    assert FolderStore(root).stat(model).properties == {"k": "v"}
 
 
 def test_folders_that_contain_each_other_stop_only_themselves(root: Path) -> None:

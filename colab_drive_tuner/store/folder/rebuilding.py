@@ -29,9 +29,7 @@ def rebuild_index(
     disk.require_folder(base)
     disk.require_readable(base)  # what cannot be read now would be lost
     home = base / INDEX_FOLDER
-    old = Index(base, base / f".{INDEX_FOLDER}-{uuid.uuid4().hex[:8]}", trash)
-    if os.path.lexists(home):
-        home.rename(old.home)
+    old = Index(base, home, trash)
     properties, described = _readable(old.property_files), _readable(old.descriptions)
     new = Description(uuid.uuid4().hex, name, "", "", time.time(), True, {}, uuid.uuid4().hex)
     copied = None if original is None else replace(original, properties={})
@@ -54,6 +52,9 @@ def rebuild_index(
         index.adopt(made, properties.get(made.id, {}))
     if properties.get(top.id):
         index.set_properties(top.id, properties[top.id])
+    # Last, because a rebuilding that is interrupted before needs the remains again.
+    if os.path.lexists(home):
+        home.rename(base / f".{INDEX_FOLDER}-{uuid.uuid4().hex[:8]}")
     (aside / INDEX_FOLDER).rename(home)
     aside.rmdir()
     sync_folder(base)
@@ -80,7 +81,7 @@ def _files_below(
         folder, above = pending.pop()
         for name in disk.list_names(folder):
             path = folder / name
-            if name.startswith(".") or path.is_symlink():
+            if name.startswith(".") or path.is_symlink() or path == base / INDEX_FOLDER:
                 continue
             inside = disk.list_names(path) if path.is_dir() else []
             fitting = [key for key in lost if any((key, file) in known for file in inside)]
