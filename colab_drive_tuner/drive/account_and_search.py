@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from colab_drive_tuner.drive.file import DriveFile, Quota, checked_text
@@ -180,7 +180,10 @@ class SearchClient:
         except QuotaError as error:
             if "storageQuotaExceeded" not in str(error):
                 raise
-            raise QuotaError(f"{error} {self._whose_storage()}") from None
+            text = str(error)
+            with suppress(UnavailableError):  # the refusal must be told all the same
+                text += f" {self._whose_storage()}"
+            raise QuotaError(text) from None
 
     def _whose_storage(self) -> str:
         name = self.account()

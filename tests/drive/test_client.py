@@ -309,6 +309,14 @@ def test_full_storage_says_how_full(client, root, drive_emulator, account):
         client.create_file("y", b"y" * 1000, parent=root)
 
 
+def test_a_full_drive_is_told_also_if_it_then_falls_silent(client, root, drive_emulator):
+    """The answer on whose storage it is may fail; the refusal is not taken for an outage."""
+    drive_emulator.faults.add(do="quota", path="/upload/")
+    drive_emulator.faults.add(do="outage", api="drive.about.get")
+    with pytest.raises(QuotaError, match="storageQuotaExceeded"):
+        client.create_file("y", b"y", parent=root)
+
+
 def test_a_service_account_owns_no_storage(drive_emulator):
     """The error for a service account without storage names the alternative."""
     account = "robot@project.iam.gserviceaccount.com"
