@@ -66,7 +66,8 @@ def test_crontab_accepts_the_schedule_and_other_lines_are_left_alone(
     plan: Plan, crontab: None
 ) -> None:
     """Schedules are added, replaced, listed and removed; crontab itself checks the lines."""
-    subprocess.run(["crontab", "-"], input="# mine\n5 5 * * * true\n", text=True, check=True)
+    mine = "# mine\x0cand more\n5 5 * * * true\n"  # a form feed is no line break
+    subprocess.run(["crontab", "-"], input=mine, text=True, check=True)
     cron.install(plan)
     cron.install(Plan(plan.search, plan.program, "0 */2 * * *"))
     cron.install(Plan("other", plan.program, "0 0 * * *"))
@@ -75,7 +76,7 @@ def test_crontab_accepts_the_schedule_and_other_lines_are_left_alone(
     assert not cron.remove(NASTY, None)
     cron.remove("other", None)
     left = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=True).stdout
-    assert left == "# mine\n5 5 * * * true\n"
+    assert left == mine
 
 
 @pytest.fixture

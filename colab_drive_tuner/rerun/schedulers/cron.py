@@ -80,7 +80,8 @@ def _read() -> list[str]:
     except MissingExtraError:
         return []
     if done.returncode == 0:
-        return done.stdout.splitlines()
+        # `splitlines` would also break lines of others at a form feed or a Unicode line separator.
+        return done.stdout.removesuffix("\n").split("\n") if done.stdout else []
     if "no crontab" in done.stderr or "not allowed" in done.stderr:  # by cron.allow or cron.deny
         return []
     raise ColabDriveTunerError(f"crontab -l failed ({done.stderr.strip()}). {_ALTERNATIVES}")
