@@ -295,9 +295,17 @@ def _store_lock(
     def mark() -> None:
         store.set_properties(folder_id, {key: f"{ours} {store.now():.0f} {note}"})
 
+    def unmark() -> None:
+        with contextlib.suppress(StoreError):  # it expires by itself
+            store.set_properties(folder_id, {key: ""})
+
     mark()
     if store.is_shared:  # otherwise the file lock is enough
-        sleep(SETTLE_SECONDS)
+        try:
+            sleep(SETTLE_SECONDS)
+        except BaseException:  # stopped, so the run that the note names never begins
+            unmark()
+            raise
     if _read_mark(store, folder_id, key)[0] != ours:
         raise RerunLockedError(f"Search {search!r} is being rerun by another machine.")
 
@@ -309,8 +317,7 @@ def _store_lock(
         with call_periodically(renew, RENEW_SECONDS, "colab-drive-tuner-lock"):
             yield left
     finally:
-        with contextlib.suppress(StoreError):  # it expires by itself
-            store.set_properties(folder_id, {key: ""})
+        unmark()
 
 
 def _read_mark(store: Store, folder_id: str, key: str) -> tuple[str, bool, str]:

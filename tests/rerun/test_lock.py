@@ -41,6 +41,19 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return lambda name: monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / name))
 
 
+def test_a_stop_while_the_lock_settles_leaves_no_run(drive_emulator: DriveEmulator) -> None:
+    """A rerun that is stopped before its run began leaves no note of a run that was killed."""
+
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    store = open_store()
+    with pytest.raises(KeyboardInterrupt), rerun_lock(store, "search", stop, "1 0 local"):
+        pass
+    with rerun_lock(store, "search", lambda _: None) as left:
+        assert left == ""
+
+
 def test_one_machine_at_a_time_holds_the_rerun_lock(
     drive_emulator: DriveEmulator, machine: Callable[[str], None]
 ) -> None:
