@@ -93,7 +93,10 @@ def _candidates(
     else:
         values = () if result is None else (result,)
     if returned and len(values) == len(returned) == len({*returned} & {*wanted}):
-        yield dict(zip(returned, values, strict=True))
+        by_name = dict(zip(returned, values, strict=True))
+        yield by_name
+        if by_name.keys() == {*wanted[: len(values)]}:  # some parameters are positional-only
+            yield tuple(by_name[name] for name in wanted[: len(values)])
     yield values
     if len(values) == len(wanted):
         yield dict(zip(wanted, values, strict=True))  # some parameters are keyword-only

@@ -261,6 +261,11 @@ def with_nested_functions():
     return b, a
 
 
+def takes_two_by_position(a, b, /, verbose=0):
+    n = {{choice([1, 2])}}
+    return a, b, n + verbose
+
+
 def takes_two_and_an_option(a, b, verbose=0):
     n = {{choice([1, 2])}}
     return a, b, n + verbose
@@ -268,11 +273,9 @@ def takes_two_and_an_option(a, b, verbose=0):
 
 def test_names_decide_where_the_order_differs():
     """`return b, a` is assigned by name to `model(a, b)`, as in hyperas."""
-    for model in takes_two, takes_two_by_name:
+    for model in takes_two, takes_two_by_name, takes_two_by_position, takes_two_and_an_option:
         compiled = compile_model(model, swapped)
         assert compiled.call({"n": 0}, compiled.bind(swapped())) == (1, 2, 0)
-    compiled = compile_model(takes_two_and_an_option, swapped)
-    assert compiled.call({"n": 0}, compiled.bind(swapped())) == (1, 2, 0)
     assert returned_names(two) == ("a", "b")
     assert returned_names(with_nested_functions) == ("b", "a")
     assert returned_names(helper) is None
