@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from hyperopt import hp
 
 import colab_drive_tuner as cdt
+from colab_drive_tuner.store.folder.store import FolderStore
 from tests.search.sample_searches import run_in_fork
 from tests.test_cli_help import COMMANDS
 
@@ -40,10 +40,10 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_holder_of_which_no_time_is_known_has_none(run_command, store: Path) -> None:
-    """Times in the future do not count, so of a killed runtime with a fast clock none is left."""
+    """Times in the future do not count, so none is left if the store's clock was fast."""
 
-    def killed(now: Callable[[], float] = time.time) -> None:
-        time.time = lambda: now() + 1e8
+    def killed() -> None:
+        FolderStore.now = lambda self: time.time() + 1e8  # type: ignore[method-assign]
         cdt.resume_search(
             lambda x: os._exit(9), space=hp.uniform("x", 0, 1), name="fast", max_evals=2,
             store=store, progress=False, seed_training=False,
