@@ -43,7 +43,8 @@ def state_folder(part: str = "") -> Path:
     With `part`, return a folder in it that this user can write to.
     """
     try:
-        folder = user_state_path("colab-drive-tuner", appauthor=False) / part
+        # Without a home directory, older versions of platformdirs return a relative `~`.
+        folder = user_state_path("colab-drive-tuner", appauthor=False).expanduser() / part
     except RuntimeError as error:  # as in a container that runs under a number without an account
         raise StoreError(
             "This user has no home directory, so there is no folder for this machine's state: set "

@@ -109,7 +109,7 @@ def login_file() -> Path:
     """Return the path at which `colab-drive-tuner login` stores this user's sign-in."""
     from platformdirs import user_config_path
 
-    return user_config_path("colab-drive-tuner") / "login.json"
+    return user_config_path("colab-drive-tuner").expanduser() / "login.json"
 
 
 def from_login(request: CredentialRequest) -> Any:
