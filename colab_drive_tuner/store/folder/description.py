@@ -50,6 +50,9 @@ class Description:
     """The file name in the trash; empty if it was never trashed."""
 
 
+_FIELDS = frozenset(field.name for field in fields(Description))
+
+
 def encode(described: Description) -> bytes:
     """Return the content of a description's file."""
     return seal(vars(described))
@@ -60,9 +63,9 @@ def decode(content: bytes, key: str) -> Description | None:
 
     Values that only a newer version knows are ignored.
     """
-    values, known = unseal(content), {each.name for each in fields(Description)}
+    values = unseal(content)
     try:
-        described = Description(**{name: values[name] for name in values.keys() & known})
+        described = Description(**{name: values[name] for name in values.keys() & _FIELDS})
     except TypeError:
         return None
     texts = ("id", "name", "parent", "file", "nonce", "trashed")
