@@ -279,11 +279,12 @@ def test_searches_of_one_name_in_two_stores_have_two_schedules(
     """A schedule replaces only that of its own store, and can be removed alone."""
     fake_crontab(tmp_path, monkeypatch).write_text("")
     monkeypatch.setattr(systemd, "_systemctl", lambda *arguments: None)
-    stores = ["drive:A", 'drive:a "b"', None]
-    for store in (*stores, *stores):
+    stores = ["drive:A", 'drive:a "b"', None, "drive:F"]
+    for store in (*stores[:3], *stores[:3]):
         way.install(replace(plan, store=store))
+        way.install(replace(plan, options=(*plan.options, "--folder", "F")))
     assert {(of.search, of.store) for of in way.installed()} == {(NASTY, one) for one in stores}
-    assert len(way.installed()) == 3
+    assert len(way.installed()) == 4
     assert way.remove(NASTY, "drive:A")
     assert not way.remove(NASTY, "drive:A")
     assert {of.store for of in way.installed()} == set(stores[1:])

@@ -34,7 +34,7 @@ def text(plan: Plan) -> str:
 
 def install(plan: Plan) -> str:
     """Add the schedule, replacing an earlier one of the search; return a message for the user."""
-    others = [line for line, of in _lines() if of is None or of[:2] != (plan.search, plan.store)]
+    others = [line for line, of in _lines() if of is None or of[:2] != (plan.search, plan.place)]
     _write("".join(f"{line}\n" for line in others) + text(plan))
     return f"The crontab reruns search {plan.search!r} at {plan.cron}; `crontab -l` shows it."
 

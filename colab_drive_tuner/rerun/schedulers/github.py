@@ -43,13 +43,12 @@ def text(plan: Plan) -> str:
     program = plan.program
     if not program.startswith("drive://"):
         program = _in_repository(program)
-    given = dict(zip(plan.options[::2], plan.options[1::2], strict=True))
-    on_colab = given.get("--on") == "colab"
+    on_colab = plan.given.get("--on") == "colab"
     extras = "" if on_colab else "[rerun]"
     packages = [f"colab-drive-tuner{extras}=={__version__}"]
     if on_colab:
         packages.append("google-colab-cli")
-    limit = [] if "--max-time" in given else ["--max-time", _LONGEST_RUN]
+    limit = [] if "--max-time" in plan.given else ["--max-time", _LONGEST_RUN]
     rerun = shlex.join(["colab-drive-tuner", *plan.arguments(program), *limit])
     require_printable(rerun, "The command")
     if "${{" in rerun:

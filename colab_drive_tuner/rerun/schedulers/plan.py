@@ -56,16 +56,27 @@ class Plan:
     """The store that holds the search, as for `open_store`; None: Drive."""
 
     @property
+    def given(self) -> dict[str, str]:
+        """The values of `options` by name."""
+        return dict(zip(self.options[::2], self.options[1::2], strict=True))
+
+    @property
+    def place(self) -> str | None:
+        """The store and the folder in it; None: Drive's default folder."""
+        folder = self.given.get("--folder")
+        return f"drive:{folder}" if folder else self.store
+
+    @property
     def slug(self) -> str:
         """Name for files and units, which differs for equal names in different stores."""
         plain = re.sub(r"[^a-z0-9]+", "-", self.search.lower()).strip("-")[:40]
-        place = f"{self.search}\n{self.store}" if self.store else self.search
-        return f"{plain or 'search'}-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
+        key = f"{self.search}\n{self.place}" if self.place else self.search
+        return f"{plain or 'search'}-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
 
     @property
     def comment(self) -> str:
         """Return the comment that names the search and its store in a schedule's file."""
-        store = f" in {json.dumps(self.store)}" if self.store else ""
+        store = f" in {json.dumps(self.place)}" if self.place else ""
         return _COMMENT + json.dumps(require_printable(self.search, "The search's name")) + store
 
     def arguments(self, program: str | None = None) -> list[str]:
