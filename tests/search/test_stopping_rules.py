@@ -385,18 +385,25 @@ def test_a_limit_that_cannot_be_compared_is_refused(limit: dict[str, Any], tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("end", ["fails", "first raises"])
 def test_trials_without_a_loss_are_not_judged(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    end: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rules of hyperopt fail on them, in plain fmin; here they judge the others, and it says so."""
 
-    def third_fails(point: Any) -> Any:
+    def objective(point: Any) -> Any:
         tid = running_trial().tid  # type: ignore[union-attr]
-        return {"status": "fail"} if tid == 2 else float(tid)
+        if end == "fails" and tid == 2:
+            return {"status": "fail"}
+        return float(tid) / (tid or end == "fails")  # else a ZeroDivisionError
 
     for total in (3, 5, 90):
         result = resume_sample_search(
-            tmp_path, third_fails, max_evals=total, early_stop_fn=no_progress_loss(5)
+            tmp_path,
+            objective,
+            max_evals=total,
+            early_stop_fn=no_progress_loss(5),
+            catch_eval_exceptions=True,
         )
     assert (result.done, result.stopped) == (6, "early_stop_fn no_progress_loss")
     message = "early_stop_fn no_progress_loss is not applied after trials without a loss."

@@ -107,8 +107,8 @@ class StoppingRules:
         name = self._request.early_stop_name
         try:
             returned = self._request.early_stop_fn(trials, *self._arguments)
-        except KeyError as error:
-            if error.args != ("loss",):
+        except (KeyError, IndexError) as error:
+            if error.args != ("loss",) and len(trials.trials):  # empty if all raised
                 raise
             if not self._was_skipped:  # such as hyperopt's own, which end the run of plain fmin
                 self._notify(f"early_stop_fn {name} is not applied after trials without a loss.")
