@@ -50,8 +50,8 @@ TEXTS = ("verb", "path", "api", "account", "query", "reason", "message", "when")
 NUMBERS: dict[str, tuple[type, float, float]] = {
     "nth": (int, 1, inf), "every": (int, 1, inf), "after": (int, -inf, inf), "times": (int, 0, inf),
     "status": (int, 400, 599), "probability": (float, 0, 1), "fraction": (float, 0, 1),
-    "until": (float, 0, inf), "retry_after": (float, 0, inf), "seconds": (float, 0, inf),
-    "jitter": (float, 0, inf), "per_second": (float, 0.001, inf),
+    "until": (float, 0, 1e9), "retry_after": (float, 0, 1e9), "seconds": (float, 0, 1e9),
+    "jitter": (float, 0, 1e9), "per_second": (float, 0.001, 1e9),
 }  # fmt: skip
 """Type and range of each numeric value of a rule."""
 VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -194,7 +194,8 @@ class Faults:
         """Activate a rule; raise ValueError or TypeError if its values are invalid."""
         for name in values.keys() - {"do", *TEXTS, *NUMBERS}:
             raise ValueError(f"a fault has no `{name}`; it must be {', '.join([*TEXTS, *NUMBERS])}")
-        rule = Rule(**values)
+        # null means the default
+        rule = Rule(**{name: value for name, value in values.items() if value is not None})
         self._count += 1
         rule.id = self._count
         rule.started = now
@@ -282,7 +283,7 @@ class Faults:
             if rule.do == "list_lag" and not (
                 rule.until is not None and now > rule.started + rule.until
             ):
-                return self.random(rule).uniform(0, rule.seconds)
+                return self.random(rule).uniform(0, rule.seconds + rule.jitter)
         return None
 
     def describe(self) -> list[dict[str, Any]]:

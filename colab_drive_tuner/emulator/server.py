@@ -265,7 +265,7 @@ class DriveEmulator:
         command += ["--data", str(self.data_dir), "--latency", str(self._latency)]
         command += ["--seed", str(self._seed)]
         for token in self._tokens:
-            command += ["--token", token]
+            command += [f"--token={token}"]  # a token may begin with a dash
         for origin in self._origins:
             command += ["--allow-origin", origin]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

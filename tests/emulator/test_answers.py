@@ -298,6 +298,9 @@ def test_bodies_may_be_gzipped(me):
     assert made.json()["name"] == "zip"
     for wrong in (b"{}", gzip.compress(b'{"name": "zip"}')[:-9]):
         assert me("POST", "/drive/v3/files", data=wrong, headers=packed).status_code == 400
+    members = gzip.compress(b'{"name": ') + gzip.compress(b'"two members"}')
+    made = me("POST", "/drive/v3/files", data=members, headers=packed)
+    assert made.json()["name"] == "two members"
     large = b"x" * 5_000_000
     answer = me(
         "POST",

@@ -68,7 +68,8 @@ BODIES = [
     b"--xyz" + PART + b'{"name": "a"}\r\n--xyz\r\nContent-Type: a\x0bb\r\n\r\nx\r\n--xyz--',
     b"--xyz" + PART + b'{"name": "a"}\r\n--xyz\r\nContent-Type: \xf0\x9f\r\n\r\nx\r\n--xyz--',
     b"--xyz\r\n" + b"a: b\r\n" * 20_000, b"-" * 200_000, gzip.compress(b"{}"),
-    gzip.compress(b"{}")[:-4], b'{"name": "\\ud800"}', b'{"name": 1' + b"0" * 5000 + b"}",
+    gzip.compress(b"{}")[:-4], b'{"name": "\\ud800"}', b'{"name": "\xed\xa0\x80"}',
+    '{"name": "\\ud800"}'.encode("utf-16"), b'{"name": 1' + b"0" * 5000 + b"}",
 ]  # fmt: skip
 
 
@@ -245,6 +246,7 @@ def test_no_other_endpoint_has_an_internal_error(person, path):
              "seconds", "path", "advance", "offset", "email", "limit", "seed", "grant_type",
              "assertion", "client"]  # fmt: skip
     values = [one for one in VALUES if one != 1e300] + ["x." + "W1tb" * 5000 + ".y", float("1e18")]
+    values += [10**400]
     for _ in range(60):
         body = {name: source.choice(values) for name in names if source.random() < 0.3}
         shape = {"json": body} if source.random() < 0.5 else {"data": source.choice(BODIES)}

@@ -144,6 +144,14 @@ def test_a_late_delivery_takes_effect_after_the_client_gave_up(me, emulator):
     assert not before
 
 
+def test_a_late_delivery_of_a_body_that_cannot_be_unpacked_breaks_the_connection(me, emulator):
+    """Also such a request gets no answer, and the emulator goes on."""
+    emulator.faults.add("late", seconds=0.1, verb="POST", times=1)
+    with pytest.raises(BROKEN):
+        me("POST", "/drive/v3/files", data=b"no gzip", headers={"Content-Encoding": "gzip"})
+    assert me.names("") == []
+
+
 def test_a_hanging_call_gives_no_answer(me, emulator):
     """A hanging call ends by the client's own timeout."""
     emulator.faults.add("hang", seconds=60, times=1)
@@ -189,10 +197,11 @@ def test_a_rate_limit_counts_each_call_of_a_batch(me, emulator):
     assert (answer.status_code, found) == (200, ["200", "403", "403"])
 
 
-def test_lists_lag_and_gets_do_not(me, emulator):
+@pytest.mark.parametrize("name", ["seconds", "jitter"])
+def test_lists_lag_and_gets_do_not(me, emulator, name):
     """With list lag, lists show a change late by the emulator's clock; gets show it at once."""
     before = me.create("before")["id"]
-    emulator.faults.add("list_lag", seconds=60)
+    emulator.faults.add("list_lag", **{name: 60})
     file = me.create("new")["id"]
     me("PATCH", f"/drive/v3/files/{before}", json={"name": "after"})
     assert me.get(f"files/{file}")["name"] == "new"
@@ -277,8 +286,9 @@ def test_an_invalid_rule_is_refused(emulator):
         ("times", ["x", -1]),
         ("seconds", ["x", -1, [1]]),
         ("fraction", [5]),
-        ("per_second", [0]),
-        ("retry_after", ["soon"]),
+        ("per_second", [0, 10**400]),
+        ("until", [10**400]),
+        ("retry_after", ["soon", 10**400]),
         ("verb", [5]),
         ("api", [5]),
         ("account", [["a@example.com"]]),
@@ -290,6 +300,14 @@ def test_the_values_of_a_rule_are_checked(emulator, name, values):
     for value in values:
         with pytest.raises(ValueError, match=name):
             emulator.faults.add("error", **{name: value})
+
+
+def test_null_is_the_default_of_a_value(emulator):
+    """A rule with null for each of its values is the rule without them."""
+    emulator.faults.add("reset", **dict.fromkeys([*TEXTS, *NUMBERS]))
+    emulator.faults.add("reset")
+    given, plain = ({**rule, "id": 0} for rule in emulator.faults.rules[-2:])
+    assert {**given, "started": 0} == {**plain, "started": 0}
 
 
 def test_every_field_of_a_rule_is_checked():
@@ -346,9 +364,10 @@ def test_the_log_describes_requests_without_secrets(me, emulator):
     me("GET", "/drive/v3/files", params={"access_token": me.token, "q": "trashed=false"})
     uri = me("POST", "/upload/drive/v3/files?uploadType=resumable", json={}).headers["Location"]
     me("PUT", uri, data=b"secret address")
+    me("POST", "/token", params={"refresh_token": "secret-refresh", "client_secret": "secret-too"})
     # A call that an earlier test left hanging may be logged only now.
     entries = [entry for entry in emulator.log if entry["account"] == me.account]
-    assert len(entries) == 4
+    assert len(entries) == 5
     upload = entries[0]
     assert (upload["method"], upload["status"]) == ("POST", 200)
     assert upload["path"] == "/upload/drive/v3/files"
@@ -359,6 +378,7 @@ def test_the_log_describes_requests_without_secrets(me, emulator):
     text = json.dumps(entries) + (emulator.data_dir / "requests.jsonl").read_text()
     assert me.token not in text
     assert uri.rpartition("upload_id=")[2] not in text
+    assert "secret-" not in text
     for line in (emulator.data_dir / "requests.jsonl").read_text().splitlines():
         assert json.loads(line)["time"] > 0
 

@@ -254,6 +254,35 @@ def test_a_folder_is_held_by_one_emulator(process):
     assert "another emulator" in refused.stderr
 
 
+def test_a_refused_start_leaves_incoming_contents(process):
+    """A second emulator that is refused deletes nothing that the first one is receiving."""
+    arriving = process.data_dir / "incoming" / "0123"
+    arriving.write_bytes(b"half of something")
+    with pytest.raises(ValueError, match="another emulator"), DriveEmulator(process.data_dir):
+        pass
+    assert arriving.exists()
+
+
+@pytest.mark.parametrize("name", ["content", "incoming"])
+def test_files_of_something_else_are_kept(tmp_path, name):
+    """A folder whose content/ or incoming/ the emulator did not make is refused as data folder."""
+    mine = tmp_path / name / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(ValueError, match="choose another folder"), DriveEmulator(tmp_path):
+        pass
+    assert mine.exists()
+    assert list(tmp_path.iterdir()) == [mine.parent]
+
+
+def test_a_token_may_begin_with_a_dash():
+    """As random tokens do."""
+    with DriveEmulator(process=True, tokens=["-a=a@example.com"]) as emulator:
+        wire = RawClient(emulator.url, "-a")
+        assert wire.names("") == []
+        wire.session.close()
+
+
 def test_the_command_line_takes_tokens_and_faults(tmp_path):
     """`--token` replaces the default token, `--fault` adds faults; a bad token exits 2.
 

@@ -118,6 +118,8 @@ def test_revoking_a_token_leaves_other_tokens_valid(emulator, me, person):
     other, revoked = person(), person()
     assert revoked("POST", "/revoke", data={"token": revoked.token}).status_code == 200
     assert revoked("GET", "/drive/v3/files").status_code == 401
+    assert me("POST", "/revoke").json()["error"] == "invalid_token"
+    me("DELETE", "/_emulator/tokens")
     assert [wire("GET", "/drive/v3/files").status_code for wire in (me, other)] == [200, 200]
 
 
@@ -135,9 +137,15 @@ def test_a_service_account_s_assertion_becomes_an_access_token(me):
         form = {"grant_type": kind, "assertion": f"e30.{middle}.c2ln"}
         return me("POST", "/token", data=form).json()
 
-    for wrong in ({"exp": time.time() - 600}, {"iat": time.time() + 7200}, {"iat": "now"}):
+    for wrong in (
+        {"exp": time.time() - 600},
+        {"exp": time.time() + 7200},
+        {"iat": time.time() + 7200},
+        {"iat": "now"},
+    ):
         assert ask({**claims, **wrong})["error"] == "invalid_grant"
     assert ask({**claims, "scope": ""})["error"] == "invalid_scope"
+    assert "access_token" in ask({**claims, "iss": "\ud800@example.com"})
     token = ask(claims)["access_token"]
     answer = me(
         "GET",

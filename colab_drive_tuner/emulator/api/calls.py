@@ -160,7 +160,8 @@ def parse_json(raw: bytes) -> dict[str, Any]:
     if not raw.strip():
         return {}
     try:
-        found = json.loads(raw, parse_constant=_no_constant)
+        # Not by `json`, which accepts surrogates in UTF-8, and UTF-16.
+        found = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_constant)
         if b"\\ud" in raw.lower():
             # A lone surrogate cannot be sent as UTF-8; it becomes a question mark.
             found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))

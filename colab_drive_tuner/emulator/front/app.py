@@ -258,8 +258,12 @@ class App:
     async def _deliver_late(self, request: Request, rule: Rule) -> None:
         """Read the whole request, reset the connection, and process the request later."""
         spool = tempfile.SpooledTemporaryFile(max_size=2**20)  # noqa: SIM115 outlives this call
-        async for chunk in request.body:
-            spool.write(chunk)
+        try:
+            async for chunk in request.body:
+                spool.write(chunk)
+        except ApiError:  # not gzip: nothing to process
+            spool.close()
+            raise ResetError from None
         spool.seek(0)
 
         async def later() -> None:

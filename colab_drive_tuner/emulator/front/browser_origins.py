@@ -16,9 +16,16 @@ from ..errors import ApiError, forbidden
 def parse_origin(text: str) -> str:
     """Parse an allowed origin into the form that browsers send."""
     parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or parts.path not in {"", "/"}
+        or "@" in text
+    ):
         raise ValueError(f"{text!r} is not an origin, such as https://app.example:8443")
-    return f"{parts.scheme}://{parts.netloc}".lower()
+    # Browsers send neither the default port nor other letters than ASCII.
+    place = parts.netloc.removesuffix(":443" if parts.scheme == "https" else ":80")
+    return f"{parts.scheme}://{place.encode('idna').decode()}".lower()
 
 
 def refusal(

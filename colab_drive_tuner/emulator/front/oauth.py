@@ -5,18 +5,19 @@ Applications": a refresh token or a service account's assertion is exchanged for
 """
 
 import base64
-import json
 import time
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ..api.calls import FORM_LIMIT, Answer, read_whole
+from ..api.calls import FORM_LIMIT, Answer, parse_json, read_whole
 from ..dispatch import Request
 from ..errors import ApiError
 from ..state.model import person_id
 from ..state.tokens import LIFETIME, Grant, Tokens, short_scopes
 
 JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+HOUR = 3600
+"""Maximum lifetime of an assertion."""
 CLOCK_SKEW = 600
 """Seconds by which the clock of an assertion's signer may be fast."""
 SCOPES = "https://www.googleapis.com/auth/"
@@ -76,9 +77,10 @@ def _asserted(tokens: Tokens, claims: dict[str, Any]) -> Answer:
     if "@" not in account:
         return _refusal("invalid_grant", "Invalid JWT Signature.")
     # The signer uses the real clock, even if a test has moved the service's.
+    now = time.time()
     times: list[Any] = [claims.get("iat", 0), claims.get("exp")]
     known = all(isinstance(one, int | float) for one in times)
-    if not (known and times[0] - CLOCK_SKEW <= time.time() <= times[1]):
+    if not (known and times[0] - CLOCK_SKEW <= now <= times[1] <= now + HOUR + CLOCK_SKEW):
         return _refusal(
             "invalid_grant",
             "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable "
@@ -137,10 +139,9 @@ def _claims(assertion: str) -> dict[str, Any]:
     """Return a JWT's claims; its signature is not checked, since the emulator has no keys."""
     try:
         middle = assertion.split(".")[1]
-        found = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
-    except (IndexError, ValueError, RecursionError):
+        return parse_json(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+    except (IndexError, ValueError, ApiError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _refusal(error: str, description: str) -> Answer:

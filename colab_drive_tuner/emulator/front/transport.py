@@ -55,12 +55,14 @@ async def gunzip(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         begun, rest = True, chunk
         packed += len(chunk)
         while rest:
+            if inflate.eof:  # a gzip file may have several members
+                inflate = zlib.decompressobj(wbits=31)
             try:
                 # In pieces, so that a gzip bomb is not expanded at once.
                 piece = inflate.decompress(rest, 2**20)
             except zlib.error:
                 raise bad_request("The body is not gzip, as Content-Encoding says.") from None
-            rest = inflate.unconsumed_tail
+            rest = inflate.unconsumed_tail or inflate.unused_data
             size += len(piece)
             if size > max(INFLATED, INFLATION * packed):
                 raise too_large()

@@ -42,14 +42,15 @@ class Database:
         self.folder = folder
         self.blobs = folder / "content"
         self.incoming = folder / "incoming"
-        self.blobs.mkdir(parents=True, exist_ok=True)
+        # Before anything is deleted: another emulator may be receiving contents in this folder.
+        self._sql = _connect(folder)
+        self.blobs.mkdir(exist_ok=True)
         self.incoming.mkdir(exist_ok=True)
         for left in self.incoming.iterdir():
             # Partial contents of interrupted requests; those of upload sessions are kept.
             if not left.name.startswith("session-"):
                 left.unlink()
         self.clock = Clock()
-        self._sql = _connect(folder)
         self.nodes: dict[str, Node] = {}
         self.children: dict[str, dict[str, None]] = {}
         self.names: dict[str, dict[str, None]] = {}
@@ -282,6 +283,13 @@ class Database:
 def _connect(folder: Path) -> sqlite3.Connection:
     """Open the folder's database for this process alone; raise ValueError if it is unusable."""
     sql = None
+    if not (folder / "metadata.sqlite").exists():
+        for foreign in (folder / name for name in ("content", "incoming")):
+            if any(foreign.glob("*")):
+                raise ValueError(
+                    f"{foreign} contains files of something else, and the emulator deletes what "
+                    "it does not know there: choose another folder"
+                )
     try:
         sql = sqlite3.connect(
             folder / "metadata.sqlite", isolation_level=None, check_same_thread=False, timeout=2

@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-SECRET = frozenset({"access_token", "oauth_token", "key", "upload_id", "token"})
+SECRET = frozenset(
+    {
+        "access_token", "oauth_token", "key", "upload_id", "token",
+        "refresh_token", "client_secret", "assertion",
+    }
+)  # fmt: skip
 KEPT = 100_000
 
 

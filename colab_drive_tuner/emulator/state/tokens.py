@@ -77,6 +77,8 @@ class Tokens:
 
     def revoke(self, token: str) -> bool:
         """Revoke a token and the tokens issued with it; return whether it was known."""
+        if not token:  # not those that were issued without a refresh token
+            return False
         known = self._grants.get(token)
         refresh = (known.refresh if known is not None else "") or token
         gone = {token, refresh, *(k for k, v in self._grants.items() if v.refresh == refresh)}
