@@ -6,7 +6,7 @@ from typing import Any
 from colab_drive_tuner.checkpoint.document_schema import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, Item, ItemKind, read_items
-from colab_drive_tuner.checkpoint.recorded_settings import EARLY_STOP, STOPPED
+from colab_drive_tuner.checkpoint.recorded_settings import EARLY_STOP, FROM_SEARCH, STOPPED
 from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedTrial
 from colab_drive_tuner.errors import SearchDamagedError
 from colab_drive_tuner.journal.chain.fields import typed, whole
@@ -21,6 +21,7 @@ def wanted(history: History, item: bytes) -> bool:
       real end supersedes a give-up;
     - the names of a batch of trials, if none of them is named;
     - the start of a trial that is not named;
+    - the trials of another search that this one began with, if no trial is named;
     - the state of an early-stop function that has seen more trials than the recorded one.
 
     Raises `SearchDamagedError`, KeyError, TypeError or ValueError for an invalid item.
@@ -38,6 +39,8 @@ def wanted(history: History, item: bytes) -> bool:
             return spooled.name not in history.attachments and not of_ended
         case ItemKind.LOG:
             return history.study.wants(spooled)
+        case ItemKind.SETTINGS if FROM_SEARCH in (spooled.settings or {}):
+            return not history.trials
         case ItemKind.SETTINGS:
             return _has_seen_more(spooled.settings or {}, history.settings)
         case ItemKind.START:

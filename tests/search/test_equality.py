@@ -140,6 +140,20 @@ def test_points_to_evaluate_survive_an_outage_and_a_kill(tmp_path: Path) -> None
     assert trial_values(search(tmp_path / "killed")) == trial_values(search(tmp_path / "whole"))
 
 
+def test_trials_of_another_search_survive_an_outage_and_a_kill(tmp_path: Path) -> None:
+    """They come back from the spool, before the results of the trials that followed them."""
+
+    def search(store: Path | FaultyStore, objective: Any = sample_objective) -> Any:
+        return resume_sample_search(store, objective, name="search", from_search="old").trials
+
+    for name in ("killed", "whole"):
+        resume_sample_search(tmp_path / name, name="old", max_evals=2)
+    store = ClaimsOnly(tmp_path / "killed")
+    deadly = killing_objective_in_outage(store, 0, 4)
+    assert run_in_fork(lambda: search(store, deadly)) == -signal.SIGKILL
+    assert trial_values(search(tmp_path / "killed")) == trial_values(search(tmp_path / "whole"))
+
+
 def test_a_shared_generator_moves_on_as_with_plain_trials(tmp_path: Path) -> None:
     """After a new search, the caller's rstate is where plain fmin would have left it."""
     mine, theirs = np.random.default_rng(5), np.random.default_rng(5)
