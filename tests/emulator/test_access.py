@@ -114,11 +114,19 @@ def test_anyone_gets_no_role_above_writer(me, role):
     assert me.refusal("PATCH", f"{path}/{given}", json={"role": role}, params=params) == refused
 
 
+def test_a_group_owns_no_file(me):
+    """Ownership is transferred to a user ("transferOwnership")."""
+    path = f"/drive/v3/files/{me.create()['id']}/permissions?transferOwnership=true"
+    group = {"type": "group", "role": "owner", "emailAddress": "all@example.com"}
+    assert me.refusal("POST", path, json=group) == (403, "invalidSharingRequest")
+
+
 def test_a_domain_is_compared_without_case(me, person):
     """A permission for Example.Org holds for the accounts of example.org."""
     file = me.create()["id"]
     body = {"type": "domain", "role": "reader", "domain": "Example.Org"}
-    assert me("POST", f"/drive/v3/files/{file}/permissions", json=body).status_code == 200
+    made = me("POST", f"/drive/v3/files/{file}/permissions?fields=*", json=body).json()
+    assert (made["domain"], made["displayName"]) == ("example.org", "example.org")
     assert person("ann@example.org")("GET", f"/drive/v3/files/{file}").status_code == 200
 
 
@@ -258,11 +266,24 @@ def test_readonly_scopes_do_not_write(me, person, scope):
     assert reader("GET", f"/drive/v3/files/{file}").status_code == 200
     refused = (403, "insufficientPermissions")
     assert reader.refusal("POST", "/drive/v3/files", json={}) == refused
-    content = f"/drive/v3/files/{file}?alt=media"
-    if scope == "drive.readonly":
-        assert reader("GET", content).content == b"x"
-    else:
-        assert reader.refusal("GET", content) == refused
+    path = f"/drive/v3/files/{file}"
+    for content in (f"{path}?alt=media", f"{path}/revisions/head?alt=media"):
+        if scope == "drive.readonly":
+            assert reader("GET", content).content == b"x"
+        else:
+            assert reader.refusal("GET", content) == refused
+
+
+def test_a_scope_for_metadata_changes_neither_content_nor_folder_nor_trash(me, person):
+    """With drive.metadata a file is renamed; its content, folder and trash state stay."""
+    file, folder = me.upload(b"x")["id"], me.folder("f")
+    app = person(me.account, client="app", scopes=["drive.metadata"])
+    path, refused = f"/drive/v3/files/{file}", (403, "insufficientPermissions")
+    assert app("PATCH", path, json={"name": "new"}).status_code == 200
+    assert app.refusal("PATCH", f"/upload{path}?uploadType=media", data=b"y") == refused
+    assert app.refusal("PATCH", f"{path}?addParents={folder}", json={}) == refused
+    assert app.refusal("PATCH", path, json={"trashed": True}) == refused
+    assert me("GET", f"{path}?alt=media").content == b"x"
 
 
 def test_the_application_data_folder_is_the_client_s_own(person):

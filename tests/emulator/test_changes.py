@@ -153,3 +153,20 @@ def test_shared_drives_have_changes_of_their_own(me):
         made, inside = me.get("changes", pageToken=token, **asked)["changes"]
         assert (made["changeType"], made["driveId"]) == ("drive", drive)
         assert (inside["changeType"], inside["fileId"]) == ("file", file)
+
+
+def test_a_deleted_shared_drive_is_removed_with_all_that_was_in_it(me):
+    """Each file, at any depth, and the drive itself, as a change of the drive."""
+    drive = me("POST", "/drive/v3/drives?requestId=gone", json={"name": "team"}).json()["id"]
+    params, inside = {"supportsAllDrives": "true"}, [drive]
+    for name in "abc":
+        inside.append(me.folder(name, parents=[inside[-1]], params=params))
+    token = start(me)
+    flags = "allowItemDeletion=true&useDomainAdminAccess=true"
+    assert me("DELETE", f"/drive/v3/drives/{drive}?{flags}").status_code == 204
+    more = {"includeItemsFromAllDrives": "true"}
+    *files, last = me.get("changes", pageToken=token, **params, **more)["changes"]
+    assert {one["fileId"] for one in files} == set(inside[1:])
+    assert (last["changeType"], last["driveId"], last["removed"]) == ("drive", drive, True)
+    assert "drive" not in last
+    assert "fileId" not in last

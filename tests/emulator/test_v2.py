@@ -157,6 +157,8 @@ def test_parents_and_children_say_where_a_file_lies(me, file):
     children = f"/drive/v2/files/{folder}/children"
     assert [one["id"] for one in me("GET", children).json()["items"]] == [file["id"]]
     assert me("GET", f"{children}/{file['id']}").json()["id"] == file["id"]
+    elsewhere = {"q": "trashed = true) or (trashed = false"}
+    assert me.refusal("GET", children, params=elsewhere) == (400, "invalid")
     for gone in (f"{path}/{folder}", f"{children}/{file['id']}"):
         assert me("DELETE", gone).status_code == 204
         assert me.refusal("DELETE", gone) == (404, "notFound")

@@ -56,6 +56,8 @@ def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, An
             "deleted": False,
             "pendingOwner": bool(found.get("pendingOwner")),
         }
+    if "domain" in found:
+        shown["displayName"] = found["domain"]
     for name in ("domain", "allowFileDiscovery", "expirationTime", "view"):
         if name in found:
             shown[name] = found[name]

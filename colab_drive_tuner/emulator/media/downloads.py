@@ -6,7 +6,7 @@ from typing import Any
 
 from ..api.calls import Answer, Call, Slice
 from ..api.writable_fields import check_mime_type
-from ..errors import ApiError, forbidden, no_permission
+from ..errors import ApiError, forbidden, insufficient_scopes, no_permission
 from ..state import access, restrictions
 from ..state.model import OCTETS, Node
 
@@ -22,6 +22,8 @@ def file_content(call: Call, node: Node, found: Mapping[str, Any] | None) -> Ans
     "You can only download blob file content revisions marked as Keep Forever." Of the others, only
     the head is downloaded: it is the content of the file.
     """
+    if not call.caller.scopes & {"drive", "drive.readonly", "drive.file", "drive.appdata"}:
+        raise insufficient_scopes()
     if found and not restrictions.may_download(call.database, call.caller.email, node):
         raise forbidden("cannotDownloadFile", "This file cannot be downloaded by the user.")
     if found and found is not node.head and not found.get("keep"):

@@ -92,11 +92,12 @@ def change_number(text: str) -> int:
 
 @dataclass(frozen=True)
 class _Change:
-    """One change: of an existing file, or a removal."""
+    """One change: of an existing file or shared drive, or a removal."""
 
     number: int
     time: int
-    file_id: str
+    id: str
+    drive: str
     node: Node | None
     removed: bool = False
 
@@ -112,7 +113,7 @@ def _changes(call: Call, start: int) -> Iterator[_Change]:
         if covers(node.drive, node.space, node.owner) and above.rank(node):
             seen.add(node.id)
             if node.change >= start:
-                yield _Change(node.change, node.changed, node.id, node)
+                yield _Change(node.change, node.changed, node.id, node.drive, node)
     if call.parameters.denied("includeRemoved", "includeDeleted"):
         return
     left: dict[str, dict[str, Any]] = {}
@@ -125,7 +126,8 @@ def _changes(call: Call, start: int) -> Iterator[_Change]:
         found = call.database.nodes.get(gone["id"]) if still else None
         seen_still = found and access.in_scope(call.caller, found) and above.rank(found)
         shown = found if seen_still else None
-        yield _Change(gone["change"], gone["time"], gone["id"], shown, removed=True)
+        number, time, drive = gone["change"], gone["time"], gone["drive"]
+        yield _Change(number, time, gone["id"], drive, shown, removed=True)
 
 
 def _requested_drive(call: Call) -> str:
@@ -157,7 +159,7 @@ def _scope(call: Call) -> Callable[[str, str, str], bool]:
 def _shown(call: Call, change: _Change, selection: Selection) -> dict[str, Any]:
     """Return a Change resource, with only the selected fields of its file."""
     v3, node = not call.is_v2, change.node
-    is_drive = node is not None and node.id == node.drive
+    is_drive = change.id == change.drive
     kind = "drive" if is_drive else "file"
     shown: dict[str, Any] = {"kind": "drive#change", "changeType": kind, "type": kind}
     if v3:
@@ -166,9 +168,10 @@ def _shown(call: Call, change: _Change, selection: Selection) -> dict[str, Any]:
         link = resources_v2.self_link(call.view, f"changes/{change.number}")
         shown |= {"id": str(change.number), "selfLink": link, "deleted": change.removed}
         shown["modificationDate"] = rfc3339(change.time)
-    if node is not None and is_drive:
-        return shown | {"driveId": node.id, "drive": drives.shown(call, node)}
-    shown["fileId"] = change.file_id
+    if is_drive:
+        state = {} if node is None else {"drive": drives.shown(call, node)}
+        return shown | {"driveId": change.id} | state
+    shown["fileId"] = change.id
     below = within(selection, "file")
     if node is not None and below is not None:
         version = resources if v3 else resources_v2

@@ -16,6 +16,7 @@ from ..queries.fields import Selection
 from ..queries.paging import answer_page
 from ..state import access, restrictions
 from ..state.model import FOLDER, Node, person_id, root_id
+from .removal import remove_tree
 
 DEFAULT: Selection = {"kind": {}, "id": {}, "name": {}}
 WRITABLE = ("colorRgb", "themeId", "backgroundImageFile")
@@ -224,8 +225,7 @@ async def delete(call: Call) -> Answer:
             "teamDriveNotEmpty", "A shared drive with untrashed items cannot be deleted."
         )
     with database.transaction():
-        for one in [*below, node]:
-            database.remove(one)
+        remove_tree(database, node, node.owner)
     return Answer(204)
 
 

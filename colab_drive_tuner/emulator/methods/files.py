@@ -230,8 +230,6 @@ async def get(call: Call) -> Answer:
     """files.get: metadata, or with `alt=media` the content or a range."""
     node = requested_file(call)
     if call.parameters.text("alt") == "media":
-        if not call.caller.scopes & {"drive", "drive.readonly", "drive.file", "drive.appdata"}:
-            raise insufficient_scopes()
         # v2's revisionId is "ignored unless alt=media is specified".
         revision_id = call.parameters.text("revisionId")
         found = find_revision(call, node, revision_id) if revision_id else node.head
@@ -267,6 +265,11 @@ def check_update(call: Call, node: Node, body: Mapping[str, Any], *, media: bool
     parameters = call.parameters
     moves = parameters.text("addParents") or parameters.text("removeParents") or call.new_parents
     personal = {"starred", "viewedByMeTime", "kind"}
+    # The scope "does not allow any access to [...] upload file content", "trashing" and "changing
+    # folders" ("Choose Auth Scopes").
+    beyond_metadata = media or moves or "trashed" in body
+    if beyond_metadata and caller.scopes & call.method.scopes == {"drive.metadata"}:
+        raise insufficient_scopes()
     if set(body) - personal or media or moves:
         access.require_role(database, caller, node, access.WRITER)
     if node.space == "appDataFolder" and body.get("trashed"):

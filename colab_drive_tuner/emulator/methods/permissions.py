@@ -101,8 +101,10 @@ def _check_role(call: Call, node: Node, given: Mapping[str, Any]) -> None:
     """Raise a 403 for a role that this grantee cannot have on this kind of item."""
     everybody = given["type"] in {"domain", "anyone"}
     role, is_drive = given["role"], node.id == node.drive
-    if everybody and access.RANKS[role] > access.WRITER:
-        raise forbidden("invalidSharingRequest", "This role cannot be given to everybody.")
+    highest = {"user": access.OWNER, "group": access.ORGANIZER}.get(given["type"], access.WRITER)
+    if access.RANKS[role] > highest:
+        message = f"This role cannot be given to a grantee of type {given['type']}."
+        raise forbidden("invalidSharingRequest", message)
     if everybody and is_drive:
         raise forbidden(
             "cannotShareTeamDriveTopFolderWithAnyoneOrDomains",

@@ -7,6 +7,7 @@ from ..api import resources_v2
 from ..api.api_versions import answer, check_precondition, selection
 from ..api.calls import Answer, Call
 from ..errors import ApiError, file_not_found, invalid
+from ..queries import query
 from ..queries.listing import Order, find_all
 from ..queries.paging import answer_page
 from ..state import access
@@ -79,6 +80,7 @@ async def list_children(call: Call) -> Answer:
     """children.list: the ids of the files in a folder that match `q`."""
     folder = _folder(call)
     text = call.parameters.text("q") or ""
+    query.parse(text, "v2")  # by itself: its parentheses must not end those around it
     within = f"'{folder.id}' in parents" + (f" and ({text})" if text.strip() else "")
     order = Order(call, "v2")
     found = find_all(call, within, order, "v2")
