@@ -50,10 +50,10 @@ def replay(
         recorded = {item for item, _ in wanted}
         for left in earlier:
             for file in left.of_search:
-                _settle(reader, left.spool, file, recorded, notify)
+                _settle(reader, left.spool, file, recorded, notify, of_search=True)
             if left.spool is spool:  # under another name, they may be another search's
                 for file in left.others:
-                    _settle(reader, spool, file, recorded, notify)
+                    _settle(reader, spool, file, recorded, notify, of_search=False)
             _notify_of_gaps(reader, left, notify)
             left.spool.forget_acknowledged()
     return len(wanted)
@@ -129,9 +129,18 @@ def _settle(
     file: SpoolFile,
     recorded: set[bytes],
     notify: Callable[[str], None],
+    *,
+    of_search: bool,
 ) -> None:
-    """Remove a spool file whose items are all in the chain; keep any other and notify."""
-    others = [_is_wanted(reader, item) for item, _ in file.items if item not in recorded]
+    """Remove a spool file whose items are all in the chain; keep any other and notify.
+
+    A trial of another history is not in the chain, even if one with its number is.
+    """
+    others = [
+        _is_wanted(reader, item) if of_search else True
+        for item, _ in file.items
+        if item not in recorded
+    ]
     lacking, invalid = others.count(True), others.count(None)
     damage = file.damage or (f"{invalid} of its entries are invalid" if invalid else "")
     if not lacking and not damage:
