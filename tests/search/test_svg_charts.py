@@ -249,6 +249,12 @@ def test_importance_finds_the_parameter_that_matters() -> None:
     assert shares["kind"] < 0.1
 
 
+def test_equal_losses_give_no_parameter_importance() -> None:
+    """A parameter that grows with the trials' numbers does not explain losses that are equal."""
+    documents = [document(n, 0.5, {"x": n / 40, "kind": n // 20}) for n in range(40)]
+    assert search_data("s", documents).importance() == {"x": 0.0, "kind": 0.0}
+
+
 def test_tables_show_the_parameters_that_matter() -> None:
     """If not all parameters fit, the card and the page show the most important ones."""
     documents = [

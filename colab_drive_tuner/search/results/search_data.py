@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -184,12 +185,17 @@ class SearchData:
         trials = self.with_loss
         if len(trials) < _MIN_TRIALS:
             return {}
-        ordered = sorted(trials, key=lambda trial: trial.loss or 0.0)
-        ranks = {id(trial): float(rank) for rank, trial in enumerate(ordered)}
+        losses = sorted(trial.loss for trial in trials if trial.loss is not None)
+        # Equal losses share a rank, or the order of the trials would seem to explain them.
+        ranks = {loss: (bisect_left(losses, loss) + bisect_right(losses, loss)) / 2
+                 for loss in losses}  # fmt: skip
         found = {}
         for name in self.parameters:
-            having = [trial for trial in trials if name in trial.parameters]
-            pairs = [(trial.parameters[name], ranks[id(trial)]) for trial in having]
+            pairs = [
+                (trial.parameters[name], ranks[trial.loss])
+                for trial in trials
+                if trial.loss is not None and name in trial.parameters
+            ]
             found[name] = _explained_share(pairs) * len(pairs) / len(trials)
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
