@@ -4,7 +4,9 @@ docs/environment.md is generated from this list. The emulator does not import th
 defines the names of its two variables itself.
 """
 
+import math
 import os
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Self, TypeVar
@@ -50,10 +52,10 @@ class Variable(StrEnum):
         value = self.get()
         if not value:
             return None
-        try:
-            return kind(value)
-        except ValueError:
-            raise UsageError(f"{self} must be a number, got {value!r:.60}.") from None
+        with suppress(ValueError):
+            if 0 <= (number := kind(value)) < math.inf:
+                return number
+        raise UsageError(f"{self} must be a number of 0 or more, got {value!r:.60}.")
 
     @property
     def is_ours(self) -> bool:

@@ -97,10 +97,11 @@ def test_a_variable_is_its_name(monkeypatch):
 
 
 def test_a_variable_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number that cannot be parsed is an error with name and value; unset, it is None."""
-    monkeypatch.setenv("COLAB_DRIVE_TUNER_DEADLINE", "in two hours")
-    with pytest.raises(UsageError, match=r"COLAB_DRIVE_TUNER_DEADLINE must be a number.*two hours"):
-        Variable.DEADLINE.number(float)
+    """A number that no run can use is an error with name and value; unset, it is None."""
+    for value in ("in two hours", "inf", "nan", "-1"):
+        monkeypatch.setenv("COLAB_DRIVE_TUNER_DEADLINE", value)
+        with pytest.raises(UsageError, match=f"TUNER_DEADLINE must be a number.*{value}"):
+            Variable.DEADLINE.number(float)
     monkeypatch.setenv("COLAB_DRIVE_TUNER_DEADLINE", "12.5")
     assert Variable.DEADLINE.number(float) == 12.5
     monkeypatch.delenv("COLAB_DRIVE_TUNER_DEADLINE")
