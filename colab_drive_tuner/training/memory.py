@@ -197,4 +197,5 @@ def _gradients() -> dict[str, Any]:
 
 def _custom_gradients(gradients: dict[str, Any]) -> set[str]:
     """Return the names of gradients registered by tracing; excludes TensorFlow's own."""
-    return {name for name in gradients if name.startswith("CustomGradient-")}
+    # A copy: other threads may be tracing.
+    return {name for name in list(gradients) if name.startswith("CustomGradient-")}

@@ -1,8 +1,11 @@
 """Memory freed between trials, and separation of models from results, with real Keras models."""
 
 import gc
+import sys
 import textwrap
+import threading
 import weakref
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -179,6 +182,30 @@ def test_keras_that_another_thread_is_importing_is_waited_for():
         importing.join()
     """
     run_python("-c", textwrap.dedent(program))
+
+
+def test_settings_are_read_while_another_thread_traces(monkeypatch):
+    """Gradients that a thread registers meanwhile do no harm: Python allows no such change."""
+    registry = {f"CustomGradient-{n}": n for n in range(3000)}
+    ops = SimpleNamespace(gradient_registry=SimpleNamespace(_registry=registry))
+    monkeypatch.setitem(sys.modules, "tensorflow.python.framework.ops", ops)
+    ended = threading.Event()
+
+    def trace():
+        while not ended.is_set():
+            for n in range(50):
+                registry[f"CustomGradient-x{n}"] = n
+            for n in range(50):
+                del registry[f"CustomGradient-x{n}"]
+
+    tracing = threading.Thread(target=trace)
+    tracing.start()
+    try:
+        for _ in range(1000):
+            assert len(keras_settings().gradients) >= 3000
+    finally:
+        ended.set()
+        tracing.join()
 
 
 def test_full_collections_take_a_hundredth_of_the_time():
