@@ -184,12 +184,13 @@ class EnterpriseRunner:
         """See `Runner.run`; if this process is stopped, the job is deleted."""
         body = self.job(task.program, task.search, task.seconds_left)
         call = self.vertex.call
-        with task.stop_signals.deferred():
+        with task.stop_signals.ignored():
             operation = call("POST", f"{self.vertex.parent}/notebookExecutionJobs", body)
-        job = str(operation.get("name", "")).partition("/operations/")[0]
-        if "/notebookExecutionJobs/" not in job:
-            job = str(operation.get("metadata", {}).get("notebookExecutionJob", job))
+            job = str(operation.get("name", "")).partition("/operations/")[0]
+            if "/notebookExecutionJobs/" not in job:
+                job = str(operation.get("metadata", {}).get("notebookExecutionJob", job))
         try:
+            task.stop_signals.check()  # one that arrived meanwhile
             found = self._wait(job)
         except BaseException:  # also KeyboardInterrupt and StoppedError
             # If the job cannot be deleted, this first error still counts.

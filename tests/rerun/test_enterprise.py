@@ -3,6 +3,8 @@
 import base64
 import http.server
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +22,7 @@ from colab_drive_tuner.rerun.program import load_program
 from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.runs import ExitCode
 from colab_drive_tuner.rerun.schedulers.plan import Plan
+from colab_drive_tuner.rerun.stopping import StoppedError
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
 from tests.rerun.vertex_schema import check_body
@@ -258,6 +261,26 @@ def test_the_job_of_an_interrupted_rerun_is_deleted(
     vertex.states = ["JOB_STATE_RUNNING"]
     with pytest.raises(KeyboardInterrupt):
         rerunner(tmp_path, nb, vertex, sleep=interrupted).once()
+    assert vertex.asked[-1] == f"DELETE /v1/{JOB}"
+
+
+def test_the_job_of_a_rerun_that_is_stopped_while_it_is_created_is_deleted(
+    tmp_path: Path, nb: Path, vertex: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop signal during the request that creates the job does not leave the job behind."""
+    runs = rerunner(tmp_path, nb, vertex)
+    session = runs.runner.vertex.session
+    send = session.request
+
+    def stopped(method: str, url: str, **options: Any) -> Any:
+        if method == "POST":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return send(method, url, **options)
+
+    monkeypatch.setattr(session, "request", stopped)
+    vertex.states = ["JOB_STATE_RUNNING"]
+    with pytest.raises(StoppedError):
+        runs.once()
     assert vertex.asked[-1] == f"DELETE /v1/{JOB}"
 
 

@@ -199,6 +199,8 @@ def test_systemd_accepts_the_calendar_expressions(fields: str) -> None:
 def test_a_timer_fires_on_the_days_of_cron(plan: Plan) -> None:
     """Weekdays may have steps. A day or a weekday is enough, as for cron, if both are given."""
     assert systemd.on_calendar("0 9 * * */2") == "Sun,Tue,Thu,Sat *-*-* 9:0:00"
+    assert systemd.on_calendar("5/20 9 * * 1/2") == "Mon,Wed,Fri *-*-* 9:5/20:00"
+    assert systemd.on_calendar("0 9 * * 7/2") == "Sun *-*-* 9:0:00"
     timer = list(systemd.files(replace(plan, cron="0 9 1 * 1-5/2")).values())[1]
     lines = [line for line in timer.splitlines() if line.startswith("OnCalendar=")]
     assert lines == ["OnCalendar=*-*-1 9:0:00", "OnCalendar=Mon,Wed,Fri *-*-* 9:0:00"]
@@ -405,7 +407,7 @@ def test_a_workflow_is_refused_below_the_root_of_its_repository(
 
 
 def test_links_in_a_repository_lead_nowhere(plan: Plan, tmp_path: Path) -> None:
-    """Of a clone, no link is written through, and no endless file is read."""
+    """Of a clone, no link is written through, no endless file is read, and no other schedule."""
     folder = tmp_path / ".github" / "workflows"
     folder.mkdir(parents=True)
     (tmp_path / "outside").write_text("theirs")
@@ -415,6 +417,8 @@ def test_links_in_a_repository_lead_nowhere(plan: Plan, tmp_path: Path) -> None:
     (folder / "colab-drive-tuner-folder.yml").symlink_to(tmp_path)
     with (folder / "colab-drive-tuner-giant.yml").open("wb") as file:
         file.truncate(1 << 40)
+    deep = "# colab-drive-tuner schedule " + "[" * 100_000
+    (folder / "colab-drive-tuner-deep.yml").write_text(deep)
     github.install(plan)
     assert (tmp_path / "outside").read_text() == "theirs"
     assert github.installed() == [(NASTY, None, "*/15 * * * *")]

@@ -158,7 +158,7 @@ def read_comment(line: str) -> tuple[str, str | None] | None:
     try:
         search, end = json.JSONDecoder().raw_decode(line, len(_COMMENT))
         store = json.loads(line[end:].removeprefix(" in ")) if line[end:].strip() else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return str(search), store
 

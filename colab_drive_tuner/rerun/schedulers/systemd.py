@@ -92,7 +92,8 @@ def _weekdays(field: str) -> str:
     for part in field.split(","):
         base, _, step = part.partition("/")
         first, _, last = ("0-6" if base == "*" else base).partition("-")
-        days.update(range(int(first), int(last or first) + 1, int(step or 1)))
+        last = last or (max(first, "6") if step else first)  # 1/2 goes on, as in other fields
+        days.update(range(int(first), int(last) + 1, int(step or 1)))
     return ",".join(names[day % 7] for day in sorted(days))
 
 
