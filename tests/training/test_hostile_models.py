@@ -95,11 +95,15 @@ def test_a_false_size_does_not_bypass_the_limit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "value"), [(8, 1), (10, 77)], ids=["encrypted", "unknown compression"]
+    ("place", "value"),
+    [(8, 1), (10, 77), (10, 14)],
+    ids=["encrypted", "unknown compression", "invalid LZMA"],
 )
 def test_a_member_that_cannot_be_unpacked_is_a_model_error(tmp_path, place, value):
-    """Encryption and unknown compression raise a ModelError."""
-    path = archive(tmp_path / "b.keras", [("config.json", b"{}")])
+    """Encryption and unknown or other compression raise a ModelError."""
+    header = b"\x09\x04\x05\0\x5d\0\0\x80\0"  # of LZMA
+    content = header + bytes([255] * 30)
+    path = archive(tmp_path / "b.keras", [("config.json", content)], zipfile.ZIP_STORED)
     data = bytearray(path.read_bytes())
     entry = data.rindex(b"PK\x01\x02")
     data[entry + place] = value
@@ -342,6 +346,13 @@ def other_shape(file, name):
     file[name] = np.zeros(7, "float32")
 
 
+def of_times(file, name):
+    """Give the bias a type of HDF5 that numpy lacks."""
+    del file[name]
+    shape = h5py.h5s.create_simple((1,))
+    h5py.h5d.create(file.id, name.encode(), h5py.h5t.UNIX_D32LE, shape)
+
+
 def in_a_circle(file, _):
     """Make a group contain itself, which does no harm."""
     file["circle"] = file["/"]
@@ -354,6 +365,7 @@ ELSEWHERE = {
     virtual: "weights in another file",
     huge: "weights far larger than stored",
     other_shape: "cannot be loaded",
+    of_times: "is not a readable .keras file",
 }
 
 
