@@ -111,9 +111,9 @@ def test_newer_bodies_tell_the_reason_in_details():
     "body",
     [
         *(b"", b"<html>", b"[]", b"3", b'{"error": "invalid_grant"}', b'{"error": null}', b"\xff"),
-        b"[" * 100_000,
+        *(b"[" * 100_000, b'{"error": {"errors": 5, "details": true}}'),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_foreign_bodies_do_no_harm(body):
     """An error body that is not Google's, such as a proxy's page, is judged by its status alone."""

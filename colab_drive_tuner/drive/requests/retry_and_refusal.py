@@ -202,8 +202,8 @@ class Refusal:
             error = {"message": str(error)}
         details = [
             detail
-            for key in ("errors", "details")
-            for detail in error.get(key) or ()
+            for listed in (error.get("errors"), error.get("details"))
+            for detail in (listed if isinstance(listed, list) else ())
             if isinstance(detail, Mapping) and detail.get("reason")
         ]
         # Newer bodies have the specific reason in `details`; `errors` then has only "forbidden".
