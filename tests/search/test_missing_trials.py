@@ -49,6 +49,7 @@ AWAY, KILLED, MOST = 4, 9, 12
         # Numbers that cannot be assigned to calls, or that are more than a call suggests.
         ({0: 0, 4: 3}, [MissingCall(1, ()), MissingCall(2, ())]),
         ({3: 1}, [MissingCall(0, ())]),
+        ({0: 0, 2**61: 2}, [MissingCall(1, ())]),
         # A call that suggested fewer trials than asked for leaves numbers unused; it is not
         # missing.
         ({0: 0, 1: 0, 3: 1, 4: 2}, []),

@@ -40,13 +40,13 @@ def missing_calls(k_of: Mapping[Any, int | None]) -> list[MissingCall]:
     for _, run in groupby(enumerate(lost), key=lambda pair: pair[1] - pair[0]):
         missing = [k for _, k in run]
         after = min(tid for tid, k in numbered.items() if k is not None and k > missing[-1])
-        before = [tid for tid, k in numbered.items() if tid < after and (k or 0) <= missing[0]]
-        free = [tid for tid in range(max(before, default=-1) + 1, after) if tid not in numbered]
-        share, rest = divmod(len(free), len(missing))
+        first = 1 + max((tid for tid in numbered if tid < after), default=-1)
+        share, rest = divmod(after - first, len(missing))
         if rest or share > max(sizes.values()):
-            share, free = 0, []
-        for index, k in enumerate(missing):
-            found.append(MissingCall(k, tuple(free[index * share : (index + 1) * share])))
+            share = 0
+        for start, k in enumerate(missing):
+            begin = first + start * share
+            found.append(MissingCall(k, tuple(range(begin, begin + share))))
     return found
 
 
