@@ -37,7 +37,7 @@ import functools
 import sys
 from sklearn.linear_model import LogisticRegression
 import helpers
-from helpers import Forest, Network, forest, network
+from helpers import Forest, Network, network
 from colab_drive_tuner.search.spec.user_objects import load_frameworks
 
 def direct():
@@ -74,6 +74,12 @@ def decorated(function):
         return function(*args)
     return inner
 
+def forest():
+    return network()
+
+def by_own_function(x):
+    return helpers.forest(), forest()
+
 class Callable:
     def __call__(self, x):
         return self.inner(x)
@@ -95,7 +101,7 @@ USES = {
     "direct": direct, "by_name": by_name, "by_helper": by_helper, "by_module": by_module,
     "by_class": by_class, "by_file": by_file, "by_closure": by_closure(),
     "by_wrapper": by_wrapper, "by_partial": functools.partial(by_helper, 1),
-    "by_call": Callable(), "by_method": Callable().inner, "plain": plain,
+    "by_own_function": by_own_function, "by_call": Callable(), "by_method": Callable().inner, "plain": plain,
     "by_keyword": functools.partial(by_function, func=plain),
     "plain_partial": functools.partial(plain, 1),
 }
@@ -127,6 +133,23 @@ assert "keras" not in sys.modules and "whole" not in sys.modules
 """,
     )
     assert shown.strip() == "['plain', 'plain_partial']"
+
+
+def test_a_file_that_is_written_between_two_runs_is_read(folder: Path) -> None:
+    """A module that was missing, or has changed, when its use was first looked at is read again."""
+    (folder / "whole.py").unlink()
+    run(
+        folder,
+        PROGRAM
+        + """
+from pathlib import Path
+from colab_drive_tuner.search.spec.user_objects import frameworks_of
+assert not frameworks_of(by_file)
+for text, found in (("import json", []), ("import keras", ["keras"])):
+    Path("whole.py").write_text(text)
+    assert frameworks_of(by_file) == found
+""",
+    )
 
 
 def test_a_framework_that_cannot_be_loaded_ends_only_what_uses_it(folder: Path) -> None:

@@ -7,7 +7,7 @@ while it runs. An objective that does not use Keras must not wait for TensorFlow
 import re
 import sys
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
 from importlib.machinery import PathFinder
 from itertools import chain
@@ -88,10 +88,11 @@ def _function_references(function: FunctionType, called: bool) -> dict[str, Any]
     names = code.co_varnames[: code.co_argcount]
     found |= dict(zip(reversed(names), reversed(function.__defaults__ or ()), strict=False))
     found |= function.__kwdefaults__ or {}
-    for value in list(found.values()) if called else ():
+    for module, value in list(found.items()) if called else ():
         if isinstance(value, ModuleType) and is_users_module(value.__name__):
             members = vars(value)
-            found |= {name: members[name] for name in members.keys() & set(names_in(code))}
+            used = members.keys() & set(names_in(code))
+            found |= {f"{module}.{name}": members[name] for name in used}
     return found
 
 
@@ -151,9 +152,11 @@ def _names(name: str, framework: str) -> bool:
     return root.isidentifier() and root not in sys.modules and _file_names(root, framework)
 
 
-@cache
 def _file_names(module: str, framework: str) -> bool:
-    """Return whether the module's file is the user's own and uses the framework."""
+    """Return whether the module's file is the user's own and uses the framework.
+
+    Not cached: a cell of a notebook can write the file between two runs.
+    """
     found = PathFinder.find_spec(module)
     if found is None or found.origin is None or not is_users_file(found.origin):
         return False
