@@ -224,6 +224,23 @@ def test_compare_shows_different_spaces_side_by_side(run_command, folder):
     assert run_command("--store", folder, "compare", "bowl", "bowl")[0] == 2
 
 
+def test_compare_shows_a_parameter_beside_the_fact_of_its_name(run_command, folder):
+    """Parameters called `loss` and `trial` do not replace the best loss and its trial."""
+    cdt.resume_search(
+        lambda point: point["loss"] + point["trial"],
+        space={name: hp.uniform(name, 5, 6) for name in ("loss", "trial")},
+        name="namesake",
+        max_evals=1,
+        store=folder,
+        progress=False,
+    )
+    column = json.loads(
+        run_command("--store", folder, "compare", "bowl", "namesake", "--json")[1]
+    )["namesake"]
+    assert column["best trial"] == 0
+    assert column["best loss"] == column["best params.loss"] + column["best params.trial"]
+
+
 @pytest.mark.parametrize("command", [["show"], ["trials"], ["best"], ["tail"], ["compare", "bowl"]])
 def test_a_hostile_parameter_name_is_escaped(run_command, folder, command):
     """Control and direction characters in a parameter's name are escaped in each output."""

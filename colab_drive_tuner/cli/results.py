@@ -297,6 +297,8 @@ def _parameters(trial: "TrialData") -> dict[str, Any]:
 
 def _comparison_column(search: "ReadSearch") -> dict[str, Any]:
     """Return one column of `compare`."""
+    from colab_drive_tuner.search.results.table import free_name
+
     data = search.data
     seconds = [trial.seconds for trial in data.trials if trial.seconds is not None]
     column: dict[str, Any] = {
@@ -310,7 +312,8 @@ def _comparison_column(search: "ReadSearch") -> dict[str, Any]:
     }
     for trial in data.best(1):
         column |= {"best loss": json_value(trial.loss), "best trial": trial.tid}
-        column |= {f"best {label}": value for label, value in _parameters(trial).items()}
+        for label, value in _parameters(trial).items():
+            column[f"best {free_name(label, 'params', ('loss', 'trial'))}"] = value
     return column
 
 
