@@ -228,6 +228,9 @@ def test_ownership_is_transferred_on_request_only(me, person):
     file = me.create()["id"]
     other = person()
     path = f"/drive/v3/files/{file}/permissions"
+    mine = {"type": "user", "role": "owner", "emailAddress": me.account}
+    assert me("POST", f"{path}?transferOwnership=true", json=mine).json()["role"] == "owner"
+    assert me.names("sharedWithMe") == []
     give = {"type": "user", "role": "owner", "emailAddress": other.account}
     assert me("POST", path, json=give).status_code == 403
     assert me("POST", path, json=give, params={"transferOwnership": "true"}).status_code == 200

@@ -157,6 +157,8 @@ def test_a_shared_drive_that_is_none_is_refused_by_name(me, person, drive):
 def test_restrictions_change_one_by_one(me, drive):
     """A patch of one restriction leaves the others, also by the older name of it."""
     where = f"/drive/v3/drives/{drive}"
+    color = me("PATCH", where, json={"colorRgb": None}, params={"fields": "colorRgb"}).json()
+    assert color["colorRgb"].startswith("#")
     me("PATCH", where, json={"restrictions": {"domainUsersOnly": True}})
     team = {"restrictions": {"teamMembersOnly": True}}
     me("PATCH", f"/drive/v3/teamdrives/{drive}", json=team)

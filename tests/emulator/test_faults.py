@@ -237,6 +237,14 @@ def test_rate_limits_quota_expiry_and_outage(me, emulator):
     assert statuses(me, 3) == [200, 401, 401]
 
 
+def test_a_chunk_without_a_token_expires_no_token(me, emulator):
+    """The address of an upload session is enough to send a chunk, which then expires nothing."""
+    uri = me("POST", "/upload/drive/v3/files?uploadType=resumable", json={}).headers["Location"]
+    emulator.faults.add("expire", verb="PUT")
+    assert requests.put(uri, data=b"x", timeout=30).status_code == 200
+    assert me("GET", "/drive/v3/files").status_code == 200
+
+
 def test_latency_delays_one_call_and_no_other(me, person, emulator):
     """The fault `latency` delays a call by its seconds; meanwhile another call is answered."""
     other = person()

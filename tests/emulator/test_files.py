@@ -40,6 +40,17 @@ def test_a_file_is_in_the_root_by_default(me):
     assert me.get(f"files/{inside['id']}", fields="parents")["parents"] == [folder]
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "default"),
+    [("writersCanShare", False, True), ("folderColorRgb", "#ac725e", "#8f8f8f")],
+)
+def test_null_restores_the_default_of_a_field(me, name, given, default):
+    """A field that null cleared is answered with its default."""
+    path = f"/drive/v3/files/{me.folder('f', **{name: given})}"
+    assert me("GET", path, params={"fields": name}).json() == {name: given}
+    assert me("PATCH", path, json={name: None}, params={"fields": name}).json() == {name: default}
+
+
 def test_names_need_not_be_unique_and_nameless_is_untitled(me):
     """Two files may have one name, and a file without `name` is "Untitled"."""
     first, second = me.create("same"), me.create("same")

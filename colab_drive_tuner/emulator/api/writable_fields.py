@@ -153,7 +153,9 @@ def _stored(node: Node, body: Mapping[str, Any], email: str, now: int) -> dict[s
     indexable = (body.get("contentHints") or {}).get("indexableText")
     if indexable:
         stored["indexableText"] = str(indexable)
-    return {"extra": {**node.extra, **stored}} if stored else {}
+    merged = {**node.extra, **stored}
+    # null clears a field
+    return {"extra": {k: v for k, v in merged.items() if v is not None}} if stored else {}
 
 
 def _personal(node: Node, body: Mapping[str, Any], email: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def _resource(view: View, node: Node) -> dict[str, Any]:
         "name": node.name,
         "createdTime": rfc3339(node.created),
         "hidden": view.caller.email in node.extra.get("hidden", ()),
-        "colorRgb": node.extra.get("colorRgb", "#0f9d58"),
+        "colorRgb": node.extra.get("colorRgb") or "#0f9d58",
         "restrictions": _restrictions(node.extra.get("restrictions", {})),
         "capabilities": _capabilities(view, node, rank),
     }

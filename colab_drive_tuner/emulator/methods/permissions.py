@@ -195,10 +195,10 @@ def _transfer(call: Call, node: Node, given: Mapping[str, Any]) -> Answer:
         "role": "writer",
         "emailAddress": node.owner,
     }
-    kept = {key: value for key, value in node.permissions.items() if key != given["id"]}
+    permissions = {**node.permissions, old["id"]: old}
     changed = node.with_(
         owner=new.email,
-        permissions={**kept, old["id"]: old},
+        permissions={key: value for key, value in permissions.items() if key != given["id"]},
         parent=new.root if call.parameters.flag("moveToNewOwnersRoot") else node.parent,
     )
     call.database.save(changed)
