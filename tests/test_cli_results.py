@@ -234,9 +234,8 @@ def test_compare_shows_a_parameter_beside_the_fact_of_its_name(run_command, fold
         store=folder,
         progress=False,
     )
-    column = json.loads(
-        run_command("--store", folder, "compare", "bowl", "namesake", "--json")[1]
-    )["namesake"]
+    _, out, _ = run_command("--store", folder, "compare", "bowl", "namesake", "--json")
+    column = json.loads(out)["namesake"]
     assert column["best trial"] == 0
     assert column["best loss"] == column["best params.loss"] + column["best params.trial"]
 

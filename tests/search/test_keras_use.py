@@ -101,7 +101,8 @@ USES = {
     "direct": direct, "by_name": by_name, "by_helper": by_helper, "by_module": by_module,
     "by_class": by_class, "by_file": by_file, "by_closure": by_closure(),
     "by_wrapper": by_wrapper, "by_partial": functools.partial(by_helper, 1),
-    "by_own_function": by_own_function, "by_call": Callable(), "by_method": Callable().inner, "plain": plain,
+    "by_call": Callable(), "by_method": Callable().inner, "plain": plain,
+    "by_own_function": by_own_function,
     "by_keyword": functools.partial(by_function, func=plain),
     "plain_partial": functools.partial(plain, 1),
 }
