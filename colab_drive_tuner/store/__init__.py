@@ -3,6 +3,7 @@
 `open_store` selects the store. The default store, set by `setup()`, is the only state here.
 """
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def split_scheme(spec: str) -> tuple[Scheme, str]:
     Raises `UsageError` for an unknown scheme.
     """
     prefix = _PREFIX.match(spec)
-    if prefix is None or Path(spec).exists():
+    if prefix is None or os.path.exists(spec):  # noqa: PTH110 - any text, perhaps a long one
         return SCHEMES["folder"], spec
     if prefix[1] not in SCHEMES:
         known = ", ".join(f"{name}:" for name in sorted(SCHEMES))

@@ -72,3 +72,9 @@ def test_no_backup_is_stored_while_the_start_cannot_be_recorded(
 
 def throw(error: Exception) -> None:
     raise error
+
+
+def test_a_worker_that_cannot_look_at_the_store_runs_the_trial_without_backups() -> None:
+    """A path that is closed or too long on the worker's machine is like one that is not there."""
+    folder = backups.BackupFolder("/x" + "x" * 300, "s", "folder", "", fresh=True)
+    assert folder.open(0) is None

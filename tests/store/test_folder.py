@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -568,6 +569,47 @@ def test_a_folder_that_vanished_is_unavailable_and_not_empty(
         store.create(store.reserve(1)[0], b"", name="a", parent=store.root)
     away.rename(root)
     assert store.read(record) == b"1"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (errno.ENOTCONN, UnavailableError),
+        (errno.ESTALE, UnavailableError),
+        (errno.EACCES, RefusedError),
+        (errno.ENAMETOOLONG, StoreError),
+    ],
+)
+def test_a_folder_that_cannot_be_looked_at_has_the_error_of_its_reason(
+    store: FolderStore,
+    record: str,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    kind: type[StoreError],
+) -> None:
+    """A network folder that does not answer is unavailable, and the search waits for it."""
+    root = Path(store.url(store.root))
+    entry_id, folder = *store.reserve(1), store.stat(record).parent
+
+    def failing(real: Callable[..., Any], path: Any, *args: Any, **options: Any) -> Any:
+        if str(path).startswith(str(root)):
+            raise OSError(code, os.strerror(code), str(path))
+        return real(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        for name in ("stat", "lstat", "open", "scandir", "link", "mkdir", "statvfs"):
+            patch.setattr(os, name, partial(failing, getattr(os, name)))
+        for ask in (
+            partial(FolderStore, root),
+            store.free_space,
+            partial(store.list, store.root),
+            partial(store.read, record),
+            partial(store.create, entry_id, b"2", name="b", parent=folder),
+        ):
+            with pytest.raises(StoreError, match=os.strerror(code)) as caught:
+                ask()
+            assert type(caught.value) is kind
+    store.create(entry_id, b"2", name="b", parent=folder)
 
 
 def test_everything_is_on_the_disk_before_the_create_returns(

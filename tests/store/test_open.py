@@ -80,3 +80,4 @@ def test_schemes_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     Path("gs:here").mkdir()
     assert open_store("gs:here").location == f"folder:{(tmp_path / 'gs:here').resolve()}"
     assert open_store(Path("s3:path")).location.endswith("s3:path")
+    assert open_store(f"memory:{'x' * 300}").exists  # too long for a path

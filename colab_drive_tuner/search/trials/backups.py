@@ -4,10 +4,10 @@ A backup is deleted only after the trial's end is acknowledged: until then a lat
 it to resume the trial.
 """
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import Tid
@@ -41,8 +41,8 @@ class BackupFolder:
     fresh: bool
 
     def open(self, tid: int) -> TrialBackupFiles | None:
-        """Return the trial's backups; None if the folder does not exist on this machine."""
-        if not Path(self.store).is_dir():
+        """Return the trial's backups; None if this machine has no such folder, or cannot look."""
+        if not os.path.isdir(self.store):  # noqa: PTH112 - False also without permission
             return None
         store = _opened(self.store, self.search)
         return TrialBackupFiles(store, self.folder, tid, epoch=self.epoch, fresh=self.fresh)

@@ -69,7 +69,7 @@ class FolderStore(Store):
         self.trash_location = str(self._trash)
         self.environment = {Variable.STORE: str(self._root)}
         self._ids = IdLookup(self._root, self._trash)
-        self._existed = self._root.is_dir()
+        self._existed = self.exists
         existing = next(path for path in (self._root, *self._root.parents) if os.path.lexists(path))
         if not existing.is_dir():
             raise UsageError(f"{existing} is a file, so it cannot contain a store: name a folder.")
@@ -86,7 +86,10 @@ class FolderStore(Store):
 
     @property
     def exists(self) -> bool:
-        return self._root.is_dir()
+        try:
+            return self._root.is_dir()
+        except OSError as error:  # no answer, no permission, or a name that is too long
+            raise disk.translated_error(error, "look at the store") from error
 
     def check_usable(self) -> str:
         """Return whether files can be created in the folder, or in the one that will contain it."""
@@ -109,7 +112,8 @@ class FolderStore(Store):
 
     def free_space(self) -> int | None:
         """Return the free space of the disk that contains, or will contain, the folder."""
-        return shutil.disk_usage(self._existing_ancestor()).free
+        with self._translated_errors("look for free space"):
+            return shutil.disk_usage(self._existing_ancestor()).free
 
     def now(self) -> float:
         """Return the time, by the clock of the file system's server if that differs."""
@@ -201,7 +205,7 @@ class FolderStore(Store):
 
     def list(self, parent: str, *, name: str | None = None) -> builtins.list[Entry]:
         """List a folder's children, oldest first; never lags, and omits files added by hand."""
-        if parent == ROOT and not self._root.is_dir():
+        if parent == ROOT and not self.exists:
             raise self._missing_root()
         found: list[Entry] = []
         with self._translated_errors(f"list folder {parent}"):
@@ -351,7 +355,7 @@ class FolderStore(Store):
 
     def _ensure_root_exists(self) -> None:
         """Create the store's own folders, unless the root existed and has disappeared."""
-        if self._existed and not self._root.is_dir():
+        if self._existed and not self.exists:
             raise self._missing_root()
         if not self._ids.index.home.is_dir():
             disk.create_store_folders(self._root, self._ids.index.home)
@@ -381,9 +385,9 @@ class FolderStore(Store):
         try:
             yield
         except OSError as error:
-            if not self._root.is_dir() and not isinstance(error, UnavailableError):
+            if not self.exists and not isinstance(error, UnavailableError):
                 raise self._missing_root() from error
             if isinstance(error, StoreError):
                 raise
             raise disk.translated_error(error, doing) from error
-        self._existed = self._existed or self._root.is_dir()
+        self._existed = self._existed or self.exists
