@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import socket
 import stat
 import subprocess
@@ -21,6 +22,7 @@ from colab_drive_tuner.cli import main
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.local_files import replace_file
 from colab_drive_tuner.search.spec.settings import SearchSettings
+from colab_drive_tuner.store import open_store
 from tests.processes import running_python
 from tests.troubleshoot.test_clean import copy_of_an_older_run
 
@@ -217,6 +219,15 @@ def test_a_similar_name_is_suggested(run_command, folder):
     for command in (("status",), ("rm", "--yes")):
         err = run_command("--store", folder, *command, "parabolla")[2]
         assert "did you mean 'parabola'?" in err
+
+
+def test_a_command_in_a_message_takes_a_name_that_begins_with_a_dash(run_command, folder):
+    """The commands that messages recommend work for a search named like an option."""
+    store = open_store(folder)
+    assert run_command("--store", folder, "rename", "parabola", "--", "--yes")[0] == 0
+    for command in (store.command("status", "--yes"), store.command("rm", "--yes", options=["-y"])):
+        assert run_command(*shlex.split(command.strip("`"))[1:])[0] == 0
+    assert run_command("--store", folder, "list") == (0, "", "")
 
 
 def test_a_pipe_that_lacks_characters_shows_their_escapes(run_command, folder):

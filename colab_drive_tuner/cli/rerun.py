@@ -197,9 +197,10 @@ def rerun(
         echo(status.message, err=status.exit_code is ExitCode.FAILED)
     if scheduled and status.exit_code is ExitCode.FINISHED:
         store = ["--store", context.obj] if context.obj else []
+        end = ["--"] if search.startswith("-") else []
         message_printer(as_json)(
             "To remove its schedule: "
-            + shlex.join(["colab-drive-tuner", *store, "schedule", "remove", search])
+            + shlex.join(["colab-drive-tuner", *store, "schedule", "remove", *end, search])
         )
     raise typer.Exit(status.exit_code)
 

@@ -5,7 +5,7 @@ import math
 import shlex
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,10 +109,13 @@ class Store(Protocol):
         """The value of `--store` for this store; empty if the command line finds it without one."""
         return ""
 
-    def command(self, *words: str) -> str:
+    def command(self, verb: str, *arguments: str, options: Sequence[str] = ()) -> str:
         """Return a command line for this store that users can copy."""
         named = ["--store", self.option] if self.option else []
-        return f"`{shlex.join(['colab-drive-tuner', *named, *words])}`"
+        # A name that begins with a dash would be taken for an option.
+        end = ["--"] if any(word.startswith("-") for word in arguments) else []
+        words = ["colab-drive-tuner", *named, verb, *options, *end, *arguments]
+        return f"`{shlex.join(words)}`"
 
     def url(self, entry_id: str) -> str:
         """Return a link or path at which users can look at the entry."""

@@ -296,7 +296,8 @@ def _describe_move(store: Store, name: str, entry: Entry, *, altered: bool) -> s
     if entry.properties.get(Property.KIND) == FolderKind.COPYING:
         return (
             f"A copy that gets the name {name!r} is unfinished: {place}. Repeat the copy if it was "
-            f"interrupted, or put the folder away with {store.command('clean', '--yes', entry.id)}."
+            "interrupted, or put the folder away with "
+            f"{store.command('clean', entry.id, options=['--yes'])}."
         )
     if entry.trashed and moved_to:
         return (
