@@ -15,7 +15,7 @@ from colab_drive_tuner.cli.rerun import (
     Search,
     with_run_options,
 )
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 from colab_drive_tuner.rerun.schedulers import NAMES
 from colab_drive_tuner.text import visible
 
@@ -105,8 +105,11 @@ def list_(project: Project = None, region: Region = "us-central1", as_json: AsJs
     listed, problem = schedulers.installed()
     found = [(of.search, name, of.when, of.store) for name, of in listed]
     if project:
-        more = enterprise.installed(enterprise.Vertex(project, region))
-        found += [(search, "enterprise", when, None) for search, when in more]
+        try:
+            more = enterprise.installed(enterprise.Vertex(project, region))
+            found += [(search, "enterprise", when, None) for search, when in more]
+        except ColabDriveTunerError as error:
+            problem = error
     if as_json:
         keys = ("search", "scheduler", "when", "store")
         echo_json([dict(zip(keys, schedule, strict=True)) for schedule in found])
@@ -140,8 +143,11 @@ def remove(
 
     store = absolute_spec(context.obj) if context.obj else None
     removed, problem = schedulers.remove(search, store)
-    if project and enterprise.remove(enterprise.Vertex(project, region), search):
-        removed.append("enterprise")
+    try:
+        if project and enterprise.remove(enterprise.Vertex(project, region), search):
+            removed.append("enterprise")
+    except ColabDriveTunerError as error:
+        problem = error
     if not removed and not problem:
         of = f"{search!r} of {store}" if store else repr(search)
         raise UsageError(f"Search {of} has no schedule: `schedule list` shows all schedules.")

@@ -308,6 +308,17 @@ def test_a_scheduler_that_fails_hides_no_schedule_of_another(
     assert github.installed() == []
 
 
+def test_a_project_that_is_refused_hides_no_schedule_of_this_machine(
+    plan: Plan, run_command: Any
+) -> None:
+    """With `--project`, schedules of this machine are listed and removed before the error."""
+    github.install(replace(plan, search="s"))
+    code, out, err = run_command("schedule", "list", "--project", "not/valid")
+    assert (code, "s\tgithub\t" in out, "not a valid project" in err) == (2, True, True)
+    code, out, err = run_command("schedule", "remove", "s", "--project", "not/valid")
+    assert (code, "from github" in out, "not a valid project" in err) == (2, True, True)
+
+
 def test_without_a_systemd_session_nothing_is_written(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
