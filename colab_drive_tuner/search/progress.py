@@ -175,9 +175,9 @@ def _running_text(owners: Sequence[str | None]) -> str:
 
 
 def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
+    if seconds < 90:
         return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
     if minutes < 90:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -45,7 +45,7 @@ class Screen(io.StringIO):
 def test_the_progress_line_has_counts_loss_and_times(tmp_path: Path) -> None:
     """The line has trials done and recovered, best loss, acknowledged records and times."""
     resume_sample_search(tmp_path, max_evals=3)
-    times = iter([0.0, 40.0])
+    times = iter([0.0, 80.0])
     trials = DriveTrials("s", store=tmp_path)
     counts = TrialCounts(trials._dynamic_trials)
     progress = Progress(
@@ -58,8 +58,8 @@ def test_the_progress_line_has_counts_loss_and_times(tmp_path: Path) -> None:
     counts.update()
     state = progress.state()
     assert str(state) == (
-        "s: 5 of 50 trials | best loss 0.0312346 in trial 3 | 15 min left | "
-        "10 min until the deadline | 20 s a trial | 3 acknowledged, 2 on their way | 3 recovered"
+        "s: 5 of 50 trials | best loss 0.0312346 in trial 3 | 30 min left | "
+        "9 min until the deadline | 40 s a trial | 3 acknowledged, 2 on their way | 3 recovered"
     )
     assert state.share == 0.1
     assert not state.problem
