@@ -199,6 +199,20 @@ def test_a_permission_can_expire(me, person, emulator):
     assert refused == (403, "cannotSetExpirationOnAnyoneOrDomain")
 
 
+def test_a_change_of_a_permission_takes_nothing_from_an_inherited_one(me, person):
+    """A reader of the file who is for a while a writer of its folder stays a reader, for ever."""
+    friend = person()
+    folder = me.folder("f")
+    file = me.create("in it", parents=[folder])["id"]
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    share(me, folder, friend.account, "writer", expirationTime=soon.isoformat())
+    share(me, file, friend.account)
+    who = friend.get("about", fields="user/permissionId")["user"]["permissionId"]
+    path = f"/drive/v3/files/{file}/permissions/{who}"
+    changed = me("PATCH", f"{path}?fields=role,expirationTime", json={}).json()
+    assert changed == {"role": "reader"}
+
+
 def test_permissions_come_in_pages_where_asked(me):
     """Permissions come in pages with `pageSize`, and all at once without it."""
     file = me.create("shared")["id"]

@@ -115,6 +115,8 @@ def test_v2_has_its_own_names(me, file):
     context = {"type": "text/plain", "value": "a"}
     comment = me("POST", path, json={"content": "why?", "context": context}).json()
     assert (comment["status"], comment["context"], comment["fileId"]) == ("open", context, file)
+    v3 = me("GET", f"/drive/v3/files/{file}/comments/{comment['commentId']}?fields=*").json()
+    assert v3["quotedFileContent"] == {"mimeType": "text/plain", "value": "a"}
     path = f"{path}/{comment['commentId']}"
     reply = me("POST", f"{path}/replies", json={"verb": "resolve"}).json()
     assert (reply["kind"], reply["verb"]) == ("drive#commentReply", "resolve")

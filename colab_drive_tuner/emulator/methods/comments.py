@@ -103,7 +103,9 @@ async def create(call: Call) -> Answer:
     made["created"] = call.database.clock.ms()
     if discussion.comment is None:
         made["content"] = _content(body)
-        quoted = body.get("context" if call.is_v2 else "quotedFileContent")
+        quoted = body.get("quotedFileContent")
+        if call.is_v2 and body.get("context") is not None:
+            quoted = {"mimeType" if k == "type" else k: v for k, v in body["context"].items()}
         made |= {"anchor": body.get("anchor"), "quotedFileContent": quoted}
         made |= {"resolved": False, "replies": []}
     else:
@@ -184,6 +186,9 @@ def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
         shown |= {"replies": [_shown(call, node, one) for one in replies]}
     if v2:
         shown = {V2_NAMES.get(name, name): value for name, value in shown.items()}
+        if shown["context"] is not None:
+            quoted = shown["context"].items()
+            shown["context"] = {"type" if k == "mimeType" else k: v for k, v in quoted}
         shown["commentId" if is_comment else "replyId"] = shown.pop("id")
         if is_comment:
             shown["status"] = "resolved" if shown.pop("resolved") else "open"

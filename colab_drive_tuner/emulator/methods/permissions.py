@@ -249,6 +249,8 @@ async def update(call: Call) -> Answer:
     """permissions.update: change role or expiration, or transfer ownership."""
     node = requested_file(call)
     found = _find(call, node)
+    # Not a higher one that is inherited, with its role and expiration.
+    found = dict(node.permissions.get(found["id"], found))
     body = _read_body(call, await call.json())
     role = body.get("role", found["role"])
     if role != "owner" or not _accepts(call, found):
