@@ -246,6 +246,10 @@ def test_ownership_is_transferred_on_request_only(me, person):
     assert me("POST", f"{path}?transferOwnership=true", json=mine).json()["role"] == "owner"
     assert me.names("sharedWithMe") == []
     give = {"type": "user", "role": "owner", "emailAddress": other.account}
+    root = "/drive/v3/files/root/permissions?transferOwnership=true&moveToNewOwnersRoot=true"
+    for whole_drive in (mine, give):
+        refused = me.refusal("POST", root, json=whole_drive)
+        assert refused == (403, "insufficientFilePermissions")
     assert me("POST", path, json=give).status_code == 403
     assert me("POST", path, json=give, params={"transferOwnership": "true"}).status_code == 200
     assert other.get(f"files/{file}", fields="ownedByMe")["ownedByMe"] is True

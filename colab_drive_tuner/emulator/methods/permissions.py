@@ -188,6 +188,8 @@ def _transfer(call: Call, node: Node, given: Mapping[str, Any]) -> Answer:
         )
     if not _accepts(call, given):
         access.require_role(call.database, call.caller, node, access.OWNER)
+    if not node.parent:  # a root folder stays its account's, and lies in no folder
+        raise no_permission(node.id)
     new = call.database.account(given["emailAddress"])
     old = {
         "id": person_id(node.owner),
