@@ -5,6 +5,7 @@ import hashlib
 import math
 import shlex
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
+from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import settings_item
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
+from colab_drive_tuner.journal.chain.chain import Head
 from colab_drive_tuner.journal.chain.record import Record, encode_record, frame
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.drive_trials import DriveTrials
@@ -271,3 +274,17 @@ def test_a_setting_that_no_run_can_use_is_left_out_by_repair(tmp_path: Path, key
     assert report.done == 2
     assert any("cannot be used" in note for note in report.notes)
     run_with_record_per_trial(folder, 4)
+
+
+def test_a_snapshot_of_impossibly_many_records_is_not_used(tmp_path: Path) -> None:
+    """The positions that it claims are not counted, which would take more memory than there is."""
+    run_with_record_per_trial(tmp_path, 3)
+    store = FolderStore(tmp_path)
+    folder = find_folder(store, "search")
+    head = Head(2**60, "a" * 64, ("next-of-the-forged",), "last-of-the-forged", "c" * 64)
+    content = frame({"head": head, "state": zlib.compress(History().dump())})
+    (entry_id,) = store.reserve(1)
+    store.create(entry_id, content, name="snapshot-000009.cdt", parent=folder.records)
+    salvaged = salvage_folder(store, folder)
+    assert (salvaged.missing, salvaged.snapshots) == ([], [])
+    assert f"A snapshot of {2**60} records" in salvaged.unreadable[0]

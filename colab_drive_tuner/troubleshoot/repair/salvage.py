@@ -34,7 +34,7 @@ from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.store.protocol import Entry, Store
 
 _MAX_GAP = 100_000
-"""Largest plausible distance of two record positions; beyond it, a record is taken as forged."""
+"""Largest plausible distance of two positions; a file beyond it is taken as forged."""
 _FILE_NAME = re.compile(r"(record|snapshot)-\d+")
 
 
@@ -129,6 +129,7 @@ def salvage_folder(store: Store, folder: SearchFolder) -> SalvagedFolder:
     files.read_all()
     found.snapshots.sort(key=lambda snapshot: snapshot[0].pos)
     _choose_records(files.candidates, found, files.named)
+    _drop_distant_snapshots(found)
     found.next_id = _next_id(found)
     found.next_lost = found.next_id not in files.present and _is_deleted(store, found.next_id)
     found.ended = found.next_lost or found.next_id in files.present
@@ -307,6 +308,14 @@ def _choose_records(
         following = found.records.get(pos + 2)
         confirmed = following is not None and following.prev == after.sha
         _note_mismatch(found, found.records.pop(pos if confirmed else pos + 1))
+
+
+def _drop_distant_snapshots(found: SalvagedFolder) -> None:
+    near = _MAX_GAP + max(found.records, default=0)
+    for head, _ in found.snapshots:
+        if head.pos > near:
+            found.unreadable.append(f"A snapshot of {head.pos} records does not fit the records.")
+    found.snapshots = [one for one in found.snapshots if one[0].pos <= near]
 
 
 def _note_mismatch(found: SalvagedFolder, candidate: Record) -> None:
