@@ -228,6 +228,12 @@ def test_a_new_object_is_made_without_calling_its_class(tmp_path):
     assert (type(back), back.a) == (Plain, 1)
 
 
+def closed_buffer():
+    buffer = io.StringIO("text")
+    buffer.close()
+    return buffer
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -243,6 +249,7 @@ def test_a_new_object_is_made_without_calling_its_class(tmp_path):
         functools.partial(print),
         collections.defaultdict(lambda: 0),
         np.ma.array([1]),
+        closed_buffer(),
     ],
 )
 def test_values_that_cannot_be_saved_are_named(tmp_path, value):

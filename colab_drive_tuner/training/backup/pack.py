@@ -160,7 +160,10 @@ class Packer:
         kind = MUTABLE_TYPES[type(value)]
         in_place = self._originals.get(path) is value
         self.register(value, path)
-        args, state = kind.args(value), kind.state(value)
+        try:
+            args, state = kind.args(value), kind.state(value)
+        except ValueError:  # a closed buffer
+            raise CannotSaveError(path, value) from None
         if type(value) is defaultdict and args is None and not in_place:
             raise CannotSaveError(path, value)  # its factory is a function of the user's
         packed = self.pack(args, path, depth + 1)
