@@ -398,6 +398,23 @@ def test_trials_with_equal_numbers_are_all_kept(tmp_path: Path) -> None:
     assert values == [trial.params["x"] for trial in study.trials]
 
 
+def test_a_study_that_is_running_is_converted(tmp_path: Path) -> None:
+    """A trial that another thread adds meanwhile, with another parameter, is left out."""
+
+    class Growing(optuna.Study):
+        @property
+        def trials(self) -> list[optuna.trial.FrozenTrial]:
+            found = super().trials
+            self.optimize(lambda trial: trial.suggest_float(f"x{trial.number}", 0, 1), n_trials=1)
+            return found
+
+    study = optuna.create_study()
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    study.__class__ = Growing
+    assert list(cdt.from_optuna(study, name="s", store=tmp_path)) == ["x"]
+    assert len(cdt.DriveTrials("s", store=tmp_path).trials) == 2
+
+
 def test_infeasible_trials_have_no_loss_in_a_search(tmp_path: Path) -> None:
     """A trial that violates a constraint becomes a failed one, so that it is never the best.
 

@@ -4,7 +4,7 @@ import base64
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -87,9 +87,10 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
             f"from_optuna() takes an Optuna study, got {visible(repr(study))}: "
             "optuna.load_study(...) opens one."
         )
-    parameters = {label: _parameter(label, one) for label, one in _distributions_of(study).items()}
+    trials = study.trials  # read once: a running study grows
+    parameters = {label: _parameter(label, one) for label, one in _distributions_of(trials).items()}
     space = {label: one.expression for label, one in parameters.items()}
-    documents = _drop_incomplete(_documents_of(study, parameters), frozenset(space))
+    documents = _drop_incomplete(_documents_of(study, trials, parameters), frozenset(space))
     if not space:
         raise UsageError(
             f"No trial of study {study.study_name!r} has parameters, so a search has nothing to "
@@ -102,7 +103,7 @@ def from_optuna(study: Any, *, name: str, store: Any = None) -> dict[str, Any]:
             "suggests values between them.",
             ConversionWarning,
         )
-    complete = [trial.params for trial in study.trials if trial.state == TrialState.COMPLETE]
+    complete = [trial.params for trial in trials if trial.state == TrialState.COMPLETE]
     if partial := [label for label in space if any(p and label not in p for p in complete)]:
         warn_user(
             f"Some complete trials lack {', '.join(map(visible, partial))}, but the space returned "
@@ -137,7 +138,9 @@ def _drop_incomplete(documents: list[TrialDocument], labels: frozenset[str]) -> 
     return [document for document in documents if document["tid"] not in partial]
 
 
-def _documents_of(study: optuna.Study, parameters: Mapping[str, _Parameter]) -> list[TrialDocument]:
+def _documents_of(
+    study: optuna.Study, trials: Sequence[FrozenTrial], parameters: Mapping[str, _Parameter]
+) -> list[TrialDocument]:
     """Return a study's trials as hyperopt documents; raise `UsageError` if that is impossible."""
     if len(study.directions) != 1:
         raise UsageError(
@@ -145,7 +148,7 @@ def _documents_of(study: optuna.Study, parameters: Mapping[str, _Parameter]) -> 
             "one loss: keep the study in cdt.optuna_storage instead."
         )
     maximized = study.direction == optuna.study.StudyDirection.MAXIMIZE
-    documents = [_document(trial, parameters, maximized=maximized) for trial in study.trials]
+    documents = [_document(trial, parameters, maximized=maximized) for trial in trials]
     # Trials of `to_optuna` keep their numbers, which others of the study can have, too.
     numbers = {document["tid"] for document in documents}
     unused, taken = (n for n in itertools.count() if n not in numbers), set[Any]()
@@ -228,10 +231,10 @@ def _utc(time: datetime | None) -> datetime | None:
     return None if time is None else time.astimezone(UTC).replace(tzinfo=None)
 
 
-def _distributions_of(study: optuna.Study) -> dict[str, BaseDistribution]:
+def _distributions_of(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
     """Return each parameter's distribution; if it changed, one that covers all its values."""
     distributions: dict[str, BaseDistribution] = {}
-    for trial in study.trials:
+    for trial in trials:
         for label, distribution in trial.distributions.items():
             known = distributions.get(label, distribution)
             distributions[label] = _union(label, known, distribution)
