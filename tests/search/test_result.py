@@ -14,7 +14,9 @@ import pytest
 from hyperopt import hp
 
 from colab_drive_tuner.errors import MissingExtraError, ModelError, SearchError, UsageError
+from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
+from colab_drive_tuner.search.trial_documents import imported_document
 from tests.processes import run_python
 
 STATUS_OK = "ok"
@@ -239,6 +241,25 @@ def test_a_pickled_result_says_where_its_models_are(tmp_path: Path) -> None:
     ):
         with pytest.raises(ModelError, match=f"they stay in the search's folder, {tmp_path}"):
             read()
+
+
+def test_a_trial_whose_number_is_a_text_is_shown(tmp_path: Path) -> None:
+    """A document that the user inserted may have a text as its number."""
+    trials = DriveTrials("s", store=tmp_path)
+    found = {"status": "ok", "loss": -1.0}
+    trials.insert_trial_docs([imported_document("one", 2, {"x": 0.5}, found, owner=None)])
+    result = resume_search(
+        lambda x: x,
+        name="s",
+        space=hp.uniform("x", 0, 1),
+        algo="rand",
+        max_evals=2,
+        store=tmp_path,
+        progress=False,
+    )
+    best, other = result.best()
+    assert repr(best) == "Trial one of 's': loss -1, 0.5"
+    assert [best.tid, other.tid] == [trial.tid for trial in map(result.trial, ("one", 0))]
 
 
 def test_an_unknown_trial_is_an_error_that_names_those_that_exist(tmp_path: Path) -> None:

@@ -47,8 +47,9 @@ class TrialResult:
 
     @property
     def tid(self) -> int:
-        """The trial's number."""
-        return int(self.document["tid"])
+        """The trial's number; of a document that you inserted, perhaps a text."""
+        number: int = plain(self.document["tid"])
+        return number
 
     @property
     def loss(self) -> float | None:
