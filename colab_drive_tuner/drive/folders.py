@@ -200,7 +200,7 @@ def parse_folder(text: str) -> FolderId | tuple[str, ...]:
     if re.fullmatch(r"[A-Za-z0-9_-]{25,}", text) and re.search(r"[0-9]", text):
         return FolderId(text, certain=False)
     parts = tuple(part for part in text.split("/") if part)
-    if text.startswith("/content/drive/"):
+    if f"{text}/".startswith("/content/drive/"):
         parts = parts[2:]
         if parts[:1] not in {("MyDrive",), ("My Drive",)}:
             raise UsageError(

@@ -82,6 +82,7 @@ def test_folder_in_every_form(text, meaning):
         "https://drive.google.com/drive/recent",
         "drive.google.com/drive/recent",
         "/content/drive/Shareddrives/team/a",
+        "/content/drive",
         "a/../b",
         "a/\x00b",
         "https://[drive.google.com/drive/folders/1AbC_d-EfGhIjKlMnOpQrStUvWxYz",
