@@ -63,7 +63,6 @@ class DriveHandler:
         with self._lock:
             if self._failed is not None:
                 failed, self._failed = self._failed, None
-                self._pending.clear()
                 raise failed
             self._pending[path] = buf.encode("utf-8")
             if self._timer is None:
@@ -85,7 +84,10 @@ class DriveHandler:
         return path
 
     def flush(self) -> None:
-        """Upload pending notebooks now; raise if Drive refuses one."""
+        """Upload pending notebooks now; raise at the end if Drive has refused one since the last.
+
+        A refused notebook is no longer pending, so that it does not stop others again.
+        """
         with self._sending:
             with self._lock:
                 if self._timer is not None:
@@ -93,11 +95,19 @@ class DriveHandler:
                     self._timer = None
                 pending = dict(self._pending)
             for path, content in pending.items():
-                self._send(path, content)
+                try:
+                    self._send(path, content)
+                except UnavailableError:
+                    raise  # still pending
+                except ColabDriveTunerError as error:
+                    self._failed = error
                 with self._lock:
                     if self._pending.get(path) is content:  # otherwise a newer version is pending
                         del self._pending[path]
             self._last = time.monotonic()
+            failed, self._failed = self._failed, None
+            if failed is not None:
+                raise failed
 
     def _send_later(self) -> None:
         try:

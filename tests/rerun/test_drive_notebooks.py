@@ -95,3 +95,16 @@ def test_a_write_that_drive_refuses_raises_at_the_next(
             thread.join(200)
     with pytest.raises(PermissionError):
         handler.write("two", "drive://nb.ipynb")
+
+
+def test_a_notebook_that_drive_refuses_stops_no_other(drive_emulator: DriveEmulator) -> None:
+    """Others are uploaded, and after the error was raised once they can be read again."""
+    drive, handler = DriveClient.connect(), DriveHandler(pause=3600)
+    root = drive.folder("My Drive").id
+    for _ in range(2):
+        drive.create_file("twice.ipynb", b"{}", parent=root)
+    handler.write("refused", "drive://twice.ipynb")
+    handler.write("good", "drive://nb.ipynb")
+    with pytest.raises(AmbiguousNotebookError):
+        handler.read("drive://nb.ipynb")
+    assert handler.read("drive://nb.ipynb") == "good"
