@@ -19,6 +19,7 @@ import pytest
 
 from colab_drive_tuner.emulator.server import DriveEmulator
 from colab_drive_tuner.errors import NotebookRunError, UsageError
+from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.rerun.program import RunTask, load_program
 from colab_drive_tuner.rerun.rerunner import Rerunner
 from colab_drive_tuner.rerun.runners.colab import (
@@ -354,6 +355,7 @@ def test_a_runtime_that_is_refused_does_not_count_against_the_notebook(
         assert refused.exit_code is ExitCode.FAILED
         assert "Allocation refused" in refused.message
     assert {run.ended for run in read_runs(open_store(), "parabola")} == {"not started"}
+    assert list(state_folder("rerun/leases").iterdir()) == []
 
 
 def test_a_runtime_still_being_allocated_is_released(
@@ -404,6 +406,7 @@ def test_a_runtime_that_cannot_be_released_does_not_keep_the_others(
     with pytest.raises(NotebookRunError, match="cdt-0 could not be released"):
         release_abandoned(pause=0)
     assert "stop -s cdt-1" in stopped.read_text()
+    assert not list(state_folder("rerun/leases").glob("cdt-1*"))
 
 
 @pytest.mark.parametrize(

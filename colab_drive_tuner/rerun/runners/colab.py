@@ -269,9 +269,6 @@ def runtime_record(session: str, search: str) -> Iterator[Path]:
     with FileLock(_lock(record)):
         record.write_text(json.dumps({"search": search}))
         yield record
-        if not record.exists():
-            _lock(record).unlink(missing_ok=True)
-            _pending(record).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -325,7 +322,7 @@ def release_abandoned(search: str | None = None, *, pause: float = 10.0) -> list
 
 
 def release(record: Path, pause: float) -> None:
-    """Release the runtime and remove its record; if the release fails, the record is kept."""
+    """Release the runtime and remove its record and locks; if that fails, they are kept."""
     file, session = record.with_suffix(".txt"), ["-s", record.stem]
     for attempt in range(3):
         if attempt:
@@ -334,8 +331,8 @@ def release(record: Path, pause: float) -> None:
             run_colab(["status", *session], file, _RELEASE_SECONDS)
         code = run_colab(["stop", *session], file, _RELEASE_SECONDS)
         if code == 0:
-            file.unlink()
-            record.unlink()
+            for left in (file, record, _pending(record), _lock(record)):
+                left.unlink(missing_ok=True)
             return
     text = file.read_text(errors="replace")[-1500:].strip()
     raise NotebookRunError(
