@@ -196,7 +196,8 @@ def rerun(
     else:
         echo(status.message, err=status.exit_code is ExitCode.FAILED)
     if scheduled and status.exit_code is ExitCode.FINISHED:
-        store = ["--store", context.obj] if context.obj else []
+        place = f"drive:{options.folder}" if options.folder else context.obj
+        store = ["--store", place] if place else []
         end = ["--"] if search.startswith("-") else []
         message_printer(as_json)(
             "To remove its schedule: "

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml  # a dependency of papermill
+from hyperopt import hp
 
 from colab_drive_tuner.credentials import SOURCES, lookup
 from colab_drive_tuner.credentials.source_interface import CredentialSource
@@ -21,6 +23,7 @@ from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 from colab_drive_tuner.rerun.runs import read_runs
 from colab_drive_tuner.rerun.schedulers import cron, github, systemd
 from colab_drive_tuner.rerun.schedulers.plan import Plan, parse_interval
+from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
 from tests.rerun import programs
 
@@ -248,12 +251,12 @@ def test_a_notebook_that_cannot_run_here_is_not_scheduled(
 def test_lines_of_any_encoding_stay_in_the_crontab(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another line's bytes are kept, even if they are not UTF-8."""
+    """Another line's bytes are kept, even if they are not UTF-8, and carriage returns."""
     table = fake_crontab(tmp_path, monkeypatch)
-    table.write_bytes(b"# caf\xe9\n")
+    table.write_bytes(b"# caf\xe9\r* *\r\n")
     cron.install(plan)
     assert cron.installed() == [(NASTY, None, "*/15 * * * *")]
-    assert table.read_bytes().startswith(b"# caf\xe9\n# colab-drive-tuner")
+    assert table.read_bytes().startswith(b"# caf\xe9\r* *\r\n# colab-drive-tuner")
 
 
 def test_lines_of_a_person_among_those_of_a_schedule_stay(
@@ -292,6 +295,24 @@ def test_searches_of_one_name_in_two_stores_have_two_schedules(
     assert {of.store for of in way.installed()} == set(stores[1:])
     assert way.remove(NASTY, None)
     assert way.installed() == []
+
+
+def test_the_command_that_removes_a_finished_schedule_removes_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Any, drive_emulator: Any
+) -> None:
+    """The schedule of a search of the same name in another folder of Drive stays."""
+    fake_crontab(tmp_path, monkeypatch).write_text("")
+    monkeypatch.chdir(tmp_path)
+    programs.notebook(tmp_path / "nb.ipynb", "1")
+    for folder in ("Lab", "Other"):
+        cron.install(Plan("s", "nb.ipynb", "0 * * * *", ("--folder", folder)))
+    options = {"max_evals": 1, "store": "drive:Lab", "progress": False}
+    resume_search(lambda x: x, space=hp.uniform("x", 0, 1), name="s", **options)
+    given = ("nb.ipynb", "--search", "s", "--folder", "Lab", "--scheduled")
+    code, out, _ = run_command("rerun", *given)
+    advised = shlex.split(out.rpartition("To remove its schedule: ")[2])
+    assert (code, run_command(*advised[1:])[0]) == (0, 0)
+    assert cron.installed() == [("s", "drive:Other", "0 * * * *")]
 
 
 def test_a_scheduler_that_fails_hides_no_schedule_of_another(

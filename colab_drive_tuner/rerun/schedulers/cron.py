@@ -95,16 +95,18 @@ def _write(content: str) -> None:
 
 
 def _crontab(argument: str, content: str = "") -> "subprocess.CompletedProcess[str]":
+    # Not in text mode, which would turn carriage returns in other lines into line feeds.
+    # "surrogateescape" keeps the bytes of other lines, whatever their encoding.
     try:
-        return subprocess.run(
+        done = subprocess.run(
             ["crontab", argument],  # noqa: S607 - found on the user's PATH
-            input=content,
+            input=content.encode(errors="surrogateescape"),
             capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",  # keeps the bytes of other lines, whatever their encoding
             check=False,
         )
     except FileNotFoundError:
         raise MissingExtraError(
             f"cron is not installed (on Debian and Ubuntu: apt install cron). {_ALTERNATIVES}"
         ) from None
+    output, errors = (text.decode(errors="surrogateescape") for text in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, output, errors)
