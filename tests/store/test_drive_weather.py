@@ -10,6 +10,7 @@ from colab_drive_tuner.credentials import Identity
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.drive.requests.endpoint import Authorizer, Endpoint
 from colab_drive_tuner.journal import Journal, outage
+from colab_drive_tuner.journal.folder.creation import find_or_create_subfolder, find_subfolders
 from colab_drive_tuner.store.drive import DriveStore
 from tests.journal.faulty_store import append_acknowledged
 from tests.journal.list_state import RULES, item
@@ -83,6 +84,18 @@ def test_a_lost_answer_creates_nothing_twice(names):
     records = {name: count for name, count in names.items() if name != "trials.pkl"}
     assert len(records) >= 10
     assert set(records.values()) == {1}
+
+
+def test_a_subfolder_is_used_although_the_answer_to_its_create_was_lost(drive_emulator):
+    """The folder of the best models is found by its id while listings do not show it yet."""
+    store = DriveStore(DriveClient.connect())
+    (search,) = store.reserve(1)
+    store.create(search, None, name="s", parent=store.root)
+    drive_emulator.faults.add("list_lag", seconds=3600)
+    drive_emulator.faults.add("reset", when="after", api="drive.files.create", times=1)
+    best = find_or_create_subfolder(store, search, "best")
+    assert (store.stat(best).name, store.stat(best).parent) == ("best", search)
+    assert find_subfolders(store, search, "best") == [best]
 
 
 def test_the_convenience_copy_is_made_once(names):

@@ -139,13 +139,15 @@ def find_or_create_subfolder(store: Store, parent: str, name: str) -> str:
     if found := find_subfolders(store, parent, name):
         return found[0]
     try:
-        made = store.create(store.reserve(1)[0], None, name=name, parent=parent)
-        store.set_properties(parent, {f"cdt_{name}": made.id})
+        (made,) = store.reserve(1)
+        with contextlib.suppress(IdTakenError):  # the id is only ours: an earlier send succeeded
+            store.create(made, None, name=name, parent=parent)
+        store.set_properties(parent, {f"cdt_{name}": made})
     except StoreError:
         if found := find_subfolders(store, parent, name):  # another runtime created it
             return found[0]
         raise
-    return made.id
+    return made
 
 
 def require_single(store: Store, name: str, folder: SearchFolder) -> None:
