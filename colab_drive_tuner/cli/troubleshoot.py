@@ -59,9 +59,11 @@ def clean(
     """
     from colab_drive_tuner.troubleshoot.clean import describe, find_leftovers, remove
 
-    with warnings.catch_warnings(record=True) as unlisted:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", NotebookWarning)
         found = find_leftovers(store=context.obj)
+    # Others are of libraries, such as of requests about the version of another one.
+    unlisted = any(issubclass(warning.category, NotebookWarning) for warning in warned)
     kept_at = remove(found, yes=yes, named=named or ())
     if as_json:
         fields = ("kind", "id", "where", "reason", "ours", "refused")
@@ -72,7 +74,7 @@ def clean(
         echo_json(listed)
     elif found or not unlisted:
         echo(describe(found, kept_at))
-    for warning in unlisted:
+    for warning in warned:
         echo(f"colab-drive-tuner: {warning.message}", err=True)
     if unlisted:
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from colab_drive_tuner.errors import NotebookWarning, NotFoundError, StoreError,
 from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.notebook.find import Notebook
 from colab_drive_tuner.notebook.local_copy import write_copy
+from colab_drive_tuner.troubleshoot import clean
 from colab_drive_tuner.troubleshoot.clean import (
     _is_named_like_copy,
     describe,
@@ -239,6 +241,20 @@ def test_a_drive_without_a_store_is_clean(drive_emulator):
     assert find_leftovers() == []
     with pytest.raises(NotFoundError, match="no folder 'Typo' in the Google Drive of"):
         find_leftovers(store="drive:Typo")
+
+
+def test_a_warning_of_a_library_is_no_failure(monkeypatch, tmp_path, run_command):
+    """It is shown, and the command succeeds, because everything was listed."""
+
+    def warn(store):
+        warnings.simplefilter("always", UserWarning)
+        warnings.warn("urllib3 doesn't match a supported version", UserWarning, stacklevel=1)
+        return []
+
+    monkeypatch.setattr(clean, "find_leftovers", warn)
+    code, out, err = run_command("--store", tmp_path, "clean")
+    assert (code, out) == (0, "Nothing stale was found.\n")
+    assert "urllib3" in err
 
 
 def test_without_a_state_folder_or_a_drive_that_answers_the_rest_is_listed(

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
-from colab_drive_tuner.errors import NotFoundError, RefusedError, SearchDamagedError
+from colab_drive_tuner.errors import ChecksumError, NotFoundError, RefusedError, SearchDamagedError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.journal.chain.record import RecordKind
 from colab_drive_tuner.journal.folder.lookup import exists, find_folder
@@ -157,7 +157,7 @@ def read_pickles(store: Store, folder: SearchFolder) -> list[bytes]:
     ids = [entry.id for entry in sorted(entries, key=lambda entry: -entry.created)]
     found = []
     for entry_id in dict.fromkeys([*ids, *filter(None, [folder.export])]):
-        with contextlib.suppress(NotFoundError, RefusedError):
+        with contextlib.suppress(NotFoundError, RefusedError, ChecksumError):
             found.append(store.read_trashed(entry_id))
     return found
 
