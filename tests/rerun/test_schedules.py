@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -100,10 +101,12 @@ def test_the_line_of_cron_is_what_a_shell_runs(tmp_path: Path) -> None:
     shown = command.replace(
         f"{sys.executable} -m colab_drive_tuner",
         f"{sys.executable} -c 'import sys; print(sys.argv[1:])'",
-    ).partition(" >> ")[0]
+    ).rpartition(" >> ")[0]
     done = subprocess.run(["/bin/sh", "-c", shown], capture_output=True, text=True, check=True)
     arguments = ["rerun", str(Path("it's 5%.ipynb").resolve()), "--search", NASTY, "--scheduled"]
-    assert done.stdout.strip() == str(arguments)
+    date, printed = done.stdout.splitlines()
+    assert re.search(r"\d\d:\d\d:\d\d", date)
+    assert printed == str(arguments)
 
 
 @pytest.mark.long
@@ -138,7 +141,8 @@ def test_a_real_cron_daemon_finishes_a_search(tmp_path: Path, crontab: None) -> 
     # cron sets HOME from the password file, but this test has another one.
     content = f"XDG_STATE_HOME={state}\nHOME={os.environ['HOME']}\n{content}"
     subprocess.run(["crontab", "-"], input=content, text=True, check=True)
-    log = state / "colab-drive-tuner" / "rerun" / f"{Plan(NASTY, '', '').slug}.log"
+    plan = Plan(NASTY, "", "", store=str(tmp_path / "store"))
+    log = state / "colab-drive-tuner" / "rerun" / f"{plan.slug}.log"
     daemon = subprocess.Popen(["cron", "-f"])
     try:
         deadline = time.monotonic() + 1700

@@ -22,7 +22,8 @@ def text(plan: Plan) -> str:
     """Return the lines that are added to the crontab."""
     log = state_folder("rerun") / f"{plan.slug}.log"
     variables = [f"{name}={shlex.quote(value)}" for name, value in plan.environment().items()]
-    line = f"{' '.join(variables)} {shlex.join(plan.command())} >> {shlex.quote(str(log))} 2>&1"
+    command = f"{' '.join(variables)} {shlex.join(plan.command())}"
+    line = f"(date; {command}) >> {shlex.quote(str(log))} 2>&1"
     line = line.replace("%", r"\%")  # cron treats an unescaped % as a line break
     if len(require_printable(line, "The command").encode()) >= _MAX_BYTES:
         raise UsageError(
