@@ -225,6 +225,18 @@ def test_permissions_come_in_pages_where_asked(me):
     assert (len(ids), "nextPageToken" in rest) == (4, False)
 
 
+def test_a_page_has_a_hundred_permissions_of_a_shared_drive(me):
+    """Without `pageSize`, of an item of a shared drive; of other files all."""
+    drive = me("POST", "/drive/v3/drives?requestId=full", json={"name": "full"}).json()["id"]
+    path = f"files/{drive}/permissions"
+    for number in range(100):
+        give = {"type": "user", "role": "reader", "emailAddress": f"member{number}@example.com"}
+        assert me("POST", f"/drive/v3/{path}", json=give, params=ALL_FILES).status_code == 200
+    first = me.get(path, **ALL_FILES)
+    rest = me.get(path, **ALL_FILES, pageToken=first["nextPageToken"])
+    assert (len(first["permissions"]), len(rest["permissions"])) == (100, 1)
+
+
 @pytest.mark.parametrize(
     "body",
     [{}, {"type": "user"}, {"type": "user", "role": "reader"}, {"type": "x", "role": "reader"},

@@ -189,6 +189,18 @@ def test_a_resumable_upload_continues_after_sigkill(process, wire):
     assert wire("GET", f"/drive/v3/files/{file['id']}?alt=media").content == content
 
 
+def test_a_session_from_before_a_restart_is_cancelled_with_its_bytes(process, wire):
+    """Nothing of it is left in the data folder."""
+    start = wire("POST", "/upload/drive/v3/files?uploadType=resumable", json={})
+    uri = start.headers["Location"].removeprefix(process.url)
+    begun = wire("PUT", uri, data=bytes(262144), headers={"Content-Range": "bytes 0-262143/*"})
+    assert begun.status_code == 308
+    process.kill()
+    process.start()
+    assert wire("DELETE", uri).status_code == 499
+    assert list((process.data_dir / "incoming").iterdir()) == []
+
+
 def test_a_kill_during_writes_loses_no_answered_file(process):
     """After a kill while four clients write, every acknowledged file exists exactly once."""
     answered: list[str] = []

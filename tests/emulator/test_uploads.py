@@ -7,6 +7,7 @@ import json
 import os
 
 import pytest
+import requests
 
 from tests.emulator.raw_client import multipart
 from tests.processes import wait_until
@@ -201,6 +202,22 @@ def test_a_chunk_that_is_no_multiple_of_256_kib_is_refused(me, extra, total):
     done = put(me, uri, rest, f"bytes {kept}-{end - 1}/{end}")
     assert done.status_code == 200
     assert content_of(me, done.json())[: len(content)] == content
+
+
+def test_a_session_that_receives_a_chunk_is_not_cancelled(me):
+    """Cancelling it meanwhile is a 503, and the chunk is received; afterwards it is cancelled."""
+    uri = me("POST", "/upload/drive/v3/files?uploadType=resumable", json={}).headers["Location"]
+    cancelled = []
+
+    def chunk():
+        yield b"x" * 300_000
+        cancelled.append(requests.delete(uri, timeout=30).status_code)
+        yield b"y" * 2_000_000
+
+    assert requests.put(uri, data=chunk(), timeout=30).status_code == 200
+    assert cancelled == [503]
+    assert me("DELETE", uri).status_code == 499
+    assert me("PUT", uri).status_code == 404
 
 
 def test_a_client_with_odd_chunks_does_not_loop(me):

@@ -79,6 +79,17 @@ def test_pages_have_a_link_to_the_next(me):
     assert [one["title"] for one in last["items"]] == ["f2"]
     assert "nextLink" not in last
     assert me("GET", "/drive/v2/files?maxResults=0").status_code == 400
+    page = me("GET", "/drive/v2/files/root/children?maxResults=2").json()
+    last = me("GET", page["nextLink"]).json()
+    assert (len(page["items"]), len(last["items"]), "nextLink" in last) == (2, 1, False)
+
+
+def test_text_to_index_is_found(me):
+    """`indexableText` is v3's contentHints.indexableText."""
+    body = {"title": "picture", "indexableText": {"text": "a zebra"}}
+    made = me("POST", "/drive/v2/files", json=body).json()["id"]
+    found = me.get("files", q="fullText contains 'zebra'")["files"]
+    assert [one["id"] for one in found] == [made]
 
 
 @pytest.mark.parametrize("verb", ["PUT", "PATCH"])

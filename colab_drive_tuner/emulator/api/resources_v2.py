@@ -242,6 +242,8 @@ def body_in_v3(body: dict[str, Any], creating: bool) -> dict[str, Any]:
         if name in SAME or name in RENAMED or name == "contentRestrictions":
             if known in WRITABLE and (creating or known not in {"id", "createdTime"}):
                 found[known] = value
+    if "indexableText" in body:
+        found["contentHints"] = {"indexableText": (body["indexableText"] or {}).get("text")}
     labels = body.get("labels") or {}
     found |= {name: labels[name] for name in ("starred", "trashed") if name in labels}
     if "restricted" in labels:

@@ -8,6 +8,7 @@ import mimetypes
 import re
 import secrets
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..api.api_versions import answer, creates, read_body, selection
@@ -164,25 +165,28 @@ class Sessions:
             raise ApiError(404, "notFound", "Upload session not found.")
         return UploadSession(**found)
 
+    def _path(self, session: UploadSession) -> Path:
+        return self._database.incoming / f"session-{session.id}"
+
     def _sink(self, session: UploadSession) -> Sink:
         if session.id not in self._sinks:
-            path = self._database.incoming / f"session-{session.id}"
+            path = self._path(session)
             size = path.stat().st_size if path.exists() else 0
             self._sinks[session.id] = Sink(path, cut_at=size // ALIGNMENT * ALIGNMENT)
         return self._sinks[session.id]
 
     async def receive(self, call: Call, session: UploadSession) -> Answer:
         """Receive a chunk or answer a status query, on behalf of the session's creator."""
+        if session.id in self._busy:
+            raise ApiError(503, "backendError", "The session is receiving another chunk.")
         if call.verb == "DELETE":
-            self.forget(session, delete=True)
+            self._forget(session)
             return Answer(499)
         if call.verb not in {"PUT", "POST"}:
             raise ApiError(405, "httpMethodNotAllowed", "Method Not Allowed")
         if session.final is not None:
             # The upload server repeats its last answer, even if the file is deleted by now.
             return Answer(200, session.final["body"].encode(), session.final["headers"])
-        if session.id in self._busy:
-            raise ApiError(503, "backendError", "The session is receiving another chunk.")
         self._busy.add(session.id)
         try:
             return await self._receive(call, session)
@@ -285,13 +289,11 @@ class Sessions:
             sink.close()
         self._sinks.clear()
 
-    def forget(self, session: UploadSession, *, delete: bool) -> None:
-        """Delete a session and its received bytes."""
-        sink = self._sinks.pop(session.id, None)
-        if sink is not None:
-            sink.discard()
-        if delete:
-            self._database.store("session", session.id, None)
+    def _forget(self, session: UploadSession) -> None:
+        """Delete a session and its received bytes, also those from before a restart."""
+        self._reopen(session)
+        self._path(session).unlink(missing_ok=True)
+        self._database.store("session", session.id, None)
 
 
 async def _put(sink: Sink, fresh: bytearray, count: int) -> None:

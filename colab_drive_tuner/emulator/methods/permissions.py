@@ -236,7 +236,9 @@ async def list_permissions(call: Call) -> Answer:
         raise no_permission(node.id)
     found = list(access.effective_permissions(call.database, node).values())
     show = partial(_shown, call, node)
-    return answer_page(call, "drive#permissionList", "permissions", found, show, DEFAULT)
+    size = 100 if node.drive else 0
+    kind, name = "drive#permissionList", "permissions"
+    return answer_page(call, kind, name, found, show, DEFAULT, size=size)
 
 
 async def get(call: Call) -> Answer:

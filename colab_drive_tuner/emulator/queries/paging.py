@@ -17,6 +17,10 @@ SELECTING = ("q", "orderBy", "corpora", "corpus", "driveId", "spaces")
 """Parameters that must not change between pages."""
 
 
+LINKED = frozenset({"ChildList", "CommentList", "CommentReplyList"})
+"""Lists of v2 with a link to the next page, besides those of files and changes."""
+
+
 class Cursor(Protocol):
     """An order of files in which a place stays the same whatever happens to the file there."""
 
@@ -28,19 +32,19 @@ class Cursor(Protocol):
 
 
 def page(
-    call: Call, found: Sequence[Item], order: Cursor | None = None
+    call: Call, found: Sequence[Item], order: Cursor | None = None, size: int = 0
 ) -> tuple[Sequence[Item], str | None]:
     """Return the requested page and the token of the next one.
 
     The token names the next item, or its place in `order`. So no item is repeated or left out, even
     if some are deleted, changed or created between two pages. Without a page size in the call or
-    the method's description, the page contains all items.
+    the method's description, the page contains `size` items, by default all.
     """
     parts = [call.caller.email, call.path, *(call.parameters.text(one) or "" for one in SELECTING)]
     mark = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
     start = _start(call, found, mark, order)
     v3 = not call.is_v2
-    end = start + (call.parameters.number("pageSize" if v3 else "maxResults") or len(found))
+    end = start + (call.parameters.number("pageSize" if v3 else "maxResults") or size or len(found))
     shown = found[start:end]
     if end >= len(found):
         return shown, None
@@ -57,13 +61,16 @@ def answer_page(
     show: Callable[[Item], dict[str, Any]],
     default: Selection,
     order: Cursor | None = None,
+    size: int = 0,
 ) -> Answer:
     """Answer with a page of resources under `name` (v2: `items`), with v3's `default` fields."""
     v3 = not call.is_v2
-    shown, following = page(call, found, order)
+    shown, following = page(call, found, order, size)
     answer: dict[str, Any] = {"kind": kind, name if v3 else "items": list(map(show, shown))}
     if following:
         answer["nextPageToken"] = following
+        if not v3 and call.method.response in LINKED:
+            answer["nextLink"] = next_link(call, following)
     fields = {"kind": {}, "nextPageToken": {}, name: default} if v3 else {}
     return Answer.json(prune(answer, call.selection(fields)))
 
