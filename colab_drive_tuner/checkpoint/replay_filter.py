@@ -34,8 +34,8 @@ def wanted(history: History, item: bytes) -> bool:
         case ItemKind.QUEUED:
             return not any(one.tid in history.trials for one in items)
         case ItemKind.ATTACHMENT:
-            ended = {f"ATTACH::{tid}" for tid, e in history.trials.items() if e.end in REAL_ENDS}
-            of_ended = spooled.name.rpartition("::")[0] in ended
+            ended = [f"ATTACH::{tid}::" for tid, e in history.trials.items() if e.end in REAL_ENDS]
+            of_ended = spooled.name.startswith(tuple(ended))
             return spooled.name not in history.attachments and not of_ended
         case ItemKind.LOG:
             return history.study.wants(spooled)

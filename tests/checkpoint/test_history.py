@@ -239,6 +239,9 @@ def early_stop(ended: int, by: str = "f") -> dict[str, Any]:
         ),
         ([start(0)], pack_item(ItemKind.START, 0, 0, document(0), next_tid=1), False),
         ([], pack_item(ItemKind.START, 0, 0, document(0), next_tid=1), True),
+        ([start(0), end(0)], attachment_item("ATTACH::0::plot::2", b"")[0], False),
+        ([start(0), end(0)], attachment_item("ATTACH::00::plot", b"")[0], True),
+        ([start(0)], attachment_item("ATTACH::0::plot::2", b"")[0], True),
         ([], settings_item(early_stop(3)), True),
         (
             [record("trials", settings_item(early_stop(2)))],
