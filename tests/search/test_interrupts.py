@@ -1,5 +1,6 @@
 """Ctrl-C in a script: one line of output, and the exit status of an interrupted process."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.search.loop.interrupts import stopped_by_user
+from colab_drive_tuner.search.results.read_search import read_status
+from colab_drive_tuner.search.trials.stored_trials import StoredTrials
+from colab_drive_tuner.store.folder import FolderStore
 from tests.processes import running_python
+from tests.search.sample_searches import resume_sample_search
 
 SCRIPT = """
 import signal
@@ -60,6 +65,35 @@ def test_an_interrupt_ends_a_script_by_sigint_with_one_line(call: str, tmp_path:
     assert status == -signal.SIGINT, lines
     assert lines[-1] == "Search 's' stopped after 2 of 5 trials. Run it again to continue."
     assert not any("Traceback" in line or "File " in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_stop_while_the_search_is_released_releases_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    error: type[BaseException],
+) -> None:
+    """A stop during the wait at the end, as for a slow store, leaves no search held, and counts."""
+    close = StoredTrials.close
+
+    def stopped_close(trials: StoredTrials, *patience: float) -> None:
+        monkeypatch.setattr(StoredTrials, "close", close)
+        os.kill(os.getpid(), number)
+        trials.close(*patience)
+
+    monkeypatch.setattr(StoredTrials, "close", stopped_close)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(error) as caught:
+            resume_sample_search(tmp_path, name="s", max_evals=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert str(caught.value).startswith({signal.SIGINT: "Search 's' stopped"}.get(number, "143"))
+    status = read_status(FolderStore(tmp_path), "s")
+    assert (status.done, status.holder) == (2, None)
 
 
 def test_other_errors_of_the_script_keep_their_traceback(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def sigterm_exits() -> Iterator[threading.Event]:
     """Turn SIGTERM into SystemExit within the block, so that pending entries are flushed.
 
     Python drops an exception that a signal handler raises inside a finalizer or a callback of the
-    garbage collector. The signal is therefore repeated until the yielded event is set.
+    garbage collector. The signal is therefore repeated until the yielded event is set. One that
+    arrives later, while the search is being released, counts after that.
     """
     arrived = threading.Event()
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -66,8 +67,12 @@ def sigterm_exits() -> Iterator[threading.Event]:
         if not arrived.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
 
+    late = threading.Event()
+
     def leave(number: int) -> None:
-        if not arrived.is_set():
+        if arrived.is_set():
+            late.set()
+        else:
             again = threading.Timer(_REPEAT_SECONDS, repeat)
             again.daemon = True
             again.start()
@@ -78,6 +83,8 @@ def sigterm_exits() -> Iterator[threading.Event]:
             yield arrived
         finally:
             arrived.set()
+    if late.is_set():
+        raise SystemExit(128 + signal.SIGTERM)
 
 
 @contextmanager
@@ -88,6 +95,7 @@ def releasing(trials: StoredTrials, max_evals: int, arrived: threading.Event) ->
             yield
         finally:
             arrived.set()
+        trials.close()
     except BaseException as error:  # an interrupt releases the search, too
         ended = count_ended(trials._dynamic_trials)
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
@@ -100,4 +108,3 @@ def releasing(trials: StoredTrials, max_evals: int, arrived: threading.Event) ->
             f"Search {trials.name!r} stopped after {progress_text(ended, max_evals)} trials. Run "
             "it again to continue."
         ) from None
-    trials.close()
