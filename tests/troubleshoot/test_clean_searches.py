@@ -11,7 +11,9 @@ from unittest.mock import patch
 import pytest
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.checkpoint.record_items import ItemKind, pack_item
+from colab_drive_tuner.checkpoint.history import History
+from colab_drive_tuner.checkpoint.record_items import Item, ItemKind, pack_item
+from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
 from colab_drive_tuner.drive import DriveClient
 from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.journal import Journal
@@ -27,6 +29,7 @@ from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 from colab_drive_tuner.troubleshoot.clean import find_leftovers, removal, remove
 from colab_drive_tuner.troubleshoot.clean import search_leftovers as module
+from colab_drive_tuner.troubleshoot.clean.local_leftovers import contains
 from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
 from tests.journal.faulty_store import FaultyStore
 from tests.search.sample_searches import (
@@ -286,6 +289,20 @@ def test_only_spools_whose_items_are_recorded_go(store):
     assert [leftover.id for leftover in found] == [str(recorded.path)]
     remove(found, yes=True)
     assert (recorded.path.exists(), fresh.path.exists()) == (False, True)
+
+
+def test_a_spooled_attachment_is_recorded_if_the_chain_has_its_value():
+    """A newer value, or a deletion, that only the spool has is no leftover."""
+    history = History()
+    history.attachments = {"small": b"1", "large": AttachmentFile("id", "a" * 64)}
+    recorded = {"small": {"document": b"1"}, "large": {"sha": "a" * 64}}
+    newer = {"small": {"document": b"2"}, "large": {"sha": "b" * 64}, "none": {"document": b"1"}}
+    for values, expected in ((recorded, True), (newer, False)):
+        for name, value in values.items():
+            item = Item(ItemKind.ATTACHMENT, name=name, is_set=True, **value)
+            assert contains(history, item) is expected
+    deleted = [Item(ItemKind.ATTACHMENT, name=name) for name in ("none", "small", "large")]
+    assert [contains(history, item) for item in deleted] == [True, False, False]
 
 
 def test_temporary_folders_of_dead_processes_are_removed(monkeypatch, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 from colab_drive_tuner.checkpoint.document_schema import same_parameters
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import REAL_ENDS, Item, ItemKind, read_items
+from colab_drive_tuner.checkpoint.trials_and_sessions import AttachmentFile
 from colab_drive_tuner.errors import ColabDriveTunerError, SearchDamagedError
 from colab_drive_tuner.journal.spool.notes import known_searches, spool_folder
 from colab_drive_tuner.journal.spool.spool import idle_spool_files
@@ -171,9 +172,11 @@ def is_recorded(spool_file: SpoolFile, history: History) -> bool:
 
 
 def contains(history: History, item: Item) -> bool:
-    """Whether the history has an item's trial or attachment, and its result if it is an end."""
+    """Whether the history has an item's trial or attachment's value, and its result if an end."""
     if item.kind == ItemKind.ATTACHMENT:
-        return item.name in history.attachments
+        stored = history.attachments.get(item.name)
+        value = stored.sha if isinstance(stored, AttachmentFile) else stored
+        return value == ((item.sha or item.document) if item.is_set else None)
     entry = history.trials.get(item.tid)
     if entry is None or item.kind != ItemKind.END:
         return entry is not None and item.kind in (ItemKind.QUEUED, ItemKind.START)
