@@ -104,12 +104,15 @@ def run_command(
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process; a further stop changes nothing: the end of a terminal sends two signals."""
     for signum in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
         with contextlib.suppress(ProcessLookupError):
             if hasattr(os, "killpg"):  # not on Windows
                 os.killpg(process.pid, signum)
             else:
                 process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_SECONDS)
-            return
+        until = time.monotonic() + _GRACE_SECONDS
+        while (left := until - time.monotonic()) > 0:
+            with contextlib.suppress(subprocess.TimeoutExpired, StoppedError, KeyboardInterrupt):
+                process.wait(left)
+                return

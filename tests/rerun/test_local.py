@@ -364,6 +364,25 @@ def test_a_rerun_that_is_stopped_ends_its_kernel(tmp_path: Path, store: Path, si
     assert read_rerun_status(open_store(store), "parabola").exit_code is ExitCode.UNFINISHED
 
 
+def test_a_second_signal_leaves_no_process_behind(tmp_path: Path) -> None:
+    """A program that ignores the first one is killed, as without a second one."""
+    held, part = tmp_path / "pid", tmp_path / "part"
+    stubborn = f"trap '' TERM; echo $$ >{part}; mv {part} {held}; while :; do sleep 0.1; done"
+    run = (
+        "import sys; from colab_drive_tuner.rerun import stopping; stopping._GRACE_SECONDS = 2.0\n"
+        "with stopping.StopSignals().raising():\n"
+        "    stopping.run_command(['sh', '-c', sys.argv[1]], sys.stdout.buffer)"
+    )
+    command = (sys.executable, "-c", run, stubborn)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_until(held.exists, 200)
+        time.sleep(0.2)  # until the process waits for the program
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)  # else both signals are one
+    wait_until(lambda: not Path("/proc", held.read_text().strip()).exists())
+
+
 @pytest.mark.long
 def test_max_time_gives_the_kernel_a_deadline(tmp_path: Path, store: Path) -> None:
     """`--max-time` reaches the kernel as a point in time."""
