@@ -232,10 +232,11 @@ def test_an_odd_content_id_breaks_no_batch(me, header):
         ("POST", "v3/files", {"modifiedTime": "0001-01-01T00:00:00+23:59"}),
     ],
 )
-def test_a_member_of_another_type_is_a_400_at_every_depth(me, verb, path, body):
-    """Bodies are checked against the discovery document's schema at every depth."""
+def test_a_member_of_another_type_is_a_400_at_every_depth(me, emulator, verb, path, body):
+    """Bodies are checked against the discovery document at every depth; nothing is kept."""
     assert me.refusal(verb, f"/drive/{path}", json=body) == (400, "invalid")
     assert me.names("") == []
+    assert list((emulator.data_dir / "incoming").glob("[!s]*")) == []
 
 
 def test_many_properties_and_parents_are_refused(me):

@@ -213,10 +213,13 @@ async def create(call: Call) -> Answer:
 async def create_without_media(call: Call, body: dict[str, Any]) -> Node:
     """Create a file from metadata alone; a type with content gets an empty one."""
     check_create(call, body, None, media=False)
-    received = None
-    if has_content(media_type(body, None)):
-        received = await contents.empty(call.database)
-    return create_node(call, body, received, None)
+    if not has_content(media_type(body, None)):
+        return create_node(call, body, None, None)
+    received = await contents.empty(call.database)
+    try:
+        return create_node(call, body, received, None)
+    finally:
+        received.discard()
 
 
 def requested_file(call: Call) -> Node:
