@@ -246,12 +246,19 @@ def main():
     parser.add_argument("--act", type=int, choices=(1, 2), help="play only one of the two acts")
     parser.add_argument("--quick", action="store_true", help="six trials instead of 24")
     parser.add_argument(
-        "--folder", type=Path, default=ROOT / ".demo", help="the folder for all files"
+        "--folder", type=Path, help="an empty folder for all files; default: .demo, emptied before"
     )
     arguments = parser.parse_args()
-    begun, folder, numbers = time.monotonic(), arguments.folder.resolve(), iter(range(1, 100))
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    begun, numbers = time.monotonic(), iter(range(1, 100))
+    folder = (arguments.folder or ROOT / ".demo").resolve()
+    if arguments.folder is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        parser.error(f"{folder} is not empty.")
+    for name in list(os.environ):
+        if name.startswith(("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_")):
+            del os.environ[name]  # such as the user's own store
     emulator = ("-m", "colab_drive_tuner", "emulator", "--port", "0", "--data", folder / "drive")
     with server(*emulator) as port:
         os.environ["DRIVE_EMULATOR_HOST"] = f"127.0.0.1:{port}"

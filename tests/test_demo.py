@@ -52,13 +52,28 @@ def run_script(script: Path, *arguments: object, **environment: str) -> tuple[in
 
 
 def test_a_killed_search_equals_the_uninterrupted_one(tmp_path):
-    """notebooks/quickstart.ipynb is killed twice during a trial and loses nothing."""
-    code, output = run_script(DEMO, "--quick", "--act", 1, "--folder", tmp_path / "demo")
+    """notebooks/quickstart.ipynb is killed twice during a trial and loses nothing.
+
+    The user's own store is left alone.
+    """
+    demo, mine = tmp_path / "demo", tmp_path / "mine"
+    own = {"COLAB_DRIVE_TUNER_STORE": str(mine)}
+    code, output = run_script(DEMO, "--quick", "--act", 1, "--folder", demo, **own)
     assert code == 0, output
+    assert not mine.exists()
     assert output.count("SIGKILL in the middle of a trial") == 2
     assert "All 6 trials are equal, in every parameter and every bit of every loss." in output
     assert "copied to" in output  # the running notebook was found by its name
     assert "images are recognised" in output  # the best model came back
+
+
+def test_the_demo_empties_no_folder(tmp_path):
+    """A folder with files is refused."""
+    (tmp_path / "mine.txt").touch()
+    code, output = run_script(DEMO, "--folder", tmp_path)
+    assert code == 2
+    assert f"{tmp_path} is not empty" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.parametrize(
