@@ -23,7 +23,7 @@ from colab_drive_tuner.rerun.stopping import StopSignals
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Entry
-from tests.processes import wait_until
+from tests.processes import run_python, wait_until
 from tests.rerun import programs
 
 
@@ -79,24 +79,24 @@ os.kill(papermill, signal.SIGKILL)
     assert [run.ended for run in read_runs(open_store(store), "parabola")] == ["failed"]
 
 
-@pytest.mark.parametrize("options", [(), ("--loop",), ("--scheduled",)])
 def test_a_missing_program_is_an_error_even_for_a_finished_search(
-    tmp_path: Path, store: Path, options: tuple[str, ...]
+    tmp_path: Path, store: Path, run_command: Any
 ) -> None:
     """A rerun whose program is missing or damaged fails, even if the search is finished."""
-    finished = programs.notebook(tmp_path / "nb.ipynb", programs.source())
-    assert rerun(store, finished).returncode == ExitCode.FINISHED
+    run_python("-c", programs.source(), environment={"COLAB_DRIVE_TUNER_STORE": str(store)})
     (tmp_path / "damaged.ipynb").write_text("{")
     for name, words in (
         ("gone.ipynb", "There is no notebook or script"),
         ("gone.py", "There is no notebook or script"),
         ("damaged.ipynb", "not a notebook of version 4"),
     ):
-        done = rerun(store, tmp_path / name, *options)
-        assert done.returncode == ExitCode.FAILED
-        assert words in done.stderr
-        assert name in done.stderr
-        assert done.stdout == ""
+        for options in ((), ("--loop",), ("--scheduled",)):
+            program = ("rerun", tmp_path / name, "--search", "parabola", *options)
+            code, out, err = run_command("--store", store, *program)
+            assert (code, out) == (ExitCode.FAILED, "")
+            assert words in err
+            assert name in err
+    assert read_rerun_status(open_store(store), "parabola").exit_code is ExitCode.FINISHED
 
 
 def test_a_cell_that_raises_fails_with_its_traceback(
