@@ -87,6 +87,21 @@ def test_what_is_lost_with_a_folder_is_removed(me, person):
     assert all(not removed for _, removed in since(me, "1")[0])
 
 
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_lost_folder_with_limited_access_is_removed(me, person, deleted):
+    """Who has access to the folder above sees the folder itself, and is told when it goes."""
+    friend = person()
+    above = me.folder("shared")
+    folder = me.folder("limited", parents=[above])
+    share(me, above, friend.account)
+    me("PATCH", f"/drive/v3/files/{folder}", json={"inheritedPermissionsDisabled": True})
+    token = start(friend)
+    out = {"addParents": "root", "removeParents": above}
+    verb, params = ("DELETE", {}) if deleted else ("PATCH", out)
+    me(verb, f"/drive/v3/files/{folder}", params=params)
+    assert since(friend, token)[0] == [(folder, True)]
+
+
 def test_a_file_that_leaves_a_shared_drive_is_removed_from_its_changes(me, person):
     """The members who lost it find that in the drive's own list of changes."""
     drive = me("POST", "/drive/v3/drives?requestId=leave", json={"name": "team"}).json()["id"]

@@ -134,7 +134,9 @@ class Database:
         self.change += 1
         node = replace(node, change=self.change, changed=self.clock.ms())
         if before is not None:
-            self._note_losses(before, self._reaching(before) - self._reaching(node))
+            lost = self._reaching(before) - self._reaching(node)
+            lost_inside = self._reaching(before, inside=True) - self._reaching(node, inside=True)
+            self._note_losses(before, lost, lost_inside)
             if before.drive != node.drive:  # it leaves the list of changes of My Drive or the drive
                 self._note_removal(before, self._reaching(before))
         self._write("node", node.id, node.to_json())
@@ -160,8 +162,11 @@ class Database:
         # A kill before the commit must leave the file intact.
         self._unused_blobs += [revision["blob"] for revision in node.revisions]
 
-    def _reaching(self, node: Node) -> set[str]:
-        """Return the accounts that find a file, or what is in a folder, by its permissions."""
+    def _reaching(self, node: Node, *, inside: bool = False) -> set[str]:
+        """Return the accounts that find a file, or what is `inside` a folder, by its permissions.
+
+        Who has access to the folder above finds a folder with limited access, but nothing in it.
+        """
         emails: set[str] = set()
         current: Node | None = node
         while current is not None:
@@ -170,22 +175,20 @@ class Database:
                 if permission["type"] == "domain" and permission.get("allowFileDiscovery"):
                     ending = f"@{permission['domain']}"
                     emails |= {email for email in self.accounts if email.endswith(ending)}
-            if current.has_limited_access:
+            if current.has_limited_access and (inside or current is not node):
                 break
             current = self.nodes.get(current.parent)
         return emails
 
-    def _note_losses(self, node: Node, emails: set[str]) -> None:
-        """Record that these accounts lost a file and, with a folder, what is in it.
+    def _note_losses(self, node: Node, emails: set[str], inside: set[str]) -> None:
+        """Record that the accounts `emails` lost a file, and `inside` what is in the folder.
 
         What they still see by other permissions does not count: changes.list leaves it out.
         """
-        if not emails:
-            return
         self._note_removal(node, emails)
-        for child in self.children.get(node.id, ()):
+        for child in self.children.get(node.id, ()) if inside else ():
             self.change += 1
-            self._note_losses(self.nodes[child], emails)
+            self._note_losses(self.nodes[child], inside, inside)
 
     def _note_removal(self, node: Node, emails: set[str]) -> None:
         """Record for changes.list that these accounts lost the file where it was."""
