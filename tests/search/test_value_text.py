@@ -2,7 +2,6 @@
 
 import ast
 import linecache
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
