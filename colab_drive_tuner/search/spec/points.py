@@ -134,8 +134,9 @@ class ParameterSpace:
         least, most = _bounds(name, arguments)
         index = name in _INDICES
         whole = index or (label in self._truncated and arguments.get("q", 0.5) % 1 == 0)
+        tolerance = 0.0 if index else _ROUNDING
         within = least <= number <= most or any(
-            math.isclose(number, bound, rel_tol=_ROUNDING) for bound in (least, most)
+            math.isclose(number, bound, rel_tol=tolerance) for bound in (least, most)
         )
         if not within or (name == "lognormal" and number == 0):
             raise UsageError(
