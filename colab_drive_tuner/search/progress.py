@@ -119,14 +119,14 @@ def display(
 ) -> AbstractContextManager[Callable[[str], None]]:
     """Return a context manager for a display; its value is called after each round of trials.
 
-    `show` is False: nothing, True: `Progress`, or a progress callback of hyperopt's kind.
+    `show` is False: nothing, True (or 1): `Progress`, or a progress callback of hyperopt's kind.
     """
     no_output = sys.stdout is None or getattr(sys.stdout, "closed", False)  # as in a service
-    if not show or (show is True and no_output):
+    if not show or (no_output and not callable(show)):
         return nullcontext(lambda _stopped: None)
-    if show is True:
-        return _redrawn(Progress(trials, counts, total, deadline=deadline), trials)
-    return _hyperopt_callback(show, counts, total)
+    if callable(show):
+        return _hyperopt_callback(show, counts, total)
+    return _redrawn(Progress(trials, counts, total, deadline=deadline), trials)
 
 
 @contextmanager

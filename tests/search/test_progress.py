@@ -111,6 +111,14 @@ def test_a_terminal_line_is_redrawn_and_a_log_gets_two_lines(
     assert last.endswith("| 5 acknowledged")
 
 
+def test_a_level_of_verbosity_shows_progress(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`verbose=2` or `progress=1`, which is no callback, shows what True does."""
+    resume_sample_search(tmp_path, max_evals=2, progress=2)
+    assert "2 of 2 trials" in capsys.readouterr().out
+
+
 def test_a_resumed_search_shows_recovered_trials_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
