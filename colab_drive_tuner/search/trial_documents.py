@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any, cast
 
 from colab_drive_tuner.checkpoint.document_schema import TrialDocument
+from colab_drive_tuner.text import text_of
 from colab_drive_tuner.training.trial import UNNAMED, are_valid_steps
 
 NEW, RUNNING, FINISHED, ERROR, CANCELLED = range(5)
@@ -205,5 +206,6 @@ def run_time(began: float | None, ended: float | None) -> float | None:
 
 def error_text(kind: object, message: object) -> str:
     """Return the two parts of `misc["error"]` as Python shows them: `ValueError: out of tune`."""
-    name = str(kind).removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
-    return f"{name}: {message}" if message else name
+    name = text_of(kind).removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
+    text = "" if message is None else text_of(message)
+    return f"{name}: {text}" if text else name

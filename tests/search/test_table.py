@@ -208,6 +208,12 @@ def test_any_value_can_be_in_a_table(odd: Any, beside: Any, tmp_path: Path) -> N
     assert json.loads(json.dumps([json_value(odd), json_value(beside)]))[1] == beside
 
 
+def test_a_key_that_is_not_unicode_has_a_column() -> None:
+    """A lone surrogate in a key, as in the name of a file, is escaped: pandas refuses it."""
+    trial = document(0, {"x": 1}, {"status": "ok", "loss": 1.0, "a\udcff": 3})
+    assert Table([trial]).to_dataframe()["a\\udcff"].tolist() == [3]
+
+
 def test_a_key_without_a_text_does_not_break_a_table() -> None:
     """A key that Python cannot write out is shown by its type, also in an error."""
     result = {"status": "ok", "loss": 1.0, 10**5000: {10**5000: 2}}
@@ -267,6 +273,19 @@ def test_what_the_objective_returned_has_columns() -> None:
     assert frame["epochs"].dtype == "Int64"
     assert frame["loss"][0] != frame["loss"][0]  # NaN was returned and is not missing
     assert frame["loss"][1] == 1.0
+
+
+def test_anything_can_be_a_reason_an_error_or_an_owner() -> None:
+    """An array as the reason of a failure, or a huge number as an error, is shown as a text."""
+    failed = {"status": "fail", "reason": np.array([1, 2])}
+    trials = [document(tid, {"x": 1}, dict(failed)) for tid in range(2)]
+    trials[0]["owner"] = np.array([3, 4])
+    trials[1]["misc"]["error"] = (10**5000, np.array([5, 6]))
+    data = search_data("s", trials)
+    assert [(one.where, one.error) for one in data.trials] == [
+        ("[3 4]", "[1 2]"),
+        (data.trials[1].where, "<int that cannot be shown>: [5 6]"),
+    ]
 
 
 def test_a_failed_trial_shows_its_error(tmp_path: Path) -> None:

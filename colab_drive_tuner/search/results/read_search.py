@@ -36,6 +36,7 @@ from colab_drive_tuner.search.trials.search_status import (
 )
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
+from colab_drive_tuner.text import text_of
 
 _AT_ONCE = 4
 """Number of searches read at once: Drive's answers take most of the time."""
@@ -123,7 +124,7 @@ def _running(history: History) -> tuple[RunningNow, ...]:
         if history.owner in entry.attempts:
             document = entry.decoded()
             since = seconds_of(document["book_time"])
-            worker = str(document["owner"] or "")
+            worker = "" if document["owner"] is None else text_of(document["owner"])
             running.append(RunningNow(entry.tid, worker, since, len(entry.attempts)))
     return tuple(running)
 

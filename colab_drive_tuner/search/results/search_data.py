@@ -223,7 +223,7 @@ def search_data(
             tid=document["tid"],
             state=TrialState(row["state"]),
             loss=(loss := countable_loss(document)),
-            where=str(row["runtime"] or ""),
+            where="" if row["runtime"] is None else text_of(row["runtime"]),
             began=seconds_of(document.get("book_time")),
             ended=seconds_of(document.get("refresh_time")),
             parameters={name: row[name] for name in table.parameters if name in row},

@@ -48,7 +48,7 @@ class Table:
         taken = set(FIXED)
 
         def named(path: Path, prefix: str) -> str:
-            name = free_name(".".join(path), prefix, taken)
+            name = free_name(_utf8(".".join(path)), prefix, taken)
             taken.add(name)
             return name
 
@@ -181,7 +181,8 @@ def _error(document: TrialDocument) -> str | None:
     if isinstance(error, list | tuple) and len(error) == 2:
         return visible(error_text(*error))
     reason = document["result"].get("reason")
-    return visible(reason) if document["result"].get("status") == "fail" and reason else None
+    failed = document["result"].get("status") == "fail" and reason is not None
+    return visible(reason) or None if failed else None
 
 
 def _column(pandas: Any, name: str, cells: list[Any], possible: set[type]) -> Any:
