@@ -37,6 +37,7 @@ from colab_drive_tuner.optuna_backend import ATTEMPTS, RETRY_OF, StudyStorage  #
 from colab_drive_tuner.search.results.optuna_studies import study_data  # noqa: E402
 from colab_drive_tuner.search.results.svg_charts.timeline import runtime_lanes  # noqa: E402
 from colab_drive_tuner.session.display import annotated_searches  # noqa: E402
+from colab_drive_tuner.troubleshoot.repair.repair import repair  # noqa: E402
 from tests.journal.faulty_store import FaultyStore  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -777,6 +778,29 @@ def test_a_log_that_optuna_cannot_read_is_damage(tmp_path: Path) -> None:
     with pytest.raises(SearchDamagedError, match="trials study` shows the trials"):
         storage_in_memory(store, "study")
     assert cdt.read_status(store, "study").done == 2
+
+
+def test_a_damaged_study_is_rebuilt_from_its_records(tmp_path: Path) -> None:
+    """All that was recorded before the first lost record is kept, and the study continues."""
+    store = cdt.open_store(tmp_path)
+    with contextlib.closing(cdt.optuna_storage("study", store=store)) as storage:
+        study = optuna.create_study(storage=storage, study_name="study")
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=4)
+        assert storage.flush()
+        recorded = len(list((tmp_path / "study" / "records").glob("record-*")))
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+        kept = [trial.params for trial in study.trials[:4]]
+    (tmp_path / "study" / "records" / f"record-{recorded:06}.cdt").unlink()
+    report = str(repair(store, "study"))
+    assert "recovered   4 trials, 4 of them with a result" in report
+    assert "lost        the study's changes in them" in report
+    assert "random state" not in report
+    with contextlib.closing(cdt.optuna_storage("study", store=store)) as storage:
+        study = optuna.load_study(storage=storage, study_name="study")
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+        params = [trial.params for trial in study.trials if trial.state == TrialState.COMPLETE]
+        assert params[:4] == kept
+        assert len(params) == 5
 
 
 def test_replay_of_a_study_stops_at_a_gap() -> None:

@@ -32,6 +32,7 @@ from colab_drive_tuner.checkpoint.trials_and_sessions import (
     OptunaJournal,
     RecordedSession,
     RecordedTrial,
+    line_item,
     process_label,
 )
 from colab_drive_tuner.errors import SearchDamagedError
@@ -241,8 +242,15 @@ class History:
     # -- the whole history encoded: as a snapshot, and as one claim or reset
 
     def consolidated_claim(self, settings: Mapping[str, Any]) -> bytes:
-        """Return the payload of a claim with all trials and how they ended, to begin a chain."""
-        return claim_payload(self.settings | dict(settings), self._trial_items())
+        """Return the payload of a claim with all trials and how they ended, to begin a chain.
+
+        For a study, it has all lines of its journal.
+        """
+        lines = (
+            line_item(line, self.study.session, at, OptunaJournal.digest)
+            for at, line in enumerate(self.study.lines)
+        )
+        return claim_payload(self.settings | dict(settings), [*self._trial_items(), *lines])
 
     def consolidated_reset(self) -> tuple[bytes, dict[str, str]]:
         """Return the payload of a reset with the whole history, and its files (`Record.files`)."""

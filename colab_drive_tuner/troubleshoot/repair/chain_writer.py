@@ -78,6 +78,7 @@ def write_chain(
 def _comparable(history: History) -> list[Any]:
     return [
         history.next_tid,
+        history.study.lines,
         [(e.tid, e.k, e.document, e.end, e.loss, e.model) for e in history.trials.values()],
     ]
 

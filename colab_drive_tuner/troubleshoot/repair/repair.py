@@ -37,6 +37,7 @@ from colab_drive_tuner.journal.spool.notes import KnownFolder
 from colab_drive_tuner.journal.spool.spool import Spool
 from colab_drive_tuner.journal.spool_replay import former_spools
 from colab_drive_tuner.runtime import COLAB_MOST_HOURS
+from colab_drive_tuner.search.results.read_search import history_status
 from colab_drive_tuner.search.spec.settings import unusable_settings
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import first_of, visible
@@ -186,6 +187,7 @@ def _rebuild(store: Store, name: str, found: _FoundFolder, reason: str, spool: S
     salvaged.require_known_format()
     _require_unheld(store, name, salvaged, spool)
     built = _rebuild_history(store, name, found.folder, salvaged, spool)
+    status = history_status(built.history, name=name)
     settings = {
         "generation": int(built.history.settings.get("generation", 1)) + 1,
         "from": found.folder.id,
@@ -209,8 +211,8 @@ def _rebuild(store: Store, name: str, found: _FoundFolder, reason: str, spool: S
     return Repair(
         name=name,
         reason=reason,
-        trials=len(built.history.trials),
-        done=built.history.done,
+        trials=status.trials,
+        done=status.done,
         again=tuple(str(entry.tid) for entry in built.history.unfinished),
         lost=tuple(_losses(built)),
         sources=tuple(describe_sources(built)),
@@ -306,7 +308,10 @@ def _losses(built: RebuiltHistory) -> list[str]:
     gone = sorted(set(range(min(history.next_tid, 10**6))) - tids)
     if gone and built.lost_records:
         losses.append(f"all data of the trials {first_of(gone)}")
-    if "rstate" not in history.settings:
+    if history.study.lines:
+        if built.lost_records:
+            losses.append("the study's changes in them, and later ones that follow from these")
+    elif "rstate" not in history.settings:
         losses.append(
             "the random state: pass the seed= that the search was created with, or a new one is "
             "drawn when the search continues"
