@@ -93,11 +93,13 @@ def begin_from(trials: StoredTrials, origin: Origin) -> None:
 def _began_with(trials: StoredTrials, name: str) -> bool:
     """Return whether a search began with trials of `name`; raise `UsageError` if with others."""
     settings: Mapping[str, Any] = trials.log.settings
-    began = settings.get(FROM_SEARCH)
-    if began == name:
-        return True
-    if began is None and not trials._dynamic_trials:
+    began, documents = settings.get(FROM_SEARCH), trials._dynamic_trials
+    if began is None and not documents:
         return False
+    # A repaired search may have lost the setting, but its trials name the other search.
+    named = {document["misc"].get("from_search") for document in documents} - {None}
+    if name == began or (began is None and name in named):
+        return True
     how = "with its own trials" if began is None else f"with those of search {began!r}"
     raise UsageError(
         f"Search {trials.name!r} has begun {how}, so it cannot begin with those of search "

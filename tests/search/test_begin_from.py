@@ -17,6 +17,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store import open_store
+from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.search.sample_searches import killing_objective, run_in_fork, trial_values
 
 OLD = {"x": hp.uniform("x", -2, 2), "kind": hp.choice("kind", ["a", "b"])}
@@ -74,6 +75,18 @@ def test_a_killed_search_with_inherited_trials_resumes_to_the_same_result(
     shutil.rmtree(again / "old")
     assert trial_values(run(again, "new", WIDER, 30).trials) == whole
     assert trial_values(wider(again).trials) == whole
+
+
+def test_the_same_call_resumes_a_repaired_search(old: Path) -> None:
+    """Even if the record is lost that says with which search it began: its trials say so."""
+    whole = trial_values(wider(old).trials)
+    resume = functools.partial(wider, old, name="again")
+    resume(max_evals=25)
+    (old / "again" / "records" / "record-000001.cdt").unlink()
+    repair(open_store(old), "again")
+    assert trial_values(resume().trials) == whole
+    with pytest.raises(UsageError, match="begun with its own trials"):
+        resume(from_search="new")
 
 
 def test_the_algorithm_learns_from_inherited_trials(old: Path) -> None:

@@ -235,7 +235,8 @@ def _add_documents(
     history = built.history
     caught = any(entry.end == TrialEnd.CAUGHT for entry in history.trials.values())
     errors = TrialEnd.CAUGHT if caught else TrialEnd.RAISED
-    guess = _suggestion_guesser(history)
+    inherited = sum("from_search" in document["misc"] for document in documents)
+    guess = _suggestion_guesser(history, inherited)
     before = set(history.trials)
     for document in documents:
         tid, content = document["tid"], encoded[document["tid"]]
@@ -262,11 +263,11 @@ def is_export(history: History, content: bytes) -> bool:
         return False
 
 
-def _suggestion_guesser(history: History) -> Any:
+def _suggestion_guesser(history: History, inherited: int) -> Any:
     """Return a function that guesses a trial's suggestion number `k` from its neighbours.
 
     It is for trials of which only the document is left. If trials run one at a time, which is the
-    default, suggestions and trials have the same numbers.
+    default, suggestions and trials have the same numbers, but for the `inherited` first trials.
     """
     offsets = {
         tid: tid - entry.k
@@ -279,7 +280,7 @@ def _suggestion_guesser(history: History) -> Any:
         if not isinstance(tid, int) or (not offsets and given):
             return None
         nearest = min(offsets, key=lambda other: abs(other - tid), default=None)
-        k = tid - (0 if nearest is None else offsets[nearest])
+        k = tid - (inherited if nearest is None else offsets[nearest])
         return k if k >= 0 else None
 
     return guess
