@@ -14,6 +14,7 @@ import pytest
 from hyperopt import hp
 
 from colab_drive_tuner.errors import MissingExtraError, ModelError, SearchError, UsageError
+from colab_drive_tuner.manage.naming import remove_search
 from colab_drive_tuner.search.drive_trials import DriveTrials
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.trial_documents import imported_document
@@ -118,6 +119,17 @@ def test_a_result_without_a_loss_is_shown(tmp_path: Path) -> None:
     assert repr(result) == "Search 'nan': 2 of 2 trials (2 failed)"
     with pytest.raises(SearchError, match="has a loss"):
         _ = result.best_loss
+
+
+def test_the_result_of_a_removed_search_is_shown(tmp_path: Path) -> None:
+    """Its card, page and pickle, which name the folder, still show the trials that were read."""
+    result = resume_search(
+        lambda x: x, space=hp.uniform("x", 0, 1), name="s", max_evals=2, store=tmp_path / "store"
+    )
+    remove_search(tmp_path / "store", "s")
+    assert "2 of 2" in result._repr_html_()
+    result.report(tmp_path / "page.html")
+    assert pickle.loads(pickle.dumps(result)).rows == result.rows
 
 
 def test_a_missing_pandas_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from hyperopt.base import JOB_VALID_STATES, SONify
 from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.checkpoint.history import RecordedFacts
 from colab_drive_tuner.checkpoint.record_items import MAX_TID, TrialEnd
-from colab_drive_tuner.errors import SearchDamagedError, UsageError
+from colab_drive_tuner.errors import NotFoundError, SearchDamagedError, UsageError
 from colab_drive_tuner.journal.claim_and_takeover import on_busy_of
 from colab_drive_tuner.journal.folder.properties import check_name
 from colab_drive_tuner.progress_bars import countdown, progress_bar
@@ -92,7 +92,10 @@ class StoredTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untype
     @property
     def url(self) -> str:
         """Link or path of the search's folder; of its store until the folder exists."""
-        return self.store.url(self.log.journal.folder or self.store.root)
+        try:
+            return self.store.url(self.log.journal.folder or self.store.root)
+        except NotFoundError:  # the search was removed; what was read can still be shown
+            return self.store.url(self.store.root)
 
     def restore(self) -> None:
         """Load the documents of the chain; unchanged documents stay the same objects."""
