@@ -212,6 +212,24 @@ def test_lists_lag_and_gets_do_not(me, emulator, name):
     emulator.advance_clock(-61)
 
 
+@pytest.mark.parametrize("fields", ["*", "kind"])
+def test_a_list_that_lags_shows_what_was_deleted(me, emulator, fields):
+    """A shared drive, a file of it and a text are listed until then, with any fields."""
+    every = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
+    made = me("POST", f"/drive/v3/drives?requestId={fields}", json={"name": "team"}).json()
+    inside = me.create(parents=[made["id"]], params={"supportsAllDrives": "true"})["id"]
+    give = {"type": "user", "role": "writer", "emailAddress": me.account}
+    me("POST", f"/drive/v3/files/{inside}/permissions?supportsAllDrives=true", json=give)
+    text = me.upload(b"zebra", type="text/plain")["id"]
+    emulator.faults.add("list_lag", seconds=600)
+    assert me("DELETE", f"/drive/v3/files/{text}").status_code == 204
+    flags = "allowItemDeletion=true&useDomainAdminAccess=true"
+    assert me("DELETE", f"/drive/v3/drives/{made['id']}?{flags}").status_code == 204
+    assert len(me.get("drives", fields=f"drives({fields})")["drives"]) == 1
+    assert len(me.get("files", fields=f"files({fields})", **every)["files"]) == 2
+    assert me.get("files", q="fullText contains 'zebra'")["files"] == []
+
+
 def test_rate_limits_quota_expiry_and_outage(me, emulator):
     """A rate limit, a full quota, an expiry and an outage give Drive's errors while they last."""
     emulator.faults.add("rate_limit", per_second=2)

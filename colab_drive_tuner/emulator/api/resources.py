@@ -105,7 +105,7 @@ def links(node: Node) -> dict[str, str]:
 
 
 def _is_member(view: View, node: Node) -> bool:
-    drive = view.database.nodes[node.drive]
+    drive = access.shared_drive(view.database, node)
     return access.rank(view.database, view.caller.email, drive) > 0
 
 

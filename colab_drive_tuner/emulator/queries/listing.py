@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from ..api.api_versions import api_version
@@ -142,8 +143,9 @@ class Search:
         head = node.head
         if head is not None and head["size"] <= TEXT_LIMIT:
             if node.mime_type.startswith("text/") or "json" in node.mime_type:
-                raw = (self.database.blobs / head["blob"]).read_bytes()
-                text += " " + raw.decode("utf-8", "replace")
+                with suppress(FileNotFoundError):  # deleted, and still listed with list lag
+                    raw = (self.database.blobs / head["blob"]).read_bytes()
+                    text += " " + raw.decode("utf-8", "replace")
         known = query.words(text)
         if not query.words(wanted):
             return wanted.strip('" ') in text

@@ -231,8 +231,13 @@ def sharing_rank(database: Database, node: Node) -> int:
 
 def restrictions(database: Database, node: Node) -> dict[str, Any]:
     """Return the restrictions that were set on the file's shared drive."""
-    found: dict[str, Any] = database.nodes[node.drive].extra.get("restrictions", {})
+    found: dict[str, Any] = shared_drive(database, node).extra.get("restrictions", {})
     return found
+
+
+def shared_drive(database: Database, node: Node) -> Node:
+    """Return the file's shared drive; the file itself if a list with lag shows it for longer."""
+    return database.nodes.get(node.drive, node)
 
 
 def effective_permissions(database: Database, node: Node) -> dict[str, dict[str, Any]]:
