@@ -159,17 +159,23 @@ def reported_by(document: TrialDocument) -> dict[str, Any]:
     return reported if isinstance(reported, dict) else {}
 
 
+def recorded_history(document: TrialDocument) -> dict[Any, Any]:
+    """Return the history in a trial's result, or else its model's, or an empty dict."""
+    both = document["result"].get("history"), document["misc"].get("history")
+    return next((one for one in both if isinstance(one, dict) and one), {})
+
+
 def curve_of(document: TrialDocument, metric: str) -> list[tuple[int, float]]:
     """Return the steps and values of a metric in a trial, or an empty list.
 
     They are those reported for pruning, or else those in the history of the model's `fit`.
     """
     reported = reported_by(document)
-    if reported.get("metric") in (metric, UNNAMED):
+    named = reported.get("metric")
+    if isinstance(named, str) and named in (metric, UNNAMED):
         values, steps = reported.get("values"), reported.get("steps")
     else:
-        given = document["result"].get("history") or document["misc"].get("history")
-        values, steps = given.get(metric) if isinstance(given, dict) else None, None
+        values, steps = recorded_history(document).get(metric), None
     if not isinstance(values, list) or not {float}.issuperset(map(type, values)):
         return []
     if steps is None:

@@ -419,13 +419,18 @@ def test_an_invalid_curve_in_a_backup_is_refused(curve: dict[str, Any]) -> None:
         {"metric": "val_loss", "values": [1.0, 2.0], "steps": [3, 3]},
         {"metric": "val_loss", "values": [1.0], "steps": [2**53 + 1]},
         {"metric": ["val_loss"], "values": [1.0], "pruner": {"rule": "none"}},
+        {"metric": np.array(["val_loss", "loss"]), "values": [1.0]},
         {"pruner": 3},
         [1.0],
+        np.array([1.0, 2.0]),
     ],
 )
-def test_an_objectives_own_reported_key_does_no_harm(tmp_path: Path, reported: Any) -> None:
-    """A result may hold anything under `reported`; such a trial does not count for pruning."""
-    search(tmp_path, lambda p: {"loss": p["x"], "status": "ok", "reported": reported}, pruner=None)
+@pytest.mark.parametrize("key", ["reported", "history"])
+def test_an_objectives_own_reported_key_does_no_harm(
+    tmp_path: Path, key: str, reported: Any
+) -> None:
+    """A result may hold anything under these keys; such a trial does not count for pruning."""
+    search(tmp_path, lambda p: {"loss": p["x"], "status": "ok", key: reported}, pruner=None)
     trials = DriveTrials("search", store=tmp_path)
     assert not any(curve_of(doc, "val_loss") for doc in trials.trials)
     with pytest.warns(SearchChangedWarning, match="source"):

@@ -17,6 +17,7 @@ from colab_drive_tuner.search.trial_documents import (
     float_of,
     is_given_up,
     is_pruned,
+    recorded_history,
     reported_by,
     run_time,
     seconds_of,
@@ -250,13 +251,11 @@ def _why_no_loss(row: Mapping[str, Any], document: TrialDocument, loss: float | 
 
 def history_of(document: TrialDocument) -> dict[str, list[float]]:
     """Return the curves of a trial by metric: reported values, and its history or its model's."""
-    given = document["result"].get("history")
-    found = given if isinstance(given, dict) else document["misc"].get("history")
     curves: dict[str, list[float]] = {}
     metric = reported_by(document).get("metric")
     if isinstance(metric, str) and (curve := curve_of(document, metric)):
         curves[metric] = [value for _, value in curve]
-    return curves | (found if isinstance(found, dict) else {})
+    return curves | recorded_history(document)
 
 
 def curves_of(document: TrialDocument) -> dict[str, list[float]]:
