@@ -29,7 +29,7 @@ from colab_drive_tuner.store.drive import DriveStore
 from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 from colab_drive_tuner.troubleshoot.clean import find_leftovers, removal, remove
 from colab_drive_tuner.troubleshoot.clean import search_leftovers as module
-from colab_drive_tuner.troubleshoot.clean.local_leftovers import contains
+from colab_drive_tuner.troubleshoot.clean.local_leftovers import contains, temporary_folders
 from tests.fakes.bare_machine import bare_machine  # noqa: F401 - a fixture
 from tests.journal.faulty_store import FaultyStore
 from tests.search.sample_searches import (
@@ -323,6 +323,22 @@ def test_temporary_folders_of_dead_processes_are_removed(monkeypatch, tmp_path):
     assert [Path(leftover.id).name for leftover in found] == [f"colab-drive-tuner-{dead}-ab12cd3_"]
     remove(found, yes=True)
     assert not Path(found[0].id).exists()
+
+
+def test_a_temporary_folder_that_its_process_removes_is_passed_over(monkeypatch, tmp_path):
+    """A live process may remove it while it is looked at."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own, is_dir = tmp_path / f"colab-drive-tuner-{os.getpid()}-ab12cd3_", Path.is_dir
+    own.mkdir()
+
+    def vanish(path: Path) -> bool:
+        found = is_dir(path)
+        if path == own and found:
+            own.rmdir()
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", vanish)
+    assert list(temporary_folders()) == []
 
 
 def sums_of_drive(client: DriveClient, folder: str) -> dict[str, str]:

@@ -121,12 +121,12 @@ def temporary_folders() -> Iterator[Leftover]:
 def _is_scratch(path: Path) -> bool:
     """Whether the folder was made by this package in a dead process, and holds only its files."""
     match = _SCRATCH.fullmatch(path.name)
-    if match is None or path.is_symlink() or not path.is_dir():
+    if match is None or process_start_time(int(match["pid"])) is not None:
+        return False  # a live process may remove it at any moment
+    if path.is_symlink() or not path.is_dir():
         return False
     about = path.stat()
     if os.name == "posix" and (about.st_uid, about.st_mode & 0o077) != (os.getuid(), 0):
-        return False
-    if process_start_time(int(match["pid"])) is not None:
         return False
     inside = list(path.iterdir())
     return all(file.is_file() and file.suffix in _SCRATCH_SUFFIXES for file in inside)
