@@ -146,6 +146,8 @@ def compile_with_values(
         lookups[id(template.node)] = _at_position_of(lookup, template.node)
     _Replace(lookups).visit(copied.node)
     node = copied.node
+    # `_copy` takes over the defaults; a lambda among them could be mistaken for a lambda model.
+    node.args.defaults, node.args.kw_defaults = [], [None for _ in node.args.kwonlyargs]
     if isinstance(node, ast.Lambda):
         node.body = copy.copy(node)
     else:

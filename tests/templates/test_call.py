@@ -93,9 +93,9 @@ def calls_helper():
 
 
 def test_lambda_model():
-    """A model may be a lambda on a line of its own."""
-    model = lambda x, *, lr=0: {"loss": dict(lr={{uniform(0, 1)}})["lr"] + x}
-    assert compile_model(model).call({"lr": 1}, (2,)) == {"loss": 3}
+    """A model may be a lambda on a line of its own, with lambdas among its defaults."""
+    model = lambda x, f=lambda: 4, *, g=lambda: 5: dict(lr={{uniform(0, 1)}}, loss=(x, f(), g()))
+    assert compile_model(model).call({"lr": 1}, (2,)) == {"lr": 1, "loss": (2, 4, 5)}
 
 
 def test_objects_in_choices_are_new_in_every_call():
