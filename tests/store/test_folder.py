@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -420,12 +421,15 @@ def test_a_search_on_a_file_system_without_links_can_only_be_read(
         store.read(again)
 
 
+LINKS = pytest.mark.parametrize("link", [os.link, shutil.copyfile], ids=["disk", "as sshfs shows"])
+
+
+@LINKS
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), TimeoutError(errno.ETIMEDOUT, "late")])
 def test_what_is_linked_stays_although_the_create_failed(
-    store: FolderStore, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, error: BaseException, link: Any
 ) -> None:
     """An interrupt or a network error may follow a link that was made: its id is then used."""
-    link = os.link
 
     def link_and_fail(source: Path, target: Path) -> None:
         link(source, target)
@@ -460,11 +464,11 @@ def test_a_full_disk_leaves_no_claim_on_a_name(store: FolderStore, record: str) 
     assert store.url(entry_id).endswith("/s/a")
 
 
+@LINKS
 def test_a_lost_answer_of_link_is_no_loss(
-    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, link: Any
 ) -> None:
     """A link that was made counts, even if NFS reports that it already exists."""
-    link = os.link
 
     def link_and_forget(source: Path, target: Path) -> None:
         link(source, target)

@@ -13,6 +13,7 @@ copy of the folder is equally valid.
 """
 
 import contextlib
+import filecmp
 import os
 import shutil
 import stat
@@ -140,7 +141,7 @@ class Index:
                 disk.link(draft, target)
             except FileExistsError:
                 # A network file system may have retried a link that had succeeded.
-                if not draft.samefile(target):
+                if not _is_same_file(draft, target):
                     raise
         except BaseException:  # including KeyboardInterrupt
             if not _is_same_file(draft, target):  # the link may have been made all the same
@@ -316,7 +317,8 @@ def _is_old(path: Path, before: float) -> bool:
 
 
 def _is_same_file(one: Path, other: Path) -> bool:
+    """Whether it is one file, or two with equal content: sshfs shows hard links as such."""
     try:
-        return one.samefile(other)
+        return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
     except disk.MISSING:
         return False
