@@ -128,7 +128,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        place = f": it is {__name__}.errors.{name}" if hasattr(errors, name) else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{place}")
     try:
         value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     except errors.MissingExtraError as error:

@@ -125,6 +125,12 @@ def test_completion_offers_public_names_alone() -> None:
     assert "__version__" in dir(colab_drive_tuner)
 
 
+def test_an_error_at_the_top_is_told_where_it_is() -> None:
+    """Errors are in a module of their own, where one may not look first."""
+    with pytest.raises(AttributeError, match=r"it is colab_drive_tuner\.errors\.SearchBusyError"):
+        _ = colab_drive_tuner.SearchBusyError
+
+
 def test_names_without_their_extra_are_there_and_name_it() -> None:
     """Without Keras and Optuna, `help` and `import *` work; a use says what to install."""
     run_python(
