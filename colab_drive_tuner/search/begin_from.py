@@ -28,7 +28,7 @@ class Origin:
     """The other search."""
     documents: tuple[TrialDocument, ...]
     calls: int
-    """Number of seeds that the other search has drawn; they are not drawn again."""
+    """Number of seeds that it, and those with which it began, have drawn: they are not repeated."""
 
 
 def load_origin(
@@ -77,10 +77,14 @@ def load_origin(
             f"{error} A search that begins with from_search={name!r} keeps the labels of its "
             "parameters, and the options of a choice in their order; new ones come at the end."
         ) from error
+    # That search did not draw the seeds of those with which it began, either.
+    inherited = sum("from_search" in document["misc"] for document in documents)
     name_all_parameters(documents, ParameterSpace(space).labels)
     for document in documents:
         document["misc"].setdefault("from_search", name)
-    calls = 1 + max((e.k for e in history.trials.values() if e.k is not None), default=-1)
+    calls = (
+        inherited + 1 + max((e.k for e in history.trials.values() if e.k is not None), default=-1)
+    )
     return Origin(name, documents, calls)
 
 

@@ -96,11 +96,22 @@ def test_the_algorithm_learns_from_inherited_trials(old: Path) -> None:
     assert [values for _, values, _ in began] != [values for _, values, _ in fresh]
 
 
-def test_seeds_that_the_other_search_used_are_not_used_again(old: Path) -> None:
-    """With the same space, algorithm and seed, the new search continues the other one's draws."""
-    went_on = trial_values(wider(old, space=OLD, max_evals=26, algo="rand").trials)[22:]
-    longer = trial_values(run(old, "long", OLD, 26, algo="rand").trials)[22:]
-    assert [values for _, values, _ in went_on] == [values for _, values, _ in longer]
+@pytest.mark.parametrize("seed", [1, None])
+def test_seeds_that_the_other_search_used_are_not_used_again(
+    seed: int | None, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same space, algorithm and seed, the new search continues the other one's draws.
+
+    So does a third one that begins with the second, and a seed from hyperopt's variable.
+    """
+    monkeypatch.setenv("HYPEROPT_FMIN_SEED", "1")
+    how = {"space": OLD, "algo": "rand", "seed": seed}
+    wider(old, max_evals=26, **how)
+    went_on = wider(old, name="newer", from_search="new", max_evals=30, **how)
+    longer = run(old, "long", max_evals=30, **how)
+    assert [values for _, values, _ in trial_values(went_on.trials)[22:]] == [
+        values for _, values, _ in trial_values(longer.trials)[22:]
+    ]
 
 
 def test_unfinished_trials_are_not_inherited(tmp_path: Path) -> None:

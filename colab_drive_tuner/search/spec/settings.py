@@ -1,5 +1,6 @@
 """Settings stored with a search: made for a claim, compared on resume, and read."""
 
+import copy
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -133,12 +134,14 @@ class SearchSettings:
         return f" (- before, + now):\n{changes}\nEarlier" if changes else ": earlier"
 
     def _initial_state(self) -> dict[str, Any]:
+        seed = {}
         if self.seed is None and self.rstate is not None:
-            return {"rstate": encode_generator(generator_of(self.rstate))}
-        seed = secrets.randbits(32) if self.seed is None else self.seed
-        generator = generator_of(seed)
+            generator = generator_of(copy.deepcopy(self.rstate))  # which may be the caller's
+        else:
+            seed["seed"] = secrets.randbits(32) if self.seed is None else self.seed
+            generator = generator_of(seed["seed"])
         SeedStream(generator, self.skipped)  # advances the generator
-        return {"seed": seed, "rstate": encode_generator(generator)}
+        return seed | {"rstate": encode_generator(generator)}
 
 
 def stored_early_stop(settings: Mapping[str, Any]) -> dict[str, Any] | None:
