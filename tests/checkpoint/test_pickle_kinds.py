@@ -68,6 +68,15 @@ def test_a_compressed_pickle_is_read(kind, tmp_path):
     assert_same(read_trials(path), (DOCUMENTS, {}))
 
 
+@pytest.mark.parametrize("kind", ["gzip", "xz"])
+@pytest.mark.parametrize("size", [512, 20_000])
+def test_zeros_behind_a_compressed_pickle_are_padding(kind, size, tmp_path):
+    """Zeros, with which both formats may be padded, are ignored, as `gzip` does."""
+    path = tmp_path / "trials.pkl"
+    path.write_bytes(COMPRESSED[kind] + bytes(size))
+    assert_same(read_trials(path), (DOCUMENTS, {}))
+
+
 @pytest.mark.parametrize("kind", COMPRESSED)
 def test_a_damaged_compressed_pickle_is_named(kind):
     """A file that is cut or has a wrong byte raises an error that names the format."""

@@ -80,7 +80,7 @@ def _inflate(start: Any, data: bytes, most: int) -> bytes:
                 fed = file.read(_FED)
                 if not fed:
                     raise EOFError("it is truncated")
-        fed = stream.unused_data or file.read(_FED)
+        fed = stream.unused_data.lstrip(b"\0") or file.read(_FED).lstrip(b"\0")  # padding
     return bytes(whole)
 
 
