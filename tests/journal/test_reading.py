@@ -3,7 +3,6 @@
 import itertools
 import os
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from colab_drive_tuner.store.protocol import Entry
 from tests.file_damage import flip, put_pipe
 from tests.journal.faulty_store import append_acknowledged, record_files
 from tests.journal.list_state import RULES, item
+from tests.processes import wait_until
 from tests.search.sample_searches import run_in_fork
 
 
@@ -78,11 +78,8 @@ def test_a_session_discards_the_snapshots_that_killed_ones_left(store, open_jour
         save_snapshot(store, folder, journal._reader.head, journal.state.dump())
     journal.close()
     journal = open_journal(store)
-    deadline = time.monotonic() + 60
-    while len(left := [e for e in store.list(folder.records) if is_snapshot(e)]) > 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert theirs in {entry.id for entry in left}
+    wait_until(lambda: len([e for e in store.list(folder.records) if is_snapshot(e)]) <= 3)
+    assert theirs in {entry.id for entry in store.list(folder.records)}
     journal.close()
     assert open_journal(store, claim=False).state.items == list(range(5))
 

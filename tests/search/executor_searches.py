@@ -1,7 +1,6 @@
 """Small searches through every public function, to run on each kind of executor."""
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from colab_drive_tuner.search.executors.trial_locations import worker_name
 from colab_drive_tuner.search.results.read_search import read_status
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.training.trial import running_trial
+from tests.processes import wait_until
 from tests.search.sample_searches import (
     data,
     model,
@@ -50,11 +50,9 @@ def objective_waiting_for_status(folder: Path, name: str) -> Callable[[Any], flo
     """`sample_objective`; its first trial waits until the status names the worker that runs it."""
 
     def objective(point: Any) -> float:
-        here, deadline = (0, worker_name(), 1), time.monotonic() + 60
-        first = running_trial().tid == 0  # type: ignore[union-attr]
-        while first and here not in _running(folder, name):
-            assert time.monotonic() < deadline, "the status never tells the worker"
-            time.sleep(0.05)
+        here = (0, worker_name(), 1)
+        if running_trial().tid == 0:  # type: ignore[union-attr]
+            wait_until(lambda: here in _running(folder, name))
         return sample_objective(point)
 
     return objective

@@ -85,7 +85,7 @@ def test_the_status_names_the_worker_of_each_running_trial(
         tid = running_trial().tid  # type: ignore[union-attr]
         if tid in (1, 2):
             where[tid] = worker_name()
-            assert free.wait(60)
+            assert free.wait(300)
         return sample_objective(point)
 
     def search() -> None:
@@ -96,7 +96,7 @@ def test_the_status_names_the_worker_of_each_running_trial(
     thread = threading.Thread(target=search)
     thread.start()
     try:
-        read, deadline = None, time.monotonic() + 60
+        read, deadline = None, time.monotonic() + 200
         while read is None or [one.worker for one in read.status.running] != [where[1], where[2]]:
             assert time.monotonic() < deadline, read and read.status
             time.sleep(0.05)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.torture.phases import PHASES, acknowledged_in, phases_under_way
+from tests.torture.phases import PHASES, acknowledged_in, phases_under_way, times_entered
 from tests.torture.places import Place
 from tests.torture.session import Session, changed, check, plain, run
 
@@ -63,6 +63,11 @@ class Running:
     def under_way(self) -> list[str]:
         """The phases that the session is in, or was in when it died."""
         return phases_under_way(self.log / "phases")
+
+    @property
+    def trained(self) -> int:
+        """The number of trials that the session has begun."""
+        return times_entered(self.log / "phases", "train")
 
     def signal(self, number: int) -> None:
         """Send the session a signal."""

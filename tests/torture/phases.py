@@ -38,6 +38,13 @@ def phases_under_way(path: Path) -> list[str]:
     return [phase for phase, depth in zip(PHASES, depths, strict=False) if depth]
 
 
+def times_entered(path: Path, phase: str) -> int:
+    """Return how often the process entered the phase, from its log at `path`."""
+    content = path.read_bytes() if path.exists() else b""
+    entered = [entered for _depth, entered in _SLOT.iter_unpack(content)]
+    return dict(zip(PHASES, entered, strict=False)).get(phase, 0)
+
+
 def acknowledged_in(path: Path) -> list[tuple[int, str]]:
     """Return position and sha256 of the acknowledged records; skip torn lines."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []

@@ -46,13 +46,17 @@ def test_an_outage_for_the_rest_of_the_run(drive_lab: Lab, by: str) -> None:
 
 def test_killed_in_an_outage(drive_lab: Lab) -> None:
     """The next session on the machine records the spooled ends; the trials do not run again."""
-    running = training(drive_lab, max_evals=20)
+    gate = drive_lab.folder / "gate"
+    running = training(drive_lab, max_evals=40, gate=(35, str(gate)))
     drive_lab.place.outage()
-    time.sleep(0.4)
+    running.wait_for(lambda: running.trained > 35, "the trial at the gate")
+    time.sleep(0.4)  # until the ends before it are spooled
     running.kill()
+    gate.touch()
     drive_lab.place.behave()
-    drive_lab.finish(running.session)
+    again = drive_lab.finish(running.session)
     drive_lab.judge(running.session)
+    assert again.trained < 20, "trials that had ended ran again"
 
 
 def test_killed_in_an_outage_and_resumed_elsewhere(drive_lab: Lab) -> None:
