@@ -154,11 +154,16 @@ class _CellOutput:
 
 
 class _Lines:
-    """Standard error where a line cannot be overwritten: every update is a new line."""
+    """Standard error where a line cannot be overwritten: every update is a new line.
+
+    Errors stay here: after one, tqdm would never release the lock that all its bars share.
+    """
 
     def write(self, text: str) -> None:
         if shown := text.strip():
-            sys.stderr.write(f"{shown}\n")
+            with suppress(*OUTPUT_ERRORS):
+                sys.stderr.write(f"{shown}\n")
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(*OUTPUT_ERRORS):
+            sys.stderr.flush()

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from hyperopt import hp
+from tqdm import tqdm
 
 from colab_drive_tuner.progress_bars import countdown, progress_bar
 from colab_drive_tuner.search.results.read_search import list_searches
@@ -109,7 +110,10 @@ def test_a_wait_shows_how_long_it_lasts_at_most(at_once, monkeypatch, capsys):
 
 @pytest.mark.parametrize("broken", [None, "closed", "full"])
 def test_work_outlives_its_standard_error(clock, at_once, broken, monkeypatch):
-    """Work with a bar continues if standard error is missing, closed or full."""
+    """Work with a bar continues if standard error is missing, closed or full.
+
+    So does that of other threads with bars of their own.
+    """
     out = io.StringIO()
     if broken == "closed":
         out.close()
@@ -121,6 +125,10 @@ def test_work_outlives_its_standard_error(clock, at_once, broken, monkeypatch):
         if progress:
             progress(1, 2)
             progress(2, 2)
+    bar = threading.Thread(target=lambda: list(tqdm([1], file=io.StringIO())), daemon=True)
+    bar.start()
+    bar.join(60)
+    assert not bar.is_alive()
 
 
 def test_a_log_is_not_flooded(clock, at_once, capsys):
