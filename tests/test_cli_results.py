@@ -349,6 +349,13 @@ def test_a_report_is_written_to_no_other_kind_of_file(run_command, folder, tmp_p
         assert (tmp_path / allowed).read_text().startswith("<!doctype html>")
 
 
+def test_a_watched_report_has_no_file(run_command, folder, tmp_path):
+    """A file that would never be written is refused before the page is served."""
+    out = tmp_path / "report.html"
+    code, _, err = run_command("--store", folder, "report", "bowl", "--watch", "-o", out)
+    assert (code, "leave out --output" in err) == (2, True)
+
+
 def test_a_watched_report_is_rendered_for_each_request():
     """The page is rendered for each request. A foreign Host header gets 403, another path 404."""
     made = iter(["<p>1", "<p>2"])

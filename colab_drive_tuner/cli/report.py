@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from colab_drive_tuner.cli.common import AsJson, Name, address_printer, echo_result, selected_store
-from colab_drive_tuner.errors import optional_import
+from colab_drive_tuner.errors import UsageError, optional_import
 
 
 def report(
@@ -32,6 +32,8 @@ def report(
     from colab_drive_tuner.search.results.report_page import search_report, write_report
 
     store = selected_store(context)
+    if watch and output:
+        raise UsageError("--watch serves the report and writes no file: leave out --output.")
     if watch:
         from colab_drive_tuner.cli.page_server import page_app, serve
 
