@@ -160,7 +160,7 @@ def as_number(name: str, value: Any) -> float:
     try:
         if not isinstance(value, str | bytes | bytearray):  # `float` would parse these
             return float(value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: PyTorch
         pass
     raise UsageError(f"{name} must be a number, got {value!r:.60}.")
 

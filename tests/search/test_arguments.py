@@ -236,6 +236,13 @@ def test_numpy_integers_are_integers(tmp_path: Path) -> None:
     assert result.finished
 
 
+class TorchVector:
+    """Like a tensor of PyTorch with two elements."""
+
+    def __float__(self) -> float:
+        raise RuntimeError("a Tensor with 2 elements cannot be converted to Scalar")
+
+
 @pytest.mark.parametrize(
     ("result", "words"),
     [
@@ -245,6 +252,7 @@ def test_numpy_integers_are_integers(tmp_path: Path) -> None:
         ({"status": "ok", "loss": None}, "'loss'"),
         ({"status": "ok", "loss": "low"}, "'low', which is not a number"),
         ({"status": "ok", "loss": [1.0]}, "not a number"),
+        ({"status": "ok", "loss": TorchVector()}, "TorchVector.*not a number"),
         ({"status": "ok", "loss": 10**400}, "too large"),
         (10**400, "too large"),
         ({"status": "great", "loss": 1.0}, "the status 'great'"),

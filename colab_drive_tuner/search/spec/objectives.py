@@ -78,7 +78,7 @@ def _check_loss(loss: Any, name: str) -> None:
         raise ObjectiveError(f"{name}() returned a result without 'loss': {_HINT}.")
     try:
         float(loss)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # the last: PyTorch
         raise ObjectiveError(
             f"{name}() returned the loss {text_of(loss, repr):.40}, which is not a number "
             f"({error}): {_HINT}."

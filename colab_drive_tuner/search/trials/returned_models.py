@@ -190,7 +190,8 @@ def _metrics(history: Any) -> dict[str, list[float]] | None:
         return None
     curves = {}
     for name, values in metrics.items():
-        with suppress(TypeError, ValueError):  # a metric whose value is a vector has no curve
+        # A metric whose value is a vector has no curve; RuntimeError: one of PyTorch.
+        with suppress(TypeError, ValueError, RuntimeError):
             curves[str(name)] = [float(value) for value in values]
     return curves
 
