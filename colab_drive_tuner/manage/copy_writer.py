@@ -81,13 +81,11 @@ def write_copy(original: HeldSearch, target: Store, name: str, notify: Notify) -
     try:
         _UnfinishedCopy(original, target, folder, name, copier, notify).complete(records, runs)
     except BaseException as error:  # also after an interrupt: leave no partial copy
+        left = "; `colab-drive-tuner clean` lists the partial copy"
         with suppress(StoreError):
-            trash_and_free(target, folder, name)
+            left = f"; the partial copy is in the trash, {trash_and_free(target, folder, name)}"
         if isinstance(error, KeyboardInterrupt):
-            notify(
-                f"Stopped: search {original.name!r} is unchanged; the partial copy is in the "
-                f"trash, {target.trash_location}."
-            )
+            notify(f"Stopped: search {original.name!r} is unchanged{left}.")
         raise
     _notify_of_other_files(original, notify)
     return target.url(folder.id)

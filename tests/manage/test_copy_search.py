@@ -23,6 +23,7 @@ from colab_drive_tuner.errors import (
 from colab_drive_tuner.journal.folder.creation import create_folder
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.journal.folder.properties import Property
+from colab_drive_tuner.manage import copy_writer
 from colab_drive_tuner.manage.copy_search import copy_search, move_search
 from colab_drive_tuner.manage.naming import list_names, remove_search, rename_search
 from colab_drive_tuner.manage.restore_history import list_histories, restore_search
@@ -33,6 +34,7 @@ from colab_drive_tuner.store.folder import FolderStore
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.training.file_copier import model_files
 from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
+from colab_drive_tuner.troubleshoot.clean import find_leftovers
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.manage.conftest import Opener
 from tests.search.sample_searches import (
@@ -294,9 +296,9 @@ class Refusing(FolderStore):
     """A store in which some calls are refused or interrupted."""
 
     def __init__(self, root: Path, call: str, error: BaseException, after: int = 0) -> None:
-        super().__init__(root)
-        self._refused = (call, error)
+        self._refused = (call, error)  # first, because the store looks at itself
         self._left = [after]
+        super().__init__(root)
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
@@ -356,6 +358,27 @@ def test_an_interrupted_copy_leaves_nothing_in_its_place(
     move_search(FolderStore(tmp_path / "s"), "s", target)
     resume_sample_search(tmp_path / "whole", max_evals=24, algo="tpe")
     assert on(target, "s") == on(FolderStore(tmp_path / "whole"), "s")
+
+
+def test_an_interrupted_copy_that_cannot_be_trashed_is_listed_by_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the target does not answer any more, the message names `clean`, which finds the copy."""
+
+    def away(*_: Any) -> None:
+        raise UnavailableError("away")
+
+    begin(FolderStore(tmp_path / "s"))
+    target, told = Refusing(tmp_path / "t", "create", KeyboardInterrupt(), 3), list[str]()
+    with monkeypatch.context() as patch:
+        patch.setattr(copy_writer, "trash_and_free", away)
+        with pytest.raises(KeyboardInterrupt):
+            copy_search(tmp_path / "s", "s", target, notify=told.append)
+    assert told == [
+        "Stopped: search 's' is unchanged; `colab-drive-tuner clean` lists the partial copy."
+    ]
+    found = find_leftovers(store=tmp_path / "t")
+    assert [one.ours for one in found if one.kind == "unfinished copy"] == [True]
 
 
 def test_an_interrupted_copy_leaves_its_name_free(tmp_path: Path) -> None:
