@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
@@ -90,6 +91,7 @@ def detect() -> Runtime:
     kind = _detect_kind()
     unanswered = []
     gpu_answer = call_in_thread(_gpu)
+    gpu_deadline = time.monotonic() + _GPU_SECONDS + _GRACE_SECONDS
     page_answer = call_in_thread(request_notebook_from_page) if kind.startswith("colab") else None
     browser_attached = False
     if page_answer is not None:
@@ -103,7 +105,7 @@ def detect() -> Runtime:
                 unanswered.append("Colab's link to the browser")
     gpu = None
     try:
-        gpu = gpu_answer(_GPU_SECONDS + _GRACE_SECONDS)
+        gpu = gpu_answer(max(0.0, gpu_deadline - time.monotonic()))
     except TimeoutError:
         unanswered.append("the GPU driver")
     if kind is Kind.COLAB and not browser_attached:
@@ -246,6 +248,7 @@ def _output(command: list[str]) -> str:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=_GPU_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired):  # on the PATH but not executable, or hanging

@@ -132,6 +132,17 @@ def test_a_page_that_blocks_for_ever_is_no_page(monkeypatch, hasty):
     assert found.unanswered == ("the browser page",)
 
 
+def test_a_page_and_a_driver_that_block_are_waited_for_at_once(monkeypatch):
+    """The time limits of the page and of the GPU driver run at the same time."""
+    for limit, seconds in (("_BROWSER", 3.0), ("_GPU", 3.0), ("_GRACE", 0.1)):
+        monkeypatch.setattr(runtime, f"{limit}_SECONDS", seconds)
+    monkeypatch.setattr(runtime, "_gpu", threading.Event().wait)
+    google_colab.install(monkeypatch, google_colab.Page(blocks=True))
+    started = time.monotonic()
+    assert detect().unanswered == ("the browser page", "the GPU driver")
+    assert time.monotonic() - started < 6
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -185,6 +196,12 @@ def test_the_gpu_is_named_by_the_driver_tool(monkeypatch, tmp_path):
     before = "tensorflow" in sys.modules
     assert detect().gpu == "Tesla T4"
     assert ("tensorflow" in sys.modules) == before
+
+
+def test_a_gpu_name_that_is_not_utf8_is_shown(monkeypatch, tmp_path):
+    """A byte of the driver tool's output that cannot be decoded is replaced."""
+    nvidia_smi(monkeypatch, tmp_path, r"printf 'Tesla \377\n'")
+    assert detect().gpu == "Tesla \ufffd"
 
 
 def test_a_driver_tool_that_fails_means_no_gpu(monkeypatch, tmp_path):

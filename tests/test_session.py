@@ -335,6 +335,15 @@ def test_another_working_directory_makes_another_folder(monkeypatch, tmp_path):
         assert setup() is setup()
 
 
+def test_a_store_by_its_full_path_needs_no_working_directory(monkeypatch, tmp_path):
+    """A removed working directory does not matter to COLAB_DRIVE_TUNER_STORE with a full path."""
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", str(tmp_path / "searches"))
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert setup().place == str(tmp_path / "searches")
+
+
 def test_the_open_page_has_the_notebook_without_drive(colab, monkeypatch, tmp_path):
     """With a local folder on Colab, the notebook comes from the open page, without a sign-in."""
     monkeypatch.delenv("DRIVE_EMULATOR_HOST")

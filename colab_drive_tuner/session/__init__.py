@@ -6,6 +6,7 @@ in Drive, a copy of the notebook.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def setup(
             )
     environment = read_environment()
     if environment[Variable.STORE]:  # a relative path depends on the working directory
-        environment[Variable.STORE] += f" in {Path.cwd()}"
+        with suppress(OSError):  # an absolute path needs none: it may have been deleted
+            environment[Variable.STORE] += f" in {Path.cwd()}"
     arguments = SetupArguments(notebook, folder, credentials, environment, os.getpid())
     session = _last[1] if _last is not None and _last[0] == arguments else None
     runtime = session.runtime if session is not None else detect()
