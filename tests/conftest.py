@@ -37,6 +37,9 @@ ENVIRONMENT_VARIABLES = (
 TERMINAL_VARIABLES = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE")
 """Variables that set the width and colours of output."""
 
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+"""Variables, in lower or upper case, that name a proxy, which would get requests to loopback."""
+
 SLOWEST_FILES = (
     "test_demo.py",
     "rerun/test_colab.py",
@@ -123,7 +126,8 @@ def fresh_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
     monkeypatch.setattr(tempfile, "tempdir", None)
     for variable in list(os.environ):
-        if variable.startswith((*PACKAGE_VARIABLES, *ENVIRONMENT_VARIABLES)):
+        ours = variable.startswith((*PACKAGE_VARIABLES, *ENVIRONMENT_VARIABLES))
+        if ours or variable.lower() in PROXY_VARIABLES:
             monkeypatch.delenv(variable)
     for variable in (*TERMINAL_VARIABLES, "CI", "GITHUB_ACTIONS"):
         monkeypatch.delenv(variable, raising=False)

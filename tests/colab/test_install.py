@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.conftest import PROXY_VARIABLES
+
 ROOT = Path(__file__).parents[2]
 CONSTRAINTS = Path(__file__).with_name("constraints.txt")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -21,6 +24,9 @@ CORE = PROJECT["dependencies"]
 EMULATOR = PROJECT["optional-dependencies"]["emulator"]
 
 NO_REGISTRY = ("from versions: none", "connection broken", "Failed to establish", "Max retries")
+
+PROXIES = {name: value for name, value in os.environ.items() if name.lower() in PROXY_VARIABLES}
+"""The variables by which pip reaches a registry; each test begins without them."""
 
 
 def image() -> dict[str, str]:
@@ -49,7 +55,8 @@ def test_transitive_dependencies_are_in_the_image(asked: list[str], tmp_path: Pa
     command += ["--ignore-installed", "--target", tmp_path / "nowhere", "--no-input"]
     command += ["--python-version", "3.13", "--implementation", "cp", "--only-binary=:all:"]
     command += ["--retries", "0", "--constraint", CONSTRAINTS, *asked]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | PROXIES
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode and any(sign in done.stderr for sign in NO_REGISTRY):
         pytest.skip("no package registry can be reached")
     assert done.returncode == 0, done.stderr
