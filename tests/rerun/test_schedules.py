@@ -415,6 +415,7 @@ def test_invalid_schedules_are_refused() -> None:
     fields = ("60 * * * *", "* 24 * * *", "0 0 0 * *", "*/0 * * * *", "9-5 * * * *", "* * * * 8")
     for wrong in (
         "7m", "0m", "5h", "often", "* * * *", "* * * * $(x)", "1d\n* * * * * evil", *fields,
+        "\u0663m", "\u0663 0 * * *", "*/1\u0660 * * * *", f"{'6' * 5000}m",
     ):  # fmt: skip
         with pytest.raises(UsageError, match="--every"):
             parse_interval(wrong)

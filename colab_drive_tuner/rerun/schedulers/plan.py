@@ -20,8 +20,9 @@ from colab_drive_tuner.errors import UsageError
 from colab_drive_tuner.local_files import read_file
 
 _COMMENT = "# colab-drive-tuner schedule "
-_EVERY = re.compile(r"(\d+)(m|h|d)")
-_CRON_PART = re.compile(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/[1-9]\d?)?")
+# ASCII: cron and systemd know no other digits.
+_EVERY = re.compile(r"(\d{1,4})(m|h|d)", re.ASCII)
+_CRON_PART = re.compile(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/[1-9]\d?)?", re.ASCII)
 _CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 """Least and greatest number of cron's fields: minute, hour, day, month, weekday."""
 _LARGEST = 1 << 20
