@@ -404,6 +404,24 @@ def test_folders_that_contain_each_other_stop_only_themselves(root: Path) -> Non
         store.read_trashed("x" * 32)
 
 
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_a_lost_claim_goes_to_the_file_that_is_not_in_the_trash(
+    tmp_path: Path, order: tuple[int, int]
+) -> None:
+    """A file keeps its id if its claim is lost and another one of its name was trashed for good."""
+    store = FolderStore(tmp_path / "s")
+    ids = sorted(store.reserve(3))
+    trashed, kept = (ids[number] for number in order)
+    store.create(ids[0], None, name="a", parent=store.root)
+    store.create(trashed, b"old", name="f", parent=ids[0])
+    store.trash(trashed)
+    shutil.rmtree(tmp_path / "s" / ".trash")
+    store.create(kept, b"new", name="f", parent=ids[0])
+    (tmp_path / "s" / "a" / "index" / "names" / "folder" / "f.id").unlink()
+    for _ in range(2):
+        assert [entry.id for entry in FolderStore(tmp_path / "s").list(ids[0])] == [kept]
+
+
 def test_a_lost_claim_on_a_name_is_made_again(root: Path) -> None:
     """A listing works without the files that claim names, and makes them again."""
     store = FolderStore(root).for_search("a")

@@ -275,15 +275,19 @@ class Index:
         if not left:
             return
         self._unclaimed.update({(parent, file): changed for file in left})
+        found = []
         for key in self.descriptions:
-            try:
+            with contextlib.suppress(ChecksumError):  # its file is unknown
                 described = None if key == TOP else self.describe(key)
-            except ChecksumError:
-                continue  # its file is unknown
-            if described is None or described.parent != parent or described.file not in left:
+                if described and described.parent == parent and described.file in left:
+                    found.append(described)
+        # Trashed entries last: another one may have their name by now.
+        for described in sorted(found, key=lambda one: bool(one.trashed)):
+            if described.file not in left:
                 continue
             with contextlib.suppress(NotFoundError, RefusedError):
-                yield key, *self.locate(key)
+                yield described.id, *self.locate(described.id)
+                left.remove(described.file)
                 del self._unclaimed[parent, described.file]
                 with contextlib.suppress(OSError):  # the folder may be read-only
                     self.names.reclaim(described)
