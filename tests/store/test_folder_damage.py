@@ -405,10 +405,10 @@ def test_folders_that_contain_each_other_stop_only_themselves(root: Path) -> Non
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
-def test_a_lost_claim_goes_to_the_file_that_is_not_in_the_trash(
+def test_a_lost_name_goes_to_the_file_that_is_not_in_the_trash(
     tmp_path: Path, order: tuple[int, int]
 ) -> None:
-    """A file keeps its id if its claim is lost and another one of its name was trashed for good."""
+    """A file keeps its id without its claim or index, though one of its name was trashed."""
     store = FolderStore(tmp_path / "s")
     ids = sorted(store.reserve(3))
     trashed, kept = (ids[number] for number in order)
@@ -420,6 +420,8 @@ def test_a_lost_claim_goes_to_the_file_that_is_not_in_the_trash(
     (tmp_path / "s" / "a" / "index" / "names" / "folder" / "f.id").unlink()
     for _ in range(2):
         assert [entry.id for entry in FolderStore(tmp_path / "s").list(ids[0])] == [kept]
+    store.reindex(ids[0], {})
+    assert [entry.id for entry in FolderStore(tmp_path / "s").list(ids[0])] == [kept]
 
 
 def test_a_lost_claim_on_a_name_is_made_again(root: Path) -> None:

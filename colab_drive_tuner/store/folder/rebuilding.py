@@ -34,7 +34,9 @@ def rebuild_index(
     new = Description(uuid.uuid4().hex, name, "", "", time.time(), True, {}, uuid.uuid4().hex)
     copied = None if original is None else replace(original, properties={})
     top = described.pop(TOP, None) or copied or new
-    known = {(one.parent, one.file): one for one in described.values()}
+    # Trashed entries first: another one may have their name by now.
+    by_trash = sorted(described.values(), key=lambda one: not one.trashed)
+    known = {(one.parent, one.file): one for one in by_trash}
     aside = trash.parent / ".store" / f"new-{uuid.uuid4().hex}"
     make_folder(aside, top, trash)
     index = Index(base, aside / INDEX_FOLDER, trash)
