@@ -164,6 +164,23 @@ class BreaksBetweenTrials(Executor):
         return future
 
 
+class FirstDies(Executor):
+    """A pool that breaks with its first call; the other calls return their results later."""
+
+    _calls = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run it, unless it is the first one."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self._calls += 1
+        if self._calls == 1:
+            threading.Timer(0.3, future.set_exception, (BrokenProcessPool("gone"),)).start()
+        else:
+            threading.Timer(1.0, lambda: future.set_result(fn(*args, **kwargs))).start()
+        return future
+
+
 class OfMPI(Executor):
     """Three threads whose class has the module of MPI's executor."""
 

@@ -19,6 +19,7 @@ from colab_drive_tuner.training.trial import running_trial
 from tests.search.fake_executors import (
     Breaking,
     BreaksBetweenTrials,
+    FirstDies,
     Mute,
     OfMPI,
     OwnBreaking,
@@ -111,6 +112,36 @@ def test_a_broken_pool_of_the_user_ends_the_run(tmp_path: Path) -> None:
     )
     assert [doc["tid"] for doc in result.trials.trials if doc["result"]["status"] == "fail"] == [4]
     assert result.done == 9
+
+
+def test_an_interrupt_after_a_death_loses_no_result_that_has_arrived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results that arrive together after a pool broke are recorded, although Ctrl-C comes."""
+    wait = dispatcher.Dispatcher.wait
+
+    def wait_for_one_or_two(self: Any, timeout: float) -> list[Any]:
+        completions = wait(self, timeout)
+        while len(completions) == len(self.in_flight) == 1:
+            completions += wait(self, timeout)
+        return completions
+
+    monkeypatch.setattr(dispatcher.Dispatcher, "wait", wait_for_one_or_two)
+    calls: list[int] = []
+
+    def stop(*_: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return False, ()
+
+    pool = FirstDies()
+    with pytest.raises(KeyboardInterrupt):
+        run_in_store(
+            tmp_path, "rand", 3, sample_objective, executor=pool, width=3, early_stop_fn=stop
+        )
+    assert len(calls) == 2
+    assert open_read_only(tmp_path).log.history.done == 2
 
 
 def test_a_pool_that_is_found_broken_ends_the_run(tmp_path: Path) -> None:

@@ -236,13 +236,15 @@ class OutcomeLoop(Loop):
         pool = several and executor.death_breaks_pool
         seconds = BREAK_SECONDS if pool else 0.0 if several else TOGETHER_SECONDS
         for completion in self._completions_within(seconds):
+            started = self._running.pop(completion.submission)
             if completion.outcome is not None:
-                started = self._running.pop(completion.submission)
                 self._handle_outcome(started, completion.outcome)
             elif several or completion.death not in (None, Death.CANCELLED):
-                lost.append(self._running.pop(completion.submission))
+                lost.append(started)
+            elif completion.death is None:
+                self._fail(self._executor_error(started, completion.error))
             else:
-                self._handle_completions([completion])
+                self._rerun_cancelled(started)
         if pool:
             lost += self._running.values()
             self._running.clear()
@@ -274,11 +276,13 @@ class OutcomeLoop(Loop):
 
     def _completions_within(self, seconds: float) -> Iterator[Completion]:
         """Yield completions for up to `seconds`, while any trial is running."""
-        while self._arrived:
-            yield self._arrived.popleft()
         until = time.monotonic() + seconds
-        while self._running and (left := until - time.monotonic()) > 0:
-            yield from self._dispatcher.wait(min(0.1, left))
+        while True:
+            while self._arrived:
+                yield self._arrived.popleft()
+            if not self._running or (left := until - time.monotonic()) <= 0:
+                return
+            self._arrived.extend(self._dispatcher.wait(min(0.1, left)))
 
     def _suspect(self, lost: list[StartedTrial]) -> None:
         """Rerun each of these trials alone: at most one of them killed the workers."""
