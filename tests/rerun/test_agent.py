@@ -77,6 +77,19 @@ def test_an_idle_runtime_is_released(tmp_path: Path, stop: str) -> None:
         end(client)
 
 
+def test_a_release_that_fails_is_tried_again() -> None:
+    """An error of Colab's function leaves no runtime allocated for ever."""
+    tried = list[int]()
+
+    def release() -> None:
+        tried.append(1)
+        if len(tried) < 3:
+            raise ConnectionError("no answer")
+
+    agent._Watchdog(0.01, time.time() - 1, None, release).run()
+    assert len(tried) == 3
+
+
 def test_the_runtime_is_released_to_colab(monkeypatch: pytest.MonkeyPatch) -> None:
     """`google.colab.runtime.unassign` is called on Colab; elsewhere nothing happens."""
     from types import ModuleType

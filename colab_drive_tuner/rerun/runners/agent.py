@@ -7,6 +7,7 @@ also writes a heartbeat file, because Colab's command line waits forever for a k
 """
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any
 
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.runtime import ipython
+from colab_drive_tuner.text import text_of
 
 IDLE_SECONDS = 300.0
 """Idle time after which the watchdog releases the runtime. Between the cells of a run only
@@ -25,6 +27,8 @@ HEARTBEAT_SECONDS = 15.0
 GRACE_SECONDS = 900.0
 _memory: list[int] = []
 """Descriptors of credentials, open until the kernel ends; the credentials vanish with them."""
+
+log = logging.getLogger(__name__)
 
 
 def load_credentials_file(path: str, act_as: str | None = None) -> None:
@@ -103,12 +107,20 @@ class _Watchdog:
         self.busy, self.idle_since = False, time.monotonic()
 
     def run(self) -> None:
-        while not self._over():
+        while not (self._over() and self._has_released()):
             if self.heartbeat_file is not None:
                 with contextlib.suppress(OSError):  # a full disk must not stop the watchdog
                     Path(self.heartbeat_file).write_text(f"{time.monotonic()}")
             time.sleep(min(HEARTBEAT_SECONDS, self.idle_seconds / 4))
-        self.release()
+
+    def _has_released(self) -> bool:
+        """Release the runtime; return False if that failed, so that it is tried again."""
+        try:
+            self.release()
+        except Exception as error:  # noqa: BLE001 - Colab's function may raise anything
+            log.warning("The runtime could not be released: %s", text_of(error))
+            return False
+        return True
 
     def _over(self) -> bool:
         if self.latest is not None and time.time() > self.latest:
