@@ -29,6 +29,17 @@ def expand_user(path: Path | str) -> Path:
         ) from None
 
 
+def resolve_path(path: Path | str) -> Path:
+    """Return the absolute path, without links; raise `UsageError` if that cannot be known."""
+    try:
+        return expand_user(path).resolve()
+    except FileNotFoundError:
+        raise UsageError(
+            f"The path {str(path)!r} is relative, but the working directory has been deleted: "
+            "write the whole path, or change to a folder that exists."
+        ) from None
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder and its parents; their names are on the disk when this returns."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]

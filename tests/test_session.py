@@ -344,6 +344,17 @@ def test_a_store_by_its_full_path_needs_no_working_directory(monkeypatch, tmp_pa
     assert setup().place == str(tmp_path / "searches")
 
 
+def test_a_relative_store_needs_a_working_directory(monkeypatch, tmp_path):
+    """In a removed working directory, the error says that the path must be written in full."""
+    monkeypatch.setenv("COLAB_DRIVE_TUNER_STORE", "searches")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for call in (setup, lambda: cdt.list_searches("searches")):
+        with pytest.raises(UsageError, match="'searches' is relative.*write the whole path"):
+            call()
+
+
 def test_the_open_page_has_the_notebook_without_drive(colab, monkeypatch, tmp_path):
     """With a local folder on Colab, the notebook comes from the open page, without a sign-in."""
     monkeypatch.delenv("DRIVE_EMULATOR_HOST")

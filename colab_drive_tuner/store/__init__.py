@@ -11,7 +11,7 @@ from pathlib import Path
 
 from colab_drive_tuner.environment_variables import Variable
 from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.local_files import expand_user
+from colab_drive_tuner.local_files import resolve_path
 from colab_drive_tuner.store.protocol import Entry, Store
 
 __all__ = ["Entry", "Store", "open_store", "set_default_store"]
@@ -111,7 +111,7 @@ def absolute_spec(spec: str) -> str:
     scheme, rest = split_scheme(spec)
     if not scheme.is_path:
         return spec
-    return spec.removesuffix(rest) + str(expand_user(rest).resolve())
+    return spec.removesuffix(rest) + str(resolve_path(rest))
 
 
 def _folder(path: str) -> Store:

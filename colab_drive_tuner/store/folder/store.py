@@ -29,7 +29,7 @@ from colab_drive_tuner.errors import (
     UnavailableError,
     UsageError,
 )
-from colab_drive_tuner.local_files import expand_user, replace_file, sync_folder
+from colab_drive_tuner.local_files import replace_file, resolve_path, sync_folder
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import ID, ROOT, TOP, Description
 from colab_drive_tuner.store.folder.entries import (
@@ -61,7 +61,7 @@ class FolderStore(Store):
     is_shared = False
 
     def __init__(self, root: Path | str) -> None:
-        self._root = expand_user(root).resolve()
+        self._root = resolve_path(root)
         self._trash = self._root / ".trash"
         # The name may hold bytes that are not UTF-8, in which a location is noted.
         text = os.fsencode(self._root).decode("utf-8", "backslashreplace")
@@ -106,7 +106,7 @@ class FolderStore(Store):
     def option(self) -> str:
         """The path, unless the environment names it."""
         with contextlib.suppress(UsageError):
-            if (given := Variable.STORE.get()) and expand_user(given).resolve() == self._root:
+            if (given := Variable.STORE.get()) and resolve_path(given) == self._root:
                 return ""
         return str(self._root)
 
