@@ -284,12 +284,17 @@ def test_repair_of_a_copy_without_its_index_leaves_the_original_alone(
     assert [search.problem for search in list_searches(open_store(root))] == ["", "", ""]
 
 
-def test_repair_keeps_what_an_index_still_says(root: Path, tmp_path: Path) -> None:
-    """Repair keeps the ids that a damaged index still describes."""
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_repair_keeps_what_an_index_still_says(
+    interrupted: bool, root: Path, tmp_path: Path
+) -> None:
+    """Repair keeps the ids that a damaged index describes, also one that a repair has set aside."""
     store = open_store(root).for_search("a")
     before = find_folder(store, "a")
     for place in ("ids", "copies/ids"):
         (root / "a" / "index" / place / "folder").unlink()
+    if interrupted:
+        (root / "a" / "index").rename(root / "a" / ".index-01234567")
     repair(open_store(root), "a")
     after = find_folder(open_store(root), "a")
     assert (after.first, after.records, after.export) == (

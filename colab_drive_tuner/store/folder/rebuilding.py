@@ -29,7 +29,9 @@ def rebuild_index(
     disk.require_folder(base)
     disk.require_readable(base)  # what cannot be read now would be lost
     home = base / INDEX_FOLDER
-    old = Index(base, home, trash)
+    # A rebuilding that failed between its last two steps left only the old index's remains.
+    remains = [] if os.path.lexists(home) else base.glob(f".{INDEX_FOLDER}-*")
+    old = Index(base, max(remains, key=lambda path: path.stat().st_mtime, default=home), trash)
     properties, described = _readable(old.property_files), _readable(old.descriptions)
     new = Description(uuid.uuid4().hex, name, "", "", time.time(), True, {}, uuid.uuid4().hex)
     copied = None if original is None else replace(original, properties={})
