@@ -13,9 +13,13 @@ from hyperopt import hp
 from hyperopt.fmin import generate_trials_to_calculate
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
-from colab_drive_tuner.errors import UsageError
+from colab_drive_tuner.errors import NotPlainDataError, UsageError
 from colab_drive_tuner.search.drive_trials import DriveTrials
-from colab_drive_tuner.search.results.exchange.import_export import export_trials, import_trials
+from colab_drive_tuner.search.results.exchange.import_export import (
+    export_trials,
+    import_trials,
+    insert_into_new,
+)
 from colab_drive_tuner.search.results.read_search import list_searches, read_history, read_status
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.search.spec.points import ParameterSpace, point_document
@@ -361,6 +365,16 @@ def test_a_pickle_with_an_impossible_point_is_not_imported(
     with pytest.raises(UsageError, match=words):
         import_trials(open_store(tmp_path / "store"), "s", path)
     assert not (tmp_path / "store").exists()
+
+
+def test_an_import_that_failed_can_be_repeated(tmp_path: Path) -> None:
+    """An attachment that cannot be recorded leaves no trials that refuse the next import."""
+    store, documents = open_store(tmp_path), [point_document(0, {"x": [0.5]})]
+    with pytest.raises(NotPlainDataError):
+        insert_into_new(store, "s", documents, {"a": 1, "b": object()})
+    insert_into_new(store, "s", documents, {"a": 2, "b": 3})
+    history = read_history(store, "s")
+    assert (len(history.trials), set(history.attachments)) == (1, {"a", "b"})
 
 
 def stuck(store: Path) -> None:

@@ -155,8 +155,9 @@ def insert_into_new(
             )
     trials = DriveTrials(name, store=store)
     try:
-        trials._insert_trial_docs(documents)
         for key, value in attachments.items():
             trials.attachments[key] = value
+        # Last, so that an import that failed before can be repeated: there are no trials yet.
+        trials._insert_trial_docs(documents)
     finally:
         trials.close()
