@@ -351,7 +351,7 @@ def test_a_relative_store_needs_a_working_directory(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     for call in (setup, lambda: cdt.list_searches("searches")):
-        with pytest.raises(UsageError, match="'searches' is relative.*write the whole path"):
+        with pytest.raises(UsageError, match=r"'searches' is relative.*write the whole path"):
             call()
 
 
