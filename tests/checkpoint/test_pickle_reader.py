@@ -1,6 +1,7 @@
 """Reading pickles of hyperopt Trials: exact values, and errors that name invalid documents."""
 
 import pickle
+import zoneinfo
 from datetime import datetime
 from pathlib import Path
 
@@ -94,6 +95,16 @@ def test_nested_plain_values_are_read_exactly(values, protocol):
     read, _ = read_trials(pickle.dumps(documents, protocol))
     assert_same(read, documents)
     assert_same(decode(encode(read)), documents)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_named_time_zone_is_read(protocol):
+    """A time in a `ZoneInfo` comes back with it."""
+    if "Europe/Berlin" not in zoneinfo.available_timezones():
+        pytest.skip("this machine has no time zone database")
+    moment = datetime(2020, 10, 25, 2, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))
+    (read,), _ = read_trials(pickle.dumps([document(0, value=moment)], protocol))
+    assert_same(read["result"]["value"], moment)
 
 
 def test_a_pickle_of_dump_trials_is_read():

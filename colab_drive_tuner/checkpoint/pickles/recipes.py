@@ -27,6 +27,7 @@ from colab_drive_tuner.checkpoint.pickles.interpreter import (
 )
 
 _SON, _OBJECT_ID = "bson.son.SON", "bson.objectid.ObjectId"
+_ZONE = Name("zoneinfo", "ZoneInfo._unpickle")
 _ALIGNED_STRUCT = 0x80
 """The bit in the pickled flags of a dtype that says `align=True`."""
 
@@ -184,6 +185,14 @@ def _zone(arguments: tuple[Any, ...]) -> Any:
     return find_zone(_check(key, str))
 
 
+def _getattr(arguments: tuple[Any, ...]) -> Name | Instance:
+    """Name the function that builds a time zone: pickles hold it as an attribute of its class."""
+    match arguments:
+        case Name(module="zoneinfo", name="ZoneInfo"), str("_unpickle"):
+            return _ZONE
+    return Instance(Name("builtins", "getattr"), called=True)
+
+
 def _set(kind: type) -> Recipe:
     return lambda arguments: Unhashed(kind, list(_checks(arguments, list)[0]))
 
@@ -258,7 +267,8 @@ RECIPES: dict[str, Recipe] = {
     "datetime.timezone": lambda arguments: timezone(
         _check(arguments[0], timedelta), *_checks(arguments[1:], *[str] * (len(arguments) - 1))
     ),
-    "zoneinfo.ZoneInfo._unpickle": _zone,
+    str(_ZONE): _zone,
+    "builtins.getattr": _getattr,
     "_codecs.encode": _encode,
     "builtins.bytes": lambda arguments: bytes(len(_checks(arguments))),
     "builtins.complex": lambda arguments: complex(*_checks(arguments, float, float)),
