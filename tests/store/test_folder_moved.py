@@ -64,7 +64,9 @@ def by_tar(source: Path, target: Path) -> None:
     with tarfile.open(source.with_suffix(".tar"), "w") as archive:
         archive.add(source, ".")
     with tarfile.open(source.with_suffix(".tar")) as archive:
-        archive.extractall(target, filter="data")
+        # Not as an argument, which Python 3.11 knows from 3.11.4 on.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(target)
     source.with_suffix(".tar").unlink()
 
 
