@@ -3,7 +3,6 @@
 import functools
 import inspect
 import json
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
@@ -169,6 +168,7 @@ def rerun(
     from colab_drive_tuner.rerun.runs import ExitCode, RerunStatus
     from colab_drive_tuner.rerun.stopping import StoppedError
     from colab_drive_tuner.search.spec.arguments import parse_duration
+    from colab_drive_tuner.store.protocol import command_line
 
     runner = options.runner(options.on, dict(map(_parameter, parameter or [])))
     notify = message_printer(as_json)
@@ -197,12 +197,8 @@ def rerun(
         echo(status.message, err=status.exit_code is ExitCode.FAILED)
     if scheduled and status.exit_code is ExitCode.FINISHED:
         place = f"drive:{options.folder}" if options.folder else context.obj
-        store = ["--store", place] if place else []
-        end = ["--"] if search.startswith("-") else []
-        message_printer(as_json)(
-            "To remove its schedule: "
-            + shlex.join(["colab-drive-tuner", *store, "schedule", "remove", *end, search])
-        )
+        remove = command_line(place or "", ["schedule", "remove"], [search])
+        message_printer(as_json)(f"To remove its schedule: {remove}")
     raise typer.Exit(status.exit_code)
 
 

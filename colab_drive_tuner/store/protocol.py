@@ -48,6 +48,14 @@ def oldest_first(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda entry: (entry.created, entry.id))
 
 
+def command_line(store: str, words: Sequence[str], arguments: Sequence[str]) -> str:
+    """Return a command line of this package; `store` is the value of `--store`, or empty."""
+    named = ["--store", store] if store else []
+    # A name that begins with a dash would be taken for an option.
+    end = ["--"] if any(argument.startswith("-") for argument in arguments) else []
+    return shlex.join(["colab-drive-tuner", *named, *words, *end, *arguments])
+
+
 class Store(Protocol):
     """A tree of files in which an id can be used only once.
 
@@ -111,11 +119,7 @@ class Store(Protocol):
 
     def command(self, verb: str, *arguments: str, options: Sequence[str] = ()) -> str:
         """Return a command line for this store that users can copy."""
-        named = ["--store", self.option] if self.option else []
-        # A name that begins with a dash would be taken for an option.
-        end = ["--"] if any(word.startswith("-") for word in arguments) else []
-        words = ["colab-drive-tuner", *named, verb, *options, *end, *arguments]
-        return f"`{shlex.join(words)}`"
+        return f"`{command_line(self.option, [verb, *options], arguments)}`"
 
     def url(self, entry_id: str) -> str:
         """Return a link or path at which users can look at the entry."""
