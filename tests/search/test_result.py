@@ -95,15 +95,13 @@ for tid in range(4):
     )
 
 
-def test_the_history_of_an_unknown_trial_is_an_error(tmp_path: Path) -> None:
-    """An unknown trial is an error; a trial that reported nothing has an empty history."""
+def test_a_trial_that_reported_nothing_has_an_empty_history(tmp_path: Path) -> None:
+    """A history is a dict, also without a metric."""
     result = resume_search(
         lambda x: x, space=hp.uniform("x", 0, 1), name="s", max_evals=1, store=tmp_path, seed=1
     )
     assert result.history(0) == {}
     assert result.rows[0]["x"] == pytest.approx(result.best_params)
-    with pytest.raises(SearchError, match="'s' has no trial 5"):
-        result.history(5)
 
 
 def test_a_result_without_a_loss_is_shown(tmp_path: Path) -> None:
@@ -274,7 +272,7 @@ def test_a_trial_whose_number_is_a_text_is_shown(tmp_path: Path) -> None:
     assert [best.tid, other.tid] == [trial.tid for trial in map(result.trial, ("one", 0))]
 
 
-def test_an_unknown_trial_is_an_error_that_names_those_that_exist(tmp_path: Path) -> None:
+def test_an_unknown_trial_is_an_error(tmp_path: Path) -> None:
     """So `load_model` does not return None, as for a trial whose model was not kept."""
     result = resume_search(
         lambda x: x,
@@ -285,6 +283,6 @@ def test_an_unknown_trial_is_an_error_that_names_those_that_exist(tmp_path: Path
         progress=False,
     )
     for read in (result.load_model, result.trial, result.history):
-        with pytest.raises(SearchError, match=r"'s' has no trial 3: it has trials 0 to 2"):
+        with pytest.raises(SearchError, match="'s' has no trial 3"):
             read(3)
     assert result.load_model(2) is None

@@ -4,7 +4,6 @@ import math
 import random
 import re
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -325,7 +324,7 @@ def test_trials_of_workers_have_lanes_of_their_own() -> None:
 
 
 def test_lanes_of_threads_have_distinct_labels() -> None:
-    """If the names of lanes differ only in their ends, their labels show the ends."""
+    """If the names of lanes differ only in their ends, their labels differ."""
     threads = [f"vm:6055/ThreadPoolExecutor-0_{n}" for n in range(3)]
     data = search_data("s", [document(n, 1.0, owner=owner) for n, owner in enumerate(threads)])
     labels = re.findall("<text [^>]*text-anchor='end'>([^<]*)</text>", timeline(data))
@@ -366,20 +365,6 @@ def test_few_distinct_numbers_are_sorted_as_numbers() -> None:
     ]
 
 
-def test_options_with_a_common_prefix_have_distinct_labels() -> None:
-    """Options with a common prefix have labels that begin where they differ."""
-    options = [{"kind": "dense", "a": 1}, {"kind": "conv"}, {"kind": "attention"}]
-    documents = [document(n, n / 9) for n in range(12)]
-    trials = search_data("s", documents).trials
-    data = SearchData(
-        "s",
-        tuple(replace(trial, parameters={"layer": options[trial.tid % 3]}) for trial in trials),
-        ("layer",),
-    )
-    written = [text for text in texts(charts.slices(data)) if text.startswith("…")]
-    assert [text[1] for text in written] == ["a", "c", "d"]
-
-
 def test_a_grid_is_thinned_out_evenly() -> None:
     """Of 9,000 trials that take three options in turn, every option is drawn."""
     documents = [document(n, 1 + n / 9000, {"kind": n % 3}) for n in range(9000)]
@@ -404,7 +389,7 @@ def test_a_text_fits_its_place(text: str) -> None:
     assert len(shown) <= 20
     assert text != "short" or shown == "short"
     if len(set(text)) == 1 and len(text) > 9:
-        assert shown.endswith("…")
+        assert "…" in shown
         assert len(shown) <= 9
     assert fit_text(text, 1) in ("…", "")
 

@@ -305,14 +305,10 @@ class SearchResult:
         return TrialResult(self.trials, document, self._space)
 
     def _document(self, tid: Any) -> TrialDocument:
-        documents = self.trials._dynamic_trials
-        for document in documents:
+        for document in self.trials._dynamic_trials:
             if document["tid"] == tid:
                 return document
-        known = "no trials"
-        if documents:
-            known = f"trials {documents[0]['tid']!r} to {documents[-1]['tid']!r}; `rows` lists them"
-        raise SearchError(f"Search {self.name!r} has no trial {tid!r}: it has {known}.")
+        raise SearchError(f"Search {self.name!r} has no trial {tid!r}: `rows` lists its trials.")
 
     def _data(self) -> SearchData:
         sessions = self.trials.recorded.sessions

@@ -236,8 +236,7 @@ def search_data(
         )
         for document, row in zip(documents, table.rows, strict=True)
     )
-    known = tuple(one for one in sessions if math.isfinite(one.began) and math.isfinite(one.last))
-    return SearchData(name, trials, table.parameters, known)
+    return SearchData(name, trials, table.parameters, tuple(sessions))
 
 
 def _why_no_loss(row: Mapping[str, Any], document: TrialDocument, loss: float | None) -> str:

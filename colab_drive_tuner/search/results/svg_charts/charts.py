@@ -24,7 +24,7 @@ from colab_drive_tuner.text import BLUE, GREEN, GREY, ORANGE, RED, shortened, wi
 
 WIDTH = 720
 _LINES = (BLUE, ORANGE, GREEN, RED, "#8a63d2")
-_MAX_TOOLTIPS = 300
+MAX_TOOLTIPS = 300
 """Trials have tooltips if there are no more than this."""
 _MAX_DOTS = 8_000
 """Maximum number of dots in all slices of a page; beyond it, a sample of the trials is drawn."""
@@ -60,7 +60,7 @@ def history(data: SearchData) -> str:
     canvas.bars(((at - width / 2, width, 217.0) for at in marks), 6, RED)
     if corners := _best_so_far(placed, y):
         canvas.path([*corners, (x(count - 1), corners[-1][1])], ORANGE)
-    for at, trial in placed if count <= _MAX_TOOLTIPS else ():
+    for at, trial in placed if count <= MAX_TOOLTIPS else ():
         middle = 220 if trial.finite_loss is None else y(trial.finite_loss)
         canvas.tooltip(at - 4, middle - 4, 8, 8, trial_tooltip(trial))
     others = sorted({trial.ending for trial in trials if trial.pruned or trial.infeasible})
@@ -78,7 +78,7 @@ def _best_so_far(placed: Iterable[tuple[float, TrialData]], y: Scale) -> list[tu
         if trial.loss is not None and trial.loss < best and not trial.infeasible:
             if corners:
                 corners.append((at, y(best)))
-            best = max(trial.loss, y.low)  # one of -inf lies at the edge
+            best = trial.loss
             corners.append((at, y(best)))
     return corners
 
@@ -90,10 +90,9 @@ def importance(data: SearchData) -> str:
         return empty_chart("Too few trials have a loss to tell which parameters matter.")
     canvas = Canvas(WIDTH, 24 * len(shares) + 10, f"Importance of parameters in {data.name}")
     largest = max(shares[0][1], 0.01)
-    labels = distinct_labels([name for name, _ in shares], 185)
-    for row, ((name, share), label) in enumerate(zip(shares, labels, strict=True)):
+    for row, (name, share) in enumerate(shares):
         y = 24 * row + 8
-        canvas.text(190, y + 13, label, anchor="end")
+        canvas.text(190, y + 13, fit_text(name, 185), anchor="end")
         canvas.rect(200, y, share / largest * (WIDTH - 270), 17, BLUE, name)
         canvas.text(208 + share / largest * (WIDTH - 270), y + 13, f"{share:.0%}", faint=True)
     return str(canvas)
@@ -112,9 +111,7 @@ def slices(data: SearchData) -> str:
     best, most = next(iter(data.best(1)), None), max(1, _MAX_DOTS // len(shown))
     y = _loss_scale([trial.finite_loss or 0.0 for trial in trials], height - 45, 22)
     axis = y_axis_width(y, 48)
-    for index, (name, label) in enumerate(
-        zip(shown, distinct_labels(shown, width - axis - 12), strict=True)
-    ):
+    for index, name in enumerate(shown):
         left, top = index % columns * width, index // columns * height
         placed = replace(y, start=y.start + top, end=y.end + top)
         with_value = [trial for trial in trials if name in trial.parameters]
@@ -124,14 +121,13 @@ def slices(data: SearchData) -> str:
         if best and name in best.parameters:
             drawn.append(best)
         span = left + axis, left + width - 12
-        _slice(canvas, name, label, drawn, best, placed, span)
+        _slice(canvas, name, drawn, best, placed, span)
     return str(canvas)
 
 
 def _slice(
     canvas: Canvas,
     name: str,
-    label: str,
     trials: Sequence[TrialData],
     best: TrialData | None,
     y: Scale,
@@ -140,7 +136,7 @@ def _slice(
     """Draw the losses over one parameter, from left to right, with the best trial marked."""
     (start, end), bottom = span, y.start + 8
     canvas.y_axis(y, start, end)
-    canvas.text((start + end) / 2, bottom + 32, label, anchor="middle")
+    canvas.text((start + end) / 2, bottom + 32, fit_text(name, end - start), anchor="middle")
     values = [trial.parameters[name] for trial in trials]
     if all(map(is_number, values)) and len(set(values)) > _FEW:
         x = scale_for(values, start + 6, end - 6)
@@ -156,16 +152,14 @@ def _slice(
         }
         canvas.rule(start, bottom, end, bottom)
         if len(categories) <= 5:
-            for text, middle in zip(
-                distinct_labels(categories, slot), middles.values(), strict=True
-            ):
-                canvas.text(middle, bottom + 15, text, anchor="middle", faint=True)
+            for text, middle in middles.items():
+                canvas.text(middle, bottom + 15, fit_text(text, slot), anchor="middle", faint=True)
         at = {id(trial): middles[text] for trial, text in zip(trials, texts, strict=True)}
     canvas.dots(
         [(at[id(t)], y(t.loss)) for t in trials if t is not best and t.loss is not None], BLUE
     )
     if best and best.loss is not None and id(best) in at:
-        canvas.dots([(at[id(best)], y(max(best.loss, y.low)))], ORANGE, size=9)
+        canvas.dots([(at[id(best)], y(best.loss))], ORANGE, size=9)
 
 
 def _ordered(categories: Iterable[tuple[str, Any]]) -> list[str]:
@@ -175,22 +169,6 @@ def _ordered(categories: Iterable[tuple[str, Any]]) -> list[str]:
         value_of,
         key=lambda text: (0, value_of[text], "") if is_number(value_of[text]) else (1, 0, text),
     )
-
-
-def distinct_labels(texts: Sequence[str], width: float) -> list[str]:
-    """Return a label for each text, without its end, a common prefix, or its beginning.
-
-    Of these, the first that leaves the most labels distinct.
-    """
-    first, last = min(texts), max(texts)
-    pairs = enumerate(zip(first, last, strict=False))
-    common = next((index for index, (one, other) in pairs if one != other), len(first))
-    choices = (
-        [fit_text(text, width) for text in texts],
-        [fit_text(f"…{text[common:]}", width) for text in texts],
-        [fit_text(text, width, keep_end=True) for text in texts],
-    )
-    return max(choices, key=lambda labels: len(set(labels)))
 
 
 def learning_curves(data: SearchData) -> str:

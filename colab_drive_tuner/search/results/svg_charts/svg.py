@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from colab_drive_tuner.text import escaped, shortened
+from colab_drive_tuner.text import escaped, without_middle
 
 
 def in_notebook(picture: str) -> str:
@@ -28,17 +28,14 @@ def number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def fit_text(text: object, width: float, *, keep_end: bool = False) -> str:
-    """Truncate a text so that it fits into `width` units of a picture in any font."""
-    whole = shortened(text, 400)
-    ends, at = [0.0], 0.0
-    for character in reversed(whole) if keep_end else whole:
-        at += _width(character)
-        ends.append(at)
-    if at <= width:
-        return whole
-    kept = max(0, sum(end <= width - _width("…") for end in ends) - 1)
-    return f"…{whole[len(whole) - kept :]}" if keep_end else f"{whole[:kept]}…"
+def fit_text(text: object, width: float) -> str:
+    """Shorten a text in its middle so that it fits into `width` units of a picture in any font."""
+    whole = shown = without_middle(text, 400)
+    for kept in reversed(range(len(whole))):
+        if sum(map(_width, shown)) <= width:
+            break
+        shown = f"{whole[: (kept + 1) // 2]}…{whole[len(whole) - kept // 2 :]}"
+    return shown
 
 
 def _width(character: str) -> float:
@@ -60,13 +57,14 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """Return the coordinate of a value, clamped to the ends of the scale."""
+        value = min(max(value, self.low), self.high)
         if self.log:
             low, high, value = math.log(self.low), math.log(self.high), math.log(value)
         else:
             # halved, as their difference may overflow
             low, high, value = self.low / 2, self.high / 2, value / 2
         share = 0.5 if high == low else (value - low) / (high - low)
-        return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
+        return self.start + share * (self.end - self.start)
 
     def ticks(self, count: int = 5) -> list[float]:
         """Return round values for the labels of an axis."""

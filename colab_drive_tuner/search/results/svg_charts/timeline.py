@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from colab_drive_tuner.journal.chain.record import DEATHS, ClaimReason
 from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 from colab_drive_tuner.search.results.svg_charts.charts import (
+    MAX_TOOLTIPS,
     WIDTH,
-    distinct_labels,
     empty_chart,
     trial_tooltip,
 )
-from colab_drive_tuner.search.results.svg_charts.svg import Canvas
+from colab_drive_tuner.search.results.svg_charts.svg import Canvas, fit_text
 from colab_drive_tuner.search.trial_documents import TrialState
 from colab_drive_tuner.text import GREY, ORANGE, RED
 
@@ -24,7 +24,6 @@ _LEFT, _LANE, _CUT = 190, 22, 34.0
 _LOSS_COLOURS = ("#1a9850", "#66bd63", "#a6d96a", "#e0c34a", "#fdae61", "#f46d43", "#c94a4a")
 """Colours from the best losses to the worst."""
 _MAX_LANES = 40
-_MAX_TOOLTIPS = 400
 _ENDS = {
     ClaimReason.DEAD: "killed",
     ClaimReason.STALE: "vanished",
@@ -43,7 +42,7 @@ class Lane:
     last: float
     end: ClaimReason | None
     trials: tuple[TrialData, ...]
-    outages: tuple[tuple[float, float], ...] = ()
+    outages: Sequence[Sequence[float]] = ()
 
 
 def runtime_lanes(data: SearchData) -> list[Lane]:
@@ -66,8 +65,8 @@ def runtime_lanes(data: SearchData) -> list[Lane]:
             continue
         session = data.sessions[place]
         last = _span(trials, session.began, session.last)[1]
-        outages = tuple((a, b) for a, b in session.outages if math.isfinite(a) and math.isfinite(b))
-        lanes.append(Lane(session.where, session.began, last, session.end, tuple(trials), outages))
+        end, outages = session.end, session.outages
+        lanes.append(Lane(session.where, session.began, last, end, tuple(trials), outages))
     return sorted(lanes, key=lambda lane: lane.began)
 
 
@@ -85,10 +84,9 @@ def timeline(data: SearchData) -> str:
         for rank, loss in enumerate(ordered)
     }
     placed = list[tuple[float, float, float, TrialData]]()
-    labels = distinct_labels([lane.where for lane in lanes], _LEFT - 14)
-    for row, (lane, label) in enumerate(zip(lanes, labels, strict=True)):
+    for row, lane in enumerate(lanes):
         middle = _LANE * row + 20.0
-        canvas.text(_LEFT - 10, middle + 4, label, anchor="end")
+        canvas.text(_LEFT - 10, middle + 4, fit_text(lane.where, _LEFT - 14), anchor="end")
         start, end = axis(lane.began), axis(lane.last)
         canvas.rule(start, middle, end, middle)
         placed += [(axis(t.began or 0), axis(t.ended or 0), middle, t) for t in lane.trials]
@@ -106,7 +104,7 @@ def timeline(data: SearchData) -> str:
     marks = [("pruned", GREY, pruned), ("given up", RED, given_up)]
     for _, colour, drawn in marks:
         canvas.bars(drawn, 19, colour)
-    if len(data.trials) <= _MAX_TOOLTIPS:
+    if len(data.trials) <= MAX_TOOLTIPS:
         for began, ended, middle, trial in placed:
             canvas.tooltip(began, middle - 7, ended - began, 14, trial_tooltip(trial))
     bottom = _LANE * len(lanes) + 18.0
@@ -216,9 +214,8 @@ class _Axis:
             canvas.rule(start, y, end, y)
             if start - last_label > 120:
                 zone = " UTC" if index == 0 else ""
-                at_edge = start > WIDTH - 100  # the text would not fit at its right
-                x, anchor = (WIDTH - 20, "end") if at_edge else (start, "start")
-                canvas.text(x, y + 15, f"{self._clock(began)}{zone}", anchor=anchor, faint=True)
+                x = min(start, WIDTH - 115)  # the text ends in the picture
+                canvas.text(x, y + 15, f"{self._clock(began)}{zone}", faint=True)
                 last_label = start
             if index + 1 < len(self._parts) and self._cut > 20:
                 after, _, resumed, _ = self._parts[index + 1]
