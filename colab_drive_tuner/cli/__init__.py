@@ -19,7 +19,8 @@ def main() -> None:
     """
     if isinstance(sys.stdout, TextIOWrapper):  # a pipe on Windows lacks most characters
         sys.stdout.reconfigure(errors="backslashreplace")
-    warnings.formatwarning = _format_warning
+    # Like an error's line: a place in this package says nothing to a user.
+    warnings.formatwarning = lambda text, *_: f"colab-drive-tuner: {visible(text, lines=True)}\n"
     try:
         app()
     except Exception as error:  # users see a message, not a traceback
@@ -32,15 +33,3 @@ def main() -> None:
             message = f"unexpected {type(error).__name__}: {error} (--debug shows the traceback)"
         echo(f"colab-drive-tuner: {message}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
-
-
-def _format_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    line: str | None = None,
-) -> str:
-    """Return a warning as a line like that of an error: its place is in this package."""
-    del category, filename, lineno, line
-    return f"colab-drive-tuner: {visible(message, lines=True)}\n"

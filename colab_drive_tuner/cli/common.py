@@ -110,24 +110,17 @@ def cell(value: object) -> str:
 
 def table_fits(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bool:
     """Return whether a table is not wider than the terminal; outside of one, every table fits."""
-    return _fits(_widths(_lines(head, rows)))
-
-
-def _lines(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[list[str]]:
-    return [[visible(cell) for cell in row] for row in (head, *rows)]
-
-
-def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
-    from rich.cells import cell_len
-
-    return [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
-
-
-def _fits(widths: Sequence[int]) -> bool:
     from rich.console import Console
 
-    console = Console()
+    console, widths = Console(), _widths([head, *rows])
     return not console.is_terminal or sum(widths) + 2 * len(widths) <= console.width
+
+
+def _widths(lines: Sequence[Sequence[object]]) -> list[int]:
+    from rich.cells import cell_len
+
+    columns = zip(*lines, strict=True)
+    return [max(cell_len(visible(cell)) for cell in column) for column in columns]
 
 
 def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -137,17 +130,13 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     truncated. Markup in cells is not interpreted.
     """
     from rich.cells import set_cell_size
-    from rich.console import Console
 
-    lines = _lines(head, rows)
-    widths = _widths(lines)
-    if _fits(widths):
-        first, *rest = (f" {'  '.join(map(set_cell_size, row, widths))} " for row in lines)
-        typer.echo(first if Console().is_dumb_terminal else typer.style(first, bold=True))
-        for line in rest:
-            typer.echo(line)
+    names, *cells = ([visible(cell) for cell in row] for row in (head, *rows))
+    if table_fits(names, cells):
+        widths = _widths([names, *cells])
+        for row in (names, *cells):
+            typer.echo(f" {'  '.join(map(set_cell_size, row, widths))} ")
         return
-    names, *cells = lines
     for title, *row in cells:
         echo(f"{names[0]}: {title}" if names[0] else title)
         for name, text in zip(names[1:], row, strict=True):

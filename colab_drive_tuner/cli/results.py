@@ -235,17 +235,14 @@ def _read(store: Store, name: str) -> "ReadSearch":
 def _follow(store: Store, name: str, every: float) -> Iterator["ReadSearch"]:
     """Yield the search at intervals until it is finished; show outages, except at the start."""
     search = _read(store, name)
-    while True:
+    yield search
+    while not search.status.finished:
+        time.sleep(every)
+        try:
+            search = _read(store, name)
+        except UnavailableError as outage:
+            echo(outage, err=True)
         yield search
-        if search.status.finished:
-            return
-        while True:
-            time.sleep(every)
-            try:
-                search = _read(store, name)
-                break
-            except UnavailableError as outage:
-                echo(outage, err=True)
 
 
 def _table(

@@ -133,7 +133,7 @@ def move_search(
                 f"search, which has newer results that the copy lacks: choose another name."
             )
         try:
-            held.move_to_trash({Property.MOVED: _moved_mark(url, new_name)})
+            held.move_to_trash({Property.MOVED: _moved_mark(url)})
         except SearchBusyError as error:
             raise SearchBusyError(
                 f"{error} Its copy in {url} lacks those results: remove the copy, then move the "
@@ -187,7 +187,7 @@ def _hold_or_read(store: Store, name: str, notify: Notify) -> Iterator[HeldSearc
         yield original
 
 
-def _moved_mark(url: str, new_name: str) -> str:
-    """Return the new location as precisely as a property's 124 bytes allow."""
-    texts = [visible(url), f"another store, as {new_name!r}", "another store"]
-    return next(text for text in texts if len(f"{Property.MOVED}{text}".encode()) <= 124)
+def _moved_mark(url: str) -> str:
+    """Return the new location, if it fits into the 124 bytes of a property."""
+    text = visible(url)
+    return text if len(f"{Property.MOVED}{text}".encode()) <= 124 else "another store"

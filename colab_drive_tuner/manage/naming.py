@@ -1,13 +1,9 @@
 """Names of searches in a store: list, remove and rename."""
 
+from contextlib import suppress
 from pathlib import Path
 
-from colab_drive_tuner.errors import (
-    NotFoundError,
-    SearchDamagedError,
-    SearchFolderError,
-    UsageError,
-)
+from colab_drive_tuner.errors import SearchDamagedError, UsageError
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.journal.folder.properties import (
     SearchFolder,
@@ -127,13 +123,9 @@ def rename_search(
 
 def require_free(store: Store, name: str) -> None:
     """Raise `UsageError` if the store already has a search with that name."""
-    try:
+    with suppress(SearchDamagedError):  # a search that cannot be used still has its name
         if find_folder(store, name) is None:
             return
-    except NotFoundError:
-        return
-    except (SearchDamagedError, SearchFolderError):
-        pass  # a search that cannot be used still has its name
     raise UsageError(
         f"There is already a search {name!r} in {store.url(store.root)}; nothing was changed. "
         f"Choose another name."
