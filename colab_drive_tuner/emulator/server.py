@@ -22,7 +22,6 @@ from .front.browser_origins import parse_origin
 from .state.tokens import Grant, parse_grant
 
 DEFAULT_ACCOUNT = "owner@example.com"
-READY = "Drive emulator on "
 STOP_SECONDS = 2
 """Seconds after which uvicorn cancels the requests that are left, with a traceback of each."""
 
@@ -84,11 +83,6 @@ def listen(port: int) -> socket.socket:
     return found
 
 
-def address(listening: socket.socket) -> str:
-    """Return the URL of a listening socket."""
-    return f"http://127.0.0.1:{listening.getsockname()[1]}"
-
-
 def require_packages() -> None:
     """Raise `ModuleNotFoundError`, which names the extra to install, if a package is missing."""
     for package in ("starlette", "uvicorn"):
@@ -100,7 +94,7 @@ def require_packages() -> None:
 
 
 def _print_ready(url: str) -> None:
-    sys.stdout.write(f"{READY}{url}\n")
+    sys.stdout.write(f"Drive emulator on {url}\n")
     sys.stdout.flush()
 
 
@@ -139,7 +133,7 @@ def serve(
     faults: Sequence[str] = (),
     seed: int = 0,
     origins: Sequence[str] = (),
-    notify: Callable[[str], None] | None = None,
+    notify: Callable[[str], None] = _print_ready,
 ) -> None:
     """Serve until interrupted.
 
@@ -152,7 +146,7 @@ def serve(
         faults: Fault rules, `do=KIND,NAME=VALUE,...`.
         seed: Seed of the faults' random choices.
         origins: Origins of other sites' web pages that may call the API; pages of this machine may.
-        notify: Called with the URL when ready; None: one line with the URL is printed.
+        notify: Called with the URL when ready; by default one line with it is printed.
 
     Raises:
         ValueError: A token, fault or origin cannot be parsed, the port or latency is out of range,
@@ -175,7 +169,7 @@ def serve(
         for rule in rules:
             service.faults.add(service.database.clock.now(), **rule)
         listening = stack.enter_context(listen(port))
-        (notify or _print_ready)(address(listening))
+        notify(f"http://127.0.0.1:{listening.getsockname()[1]}")
         server = _server(service, latency, allowed)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
@@ -222,7 +216,7 @@ class DriveEmulator:
         self.token = tokens[0].partition("=")[0] if tokens else "emulator"
         """A valid token: the first one given."""
         self.process: subprocess.Popen[str] | None = None
-        self._stop: Any = None
+        self._server: Any = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -261,28 +255,27 @@ class DriveEmulator:
             self._start_thread()
 
     def _start_process(self) -> None:
-        command = [sys.executable, "-m", __package__, "--port", str(self.port)]
-        command += ["--data", str(self.data_dir), "--latency", str(self._latency)]
-        command += ["--seed", str(self._seed)]
-        for token in self._tokens:
-            command += [f"--token={token}"]  # a token may begin with a dash
-        for origin in self._origins:
-            command += ["--allow-origin", origin]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        root = str(Path(__file__).parents[2])
-        paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
-        # It ends when its stdin closes, so that it does not outlive a killed test run.
-        command += ["--until-stdin-closes"]
-        pipe = subprocess.PIPE
+        values = {
+            "port": self.port,
+            "data": str(self.data_dir),
+            "tokens": self._tokens,
+            "latency": self._latency,
+            "seed": self._seed,
+            "origins": self._origins,
+        }
+        paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, text=True, env=environment
+            [sys.executable, "-m", __package__, json.dumps(values)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         )
         line = self.process.stdout.readline() if self.process.stdout else ""
-        if not line.startswith(READY):
+        if not line:
             self._reap()
             raise RuntimeError("the emulator did not start; see the error that it printed")
-        self.port = int(line.strip().rpartition(":")[2])
+        self.port = int(line.rpartition(":")[2])
 
     def _start_thread(self) -> None:
         from .dispatch import Service
@@ -294,7 +287,7 @@ class DriveEmulator:
             listening.close()
             raise
         self.port = listening.getsockname()[1]
-        server = _server(service, self._latency, self._origins)
+        server = self._server = _server(service, self._latency, self._origins)
 
         def run() -> None:
             try:
@@ -307,11 +300,6 @@ class DriveEmulator:
 
         self._thread = threading.Thread(target=run, name="drive-emulator", daemon=True)
         self._thread.start()
-
-        def stop() -> None:
-            server.should_exit = True
-
-        self._stop = stop
         # The socket already listens: connections made before the event loop runs are queued.
         self.call("GET", "")
 
@@ -321,7 +309,7 @@ class DriveEmulator:
             self.process.terminate()
             self._reap()
         if self._thread is not None:
-            self._stop()
+            self._server.should_exit = True
             self._thread.join(timeout=60)
             self._thread = None
 
@@ -335,10 +323,7 @@ class DriveEmulator:
 
     def _reap(self) -> None:
         if self.process is not None:
-            self.process.wait(timeout=60)
-            for stream in (self.process.stdin, self.process.stdout):
-                if stream is not None:
-                    stream.close()
+            self.process.communicate(timeout=60)  # closes its pipes, too
             self.process = None
 
     def call(self, verb: str, path: str, body: Mapping[str, Any] | None = None) -> Any:

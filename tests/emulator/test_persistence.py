@@ -1,10 +1,10 @@
-"""The emulator as a separate process: killed, restarted, used from the command line and curl."""
+"""The emulator as a separate process: killed, restarted, used with curl."""
 
+import math
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from colab_drive_tuner.emulator import DriveEmulator, server
-from colab_drive_tuner.emulator.__main__ import main
+from colab_drive_tuner.emulator import DriveEmulator, serve, server
 from tests.emulator.raw_client import RawClient
 from tests.processes import run_python, running_python, wait_until
 
@@ -252,22 +251,8 @@ def test_change_tokens_are_valid_after_a_restart(process, wire):
     assert [one["removed"] for one in found] == [False, True, False]
 
 
-def test_a_folder_is_held_by_one_emulator(process):
-    """A second emulator with the same data folder is refused."""
-    command = [sys.executable, "-m", "colab_drive_tuner.emulator", "--data"]
-    refused = subprocess.run(
-        [*command, str(process.data_dir)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert refused.returncode != 0
-    assert "another emulator" in refused.stderr
-
-
 def test_a_refused_start_leaves_incoming_contents(process):
-    """A second emulator that is refused deletes nothing that the first one is receiving."""
+    """A second emulator on a folder is refused, and deletes nothing that the first one receives."""
     arriving = process.data_dir / "incoming" / "0123"
     arriving.write_bytes(b"half of something")
     with pytest.raises(ValueError, match="another emulator"), DriveEmulator(process.data_dir):
@@ -295,16 +280,18 @@ def test_a_token_may_begin_with_a_dash():
         wire.session.close()
 
 
-def test_the_command_line_takes_tokens_and_faults(tmp_path):
-    """`--token` replaces the default token, `--fault` adds faults; a bad token exits 2.
+def test_serve_takes_tokens_and_faults(tmp_path):
+    """`tokens` replace the default token; SIGTERM leaves no temporary folder behind."""
+    script = """
+from colab_drive_tuner.emulator import serve
 
-    SIGTERM leaves no temporary folder behind.
-    """
-    command = ["-m", "colab_drive_tuner.emulator"]
-    more = ["--token", "abc=a@example.com,client=x,scopes=drive.file", "--fault",
-            "do=error,status=500,api=drive.about.get", "--fault",
-            "do=latency,seconds=0.001,probability=0.5"]  # fmt: skip
-    with running_python(*command, *more, environment={"TMPDIR": str(tmp_path)}) as (process, line):
+faults = [
+    "do=error,status=500,api=drive.about.get",
+    "do=latency,seconds=0.001,probability=0.5",
+]
+serve(tokens=["abc=a@example.com,client=x,scopes=drive.file"], faults=faults)
+"""
+    with running_python("-c", script, environment={"TMPDIR": str(tmp_path)}) as (process, line):
         wire = RawClient(line.strip().rpartition(" ")[2], "abc")
         assert wire.names("") == []
         assert wire("GET", "/drive/v3/about?fields=user").status_code == 500
@@ -316,39 +303,25 @@ def test_the_command_line_takes_tokens_and_faults(tmp_path):
         process.terminate()
         process.wait(60)
     assert list(tmp_path.iterdir()) == []
-    wrong = run_python(*command, "--token", "x", status=2)
-    assert "TOKEN=ACCOUNT" in wrong.stderr
-
-
-def test_a_port_that_is_taken_is_named(monkeypatch, capsys):
-    """A port in use is named in one line, without a traceback."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        monkeypatch.setattr(sys, "argv", ["drive-emulator", "--port", port])
-        with pytest.raises(SystemExit):
-            main()
-    assert f"port {port}: Address already in use" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    ("values", "reason"),
     [
-        (["--port", "65536"], "the port must be 0 to 65535, not 65536"),
-        (["--latency", "nan"], "the latency must be 0 or more seconds, not nan"),
-        (["--data", "."], "file is not a database"),
-        (["--data", "taken"], "unable to open database file"),
+        ({"port": 65536}, "the port must be 0 to 65535, not 65536"),
+        ({"latency": math.nan}, "the latency must be 0 or more seconds, not nan"),
+        ({"tokens": ["x"]}, "TOKEN=ACCOUNT"),
+        ({"data": "."}, "file is not a database"),
+        ({"data": "taken"}, "unable to open database file"),
     ],
 )
-def test_invalid_arguments_are_named(monkeypatch, capsys, tmp_path, arguments, reason):
-    """An invalid port, latency or data folder exits 2 and is named."""
+def test_invalid_arguments_are_named(monkeypatch, tmp_path, values, reason):
+    """An invalid port, latency, token or data folder is named."""
     (tmp_path / "metadata.sqlite").write_text("not of an emulator" * 10)
     (tmp_path / "taken" / "metadata.sqlite").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["drive-emulator", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 2
-    assert reason in capsys.readouterr().err
+    with pytest.raises(ValueError, match=reason):
+        serve(**values)
 
 
 def test_a_content_that_fits_the_disk_only_in_part_is_an_error(tmp_path):
