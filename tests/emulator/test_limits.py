@@ -1,14 +1,11 @@
 """Size limits of requests: lengths, nesting, and characters that a header cannot hold."""
 
-import dataclasses
 import gzip
 import http.client
 import json
 
 import pytest
 
-from colab_drive_tuner.emulator import DriveEmulator
-from colab_drive_tuner.emulator.state.database import Database
 from tests.emulator.raw_client import RawClient, multipart
 from tests.processes import wait_until
 
@@ -167,30 +164,6 @@ def test_the_mime_type_of_uploaded_content_is_checked_too(me):
     whole = multipart({}, b"x", "a\x7fb")
     related = {"Content-Type": "multipart/related; boundary=xyz"}
     assert me.refusal("POST", f"{path}multipart", data=whole, headers=related) == (400, "invalid")
-
-
-@pytest.mark.parametrize("kind", ["text/plain\r\nX-Injected: 1", "🦆", "é", " x"])
-def test_an_invalid_mime_type_in_the_database_breaks_no_download(tmp_path, kind):
-    """A file that was stored with such a type is served as application/octet-stream."""
-    with DriveEmulator(tmp_path) as emulator:
-        wire = RawClient(emulator.url, emulator.token)
-        file = wire.upload(b"content")["id"]
-        wire.session.close()
-    database = Database(tmp_path)
-    node = database.nodes[file]
-    (revision,) = node.revisions
-    with database.transaction():
-        changed = dataclasses.replace(node, mime_type=kind, revisions=({**revision, "mime": kind},))
-        database.put(changed)
-    database.close()
-    with DriveEmulator(tmp_path) as emulator:
-        wire = RawClient(emulator.url, emulator.token)
-        answer = wire("GET", f"/drive/v3/files/{file}?alt=media")
-        assert answer.content == b"content"
-        assert answer.headers["Content-Type"] == "application/octet-stream"
-        assert "X-Injected" not in answer.headers
-        assert wire.get(f"files/{file}", fields="*")["mimeType"] == kind
-        wire.session.close()
 
 
 def test_an_abandoned_download_is_not_read_to_its_end(me, emulator):

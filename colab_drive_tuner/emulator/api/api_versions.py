@@ -3,48 +3,21 @@
 v2 is v3 with other names and with etags ("Drive API v2 and v3 comparison guide").
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import condition_not_met, no_conversion
 from ..queries.fields import Selection
 from ..state.model import Node
-from . import resources, resources_v2, writable_fields
 from .calls import Answer, Call
-from .resources import View
-from .resources_v2 import etag
-
-
-@dataclass(frozen=True)
-class ApiVersion:
-    """Request bodies and resources of one API version."""
-
-    default: Selection
-    """Fields shown if none are requested."""
-    show: Callable[[View, Node, Selection], dict[str, Any]]
-    rename: Callable[[dict[str, Any], bool], dict[str, Any]]
-    """Converts a body to v3 names; the flag tells whether a file is created."""
-
-
-def _checked_v3_body(body: dict[str, Any], creating: bool) -> dict[str, Any]:
-    return writable_fields.check_body(body, creating=creating)
-
-
-API_VERSIONS: Mapping[str, ApiVersion] = {
-    "v3": ApiVersion(resources.DEFAULT, resources.file, _checked_v3_body),
-    "v2": ApiVersion(resources_v2.DEFAULT, resources_v2.file, resources_v2.body_in_v3),
-}
-
-
-def api_version(call: Call) -> ApiVersion:
-    """Return the API version of the call."""
-    return API_VERSIONS[call.method.version]
+from .resources import rfc3339
+from .resources_v2 import body_in_v3, etag
+from .writable_fields import check_body
 
 
 def selection(call: Call) -> Selection:
     """Return the requested fields of a file; raise a 400 for unknown fields."""
-    return call.selection(api_version(call).default)
+    return call.selection(call.resources.DEFAULT)
 
 
 def creates(call: Call) -> bool:
@@ -63,12 +36,13 @@ def check_conversion(call: Call) -> None:
 
 def read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     """Read and check the body's metadata, with v3 names; v2 moves a file by `parents`."""
-    known = api_version(call).rename(body, creates(call))
-    if call.is_v2:
-        if not creates(call) and "parents" in known:
-            call.new_parents = known.pop("parents")
-        if not creates(call):
-            _set_time(call, known)
+    creating = creates(call)
+    if not call.is_v2:
+        return check_body(body, creating=creating)
+    known = body_in_v3(body, creating=creating)
+    if not creating:
+        call.new_parents = known.pop("parents", None)
+        _set_time(call, known)
     return known
 
 
@@ -78,7 +52,7 @@ def _set_time(call: Call, known: dict[str, Any]) -> None:
     if not call.parameters.flag("setModifiedDate") and not behavior.startswith("fromBody"):
         known.pop("modifiedTime", None)
     if behavior.lower().endswith("now"):
-        known.setdefault("modifiedTime", resources.rfc3339(call.database.clock.ms()))
+        known.setdefault("modifiedTime", rfc3339(call.database.clock.ms()))
 
 
 def keeps_time(call: Call, body: Mapping[str, Any]) -> bool:
@@ -90,13 +64,10 @@ def keeps_time(call: Call, body: Mapping[str, Any]) -> bool:
 def answer(call: Call, node: Node, wanted: Selection) -> Answer:
     """Answer with a file; in v2 with a 304 if the client already has this version."""
     headers = {"ETag": etag(node)} if call.is_v2 else {}
-    if (
-        call.method.verb == "GET"
-        and headers
-        and _matches_etag(call.headers.get("if-none-match"), node)
-    ):
+    reads = headers and call.method.verb == "GET"
+    if reads and _matches_etag(call.headers.get("if-none-match"), node):
         return Answer(304, b"", headers)
-    return Answer.json(api_version(call).show(call.view, node, wanted), 200, **headers)
+    return Answer.json(call.resources.file(call.view, node, wanted), 200, **headers)
 
 
 def check_precondition(call: Call, node: Node) -> None:

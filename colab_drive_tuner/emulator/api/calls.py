@@ -10,6 +10,7 @@ from ..errors import ApiError, bad_request, not_json, too_large
 from ..queries.fields import Selection, prune, select
 from ..state.database import Database
 from ..state.model import Caller, Node
+from . import resources, resources_v2
 from .discovery import Match, Method, Parameters, check_body
 from .resources import View
 
@@ -98,6 +99,11 @@ class Call:
     def is_v2(self) -> bool:
         """Whether the call is of API version 2; otherwise it is of version 3."""
         return self.method.version == "v2"
+
+    @property
+    def resources(self) -> Any:
+        """The module with the resources of the call's API version."""
+        return resources_v2 if self.is_v2 else resources
 
     @property
     def view(self) -> View:

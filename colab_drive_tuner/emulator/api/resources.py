@@ -76,7 +76,7 @@ def permission(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, An
     return shown
 
 
-def revision(view: View, found: Mapping[str, Any]) -> dict[str, Any]:
+def revision(view: View, _: Node, found: Mapping[str, Any]) -> dict[str, Any]:
     """Return a Revision resource."""
     return {
         "kind": "drive#revision",
@@ -176,6 +176,10 @@ def _full_extension(name: str) -> str:
     return _extension(name)
 
 
+def _time(ms: int | None) -> str | None:
+    return None if ms is None else rfc3339(ms)
+
+
 def _head(name: str) -> Callable[[View, Node], Any]:
     return lambda view, node: None if node.head is None else str(node.head[name])
 
@@ -249,12 +253,11 @@ def content_restrictions(view: View, node: Node) -> list[dict[str, Any]]:
             "type": "globalContentRestriction",
             "ownerRestricted": bool(one.get("ownerRestricted")),
             "systemRestricted": False,
+            "restrictingUser": user(view, one["by"]),
+            "restrictionTime": rfc3339(one["time"]),
         }
         if one.get("reason"):
             entry["reason"] = one["reason"]
-        if "by" in one:  # older versions stored neither user nor time
-            entry["restrictingUser"] = user(view, one["by"])
-            entry["restrictionTime"] = rfc3339(one["time"])
         shown.append(entry)
     return shown
 
@@ -287,22 +290,12 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
     "hasThumbnail": lambda view, node: False,
     "thumbnailVersion": lambda view, node: "0",
     "viewedByMe": lambda view, node: view.caller.email in node.viewed,
-    "viewedByMeTime": lambda view, node: (
-        rfc3339(node.viewed[view.caller.email]) if view.caller.email in node.viewed else None
-    ),
+    "viewedByMeTime": lambda view, node: _time(node.viewed.get(view.caller.email)),
     "createdTime": lambda view, node: rfc3339(node.created),
     "modifiedTime": lambda view, node: rfc3339(node.modified),
     "modifiedByMe": lambda view, node: view.caller.email in node.modified_by_users,
-    "modifiedByMeTime": lambda view, node: (
-        rfc3339(node.modified_by_users[view.caller.email])
-        if view.caller.email in node.modified_by_users
-        else None
-    ),
-    "sharedWithMeTime": lambda view, node: (
-        rfc3339(node.shared_with[view.caller.email])
-        if view.caller.email in node.shared_with
-        else None
-    ),
+    "modifiedByMeTime": lambda view, node: _time(node.modified_by_users.get(view.caller.email)),
+    "sharedWithMeTime": lambda view, node: _time(node.shared_with.get(view.caller.email)),
     "sharingUser": lambda view, node: user(view, by) if (by := sharer(view, node)) else None,
     "owners": _my_drive(lambda view, node: [user(view, node.owner)]),
     "ownedByMe": _my_drive(lambda view, node: node.owner == view.caller.email),
@@ -355,7 +348,7 @@ def compute_fields(
     node: Node,
     selection: Selection,
 ) -> dict[str, Any]:
-    """Compute the selected fields (all for an empty selection); omit those without a value."""
+    """Compute the selected fields, all for an empty selection; omit those without a value."""
     names = fields if not selection or "*" in selection else selection
     shown: dict[str, Any] = {}
     for name in names:
@@ -363,13 +356,11 @@ def compute_fields(
         value = None if compute is None else compute(view, node)
         if value is not None:
             shown[name] = value
+    if any(within(selection, name) for name in shown):
+        shown = prune(shown, selection)
     return shown
 
 
 def file(view: View, node: Node, selection: Selection = DEFAULT) -> dict[str, Any]:
     """Return the File resource with the selected fields; all for an empty selection."""
-    shown = compute_fields(FIELDS, view, node, selection)
-    if any(within(selection, name) for name in shown):
-        pruned: dict[str, Any] = prune(shown, selection)
-        return pruned
-    return shown
+    return compute_fields(FIELDS, view, node, selection)

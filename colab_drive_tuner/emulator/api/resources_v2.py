@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import invalid
-from ..queries.fields import Selection, prune
+from ..queries.fields import Selection
 from ..state import access
 from ..state.model import FOLDER, Node, person_id
 from . import resources
@@ -70,7 +70,7 @@ def revision(view: View, node: Node, found: Mapping[str, Any]) -> dict[str, Any]
     """Return a v2 Revision resource."""
     path = self_link(view, f"files/{node.id}/revisions/{found['id']}")
     by = user(view, found["by"])
-    shown = resources.revision(view, found)
+    shown = resources.revision(view, node, found)
     shown |= {
         "modifiedDate": shown.pop("modifiedTime"),
         "pinned": shown.pop("keepForever"),
@@ -166,9 +166,8 @@ def _capabilities(view: View, node: Node) -> dict[str, bool]:
 def _content_restrictions(view: View, node: Node) -> list[dict[str, Any]] | None:
     shown = resources.content_restrictions(view, node)
     for one in shown:
-        if "restrictionTime" in one:
-            one["restrictionDate"] = one.pop("restrictionTime")
-            one["restrictingUser"]["isAuthenticatedUser"] = one["restrictingUser"].pop("me")
+        one["restrictionDate"] = one.pop("restrictionTime")
+        one["restrictingUser"]["isAuthenticatedUser"] = one["restrictingUser"].pop("me")
     return shown or None
 
 
@@ -228,13 +227,10 @@ DEFAULT: Selection = {name: {} for name in FIELDS if name != "permissions"}
 
 def file(view: View, node: Node, selection: Selection) -> dict[str, Any]:
     """Return the v2 File resource with the selected fields; without a selection, all."""
-    pruned: dict[str, Any] = prune(
-        resources.compute_fields(FIELDS, view, node, selection), selection
-    )
-    return pruned
+    return resources.compute_fields(FIELDS, view, node, selection)
 
 
-def body_in_v3(body: dict[str, Any], creating: bool) -> dict[str, Any]:
+def body_in_v3(body: dict[str, Any], *, creating: bool) -> dict[str, Any]:
     """Convert a v2 body to v3 names; read-only fields are ignored, as in v2."""
     found: dict[str, Any] = {}
     for name, value in body.items():

@@ -5,12 +5,13 @@ do not block other calls.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import secrets
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..state.database import Database
 
@@ -44,6 +45,7 @@ class Sink:
     def __init__(self, path: Path, *, cut_at: int | None = None) -> None:
         self.path = path
         self.size = 0
+        """Bytes received so far, also those that are not written yet."""
         self._sums = [hashlib.md5(), hashlib.sha1(), hashlib.sha256()]  # noqa: S324 Drive's own
         if path.exists():
             with path.open("r+b") as known:
@@ -51,6 +53,7 @@ class Sink:
                     known.truncate(cut_at)
                 while piece := known.read(PIECE):
                     self._hash(piece)
+                self.size = known.tell()
         self._file = path.open("ab", buffering=0)
         self._waiting = bytearray()
 
@@ -62,7 +65,6 @@ class Sink:
     def _hash(self, piece: bytes | bytearray) -> None:
         for checksum in self._sums:
             checksum.update(piece)
-        self.size += len(piece)
 
     def _write(self, piece: bytes | bytearray) -> None:
         left = memoryview(piece)
@@ -73,6 +75,7 @@ class Sink:
     async def write(self, chunk: bytes) -> None:
         """Append data; small chunks are buffered."""
         self._waiting += chunk
+        self.size += len(chunk)
         if len(self._waiting) >= PIECE:
             await self.flush()
 
@@ -92,7 +95,8 @@ class Sink:
         return Received(self.path, self.size, md5, sha1, sha256)
 
     def close(self) -> None:
-        """Close the file and keep it."""
+        """Close the file and keep it, with all bytes that were received."""
+        self._write(self._waiting)
         self._file.close()
 
     def discard(self) -> None:
@@ -101,14 +105,9 @@ class Sink:
         self.path.unlink(missing_ok=True)
 
 
-def new_sink(database: Database) -> Sink:
-    """Return a sink with a new name in the incoming folder."""
-    return Sink(database.incoming / secrets.token_hex(16))
-
-
 async def receive(database: Database, chunks: AsyncIterator[bytes]) -> Received:
     """Receive a whole content; if the client disconnects, delete the partial file."""
-    sink = new_sink(database)
+    sink = Sink(database.incoming / secrets.token_hex(16))
     try:
         async for chunk in chunks:
             await sink.write(chunk)
@@ -118,21 +117,12 @@ async def receive(database: Database, chunks: AsyncIterator[bytes]) -> Received:
         raise
 
 
-async def empty(database: Database) -> Received:
-    """Return an empty content, for files created without one."""
-    return await new_sink(database).finish()
-
-
-def copy_blob(database: Database, blob: str) -> str:
-    """Store a content under a second name: as a hard link, or a copy if the disk has none."""
-    name = secrets.token_hex(16)
-    target = database.blobs / name
+def copied(database: Database, revision: Mapping[str, Any]) -> Received:
+    """Receive the content of a revision: as a hard link, or a copy if the disk has none."""
+    path, source = database.incoming / secrets.token_hex(16), database.blobs / revision["blob"]
     try:
-        target.hardlink_to(database.blobs / blob)
+        path.hardlink_to(source)
     except OSError:
-        with contextlib.ExitStack() as stack:
-            source = stack.enter_context((database.blobs / blob).open("rb"))
-            sink = stack.enter_context(target.open("wb"))
-            while piece := source.read(PIECE):
-                sink.write(piece)
-    return name
+        shutil.copyfile(source, path)
+    sums = (revision[name] for name in ("md5", "sha1", "sha256"))
+    return Received(path, int(revision["size"]), *sums)

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..api.calls import Answer, Call, Slice
-from ..api.writable_fields import check_mime_type
 from ..errors import ApiError, forbidden, insufficient_scopes, no_permission
 from ..state import access, restrictions
-from ..state.model import OCTETS, Node
+from ..state.model import Node
 
 _RANGE = re.compile(
     r"bytes=[ \t]*(?:([0-9]{1,4000})-([0-9]{0,4000})|-([0-9]{1,4000}))[ \t]*", re.IGNORECASE
@@ -57,7 +56,7 @@ def _content_answer(call: Call, head: Mapping[str, Any] | None) -> Answer:
     size = int(head["size"])
     path = call.database.blobs / head["blob"]
     headers = {
-        "Content-Type": _sendable(str(head["mime"])),
+        "Content-Type": str(head["mime"]),
         "Content-Disposition": "attachment",
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=0, must-revalidate",
@@ -77,14 +76,6 @@ def _content_answer(call: Call, head: Mapping[str, Any] | None) -> Answer:
         )
     headers["Content-Range"] = f"bytes {start}-{end}/{size}"
     return Answer(206, Slice(path, start, end - start + 1), headers)
-
-
-def _sendable(mime_type: str) -> str:
-    # Older versions stored media types that are not valid in a header.
-    try:
-        return check_mime_type(mime_type)
-    except ApiError:
-        return OCTETS
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:

@@ -16,9 +16,8 @@ from ..api.calls import Answer, Call
 from ..errors import ApiError, bad_request, invalid
 from ..methods import files
 from ..state.database import Database
-from ..state.model import Node
 from . import contents
-from .contents import Received, Sink
+from .contents import Sink
 from .multipart import Multipart
 
 ALIGNMENT = 256 * 1024
@@ -51,15 +50,13 @@ class UploadSession:
         database.store("session", self.id, asdict(self))
 
 
-def prepare(call: Call, body: dict[str, Any], media_type: str) -> Node | None:
-    """Check the request before any bytes arrive; return the file to update, if any."""
-    files.media_type(body, media_type)  # an invalid type is refused before any bytes arrive
+def prepare(call: Call, body: dict[str, Any], media_type: str, size: int = 0) -> None:
+    """Check the request before any bytes arrive; `size` is 0 unless it was announced."""
+    files.media_type(body, media_type)  # an invalid type is refused
     if creates(call):
-        files.check_create(call, body, media_type, media=True)
-        return None
-    node = files.requested_file(call)
-    files.check_update(call, node, body, media=True)
-    return node
+        files.check_create(call, body, media_type, size)
+    else:
+        files.check_update(call, files.requested_file(call), body, size)
 
 
 _TYPES = mimetypes.MimeTypes()  # without those of this machine
@@ -69,17 +66,6 @@ def detected_type(body: dict[str, Any]) -> str:
     """Return the type that Drive detects for content without one; here from the file's name."""
     found, encoding = _TYPES.guess_type(body.get("name") or "")
     return "" if encoding else found or ""
-
-
-def store(call: Call, body: dict[str, Any], received: Received, media_type: str) -> Node:
-    """Create or update the file; delete the received content if that is refused."""
-    try:
-        if creates(call):
-            return files.create_node(call, body, received, media_type)
-        # Looked up again, since it may have changed during the upload.
-        return files.update_node(call, files.requested_file(call), body, received, media_type)
-    finally:
-        received.discard()
 
 
 async def upload(call: Call) -> Answer:
@@ -92,7 +78,7 @@ async def upload(call: Call) -> Answer:
     if kind == "media" or (kind is None and not content_type.lower().startswith("multipart/")):
         prepare(call, {}, content_type)
         received = await contents.receive(call.database, call.body)
-        return answer(call, store(call, {}, received, content_type), wanted)
+        return answer(call, files.store(call, {}, received, content_type), wanted)
     if kind not in {"multipart", None}:
         raise invalid("uploadType")
     parts = Multipart(content_type, call.body)
@@ -101,7 +87,7 @@ async def upload(call: Call) -> Answer:
     media_type = await parts.start_media() or detected_type(body)
     prepare(call, body, media_type)
     received = await contents.receive(call.database, parts.media())
-    return answer(call, store(call, body, received, media_type), wanted)
+    return answer(call, files.store(call, body, received, media_type), wanted)
 
 
 async def start_session(call: Call) -> Answer:
@@ -112,13 +98,8 @@ async def start_session(call: Call) -> Answer:
     announced = call.headers.get("x-upload-content-length")
     if announced is not None and not re.fullmatch("[0-9]{1,18}", announced):
         raise bad_request("Invalid X-Upload-Content-Length.")
-    target = prepare(call, body, media_type)
     length = int(announced) if announced else None
-    if length is not None:
-        place = target if target is not None else files.parent_for(call, body)
-        owner = target.owner if target is not None else call.caller.email
-        growth = length - (files.replaced_bytes(call, target) if target is not None else 0)
-        files.check_room(call.database, owner, place.drive, growth)
+    prepare(call, body, media_type, length or 0)
     session = UploadSession(
         id=secrets.token_urlsafe(48),
         email=call.caller.email,
@@ -160,8 +141,7 @@ class Sessions:
     def find(self, upload_id: str) -> UploadSession:
         """Return the session; raise a 404 if it is unknown or expired."""
         found = self._database.document("session", upload_id)
-        # Sessions of earlier versions have no final answer.
-        if found is None or "final" not in found or found["expires"] < self._database.clock.now():
+        if found is None or found["expires"] < self._database.clock.now():
             raise ApiError(404, "notFound", "Upload session not found.")
         return UploadSession(**found)
 
@@ -211,45 +191,26 @@ class Sessions:
         # Without Content-Range the body is the whole content.
         last = end is None or (total is not None and end + 1 == total)
         try:
-            at = await self._take(call, sink, start, last=last)
+            at = await _append(call, sink, start)
+            if not last and end is not None and (end + 1) % ALIGNMENT:
+                raise bad_request(
+                    "Invalid request.  The number of bytes uploaded is required to be equal or "
+                    f"greater than {ALIGNMENT}, except for the final request (it's recommended to "
+                    f"be the exact multiple of {ALIGNMENT}).  The received request contained "
+                    f"{at - start} bytes, which does not meet this requirement."
+                )
+            if (end is not None and at != end + 1) or (end is None and at != (total or at)):
+                raise bad_request("The body is not as long as was announced.")
         except BaseException:  # also if the request is cancelled
-            self._reopen(session)  # keeps the bytes that arrived, in multiples of 256 KiB
+            self._close(session)
             raise
-        if not last and end is not None and (end + 1) % ALIGNMENT:
-            # The complete multiples were kept, as a status query reports.
-            raise bad_request(
-                "Invalid request.  The number of bytes uploaded is required to be equal or greater "
-                f"than {ALIGNMENT}, except for the final request (it's recommended to be the exact "
-                f"multiple of {ALIGNMENT}).  The received request contained {at - start} bytes, "
-                "which does not meet this requirement."
-            )
-        if (end is not None and at != end + 1) or (end is None and at != (total or at)):
-            self._reopen(session)
-            raise bad_request("The body is not as long as was announced.")
         if last or (total is not None and at >= total):
             return await self._complete(call, session, sink)
         return _progress(call, sink)
 
-    async def _take(self, call: Call, sink: Sink, start: int, *, last: bool) -> int:
-        """Append the new bytes; return the offset at which the body ended."""
-        at = start
-        fresh = bytearray()
-        try:
-            async for chunk in call.body:
-                # Skip bytes that the session already has.
-                fresh += chunk[max(0, min(len(chunk), sink.size + len(fresh) - at)) :]
-                at += len(chunk)
-                if len(fresh) >= contents.PIECE:
-                    await _put(sink, fresh, len(fresh) // ALIGNMENT * ALIGNMENT)
-        except BaseException:  # also if the request is cancelled: keep complete multiples
-            await _put(sink, fresh, len(fresh) // ALIGNMENT * ALIGNMENT)
-            raise
-        await _put(sink, fresh, len(fresh) if last else len(fresh) // ALIGNMENT * ALIGNMENT)
-        return at
-
-    def _reopen(self, session: UploadSession) -> None:
-        sink = self._sinks.pop(session.id, None)
-        if sink is not None:
+    def _close(self, session: UploadSession) -> None:
+        """Close the incoming file; the next chunk continues it at a multiple of 256 KiB."""
+        if (sink := self._sinks.pop(session.id, None)) is not None:
             sink.close()
 
     def _content_range(
@@ -276,7 +237,7 @@ class Sessions:
         self._sinks.pop(session.id, None)
         call.headers = {**call.headers, **session.headers}
         call.new_parents = session.new_parents
-        node = store(call, session.body, received, session.media_type)
+        node = files.store(call, session.body, received, session.media_type)
         final = answer(call, node, selection(call))
         body = final.body if isinstance(final.body, bytes) else b""
         session.final = {"body": body.decode(), "headers": final.headers}
@@ -291,15 +252,19 @@ class Sessions:
 
     def _forget(self, session: UploadSession) -> None:
         """Delete a session and its received bytes, also those from before a restart."""
-        self._reopen(session)
+        self._close(session)
         self._path(session).unlink(missing_ok=True)
         self._database.store("session", session.id, None)
 
 
-async def _put(sink: Sink, fresh: bytearray, count: int) -> None:
-    await sink.write(bytes(fresh[:count]))
+async def _append(call: Call, sink: Sink, start: int) -> int:
+    """Append the body, without the bytes that the sink has; return the offset of its end."""
+    at = start
+    async for chunk in call.body:
+        await sink.write(chunk[sink.size - at :])
+        at += len(chunk)
     await sink.flush()
-    del fresh[:count]
+    return at
 
 
 def _progress(call: Call, sink: Sink) -> Answer:

@@ -174,6 +174,5 @@ def _shown(call: Call, change: _Change, selection: Selection) -> dict[str, Any]:
     shown["fileId"] = change.id
     below = within(selection, "file")
     if node is not None and below is not None:
-        version = resources if v3 else resources_v2
-        shown["file"] = version.file(call.view, node, below)
+        shown["file"] = call.resources.file(call.view, node, below)
     return shown

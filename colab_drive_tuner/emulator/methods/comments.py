@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from ..api import resources, resources_v2
+from ..api import resources_v2
 from ..api.calls import Answer, Call
 from ..api.resources import rfc3339
 from ..api.writable_fields import parse_time
@@ -167,7 +167,7 @@ def _is_shown(call: Call, found: Mapping[str, Any]) -> bool:
 def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
     """Return a Comment or Reply resource."""
     is_comment, v2 = "replies" in found, call.is_v2
-    author = (resources_v2 if v2 else resources).user(call.view, found["author"])
+    author = call.resources.user(call.view, found["author"])
     shown = {
         "kind": "drive#comment" if is_comment else "drive#reply",
         "id": found["id"],

@@ -5,11 +5,10 @@ from typing import Any
 from ..api.api_versions import answer, read_body, selection
 from ..api.calls import Answer, Call
 from ..errors import forbidden, invalid
-from ..media import contents
-from ..media.contents import Received
+from ..media.contents import copied
 from ..state import access, restrictions
 from ..state.model import SHORTCUT, Node
-from .files import check_content, check_create, create_node, requested_file
+from .files import requested_file, store
 
 
 async def copy(call: Call) -> Answer:
@@ -17,10 +16,10 @@ async def copy(call: Call) -> Answer:
     wanted = selection(call)
     node = requested_file(call)
     body = read_body(call, await call.json())
-    return answer(call, copy_node(call, node, body), wanted)
+    return answer(call, _copied(call, node, body), wanted)
 
 
-def copy_node(call: Call, node: Node, body: dict[str, Any]) -> Node:
+def _copied(call: Call, node: Node, body: dict[str, Any]) -> Node:
     """Create a new file with the content of another."""
     database = call.database
     if node.is_folder or not restrictions.may_download(database, call.caller.email, node):
@@ -46,20 +45,7 @@ def copy_node(call: Call, node: Node, body: dict[str, Any]) -> Node:
             and access.rank(database, call.caller.email, parent) >= access.WRITER
         )
         given["parents"] = [node.parent if writable else "root"]
-    head = node.head
-    if head is None:
-        return create_node(call, given, None, None)
-    check_content(call, given["mimeType"])
-    check_create(call, given, None, media=True)
-    # A hard link in the folder of received contents.
-    blob = contents.copy_blob(database, head["blob"])
-    path = database.incoming / blob
-    (database.blobs / blob).rename(path)
-    received = Received(path, int(head["size"]), head["md5"], head["sha1"], head["sha256"])
-    try:
-        return create_node(call, given, received, None)
-    finally:
-        received.discard()
+    return store(call, given, None if node.head is None else copied(database, node.head))
 
 
 async def generate_ids(call: Call) -> Answer:

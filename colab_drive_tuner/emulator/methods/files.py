@@ -9,11 +9,12 @@ from ..api.api_versions import (
     answer,
     check_insert_precondition,
     check_precondition,
+    creates,
     keeps_time,
     read_body,
     selection,
 )
-from ..api.calls import Answer, Call
+from ..api.calls import Answer, Call, stream_of
 from ..errors import (
     bad_request,
     forbidden,
@@ -108,18 +109,21 @@ def uploaded_type(header: str | None) -> str:
     return writable_fields.check_mime_type((header or "").split(";")[0].strip().lower())
 
 
-def check_create(call: Call, body: dict[str, Any], uploaded: str | None, *, media: bool) -> Node:
-    """Check a create before any bytes arrive; return the parent folder."""
+def check_create(call: Call, body: dict[str, Any], uploaded: str | None, size: int | None) -> Node:
+    """Raise an error for a file that must not be created; return its parent folder.
+
+    `size` is that of the content as far as it is known; None without content.
+    """
     check_insert_precondition(call)
     mime_type = media_type(body, uploaded)
-    if media:
+    if size is not None:
         check_content(call, mime_type)
     parent = parent_for(call, body)
     if mime_type == FOLDER:
         check_depth(call.database, parent)
     check_new_id(call, body, mime_type)
     if has_content(mime_type):
-        check_room(call.database, call.caller.email, parent.drive, 0)
+        check_room(call.database, call.caller.email, parent.drive, size or 0)
     return parent
 
 
@@ -152,10 +156,8 @@ def create_node(
 ) -> Node:
     """Create the file with the received content."""
     database, caller = call.database, call.caller
-    parent = check_create(call, body, uploaded, media=received is not None)
+    parent = check_create(call, body, uploaded, None if received is None else received.size)
     mime_type = media_type(body, uploaded)
-    if received is not None:
-        check_room(database, caller.email, parent.drive, received.size)
     now = database.clock.ms()
     created = now
     if body.get("createdTime"):
@@ -203,23 +205,30 @@ def _shortcut(call: Call, body: Mapping[str, Any], mime_type: str) -> dict[str, 
     return {"shortcutDetails": {"targetId": target.id, "targetMimeType": target.mime_type}}
 
 
+def store(
+    call: Call,
+    body: dict[str, Any],
+    received: Received | None = None,
+    uploaded: str | None = None,
+) -> Node:
+    """Create or update the file; delete the received content if that is refused."""
+    try:
+        if creates(call):
+            return create_node(call, body, received, uploaded)
+        # Looked up again, since it may have changed during the upload.
+        return update_node(call, requested_file(call), body, received, uploaded)
+    finally:
+        if received is not None:
+            received.discard()
+
+
 async def create(call: Call) -> Answer:
     """files.create without media: a folder, a shortcut, or an empty file."""
     wanted = selection(call)
     body = read_body(call, await call.json())
-    return answer(call, await create_without_media(call, body), wanted)
-
-
-async def create_without_media(call: Call, body: dict[str, Any]) -> Node:
-    """Create a file from metadata alone; a type with content gets an empty one."""
-    check_create(call, body, None, media=False)
-    if not has_content(media_type(body, None)):
-        return create_node(call, body, None, None)
-    received = await contents.empty(call.database)
-    try:
-        return create_node(call, body, received, None)
-    finally:
-        received.discard()
+    empty = has_content(media_type(body, None))
+    received = await contents.receive(call.database, stream_of(b"")) if empty else None
+    return answer(call, store(call, body, received), wanted)
 
 
 def requested_file(call: Call) -> Node:
@@ -256,13 +265,14 @@ def _mark_viewed(call: Call, node: Node) -> Node:
 async def update(call: Call) -> Answer:
     """files.update without media."""
     wanted = selection(call)
-    requested_file(call)
+    node = requested_file(call)
     body = read_body(call, await call.json())
-    return answer(call, update_node(call, requested_file(call), body, None, None), wanted)
+    return answer(call, update_node(call, node, body), wanted)
 
 
-def check_update(call: Call, node: Node, body: Mapping[str, Any], *, media: bool) -> None:
-    """Raise a 403 or 400 if the caller may not make this change."""
+def check_update(call: Call, node: Node, body: Mapping[str, Any], size: int | None) -> None:
+    """Raise a 403 or 400 if the caller may not make this change; `size` as in `check_create`."""
+    media = size is not None
     database, caller = call.database, call.caller
     check_precondition(call, node)
     parameters = call.parameters
@@ -291,18 +301,21 @@ def check_update(call: Call, node: Node, body: Mapping[str, Any], *, media: bool
     if media or body.get("name") not in {None, node.name}:
         restrictions.require_unlocked(node)
     restrictions.check_change(database, caller, node, body)
+    if size is not None:
+        growth = size - _replaced_bytes(call, node)
+        check_room(database, node.owner or caller.email, node.drive, growth)
 
 
 def update_node(
     call: Call,
     node: Node,
     body: dict[str, Any],
-    received: Received | None,
-    uploaded: str | None,
+    received: Received | None = None,
+    uploaded: str | None = None,
 ) -> Node:
     """Change the file's metadata, content and parent atomically."""
     database, caller = call.database, call.caller
-    check_update(call, node, body, media=received is not None)
+    check_update(call, node, body, None if received is None else received.size)
     now = database.clock.ms()
     found = writable_fields.updated_attributes(node, body, caller.email, caller.client, now)
     if keeps_time(call, body):
@@ -312,8 +325,6 @@ def update_node(
     found |= move(call, node)
     gone: list[str] = []
     if received is not None:
-        growth = received.size - replaced_bytes(call, node)
-        check_room(database, node.owner or caller.email, node.drive, growth)
         mime_type = uploaded_type(uploaded)
         if not body.get("mimeType") and mime_type:
             found["mime_type"] = mime_type
@@ -360,7 +371,7 @@ def _with_revision(call: Call, node: Node, new: dict[str, Any]) -> tuple[Mapping
     return (*(one for one in node.revisions if one["id"] not in gone), new)
 
 
-def replaced_bytes(call: Call, node: Node) -> int:
+def _replaced_bytes(call: Call, node: Node) -> int:
     """Return the bytes that no longer count once new content has arrived."""
     kept = node.head is not None and node.head.get("keep")
     return 0 if kept and not call.parameters.denied("newRevision") else node.size

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from ..api import resources, resources_v2
+from ..api import resources_v2
 from ..api.calls import Answer, Call
 from ..api.resources import rfc3339
 from ..api.writable_fields import parse_time
@@ -23,14 +23,12 @@ from ..state.model import Node, person_id
 from .files import requested_file
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "type", "role")}
-ROLES = frozenset(access.RANKS)
 MEMBERS_ONLY = "driveMembersOnly"
 DAY_MS = 24 * 3600 * 1000
 
 
 def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
-    version = resources_v2 if call.is_v2 else resources
-    shown: dict[str, Any] = version.permission(call.view, node, found)
+    shown: dict[str, Any] = call.resources.permission(call.view, node, found)
     return shown
 
 
@@ -140,7 +138,7 @@ async def create(call: Call) -> Answer:
     kind, role = body.get("type"), body.get("role")
     if kind not in {"user", "group", "domain", "anyone"}:
         raise bad_request("The permission type field is required.")
-    if role not in ROLES:
+    if role not in access.RANKS:
         raise bad_request("The permission role field is required.")
     _require_sharing_role(call, node)
     given = {"type": kind, "role": role, "by": call.caller.email, **_grantee(body, kind)}
@@ -259,7 +257,7 @@ async def update(call: Call) -> Answer:
     role = body.get("role", found["role"])
     if role != "owner" or not _accepts(call, found):
         _require_sharing_role(call, node)
-    if role not in ROLES:
+    if role not in access.RANKS:
         raise bad_request("The permission role field is invalid.")
     _check_role(call, node, {**found, "role": role})
     if role == "owner" and found["role"] != "owner":

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..api import resources, resources_v2
 from ..api.calls import Answer, Call
 from ..errors import ApiError, forbidden, no_conversion, no_permission
 from ..media.downloads import file_content, find_revision
@@ -20,9 +19,8 @@ DEFAULT: Selection = {name: {} for name in ("kind", "id", "mimeType", "modifiedT
 
 
 def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
-    if call.is_v2:
-        return resources_v2.revision(call.view, node, found)
-    return resources.revision(call.view, found)
+    shown: dict[str, Any] = call.resources.revision(call.view, node, found)
+    return shown
 
 
 def _requested(call: Call) -> tuple[Node, Mapping[str, Any]]:

@@ -41,7 +41,7 @@ async def untrash(call: Call) -> Answer:
 
 
 def _set_trashed(call: Call, *, trashed: bool) -> Answer:
-    node = update_node(call, requested_file(call), {"trashed": trashed}, None, None)
+    node = update_node(call, requested_file(call), {"trashed": trashed})
     return answer(call, node, selection(call))
 
 
@@ -125,7 +125,7 @@ def _move_to_folder(call: Call, node: Node, folder: Any) -> Node:
     if not isinstance(folder, str):
         raise invalid("parent.id")
     call.new_parents = [folder]
-    return update_node(call, node, {}, None, None)
+    return update_node(call, node, {})
 
 
 def _move_to_root(call: Call, node: Node) -> None:
@@ -174,7 +174,7 @@ async def delete_property(call: Call) -> Answer:
     key = call.path_value("propertyKey")
     node = requested_file(call)
     field = _property_field(_property(call, node, key)["visibility"])
-    update_node(call, node, {field: {key: None}}, None, None)
+    update_node(call, node, {field: {key: None}})
     return Answer(204)
 
 
@@ -196,7 +196,7 @@ def _set_property(call: Call, key: Any, value: Any, visibility: Any) -> Answer:
         raise invalid("property.key")
     visibility = visibility or call.parameters.text("visibility")
     values = {_property_field(visibility): {key: value if value is not None else ""}}
-    node = update_node(call, requested_file(call), values, None, None)
+    node = update_node(call, requested_file(call), values)
     return call.answer(_property(call, node, key, visibility))
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from ..api.api_versions import api_version
 from ..api.calls import Answer, Call
 from ..api.resources import DEFAULT
 from ..errors import ApiError, file_not_found, insufficient_spaces, invalid
@@ -279,9 +278,9 @@ async def list_files(call: Call) -> Answer:
         if not v3:
             answer["nextLink"] = next_link(call, following)
     name = "files" if v3 else "items"
-    below = within(selection, name) if selection else api_version(call).default
+    below = within(selection, name) if selection else call.resources.DEFAULT
     if below is not None:
-        show, view = api_version(call).show, call.view
+        show, view = call.resources.file, call.view
         # Computed with only the selected fields, so no pruning is needed.
         answer[name] = [show(view, node, below) for node in shown]
         selection = {**selection, name: {}} if selection else selection
