@@ -1,7 +1,9 @@
 """Guards for every test: a fresh user's environment, and no network but loopback."""
 
+import gc
 import importlib.util
 import ipaddress
+import itertools
 import os
 import random
 import secrets
@@ -9,7 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,8 @@ SLOWEST_FILES = (
 )
 """Files that run first, so that no worker has a long file left when the others have finished."""
 
+_USER_NUMBERS = itertools.count()
+
 if importlib.util.find_spec("colab_drive_tuner.emulator.pytest_plugin"):
     pytest_plugins = ["colab_drive_tuner.emulator.pytest_plugin"]
 
@@ -98,6 +102,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", r"ignore:os\.fork\(\) was called:RuntimeWarning")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Without garbage collections, which would examine all tests and imported modules each time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name bytes by their argument: a zip file contains the time, and xdist compares test ids."""
     return argname if isinstance(val, bytes) else None
@@ -118,12 +134,16 @@ def fresh_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """An empty home directory, and no variables that influence this package."""
     if os.environ.get("LIVE_DRIVE"):
         return  # the real Drive needs the user's own credentials
-    home = tmp_path_factory.mktemp("home")
+    # `mktemp` reads the folder of all tests each time: in a long run, several milliseconds.
+    user = tmp_path_factory.getbasetemp() / "users" / str(next(_USER_NUMBERS))
+    home, tmp = user / "home", user / "tmp"
+    home.mkdir(parents=True)
+    tmp.mkdir()
     monkeypatch.setenv("HOME", str(home))
     for name in ("STATE", "CONFIG", "CACHE", "DATA"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
     # Another test must not find the files of a process that a test killed.
-    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
+    monkeypatch.setenv("TMPDIR", str(tmp))
     monkeypatch.setattr(tempfile, "tempdir", None)
     for variable in list(os.environ):
         ours = variable.startswith((*PACKAGE_VARIABLES, *ENVIRONMENT_VARIABLES))
