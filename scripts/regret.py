@@ -154,7 +154,8 @@ COLOURS = {1: "#444b5c", 4: "#2a78b5", 16: "#d1622b"}
 def lowest_losses(problem: str, setting: Setting, count: int, seed: int) -> list[float]:
     """Return the best loss after each of `count` trials."""
     objective, space = PROBLEMS[problem]
-    domain, algo = Domain(objective, space), fast_algorithm(tpe.suggest)
+    domain = Domain(objective, space)
+    algo = fast_algorithm(tpe.suggest, domain)
     seeds, times = np.random.default_rng(seed), np.random.default_rng(seed + 10_000)
     trials = hyperopt.Trials()
     running: list[tuple[float, int, dict[str, Any]]] = []

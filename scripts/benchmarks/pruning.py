@@ -15,7 +15,6 @@ import hyperopt
 from curves import SPACES, configurations
 from hyperopt import hp, tpe
 
-from colab_drive_tuner.search.algorithms.fast_algorithm import fast_algorithm
 from colab_drive_tuner.search.resume import resume_search
 from colab_drive_tuner.store.memory import MemoryStore
 from colab_drive_tuner.training.pruner import Pruner
@@ -178,10 +177,7 @@ def _seeing(trials: Any, loss_of: Callable[[Any], float | None], *asked: Any) ->
             document = document | {"result": {"status": "ok", "loss": loss}}  # noqa: PLW2901
         seen._dynamic_trials.append(document)
     seen.refresh()
-    return _tpe(ids, domain, seen, seed)
-
-
-_tpe = fast_algorithm(tpe.suggest)
+    return tpe.suggest(ids, domain, seen, seed)
 
 
 def _optuna(race: Curves, name: str, seed: int, trials: int, budget: int) -> None:

@@ -52,7 +52,7 @@ def suggestions(*, algo: str, name: str, count: int, repeats: int) -> dict[str, 
     domain, trials = Domain(lambda _: 0.0, space(name)), Trials()
     rng = np.random.default_rng(7)
     plain = ALGORITHMS[algo]
-    fast = fast_algorithm(plain)
+    fast = fast_algorithm(plain, domain)
     took: dict[str, list[float]] = {"ours": [], "plain": []}
     same = True
     for n in range(count + repeats):

@@ -64,7 +64,8 @@ def _bare(workers: Executor, count: int, width: int, seconds: float) -> dict[str
 
 def _asked(workers: Executor, count: int, width: int, seconds: float) -> dict[str, float]:
     """Submit each task with a random point when one has ended; record nothing."""
-    domain, suggest = Domain(bowl, SPACE), fast_algorithm(hyperopt.rand.suggest)
+    domain = Domain(bowl, SPACE)
+    suggest = fast_algorithm(hyperopt.rand.suggest, domain)
     trials, ended = hyperopt.Trials(), SimpleQueue[Future[float]]()
     begun = time.perf_counter()
     for tid in range(count):

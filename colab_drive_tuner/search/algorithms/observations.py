@@ -45,35 +45,30 @@ class Observations:
 
     def _forget_losses(self) -> None:
         self._raw_losses: list[Any] = []
-        self._float_losses = array("d")  # of all trials
-        self._losses: Floats = np.empty(0)
-        self._kept: Rows | None = None
+        self._float_losses = array("d")
+        self.losses: Floats = np.empty(0)
+        """The loss of each trial; inf for trials without one; NaN is possible."""
+        self._used = np.empty(0, int)
+        """The rows of the trials that TPE uses: all except those with a loss of NaN."""
 
     @property
     def count(self) -> int:
-        """Number of trials that TPE uses: all except those with a loss of NaN."""
-        return len(self._losses)
+        """Number of trials that TPE uses."""
+        return len(self._used)
 
     def update(self, documents: list[TrialDocument]) -> None:
         """Read the documents; raise `UnsupportedError` if hyperopt has to read them."""
         try:
-            self._read(documents)
+            losses = self._compare(documents)
+            for document in documents[len(losses) :]:
+                if self._tids and document["tid"] <= self._tids[-1]:
+                    raise UnsupportedError("tids that are not ascending")  # hyperopt sorts them
+                self._add(document)
+                losses.append(document["result"].get("loss"))
+            self._update_losses(losses)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             # If something is wrong with the documents, hyperopt reports it.
-            self._forget()
             raise UnsupportedError(repr(error)) from error
-        except BaseException:  # also an interrupt, which may leave a trial half read
-            self._forget()
-            raise
-
-    def _read(self, documents: list[TrialDocument]) -> None:
-        losses = self._compare(documents)
-        for document in documents[len(losses) :]:
-            if self._tids and document["tid"] <= self._tids[-1]:
-                raise UnsupportedError("tids that are not ascending")  # hyperopt sorts them
-            self._add(document)
-            losses.append(document["result"].get("loss"))
-        self._update_losses(losses)
 
     def _compare(self, documents: list[TrialDocument]) -> list[Any]:
         """Return the losses of the known trials; forget all if a trial's point has changed."""
@@ -116,16 +111,9 @@ class Observations:
                 raise UnsupportedError("loss")
             self._float_losses.append(math.inf if loss is None else float(loss))
         self._raw_losses = losses
-        self._losses = np.array(self._float_losses)
+        self.losses = np.array(self._float_losses)
         # hyperopt keeps the best document of each tid; NaN is never the best, so it is dropped.
-        missing = np.isnan(self._losses)
-        self._kept = ~missing if missing.any() else None
-        if self._kept is not None:
-            self._losses = self._losses[self._kept]
-
-    def all_losses(self) -> Floats:
-        """Return the loss of each trial; inf for trials without one; NaN is possible."""
-        return np.array(self._float_losses)
+        self._used = np.flatnonzero(~np.isnan(self.losses))
 
     def column(self, label: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Return the rows of the trials that have a value for a parameter, and these values."""
@@ -138,20 +126,12 @@ class Observations:
         below_count = min(int(np.ceil(gamma * np.sqrt(self.count))), DEFAULT_LF)
         # `np.argsort` is not stable: only the same call on the same array as in
         # `tpe.ap_split_trials` orders equal losses in the same way.
-        order = np.argsort(self._losses)
-        below = np.zeros(self.count, bool)
-        below[order[:below_count]] = True
-        above = ~below
-        if self._kept is not None:
-            below, above = _expand_mask(below, self._kept), _expand_mask(above, self._kept)
+        order = np.argsort(self.losses[self._used])
+        below, above = np.zeros((2, len(self.losses)), bool)
+        above[self._used] = True
+        lowest = self._used[order[:below_count]]
+        below[lowest], above[lowest] = True, False
         return Split(self._columns, below, above)
-
-
-def _expand_mask(chosen: Rows, kept: Rows) -> Rows:
-    """Expand a mask over the kept rows to a mask over all rows."""
-    rows = np.zeros(len(kept), bool)
-    rows[kept] = chosen
-    return rows
 
 
 class _Column:

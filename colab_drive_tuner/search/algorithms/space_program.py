@@ -115,8 +115,6 @@ class TpeSpace:
     """TPE's posterior graph of a space, compiled: parameters in the order of hyperopt's draws."""
 
     def __init__(self, domain: Domain) -> None:
-        if not all(isinstance(label, str) for label in domain.params):
-            raise UnsupportedError("a label that is not text")
         self.labels = sorted(domain.params)  # the order in the documents
         # 1.0 and 0.25 are placeholders: the real settings are arguments of `suggest`.
         _, _, (idxs, vals) = tpe.build_posterior_wrapper(domain, 1.0, 0.25)

@@ -72,7 +72,7 @@ class Loop:
     ) -> None:
         self._trials, self._request, self._domain, self._seeds = trials, request, domain, seeds
         self._training, self._stopping_rules, self._counts = training, stopping_rules, counts
-        self._algo = fast_algorithm(request.algo)
+        self._algo = fast_algorithm(request.algo, domain)
         self._remaining = request.max_evals - len(counts)
         """The number of trials that the algorithm may still suggest."""
         self._owner = process_label(runtime_name(), os.getpid(), socket.gethostname())
