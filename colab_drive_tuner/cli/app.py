@@ -92,15 +92,8 @@ for _panel, _commands in {
         *(results.tail, report.report, report.dashboard),
     ),
     "Manage searches": (
-        *(
-            manage.rm,
-            manage.rename,
-            manage.copy,
-            manage.move,
-            manage.restore,
-            manage.export,
-            manage.import_,
-        ),
+        *(manage.rm, manage.rename, manage.copy, manage.move, manage.restore),
+        *(manage.export, manage.import_),
     ),
     "Run unattended": (rerun.rerun,),
     "Sign in to Google Drive": (login.login, login.logout, login.whoami),

@@ -70,6 +70,9 @@ Name = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of the search.", autocompletion=complete_name)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Port = Annotated[
+    int, typer.Option(min=0, max=65535, help="Port on this machine. 0: any free port.")
+]
 
 
 def echo(text: object, *, err: bool = False) -> None:

@@ -35,10 +35,7 @@ Credentials = Annotated[
 ]
 
 
-def list_(
-    context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: a list of names.")] = False,
-) -> None:
+def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List the names of the searches, one per line.
 
     Example:

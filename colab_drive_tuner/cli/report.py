@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from colab_drive_tuner.cli.common import AsJson, Name, address_printer, echo_result, selected_store
+from colab_drive_tuner.cli.common import (
+    AsJson,
+    Name,
+    Port,
+    address_printer,
+    echo_result,
+    selected_store,
+)
 from colab_drive_tuner.errors import UsageError, optional_import
 
 
@@ -19,9 +26,7 @@ def report(
         bool,
         typer.Option("--watch", help="Serve the page on this machine, and keep it up to date."),
     ] = False,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port for --watch. 0: any free port.")
-    ] = 0,
+    port: Port = 0,
     as_json: AsJson = False,
 ) -> None:
     """Write an HTML report of a search: charts, parameters and all trials. It opens offline.
@@ -50,9 +55,7 @@ def report(
 def dashboard(
     context: typer.Context,
     name: Name,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on this machine. 0: any free port.")
-    ] = 8080,
+    port: Port = 8080,
     as_json: AsJson = False,
 ) -> None:
     """Serve optuna-dashboard for a copy of a search or study in memory. Needs extra `dashboard`.

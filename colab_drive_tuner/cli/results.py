@@ -1,7 +1,7 @@
 """Commands that show the results of searches: show, trials, best, compare, tail."""
 
+import itertools
 import json
-import math
 import re
 import shutil
 import time
@@ -55,7 +55,8 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
         return
     echo(search.status)
     width = min(60, max(10, shutil.get_terminal_size().columns - 12))
-    if line := sparkline([None if t.infeasible else t.loss for t in data.trials], width):
+    losses = (trial.finite_loss for trial in data.trials if not trial.infeasible)
+    if line := sparkline([loss for loss in losses if loss is not None], width):
         echo(f"best loss  {line}")
     if shares := data.importance():
         top = [f"{visible(label)} {share:.0%}" for label, share in list(shares.items())[:5]]
@@ -116,19 +117,13 @@ def trials(
         show_table(*_table(chosen, names))
 
 
-def best(
-    context: typer.Context,
-    name: Name,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON. This command always does.")
-    ] = False,
-) -> None:
+def best(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Print the parameters of the best trial as JSON. A choice is given by its index.
 
     Example:
         colab-drive-tuner best mnist-cnn
     """
-    del as_json
+    del as_json  # always
     data = _read(selected_store(context), name).data
     best_trials = data.best(1)
     if not best_trials:
@@ -207,21 +202,15 @@ def tail(
         echo(search.status)
 
 
-def sparkline(losses: Sequence[float | None], width: int = 60) -> str:
+def sparkline(losses: Sequence[float], width: int = 60) -> str:
     """Draw the best loss so far as a line of block characters; a higher block is a higher loss."""
     from colab_drive_tuner.search.results.svg_charts.svg import Scale
 
-    course, least = list[float](), math.inf
-    for loss in losses:
-        least = min(least, loss if loss is not None and math.isfinite(loss) else math.inf)
-        if least < math.inf:
-            course.append(least)
+    course = list(itertools.accumulate(losses, min))
     if len(course) < 2:
         return ""
     if len(course) > width:
         course = [course[index * (len(course) - 1) // (width - 1)] for index in range(width)]
-    if course[0] == course[-1]:
-        return "▁" * len(course)
     height = Scale(course[-1], course[0], 0, 7)
     return "".join("▁▂▃▄▅▆▇█"[int(height(loss))] for loss in course)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from colab_drive_tuner.cli.common import (
+    AsJson,
     cell,
     complete_name,
     echo,
@@ -41,10 +42,7 @@ def status(
             help="Report the state of NAME as exit code: 0 finished, 75 unfinished, 69 running.",
         ),
     ] = False,
-    json: Annotated[
-        bool,
-        typer.Option("--json", help="Print JSON: a list of searches, or one object for NAME."),
-    ] = False,
+    as_json: AsJson = False,
     histories: Annotated[
         bool,
         typer.Option(
@@ -69,26 +67,26 @@ def status(
             option = "--exit-code" if exit_code else "--histories"
             raise UsageError(f"{option} needs the NAME of one search.")
         searches = list_searches(store)
-        if json:
+        if as_json:
             echo_json([status_json(search) for search in searches])
         else:
             show_searches(searches)
         return
     if histories:
         restore = store.command("restore", name, "HISTORY")
-        _show_histories(list_histories(store, name), restore, as_json=json)
+        _show_histories(list_histories(store, name), restore, as_json=as_json)
         return
     try:
         search = read_status(store, name)
     except SearchNotFoundError:
         runs = read_runs(store, name)
-        if not runs or json or exit_code:
+        if not runs or as_json or exit_code:
             raise
         echo(f"Search {name!r} has not begun.")
         _show_runs(runs)
         return
     runs = read_runs(store, name)
-    if json:
+    if as_json:
         echo_json(status_json(search, runs))
     else:
         show_searches([search])

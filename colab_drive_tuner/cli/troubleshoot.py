@@ -9,6 +9,7 @@ import typer
 from colab_drive_tuner.cli.common import (
     AsJson,
     Name,
+    Port,
     address_printer,
     echo,
     echo_json,
@@ -95,9 +96,7 @@ def repair(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
 
 
 def emulator(
-    port: Annotated[
-        int, typer.Option(help="Port to listen on. 0: any free port.", min=0, max=65535)
-    ] = 8085,
+    port: Port = 8085,
     data: Annotated[Path, typer.Option(help="Folder for the emulator's files.")] = Path(
         "drive-emulator"
     ),

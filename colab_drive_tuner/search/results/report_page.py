@@ -15,8 +15,7 @@ from pathlib import Path
 
 from colab_drive_tuner.checkpoint.history import RecordedFacts
 from colab_drive_tuner.checkpoint.recorded_settings import FROM_SEARCH
-from colab_drive_tuner.errors import UsageError
-from colab_drive_tuner.search.results.exchange.import_export import write_file
+from colab_drive_tuner.search.results.exchange.import_export import checked_suffix, write_file
 from colab_drive_tuner.search.results.read_search import read_search
 from colab_drive_tuner.search.results.search_data import SearchData, TrialData
 from colab_drive_tuner.search.results.svg_charts import charts
@@ -85,12 +84,8 @@ def search_report(store: Store, name: str, *, refresh: int | None = None) -> str
 
 def write_report(path: str | Path, page: str) -> None:
     """Write a page to a file; raise `UsageError` if it fails or the name is of another kind."""
-    suffix = Path(path).suffix
-    if suffix.lower() not in ("", ".html", ".htm"):
-        raise UsageError(
-            f"{str(path)!r} would hold no {suffix} file: a report is HTML (.html), which every "
-            "browser prints or saves in other formats."
-        )
+    kind = "a report is HTML (.html), which every browser prints or saves in other formats"
+    checked_suffix(path, (".html", ".htm"), kind)
     write_file(path, page.encode())
 
 

@@ -1,7 +1,7 @@
 """Export of searches as pickles of hyperopt Trials or CSV; import of pickles, running no code."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,6 @@ from colab_drive_tuner.search.results.table import Table, csv_text
 from colab_drive_tuner.search.trials.attachments import TrialsExport, load_attachment
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store
-
-_NOT_WRITTEN = {
-    ".bz2", ".db", ".feather", ".gz", ".h5", ".hdf5", ".html", ".ipynb", ".json", ".jsonl", ".md",
-    ".npy", ".npz", ".ods", ".parquet", ".py", ".sqlite", ".tsv", ".txt", ".xls", ".xlsx", ".xz",
-    ".yaml", ".yml", ".zip",
-}  # fmt: skip
-"""Suffixes of other kinds of files, which an export must not have."""
 
 
 def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int:
@@ -50,13 +43,8 @@ def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int
     journal = open_journal(store, name)
     journal.require_single()
     history: History = journal.state
-    target = Path(path)
-    suffix = target.suffix.lower()
-    if suffix in _NOT_WRITTEN:
-        raise UsageError(
-            f"{str(path)!r} would hold no {suffix} file: an export is a pickle (.pkl) or a table "
-            "(.csv)."
-        )
+    kinds = "an export is a pickle (.pkl) or a table (.csv)"
+    suffix = checked_suffix(path, (".csv", ".pkl", ".pickle"), kinds)
     count = len(history.trials)
     if history.study.lines:
         if suffix != ".csv":
@@ -75,8 +63,16 @@ def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int
             for key, value in history.attachments.items()
         }
         content = TrialsExport()(history, loaded)
-    write_file(target, content)
+    write_file(path, content)
     return count
+
+
+def checked_suffix(path: str | Path, known: Sequence[str], kinds: str) -> str:
+    """Return a file's suffix, or "" without one; raise `UsageError` if it is not a known one."""
+    suffix = Path(path).suffix
+    if suffix.lower() not in ("", *known):
+        raise UsageError(f"{str(path)!r} would hold no {suffix} file: {kinds}.")
+    return suffix.lower()
 
 
 def write_file(path: str | Path, content: bytes) -> None:
