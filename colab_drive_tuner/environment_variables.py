@@ -57,11 +57,6 @@ class Variable(StrEnum):
                 return number
         raise UsageError(f"{self} must be a number of 0 or more, got {value!r:.60}.")
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether users set it for this package rather than for another program."""
-        return self.startswith(("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_", "XDG_"))
-
     STORE = (
         "COLAB_DRIVE_TUNER_STORE",
         "The store for searches, as for `--store`: usually a local folder. Default: Google Drive.",

@@ -106,8 +106,10 @@ def variables() -> str:
     """Return the tables of environment variables: the user's, then those of other programs."""
     from colab_drive_tuner.environment_variables import Variable
 
+    own = ("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_", "XDG_")
+
     def table(*, ours: bool) -> str:
-        listed = [(f"`{one}`", one.meaning) for one in Variable if one.is_ours is ours]
+        listed = [(f"`{one}`", one.meaning) for one in Variable if one.startswith(own) is ours]
         return _table(("variable", "meaning"), listed)
 
     return (

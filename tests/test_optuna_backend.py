@@ -34,7 +34,7 @@ from colab_drive_tuner.journal.chain.record import ClaimReason  # noqa: E402
 from colab_drive_tuner.journal.folder.lookup import find_folder  # noqa: E402
 from colab_drive_tuner.journal.journal import Journal  # noqa: E402
 from colab_drive_tuner.optuna_backend import ATTEMPTS, RETRY_OF, StudyStorage  # noqa: E402
-from colab_drive_tuner.search.results.optuna_studies import study_data  # noqa: E402
+from colab_drive_tuner.search.results.optuna_studies import running_now, study_data  # noqa: E402
 from colab_drive_tuner.search.results.svg_charts.timeline import runtime_lanes  # noqa: E402
 from colab_drive_tuner.session.display import annotated_searches  # noqa: E402
 from colab_drive_tuner.troubleshoot.repair.repair import repair  # noqa: E402
@@ -599,7 +599,7 @@ def test_an_infeasible_trial_is_never_the_best(
     rows = json.loads(run("trials", "study", "--sort", "loss", "--json")[1])
     assert [row["loss"] for row in rows] == [1.0, 3.0, -5.0, -1.0, 0.0, None]
     shown = run("show", "study")[1]
-    assert "▁▁▁" in shown
+    assert "best loss  ▄▄\n" in shown
     assert " infeasible " not in shown
     report = tmp_path / "r.html"
     assert run("report", "study", "-o", report)[0] == 0
@@ -685,6 +685,15 @@ def test_an_interrupted_trial_ends_with_its_runtime() -> None:
     ]
     lanes = [(lane.where, lane.last, len(lane.trials)) for lane in runtime_lanes(data)]
     assert lanes == [("killed", 10.0, 1), ("next", 1010.0, 2)]
+
+
+def test_a_time_outside_of_the_calendar_is_unknown() -> None:
+    """One crafted line of a log must not end `status` of all searches."""
+    created = {"op_code": 0, "study_name": "s", "directions": [1]}
+    running = {"op_code": 4, "study_id": 0, "datetime_start": "0001-01-01T00:00:00+14:00"}
+    history = History()
+    history.study.lines = [json.dumps(log).encode() for log in (created, running)]
+    assert [trial.since for trial in running_now(history)] == [None]
 
 
 def test_a_session_shows_an_open_study(storage: StudyStorage) -> None:

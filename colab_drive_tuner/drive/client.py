@@ -38,14 +38,13 @@ BINARY = "application/octet-stream"
 class DriveClient(FolderClient):
     """Client for one Google Drive account; thread-safe.
 
-    Every call is retried during outages for at most `patience` seconds (an upload or download:
-    since its last progress), then raises `UnavailableError`. Other errors are not retried.
+    Every call is retried during outages for a limited time (an upload or download: since its last
+    progress), then raises `UnavailableError`. Other errors are not retried.
 
     Args:
         signer: Signs requests; `connect` creates one from the credentials that it finds.
         endpoint: The address of Drive; None: Google's.
-        patience: Seconds for which a call is retried.
-        policy: A retry policy to use instead of `patience`.
+        policy: How and how long calls are retried; None: for a minute.
 
     Example:
         >>> client = DriveClient.connect()
@@ -60,11 +59,10 @@ class DriveClient(FolderClient):
         signer: Authorizer,
         *,
         endpoint: Endpoint | None = None,
-        patience: float = 60.0,
         policy: RetryPolicy | None = None,
     ) -> None:
         self.signer, self.endpoint = signer, endpoint or Endpoint()
-        policy = policy or RetryPolicy(patience)
+        policy = policy or RetryPolicy()
         transport = Transport(signer, local=self.is_emulated, patience=policy.patience)
         super().__init__(Calls(self.endpoint, transport, policy))
 
@@ -95,11 +93,10 @@ class DriveClient(FolderClient):
             CredentialsError: Nobody is signed in, or the sign-in was refused.
             UnavailableError: The sign-in server did not answer in time.
         """
-        endpoint = find_endpoint()
+        endpoint, policy = find_endpoint(), RetryPolicy(patience)
         if endpoint.emulator_token is not None:
             signer = emulator_authorizer(endpoint.emulator_token, endpoint.origin)
-            return cls(signer, endpoint=endpoint, patience=patience)
-        policy = RetryPolicy(patience)
+            return cls(signer, endpoint=endpoint, policy=policy)
         found = find_credentials(
             credentials,
             allow_prompt=allow_prompt,

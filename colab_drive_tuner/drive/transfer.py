@@ -9,7 +9,7 @@ no checksum.
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from colab_drive_tuner.drive.file import DriveFile
 from colab_drive_tuner.drive.requests.calls import ALL_DRIVES, WITH_FIELDS, Calls, checked_id
 from colab_drive_tuner.drive.requests.retry_and_refusal import TryAgainError
-from colab_drive_tuner.drive.requests.transport import Answer, Download, Request, same_origin
+from colab_drive_tuner.drive.requests.transport import Answer, Request, same_origin
 from colab_drive_tuner.drive.source import Source, Window
 from colab_drive_tuner.errors import ChecksumError, StoreError
 from colab_drive_tuner.progress_bars import Progress
@@ -261,27 +261,24 @@ class _Fetch:
             headers["range"] = f"bytes={before}-"
         try:
             request = self.request.with_changes(headers=headers)
-            with self.calls.transport.download(request, self._what) as answer:
-                if answer.status == 416:
+            with self.calls.transport.download(request, self._what) as (answer, blocks):
+                if answer.status_code == 416:
                     return True  # the file became shorter, as `mismatch` reports
-                if before and not self._continues(answer, before):
+                span = answer.headers.get("Content-Range", "")
+                continues = answer.status_code == 206 and span.startswith(f"bytes {before}-")
+                if before and not continues:
                     self._start_again()
-                self._receive(answer)
+                self._receive(blocks)
         except TryAgainError:
             if self._received - before >= PROGRESS_BYTES:
                 return False
             raise
         return True
 
-    @staticmethod
-    def _continues(answer: Download, at: int) -> bool:
-        content_range = answer.headers.get("Content-Range", "")
-        return answer.status == 206 and content_range.startswith(f"bytes {at}-")
-
-    def _receive(self, answer: Download) -> None:
+    def _receive(self, blocks: Iterator[bytes]) -> None:
         marked, policy = self._received, self.calls.policy
         deadline = policy.clock() + policy.patience
-        for block in answer.blocks:
+        for block in blocks:
             self.sink.write(block)
             self._hash.update(block)
             self._received += len(block)

@@ -194,11 +194,14 @@ def insertion_index(tid: int, documents: Sequence[TrialDocument]) -> int:
 
 
 def seconds_of(value: Any) -> float | None:
-    """Convert a document's time to seconds since 1970; hyperopt's have no zone and are UTC."""
+    """Convert a document's time to seconds since 1970; hyperopt's have no zone and are UTC.
+
+    None for anything else, and for a time that in UTC is not of a year from 1 to 9999.
+    """
     if not isinstance(value, datetime):
         return None
     try:
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (OverflowError, ValueError):
         return None
 

@@ -11,8 +11,6 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from colab_drive_tuner.credentials import SCOPE_ALL, SCOPE_FILE, SCOPE_READ
@@ -221,33 +219,17 @@ class Refusal:
             return self.reason in _TRANSIENT_REASONS
         return self.status in {408, 429} or self.status >= 500
 
-    def error(self, what: str, *, after: float, uploading: bool) -> Exception:
+    def error(self, what: str, *, after: str = "", uploading: bool = False) -> Exception:
         """Return the error for the call `what`; `after` is the value of Retry-After."""
         status = f"{self.status} {self.reason}".strip()
         if self.is_transient:
             capped = uploading and self.reason == "userRateLimitExceeded"
-            if self.status == 429 or self.reason in _LIMIT_REASONS:
-                after = max(after, _LIMIT_PAUSE)
+            is_limit = self.status == 429 or self.reason in _LIMIT_REASONS
+            least = _LIMIT_PAUSE if is_limit else 0.0
+            pause = float(after) if after.isdecimal() else 0.0  # a date is left to the backoff
             return TryAgainError(
-                f"it answered {status}", after=after, hint=_UPLOAD_CAP if capped else ""
+                f"it answered {status}", max(pause, least), hint=_UPLOAD_CAP if capped else ""
             )
         answer = f"{status}: {self.message}" if self.message else status
         kind, advice = _FATAL.get(self.reason) or _BY_STATUS.get(self.status) or _OTHER
         return kind(f"Google Drive refused {what} ({answer}). {advice}")
-
-
-def retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds of a Retry-After header, in either of its forms; 0 if there is none."""
-    value = headers.get("Retry-After", "").strip()
-    if not value:
-        return 0.0
-    if value.isdecimal():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-        start = parsedate_to_datetime(headers["Date"])
-    except (ValueError, KeyError, OverflowError):
-        return 0.0
-    if moment.tzinfo is None or start.tzinfo is None:
-        moment, start = moment.replace(tzinfo=UTC), start.replace(tzinfo=UTC)
-    return max(0.0, (moment - start).total_seconds())

@@ -27,7 +27,6 @@ from colab_drive_tuner.drive.requests.retry_and_refusal import (
     REFUSED_PATIENCE,
     Refusal,
     TryAgainError,
-    retry_after,
 )
 from colab_drive_tuner.drive.source import Window
 from colab_drive_tuner.errors import CredentialsError, StoreError
@@ -74,15 +73,6 @@ class Answer:
             return parse(json.loads(self.body))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise TryAgainError("its answer was truncated or invalid") from None
-
-
-@dataclass
-class Download:
-    """An answer whose body is still arriving."""
-
-    status: int
-    headers: Mapping[str, str]
-    blocks: Iterator[bytes] = field(repr=False)
 
 
 class ServerClock:
@@ -149,13 +139,14 @@ class Transport:
         raise _refusal(answer, what, request, signature)
 
     @contextmanager
-    def download(self, request: Request, what: str) -> Iterator[Download]:
+    def download(
+        self, request: Request, what: str
+    ) -> Iterator[tuple[requests.Response, Iterator[bytes]]]:
         """Like `send`, for a GET whose body the caller reads in blocks; 416 is passed on."""
         with self._send_signed(request, what) as (response, signature):
             if response.status_code not in {200, 206, 416}:
                 raise _refusal(self._read_all(response), what, request, signature)
-            blocks = self._blocks(response, float("inf"))
-            yield Download(response.status_code, response.headers, blocks)
+            yield response, self._blocks(response, float("inf"))
 
     def close(self) -> None:
         """Close the pooled connections; later calls open new ones."""
@@ -265,8 +256,8 @@ def _refusal(
     if request.secret:
         secrets += [request.url, *(value for _, value in parse_qsl(urlsplit(request.url).query))]
     refusal = Refusal.read(answer.status, answer.body, secrets)
-    uploading = "/upload/" in request.url
-    return refusal.error(what, after=retry_after(answer.headers), uploading=uploading)
+    after = answer.headers.get("Retry-After", "")
+    return refusal.error(what, after=after, uploading="/upload/" in request.url)
 
 
 def _transient(error: Exception) -> TryAgainError:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from colab_drive_tuner.search.drive_trials import DriveTrials
     from colab_drive_tuner.search.results.plot_accessor import Plots
 
-EXIT_FINISHED, EXIT_UNFINISHED = 0, 75
-
 
 class TrialResult:
     """One trial of a search, returned by `SearchResult.trial` and `SearchResult.best`.
@@ -129,7 +127,7 @@ class SearchResult:
         Another run is needed if trials are left, or results wait on this machine for the store.
         """
         recorded = self.trials.recorded.done >= self.done
-        return EXIT_FINISHED if self.finished and recorded else EXIT_UNFINISHED
+        return 0 if self.finished and recorded else 75
 
     @property
     def seed(self) -> int | None:

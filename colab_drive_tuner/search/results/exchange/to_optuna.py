@@ -9,7 +9,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from hyperopt.pyll import Apply, as_apply, dfs
@@ -29,6 +29,7 @@ from colab_drive_tuner.search.trial_documents import (
     is_pruned,
     plain_document,
     reported_by,
+    seconds_of,
 )
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.text import shortened
@@ -229,7 +230,5 @@ def _intermediate_values(document: TrialDocument) -> dict[int, float]:
 
 def _to_local_time(time: Any) -> datetime | None:
     """Convert hyperopt's naive UTC time to Optuna's naive local time."""
-    if not isinstance(time, datetime):
-        return None
-    zoned = time if time.tzinfo else time.replace(tzinfo=UTC)
-    return zoned.astimezone().replace(tzinfo=None)
+    seconds = seconds_of(time)
+    return None if seconds is None else datetime.fromtimestamp(seconds)

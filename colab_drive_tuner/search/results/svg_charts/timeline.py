@@ -228,11 +228,8 @@ class _Axis:
     def _clock(self, seconds: float) -> str:
         """Format a time; with seconds if the whole axis is shorter than five minutes."""
         short = self._parts[-1][1] - self._parts[0][0] < 300
-        try:
-            time = datetime.fromtimestamp(seconds, UTC)
-        except (OverflowError, ValueError, OSError):
-            return ""
-        return time.strftime("%H:%M:%S" if short else "%b %d, %H:%M")
+        form = "%H:%M:%S" if short else "%b %d, %H:%M"
+        return datetime.fromtimestamp(seconds, UTC).strftime(form)
 
 
 def _length(seconds: float) -> str:
