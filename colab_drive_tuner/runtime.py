@@ -5,14 +5,12 @@ browser), so capabilities are tested. Each test runs in a thread with a time lim
 within about six seconds even if nothing answers.
 """
 
-import queue
-import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,7 +53,6 @@ _BROWSER_SECONDS = 5.0
 _GPU_SECONDS = 4.0
 _GRACE_SECONDS = 1.0
 """Time to wait for an answer beyond the timeout that was passed to the function that is asked."""
-_PROC_GPUS = Path("/proc/driver/nvidia/gpus")
 _UPTIME = Path("/proc/uptime")
 COLAB_HOURS, COLAB_MOST_HOURS = 12.0, 24.0
 """Lifetime of a Colab runtime: the usual one, and the one with Pro+."""
@@ -130,30 +127,19 @@ def call_in_thread(function: Callable[[], T]) -> Callable[[float], T]:
     `wait` returns the result or raises the function's exception (an exit as a `RuntimeError`).
     After the timeout it raises `TimeoutError`, and the thread is abandoned.
     """
-    answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+    future: Future[T] = Future()
     context = copy_context()  # ipykernel keeps the running cell in a context variable
 
     def run() -> None:
         try:
-            answers.put((context.run(function), None))
+            future.set_result(context.run(function))
         except Exception as error:  # noqa: BLE001 - raised again by `wait`
-            answers.put((None, error))
+            future.set_exception(error)
         except BaseException as error:  # noqa: BLE001 - an exit must not end the caller's process
-            answers.put((None, RuntimeError(f"the call tried to end the process: {error!r}")))
+            future.set_exception(RuntimeError(f"the call tried to end the process: {error!r}"))
 
     threading.Thread(target=run, name="colab-drive-tuner-probe", daemon=True).start()
-
-    def wait(seconds: float) -> T:
-        try:
-            value, error = answers.get(timeout=seconds)
-        except queue.Empty:
-            raise TimeoutError(f"no answer within {seconds:g} seconds") from None
-        if error is not None:
-            raise error
-        answer: T = value
-        return answer
-
-    return wait
+    return future.result
 
 
 def uptime_hours() -> float | None:
@@ -225,25 +211,10 @@ def _can_prompt(kind: Kind, browser_attached: bool) -> bool:
 
 
 def _gpu() -> str | None:
-    """Return the name of the first GPU, from `nvidia-smi` or the driver's /proc files."""
-    tool = shutil.which("nvidia-smi")
-    names = _output([tool, "--query-gpu=name", "--format=csv,noheader"]) if tool else ""
-    if names:
-        return names.splitlines()[0].strip()
-    with suppress(OSError):  # a container may hide them
-        for description in sorted(_PROC_GPUS.glob("*/information")):
-            for line in description.read_text(errors="replace").splitlines():
-                key, _, value = line.partition(":")
-                if key.strip() == "Model":
-                    return value.strip()
-    return None
-
-
-def _output(command: list[str]) -> str:
-    """Return what the command prints; empty if it fails or times out."""
+    """Return the name of the first GPU, from `nvidia-smi`; None if that fails or times out."""
     try:
         done = subprocess.run(
-            command,
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],  # noqa: S607
             check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -251,6 +222,7 @@ def _output(command: list[str]) -> str:
             errors="replace",
             timeout=_GPU_SECONDS,
         )
-    except (OSError, subprocess.TimeoutExpired):  # on the PATH but not executable, or hanging
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    except (OSError, subprocess.TimeoutExpired):  # not there, not executable, or hanging
+        return None
+    names = done.stdout.strip() if done.returncode == 0 else ""
+    return names.splitlines()[0].strip() if names else None

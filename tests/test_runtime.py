@@ -207,33 +207,20 @@ def test_a_gpu_name_that_is_not_utf8_is_shown(monkeypatch, tmp_path):
 def test_a_driver_tool_that_fails_means_no_gpu(monkeypatch, tmp_path):
     """A failing `nvidia-smi`, as on Colab's CPU runtimes, means that there is no GPU."""
     nvidia_smi(monkeypatch, tmp_path, "echo 'NVIDIA-SMI has failed'; exit 9")
-    monkeypatch.setattr(runtime, "_PROC_GPUS", tmp_path / "none")
     assert detect().gpu is None
 
 
-def test_a_driver_tool_that_hangs_leaves_the_kernels_own_list(monkeypatch, tmp_path, hasty):
-    """A hanging `nvidia-smi` is killed, and /proc names the GPU instead."""
+def test_a_driver_tool_that_hangs_is_killed(monkeypatch, tmp_path):
+    """A hanging `nvidia-smi` is killed, and counts as no GPU."""
     monkeypatch.setattr(runtime, "_GPU_SECONDS", 5.0)  # enough for a shell to start another one
     monkeypatch.setattr(runtime, "_GRACE_SECONDS", 30.0)
     nvidia_smi(monkeypatch, tmp_path, f"echo $$ > {tmp_path}/child; exec sleep 600")
-    card = tmp_path / "gpus" / "0000:00:04.0"
-    card.mkdir(parents=True)
-    (card / "information").write_text("Model: \t\t NVIDIA L4\nIRQ: 33\n")
-    monkeypatch.setattr(runtime, "_PROC_GPUS", tmp_path / "gpus")
     started = time.monotonic()
-    assert detect().gpu == "NVIDIA L4"
+    assert detect().gpu is None
     child = Path("/proc", (tmp_path / "child").read_text().strip(), "cmdline")
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it is gone
         while child.read_bytes():  # empty for a zombie
             assert time.monotonic() - started < 60
-
-
-def test_a_description_that_cannot_be_read_means_no_gpu(monkeypatch, tmp_path):
-    """Detection succeeds if /proc lists a GPU whose description cannot be read."""
-    nvidia_smi(monkeypatch, tmp_path, "exit 9")
-    (tmp_path / "gpus" / "0000:00:04.0" / "information").mkdir(parents=True)
-    monkeypatch.setattr(runtime, "_PROC_GPUS", tmp_path / "gpus")
-    assert detect().gpu is None
 
 
 def test_call_in_thread_returns_raises_or_times_out():
@@ -241,5 +228,5 @@ def test_call_in_thread_returns_raises_or_times_out():
     assert call_in_thread(lambda: 42)(60) == 42
     with pytest.raises(ZeroDivisionError):
         call_in_thread(lambda: 1 // 0)(60)
-    with pytest.raises(TimeoutError, match="no answer within"):
+    with pytest.raises(TimeoutError):
         call_in_thread(threading.Event().wait)(0.01)
