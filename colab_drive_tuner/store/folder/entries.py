@@ -110,7 +110,8 @@ def trash_entry(index: Index, key: str) -> None:
     sync_folder(trash)
     sync_folder(visible.parent)
     # Released last, so that the next holder of the name cannot be mistaken for this entry.
-    index.names.release_to_trash(key, described)
+    if index.names.holder(described.parent, described.file) == described.id:
+        index.names.release(described.parent, described.file)
 
 
 def find_in_trash(index: Index, key: str, depth: int = 0) -> tuple[Description, Path] | None:
@@ -131,8 +132,7 @@ def find_in_trash(index: Index, key: str, depth: int = 0) -> tuple[Description, 
 
 def list_trash(index: Index, parent: str) -> Iterator[tuple[Description, Path]]:
     """Yield the children of a folder that were trashed, by themselves or with it."""
-    for key in sorted(index.names.current_and_trashed(parent)):
+    for described in index.created_in(parent):
         with contextlib.suppress(ChecksumError):
-            found = find_in_trash(index, key)
-            if found is not None and found[0].parent == parent:
+            if found := find_in_trash(index, described.id):
                 yield found

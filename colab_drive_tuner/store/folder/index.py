@@ -228,6 +228,14 @@ class Index:
                 yield key, described, visible
         yield from self._recover_claims(parent, folder, shown)
 
+    def created_in(self, parent: str) -> Iterator[Description]:
+        """Yield what was created in a folder, and may have been trashed or deleted since."""
+        for key in self.descriptions:
+            with contextlib.suppress(ChecksumError):  # its folder is unknown
+                described = None if key == TOP else self.describe(key)
+                if described is not None and described.parent == parent:
+                    yield described
+
     def abandoned(self, before: float) -> Iterator[Path]:
         """Yield hidden files that no id refers to, last modified before that time.
 
@@ -275,12 +283,7 @@ class Index:
         if not left:
             return
         self._unclaimed.update({(parent, file): changed for file in left})
-        found = []
-        for key in self.descriptions:
-            with contextlib.suppress(ChecksumError):  # its file is unknown
-                described = None if key == TOP else self.describe(key)
-                if described and described.parent == parent and described.file in left:
-                    found.append(described)
+        found = [described for described in self.created_in(parent) if described.file in left]
         # Trashed entries last: another one may have their name by now.
         for described in sorted(found, key=lambda one: bool(one.trashed)):
             if described.file not in left:

@@ -1,12 +1,10 @@
 """Visible names in a folder's index: the id that has each name, and unfinished creates.
 
 names/<parent>/<file>.id       the id that has this visible name in that folder: its claim
-names/<parent>/<key>.trashed   an entry of that folder that was trashed
 names/<parent>/<n>.new         content that does not have its visible name yet
 names/<parent>/<n>.draft       a description whose id is not linked yet
 """
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 from colab_drive_tuner.store.folder import disk
 from colab_drive_tuner.store.folder.description import ID, TOP, Description
 
-CLAIM, _TRASHED = ".id", ".trashed"
+CLAIM = ".id"
 
 
 class VisibleNames:
@@ -66,13 +64,6 @@ class VisibleNames:
         """Delete the claim on a visible name."""
         disk.remove(self.folder_of(parent) / f"{file}{CLAIM}")
 
-    def release_to_trash(self, key: str, described: Description) -> None:
-        """Record that an entry was trashed, and release its name."""
-        with contextlib.suppress(FileExistsError):
-            disk.write_new(self.ensure_folder(described.parent) / f"{key}{_TRASHED}", b"")
-        if self.holder(described.parent, described.file) == described.id:
-            self.release(described.parent, described.file)
-
     def claims(self, parent: str) -> Iterator[tuple[str, str]]:
         """Yield the id and visible name of each claim in a folder."""
         for claim in disk.list_names(self.folder_of(parent)):
@@ -80,14 +71,6 @@ class VisibleNames:
             key = self.holder(parent, file) if file != claim else None
             if key is not None and ID.fullmatch(key):
                 yield key, file
-
-    def current_and_trashed(self, parent: str) -> set[str]:
-        """Return the ids of entries that are in a folder or were trashed from it."""
-        trashed = [
-            file for file in disk.list_names(self.folder_of(parent)) if file.endswith(_TRASHED)
-        ]
-        claimed = {key for key, _ in self.claims(parent)}
-        return claimed | {file.removesuffix(_TRASHED) for file in trashed}
 
     def holders(self, file: str) -> Iterator[str]:
         """Yield the ids that have this visible name in any folder."""
