@@ -203,14 +203,13 @@ def test_a_download_that_only_trickles_is_given_up(client, root, clock, monkeypa
     made = client.create_file("x", LARGE, parent=root)
     real = transfer._Fetch._receive
 
-    def slow(fetch, answer):
-        def blocks(inner):
-            for number, block in enumerate(inner):
+    def slow(fetch, blocks):
+        def few():
+            for number, block in enumerate(blocks):
                 clock.time += 100 if number == 1 else 0
                 yield block[:10]
 
-        answer.blocks = blocks(answer.blocks)
-        real(fetch, answer)
+        real(fetch, few())
 
     monkeypatch.setattr(transfer._Fetch, "_receive", slow)
     with pytest.raises(UnavailableError, match="too slowly"):
