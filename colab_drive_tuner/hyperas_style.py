@@ -79,8 +79,11 @@ def minimize(
     import numpy as np
     from hyperopt import Trials, fmin, space_eval
 
+    from colab_drive_tuner.search.executors.adapters import check_workers
+    from colab_drive_tuner.search.loop.pruning import check_pruner
     from colab_drive_tuner.search.spec.objectives import TemplatedObjective, check_callable
     from colab_drive_tuner.search.spec.user_objects import load_frameworks
+    from colab_drive_tuner.search.trials.stored_trials import StoredTrials
     from colab_drive_tuner.training.seeding import reseed_outer_trial
 
     if not isinstance(trials, Trials):
@@ -88,9 +91,15 @@ def minimize(
             "trials must be session.trials(name), DriveTrials(name) or hyperopt's Trials(), got "
             f"{trials!r:.60}."
         )
-    more = _drive_options(
-        trials, pruner, executor=executor, width=width, trial_timeout=trial_timeout
-    )
+    check_workers(executor, width, trial_timeout)
+    options = {"executor": executor, "width": width, "trial_timeout": trial_timeout}
+    options["pruner"] = check_pruner(pruner)
+    more = {option: value for option, value in options.items() if value is not None}
+    if more and not isinstance(trials, StoredTrials):
+        raise UsageError(
+            f"{next(iter(more))}= goes with trials=session.trials(name) or DriveTrials(name), not "
+            f"with {type(trials).__name__}."
+        )
     max_evals, suggest = whole_number("max_evals", max_evals, least=1), find_algorithm(algo)
     if rseed is not None:
         rseed = whole_number("rseed", rseed, least=0)
@@ -264,22 +273,3 @@ class NamedSpace(dict[str, Any]):
             note = f" (hyperas: {theirs})" if theirs != name else ""
             lines.append(f"{name}{note}{colon}{rest}")
         return "\n".join(lines)
-
-
-def _drive_options(trials: Any, pruner: "Pruner | None", **workers: Any) -> dict[str, Any]:
-    """Return the executor and pruner options; raise `UsageError` without a DriveTrials."""
-    from colab_drive_tuner.search.executors.adapters import check_workers
-    from colab_drive_tuner.search.loop.pruning import check_pruner
-    from colab_drive_tuner.search.trials.stored_trials import StoredTrials
-
-    given = {} if check_workers(**workers) is None else workers
-    if check_pruner(pruner) is not None:
-        given = given | {"pruner": pruner}
-    if not given:
-        return {}
-    if not isinstance(trials, StoredTrials):
-        raise UsageError(
-            f"{next(iter(given))}= goes with trials=session.trials(name) or DriveTrials(name), not "
-            f"with {type(trials).__name__}."
-        )
-    return given

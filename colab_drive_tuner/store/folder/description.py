@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -164,7 +163,7 @@ class MirroredFiles(Generic[Value]):
         if value is None:
             raise disk.damaged_error(*([] if content is None else [path]), self._copies / key)
         # Errors are ignored: a read-only folder can still be read.
-        with contextlib.suppress(OSError), self._aside(copy) as temporary:
+        with contextlib.suppress(OSError), disk.written_aside(self._home, copy) as temporary:
             disk.ensure_folders(self._home, self.folder.name)
             if content is None:
                 os.link(temporary, path)  # never overwrites one that is restored concurrently
@@ -180,7 +179,7 @@ class MirroredFiles(Generic[Value]):
     def write(self, key: str, content: bytes) -> None:
         """Replace the value; the original is durable when this returns."""
         disk.ensure_folders(self._home, self.folder.name)
-        with self._aside(content) as temporary:
+        with disk.written_aside(self._home, content) as temporary:
             temporary.replace(self.path(key))
         sync_folder(self.folder)
         self.write_copy(key, content)
@@ -198,15 +197,6 @@ class MirroredFiles(Generic[Value]):
         with contextlib.suppress(FileExistsError):  # written concurrently
             path.unlink(missing_ok=True)  # it could be a symbolic link
             disk.write_new(path, content)
-
-    @contextlib.contextmanager
-    def _aside(self, content: bytes) -> Iterator[Path]:
-        temporary = self._home / f"new-{uuid.uuid4().hex}"
-        try:
-            disk.write(temporary, content)
-            yield temporary
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> bytes | None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -67,6 +68,17 @@ def write_new(path: Path, content: bytes) -> None:
         except BaseException:  # an empty claim on a name would be kept forever
             remove(path)
             raise
+
+
+@contextlib.contextmanager
+def written_aside(home: Path, content: bytes) -> Iterator[Path]:
+    """Write a temporary file in an index, for the block to move to its place."""
+    temporary = home / f"new-{uuid.uuid4().hex}"
+    try:
+        write(temporary, content)
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def ensure_folders(home: Path, *names: str) -> Path:

@@ -15,7 +15,6 @@ import copy
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -269,13 +268,9 @@ class FolderStore(Store):
 
     def replace(self, entry_id: str, content: bytes) -> None:
         with self._translated_errors(f"replace file {entry_id}"):
-            path = self._file(entry_id)
-            temporary = self._ids.find(entry_id).index.home / f"new-{uuid.uuid4().hex}"
-            try:
-                disk.write(temporary, content)
+            path, home = self._file(entry_id), self._ids.find(entry_id).index.home
+            with disk.written_aside(home, content) as temporary:
                 temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
             sync_folder(path.parent)
 
     def trash(self, entry_id: str) -> None:
