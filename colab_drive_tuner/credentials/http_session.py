@@ -20,7 +20,6 @@ from urllib.parse import unquote_plus
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.connectionpool import HTTPConnectionPool
 
 BLOCK = 64 * 1024
 """Bytes of a request body sent at once: small enough for the timeout to allow 3 kB/s."""
@@ -81,23 +80,23 @@ def _may_be_logged(_: logging.LogRecord) -> bool:
     return not _unlogged.get()
 
 
-@cache
-def _guarded(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
-    """Return a subclass of the pool whose connections print nothing and bound their waiting.
+class _Guarded:
+    """Base of a connection that prints nothing and bounds its waiting.
 
-    With http.client's global debug level they would print headers and bodies. A socket's timeout
+    With http.client's global debug level it would print headers and bodies. A socket's timeout
     starts again with each byte, so a server that sends a few at a time would never be given up.
     """
-    base: Any = pool.ConnectionCls
 
-    def getresponse(connection: Any) -> Any:
-        limit, begun = connection.timeout or _HEADERS_SECONDS, monotonic()
-        timer = Timer(limit, _shut_down, [connection.sock])
+    debuglevel = 0
+
+    def getresponse(self: Any) -> Any:
+        limit, begun = self.timeout or _HEADERS_SECONDS, monotonic()
+        timer = Timer(limit, _shut_down, [self.sock])
         timer.daemon = True
         with suppress(RuntimeError):  # while the interpreter ends, Python 3.12 starts no thread
             timer.start()
         try:
-            answer = base.getresponse(connection)
+            answer = super().getresponse()  # type: ignore[misc]  # of urllib3's connection
         finally:
             timer.cancel()
         if monotonic() - begun >= limit:
@@ -105,8 +104,11 @@ def _guarded(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
             raise TimeoutError("the headers came too slowly")  # they may be cut off
         return answer
 
-    connection = type(base.__name__, (base,), {"debuglevel": 0, "getresponse": getresponse})
-    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
+
+@cache
+def _guarded(connection: type) -> type:
+    """Return a subclass of a class of connections, whatever proxy they use."""
+    return type(connection.__name__, (_Guarded, connection), {})
 
 
 def _shut_down(connected: socket) -> None:
@@ -115,21 +117,15 @@ def _shut_down(connected: socket) -> None:
         socket.shutdown(connected, SHUT_RDWR)  # not SSL's own, which waits for the server
 
 
-def _guard_pools(manager: Any) -> Any:
-    pools = manager.pool_classes_by_scheme
-    manager.pool_classes_by_scheme = {scheme: _guarded(pool) for scheme, pool in pools.items()}
-    return manager
-
-
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, blocksize=BLOCK)
-        _guard_pools(self.poolmanager)
 
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        known = len(self.proxy_manager)
-        manager = super().proxy_manager_for(*args, **kwargs)
-        return _guard_pools(manager) if len(self.proxy_manager) > known else manager
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        if not issubclass(pool.ConnectionCls, _Guarded):
+            pool.ConnectionCls = _guarded(pool.ConnectionCls)
+        return pool
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:

@@ -9,11 +9,11 @@ import traceback
 import urllib.parse
 
 import pytest
-import urllib3
+import requests
 from google.oauth2.credentials import Credentials
 
 from colab_drive_tuner.credentials import Identity
-from colab_drive_tuner.credentials.http_session import _guard_pools, new_session, redact
+from colab_drive_tuner.credentials.http_session import _Guarded, new_session, redact
 from colab_drive_tuner.drive.requests.endpoint import Authorizer
 from colab_drive_tuner.drive.requests.transport import Request, same_origin
 from colab_drive_tuner.errors import ColabDriveTunerError, StoreError, UnavailableError
@@ -289,22 +289,21 @@ def test_a_proxy_is_used_and_prints_nothing(server, monkeypatch, capsys):
     assert "planted" not in capsys.readouterr().out
 
 
-def test_every_kind_of_pool_is_silent_and_keeps_its_class():
-    """Each silent pool derives from its own class, so that a SOCKS proxy is still used."""
-
-    class OverSocks(urllib3.connection.HTTPConnection):
-        pass
-
-    class SocksPool(urllib3.HTTPConnectionPool):
-        ConnectionCls = OverSocks
-
-    manager = urllib3.PoolManager()
-    manager.pool_classes_by_scheme = {"http": SocksPool, "https": urllib3.HTTPSConnectionPool}
-    pools = _guard_pools(manager).pool_classes_by_scheme
-    assert issubclass(pools["http"], SocksPool)
-    assert issubclass(pools["http"].ConnectionCls, OverSocks)
-    assert issubclass(pools["https"].ConnectionCls, urllib3.connection.HTTPSConnection)
-    assert all(pool.ConnectionCls.debuglevel == 0 for pool in pools.values())
+def test_every_kind_of_connection_is_silent_and_keeps_its_class(monkeypatch):
+    """A silent connection derives from its pool's own class, so that a SOCKS proxy is used."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    with new_session(local=False) as session:
+        for url in ("http://drive.example/x", "https://drive.example/x"):
+            request = requests.Request("GET", url).prepare()
+            proxies = session.merge_environment_settings(url, {}, None, None, None)["proxies"]
+            for _ in range(2):
+                adapter = session.get_adapter(url)
+                pool = adapter.get_connection_with_tls_context(request, True, proxies)
+            kept, silent = type(pool).ConnectionCls, pool.ConnectionCls
+            assert issubclass(silent, kept)
+            assert silent.debuglevel == 0
+            assert silent.__mro__.count(_Guarded) == 1
+            assert len(silent.__mro__) == len(kept.__mro__) + 2
 
 
 def test_reprs_of_requests_and_signatures_show_no_secret(signer):
