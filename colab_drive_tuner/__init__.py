@@ -24,71 +24,46 @@ Public names are loaded when they are first used, so that importing the package 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from colab_drive_tuner import errors
+from colab_drive_tuner import errors as errors
 from colab_drive_tuner.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from colab_drive_tuner.drive.client import DriveClient
-    from colab_drive_tuner.manage.copy_search import copy_search, move_search
-    from colab_drive_tuner.manage.naming import remove_search, rename_search
-    from colab_drive_tuner.manage.restore_history import (
-        SearchHistory,
-        list_histories,
-        restore_search,
+    from colab_drive_tuner.drive.client import DriveClient as DriveClient
+    from colab_drive_tuner.manage.copy_search import copy_search as copy_search
+    from colab_drive_tuner.manage.copy_search import move_search as move_search
+    from colab_drive_tuner.manage.naming import remove_search as remove_search
+    from colab_drive_tuner.manage.naming import rename_search as rename_search
+    from colab_drive_tuner.manage.restore_history import SearchHistory as SearchHistory
+    from colab_drive_tuner.manage.restore_history import list_histories as list_histories
+    from colab_drive_tuner.manage.restore_history import restore_search as restore_search
+    from colab_drive_tuner.notebook.find import Notebook as Notebook
+    from colab_drive_tuner.notebook.find import find_notebook as find_notebook
+    from colab_drive_tuner.notebook.local_copy import download_notebook as download_notebook
+    from colab_drive_tuner.optuna_backend import StudyStorage as StudyStorage
+    from colab_drive_tuner.optuna_backend import optuna_storage as optuna_storage
+    from colab_drive_tuner.search.drive_trials import DriveTrials as DriveTrials
+    from colab_drive_tuner.search.executors.loky import loky_executor as loky_executor
+    from colab_drive_tuner.search.executors.ray import ray_executor as ray_executor
+    from colab_drive_tuner.search.results.exchange.from_optuna import from_optuna as from_optuna
+    from colab_drive_tuner.search.results.exchange.import_export import (
+        export_trials as export_trials,
     )
-    from colab_drive_tuner.notebook.find import Notebook, find_notebook
-    from colab_drive_tuner.notebook.local_copy import download_notebook
-    from colab_drive_tuner.optuna_backend import StudyStorage, optuna_storage
-    from colab_drive_tuner.search.drive_trials import DriveTrials
-    from colab_drive_tuner.search.executors.loky import loky_executor
-    from colab_drive_tuner.search.executors.ray import ray_executor
-    from colab_drive_tuner.search.results.exchange.from_optuna import from_optuna
-    from colab_drive_tuner.search.results.exchange.import_export import export_trials, import_trials
-    from colab_drive_tuner.search.results.read_search import list_searches, read_status
-    from colab_drive_tuner.search.results.result import SearchResult, TrialResult
-    from colab_drive_tuner.search.resume import resume_search
-    from colab_drive_tuner.search.trials.search_status import SearchStatus
-    from colab_drive_tuner.session import Session, setup
-    from colab_drive_tuner.store import open_store
-    from colab_drive_tuner.training.backup.trial_backup import TrialBackup
-    from colab_drive_tuner.training.pruner import Pruner
-    from colab_drive_tuner.training.trial import RunningTrial, running_trial
-
-__all__ = [
-    "DriveClient",
-    "DriveTrials",
-    "Notebook",
-    "Pruner",
-    "RunningTrial",
-    "SearchHistory",
-    "SearchResult",
-    "SearchStatus",
-    "Session",
-    "StudyStorage",
-    "TrialBackup",
-    "TrialResult",
-    "copy_search",
-    "download_notebook",
-    "errors",
-    "export_trials",
-    "find_notebook",
-    "from_optuna",
-    "import_trials",
-    "list_histories",
-    "list_searches",
-    "loky_executor",
-    "move_search",
-    "open_store",
-    "optuna_storage",
-    "ray_executor",
-    "read_status",
-    "remove_search",
-    "rename_search",
-    "restore_search",
-    "resume_search",
-    "running_trial",
-    "setup",
-]
+    from colab_drive_tuner.search.results.exchange.import_export import (
+        import_trials as import_trials,
+    )
+    from colab_drive_tuner.search.results.read_search import list_searches as list_searches
+    from colab_drive_tuner.search.results.read_search import read_status as read_status
+    from colab_drive_tuner.search.results.result import SearchResult as SearchResult
+    from colab_drive_tuner.search.results.result import TrialResult as TrialResult
+    from colab_drive_tuner.search.resume import resume_search as resume_search
+    from colab_drive_tuner.search.trials.search_status import SearchStatus as SearchStatus
+    from colab_drive_tuner.session import Session as Session
+    from colab_drive_tuner.session import setup as setup
+    from colab_drive_tuner.store import open_store as open_store
+    from colab_drive_tuner.training.backup.trial_backup import TrialBackup as TrialBackup
+    from colab_drive_tuner.training.pruner import Pruner as Pruner
+    from colab_drive_tuner.training.trial import RunningTrial as RunningTrial
+    from colab_drive_tuner.training.trial import running_trial as running_trial
 
 _MODULES = {
     "DriveClient": "drive.client",
@@ -124,6 +99,9 @@ _MODULES = {
     "running_trial": "training.trial",
     "setup": "session",
 }
+
+
+__all__ = ["errors", *_MODULES]  # noqa: PLE0604 - they are strings
 
 
 def __getattr__(name: str) -> Any:
