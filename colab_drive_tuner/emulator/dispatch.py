@@ -15,8 +15,8 @@ from .api.calls import FORM_LIMIT, Answer, Call, read_whole, stream_of
 from .errors import ApiError, insufficient_scopes, not_emulated
 from .faults import Faults, Rule, injected_error
 from .handlers import HANDLERS
-from .media import uploads
-from .queries.list_lag import ListLag
+from .methods import uploads
+from .queries.listing import ListLag
 from .state.database import Database
 from .state.log import RequestLog, public_query
 from .state.model import Caller, is_service_account
@@ -90,6 +90,18 @@ class Service:
                 request.account = session.email
                 request.api = discovery.match(session.verb, session.path).method.id
 
+    def triggered(self, request: Request, *, batched: bool = False) -> list[Rule]:
+        """Return the faults that the request triggers."""
+        return self.faults.triggered(
+            self.database.clock.now(),
+            request.verb,
+            request.path,
+            public_query(request.query),
+            request.api,
+            request.account,
+            batched=batched,
+        )
+
     def injected_error(self, request: Request, struck: Iterable[Rule]) -> ApiError | None:
         """Return the error with which triggered faults answer the request, if any."""
         for rule in struck:
@@ -103,11 +115,7 @@ class Service:
     async def answer_batched(self, request: Request) -> Answer:
         """Answer one call of a batch, with its faults."""
         self.identify(request)
-        now, query = self.database.clock.now(), public_query(request.query)
-        struck = self.faults.triggered(
-            now, request.verb, request.path, query, request.api, request.account, batched=True
-        )
-        error = self.injected_error(request, struck)
+        error = self.injected_error(request, self.triggered(request, batched=True))
         return await self.answer(request) if error is None else Answer.refusal(error)
 
     async def answer(self, request: Request) -> Answer:
@@ -189,5 +197,5 @@ class Service:
         account = self.database.account(session.email)
         caller = Caller(account, session.client, frozenset(session.scopes))
         match = discovery.match(session.verb, session.path)
-        call = self._call(request, match, caller, [(k, v) for k, v in session.query])
+        call = self._call(request, match, caller, session.query)
         return await self.sessions.receive(call, session)

@@ -19,16 +19,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from .front.browser_origins import parse_origin
-from .state.tokens import Grant, parse_grant
+from .state.tokens import parse_grant
 
-DEFAULT_ACCOUNT = "owner@example.com"
+DEFAULT_TOKENS = ("emulator=owner@example.com",)
 STOP_SECONDS = 2
 """Seconds after which uvicorn cancels the requests that are left, with a traceback of each."""
-
-
-def default_tokens() -> dict[str, Grant]:
-    """Return the default token: `emulator`, of owner@example.com."""
-    return {"emulator": Grant(DEFAULT_ACCOUNT)}
 
 
 def _server(service: Any, latency: float, origins: Collection[str]) -> Any:
@@ -127,7 +122,7 @@ def _exit(number: int, _: object) -> None:
 def serve(
     port: int = 0,
     data: str | Path | None = None,
-    tokens: Sequence[str] | Mapping[str, Grant] = (),
+    tokens: Sequence[str] = (),
     latency: float = 0.0,
     *,
     faults: Sequence[str] = (),
@@ -157,14 +152,14 @@ def serve(
     from .faults import parse_rule
 
     _check_latency(latency)
-    known = dict(tokens) if isinstance(tokens, Mapping) else dict(map(parse_grant, tokens))
+    grants = dict(map(parse_grant, tokens or DEFAULT_TOKENS))
     rules = [parse_rule(text) for text in faults]
     allowed = [parse_origin(text) for text in origins]
     with contextlib.ExitStack() as stack:
         stack.enter_context(_exit_on_termination())
         if data is None:
             data = stack.enter_context(tempfile.TemporaryDirectory(prefix="drive-emulator-"))
-        service = Service(Path(data), known or default_tokens(), seed)
+        service = Service(Path(data), grants, seed)
         stack.callback(service.close)
         for rule in rules:
             service.faults.add(service.database.clock.now(), **rule)
@@ -203,17 +198,17 @@ class DriveEmulator:
         origins: Sequence[str] = (),
     ) -> None:
         _check_latency(latency)
-        self._grants = dict(map(parse_grant, tokens)) or default_tokens()
+        self._tokens = list(tokens or DEFAULT_TOKENS)
+        self._grants = dict(map(parse_grant, self._tokens))
         self._origins = list(map(parse_origin, origins))
         self._own = None if data_dir else tempfile.TemporaryDirectory(prefix="drive-emulator-")
         # Absolute, because the working directory may be another one when it starts again.
         self.data_dir = Path(data_dir or (self._own.name if self._own else "")).absolute()
-        self._tokens = list(tokens)
         self._latency = latency
         self._seed = seed
         self._in_process = process
         self.port = port
-        self.token = tokens[0].partition("=")[0] if tokens else "emulator"
+        self.token = next(iter(self._grants))
         """A valid token: the first one given."""
         self.process: subprocess.Popen[str] | None = None
         self._server: Any = None

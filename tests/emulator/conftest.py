@@ -1,5 +1,7 @@
 """Fixtures of the emulator: one per test module, with a new account for each test."""
 
+import contextlib
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -24,19 +26,16 @@ def emulator(shared_emulator) -> Iterator[DriveEmulator]:
 @pytest.fixture
 def person(emulator):
     """A function that creates an account and returns an HTTP session of it."""
-    opened: list[RawClient] = []
+    numbers = itertools.count()
+    with contextlib.ExitStack() as stack:
 
-    def make(account: str = "", **grant) -> RawClient:
-        account = account or fresh_account()
-        token = f"token-{account}-{len(opened)}-{grant.get('client', '')}"
-        emulator.allow(token, account, **grant)
-        wire = RawClient(emulator.url, token, account)
-        opened.append(wire)
-        return wire
+        def make(account: str = "", **grant) -> RawClient:
+            account = account or fresh_account()
+            token = f"token-{account}-{next(numbers)}-{grant.get('client', '')}"
+            emulator.allow(token, account, **grant)
+            return stack.enter_context(RawClient(emulator.url, token, account))
 
-    yield make
-    for wire in opened:
-        wire.session.close()
+        yield make
 
 
 @pytest.fixture

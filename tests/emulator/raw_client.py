@@ -2,11 +2,13 @@
 
 import itertools
 import json
-from typing import Any
+from typing import Any, Self
 
 import requests
 
 FOLDER = "application/vnd.google-apps.folder"
+ALL_FILES = {"supportsAllDrives": "true"}
+RELATED = {"Content-Type": "multipart/related; boundary=xyz"}
 _numbers = itertools.count(1)
 
 
@@ -20,6 +22,12 @@ class RawClient:
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.headers["Authorization"] = f"Bearer {token}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
 
     def __call__(self, verb: str, path: str, **more: Any) -> requests.Response:
         address = path if path.startswith("http") else self.url + path
@@ -40,16 +48,26 @@ class RawClient:
 
     def upload(self, content: bytes, fields: str = "*", params: Any = None, **metadata: Any) -> Any:
         kind = metadata.pop("type", "application/octet-stream")
-        body = multipart(metadata, content, kind)
-        answer = self(
-            "POST",
-            "/upload/drive/v3/files",
-            params={"uploadType": "multipart", "fields": fields, **(params or {})},
-            data=body,
-            headers={"Content-Type": "multipart/related; boundary=xyz"},
-        )
+        params = {"uploadType": "multipart", "fields": fields, **(params or {})}
+        whole = related(metadata, content, kind)
+        answer = self("POST", "/upload/drive/v3/files", params=params, **whole)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def share(
+        self, file: str, other: "RawClient | str", role: str = "reader", **permission: Any
+    ) -> Any:
+        """Give another account a role on a file or shared drive; return the permission."""
+        email = other if isinstance(other, str) else other.account
+        body = {"type": "user", "role": role, "emailAddress": email, **permission}
+        answer = self("POST", f"/drive/v3/files/{file}/permissions", json=body, params=ALL_FILES)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def shared_drive(self) -> str:
+        """Create a shared drive; return its id."""
+        path = f"/drive/v3/drives?requestId={next(_numbers)}"
+        return self("POST", path, json={"name": "team"}).json()["id"]
 
     def names(self, q: str, **params: Any) -> list[str]:
         found = self.get("files", q=q, orderBy="name", **params)
@@ -65,23 +83,22 @@ class RawClient:
         return answer.status_code, error["errors"][0]["reason"]
 
 
-def multipart(
-    metadata: Any, content: bytes, kind: str, newline: bytes = b"\r\n", boundary: bytes = b"xyz"
-) -> bytes:
-    """Return a multipart/related body with the given line ends."""
-    return newline.join(
-        [
-            b"--" + boundary,
-            b"Content-Type: application/json; charset=UTF-8",
-            b"",
-            json.dumps(metadata).encode(),
-            b"--" + boundary,
-            b"Content-Type: " + kind.encode(),
-            b"",
-            content,
-            b"--" + boundary + b"--",
-        ]
-    )
+def related(
+    metadata: Any, content: bytes = b"x", kind: str = "text/plain", newline: bytes = b"\r\n"
+) -> dict[str, Any]:
+    """Return a multipart/related body with the given line ends, and its header."""
+    lines = [
+        b"--xyz",
+        b"Content-Type: application/json; charset=UTF-8",
+        b"",
+        json.dumps(metadata).encode(),
+        b"--xyz",
+        b"Content-Type: " + kind.encode(),
+        b"",
+        content,
+        b"--xyz--",
+    ]
+    return {"data": newline.join(lines), "headers": dict(RELATED)}
 
 
 def fresh_account(domain: str = "example.com") -> str:

@@ -6,23 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-ALL_FILES = {"supportsAllDrives": "true"}
-
-
-def share(wire, file_id, account, role="reader", **body):
-    give = {"type": "user", "role": role, "emailAddress": account, **body}
-    answer = wire("POST", f"/drive/v3/files/{file_id}/permissions", json=give)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+from tests.emulator.raw_client import ALL_FILES
 
 
 def test_a_shared_file_names_who_shared_it(me, person):
     """`sharingUser` is who gave the caller access, also through a folder; owners have none."""
     folder, editor, friend = me.folder("f"), person(), person()
     file = me.create(parents=[folder])["id"]
-    path = f"/drive/v3/files/{folder}/permissions"
-    me("POST", path, json={"type": "user", "role": "writer", "emailAddress": editor.account})
-    editor("POST", path, json={"type": "user", "role": "reader", "emailAddress": friend.account})
+    me.share(folder, editor, "writer")
+    editor.share(folder, friend)
     shown = friend.get(f"files/{file}", fields="sharingUser(emailAddress,me)")
     assert shown == {"sharingUser": {"emailAddress": editor.account, "me": False}}
     older = editor("GET", f"/drive/v2/files/{folder}").json()["sharingUser"]
@@ -44,12 +36,12 @@ def test_a_reader_reads_and_a_writer_writes(me, person):
     file = me.upload(b"content", name="shared")["id"]
     other = person()
     path = f"/drive/v3/files/{file}"
-    share(me, file, other.account)
+    me.share(file, other)
     assert other("GET", f"{path}?alt=media").content == b"content"
     assert other.names("") == ["shared"]
     refused = (403, "insufficientFilePermissions")
     assert other.refusal("PATCH", path, json={"name": "x"}) == refused
-    share(me, file, other.account, "writer")
+    me.share(file, other, "writer")
     assert other("PATCH", path, json={"name": "x"}).status_code == 200
     assert other.refusal("PATCH", path, json={"trashed": True}) == refused
     assert other.refusal("DELETE", path) == refused
@@ -60,7 +52,7 @@ def test_a_shared_folder_shares_what_lies_in_it(me, person):
     folder = me.folder("team")
     inside = me.create("inside", parents=[folder])["id"]
     other = person()
-    share(me, folder, other.account, "writer")
+    me.share(folder, other, "writer")
     assert other.names(f"'{folder}' in parents") == ["inside"]
     theirs = other.create("theirs", parents=[folder])["id"]
     assert me.get(f"files/{theirs}", fields="ownedByMe,capabilities/canEdit") == {
@@ -69,7 +61,7 @@ def test_a_shared_folder_shares_what_lies_in_it(me, person):
     }
     assert other("GET", f"/drive/v3/files/{inside}").status_code == 200
     alone = me.create("alone")["id"]
-    share(me, alone, other.account)
+    me.share(alone, other)
     assert "parents" not in other.get(f"files/{alone}", fields="parents")
 
 
@@ -79,7 +71,7 @@ def test_only_the_owner_moves_a_file_without_naming_its_folder(me, person):
     file = me.create("file", parents=[one])["id"]
     other = person()
     for folder in (one, two):
-        share(me, folder, other.account, "writer")
+        me.share(folder, other, "writer")
     where = f"/drive/v3/files/{file}"
     assert other.refusal("PATCH", where, params={"addParents": two}) == (403, "cannotAddParent")
     both = {"addParents": two, "removeParents": one, "fields": "parents"}
@@ -91,13 +83,8 @@ def test_only_the_owner_moves_a_file_without_naming_its_folder(me, person):
 def test_a_link_opens_a_file_without_listing_it(me, person):
     """A file shared with `anyone` is read by its id and not listed."""
     file = me.create("public")["id"]
-    given = me(
-        "POST", f"/drive/v3/files/{file}/permissions", json={"type": "anyone", "role": "reader"}
-    ).json()
-    assert given["id"] == "anyoneWithLink"
-    body = {"type": "anyone", "role": "reader", "allowFileDiscovery": True}
-    public = me("POST", f"/drive/v3/files/{file}/permissions", json=body).json()
-    assert public["id"] == "anyone"
+    assert me.share(file, "", type="anyone")["id"] == "anyoneWithLink"
+    assert me.share(file, "", type="anyone", allowFileDiscovery=True)["id"] == "anyone"
     other = person()
     assert other("GET", f"/drive/v3/files/{file}").status_code == 200
     assert other.names("") == []
@@ -134,7 +121,7 @@ def test_permissions_are_listed_changed_and_taken_back(me, person):
     """Permissions are listed, changed and removed; the owner's cannot be removed."""
     file = me.create()["id"]
     other = person()
-    given = share(me, file, other.account)
+    given = me.share(file, other)
     assert set(given) == {"kind", "id", "type", "role"}
     base = f"/drive/v3/files/{file}/permissions"
     listed = me.get(f"files/{file}/permissions")["permissions"]
@@ -159,7 +146,7 @@ def test_concurrent_permissions_are_both_kept(me):
     port = int(me.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=30) as slow:
         slow.sendall(head.encode())
-        share(me, file, "reader@example.com")
+        me.share(file, "reader@example.com")
         slow.sendall(body)
         while slow.recv(65536):
             pass
@@ -172,7 +159,7 @@ def test_a_permission_can_expire(me, person, emulator):
     friend = person()
     file = me.create("for a while")["id"]
     later = datetime.now(UTC) + timedelta(days=300)
-    share(me, file, friend.account, expirationTime=later.isoformat())
+    me.share(file, friend, expirationTime=later.isoformat())
     (given,) = [
         one
         for one in me.get(f"files/{file}/permissions", fields="*")["permissions"]
@@ -205,8 +192,8 @@ def test_a_change_of_a_permission_takes_nothing_from_an_inherited_one(me, person
     folder = me.folder("f")
     file = me.create("in it", parents=[folder])["id"]
     soon = datetime.now(UTC) + timedelta(hours=1)
-    share(me, folder, friend.account, "writer", expirationTime=soon.isoformat())
-    share(me, file, friend.account)
+    me.share(folder, friend, "writer", expirationTime=soon.isoformat())
+    me.share(file, friend)
     who = friend.get("about", fields="user/permissionId")["user"]["permissionId"]
     path = f"/drive/v3/files/{file}/permissions/{who}"
     changed = me("PATCH", f"{path}?fields=role,expirationTime", json={}).json()
@@ -217,7 +204,7 @@ def test_permissions_come_in_pages_where_asked(me):
     """Permissions come in pages with `pageSize`, and all at once without it."""
     file = me.create("shared")["id"]
     for number in range(3):
-        share(me, file, f"reader{number}@example.com")
+        me.share(file, f"reader{number}@example.com")
     assert len(me.get(f"files/{file}/permissions")["permissions"]) == 4
     first = me.get(f"files/{file}/permissions", pageSize=3)
     rest = me.get(f"files/{file}/permissions", pageSize=3, pageToken=first["nextPageToken"])
@@ -227,11 +214,10 @@ def test_permissions_come_in_pages_where_asked(me):
 
 def test_a_page_has_a_hundred_permissions_of_a_shared_drive(me):
     """Without `pageSize`, of an item of a shared drive; of other files all."""
-    drive = me("POST", "/drive/v3/drives?requestId=full", json={"name": "full"}).json()["id"]
+    drive = me.shared_drive()
     path = f"files/{drive}/permissions"
     for number in range(100):
-        give = {"type": "user", "role": "reader", "emailAddress": f"member{number}@example.com"}
-        assert me("POST", f"/drive/v3/{path}", json=give, params=ALL_FILES).status_code == 200
+        me.share(drive, f"member{number}@example.com")
     first = me.get(path, **ALL_FILES)
     rest = me.get(path, **ALL_FILES, pageToken=first["nextPageToken"])
     assert (len(first["permissions"]), len(rest["permissions"])) == (100, 1)
@@ -337,9 +323,8 @@ def test_a_service_account_owns_no_bytes(person):
     assert answer.status_code == 403
     assert "Service Accounts do not have storage quota" in answer.text
     human = person()
-    drive = human("POST", "/drive/v3/drives?requestId=r1", json={"name": "team"}).json()["id"]
-    give = {"type": "user", "role": "writer", "emailAddress": robot.account}
-    human("POST", f"/drive/v3/files/{drive}/permissions", json=give, params=ALL_FILES)
+    drive = human.shared_drive()
+    human.share(drive, robot, "writer")
     file = robot.upload(b"x", name="in the drive", parents=[drive], params=ALL_FILES)
     assert file["driveId"] == drive
     assert "owners" not in file

@@ -122,10 +122,10 @@ def test_pages_lead_on_whatever_happens_to_the_files_shown(me, order):
 
 def test_pages_of_permissions_lead_on_when_those_shown_are_removed(me):
     """A program that removes each page of permissions before the next one finds them all."""
-    path = f"/drive/v3/files/{me.create()['id']}/permissions"
+    file = me.create()["id"]
+    path = f"/drive/v3/files/{file}/permissions"
     for number in range(6):
-        give = {"type": "user", "role": "reader", "emailAddress": f"u{number}@example.com"}
-        me("POST", path, json=give)
+        me.share(file, f"u{number}@example.com")
     seen, token = 0, None
     while seen == 0 or token:
         more = {"pageToken": token} if token else {}

@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import itertools
 import json
 import random
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ import pytest
 from colab_drive_tuner.emulator.api.discovery import discovery_document
 from colab_drive_tuner.emulator.handlers import HANDLERS
 
-_numbers = itertools.count(1)
 DEEP: Any = "end"
 for _ in range(400):
     DEEP = [DEEP]
@@ -156,7 +154,6 @@ def check(answer: Any, asked: Any) -> None:
 def some_files(me) -> list[str]:
     """Create files of all kinds and return their ids."""
     folder = me.folder("folder")
-    team = me("POST", f"/drive/v3/drives?requestId={next(_numbers)}", json={"name": "team"}).json()
     google = {"mimeType": "application/vnd.google-apps.document"}
     cut = {
         "mimeType": "application/vnd.google-apps.shortcut",
@@ -164,7 +161,7 @@ def some_files(me) -> list[str]:
     }
     made = [me.create("a", parents=[folder]), me.upload(b"x", name="b"), me.create("doc", **google)]
     made += [me.create("cut", **cut)]
-    return [folder, team["id"], *(one["id"] for one in made)]
+    return [folder, me.shared_drive(), *(one["id"] for one in made)]
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])

@@ -2,8 +2,6 @@
 
 import pytest
 
-from tests.emulator.test_access import share
-
 
 def since(wire, token, **params):
     """Return the changes from a token on, as (file id, removed) pairs, and the next token."""
@@ -44,7 +42,7 @@ def test_deleted_and_unshared_files_are_removed(me, person):
     file, folder = me.create("shared")["id"], me.folder("folder")
     inside = me.create("inside", parents=[folder])["id"]
     for one in (file, folder):
-        share(me, one, friend.account)
+        me.share(one, friend)
     token = start(friend)
     (given,) = [
         one["id"]
@@ -68,7 +66,7 @@ def test_what_is_lost_with_a_folder_is_removed(me, person):
     leaves = me.create("leaves", parents=[below])["id"]
     stays, kept = me.create("stays", parents=[below])["id"], me.create("k", parents=[below])["id"]
     for one in (folder, kept):
-        share(me, one, friend.account)
+        me.share(one, friend)
     token = start(friend)
     out = {"addParents": "root", "removeParents": below}
     me("PATCH", f"/drive/v3/files/{leaves}", params=out)
@@ -93,7 +91,7 @@ def test_a_lost_folder_with_limited_access_is_removed(me, person, deleted):
     friend = person()
     above = me.folder("shared")
     folder = me.folder("limited", parents=[above])
-    share(me, above, friend.account)
+    me.share(above, friend)
     me("PATCH", f"/drive/v3/files/{folder}", json={"inheritedPermissionsDisabled": True})
     token = start(friend)
     out = {"addParents": "root", "removeParents": above}
@@ -104,13 +102,12 @@ def test_a_lost_folder_with_limited_access_is_removed(me, person, deleted):
 
 def test_a_file_that_leaves_a_shared_drive_is_removed_from_its_changes(me, person):
     """The members who lost it find that in the drive's own list of changes."""
-    drive = me("POST", "/drive/v3/drives?requestId=leave", json={"name": "team"}).json()["id"]
+    drive = me.shared_drive()
     all_drives = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
     file = me.create("f", params={"supportsAllDrives": "true"}, parents=[drive])["id"]
     friend = person()
-    give = {"type": "user", "role": "reader", "emailAddress": friend.account}
     params = {"supportsAllDrives": "true"}
-    me("POST", f"/drive/v3/files/{drive}/permissions", json=give, params=params)
+    me.share(drive, friend)
     token = start(friend)
     out = {"addParents": "root", "removeParents": drive, **params}
     assert me("PATCH", f"/drive/v3/files/{file}", params=out).status_code == 200
@@ -160,7 +157,7 @@ def test_an_unknown_change_token_is_refused(me, token):
 def test_shared_drives_have_changes_of_their_own(me):
     """Changes in a shared drive are listed for all drives or for that drive only."""
     token = start(me)
-    drive = me("POST", "/drive/v3/drives?requestId=changes", json={"name": "team"}).json()["id"]
+    drive = me.shared_drive()
     all_drives = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
     file = me.create("in it", params={"supportsAllDrives": "true"}, parents=[drive])["id"]
     assert since(me, token)[0] == []
@@ -172,7 +169,7 @@ def test_shared_drives_have_changes_of_their_own(me):
 
 def test_a_deleted_shared_drive_is_removed_with_all_that_was_in_it(me):
     """Each file, at any depth, and the drive itself, as a change of the drive."""
-    drive = me("POST", "/drive/v3/drives?requestId=gone", json={"name": "team"}).json()["id"]
+    drive = me.shared_drive()
     params, inside = {"supportsAllDrives": "true"}, [drive]
     for name in "abc":
         inside.append(me.folder(name, parents=[inside[-1]], params=params))

@@ -96,8 +96,7 @@ def test_readers_read_commenters_comment_and_authors_change(me, file, person):
     """Readers cannot comment; only authors change comments; the file's owner may delete them."""
     reader, commenter = person(), person()
     for other, role in ((reader, "reader"), (commenter, "commenter")):
-        body = {"type": "user", "role": role, "emailAddress": other.account}
-        me("POST", f"/drive/v3/files/{file}/permissions", json=body)
+        me.share(file, other, role)
     theirs = say(commenter, f"{file}/comments", content="theirs")["id"]
     mine = say(me, f"{file}/comments", content="mine")["id"]
     path, refused = f"/drive/v3/files/{file}/comments", (403, "insufficientFilePermissions")

@@ -2,10 +2,9 @@
 
 import pytest
 
-from tests.emulator.raw_client import FOLDER
+from tests.emulator.raw_client import ALL_FILES, FOLDER
 
-ALL = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
-ALL_FILES = {"supportsAllDrives": "true"}
+ALL = {**ALL_FILES, "includeItemsFromAllDrives": "true"}
 
 
 def test_shared_drives_are_made_once_listed_and_deleted(me):
@@ -26,7 +25,7 @@ def test_shared_drives_are_made_once_listed_and_deleted(me):
 
 def test_files_in_shared_drives_need_a_client_that_knows_them(me):
     """Files in shared drives need supportsAllDrives, and to be listed the include parameter."""
-    drive = me("POST", "/drive/v3/drives?requestId=x", json={"name": "Team"}).json()["id"]
+    drive = me.shared_drive()
     file = me.create("within", parents=[drive], params=ALL_FILES)["id"]
     assert me.refusal("GET", f"/drive/v3/files/{file}") == (404, "notFound")
     assert me("GET", f"/drive/v3/files/{file}", params=ALL_FILES).status_code == 200
@@ -42,7 +41,7 @@ def test_files_in_shared_drives_need_a_client_that_knows_them(me):
 
 def test_what_reaches_a_shared_drive_without_saying_so(me):
     """Methods that have no supportsAllDrives find its files, and so do downloads, as rclone's."""
-    drive = me("POST", "/drive/v3/drives?requestId=r", json={"name": "Team"}).json()["id"]
+    drive = me.shared_drive()
     file = me.upload(b"content", parents=[drive], params=ALL_FILES)["id"]
     for version in ("v3", "v2"):
         path = f"/drive/{version}/files/{file}"
@@ -55,7 +54,7 @@ def test_what_reaches_a_shared_drive_without_saying_so(me):
 
 def test_a_folder_in_a_shared_drive_belongs_to_it(me):
     """A folder's driveId is inherited, and nothing in a shared drive counts against a quota."""
-    drive = me("POST", "/drive/v3/drives?requestId=q", json={"name": "Team"}).json()["id"]
+    drive = me.shared_drive()
     folder = me.create("f", mimeType=FOLDER, parents=[drive], params=ALL_FILES)["id"]
     file = me.upload(b"x" * 500, parents=[folder], params=ALL_FILES)
     assert file["driveId"] == drive
@@ -64,7 +63,7 @@ def test_a_folder_in_a_shared_drive_belongs_to_it(me):
 
 def test_what_moves_into_a_shared_drive(me, person):
     """A file moves in, but not a folder, nor a writer's file whose owner is no member."""
-    drive = me("POST", "/drive/v3/drives?requestId=in", json={"name": "Team"}).json()["id"]
+    drive = me.shared_drive()
     into = {"addParents": drive, **ALL_FILES}
     folder = f"/drive/v3/files/{me.folder('f')}"
     refused = me.refusal("PATCH", folder, params=into)
@@ -73,15 +72,14 @@ def test_what_moves_into_a_shared_drive(me, person):
     moved = me("PATCH", file, params={**into, "fields": "driveId"}).json()
     assert moved == {"driveId": drive}
     other = person()
-    theirs = f"/drive/v3/files/{other.create('theirs')['id']}"
-    give = {"type": "user", "role": "writer", "emailAddress": me.account}
-    other("POST", f"{theirs}/permissions", json=give)
+    theirs = other.create("theirs")["id"]
+    other.share(theirs, me, "writer")
+    theirs = f"/drive/v3/files/{theirs}"
     refused = me.refusal("PATCH", theirs, params=into)
     assert refused == (403, "fileOwnerNotMemberOfTeamDrive")
-    member = {"type": "user", "role": "reader", "emailAddress": other.account}
-    given = me("POST", f"/drive/v3/files/{drive}/permissions", json=member, params=ALL_FILES)
+    given = me.share(drive, other)["id"]
     assert me("PATCH", theirs, params=into).status_code == 200
-    inherited = f"{theirs}/permissions/{given.json()['id']}"
+    inherited = f"{theirs}/permissions/{given}"
     refused = me.refusal("DELETE", inherited, params=ALL_FILES)
     assert refused == (403, "cannotModifyInheritedTeamDrivePermission")
 
@@ -93,8 +91,7 @@ def test_what_moves_into_a_shared_drive(me, person):
 def test_who_moves_items_of_a_shared_drive(me, person, drive, role, within, out):
     """Content managers move items within the drive, and only managers move them out of it."""
     friend = person()
-    member = {"type": "user", "role": role, "emailAddress": friend.account}
-    me("POST", f"/drive/v3/files/{drive}/permissions", json=member, params=ALL_FILES)
+    me.share(drive, friend, role)
     folder = me.create("f", mimeType=FOLDER, parents=[drive], params=ALL_FILES)["id"]
     file = f"/drive/v3/files/{me.create(parents=[drive], params=ALL_FILES)['id']}"
     shown = friend("GET", file, params={"fields": "capabilities", **ALL_FILES}).json()
@@ -134,8 +131,7 @@ def test_shared_drives_have_an_older_name(me, version, verb, items):
 @pytest.fixture
 def drive(me):
     """The id of a new shared drive."""
-    made = me("POST", f"/drive/v3/drives?requestId={me.account}", json={"name": "Team"})
-    return made.json()["id"]
+    return me.shared_drive()
 
 
 def test_a_shared_drive_that_is_none_is_refused_by_name(me, person, drive):
@@ -173,12 +169,6 @@ def test_restrictions_change_one_by_one(me, drive):
     assert "createdDate" in me("GET", f"/drive/v2/drives/{drive}").json()
 
 
-def _member(me, drive, friend, role):
-    give = {"type": "user", "role": role, "emailAddress": friend.account}
-    where = f"/drive/v3/files/{drive}/permissions"
-    assert me("POST", where, json=give, params=ALL_FILES).status_code == 200
-
-
 @pytest.mark.parametrize(
     ("role", "file", "folder", "drive_itself"),
     [
@@ -191,7 +181,7 @@ def _member(me, drive, friend, role):
 def test_who_may_share_depends_on_the_item(me, person, drive, role, file, folder, drive_itself):
     """Writers share files, content managers also folders, organizers also the drive."""
     friend = person()
-    _member(me, drive, friend, role)
+    me.share(drive, friend, role)
     items = {
         me.create("file", parents=[drive], params=ALL_FILES)["id"]: file,
         me.folder("folder", parents=[drive], params=ALL_FILES): folder,
@@ -239,7 +229,7 @@ def test_roles_belong_to_kinds_of_items_and_grantees(me, drive):
 def test_a_drive_for_members_only_is_shared_with_nobody_else(me, person, drive):
     """With driveMembersOnly, permissions on items are for members."""
     friend = person()
-    _member(me, drive, friend, "reader")
+    me.share(drive, friend)
     rule = {"restrictions": {"driveMembersOnly": True}}
     me("PATCH", f"/drive/v3/drives/{drive}", json=rule)
     file = me.create("file", parents=[drive], params=ALL_FILES)["id"]
@@ -249,8 +239,7 @@ def test_a_drive_for_members_only_is_shared_with_nobody_else(me, person, drive):
     assert me.refusal("POST", where, json=give, params=ALL_FILES) == refused
     link = {"type": "anyone", "role": "reader"}
     assert me.refusal("POST", where, json=link, params=ALL_FILES) == refused
-    give["emailAddress"] = friend.account
-    assert me("POST", where, json=give, params=ALL_FILES).status_code == 200
+    me.share(file, friend, "writer")
 
 
 def test_an_administrator_deletes_a_drive_with_its_files(me, drive):

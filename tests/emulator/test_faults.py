@@ -216,15 +216,14 @@ def test_lists_lag_and_gets_do_not(me, emulator, name):
 def test_a_list_that_lags_shows_what_was_deleted(me, emulator, fields):
     """A shared drive, a file of it and a text are listed until then, with any fields."""
     every = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
-    made = me("POST", f"/drive/v3/drives?requestId={fields}", json={"name": "team"}).json()
-    inside = me.create(parents=[made["id"]], params={"supportsAllDrives": "true"})["id"]
-    give = {"type": "user", "role": "writer", "emailAddress": me.account}
-    me("POST", f"/drive/v3/files/{inside}/permissions?supportsAllDrives=true", json=give)
+    drive = me.shared_drive()
+    inside = me.create(parents=[drive], params={"supportsAllDrives": "true"})["id"]
+    me.share(inside, me, "writer")
     text = me.upload(b"zebra", type="text/plain")["id"]
     emulator.faults.add("list_lag", seconds=600)
     assert me("DELETE", f"/drive/v3/files/{text}").status_code == 204
     flags = "allowItemDeletion=true&useDomainAdminAccess=true"
-    assert me("DELETE", f"/drive/v3/drives/{made['id']}?{flags}").status_code == 204
+    assert me("DELETE", f"/drive/v3/drives/{drive}?{flags}").status_code == 204
     assert len(me.get("drives", fields=f"drives({fields})")["drives"]) == 1
     assert len(me.get("files", fields=f"files({fields})", **every)["files"]) == 2
     assert me.get("files", q="fullText contains 'zebra'")["files"] == []
@@ -438,9 +437,8 @@ def test_the_fixture_is_public(pytester_free_environment, drive_emulator):
     """`drive_emulator` is a running emulator, and its environment points to it."""
     environment = drive_emulator.environment
     assert environment["DRIVE_EMULATOR_HOST"] == drive_emulator.url
-    wire = RawClient(drive_emulator.url, environment["DRIVE_EMULATOR_TOKEN"])
-    assert wire.get("about", fields="user")["user"]["emailAddress"] == "owner@example.com"
-    wire.session.close()
+    with RawClient(drive_emulator.url, environment["DRIVE_EMULATOR_TOKEN"]) as wire:
+        assert wire.get("about", fields="user")["user"]["emailAddress"] == "owner@example.com"
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from tests.emulator.raw_client import FOLDER, multipart
+from tests.emulator.raw_client import FOLDER, related
 
 EMPTY_MD5 = hashlib.md5(b"").hexdigest()
 
@@ -347,8 +347,7 @@ def test_export_and_conversion_are_a_501_that_names_the_method(me):
     doc = me.create("doc", mimeType=DOCUMENT)["id"]
     file = me.upload(b"text", name="f", type="text/plain")["id"]
     upload = "/upload/drive/v3/files"
-    related = {"Content-Type": "multipart/related; boundary=xyz"}
-    whole = {"data": multipart({"mimeType": DOCUMENT}, b"x", "text/plain"), "headers": related}
+    whole = related({"mimeType": DOCUMENT})
     for verb, path, more, method in (
         ("GET", f"/drive/v3/files/{doc}/export?mimeType=text/plain", {}, "files.export"),
         ("GET", f"/drive/v2/files/{doc}/export?mimeType=text/plain", {}, "files.export"),
@@ -369,7 +368,7 @@ def test_export_and_conversion_are_a_501_that_names_the_method(me):
         assert f"drive.{method}" in answer.json()["error"]["message"]
     exported = me.refusal("GET", f"/drive/v3/files/{file}/export?mimeType=text/plain")
     assert exported == (403, "fileNotExportable")
-    into_folder = {"data": multipart({"mimeType": FOLDER}, b"x", "text/plain"), "headers": related}
+    into_folder = related({"mimeType": FOLDER})
     refused = me.refusal("POST", f"{upload}?uploadType=multipart", **into_folder)
     assert refused == (400, "badRequest")
     assert sorted(me.names("")) == ["doc", "f"]

@@ -2,17 +2,7 @@
 
 import pytest
 
-from tests.emulator.raw_client import RawClient
-
-ALL_FILES = {"supportsAllDrives": "true"}
-
-
-def share(owner: RawClient, file: str, other: RawClient, role: str = "writer", **more) -> str:
-    give = {"type": "user", "role": role, "emailAddress": other.account, **more}
-    path = f"/drive/v3/files/{file}/permissions"
-    answer = owner("POST", path, json=give, params=ALL_FILES)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["id"]
+from tests.emulator.raw_client import ALL_FILES, RawClient
 
 
 def limit(wire: RawClient, folder: str, *, limited: bool) -> int:
@@ -35,7 +25,7 @@ def test_a_folder_with_limited_access_is_seen_but_not_opened(me, friend, person)
     folder = me.folder("limited", parents=[above])
     below = me.folder("below", parents=[folder])
     file = me.upload(b"x", name="inside", parents=[below])["id"]
-    share(me, above, friend)
+    me.share(above, friend, "writer")
     assert seen(friend, file)
     assert limit(me, folder, limited=True) == 200
     assert (seen(friend, folder), seen(friend, below), seen(friend, file)) == (True, False, False)
@@ -54,9 +44,9 @@ def test_a_folder_with_limited_access_is_seen_but_not_opened(me, friend, person)
     assert shown[me.account] == {"role": "owner", **limited}
     assert len(me.get(f"files/{file}", fields="permissionIds")["permissionIds"]) == 1
     other = person()
-    share(me, folder, other, "reader")
+    me.share(folder, other)
     assert (seen(other, folder), seen(other, file), seen(other, above)) == (True, True, False)
-    share(me, folder, friend)
+    me.share(folder, friend, "writer")
     assert seen(friend, file)
     assert friend.get(f"files/{folder}", fields=wanted)["capabilities"] == dict.fromkeys(can, True)
 
@@ -64,8 +54,8 @@ def test_a_folder_with_limited_access_is_seen_but_not_opened(me, friend, person)
 def test_who_may_limit_the_access(me, friend, person):
     """The owner, and writers who may share; not for files."""
     folder, reader = me.folder("f"), person()
-    share(me, folder, friend)
-    share(me, folder, reader, "reader")
+    me.share(folder, friend, "writer")
+    me.share(folder, reader)
     assert limit(reader, folder, limited=True) == 403
     assert limit(friend, folder, limited=True) == 200
     assert limit(friend, folder, limited=False) == 200
@@ -77,11 +67,11 @@ def test_who_may_limit_the_access(me, friend, person):
 
 def test_organizers_always_open_a_folder_of_their_drive(me, friend):
     """In a shared drive, other members lose what they inherit."""
-    drive = me("POST", "/drive/v3/drives?requestId=l", json={"name": "d"}).json()["id"]
+    drive = me.shared_drive()
     folder = me.create("f", mimeType="application/vnd.google-apps.folder", parents=[drive],
                        params=ALL_FILES)["id"]  # fmt: skip
     file = me.create("file", parents=[folder], params=ALL_FILES)["id"]
-    given = share(me, drive, friend)
+    given = me.share(drive, friend, "writer")["id"]
     assert limit(friend, folder, limited=True) == 403
     assert limit(me, folder, limited=True) == 200
     assert (seen(me, file), seen(friend, folder), seen(friend, file)) == (True, True, False)
@@ -96,7 +86,7 @@ def test_a_pending_owner_accepts_the_ownership(me, friend, later):
     """The owner offers it to a writer, who then takes it; nobody else can."""
     file = me.create(writersCanShare=False)["id"]
     path = f"/drive/v3/files/{file}/permissions"
-    given = share(me, file, friend, pendingOwner=not later)
+    given = me.share(file, friend, "writer", pendingOwner=not later)["id"]
     accept = {"json": {"role": "owner"}, "params": {"transferOwnership": "true"}}
     if later:
         assert friend.refusal("PATCH", f"{path}/{given}", **accept)[0] == 403

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from tests.emulator.raw_client import RawClient, multipart
+from tests.emulator.raw_client import RELATED, RawClient, related
 from tests.processes import wait_until
 
 BOMB = gzip.compress(b"\0" * 70_000_000)
 PACKED = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
-RELATED = {**PACKED, "Content-Type": "multipart/related; boundary=xyz"}
+PACKED_PARTS = {**PACKED, **RELATED}
 FORM = {**PACKED, "Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -24,7 +24,7 @@ FORM = {**PACKED, "Content-Type": "application/x-www-form-urlencoded"}
         ("/drive/v3/files", PACKED),
         ("/drive/v3/files", {**FORM, "X-HTTP-Method-Override": "GET"}),
         ("/upload/drive/v3/files?uploadType=media", PACKED),
-        ("/upload/drive/v3/files?uploadType=multipart", RELATED),
+        ("/upload/drive/v3/files?uploadType=multipart", PACKED_PARTS),
         ("/upload/drive/v3/files?uploadType=resumable", PACKED),
     ],
 )
@@ -53,9 +53,8 @@ def test_a_long_body_is_a_413(me, path, kind, size):
 
 def test_long_metadata_before_content_are_a_413(me):
     """The metadata of a multipart upload have the limit of a JSON body."""
-    body = multipart({"name": "x" * (2**24 + 1)}, b"content", "text/plain")
-    headers = {"Content-Type": "multipart/related; boundary=xyz"}
-    answer = me("POST", "/upload/drive/v3/files?uploadType=multipart", data=body, headers=headers)
+    whole = related({"name": "x" * (2**24 + 1)})
+    answer = me("POST", "/upload/drive/v3/files?uploadType=multipart", **whole)
     assert answer.status_code == 413
 
 
@@ -84,11 +83,7 @@ def test_deep_json_is_refused(me, kind):
     for depth in (101, 400, 900):
         body = {"name": "deep", "unknown": nested(depth, kind)}
         assert me.refusal("POST", "/drive/v3/files", json=body) == (400, "parseError")
-        headers = {"Content-Type": "multipart/related; boundary=xyz"}
-        whole = multipart(body, b"x", "text/plain")
-        refused = me.refusal(
-            "POST", "/upload/drive/v3/files?uploadType=multipart", data=whole, headers=headers
-        )
+        refused = me.refusal("POST", "/upload/drive/v3/files?uploadType=multipart", **related(body))
         assert refused == (400, "parseError")
     assert me.create("not deep", unknown=nested(90, kind))["name"] == "not deep"
 
@@ -132,8 +127,7 @@ BAD_TYPES = ["text/plain\r\nX-Injected: 1", "a\nb", "a\0b", "a\x7fb", "Ã©", "ðŸ¦
 def test_a_mime_type_that_no_header_can_hold_is_refused(me, kind):
     """A MIME type that no header can hold is a 400 wherever it is written; nothing changes."""
     file = me.upload(b"content", name="f", type="text/plain")["id"]
-    related = {"Content-Type": "multipart/related; boundary=xyz"}
-    whole = multipart({"mimeType": kind}, b"x", "text/plain")
+    whole = related({"mimeType": kind})
     for verb, path, more in (
         ("POST", "v3/files", {"json": {"mimeType": kind}}),
         ("POST", "v2/files", {"json": {"mimeType": kind}}),
@@ -143,8 +137,8 @@ def test_a_mime_type_that_no_header_can_hold_is_refused(me, kind):
     ):
         assert me.refusal(verb, f"/drive/{path}", **more) == (400, "invalid"), path
     for verb, path, more in (
-        ("POST", "files?uploadType=multipart", {"data": whole, "headers": related}),
-        ("PATCH", f"files/{file}?uploadType=multipart", {"data": whole, "headers": related}),
+        ("POST", "files?uploadType=multipart", whole),
+        ("PATCH", f"files/{file}?uploadType=multipart", whole),
         ("POST", "files?uploadType=resumable", {"json": {"mimeType": kind}}),
     ):
         assert me.refusal(verb, f"/upload/drive/v3/{path}", **more) == (400, "invalid"), path
@@ -161,9 +155,8 @@ def test_the_mime_type_of_uploaded_content_is_checked_too(me):
         announced = {"X-Upload-Content-Type": kind}
         resumable = me.refusal("POST", f"{path}resumable", json={}, headers=announced)
         assert simple == resumable == (400, "invalid")
-    whole = multipart({}, b"x", "a\x7fb")
-    related = {"Content-Type": "multipart/related; boundary=xyz"}
-    assert me.refusal("POST", f"{path}multipart", data=whole, headers=related) == (400, "invalid")
+    whole = related({}, kind="a\x7fb")
+    assert me.refusal("POST", f"{path}multipart", **whole) == (400, "invalid")
 
 
 def test_an_abandoned_download_is_not_read_to_its_end(me, emulator):
@@ -268,8 +261,7 @@ def test_an_admin_error_names_the_value(me, verb, path, body, said):
 def test_invalid_admin_numbers_are_refused(emulator, path, body):
     """A clock beyond all dates, or an infinite quota, is refused; the emulator keeps running."""
     text = json.dumps(body).replace("Infinity", "1e999")
-    wire = RawClient(emulator.url, "emulator")
     headers = {"Content-Type": "application/json"}
-    assert wire("POST", f"/_emulator/{path}", data=text, headers=headers).status_code == 400
-    assert wire("GET", "/drive/v3/files").status_code == 200
-    wire.session.close()
+    with RawClient(emulator.url, "emulator") as wire:
+        assert wire("POST", f"/_emulator/{path}", data=text, headers=headers).status_code == 400
+        assert wire("GET", "/drive/v3/files").status_code == 200

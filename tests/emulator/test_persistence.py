@@ -1,5 +1,6 @@
 """The emulator as a separate process: killed, restarted, used with curl."""
 
+import contextlib
 import math
 import os
 import shutil
@@ -25,17 +26,15 @@ def process(tmp_path):
 
 @pytest.fixture
 def wire(process):
-    wire = RawClient(process.url, "emulator")
-    yield wire
-    wire.session.close()
+    with RawClient(process.url, "emulator") as wire:
+        yield wire
 
 
 def test_everything_answered_survives_sigkill(process, wire):
     """Files, contents, permissions, tokens and used ids survive a kill, on the same port."""
     content = os.urandom(300_000)
     file = wire.upload(content, name="kept", properties={"k": "v"})
-    give = {"type": "user", "role": "reader", "emailAddress": "other@example.com"}
-    wire("POST", f"/drive/v3/files/{file['id']}/permissions", json=give)
+    wire.share(file["id"], "other@example.com")
     unused, used = wire.get("files/generateIds", count=2)["ids"]
     wire.create(id=used)
     wire("DELETE", f"/drive/v3/files/{used}")
@@ -51,9 +50,8 @@ def test_everything_answered_survives_sigkill(process, wire):
         "permissionIds": [one["id"] for one in wire_permissions(wire, file)],
     }
     assert wire("GET", f"/drive/v3/files/{file['id']}?alt=media").content == content
-    theirs = RawClient(process.url, "theirs")
-    assert theirs.names("") == ["kept"]
-    theirs.session.close()
+    with RawClient(process.url, "theirs") as theirs:
+        assert theirs.names("") == ["kept"]
     assert wire.refusal("POST", "/drive/v3/files", json={"id": used})[0] == 409
     assert wire.create(id=unused)["id"] == unused
 
@@ -163,9 +161,8 @@ def test_the_clock_stays_set_after_sigkill(process, wire):
     before = wire.create()["id"]
     process.kill()
     process.start()
-    short = RawClient(process.url, "short")
-    assert short("GET", "/drive/v3/files").status_code == 401
-    short.session.close()
+    with RawClient(process.url, "short") as short:
+        assert short("GET", "/drive/v3/files").status_code == 401
     after = wire.create()["id"]
     listed = wire.get("files", orderBy="createdTime", fields="files/id")["files"]
     assert [one["id"] for one in listed] == [before, after]
@@ -200,17 +197,17 @@ def test_a_session_from_before_a_restart_is_cancelled_with_its_bytes(process, wi
     assert list((process.data_dir / "incoming").iterdir()) == []
 
 
-def test_a_kill_during_writes_loses_no_answered_file(process):
+def test_a_kill_during_writes_loses_no_answered_file(process, wire):
     """After a kill while four clients write, every acknowledged file exists exactly once."""
     answered: list[str] = []
 
     def write() -> None:
-        wire = RawClient(process.url, "emulator")
-        try:
+        with (
+            RawClient(process.url, "emulator") as wire,
+            contextlib.suppress(requests.RequestException),
+        ):
             while True:
                 answered.append(wire.upload(b"content", fields="id")["id"])
-        except requests.RequestException:
-            wire.session.close()
 
     threads = [threading.Thread(target=write) for _ in range(4)]
     for thread in threads:
@@ -220,12 +217,10 @@ def test_a_kill_during_writes_loses_no_answered_file(process):
     for thread in threads:
         thread.join()
     process.start()
-    wire = RawClient(process.url, "emulator")
     for file_id in answered:
         assert wire("GET", f"/drive/v3/files/{file_id}?alt=media").content == b"content"
     listed = [one["id"] for one in wire.get("files", pageSize=1000)["files"]]
     assert len(set(listed)) == len(listed) >= len(answered)
-    wire.session.close()
 
 
 def test_partial_files_of_a_kill_are_removed(process):
@@ -274,10 +269,11 @@ def test_files_of_something_else_are_kept(tmp_path, name):
 
 def test_a_token_may_begin_with_a_dash():
     """As random tokens do."""
-    with DriveEmulator(process=True, tokens=["-a=a@example.com"]) as emulator:
-        wire = RawClient(emulator.url, "-a")
+    with (
+        DriveEmulator(process=True, tokens=["-a=a@example.com"]) as emulator,
+        RawClient(emulator.url, "-a") as wire,
+    ):
         assert wire.names("") == []
-        wire.session.close()
 
 
 def test_serve_takes_tokens_and_faults(tmp_path):
@@ -292,13 +288,12 @@ faults = [
 serve(tokens=["abc=a@example.com,client=x,scopes=drive.file"], faults=faults)
 """
     with running_python("-c", script, environment={"TMPDIR": str(tmp_path)}) as (process, line):
-        wire = RawClient(line.strip().rpartition(" ")[2], "abc")
-        assert wire.names("") == []
-        assert wire("GET", "/drive/v3/about?fields=user").status_code == 500
-        assert wire.refusal("GET", "/drive/v3/files/root") == (404, "notFound")
-        known = wire("GET", "/drive/v3/files", headers={"Authorization": "Bearer emulator"})
-        assert known.status_code == 401
-        wire.session.close()
+        with RawClient(line.strip().rpartition(" ")[2], "abc") as wire:
+            assert wire.names("") == []
+            assert wire("GET", "/drive/v3/about?fields=user").status_code == 500
+            assert wire.refusal("GET", "/drive/v3/files/root") == (404, "notFound")
+            known = wire("GET", "/drive/v3/files", headers={"Authorization": "Bearer emulator"})
+            assert known.status_code == 401
         assert len(list(tmp_path.iterdir())) == 1
         process.terminate()
         process.wait(60)
@@ -349,14 +344,12 @@ def test_its_data_stay_where_they_are(tmp_path, monkeypatch):
     emulator = DriveEmulator("drive")
     other = tmp_path / "other"
     other.mkdir()
-    with emulator:
-        wire = RawClient(emulator.url, "emulator")
+    with emulator, RawClient(emulator.url, "emulator") as wire:
         wire.create("kept")
         emulator.stop()
         monkeypatch.chdir(other)
         emulator.start()
         assert wire.names("") == ["kept"]
-        wire.session.close()
     assert list(other.iterdir()) == []
 
 

@@ -189,8 +189,7 @@ def test_owners_writers_readers_and_shared_with_me(me, person):
     other = person()
     me.create("mine")
     shared = other.create("theirs")["id"]
-    give = {"type": "user", "role": "reader", "emailAddress": me.account}
-    other("POST", f"/drive/v3/files/{shared}/permissions", json=give)
+    other.share(shared, me)
     assert me.names("'me' in owners") == ["mine"]
     assert me.names(f"'{other.account}' in owners") == ["theirs"]
     assert me.names(f"'{me.account}' in readers") == ["mine", "theirs"]
@@ -215,8 +214,7 @@ def test_a_query_for_files_not_shared_with_me_is_refused(me, version, q):
 def test_visibility_and_shortcuts_are_found(me):
     """`visibility` is the widest permission; shortcuts are found by their target."""
     public = me.create("public")["id"]
-    give = {"type": "anyone", "role": "reader"}
-    me("POST", f"/drive/v3/files/{public}/permissions", json=give)
+    me.share(public, "", type="anyone")
     details = {"targetId": public}
     me.create("cut", mimeType="application/vnd.google-apps.shortcut", shortcutDetails=details)
     assert me.names("visibility = 'anyoneWithLink'") == ["public"]

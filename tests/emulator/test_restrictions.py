@@ -2,18 +2,10 @@
 
 import pytest
 
-from tests.emulator.raw_client import RawClient
+from tests.emulator.raw_client import ALL_FILES, RawClient
 
-ALL_FILES = {"supportsAllDrives": "true"}
 CANNOT_DOWNLOAD = (403, "cannotDownloadFile")
 READ_ONLY = (403, "fileContentRestricted")
-
-
-def share(owner: RawClient, file: str, role: str, other: RawClient) -> None:
-    give = {"type": "user", "role": role, "emailAddress": other.account}
-    path = f"/drive/v3/files/{file}/permissions"
-    answer = owner("POST", path, json=give, params=ALL_FILES)
-    assert answer.status_code == 200, answer.text
 
 
 def may_download(wire: RawClient, file: str) -> bool:
@@ -50,8 +42,8 @@ def item(readers: bool, writers: bool) -> dict:
 def test_a_restricted_download_is_refused(me, person, body, reader, writer):
     """Readers and commenters, or writers too, can neither download nor copy; the owner can."""
     file, commenter, editor = me.upload(b"secret")["id"], person(), person()
-    share(me, file, "commenter", commenter)
-    share(me, file, "writer", editor)
+    me.share(file, commenter, "commenter")
+    me.share(file, editor, "writer")
     path = f"/drive/v3/files/{file}"
     fields = "copyRequiresWriterPermission,viewersCanCopyContent,downloadRestrictions"
     shown = me("PATCH", path, json=body, params={"fields": fields}).json()
@@ -76,9 +68,9 @@ def test_a_restricted_download_is_refused(me, person, body, reader, writer):
 
 def test_a_shared_drive_restricts_downloads_of_all_its_files(me, person):
     """The drive's restriction adds to each file's; the older field clears it."""
-    drive = me("POST", "/drive/v3/drives?requestId=r", json={"name": "d"}).json()["id"]
+    drive = me.shared_drive()
     file, reader = me.upload(b"x", parents=[drive], params=ALL_FILES)["id"], person()
-    share(me, drive, "reader", reader)
+    me.share(drive, reader)
     assert may_download(reader, file)
     path = f"/drive/v3/drives/{drive}"
     wanted = {"fields": "restrictions(copyRequiresWriterPermission,downloadRestriction)"}
@@ -114,7 +106,7 @@ def lock(wire: RawClient, file: str, **restriction) -> dict:
 def test_a_locked_file_keeps_title_content_and_comments(me, person):
     """All else may change, by whoever may change it; unlocking ends the restriction."""
     file, editor = me.upload(b"x", name="n")["id"], person()
-    share(me, file, "writer", editor)
+    me.share(file, editor, "writer")
     path = f"/drive/v3/files/{file}"
     comment = me("POST", f"{path}/comments?fields=id", json={"content": "before"}).json()["id"]
     (shown,) = lock(editor, file, readOnly=True, reason="done")["contentRestrictions"]
@@ -154,7 +146,7 @@ def test_a_locked_file_keeps_title_content_and_comments(me, person):
 def test_only_the_owner_changes_an_owner_s_restriction(me, person):
     """A writer can neither set nor remove one; without `ownerRestricted` it is a writer's again."""
     file, editor = me.upload(b"x")["id"], person()
-    share(me, file, "writer", editor)
+    me.share(file, editor, "writer")
     path = f"/drive/v3/files/{file}"
     own = {"contentRestrictions": [{"readOnly": True, "ownerRestricted": True}]}
     refused = (403, "insufficientFilePermissions")

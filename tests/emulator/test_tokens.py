@@ -32,14 +32,13 @@ def test_a_call_without_credentials_is_a_403(emulator):
         "/drive/v3/files?key=api-key": (401, "required"),
         "/drive/v3/files?access_token=unknown": (401, "authError"),
     }
-    bare = RawClient(emulator.url, "")
-    del bare.session.headers["Authorization"]
-    for path, refused in calls.items():
-        assert bare.refusal("GET", path) == refused
-    for header in ({"Authorization": "Basic eDp5"}, {"X-Goog-Api-Key": "api-key"}):
-        assert bare.refusal("GET", "/drive/v3/files", headers=header) == (401, "required")
-    assert bare("GET", "/oauth2/v3/userinfo").status_code == 401
-    bare.session.close()
+    with RawClient(emulator.url, "") as bare:
+        del bare.session.headers["Authorization"]
+        for path, refused in calls.items():
+            assert bare.refusal("GET", path) == refused
+        for header in ({"Authorization": "Basic eDp5"}, {"X-Goog-Api-Key": "api-key"}):
+            assert bare.refusal("GET", "/drive/v3/files", headers=header) == (401, "required")
+        assert bare("GET", "/oauth2/v3/userinfo").status_code == 401
 
 
 def test_a_token_expires(emulator, person):
@@ -56,8 +55,10 @@ def test_a_token_expires(emulator, person):
 
 def test_the_token_of_the_start_is_its_own_refresh_token():
     """A client that knows only one token can renew it after its expiry."""
-    with DriveEmulator(tokens=["a=ann@example.com"]) as started:
-        wire = RawClient(started.url, "a", "ann@example.com")
+    with (
+        DriveEmulator(tokens=["a=ann@example.com"]) as started,
+        RawClient(started.url, "a") as wire,
+    ):
         started.faults.add("expire")
         assert wire("GET", "/drive/v3/files").status_code == 401
         form = {"grant_type": "refresh_token", "refresh_token": "a"}
@@ -66,7 +67,6 @@ def test_the_token_of_the_start_is_its_own_refresh_token():
         assert wire("GET", "/drive/v3/files").status_code == 401
         wire.session.headers["Authorization"] = f"Bearer {fresh}"
         assert wire("GET", "/drive/v3/files").status_code == 200
-        wire.session.close()
 
 
 def test_a_call_without_a_token_expires_no_token(emulator, me, person):

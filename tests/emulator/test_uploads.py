@@ -9,7 +9,7 @@ import os
 import pytest
 import requests
 
-from tests.emulator.raw_client import multipart
+from tests.emulator.raw_client import RELATED, related
 from tests.processes import wait_until
 
 UPLOAD = "/upload/drive/v3/files"
@@ -56,12 +56,9 @@ def test_a_simple_upload_has_all_three_checksums(me):
 )  # fmt: skip
 def test_multipart_takes_both_line_ends(me, newline, content):
     """A multipart body may have CRLF, or LF as Python's email package writes it."""
-    answer = me(
-        "POST",
-        f"{UPLOAD}?uploadType=multipart&fields=id,name,md5Checksum",
-        data=multipart({"name": "both"}, content, "text/plain", newline),
-        headers={"Content-Type": "multipart/related; boundary=xyz"},
-    ).json()
+    where = f"{UPLOAD}?uploadType=multipart&fields=id,name,md5Checksum"
+    whole = related({"name": "both"}, content, newline=newline)
+    answer = me("POST", where, **whole).json()
     assert answer["name"] == "both"
     assert answer["md5Checksum"] == hashlib.md5(content).hexdigest()
 
@@ -71,20 +68,16 @@ def test_multipart_decodes_base64(me):
     content = os.urandom(10_000)
     text = base64.encodebytes(content)
     kind = "application/x\r\nContent-Transfer-Encoding: base64"
-    answer = me(
-        "POST",
-        f"{UPLOAD}?uploadType=multipart&fields=*",
-        data=multipart({}, text, kind),
-        headers={"Content-Type": 'multipart/related; boundary="xyz"'},
-    ).json()
+    whole = related({}, text, kind)
+    whole["headers"] = {"Content-Type": 'multipart/related; boundary="xyz"'}
+    answer = me("POST", f"{UPLOAD}?uploadType=multipart&fields=*", **whole).json()
     assert answer["md5Checksum"] == hashlib.md5(content).hexdigest()
 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"--xyz\r\n\r\n{}\r\n--xyz--", b"--xyz\r\n"])
 def test_a_broken_multipart_body_is_a_400(me, body):
     """A multipart body without two parts is a 400."""
-    headers = {"Content-Type": "multipart/related; boundary=xyz"}
-    answer = me("POST", f"{UPLOAD}?uploadType=multipart", data=body, headers=headers)
+    answer = me("POST", f"{UPLOAD}?uploadType=multipart", data=body, headers=RELATED)
     assert answer.status_code == 400
 
 
@@ -97,12 +90,8 @@ def test_metadata_that_is_not_json_is_a_parse_error(me):
 def test_an_update_with_media_replaces_the_content(me):
     """PATCH on the upload path changes content and metadata together."""
     file = me.upload(b"old", name="f")
-    answer = me(
-        "PATCH",
-        f"{UPLOAD}/{file['id']}?uploadType=multipart&fields=*",
-        data=multipart({"name": "g"}, b"new", "text/plain"),
-        headers={"Content-Type": "multipart/related; boundary=xyz"},
-    ).json()
+    where = f"{UPLOAD}/{file['id']}?uploadType=multipart&fields=*"
+    answer = me("PATCH", where, **related({"name": "g"}, b"new")).json()
     assert (answer["name"], answer["size"], answer["mimeType"]) == ("g", "3", "text/plain")
     assert answer["headRevisionId"] != file["headRevisionId"]
     assert content_of(me, file) == b"new"

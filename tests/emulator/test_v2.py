@@ -2,18 +2,14 @@
 
 import pytest
 
-from tests.emulator.raw_client import FOLDER, multipart
+from tests.emulator.raw_client import FOLDER, related
 
 
 @pytest.fixture
 def file(me):
     """A v2 file with content."""
-    answer = me(
-        "POST",
-        "/upload/drive/v2/files?uploadType=multipart",
-        data=multipart({"title": "f.txt"}, b"content", "text/plain"),
-        headers={"Content-Type": "multipart/related; boundary=xyz"},
-    )
+    whole = related({"title": "f.txt"}, b"content")
+    answer = me("POST", "/upload/drive/v2/files?uploadType=multipart", **whole)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -377,11 +373,10 @@ def test_an_insert_with_if_none_match_is_refused(me):
         refused = me.refusal("POST", "/drive/v2/files", json=body, headers=condition)
         assert refused == (412, "conditionNotMet")
         for kind in ("multipart", "resumable", "media"):
-            sent = "application/json" if kind == "resumable" else "multipart/related; boundary=xyz"
-            headers = {**condition, "Content-Type": sent}
+            sent = related(body) if kind != "resumable" else {"json": {}, "headers": {}}
+            sent["headers"] |= condition
             where = f"/upload/drive/v2/files?uploadType={kind}"
-            data = multipart(body, b"x", "text/plain") if kind != "resumable" else b"{}"
-            assert me.refusal("POST", where, data=data, headers=headers)[0] == 412
+            assert me.refusal("POST", where, **sent)[0] == 412
     assert me.names("") == ["there"]
     made = me("POST", "/drive/v3/files", json={"id": free}, headers=condition)
     assert made.status_code == 200

@@ -107,15 +107,16 @@ def test_a_page_of_this_machine_may_use_the_api(me, origin):
 
 def test_another_origin_can_be_allowed_for_the_api_alone():
     """An origin in `origins=` may call the API, but not the admin endpoints."""
-    with DriveEmulator(origins=["https://App.example:443/"]) as emulator:
-        wire = RawClient(emulator.url, emulator.token)
+    with (
+        DriveEmulator(origins=["https://App.example:443/"]) as emulator,
+        RawClient(emulator.url, emulator.token) as wire,
+    ):
         page = {"Origin": "https://app.example"}
         listed = wire("GET", "/drive/v3/files", headers=page)
         assert listed.headers["Access-Control-Allow-Origin"] == "https://app.example"
         assert wire("GET", "/_emulator/log", headers=page).status_code == 403
         for other in ("http://app.example", "https://app.example:444", "https://app.example.x"):
             assert wire("GET", "/drive/v3/files", headers={"Origin": other}).status_code == 403
-        wire.session.close()
     for wrong in ("app.example", "ftp://x", "https://", "https://x/path", "https://u@x"):
         with pytest.raises(ValueError, match="is not an origin"):
             DriveEmulator(origins=[wrong])

@@ -1,1 +1,1 @@
-"""API calls and answers, and the resources of both API versions."""
+"""API calls and answers, partial responses, and the resources of both API versions."""

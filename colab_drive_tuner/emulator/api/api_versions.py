@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import condition_not_met, no_conversion
-from ..queries.fields import Selection
 from ..state.model import Node
 from .calls import Answer, Call
+from .fields import Selection
 from .resources import rfc3339
 from .resources_v2 import body_in_v3, etag
 from .writable_fields import check_body

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ApiError, bad_request, not_json, too_large
-from ..queries.fields import Selection, prune, select
 from ..state.database import Database
 from ..state.model import Caller, Node
 from . import resources, resources_v2
 from .discovery import Match, Method, Parameters, check_body
+from .fields import Selection, prune, select
 from .resources import View
 
 JSON_LIMIT = 16 * 2**20

@@ -209,13 +209,19 @@ class Parameters:
         for name, value in query:
             described = method.parameters.get(name) or known.get(name, {})
             if described.get("location") != "query" and name not in PROTOCOL_PARAMETERS:
-                raise _unknown(name)
+                raise ApiError(
+                    400,
+                    "invalid",
+                    f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query '
+                    f"parameter. Field '{name}' could not be found in request message.",
+                    rpc=True,
+                )
             _check(name, value, described)
             self._values[name] = value
         for name, described in method.parameters.items():
             if described.get("required") and described["location"] == "query":
                 if not self._values.get(name):
-                    raise _missing(name)
+                    raise ApiError(400, "required", f"Required parameter: {name}", location=name)
         if method.needs_fields and not self._values.get("fields"):
             message = "The 'fields' parameter is required for this method."
             raise ApiError(400, "required", message, location="fields")
@@ -244,20 +250,6 @@ class Parameters:
         if value < 1 and raw is not None:
             raise invalid_parameter(name, f"Invalid value '{value}'. It must be at least 1.")
         return value
-
-
-def _missing(name: str) -> ApiError:
-    return ApiError(400, "required", f"Required parameter: {name}", location=name)
-
-
-def _unknown(name: str) -> ApiError:
-    return ApiError(
-        400,
-        "invalid",
-        f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter. '
-        f"Field '{name}' could not be found in request message.",
-        rpc=True,
-    )
 
 
 def _check(name: str, value: str, described: Mapping[str, Any]) -> None:

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from ..queries.fields import Selection, prune, within
 from ..state import access, restrictions
 from ..state.database import Database, stored_bytes
 from ..state.model import FOLDER, GOOGLE, SHORTCUT, Caller, Node, display_name, person_id
+from .fields import Selection, prune, within
 
 
 @dataclass(frozen=True)

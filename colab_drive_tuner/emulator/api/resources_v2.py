@@ -5,10 +5,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import invalid
-from ..queries.fields import Selection
 from ..state import access
 from ..state.model import FOLDER, Node, person_id
 from . import resources
+from .fields import Selection
 from .resources import View
 from .writable_fields import WRITABLE, check_body
 

@@ -120,12 +120,11 @@ class App:
     async def _serve(self, scope: Scope, request: Request, body: Body, send: Send) -> None:
         begun = time.perf_counter()
         service = self.service
-        query = public_query(request.query)
         entry: dict[str, Any] = {
             "time": round(service.database.clock.now(), 6),
             "method": request.verb,
             "path": request.path,
-            "query": query,
+            "query": public_query(request.query),
         }
         service.identify(request)
         struck: list[Rule] = []
@@ -142,14 +141,7 @@ class App:
 
         self._open.append(scope)
         try:
-            struck = service.faults.triggered(
-                service.database.clock.now(),
-                request.verb,
-                request.path,
-                query,
-                request.api,
-                request.account,
-            )
+            struck = service.triggered(request)
             names = [name.decode("latin-1") for name, _ in scope["headers"]]
             found = transport.length_required(scope["method"], names)
             found = found or await self._answer(request, body, struck)
@@ -296,7 +288,7 @@ class App:
         if answer.status not in {204, 304}:
             headers["Content-Length"] = str(length)
         pairs = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
-        spoil: Callable[[bytes], bytes] = _keep
+        spoil: Callable[[bytes], bytes] = bytes  # unchanged
         end, reset = (0 if head else length), False
         for rule in struck or ():
             if rule.do == "truncate" or (rule.do == "reset" and rule.when == "answer"):
@@ -322,10 +314,6 @@ class App:
             raise ResetError
         if not sent:
             await send({"type": "http.response.body", "body": b""})
-
-
-def _keep(piece: bytes) -> bytes:
-    return piece
 
 
 def _spoiler(source: random.Random) -> Callable[[bytes], bytes]:

@@ -1,1 +1,1 @@
-"""File contents: uploads, downloads and storage on disk."""
+"""File contents: storage on disk, multipart bodies and downloads."""

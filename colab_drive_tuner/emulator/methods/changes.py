@@ -12,9 +12,9 @@ from typing import Any
 
 from ..api import resources, resources_v2
 from ..api.calls import Answer, Call
+from ..api.fields import Selection, prune, within
 from ..api.resources import rfc3339
 from ..errors import ApiError, invalid
-from ..queries.fields import Selection, prune, within
 from ..queries.listing import requested_spaces
 from ..queries.paging import next_link
 from ..state import access

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 from ..api.calls import Answer, Call
+from ..api.fields import Selection
 from ..api.resources import View, rfc3339
 from ..errors import ApiError, bad_request, forbidden, invalid_parameter
 from ..queries import query
-from ..queries.fields import Selection
 from ..queries.paging import answer_page
 from ..state import access, restrictions
 from ..state.model import FOLDER, Node, person_id, root_id

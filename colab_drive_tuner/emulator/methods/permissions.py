@@ -6,6 +6,7 @@ from typing import Any
 
 from ..api import resources_v2
 from ..api.calls import Answer, Call
+from ..api.fields import Selection
 from ..api.resources import rfc3339
 from ..api.writable_fields import parse_time
 from ..errors import (
@@ -16,14 +17,12 @@ from ..errors import (
     no_permission,
     not_for_app_data,
 )
-from ..queries.fields import Selection
 from ..queries.paging import answer_page
 from ..state import access
 from ..state.model import Node, person_id
 from .files import requested_file
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "type", "role")}
-MEMBERS_ONLY = "driveMembersOnly"
 DAY_MS = 24 * 3600 * 1000
 
 
@@ -122,7 +121,8 @@ def _check_role(call: Call, node: Node, given: Mapping[str, Any]) -> None:
         raise forbidden(
             "fileOrganizerOnFoldersInSharedDriveOnly", "This role is for folders, not for files."
         )
-    if node.drive and not is_drive and access.restrictions(call.database, node).get(MEMBERS_ONLY):
+    rules = access.drive_restrictions(call.database, node)
+    if node.drive and not is_drive and rules.get("driveMembersOnly"):
         drive = call.database.nodes[node.drive]
         if everybody or not access.rank(call.database, given["emailAddress"], drive):
             raise forbidden(

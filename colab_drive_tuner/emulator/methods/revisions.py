@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 from ..api.calls import Answer, Call
+from ..api.fields import Selection
 from ..errors import ApiError, forbidden, no_conversion, no_permission
 from ..media.downloads import file_content, find_revision
-from ..queries.fields import Selection
 from ..queries.paging import answer_page
 from ..state import access
 from ..state.database import Database

@@ -8,8 +8,8 @@ from ..api.api_versions import answer, check_precondition, selection
 from ..api.calls import Answer, Call
 from ..errors import ApiError, file_not_found, invalid
 from ..queries import query
-from ..queries.listing import Order, find_all
-from ..queries.paging import answer_page
+from ..queries.listing import find_all
+from ..queries.paging import Order, answer_page
 from ..state import access
 from ..state.model import Node, person_id
 from .files import requested_file, update_node
@@ -82,8 +82,8 @@ async def list_children(call: Call) -> Answer:
     text = call.parameters.text("q") or ""
     query.parse(text, "v2")  # by itself: its parentheses must not end those around it
     within = f"'{folder.id}' in parents" + (f" and ({text})" if text.strip() else "")
-    order = Order(call, "v2")
-    found = find_all(call, within, order, "v2")
+    order = Order(call)
+    found = find_all(call, within, order)
     show = partial(_child, call, folder)
     return answer_page(call, "drive#childList", "items", found, show, {}, order)
 

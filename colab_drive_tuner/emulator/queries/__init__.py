@@ -1,1 +1,1 @@
-"""Search queries, listings, paging and partial responses."""
+"""Search queries, listings, and the order and pages of lists."""

@@ -1,64 +1,34 @@
-"""files.list: query, sort and page through files."""
+"""files.list: query, sort and page through files; the lag of lists."""
 
-import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
 from ..api.calls import Answer, Call
+from ..api.fields import prune, within
 from ..api.resources import DEFAULT
 from ..errors import ApiError, file_not_found, insufficient_spaces, invalid
+from ..faults import Faults
 from ..state import access
-from ..state.database import stored_bytes
-from ..state.model import FOLDER, Caller, Node, person_id
+from ..state.database import Database
+from ..state.model import Node, person_id
 from . import query
-from .fields import prune, within
-from .paging import next_link, page
+from .paging import Order, next_link, page
 from .query import Condition, Term
 
 DEFAULT_LIST = {"kind": {}, "incompleteSearch": {}, "nextPageToken": {}, "files": DEFAULT}
 TEXT_LIMIT = 2**20
 CORPORA = {"user", "domain", "drive", "allDrives", "default", "teamDrive", "allTeamDrives"}
 
-SORT_KEYS: dict[str, Callable[[Caller, Node], Any]] = {
-    "createdTime": lambda caller, node: node.created,
-    "folder": lambda caller, node: node.mime_type != FOLDER,
-    "id": lambda caller, node: node.id,
-    "modifiedByMeTime": lambda caller, node: node.modified_by_users.get(caller.email, 0),
-    "modifiedTime": lambda caller, node: node.modified,
-    "name": lambda caller, node: node.name.lower(),
-    "name_natural": lambda caller, node: _natural(node.name),
-    "quotaBytesUsed": lambda caller, node: stored_bytes(node),
-    "recency": lambda caller, node: max(node.modified, node.viewed.get(caller.email, 0)),
-    "sharedWithMeTime": lambda caller, node: node.shared_with.get(caller.email, 0),
-    "starred": lambda caller, node: caller.email not in node.starred,
-    "viewedByMeTime": lambda caller, node: node.viewed.get(caller.email, 0),
-}
-V2_SORT_KEYS = {
-    "createdDate": "createdTime",
-    "modifiedByMeDate": "modifiedByMeTime",
-    "modifiedDate": "modifiedTime",
-    "title": "name",
-    "title_natural": "name_natural",
-    "sharedWithMeDate": "sharedWithMeTime",
-    "lastViewedByMeDate": "viewedByMeTime",
-}
-
-
-def _natural(name: str) -> list[list[int | str]]:
-    """Return a sort key by which digits count as numbers, however long they are."""
-    parts = re.split("0*([0-9]+)", name.lower())
-    return [[0, len(part), part] if at % 2 else [1, 0, part] for at, part in enumerate(parts)]
-
 
 class Search:
     """One search: candidate files and the test of their terms."""
 
-    def __init__(self, call: Call, text: str, grammar: str) -> None:
+    def __init__(self, call: Call, text: str) -> None:
         self.database = call.database
         self.caller = call.caller
         self.above = access.Inheritance(call.database, call.caller.email, listed=True)
-        self.condition: Condition | None = query.parse(text, grammar)
+        self.condition: Condition | None = query.parse(text, call.method.version)
         self.test = query.matcher(self.condition, self.term)
         for parent in query.compared_values(self.condition, "parents"):
             if parent not in {"root", "appDataFolder"}:
@@ -153,53 +123,9 @@ class Search:
         return set(query.words(wanted)) <= set(known)
 
 
-def parse_order(text: str | None, grammar: str) -> list[tuple[str, bool]]:
-    """Return the sort keys as (key, descending); raise a 400 for an unknown key.
-
-    The last ones are the default: newest first, then by id.
-    """
-    found: list[tuple[str, bool]] = []
-    for part in (text or "").split(","):
-        words = part.split()
-        if not words and not (text or "").strip():
-            continue
-        key = words[0] if words else ""
-        if grammar == "v2":
-            key = V2_SORT_KEYS.get(key, key if key not in V2_SORT_KEYS.values() else "")
-        if key not in SORT_KEYS or key == "id" or words[1:] not in ([], ["asc"], ["desc"]):
-            raise invalid("orderBy")
-        found.append((key, words[1:] == ["desc"]))
-    return [*found, ("modifiedTime", True), ("id", False)]
-
-
-class Order:
-    """The order of a list of files, which no two files share, so that a place in it is a cursor."""
-
-    def __init__(self, call: Call, grammar: str) -> None:
-        self._caller = call.caller
-        self.keys = parse_order(call.parameters.text("orderBy"), grammar)
-
-    def place(self, node: Node) -> list[Any]:
-        """Return the file's values of the sort keys."""
-        return [SORT_KEYS[key](self._caller, node) for key, _ in self.keys]
-
-    def sort(self, found: list[Node]) -> None:
-        """Sort the files; the sort is stable, so the last key is applied first."""
-        for key, descending in reversed(self.keys):
-            value = SORT_KEYS[key]
-            found.sort(key=lambda node: value(self._caller, node), reverse=descending)
-
-    def reached(self, node: Node, place: list[Any]) -> bool:
-        """Whether the file is at a place, at which there need not be one any more, or after it."""
-        for (_, descending), own, other in zip(self.keys, self.place(node), place, strict=True):
-            if own != other:
-                return bool(own < other) is descending
-        return True
-
-
-def find_all(call: Call, text: str, order: Order, grammar: str) -> list[Node]:
+def find_all(call: Call, text: str, order: Order) -> list[Node]:
     """Return all files that match the call's query and corpora, in order."""
-    search = Search(call, text, grammar)
+    search = Search(call, text)
     if order.keys[:-2] and query.compared_values(search.condition, "fullText"):
         message = (
             "Sorting is not supported for queries with fullText terms. "
@@ -266,8 +192,8 @@ async def list_files(call: Call) -> Answer:
     """files.list, in both versions."""
     v3 = not call.is_v2
     selection = call.selection(DEFAULT_LIST if v3 else {})
-    order = Order(call, call.method.version)
-    found = find_all(call, call.parameters.text("q") or "", order, call.method.version)
+    order = Order(call)
+    found = find_all(call, call.parameters.text("q") or "", order)
     shown, following = page(call, found, order)
     answer: dict[str, Any] = {"kind": "drive#fileList", "incompleteSearch": False}
     if not v3:
@@ -285,3 +211,34 @@ async def list_files(call: Call) -> Answer:
         answer[name] = [show(view, node, below) for node in shown]
         selection = {**selection, name: {}} if selection else selection
     return Answer.json(prune(answer, selection))
+
+
+class ListLag:
+    """Files whose latest change is not listed yet, because of the fault `list_lag`."""
+
+    def __init__(self, database: Database, faults: Faults) -> None:
+        self._database, self._faults = database, faults
+        self._lagging: dict[str, tuple[float, Node | None]] = {}
+        """By id: when lists show the change, and the file as it is listed until then."""
+
+    def note_changes(self) -> None:
+        """Let the changes made since the last call appear in lists late, if a rule says so."""
+        changed, self._database.changed = self._database.changed, []
+        now = self._database.clock.now()
+        for before, after in changed:
+            node = after or before
+            lag = self._faults.lag(now)
+            if lag is None or node is None:
+                continue
+            known = self._lagging.get(node.id)
+            if known is None or known[0] <= now:
+                self._lagging[node.id] = (now + lag, before)
+
+    def apply(self, nodes: Iterable[Node]) -> list[Node]:
+        """Return the files as a listing shows them now."""
+        if not self._lagging:
+            return list(nodes)
+        now = self._database.clock.now()
+        self._lagging = {k: v for k, v in self._lagging.items() if v[0] > now}
+        shown = [node for node in nodes if node.id not in self._lagging]
+        return shown + [old for _, old in self._lagging.values() if old is not None]

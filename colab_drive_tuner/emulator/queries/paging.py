@@ -1,16 +1,18 @@
-"""Paging of long lists."""
+"""Order and pages of lists."""
 
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from ..api.calls import Answer, Call
+from ..api.fields import Selection, prune
 from ..errors import invalid
-from ..state.model import Node
-from .fields import Selection, prune
+from ..state.database import stored_bytes
+from ..state.model import FOLDER, Caller, Node
 
 Item = TypeVar("Item", Node, Mapping[str, Any])
 SELECTING = ("q", "orderBy", "corpora", "corpus", "driveId", "spaces")
@@ -21,18 +23,83 @@ LINKED = frozenset({"ChildList", "CommentList", "CommentReplyList"})
 """Lists of v2 with a link to the next page, besides those of files and changes."""
 
 
-class Cursor(Protocol):
-    """An order of files in which a place stays the same whatever happens to the file there."""
+SORT_KEYS: dict[str, Callable[[Caller, Node], Any]] = {
+    "createdTime": lambda caller, node: node.created,
+    "folder": lambda caller, node: node.mime_type != FOLDER,
+    "id": lambda caller, node: node.id,
+    "modifiedByMeTime": lambda caller, node: node.modified_by_users.get(caller.email, 0),
+    "modifiedTime": lambda caller, node: node.modified,
+    "name": lambda caller, node: node.name.lower(),
+    "name_natural": lambda caller, node: _natural(node.name),
+    "quotaBytesUsed": lambda caller, node: stored_bytes(node),
+    "recency": lambda caller, node: max(node.modified, node.viewed.get(caller.email, 0)),
+    "sharedWithMeTime": lambda caller, node: node.shared_with.get(caller.email, 0),
+    "starred": lambda caller, node: caller.email not in node.starred,
+    "viewedByMeTime": lambda caller, node: node.viewed.get(caller.email, 0),
+}
+V2_SORT_KEYS = {
+    "createdDate": "createdTime",
+    "modifiedByMeDate": "modifiedByMeTime",
+    "modifiedDate": "modifiedTime",
+    "title": "name",
+    "title_natural": "name_natural",
+    "sharedWithMeDate": "sharedWithMeTime",
+    "lastViewedByMeDate": "viewedByMeTime",
+}
 
-    def place(self, node: Any, /) -> list[Any]:
-        """Return the file's place."""
 
-    def reached(self, node: Any, place: list[Any], /) -> bool:
-        """Whether the file is at a place or after it."""
+def _natural(name: str) -> list[list[int | str]]:
+    """Return a sort key by which digits count as numbers, however long they are."""
+    parts = re.split("0*([0-9]+)", name.lower())
+    return [[0, len(part), part] if at % 2 else [1, 0, part] for at, part in enumerate(parts)]
+
+
+def parse_order(text: str | None, *, v2: bool) -> list[tuple[str, bool]]:
+    """Return the sort keys as (key, descending); raise a 400 for an unknown key.
+
+    The last ones are the default: newest first, then by id.
+    """
+    found: list[tuple[str, bool]] = []
+    for part in (text or "").split(","):
+        words = part.split()
+        if not words and not (text or "").strip():
+            continue
+        key = words[0] if words else ""
+        if v2:
+            key = V2_SORT_KEYS.get(key, key if key not in V2_SORT_KEYS.values() else "")
+        if key not in SORT_KEYS or key == "id" or words[1:] not in ([], ["asc"], ["desc"]):
+            raise invalid("orderBy")
+        found.append((key, words[1:] == ["desc"]))
+    return [*found, ("modifiedTime", True), ("id", False)]
+
+
+class Order:
+    """The order of a list of files, which no two files share, so that a place in it is a cursor."""
+
+    def __init__(self, call: Call) -> None:
+        self._caller = call.caller
+        self.keys = parse_order(call.parameters.text("orderBy"), v2=call.is_v2)
+
+    def place(self, node: Any) -> list[Any]:
+        """Return the file's values of the sort keys."""
+        return [SORT_KEYS[key](self._caller, node) for key, _ in self.keys]
+
+    def sort(self, found: list[Node]) -> None:
+        """Sort the files; the sort is stable, so the last key is applied first."""
+        for key, descending in reversed(self.keys):
+            value = SORT_KEYS[key]
+            found.sort(key=lambda node: value(self._caller, node), reverse=descending)
+
+    def reached(self, node: Any, place: list[Any]) -> bool:
+        """Whether the file is at a place, at which there need not be one any more, or after it."""
+        for (_, descending), own, other in zip(self.keys, self.place(node), place, strict=True):
+            if own != other:
+                return bool(own < other) is descending
+        return True
 
 
 def page(
-    call: Call, found: Sequence[Item], order: Cursor | None = None, size: int = 0
+    call: Call, found: Sequence[Item], order: Order | None = None, size: int = 0
 ) -> tuple[Sequence[Item], str | None]:
     """Return the requested page and the token of the next one.
 
@@ -60,7 +127,7 @@ def answer_page(
     found: Sequence[Item],
     show: Callable[[Item], dict[str, Any]],
     default: Selection,
-    order: Cursor | None = None,
+    order: Order | None = None,
     size: int = 0,
 ) -> Answer:
     """Answer with a page of resources under `name` (v2: `items`), with v3's `default` fields."""
@@ -85,7 +152,7 @@ def _identity(item: Node | Mapping[str, Any]) -> str:
     return item.id if isinstance(item, Node) else str(item["id"])
 
 
-def _start(call: Call, found: Sequence[Item], mark: str, order: Cursor | None) -> int:
+def _start(call: Call, found: Sequence[Item], mark: str, order: Order | None) -> int:
     token = call.parameters.text("pageToken")
     if not token:
         return 0

@@ -5,6 +5,7 @@ parse, names an unknown term, or uses an unsupported operator of a term is a 400
 a full list.
 """
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -341,14 +342,12 @@ def has_prefixes(text: str, wanted: str) -> bool:
     return all(any(word.startswith(one) for word in known) for one in words(wanted))
 
 
-def compare(operator: str, actual: Any, wanted: Any) -> bool:
+_COMPARISONS = {
+    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
+    ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+
+
+def compare(sign: str, actual: Any, wanted: Any) -> bool:
     """Evaluate `=`, `!=`, `<`, `<=`, `>` or `>=`."""
-    if operator == "=":
-        return bool(actual == wanted)
-    if operator == "!=":
-        return bool(actual != wanted)
-    if operator == "<":
-        return bool(actual < wanted)
-    if operator == "<=":
-        return bool(actual <= wanted)
-    return bool(actual > wanted if operator == ">" else actual >= wanted)
+    return bool(_COMPARISONS[sign](actual, wanted))

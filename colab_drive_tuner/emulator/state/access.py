@@ -57,19 +57,6 @@ def active_permissions(database: Database, node: Node) -> Iterator[Mapping[str, 
             yield permission
 
 
-def _direct_rank(database: Database, email: str, node: Node, *, listed: bool) -> int:
-    """Return the account's highest role from permissions on the file itself."""
-    best = 0
-    for permission in active_permissions(database, node):
-        kind = permission["type"]
-        by_link = kind == "anyone" or not permission.get("allowFileDiscovery")
-        if listed and kind in {"anyone", "domain"} and by_link:
-            continue
-        if kind == "anyone" or applies(permission, email):
-            best = max(best, RANKS[permission["role"]])
-    return best
-
-
 def rank(database: Database, email: str, node: Node, *, listed: bool = False) -> int:
     """Return the rank of the account's highest role on the file; 0 for none.
 
@@ -110,9 +97,16 @@ class Inheritance:
         return node.trashed or self._inherited(node.parent)[1]
 
     def _direct_rank(self, node: Node) -> int:
-        if not node.permissions:
-            return 0
-        return _direct_rank(self._database, self._email, node, listed=self._listed)
+        """Return the account's highest role from permissions on the file itself."""
+        best = 0
+        for permission in active_permissions(self._database, node):
+            kind = permission["type"]
+            by_link = kind == "anyone" or not permission.get("allowFileDiscovery")
+            if self._listed and kind in {"anyone", "domain"} and by_link:
+                continue
+            if kind == "anyone" or applies(permission, self._email):
+                best = max(best, RANKS[permission["role"]])
+        return best
 
     def _inherited(self, folder_id: str) -> tuple[int, bool]:
         """Return the role and trash state that a folder passes on to its files."""
@@ -225,11 +219,11 @@ def sharing_rank(database: Database, node: Node) -> int:
         return ORGANIZER
     if not node.is_folder:
         return WRITER
-    strict = restrictions(database, node).get("sharingFoldersRequiresOrganizerPermission")
+    strict = drive_restrictions(database, node).get("sharingFoldersRequiresOrganizerPermission")
     return ORGANIZER if strict else FILE_ORGANIZER
 
 
-def restrictions(database: Database, node: Node) -> dict[str, Any]:
+def drive_restrictions(database: Database, node: Node) -> dict[str, Any]:
     """Return the restrictions that were set on the file's shared drive."""
     found: dict[str, Any] = shared_drive(database, node).extra.get("restrictions", {})
     return found

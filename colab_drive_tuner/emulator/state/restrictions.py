@@ -51,7 +51,7 @@ def effective_restriction(database: Database, node: Node) -> dict[str, bool]:
     """Return the download restriction of a file with that of its shared drive."""
     found = item_restriction(node.extra)
     if node.drive:
-        drives = item_restriction(access.restrictions(database, node))
+        drives = item_restriction(access.drive_restrictions(database, node))
         found = {name: found[name] or drives[name] for name in found}
     return found
 

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..errors import invalid_token, no_credentials, not_signed_in
@@ -71,9 +71,7 @@ class Tokens:
         now = self._database.clock.now()
         for key, grant in list(self._grants.items()):
             if token in {None, key}:
-                values = {**asdict(grant), "expires": now - 1}
-                self._grants[key] = _grant(values)
-                self._database.store("token", key, values)
+                self.allow(key, replace(grant, expires=now - 1))
 
     def revoke(self, token: str) -> bool:
         """Revoke a token and the tokens issued with it; return whether it was known."""

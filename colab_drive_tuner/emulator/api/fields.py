@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from ..api.discovery import discovery_document
 from ..errors import ApiError, invalid_parameter
+from .discovery import discovery_document
 
 Selection = Mapping[str, Any]
 """Maps names to sub-selections; an empty one selects everything below, "*" matches every name."""

@@ -14,11 +14,11 @@ from typing import Any
 from ..api.api_versions import answer, creates, read_body, selection
 from ..api.calls import Answer, Call
 from ..errors import ApiError, bad_request, invalid
-from ..methods import files
+from ..media import contents
+from ..media.contents import Sink
+from ..media.multipart import Multipart
 from ..state.database import Database
-from . import contents
-from .contents import Sink
-from .multipart import Multipart
+from . import files
 
 ALIGNMENT = 256 * 1024
 """Every chunk but the last is a multiple of 256 KiB."""
