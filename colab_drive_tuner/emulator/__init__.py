@@ -7,7 +7,8 @@ of this package.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .server import DriveEmulator, serve
+    from .drive_emulator import DriveEmulator
+    from .server import serve
 
 __all__ = ["DriveEmulator", "serve"]
 
@@ -15,7 +16,7 @@ __all__ = ["DriveEmulator", "serve"]
 def __getattr__(name: str) -> Any:
     # Lazy, so that the command line can import this package just to show its help.
     if name in __all__:
-        from . import server
+        from . import drive_emulator, server
 
-        return getattr(server, name)
+        return server.serve if name == "serve" else drive_emulator.DriveEmulator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

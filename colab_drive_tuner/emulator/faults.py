@@ -97,6 +97,7 @@ class Rule:
     seen: int = field(default=0, init=False)
     struck: int = field(default=0, init=False)
     started: float = field(default=0.0, init=False)
+    stream: random.Random = field(default_factory=random.Random, init=False, repr=False)
     buckets: dict[str, tuple[float, float]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +115,10 @@ class Rule:
         self._check_selection()
         if self.when not in {"before", "during", "after", "answer"}:
             raise ValueError("`when` must be before, during, after or answer")
+        if self.do == "rate_limit":
+            self.status = self.status or 403
+            usual = "rateLimitExceeded" if self.status == 429 else "userRateLimitExceeded"
+            self.reason = self.reason or usual
 
     def _check_selection(self) -> None:
         """Refuse what no call can match."""
@@ -148,6 +153,10 @@ class Rule:
             and (self.api is None or fnmatchcase(api, self.api))
             and (self.account is None or account == self.account.lower())
         )
+
+    def is_over(self, now: float) -> bool:
+        """Whether the rule has ended."""
+        return self.until is not None and now > self.started + self.until
 
     def injected_error(self) -> ApiError:
         """Return the error that the rule answers with."""
@@ -187,7 +196,6 @@ class Faults:
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self.rules: list[Rule] = []
-        self._random: dict[int, random.Random] = {}
         self._count = 0
 
     def add(self, now: float, **values: Any) -> Rule:
@@ -199,7 +207,7 @@ class Faults:
         self._count += 1
         rule.id = self._count
         rule.started = now
-        self._random[rule.id] = random.Random(f"{self.seed}/{rule.id}")  # noqa: S311 repeatable
+        rule.stream.seed(f"{self.seed}/{rule.id}")
         self.rules.append(rule)
         return rule
 
@@ -211,11 +219,7 @@ class Faults:
         """Restart the random streams from another seed."""
         self.seed = seed
         for rule in self.rules:
-            self._random[rule.id] = random.Random(f"{seed}/{rule.id}")  # noqa: S311 repeatable
-
-    def random(self, rule: Rule) -> random.Random:
-        """Return the rule's random stream."""
-        return self._random[rule.id]
+            rule.stream.seed(f"{seed}/{rule.id}")
 
     def triggered(
         self,
@@ -251,7 +255,7 @@ class Faults:
         return found
 
     def _triggers(self, rule: Rule, now: float, account: str) -> bool:
-        if rule.until is not None and now > rule.started + rule.until:
+        if rule.is_over(now):
             return False
         rule.seen += 1
         number = rule.seen - rule.after
@@ -261,7 +265,7 @@ class Faults:
             return False
         if rule.every is not None and number % rule.every:
             return False
-        if rule.probability is not None and self.random(rule).random() >= rule.probability:
+        if rule.probability is not None and rule.stream.random() >= rule.probability:
             return False
         return rule.do != "rate_limit" or self._above_limit(rule, now, account)
 
@@ -280,29 +284,23 @@ class Faults:
     def lag(self, now: float) -> float | None:
         """Return a delay for one change, drawn by the active list lag rule; None without one."""
         for rule in self.rules:
-            if rule.do == "list_lag" and not (
-                rule.until is not None and now > rule.started + rule.until
-            ):
-                return self.random(rule).uniform(0, rule.seconds + rule.jitter)
+            if rule.do == "list_lag" and not rule.is_over(now):
+                return rule.stream.uniform(0, rule.seconds + rule.jitter)
         return None
 
     def describe(self) -> list[dict[str, Any]]:
         """Return the rules with their counts, for JSON."""
         rules = map(asdict, self.rules)
         return [
-            {k: v for k, v in rule.items() if k != "buckets" and v is not None} for rule in rules
+            {k: v for k, v in rule.items() if k not in {"buckets", "stream"} and v is not None}
+            for rule in rules
         ]
 
 
 def injected_error(rules: Iterable[Rule], *, service: bool) -> ApiError | None:
     """Return the error with which these rules answer a call, if any."""
     for rule in rules:
-        if rule.do == "error" or (rule.do == "outage" and rule.status is not None):
-            return rule.injected_error()
-        if rule.do == "rate_limit":
-            rule.status = rule.status or 403
-            usual = "rateLimitExceeded" if rule.status == 429 else "userRateLimitExceeded"
-            rule.reason = rule.reason or usual
+        if rule.do in {"error", "rate_limit"} or (rule.do == "outage" and rule.status is not None):
             return rule.injected_error()
         if rule.do == "quota":
             return no_storage() if service else quota_exceeded()

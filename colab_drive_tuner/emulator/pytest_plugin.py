@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from .server import DriveEmulator
+    from .drive_emulator import DriveEmulator
 
 
 @pytest.fixture
 def drive_emulator(monkeypatch: pytest.MonkeyPatch) -> "Iterator[DriveEmulator]":
     """An empty Drive in a thread; environment variables point clients of this package at it."""
-    from .server import DriveEmulator, require_packages
+    from .drive_emulator import DriveEmulator
+    from .server import require_packages
 
     try:
         require_packages()

@@ -1,30 +1,14 @@
-"""Run one workload in this process and print its answer: `child.py WORKLOAD JSON`."""
+"""Run one workload in this process and print its answer: `child.py MODULE.FUNCTION JSON`."""
 
 import importlib
 import json
 import sys
 
-MODULES = {
-    "search": "searches",
-    "race": "searches",
-    "stall": "searches",
-    "reopen": "searches",
-    "suggestions": "suggestions",
-    "upload_all": "uploads",
-    "optuna_trials": "uploads",
-    "transfer": "uploads",
-    "epochs": "trainings",
-    "throughput": "workers",
-    "other_tool": "workers",
-    "train": "curves",
-    "races": "pruning",
-}
-
 
 def main() -> None:
-    workload, arguments = sys.argv[1], json.loads(sys.argv[2])
+    module, _, workload = sys.argv[1].partition(".")
     try:
-        answer = getattr(importlib.import_module(MODULES[workload]), workload)(**arguments)
+        answer = getattr(importlib.import_module(module), workload)(**json.loads(sys.argv[2]))
     except ModuleNotFoundError as error:
         answer = {"missing": error.name}
     sys.stdout.write("\n@" + json.dumps(answer))

@@ -1,6 +1,5 @@
 """Tools for all measurements: fresh processes, an emulated Drive, medians, rows of a table."""
 
-import contextlib
 import json
 import os
 import statistics
@@ -8,8 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ class MissingError(Exception):
 
 
 def child(workload: str, environment: dict[str, str] | None = None, **arguments: Any) -> Any:
-    """Run a workload of `child.py` in a fresh process with an empty home; return its answer."""
+    """Run a workload, MODULE.FUNCTION, in a fresh process with an empty home; return its answer."""
     with tempfile.TemporaryDirectory(prefix="bench-") as home:
         ours = ("COLAB_DRIVE_TUNER_", "DRIVE_EMULATOR_", "XDG_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
@@ -78,20 +77,18 @@ def child(workload: str, environment: dict[str, str] | None = None, **arguments:
     return answer
 
 
-@contextlib.contextmanager
-def drive(latency: float = LATENCY) -> Iterator[DriveEmulator]:
-    """An emulated Drive in a separate process."""
-    with DriveEmulator(process=True, latency=latency) as emulator:
-        yield emulator
+def drive(latency: float) -> DriveEmulator:
+    """Return an emulated Drive that will run in a separate process."""
+    return DriveEmulator(process=True, latency=latency)
 
 
 def search(effort: Effort, where: str, **arguments: Any) -> tuple[dict[str, float], list[Any]]:
     """Run a search in Drive or in a folder; return its times and the emulator's log."""
     if where == "folder":
         with tempfile.TemporaryDirectory() as folder:
-            return child("search", store=folder, **arguments), []
+            return child("searches.search", store=folder, **arguments), []
     with drive(effort.latency()) as emulator:
-        return child("search", emulator.environment, **arguments), emulator.log
+        return child("searches.search", emulator.environment, **arguments), emulator.log
 
 
 def medians(repeats: int, measure: Callable[[int], dict[str, float]]) -> dict[str, float]:
@@ -114,11 +111,6 @@ def depth(log: list[dict[str, Any]]) -> int:
 def traffic(log: list[dict[str, Any]]) -> int:
     """Return the bytes of content and metadata in both directions."""
     return sum(entry["bytes_in"] + entry["bytes_out"] for entry in log)
-
-
-def judged(row: Row, *, quick: bool) -> Row:
-    """Return the row, without a verdict after the quick form."""
-    return replace(row, holds=None) if quick else row
 
 
 def python_seconds(code: str) -> tuple[float, str]:

@@ -1,8 +1,8 @@
 """Rows of the table: measurements and their goals."""
 
-import itertools
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from harness import (
@@ -13,7 +13,6 @@ from harness import (
     child,
     depth,
     drive,
-    judged,
     medians,
     search,
     traffic,
@@ -38,7 +37,7 @@ def bookkeeping(effort: Effort) -> Iterator[Row]:
         def measure(_: int, where: str = where) -> dict[str, float]:
             trials = {"seconds": 0.001, "history": HISTORY}
             ours = search(effort, where, count=many, **trials)[0]
-            plain = child("search", count=few, plain=True, **trials)
+            plain = child("searches.search", count=few, plain=True, **trials)
             return ours | {"plain": plain["first_end"]}
 
         found = medians(effort.repeats(3), measure)
@@ -75,12 +74,14 @@ def stall(effort: Effort) -> Iterator[Row]:
 
     def measure(_: int) -> dict[str, float]:
         with drive(0.0) as emulator:
-            child("search", emulator.environment, count=before, seconds=0.0)
+            child("searches.search", emulator.environment, count=before, seconds=0.0)
             time.sleep(0.1)
             latency = emulator.faults.add("latency", seconds=effort.latency())
-            ours = child("stall", emulator.environment, count=before, seconds=0.005, ours=True)
+            ours = child(
+                "searches.stall", emulator.environment, count=before, seconds=0.005, ours=True
+            )
             emulator.faults.remove(latency)
-        plain = child("stall", count=effort.trials(1000, 20), seconds=0.005, ours=False)
+        plain = child("searches.stall", count=effort.trials(1000, 20), seconds=0.005, ours=False)
         return {
             "ours": ours["longest"],
             "waits": ours["with_waits"],
@@ -135,7 +136,9 @@ def suggest(effort: Effort) -> Iterator[Row]:
         for size in sizes:
             repeats = effort.repeats(15 if size > 1000 else 40)
             count = effort.trials(size, size // 25)
-            found[size] = child("suggestions", algo=algo, name=name, count=count, repeats=repeats)
+            found[size] = child(
+                "suggestions.suggestions", algo=algo, name=name, count=count, repeats=repeats
+            )
         same = all(one["same"] for one in found.values())
         yield Row(
             f"CPU of a suggestion, {algo}, {name} space, at 300 / 1,000 / 3,000 / 10,000 trials",
@@ -168,7 +171,9 @@ def drive_use(effort: Effort) -> Iterator[Row]:
     """All calls and bytes of a search, from the emulator's log."""
     count = effort.trials(1000, 150)
     with drive(effort.latency() / LAPSE) as emulator:
-        found = child("search", emulator.environment, count=count, seconds=1 / LAPSE, lapse=LAPSE)
+        found = child(
+            "searches.search", emulator.environment, count=count, seconds=1 / LAPSE, lapse=LAPSE
+        )
         log = emulator.log
     minutes = found["loop"] * LAPSE / 60
     calls = len(log) - minutes
@@ -180,7 +185,9 @@ def drive_use(effort: Effort) -> Iterator[Row]:
         f"in a time-lapse of 1 : {LAPSE:.0f}; without the heartbeat of each minute",
     )
     with drive(0.0) as emulator:
-        child("upload_all", client="google-api-python-client", url=emulator.url, count=count)
+        child(
+            "uploads.upload_all", client="google-api-python-client", url=emulator.url, count=count
+        )
         whole = traffic(emulator.log)
     yield Row(
         "bytes per trial of that search, against uploading all Trials after each trial",
@@ -205,9 +212,11 @@ def resume(effort: Effort) -> Iterator[Row]:
     count, behind = effort.trials(10_000, 150), 63
     with drive(0.0) as emulator:
         # Snapshots at the usual intervals, then a record per trial until just before the next one.
-        child("search", emulator.environment, count=count - behind, seconds=0.0, snapshots=10)
+        child(
+            "searches.search", emulator.environment, count=count - behind, seconds=0.0, snapshots=10
+        )
         found = child(
-            "search",
+            "searches.search",
             emulator.environment,
             count=count,
             seconds=0.004,
@@ -217,7 +226,7 @@ def resume(effort: Effort) -> Iterator[Row]:
         )
         # More in the quick form, in which concurrent requests must overlap even on a busy machine.
         emulator.faults.add("latency", seconds=6 * LATENCY if effort.quick else LATENCY)
-        answer = child("reopen", emulator.environment, log=f"{emulator.url}/_emulator/log")
+        answer = child("searches.reopen", emulator.environment, log=f"{emulator.url}/_emulator/log")
         log = [entry for entry in emulator.log if entry["time"] <= answer["first_at"]]
         reading = [entry for entry in log if entry["time"] <= answer["read_at"]]
     yield Row(
@@ -253,12 +262,9 @@ def measured(name: str, effort: Effort) -> Iterator[Row]:
     try:
         for row in ROWS[name](effort):
             # With few trials, times mean little, and opening and closing dominate the calls.
-            yield row if name == "resume" else judged(row, quick=effort.quick)
+            yield replace(row, holds=None) if effort.quick and name != "resume" else row
     except MissingError as error:
         yield Row(name, "", f"not measured: {error} is not installed")
-
-
-_searches = itertools.count()
 
 
 def _race(
@@ -268,12 +274,13 @@ def _race(
 
         def measure(n: int) -> dict[str, float]:
             emulator.call("DELETE", "log")
-            name = f"race-{next(_searches)}"
-            arguments = {"count": count, "algo": algo, "ours_first": n % 2 == 0, "name": name}
-            on_drive = where == "Drive"
-            environment = emulator.environment if on_drive else None
+            shape = {"count": count, "algo": algo, "drive": where == "Drive", **more}
             found: dict[str, float] = child(
-                "race", environment, drive=on_drive, **arguments, **more
+                "searches.race",
+                emulator.environment,
+                name=f"race-{n}",
+                ours_first=n % 2 == 0,
+                **shape,
             )
             return found
 

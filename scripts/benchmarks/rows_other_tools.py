@@ -73,7 +73,7 @@ def transfer(effort: Effort) -> Iterator[Row]:
             first = number % len(clients)
             for client in clients[first:] + clients[:first]:
                 try:
-                    found = child("transfer", emulator.environment, client=client, **where)
+                    found = child("uploads.transfer", emulator.environment, client=client, **where)
                 except MissingError:
                     clients.remove(client)
                 else:
@@ -111,7 +111,7 @@ def backup(effort: Effort) -> Iterator[Row]:
     def measure(_: int) -> dict[str, float]:
         answer: dict[str, float] = {}
         for callback in ("none", "TrialBackup", "BackupAndRestore"):
-            found = child("epochs", callback=callback, count=count)
+            found = child("trainings.epochs", callback=callback, count=count)
             answer |= {f"{callback} {key}": value for key, value in found.items()}
         return answer
 
@@ -132,7 +132,7 @@ def backup(effort: Effort) -> Iterator[Row]:
 
 def _uploading(effort: Effort, client: str, count: int) -> float:
     with drive(effort.latency()) as emulator:
-        seconds: float = child("upload_all", client=client, url=emulator.url, count=count)[
+        seconds: float = child("uploads.upload_all", client=client, url=emulator.url, count=count)[
             "seconds"
         ]
     return seconds / count
@@ -140,7 +140,7 @@ def _uploading(effort: Effort, client: str, count: int) -> float:
 
 def _optuna(effort: Effort, storage: str, count: int) -> float:
     found = medians(
-        effort.repeats(3), lambda _: child("optuna_trials", storage=storage, count=count)
+        effort.repeats(3), lambda _: child("uploads.optuna_trials", storage=storage, count=count)
     )
     return found["seconds"] / count
 

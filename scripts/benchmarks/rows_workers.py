@@ -44,9 +44,11 @@ def _share(
     shape = {"count": count, "width": width, "seconds": seconds, "algo": algo, "pool": pool}
 
     def measure(_: int) -> dict[str, float]:
-        bare = child("throughput", ours=False, **shape)
+        bare = child("workers.throughput", ours=False, **shape)
         with drive(effort.latency()) as emulator:
-            ours = child("throughput", emulator.environment, ours=True, recorded=recorded, **shape)
+            ours = child(
+                "workers.throughput", emulator.environment, ours=True, recorded=recorded, **shape
+            )
             requests = len(emulator.log)
         rates = {"bare": bare["rate"], "asked": bare["asked"], "ours": ours["rate"]}
         shares = {
@@ -77,7 +79,7 @@ def _requests(effort: Effort) -> Row:
     with drive(effort.latency()) as emulator:
         emulator.faults.add("rate_limit", per_second=UNITS_A_MINUTE / 50 / 60)
         shape = {"count": count, "width": width, "seconds": seconds, "algo": "rand"}
-        rate = child("throughput", emulator.environment, ours=True, **shape)["rate"]
+        rate = child("workers.throughput", emulator.environment, ours=True, **shape)["rate"]
         log = emulator.log
     minutes: Counter[int] = Counter()
     for entry in log:
@@ -107,11 +109,15 @@ def _others(effort: Effort) -> Row:
     shape = {"count": count, "width": width, "seconds": seconds}
 
     def measure(_: int) -> dict[str, float]:
-        found = {"the bare executor": child("throughput", ours=False, algo="rand", **shape)["rate"]}
+        found = {
+            "the bare executor": child("workers.throughput", ours=False, algo="rand", **shape)[
+                "rate"
+            ]
+        }
         for pool in ("threads", "processes"):
             with drive(effort.latency()) as emulator:
                 where = emulator.environment
-                ours = child("throughput", where, ours=True, algo="tpe", pool=pool, **shape)
+                ours = child("workers.throughput", where, ours=True, algo="tpe", pool=pool, **shape)
             found[f"colab_drive_tuner on Drive, {pool}"] = ours["rate"]
         for tool, called in (
             ("Optuna n_jobs", "Optuna n_jobs, in memory"),
@@ -119,7 +125,7 @@ def _others(effort: Effort) -> Row:
             ("Ray Tune", "Ray Tune with HyperOptSearch on local disk"),
         ):
             try:
-                found[called] = child("other_tool", tool=tool, **shape)["rate"]
+                found[called] = child("workers.other_tool", tool=tool, **shape)["rate"]
             except MissingError as error:
                 found[f"{called} (not measured: {error} is not installed)"] = 0.0
         return found

@@ -84,7 +84,6 @@ def search(
     seconds: float | None = None,
     history: int = 0,
     store: str | None = None,
-    name: str = "bench",
     lapse: float = 1.0,
     snapshots: int | None = None,
     linger: float | None = None,
@@ -102,7 +101,7 @@ def search(
         writer.LINGER_SECONDS = writer.PAIR_SECONDS = linger
     objective = bowl if seconds is None else busy(seconds, history)
     with Clock(awake=seconds is not None).watching() as clock:
-        trials = hyperopt.Trials() if plain else DriveTrials(name, store=store, notify=_ignore)
+        trials = hyperopt.Trials() if plain else DriveTrials("bench", store=store, notify=_ignore)
         if die:
             trials.close = lambda *_: trials.log.journal.flush(60)
         _fmin(trials, clock.objective(objective), clock.algorithm(ALGORITHMS["rand"]), count)
@@ -120,9 +119,9 @@ def race(
     count: int,
     algo: str,
     ours_first: bool,
-    drive: bool = False,
+    drive: bool,
+    name: str,
     saving: bool = False,
-    name: str = "bench",
 ) -> dict[str, Any]:
     """Run the same search by plain hyperopt and in a store; return the seconds of both loops."""
 
@@ -158,13 +157,13 @@ def race(
     }
 
 
-def stall(*, count: int, seconds: float, ours: bool, export: float = 3.0) -> dict[str, float]:
+def stall(*, count: int, seconds: float, ours: bool) -> dict[str, float]:
     """Return the longest stall of a training that only computes, in or between trials.
 
     The search has recorded trials; snapshots and trials.pkl are written every few seconds.
     `longest` leaves out the time in which the system had given the core to another process.
     """
-    maintenance.EXPORT_SECONDS, maintenance.SNAPSHOT_RECORDS = export, 16
+    maintenance.EXPORT_SECONDS, maintenance.SNAPSHOT_RECORDS = 3.0, 16
     gaps, all_gaps = [0.0], [0.0]
 
     def computing(point: dict[str, float]) -> float:
@@ -191,7 +190,7 @@ def stall(*, count: int, seconds: float, ours: bool, export: float = 3.0) -> dic
     return {"longest": max(*gaps, *held), "with_waits": max(*all_gaps, *clock.held, 0.0)}
 
 
-def reopen(*, name: str = "bench", log: str) -> dict[str, float]:
+def reopen(*, log: str) -> dict[str, float]:
     """Seconds until the search is read, and until its next trial runs; the log is cleared first."""
     from urllib.request import Request, urlopen
 
@@ -205,7 +204,7 @@ def reopen(*, name: str = "bench", log: str) -> dict[str, float]:
     ends: list[tuple[float, float]] = []
     urlopen(Request(log, method="DELETE")).close()
     begun = time.perf_counter()
-    trials = DriveTrials(name, notify=_ignore, on_busy="takeover")
+    trials = DriveTrials("bench", notify=_ignore, on_busy="takeover")
     read, read_at = time.perf_counter(), time.time()
     with contextlib.suppress(FirstTrialError):
         _fmin(trials, objective, "rand", len(trials.trials) + 100)

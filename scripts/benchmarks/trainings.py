@@ -7,9 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+MEGABYTES = 10
+"""Size of the weights."""
 
-def epochs(*, callback: str, count: int, megabytes: float = 10.0) -> dict[str, float]:
-    """Return the median thread time of an epoch in ms, for a model with `megabytes` of weights.
+
+def epochs(*, callback: str, count: int) -> dict[str, float]:
+    """Return the median thread time of an epoch in ms, for a model of `MEGABYTES`.
 
     `cpu`: the thread's CPU time; `wall`: elapsed time.
     """
@@ -23,7 +26,7 @@ def epochs(*, callback: str, count: int, megabytes: float = 10.0) -> dict[str, f
     from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 
     width = 256
-    layers = max(1, round(megabytes * 2**20 / 4 / width**2) - 1)
+    layers = max(1, round(MEGABYTES * 2**20 / 4 / width**2) - 1)
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
         [keras.Input((width,))]

@@ -17,17 +17,14 @@ from typing import Any
 MIB = 2**20
 
 
-def _google(url: str, api: str) -> Any:
+def _google(url: str) -> Any:
     """Return a service of google-api-python-client for the emulator."""
-    import google.oauth2.credentials
-    import googleapiclient
-    from googleapiclient import discovery
+    from google.oauth2.credentials import Credentials
+    from googleapiclient.discovery import build_from_document
+    from googleapiclient.discovery_cache import get_static_doc
 
-    documents = Path(googleapiclient.__file__).parent / "discovery_cache" / "documents"
-    document = json.loads((documents / f"drive.{api}.json").read_text())
-    document["rootUrl"] = f"{url}/"
-    credentials = google.oauth2.credentials.Credentials("emulator")
-    return discovery.build_from_document(document, credentials=credentials)
+    document = {**json.loads(get_static_doc("drive", "v3")), "rootUrl": f"{url}/"}
+    return build_from_document(document, credentials=Credentials("emulator"))
 
 
 def _pydrive(url: str) -> Any:
@@ -58,7 +55,7 @@ def upload_all(*, client: str, url: str, count: int) -> dict[str, float]:
     if client == "google-api-python-client":
         from googleapiclient.http import MediaIoBaseUpload
 
-        service = _google(url, "v3")
+        service = _google(url)
         made: list[str] = []
 
         def upload(content: bytes) -> None:
@@ -98,6 +95,14 @@ def upload_all(*, client: str, url: str, count: int) -> dict[str, float]:
     return {"seconds": time.perf_counter() - begun}
 
 
+def optuna_journal(folder: str) -> Any:
+    """Return Optuna's JournalStorage in this folder."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(f"{folder}/journal.log"))
+
+
 def optuna_trials(*, storage: str, count: int) -> dict[str, float]:
     """Run the same objective with Optuna's random sampler, on the local disk."""
     import optuna
@@ -108,13 +113,8 @@ def optuna_trials(*, storage: str, count: int) -> dict[str, float]:
         return sum(trial.suggest_float(f"x{n}", -1, 1) ** 2 for n in range(5))
 
     with tempfile.TemporaryDirectory() as folder:
-        if storage == "JournalStorage":
-            from optuna.storages import JournalStorage
-            from optuna.storages.journal import JournalFileBackend
-
-            kept: Any = JournalStorage(JournalFileBackend(f"{folder}/journal.log"))
-        else:
-            kept = f"sqlite:///{folder}/study.db"
+        journal = storage == "JournalStorage"
+        kept: Any = optuna_journal(folder) if journal else f"sqlite:///{folder}/study.db"
         study = optuna.create_study(storage=kept, sampler=optuna.samplers.RandomSampler(7))
         begun = time.perf_counter()
         study.optimize(objective, n_trials=count)
@@ -185,7 +185,7 @@ def _transfers(client: str, url: str) -> tuple[Callable[[Path], str], Callable[[
     if client == "google-api-python-client":
         from googleapiclient.http import MediaFileUpload, MediaIoBaseDownload
 
-        service = _google(url, "v3")
+        service = _google(url)
 
         def up(path: Path) -> str:
             media = MediaFileUpload(str(path), "application/octet-stream", resumable=True)

@@ -15,6 +15,7 @@ from typing import Any
 import hyperopt
 from hyperopt.base import Domain, spec_from_misc
 from searches import ALGORITHMS, SPACE, bowl
+from uploads import optuna_journal
 
 from colab_drive_tuner.errors import SearchChangedWarning
 from colab_drive_tuner.search.algorithms.fast_algorithm import fast_algorithm
@@ -128,15 +129,11 @@ def _optuna_threads(count: int, width: int, seconds: float) -> float:
 
 
 def _optuna_processes(count: int, width: int, seconds: float) -> float:
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
     with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/journal.log"
-        study = _study(JournalStorage(JournalFileBackend(path)))
+        study = _study(optuna_journal(folder))
         context = multiprocessing.get_context("fork")
         workers = [
-            context.Process(target=_optuna_worker, args=(path, count // width, number, seconds))
+            context.Process(target=_optuna_worker, args=(folder, count // width, number, seconds))
             for number in range(width)
         ]
         for worker in workers:
@@ -146,13 +143,11 @@ def _optuna_processes(count: int, width: int, seconds: float) -> float:
         return _span((one.datetime_start, one.datetime_complete) for one in study.trials)
 
 
-def _optuna_worker(path: str, count: int, number: int, seconds: float) -> None:
+def _optuna_worker(folder: str, count: int, number: int, seconds: float) -> None:
     import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
     sampler = optuna.samplers.TPESampler(seed=number)
-    storage = JournalStorage(JournalFileBackend(path))
+    storage = optuna_journal(folder)
     study = optuna.load_study(study_name="wide", storage=storage, sampler=sampler)
     study.optimize(partial(_suggested, seconds), n_trials=count)
 

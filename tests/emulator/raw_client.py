@@ -8,6 +8,7 @@ import requests
 
 FOLDER = "application/vnd.google-apps.folder"
 ALL_FILES = {"supportsAllDrives": "true"}
+ALL = {**ALL_FILES, "includeItemsFromAllDrives": "true"}
 RELATED = {"Content-Type": "multipart/related; boundary=xyz"}
 _numbers = itertools.count(1)
 
@@ -68,6 +69,15 @@ class RawClient:
         """Create a shared drive; return its id."""
         path = f"/drive/v3/drives?requestId={next(_numbers)}"
         return self("POST", path, json={"name": "team"}).json()["id"]
+
+    def batch(self, *parts: str | tuple[str, str]) -> requests.Response:
+        """Send requests in a batch, some as (headers of the part, request)."""
+        head, body = "--b\r\nContent-Type: application/http\r\n", ""
+        for part in parts:
+            headers, request = ("", part) if isinstance(part, str) else part
+            body += f"{head}{headers}\r\n{request}\r\n\r\n"
+        kind = {"Content-Type": "multipart/mixed; boundary=b"}
+        return self("POST", "/batch/drive/v3", data=f"{body}--b--", headers=kind)
 
     def names(self, q: str, **params: Any) -> list[str]:
         found = self.get("files", q=q, orderBy="name", **params)

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.emulator.raw_client import ALL, ALL_FILES
+
 
 def since(wire, token, **params):
     """Return the changes from a token on, as (file id, removed) pairs, and the next token."""
@@ -103,29 +105,23 @@ def test_a_lost_folder_with_limited_access_is_removed(me, person, deleted):
 def test_a_file_that_leaves_a_shared_drive_is_removed_from_its_changes(me, person):
     """The members who lost it find that in the drive's own list of changes."""
     drive = me.shared_drive()
-    all_drives = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
-    file = me.create("f", params={"supportsAllDrives": "true"}, parents=[drive])["id"]
+    file = me.create("f", params=ALL_FILES, parents=[drive])["id"]
     friend = person()
-    params = {"supportsAllDrives": "true"}
     me.share(drive, friend)
     token = start(friend)
-    out = {"addParents": "root", "removeParents": drive, **params}
+    out = {"addParents": "root", "removeParents": drive, **ALL_FILES}
     assert me("PATCH", f"/drive/v3/files/{file}", params=out).status_code == 200
-    found, _ = since(friend, token, driveId=drive, **all_drives)
+    found, _ = since(friend, token, driveId=drive, **ALL)
     assert found == [(file, True)]
 
 
 def test_what_moves_between_drives_is_removed_from_the_list_that_it_left(me):
     """It is removed from the changes of My Drive or of its drive, though the caller sees it."""
-    one, two = (
-        me("POST", f"/drive/v3/drives?requestId={name}", json={"name": name}).json()["id"]
-        for name in ("one", "two")
-    )
-    all_drives = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
+    one, two = me.shared_drive(), me.shared_drive()
     file, token = me.create("f")["id"], start(me)
 
     def move(old: str, new: str) -> None:
-        moved = {"addParents": new, "removeParents": old, "supportsAllDrives": "true"}
+        moved = {"addParents": new, "removeParents": old, **ALL_FILES}
         assert me("PATCH", f"/drive/v3/files/{file}", params=moved).status_code == 200
 
     def listed(**asked: str) -> list[tuple[str, bool]]:
@@ -133,17 +129,17 @@ def test_what_moves_between_drives_is_removed_from_the_list_that_it_left(me):
 
     move("root", one)
     assert listed() == listed(restrictToMyDrive="true") == [(file, True)]
-    assert listed(**all_drives) == listed(driveId=one, **all_drives) == [(file, False)]
+    assert listed(**ALL) == listed(driveId=one, **ALL) == [(file, False)]
     gone = me.get("changes", pageToken=token, includeCorpusRemovals="true")["changes"][0]
     assert (gone["removed"], gone["file"]["id"]) == (True, file)
     move(one, two)
-    assert listed() == listed(driveId=one, **all_drives) == [(file, True)]
-    assert listed(driveId=two, **all_drives) == [(file, False)]
+    assert listed() == listed(driveId=one, **ALL) == [(file, True)]
+    assert listed(driveId=two, **ALL) == [(file, False)]
     move(two, "root")
-    assert listed() == listed(**all_drives) == [(file, False)]
-    assert listed(driveId=two, **all_drives) == [(file, True)]
+    assert listed() == listed(**ALL) == [(file, False)]
+    assert listed(driveId=two, **ALL) == [(file, True)]
     me("DELETE", f"/drive/v3/files/{file}")
-    assert listed() == listed(**all_drives) == [(file, True)]
+    assert listed() == listed(**ALL) == [(file, True)]
 
 
 @pytest.mark.parametrize("token", ["", "x", "0", "-1", "999999999"])
@@ -158,10 +154,9 @@ def test_shared_drives_have_changes_of_their_own(me):
     """Changes in a shared drive are listed for all drives or for that drive only."""
     token = start(me)
     drive = me.shared_drive()
-    all_drives = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
-    file = me.create("in it", params={"supportsAllDrives": "true"}, parents=[drive])["id"]
+    file = me.create("in it", params=ALL_FILES, parents=[drive])["id"]
     assert since(me, token)[0] == []
-    for asked in (all_drives, {**all_drives, "driveId": drive}):
+    for asked in (ALL, {**ALL, "driveId": drive}):
         made, inside = me.get("changes", pageToken=token, **asked)["changes"]
         assert (made["changeType"], made["driveId"]) == ("drive", drive)
         assert (inside["changeType"], inside["fileId"]) == ("file", file)
@@ -170,14 +165,13 @@ def test_shared_drives_have_changes_of_their_own(me):
 def test_a_deleted_shared_drive_is_removed_with_all_that_was_in_it(me):
     """Each file, at any depth, and the drive itself, as a change of the drive."""
     drive = me.shared_drive()
-    params, inside = {"supportsAllDrives": "true"}, [drive]
+    inside = [drive]
     for name in "abc":
-        inside.append(me.folder(name, parents=[inside[-1]], params=params))
+        inside.append(me.folder(name, parents=[inside[-1]], params=ALL_FILES))
     token = start(me)
     flags = "allowItemDeletion=true&useDomainAdminAccess=true"
     assert me("DELETE", f"/drive/v3/drives/{drive}?{flags}").status_code == 204
-    more = {"includeItemsFromAllDrives": "true"}
-    *files, last = me.get("changes", pageToken=token, **params, **more)["changes"]
+    *files, last = me.get("changes", pageToken=token, **ALL)["changes"]
     assert {one["fileId"] for one in files} == set(inside[1:])
     assert (last["changeType"], last["driveId"], last["removed"]) == ("drive", drive, True)
     assert "drive" not in last

@@ -2,9 +2,7 @@
 
 import pytest
 
-from tests.emulator.raw_client import ALL_FILES, FOLDER
-
-ALL = {**ALL_FILES, "includeItemsFromAllDrives": "true"}
+from tests.emulator.raw_client import ALL, ALL_FILES, FOLDER
 
 
 def test_shared_drives_are_made_once_listed_and_deleted(me):

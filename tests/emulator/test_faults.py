@@ -12,7 +12,7 @@ import requests
 
 from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.emulator.faults import KINDS, NUMBERS, TEXTS, Faults, Rule, parse_rule
-from tests.emulator.raw_client import RawClient
+from tests.emulator.raw_client import ALL, ALL_FILES, RawClient
 from tests.processes import wait_until
 
 BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
@@ -176,23 +176,21 @@ def test_truncated_and_corrupted_bodies(me, emulator):
 
 def test_an_error_applies_to_single_calls_of_a_batch(me, emulator):
     """A rule that names a method applies to parts of a batch, another one to the whole batch."""
-    part = "--b\r\nContent-Type: application/http\r\n\r\nPOST /drive/v3/files\r\n\r\n{}\r\n"
-    headers = {"Content-Type": "multipart/mixed; boundary=b"}
+    part = "POST /drive/v3/files\r\n\r\n{}"
     emulator.faults.add("error", status=403, reason="userRateLimitExceeded", api="*.create", nth=2)
-    answer = me("POST", "/batch/drive/v3", data=part * 3 + "--b--", headers=headers)
+    answer = me.batch(part, part, part)
     found = re.findall(r"HTTP/1\.1 (\d+)", answer.text)
     assert (answer.status_code, found) == (200, ["200", "403", "200"])
     assert len(me.names("")) == 2
     emulator.faults.add("error", status=503, times=1)
-    assert me("POST", "/batch/drive/v3", data=part + "--b--", headers=headers).status_code == 503
+    assert me.batch(part).status_code == 503
 
 
 def test_a_rate_limit_counts_each_call_of_a_batch(me, emulator):
     """A batch of n calls counts as n calls, and those above the limit are refused one by one."""
-    part = "--b\r\nContent-Type: application/http\r\n\r\nGET /drive/v3/files/root\r\n\r\n"
-    headers = {"Content-Type": "multipart/mixed; boundary=b"}
+    part = "GET /drive/v3/files/root"
     emulator.faults.add("rate_limit", per_second=0.01)
-    answer = me("POST", "/batch/drive/v3", data=part * 3 + "--b--", headers=headers)
+    answer = me.batch(part, part, part)
     found = re.findall(r"HTTP/1\.1 (\d+)", answer.text)
     assert (answer.status_code, found) == (200, ["200", "403", "403"])
 
@@ -215,9 +213,8 @@ def test_lists_lag_and_gets_do_not(me, emulator, name):
 @pytest.mark.parametrize("fields", ["*", "kind"])
 def test_a_list_that_lags_shows_what_was_deleted(me, emulator, fields):
     """A shared drive, a file of it and a text are listed until then, with any fields."""
-    every = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
     drive = me.shared_drive()
-    inside = me.create(parents=[drive], params={"supportsAllDrives": "true"})["id"]
+    inside = me.create(parents=[drive], params=ALL_FILES)["id"]
     me.share(inside, me, "writer")
     text = me.upload(b"zebra", type="text/plain")["id"]
     emulator.faults.add("list_lag", seconds=600)
@@ -225,7 +222,7 @@ def test_a_list_that_lags_shows_what_was_deleted(me, emulator, fields):
     flags = "allowItemDeletion=true&useDomainAdminAccess=true"
     assert me("DELETE", f"/drive/v3/drives/{drive}?{flags}").status_code == 204
     assert len(me.get("drives", fields=f"drives({fields})")["drives"]) == 1
-    assert len(me.get("files", fields=f"files({fields})", **every)["files"]) == 2
+    assert len(me.get("files", fields=f"files({fields})", **ALL)["files"]) == 2
     assert me.get("files", q="fullText contains 'zebra'")["files"] == []
 
 

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-from importlib import resources
 
 import pytest
 
@@ -16,13 +15,13 @@ def build(emulator, me):
     import google_auth_httplib2
     from google.oauth2.credentials import Credentials
     from googleapiclient.discovery import build_from_document
+    from googleapiclient.discovery_cache import get_static_doc
     from googleapiclient.http import build_http
 
     opened = []
 
     def make(version="v3", credentials=None):
-        folder = resources.files("googleapiclient.discovery_cache.documents")
-        document = json.loads((folder / f"drive.{version}.json").read_text())
+        document = json.loads(get_static_doc("drive", version))
         document["rootUrl"] = emulator.url + "/"
         signed = google_auth_httplib2.AuthorizedHttp(
             credentials or Credentials(me.token), http=build_http()
@@ -110,27 +109,14 @@ def test_a_batch_answers_each_call(service, emulator):
 
 def test_a_batch_has_at_most_a_hundred_calls(me):
     """More than 100 calls, or a body that is not multipart/mixed, is a 400."""
-    part = "--b\r\nContent-Type: application/http\r\n\r\nGET /drive/v3/files HTTP/1.1\r\n\r\n\r\n"
-    headers = {"Content-Type": "multipart/mixed; boundary=b"}
-    body = part * 101 + "--b--"
-    assert me("POST", "/batch/drive/v3", data=body, headers=headers).status_code == 400
+    assert me.batch(*["GET /drive/v3/files HTTP/1.1"] * 101).status_code == 400
     assert me("POST", "/batch/drive/v3", data=b"x").status_code == 400
-
-
-def batch(wire, *parts):
-    """Send a batch of (headers of the part, request) pairs and return its answer."""
-    head = "--b\r\nContent-Type: application/http\r\n"
-    body = "".join(f"{head}{headers}\r\n{request}\r\n\r\n" for headers, request in parts)
-    headers = {"Content-Type": "multipart/mixed; boundary=b"}
-    return wire("POST", "/batch/drive/v3", data=body + "--b--", headers=headers)
 
 
 def test_a_batch_returns_content_ids(me):
     """A part's Content-ID is returned with the prefix `response-`, or not at all."""
     about = "GET /drive/v3/about?fields=user\r\n"
-    answer = batch(
-        me, ("Content-ID: <one+1>\r\n", about), ("Content-ID: two\r\n", about), ("", about)
-    )
+    answer = me.batch(("Content-ID: <one+1>\r\n", about), ("Content-ID: two\r\n", about), about)
     ids = [line for line in answer.text.splitlines() if line.lower().startswith("content-id")]
     assert ids == ["Content-ID: <response-one+1>", "Content-ID: response-two"]
     assert answer.text.count("HTTP/1.1 200 OK") == 3
@@ -141,14 +127,14 @@ def test_a_call_of_a_batch_may_override_its_method(me):
     file = me.create("before")["id"]
     override = "X-HTTP-Method-Override: PATCH\r\nContent-Type: application/json\r\n"
     request = f'POST /drive/v3/files/{file}\r\n{override}\r\n{{"name": "after"}}'
-    assert "HTTP/1.1 200 OK" in batch(me, ("", request)).text
+    assert "HTTP/1.1 200 OK" in me.batch(request).text
     assert me.get(f"files/{file}")["name"] == "after"
 
 
 def test_a_refused_batch_changes_nothing(me):
     """A part that is no request makes the whole batch a 400, and no other part is executed."""
     made = 'POST /drive/v3/files\r\nContent-Type: application/json\r\n\r\n{"name": "a"}'
-    assert batch(me, ("", made), ("", "GET //[ HTTP/1.1")).status_code == 400
+    assert me.batch(made, "GET //[ HTTP/1.1").status_code == 400
     assert me.names("") == []
 
 
@@ -159,7 +145,7 @@ def test_media_in_a_batch_are_refused_part_by_part(me):
     down = f"GET /drive/v3/files/{file}?alt=media&supportsAllDrives=true HTTP/1.1"
     up = "POST /upload/drive/v3/files?uploadType=media\r\n\r\nx"
     nowhere = "GET /drive/v3/files/nowhere?alt=media"
-    answer = batch(me, ("", made), ("", down), ("", up), ("", nowhere), ("", made))
+    answer = me.batch(made, down, up, nowhere, made)
     statuses = [line.split()[1] for line in answer.text.splitlines() if line.startswith("HTTP/")]
     assert statuses == ["200", "302", "400", "404", "200"]
     assert "content" not in answer.text.replace("content-", "").replace("Content-", "")

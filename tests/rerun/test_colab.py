@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from colab_drive_tuner.emulator.server import DriveEmulator
+from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import NotebookRunError, UsageError
 from colab_drive_tuner.machine import state_folder
 from colab_drive_tuner.rerun.program import RunTask, load_program

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.drive import DriveClient
-from colab_drive_tuner.emulator.server import DriveEmulator
+from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import (
     AmbiguousNotebookError,
     NotebookNotFoundError,

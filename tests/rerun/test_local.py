@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from colab_drive_tuner.drive import DriveClient
-from colab_drive_tuner.emulator.server import DriveEmulator
+from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import NotebookError, UnavailableError
 from colab_drive_tuner.rerun.program import RunTask, load_program
 from colab_drive_tuner.rerun.rerunner import Rerunner, rerun_until_finished

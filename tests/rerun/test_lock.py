@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_drive_tuner.emulator.server import DriveEmulator
+from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import AccountMismatchError, SearchFolderError, StoreError
 from colab_drive_tuner.journal.folder.creation import BACKUPS, find_or_create_subfolder
 from colab_drive_tuner.journal.folder.lookup import find_folder

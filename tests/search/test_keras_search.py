@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hyperopt import hp
 
-from colab_drive_tuner.emulator.server import DriveEmulator
+from colab_drive_tuner.emulator import DriveEmulator
 from colab_drive_tuner.errors import TrainingWarning, UnfinishedSearchWarning
 from colab_drive_tuner.search.loop import sequential as loop
 from colab_drive_tuner.search.loop import stopping_rules

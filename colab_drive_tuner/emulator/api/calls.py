@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ApiError, bad_request, not_json, too_large
+from ..state import access
 from ..state.database import Database
 from ..state.model import Caller, Node
 from . import resources, resources_v2
@@ -120,6 +121,11 @@ class Call:
             return True
         known = "supportsAllDrives" in self.method.parameters
         return not known or self.parameters.flag("supportsAllDrives", "supportsTeamDrives")
+
+    def requested_file(self) -> Node:
+        """Return the file named in the path; raise a 404 if the caller cannot see it."""
+        file_id = self.path_value("fileId")
+        return access.find(self.database, self.caller, file_id, all_drives=self.all_drives)
 
     def path_value(self, name: str) -> str:
         """Return a value from the path, such as the file's id."""

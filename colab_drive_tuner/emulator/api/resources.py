@@ -12,6 +12,7 @@ from urllib.parse import quote
 from ..state import access, restrictions
 from ..state.database import Database, stored_bytes
 from ..state.model import FOLDER, GOOGLE, SHORTCUT, Caller, Node, display_name, person_id
+from .capabilities import file_capabilities
 from .fields import Selection, prune, within
 
 
@@ -102,66 +103,6 @@ def links(node: Node) -> dict[str, str]:
     if node.head is not None:
         found["webContentLink"] = f"https://drive.google.com/uc?id={node.id}&export=download"
     return found
-
-
-def _is_member(view: View, node: Node) -> bool:
-    drive = access.shared_drive(view.database, node)
-    return access.rank(view.database, view.caller.email, drive) > 0
-
-
-def capabilities(view: View, node: Node) -> dict[str, bool]:
-    """Return the caller's capabilities on the file."""
-    rank = access.rank(view.database, view.caller.email, node)
-    edit = rank >= access.WRITER
-    own = rank >= (access.FILE_ORGANIZER if node.drive else access.OWNER)
-    move = own if node.drive else edit
-    remove = rank >= access.ORGANIZER if node.drive else own
-    folder = node.is_folder
-    is_root = not node.parent
-    within_drive = folder and bool(node.drive)
-    readable = restrictions.may_download(view.database, view.caller.email, node)
-    locked = restrictions.is_locked(node)
-    owns = rank >= restrictions.owner_rank(node) and not folder
-    owners = restrictions.is_owners(node.extra.get("contentRestrictions"))
-    locks = owns or (edit and not folder and not owners)
-    limits = access.may_limit(view.database, view.caller.email, node)
-    limited = node.has_limited_access
-    above = access.Inheritance(view.database, view.caller.email, listed=False)
-    pending = node.permissions.get(person_id(view.caller.email), {}).get("pendingOwner")
-    return {
-        "canAcceptOwnership": bool(pending),
-        "canAddFolderFromAnotherDrive": edit and folder,
-        "canAddChildren": edit and folder,
-        "canAddMyDriveParent": False,
-        "canChangeCopyRequiresWriterPermission": own,
-        "canChangeItemDownloadRestriction": owns,
-        "canComment": rank >= access.COMMENTER and not locked,
-        "canCopy": readable and not folder,
-        "canDelete": remove and not is_root,
-        "canDeleteChildren": rank >= access.ORGANIZER and within_drive,
-        "canDisableInheritedPermissions": limits and not limited,
-        "canDownload": readable and node.head is not None,
-        "canEdit": edit,
-        "canEnableInheritedPermissions": limits and limited,
-        "canListChildren": folder and above.opens(node),
-        "canModifyContent": edit and not locked,
-        "canModifyContentRestriction": locks,
-        "canModifyEditorContentRestriction": locks,
-        "canModifyOwnerContentRestriction": owns,
-        "canMoveChildrenOutOfDrive": remove and folder,
-        "canMoveChildrenWithinDrive": move and folder,
-        "canMoveItemOutOfDrive": remove and not is_root,
-        "canMoveItemWithinDrive": move and not is_root,
-        "canReadDrive": bool(node.drive) and _is_member(view, node),
-        "canReadRevisions": edit and not folder,
-        "canRemoveChildren": edit and folder,
-        "canRemoveContentRestriction": locked and locks,
-        "canRename": edit and not is_root and not locked,
-        "canShare": rank >= access.sharing_rank(view.database, node),
-        "canTrash": own and not is_root,
-        "canTrashChildren": own and within_drive,
-        "canUntrash": own and not is_root,
-    }
 
 
 def _extension(name: str) -> str:
@@ -305,7 +246,7 @@ FIELDS: dict[str, Callable[[View, Node], Any]] = {
         user(view, node.modified_by) if node.modified_by else None
     ),
     "shared": _my_drive(_shared),
-    "capabilities": capabilities,
+    "capabilities": lambda view, node: file_capabilities(view.database, view.caller, node),
     "permissions": _my_drive(_permissions),
     "permissionIds": lambda view, node: list(access.effective_permissions(view.database, node)),
     "hasAugmentedPermissions": lambda view, node: bool(node.permissions) if node.drive else None,

@@ -158,7 +158,7 @@ def user_permission(view: View, node: Node) -> dict[str, Any]:
 
 
 def _capabilities(view: View, node: Node) -> dict[str, bool]:
-    shown = resources.capabilities(view, node)
+    shown: dict[str, bool] = resources.FIELDS["capabilities"](view, node)
     del shown["canChangeItemDownloadRestriction"]  # v3 only
     return shown
 
@@ -172,7 +172,7 @@ def _content_restrictions(view: View, node: Node) -> list[dict[str, Any]] | None
 
 
 def _can(name: str) -> Callable[[View, Node], bool]:
-    return lambda view, node: resources.capabilities(view, node)[name]
+    return lambda view, node: resources.FIELDS["capabilities"](view, node)[name]
 
 
 def _permissions(view: View, node: Node) -> list[dict[str, Any]] | None:

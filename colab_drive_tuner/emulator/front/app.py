@@ -200,7 +200,7 @@ class App:
         wait = self.latency
         for rule in struck:
             if rule.do == "latency":
-                jitter = self.service.faults.random(rule).uniform(0, rule.jitter)
+                jitter = rule.stream.uniform(0, rule.jitter)
                 wait += rule.seconds + jitter
         if wait:
             await self._sleep(wait)
@@ -294,7 +294,7 @@ class App:
             if rule.do == "truncate" or (rule.do == "reset" and rule.when == "answer"):
                 end, reset = int(length * rule.fraction), True
             if rule.do == "corrupt":
-                spoil = _spoiler(self.service.faults.random(rule))
+                spoil = _spoiler(rule.stream)
         await send({"type": "http.response.start", "status": answer.status, "headers": pairs})
         sent = 0
         if isinstance(body, Slice) and source is not None:

@@ -17,7 +17,6 @@ from ..errors import ApiError, forbidden, invalid
 from ..queries.paging import answer_page
 from ..state import access, restrictions
 from ..state.model import Node, random_text
-from .files import requested_file
 
 ACTIONS = {"resolve": True, "reopen": False}
 """Actions of a reply: whether its comment is resolved afterwards."""
@@ -34,7 +33,7 @@ class _Discussion:
 
     def __init__(self, call: Call) -> None:
         self.call = call
-        self.node = requested_file(call)
+        self.node = call.requested_file()
         self.comments: list[dict[str, Any]] = call.database.document("comments", self.node.id) or []
         self.comment: dict[str, Any] | None = None
         self.entries = self.comments

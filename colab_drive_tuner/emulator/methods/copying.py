@@ -8,13 +8,13 @@ from ..errors import forbidden, invalid
 from ..media.contents import copied
 from ..state import access, restrictions
 from ..state.model import SHORTCUT, Node
-from .files import requested_file, store
+from .files import store
 
 
 async def copy(call: Call) -> Answer:
     """files.copy."""
     wanted = selection(call)
-    node = requested_file(call)
+    node = call.requested_file()
     body = read_body(call, await call.json())
     return answer(call, _copied(call, node, body), wanted)
 

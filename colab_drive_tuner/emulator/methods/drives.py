@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..api.calls import Answer, Call
+from ..api.capabilities import drive_capabilities
 from ..api.fields import Selection
 from ..api.resources import View, rfc3339
 from ..errors import ApiError, bad_request, forbidden, invalid_parameter
@@ -24,7 +25,6 @@ WRITABLE = ("colorRgb", "themeId", "backgroundImageFile")
 
 def _resource(view: View, node: Node) -> dict[str, Any]:
     """Return a Drive resource: a shared drive as the caller sees it."""
-    rank = access.rank(view.database, view.caller.email, node)
     return {
         "kind": "drive#drive",
         "id": node.id,
@@ -33,7 +33,7 @@ def _resource(view: View, node: Node) -> dict[str, Any]:
         "hidden": view.caller.email in node.extra.get("hidden", ()),
         "colorRgb": node.extra.get("colorRgb") or "#0f9d58",
         "restrictions": _restrictions(node.extra.get("restrictions", {})),
-        "capabilities": _capabilities(view, node, rank),
+        "capabilities": drive_capabilities(view.database, view.caller, node),
     }
 
 
@@ -46,39 +46,12 @@ def _restrictions(found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _capabilities(view: View, node: Node, rank: int) -> dict[str, bool]:
-    found = {name: rank >= needed for name, needed in CAPABILITIES.items()}
-    readable = restrictions.may_download(view.database, view.caller.email, node)
-    return found | {"canCopy": readable, "canDownload": readable}
-
-
 RESTRICTIONS = (
     "adminManagedRestrictions",
     "domainUsersOnly",
     "driveMembersOnly",
     "sharingFoldersRequiresOrganizerPermission",
 )
-CAPABILITIES = {
-    "canAddChildren": access.WRITER,
-    "canChangeCopyRequiresWriterPermissionRestriction": access.ORGANIZER,
-    "canChangeDomainUsersOnlyRestriction": access.ORGANIZER,
-    "canChangeDriveBackground": access.ORGANIZER,
-    "canChangeDownloadRestriction": access.ORGANIZER,
-    "canChangeDriveMembersOnlyRestriction": access.ORGANIZER,
-    "canChangeSharingFoldersRequiresOrganizerPermissionRestriction": access.ORGANIZER,
-    "canComment": access.COMMENTER,
-    "canDeleteChildren": access.ORGANIZER,
-    "canDeleteDrive": access.ORGANIZER,
-    "canEdit": access.WRITER,
-    "canListChildren": access.READER,
-    "canManageMembers": access.ORGANIZER,
-    "canReadRevisions": access.WRITER,
-    "canRename": access.WRITER,
-    "canRenameDrive": access.ORGANIZER,
-    "canResetDriveRestrictions": access.ORGANIZER,
-    "canShare": access.WRITER,
-    "canTrashChildren": access.FILE_ORGANIZER,
-}
 TEAM_NAMES = {
     "canChangeDriveBackground": "canChangeTeamDriveBackground",
     "canChangeDriveMembersOnlyRestriction": "canChangeTeamMembersOnlyRestriction",

@@ -1,6 +1,5 @@
 """Methods of `files` that create, return, update and delete one file."""
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +35,7 @@ from ..media.downloads import file_content, find_revision
 from ..state import access, restrictions
 from ..state.database import Database
 from ..state.model import FOLDER, GOOGLE, OCTETS, SHORTCUT, Node
+from . import revisions
 from .moving import check_depth, move, move_below
 
 
@@ -127,30 +127,6 @@ def check_create(call: Call, body: dict[str, Any], uploaded: str | None, size: i
     return parent
 
 
-def pins(call: Call) -> bool:
-    """Whether the uploaded revision is to be kept forever; v2's name is pinned."""
-    return call.parameters.flag("keepRevisionForever", "pinned")
-
-
-def revision(
-    call: Call, received: Received, blob: str, mime_type: str, name: str
-) -> dict[str, Any]:
-    """Return the revision record of a content."""
-    return {
-        "id": "0B" + secrets.token_urlsafe(36)[:49],
-        "blob": blob,
-        "size": received.size,
-        "md5": received.md5,
-        "sha1": received.sha1,
-        "sha256": received.sha256,
-        "mime": mime_type,
-        "modified": call.database.clock.ms(),
-        "name": name,
-        "keep": pins(call),
-        "by": call.caller.email,
-    }
-
-
 def create_node(
     call: Call, body: dict[str, Any], received: Received | None, uploaded: str | None
 ) -> Node:
@@ -183,8 +159,8 @@ def create_node(
     found.setdefault("modified_by", caller.email)
     found.setdefault("modified_by_users", {caller.email: now})
     if received is not None:
-        blob = received.keep(database)
-        found["revisions"] = (revision(call, received, blob, mime_type, blank.original_name),)
+        new = revisions.new_revision(call, received, mime_type, blank.original_name)
+        found["revisions"] = (new,)
     node = blank.with_(**found)
     database.save(node)
     return node
@@ -216,7 +192,7 @@ def store(
         if creates(call):
             return create_node(call, body, received, uploaded)
         # Looked up again, since it may have changed during the upload.
-        return update_node(call, requested_file(call), body, received, uploaded)
+        return update_node(call, call.requested_file(), body, received, uploaded)
     finally:
         if received is not None:
             received.discard()
@@ -231,16 +207,9 @@ async def create(call: Call) -> Answer:
     return answer(call, store(call, body, received), wanted)
 
 
-def requested_file(call: Call) -> Node:
-    """Return the file named in the path."""
-    return access.find(
-        call.database, call.caller, call.path_value("fileId"), all_drives=call.all_drives
-    )
-
-
 async def get(call: Call) -> Answer:
     """files.get: metadata, or with `alt=media` the content or a range."""
-    node = requested_file(call)
+    node = call.requested_file()
     if call.parameters.text("alt") == "media":
         # v2's revisionId is "ignored unless alt=media is specified".
         revision_id = call.parameters.text("revisionId")
@@ -265,7 +234,7 @@ def _mark_viewed(call: Call, node: Node) -> Node:
 async def update(call: Call) -> Answer:
     """files.update without media."""
     wanted = selection(call)
-    node = requested_file(call)
+    node = call.requested_file()
     body = read_body(call, await call.json())
     return answer(call, update_node(call, node, body), wanted)
 
@@ -296,13 +265,13 @@ def check_update(call: Call, node: Node, body: Mapping[str, Any], size: int | No
         raise no_permission(node.id)
     if media:
         check_content(call, body.get("mimeType") or node.mime_type)
-        if pins(call):
-            check_pins(node)
+        if revisions.pins(call):
+            revisions.check_pins(node)
     if media or body.get("name") not in {None, node.name}:
         restrictions.require_unlocked(node)
     restrictions.check_change(database, caller, node, body)
     if size is not None:
-        growth = size - _replaced_bytes(call, node)
+        growth = size - revisions.replaced_bytes(call, node)
         check_room(database, node.owner or caller.email, node.drive, growth)
 
 
@@ -328,11 +297,10 @@ def update_node(
         mime_type = uploaded_type(uploaded)
         if not body.get("mimeType") and mime_type:
             found["mime_type"] = mime_type
-        blob = received.keep(database)
         content_type = found.get("mime_type", node.mime_type)
         name = found.get("original_name", node.original_name)
-        new = revision(call, received, blob, content_type, name)
-        found["revisions"] = _with_revision(call, node, new)
+        new = revisions.new_revision(call, received, content_type, name)
+        found["revisions"] = revisions.with_revision(call, node, new)
         left = {one["blob"] for one in found["revisions"]}
         gone = [one["blob"] for one in node.revisions if one["blob"] not in left]
         found.setdefault("modified", now)
@@ -346,36 +314,3 @@ def update_node(
     for one in gone:
         database.drop_blob(one)
     return changed
-
-
-PINNED_REVISIONS = 200
-
-
-def check_pins(node: Node) -> None:
-    """Raise a 400 if no more revisions of the file can be kept forever."""
-    if sum(bool(one.get("keep")) for one in node.revisions) >= PINNED_REVISIONS:
-        raise bad_request(
-            f"Only {PINNED_REVISIONS} revisions of a file can be kept forever. "
-            "Delete some of them first."
-        )
-
-
-def _with_revision(call: Call, node: Node, new: dict[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """Return the revisions with the new one, without those that are then purged or replaced."""
-    if node.head is not None and call.parameters.denied("newRevision"):
-        # v2: "the blob data in the current head revision is replaced".
-        keep = new["keep"] or node.head.get("keep")
-        return (*node.revisions[:-1], {**new, "id": node.head["id"], "keep": keep})
-    purgeable = [one["id"] for one in node.revisions if not one.get("keep")]
-    gone = set(purgeable[:-KEPT_REVISIONS])
-    return (*(one for one in node.revisions if one["id"] not in gone), new)
-
-
-def _replaced_bytes(call: Call, node: Node) -> int:
-    """Return the bytes that no longer count once new content has arrived."""
-    kept = node.head is not None and node.head.get("keep")
-    return 0 if kept and not call.parameters.denied("newRevision") else node.size
-
-
-KEPT_REVISIONS = 100
-"""Drive deletes older revisions that are not kept forever ("Manage file revisions")."""

@@ -20,7 +20,6 @@ from ..errors import (
 from ..queries.paging import answer_page
 from ..state import access
 from ..state.model import Node, person_id
-from .files import requested_file
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "type", "role")}
 DAY_MS = 24 * 3600 * 1000
@@ -133,7 +132,7 @@ def _check_role(call: Call, node: Node, given: Mapping[str, Any]) -> None:
 
 async def create(call: Call) -> Answer:
     """permissions.create: grant a role to an account, a domain or anyone."""
-    node = requested_file(call)
+    node = call.requested_file()
     body = _read_body(call, await call.json())
     kind, role = body.get("type"), body.get("role")
     if kind not in {"user", "group", "domain", "anyone"}:
@@ -229,7 +228,7 @@ def _require_direct(node: Node, found: Mapping[str, Any]) -> None:
 
 async def list_permissions(call: Call) -> Answer:
     """permissions.list."""
-    node = requested_file(call)
+    node = call.requested_file()
     if access.rank(call.database, call.caller.email, node) < access.WRITER:
         raise no_permission(node.id)
     found = list(access.effective_permissions(call.database, node).values())
@@ -241,7 +240,7 @@ async def list_permissions(call: Call) -> Answer:
 
 async def get(call: Call) -> Answer:
     """permissions.get; `me` is v2's userPermission."""
-    node = requested_file(call)
+    node = call.requested_file()
     if call.is_v2 and call.path_value("permissionId") == "me":
         return call.answer(resources_v2.user_permission(call.view, node))
     return call.answer(_shown(call, node, _find(call, node)), DEFAULT)
@@ -249,7 +248,7 @@ async def get(call: Call) -> Answer:
 
 async def update(call: Call) -> Answer:
     """permissions.update: change role or expiration, or transfer ownership."""
-    node = requested_file(call)
+    node = call.requested_file()
     found = _find(call, node)
     # Not a higher one that is inherited, with its role and expiration.
     found = dict(node.permissions.get(found["id"], found))
@@ -275,7 +274,7 @@ async def update(call: Call) -> Answer:
 
 async def delete(call: Call) -> Answer:
     """permissions.delete; every account may delete its own."""
-    node = requested_file(call)
+    node = call.requested_file()
     found = _find(call, node)
     if found["id"] != person_id(call.caller.email):
         _require_sharing_role(call, node)

@@ -6,12 +6,11 @@ from ..errors import no_permission
 from ..state import access
 from ..state.database import Database
 from ..state.model import Node
-from .files import requested_file
 
 
 async def delete(call: Call) -> Answer:
     """files.delete: delete permanently; with a folder, also the owner's files below it."""
-    node = requested_file(call)
+    node = call.requested_file()
     delete_node(call, node)
     return Answer(204)
 

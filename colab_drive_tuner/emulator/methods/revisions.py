@@ -1,5 +1,6 @@
 """Revisions: current and earlier contents of a file ("Manage file revisions")."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -7,15 +8,68 @@ from typing import Any
 
 from ..api.calls import Answer, Call
 from ..api.fields import Selection
-from ..errors import ApiError, forbidden, no_conversion, no_permission
+from ..errors import ApiError, bad_request, forbidden, no_conversion, no_permission
+from ..media.contents import Received
 from ..media.downloads import file_content, find_revision
 from ..queries.paging import answer_page
 from ..state import access
 from ..state.database import Database
 from ..state.model import Node
-from .files import check_pins, requested_file
 
 DEFAULT: Selection = {name: {} for name in ("kind", "id", "mimeType", "modifiedTime")}
+PINNED_REVISIONS = 200
+KEPT_REVISIONS = 100
+"""Drive deletes older revisions that are not kept forever ("Manage file revisions")."""
+MONTH_MS = 30 * 24 * 3600 * 1000
+"""A revision is purged 30 days after a newer content was uploaded (Revision.keepForever)."""
+
+
+def pins(call: Call) -> bool:
+    """Whether the uploaded revision is to be kept forever; v2's name is pinned."""
+    return call.parameters.flag("keepRevisionForever", "pinned")
+
+
+def new_revision(call: Call, received: Received, mime_type: str, name: str) -> dict[str, Any]:
+    """Keep a received content; return its revision record."""
+    return {
+        "id": "0B" + secrets.token_urlsafe(36)[:49],
+        "blob": received.keep(call.database),
+        "size": received.size,
+        "md5": received.md5,
+        "sha1": received.sha1,
+        "sha256": received.sha256,
+        "mime": mime_type,
+        "modified": call.database.clock.ms(),
+        "name": name,
+        "keep": pins(call),
+        "by": call.caller.email,
+    }
+
+
+def check_pins(node: Node) -> None:
+    """Raise a 400 if no more revisions of the file can be kept forever."""
+    if sum(bool(one.get("keep")) for one in node.revisions) >= PINNED_REVISIONS:
+        raise bad_request(
+            f"Only {PINNED_REVISIONS} revisions of a file can be kept forever. "
+            "Delete some of them first."
+        )
+
+
+def with_revision(call: Call, node: Node, new: dict[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Return the revisions with the new one, without those that are then purged or replaced."""
+    if node.head is not None and call.parameters.denied("newRevision"):
+        # v2: "the blob data in the current head revision is replaced".
+        keep = new["keep"] or node.head.get("keep")
+        return (*node.revisions[:-1], {**new, "id": node.head["id"], "keep": keep})
+    purgeable = [one["id"] for one in node.revisions if not one.get("keep")]
+    gone = set(purgeable[:-KEPT_REVISIONS])
+    return (*(one for one in node.revisions if one["id"] not in gone), new)
+
+
+def replaced_bytes(call: Call, node: Node) -> int:
+    """Return the bytes that no longer count once new content has arrived."""
+    kept = node.head is not None and node.head.get("keep")
+    return 0 if kept and not call.parameters.denied("newRevision") else node.size
 
 
 def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,13 +78,13 @@ def _shown(call: Call, node: Node, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _requested(call: Call) -> tuple[Node, Mapping[str, Any]]:
-    node = requested_file(call)
+    node = call.requested_file()
     return node, find_revision(call, node, call.path_value("revisionId"))
 
 
 async def list_revisions(call: Call) -> Answer:
     """revisions.list, oldest first."""
-    node = requested_file(call)
+    node = call.requested_file()
     if access.rank(call.database, call.caller.email, node) < access.WRITER:
         raise no_permission(node.id)
     show = partial(_shown, call, node)
@@ -79,10 +133,6 @@ async def delete(call: Call) -> Answer:
     return Answer(204)
 
 
-MONTH_MS = 30 * 24 * 3600 * 1000
-"""A revision is purged 30 days after a newer content was uploaded (Revision.keepForever)."""
-
-
 def delete_expired(database: Database) -> None:
     """Delete the revisions that were replaced too long ago; called when the clock is set."""
     oldest = database.clock.ms() - MONTH_MS
@@ -98,7 +148,7 @@ def delete_expired(database: Database) -> None:
 
 async def export(call: Call) -> Answer:
     """files.export of Docs Editors formats, which the emulator cannot convert."""
-    node = requested_file(call)
+    node = call.requested_file()
     if node.head is not None or node.is_folder:
         raise forbidden("fileNotExportable", "Export only supports Docs Editors files.")
     raise no_conversion(call.method.id)

@@ -56,7 +56,7 @@ def prepare(call: Call, body: dict[str, Any], media_type: str, size: int = 0) ->
     if creates(call):
         files.check_create(call, body, media_type, size)
     else:
-        files.check_update(call, files.requested_file(call), body, size)
+        files.check_update(call, call.requested_file(), body, size)
 
 
 _TYPES = mimetypes.MimeTypes()  # without those of this machine

@@ -12,13 +12,13 @@ from ..queries.listing import find_all
 from ..queries.paging import Order, answer_page
 from ..state import access
 from ..state.model import Node, person_id
-from .files import requested_file, update_node
+from .files import update_node
 from .moving import to_root
 
 
 async def touch(call: Call) -> Answer:
     """files.touch: set the modification time to now."""
-    node = requested_file(call)
+    node = call.requested_file()
     check_precondition(call, node)
     access.require_role(call.database, call.caller, node, access.WRITER)
     now = call.database.clock.ms()
@@ -41,7 +41,7 @@ async def untrash(call: Call) -> Answer:
 
 
 def _set_trashed(call: Call, *, trashed: bool) -> Answer:
-    node = update_node(call, requested_file(call), {"trashed": trashed})
+    node = update_node(call, call.requested_file(), {"trashed": trashed})
     return answer(call, node, selection(call))
 
 
@@ -50,13 +50,13 @@ def _set_trashed(call: Call, *, trashed: bool) -> Answer:
 
 async def list_parents(call: Call) -> Answer:
     """parents.list."""
-    return call.answer({"kind": "drive#parentList", "items": _parents(call, requested_file(call))})
+    return call.answer({"kind": "drive#parentList", "items": _parents(call, call.requested_file())})
 
 
 async def get_parent(call: Call) -> Answer:
     """parents.get."""
     wanted = call.path_value("parentId")
-    for found in _parents(call, requested_file(call)):
+    for found in _parents(call, call.requested_file()):
         if wanted == found["id"] or (wanted == "root" and found["isRoot"]):
             return call.answer(found)
     raise file_not_found(wanted)
@@ -65,14 +65,14 @@ async def get_parent(call: Call) -> Answer:
 async def insert_parent(call: Call) -> Answer:
     """parents.insert: moves the file, since it has exactly one parent."""
     body = await call.json()
-    node = _move_to_folder(call, requested_file(call), body.get("id"))
+    node = _move_to_folder(call, call.requested_file(), body.get("id"))
     return call.answer(_parents(call, node)[0])
 
 
 async def delete_parent(call: Call) -> Answer:
     """parents.delete: moves the file to its owner's root folder."""
     await get_parent(call)
-    _move_to_root(call, requested_file(call))
+    _move_to_root(call, call.requested_file())
     return Answer(204)
 
 
@@ -147,13 +147,13 @@ def _child(call: Call, folder: Node, node: Node) -> dict[str, Any]:
 
 async def list_properties(call: Call) -> Answer:
     """properties.list."""
-    items = resources_v2.properties(call.view, requested_file(call))
+    items = resources_v2.properties(call.view, call.requested_file())
     return call.answer({"kind": "drive#propertyList", "items": items})
 
 
 async def get_property(call: Call) -> Answer:
     """properties.get: of the requested visibility, by default private."""
-    return call.answer(_property(call, requested_file(call), call.path_value("propertyKey")))
+    return call.answer(_property(call, call.requested_file(), call.path_value("propertyKey")))
 
 
 async def insert_property(call: Call) -> Answer:
@@ -165,14 +165,14 @@ async def insert_property(call: Call) -> Answer:
 async def update_property(call: Call) -> Answer:
     """properties.update and properties.patch."""
     body = await call.json()
-    _property(call, requested_file(call), call.path_value("propertyKey"))
+    _property(call, call.requested_file(), call.path_value("propertyKey"))
     return _set_property(call, call.path_value("propertyKey"), body.get("value"), None)
 
 
 async def delete_property(call: Call) -> Answer:
     """properties.delete."""
     key = call.path_value("propertyKey")
-    node = requested_file(call)
+    node = call.requested_file()
     field = _property_field(_property(call, node, key)["visibility"])
     update_node(call, node, {field: {key: None}})
     return Answer(204)
@@ -196,7 +196,7 @@ def _set_property(call: Call, key: Any, value: Any, visibility: Any) -> Answer:
         raise invalid("property.key")
     visibility = visibility or call.parameters.text("visibility")
     values = {_property_field(visibility): {key: value if value is not None else ""}}
-    node = update_node(call, requested_file(call), values)
+    node = update_node(call, call.requested_file(), values)
     return call.answer(_property(call, node, key, visibility))
 
 
