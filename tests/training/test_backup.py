@@ -288,6 +288,22 @@ def test_a_model_that_fit_builds(store):
         assert len(seen.drawn) == 1
 
 
+def test_a_model_that_fit_builds_is_built_for_the_data_of_today(store):
+    """If the data have another shape than before a kill, the trial starts again and can train."""
+    folder = create_search_folder(store)
+
+    def training(features, *others):
+        model = keras.Sequential([keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        x = np.ones((48, features))
+        return model.fit(x, x, epochs=2, verbose=0, callbacks=[TrialBackup(), *others]).epoch
+
+    with pytest.raises(Killed):
+        run_trial(store, folder, lambda: training(8, KillAt(1)))
+    with pytest.warns(TrainingWarning, match=r"was float32\(8, 1\) and is float32\(10, 1\)"):
+        assert run_trial(store, folder, lambda: training(10)) == [0, 1]
+
+
 def as_attributes(model, one, other):
     model.one, model.other = one, other
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from colab_drive_tuner.errors import TrainingWarning
-from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.backup.writer import BackupWriter, read_backup, write_backup
 from colab_drive_tuner.training.trial_backup_files import TrialBackupFiles
 from tests.training.flaky_store import NUMPY_2, create_search_folder
@@ -159,22 +158,6 @@ def test_a_fit_with_fewer_epochs_than_its_backup_starts_again(store):
     whole = run_trial(store, create_search_folder(store), lambda: train_once(epochs=1))
     with pytest.warns(TrainingWarning, match="fit now ends after epoch 1. It starts from its firs"):
         assert run_trial(store, folder, lambda: train_once(epochs=1)) == whole
-
-
-def test_a_model_that_fit_builds_is_built_for_the_data_of_today(store):
-    """If the data have another shape than before a kill, the trial starts again and can train."""
-    folder = create_search_folder(store)
-
-    def training(features, *others):
-        model = keras.Sequential([keras.layers.Dense(1)])
-        model.compile("sgd", "mse")
-        x = np.ones((48, features))
-        return model.fit(x, x, epochs=2, verbose=0, callbacks=[TrialBackup(), *others]).epoch
-
-    with pytest.raises(Killed):
-        run_trial(store, folder, lambda: training(8, KillAt(1)))
-    with pytest.warns(TrainingWarning, match=r"was float32\(8, 1\) and is float32\(10, 1\)"):
-        assert run_trial(store, folder, lambda: training(10)) == [0, 1]
 
 
 def test_backups_of_other_code_give_way_to_new_ones(store):
