@@ -6,7 +6,7 @@ With `--json` standard output contains only JSON; messages go to standard error.
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,31 +39,23 @@ def complete_name(context: typer.Context, incomplete: str) -> list[str]:
     Candidates are the searches in the local folder given by `--store`, or else those that this
     machine has run in Drive, except names that would need quoting.
     """
-    from colab_drive_tuner.store import split_scheme
+    from colab_drive_tuner.store import open_store, split_scheme
 
     spec = context.find_root().params.get("store") or "drive:"
     try:
-        names = set(_in_folder(spec) if split_scheme(spec)[0].is_path else _run_in_drive())
+        if split_scheme(spec)[0].is_path:
+            store = open_store(spec)
+            listed = {entry.name: store.url(entry.id) for entry in store.list(store.root)}
+            names = {name for name, folder in listed.items() if Path(folder, "index").is_dir()}
+        else:
+            from colab_drive_tuner.journal.spool.notes import known_searches
+
+            names = {name for name, place, _ in known_searches() if place.startswith("drive:")}
     except ColabDriveTunerError:
         return []  # the command itself reports a missing folder
     return sorted(
         name for name in names if name.startswith(incomplete) and _UNQUOTED.fullmatch(name)
     )
-
-
-def _in_folder(spec: str) -> Iterator[str]:
-    from colab_drive_tuner.store import open_store
-
-    store = open_store(spec)
-    for entry in store.list(store.root):
-        if (Path(store.url(entry.id)) / "index").is_dir():  # a test that imports no journal
-            yield entry.name
-
-
-def _run_in_drive() -> Iterator[str]:
-    from colab_drive_tuner.journal.spool.notes import known_searches
-
-    return (name for name, location, _ in known_searches() if location.startswith("drive:"))
 
 
 Name = Annotated[

@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from colab_drive_tuner.errors import UsageError, optional_import
+from colab_drive_tuner.errors import optional_import
 from colab_drive_tuner.search.results.exchange.import_export import write_file
 from colab_drive_tuner.search.results.search_data import SearchData
 from colab_drive_tuner.search.results.svg_charts import charts
 from colab_drive_tuner.search.results.svg_charts.svg import in_notebook
 from colab_drive_tuner.search.results.svg_charts.timeline import timeline
-from colab_drive_tuner.text import visible
 
 _MISSING = (
     "Optuna's figures need plotly: pip install 'colab-drive-tuner[report]'. result.report() has no "
@@ -104,12 +103,6 @@ class Plots:
 
     def _figure(self, name: str, **options: Any) -> Any:
         study = self._study()
-        known = dict.fromkeys(label for trial in study.trials for label in trial.params)
-        for label in options.get("params") or ():
-            if label not in known:
-                raise UsageError(
-                    f"No trial has a parameter {label!r}: choose among {visible(', '.join(known))}."
-                )
         with optional_import(_MISSING):
             from optuna import visualization
 

@@ -90,27 +90,25 @@ def write_report(path: str | Path, page: str) -> None:
 
 
 def provenance(recorded: RecordedFacts, place: str) -> dict[str, object]:
-    """Return how a search was made, from its records, for the end of its page."""
+    """Return how a search was made, from its records, for the end of its page, which omits None."""
     settings = recorded.settings
-    names = {
-        "algo": "algorithm",
-        "seed": "seed",
-        "max_evals": "trials wanted",
-        FROM_SEARCH: "began with the trials of",
-        "space": "space",
+    target = settings.get("max_evals")
+    versions = {"colab_drive_tuner": __version__} | {
+        package: number
+        for package in ("hyperopt", "keras", "tensorflow", "numpy")
+        if (number := installed_version(package))
     }
-    facts: dict[str, object] = {
-        name: settings[key] for key, name in names.items() if settings.get(key) not in (None, "")
+    return {
+        "algorithm": settings.get("algo"),
+        "seed": settings.get("seed"),
+        "trials wanted": None if target == sys.maxsize else target,
+        "began with the trials of": settings.get(FROM_SEARCH),
+        "space": settings.get("space"),
+        "versions here": ", ".join(f"{name} {number}" for name, number in versions.items()),
+        "runtimes": "\n".join(dict.fromkeys(session.where for session in recorded.sessions)),
+        "deaths survived": recorded.deaths,
+        "kept in": place,
     }
-    if facts.get("trials wanted") == sys.maxsize:
-        del facts["trials wanted"]
-    versions = {"colab_drive_tuner": __version__}
-    for package in ("hyperopt", "keras", "tensorflow", "numpy"):
-        if number := installed_version(package):
-            versions[package] = number
-    facts["versions here"] = ", ".join(f"{name} {number}" for name, number in versions.items())
-    facts["runtimes"] = "\n".join(dict.fromkeys(session.where for session in recorded.sessions))
-    return facts | {"deaths survived": recorded.deaths, "kept in": place}
 
 
 def _hash(text: str) -> str:

@@ -5,7 +5,7 @@ KerasTuner keeps each trial in `trial_<id>/trial.json`, and the order of starts 
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +87,11 @@ def _result(trial: Mapping[str, Any]) -> dict[str, Any]:
         reason = trial.get("message") or f"KerasTuner says {trial['status']}"
         # A failed trial's message is a traceback, which ends with the exception.
         return {"status": "fail", "reason": str(reason).strip()[-1000:]} | kept
-
-    def is_best(direction: str, best: Callable[[list[float]], float]) -> bool:
-        return any(
-            metric["direction"] == direction and math.isclose(best(curve), score)
-            for metric, curve in zip(metrics.values(), curves.values(), strict=True)
-            if curve
-        )
-
-    maximized = is_best("max", max) and not is_best("min", min)
-    return {"status": "ok", "loss": -score if maximized else score} | kept
+    best = {"max": max, "min": min}
+    # The file does not say which metric is the objective: those whose best value is the score.
+    directions = {
+        metric["direction"]
+        for metric, curve in zip(metrics.values(), curves.values(), strict=True)
+        if curve and metric["direction"] and math.isclose(best[metric["direction"]](curve), score)
+    }
+    return {"status": "ok", "loss": -score if directions == {"max"} else score} | kept

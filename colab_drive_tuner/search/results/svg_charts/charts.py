@@ -198,9 +198,8 @@ def learning_curves(data: SearchData) -> str:
         spots = [(x(epoch), y(value)) for epoch, value in curve]
         canvas.path(spots, colour)
         canvas.dots(spots if len(spots) < 2 else spots[-1:], colour)
-    labels = [f"trial {trial.tid}" for trial in trials]  # of a study with its name, of any length
-    fitting = [name if len(name) <= 10 else f"…{name[-9:]}" for name in labels]
-    legend = [*zip(fitting, _LINES, strict=False)]
+    labels = [fit_text(f"trial {trial.tid}", 70) for trial in trials]
+    legend = [*zip(labels, _LINES, strict=False)]
     _legend(canvas, [*legend, ("pruned", GREY)] if pruned else legend)
     return str(canvas)
 
