@@ -224,8 +224,11 @@ def test_compare_shows_different_spaces_side_by_side(run_command, folder):
     assert run_command("--store", folder, "compare", "bowl", "bowl")[0] == 2
 
 
-def test_compare_shows_a_parameter_beside_the_fact_of_its_name(run_command, folder):
-    """Parameters called `loss` and `trial` do not replace the best loss and its trial."""
+def test_a_parameter_is_shown_beside_the_fact_of_its_name(run_command, folder, tmp_path):
+    """Parameters called `loss` and `trial` do not replace the best loss and its trial.
+
+    In JSON they have their own labels, for a script.
+    """
     cdt.resume_search(
         lambda point: point["loss"] + point["trial"],
         space={name: hp.uniform(name, 5, 6) for name in ("loss", "trial")},
@@ -238,6 +241,13 @@ def test_compare_shows_a_parameter_beside_the_fact_of_its_name(run_command, fold
     column = json.loads(out)["namesake"]
     assert column["best trial"] == 0
     assert column["best loss"] == column["best params.loss"] + column["best params.trial"]
+    best = json.loads(run_command("--store", folder, "best", "namesake")[1])
+    assert best == {"loss": column["best params.loss"], "trial": column["best params.trial"]}
+    _, out, _ = run_command("--store", folder, "trials", "namesake", "--sort", "params.loss")
+    assert out.split()[:6] == ["trial", "state", "loss", "seconds", "params.loss", "params.trial"]
+    run_command("--store", folder, "report", "namesake", "-o", tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert f"<th scope='row'>loss</th><td>{column['best loss']:.6g}</td>" in page
 
 
 @pytest.mark.parametrize("command", [["show"], ["trials"], ["best"], ["tail"], ["compare", "bowl"]])

@@ -100,11 +100,12 @@ def trials(
     Example:
         colab-drive-tuner trials mnist-cnn --sort loss --limit 20
     """
+    from colab_drive_tuner.search.results.search_data import column_name
     from colab_drive_tuner.search.results.table import csv_text
 
     search = _read(selected_store(context), name)
     names = search.data.parameters
-    known = ("tid", "loss", "seconds", *names)
+    known = ("tid", "loss", "seconds", *map(column_name, names))
     if sort not in known:
         columns = visible(", ".join(known))
         raise UsageError(f"--sort {sort!r} is not a column: choose among {columns}.")
@@ -238,7 +239,7 @@ def _table(
     chosen: Sequence["TrialData"], names: Sequence[str]
 ) -> tuple[Sequence[str], list[list[Any]]]:
     """Return the column names and rows of a table of trials."""
-    from colab_drive_tuner.search.results.search_data import used_parameters
+    from colab_drive_tuner.search.results.search_data import column_name, used_parameters
 
     shown = used_parameters(names, chosen)
     errors = ["error"] if any(trial.error for trial in chosen) else []
@@ -247,14 +248,15 @@ def _table(
         values = (trial.value_text(label, 60) for label in shown)
         facts = (trial.tid, trial.ending, cell(trial.loss), trial.seconds_text)
         rows.append([*facts, *values, *([trial.error_text] if errors else [])])
-    return ["trial", "state", "loss", "seconds", *shown, *errors], rows
+    return ["trial", "state", "loss", "seconds", *map(column_name, shown), *errors], rows
 
 
 def _key(trial: "TrialData", sort: str) -> tuple[bool, bool, Any]:
     """Sort key: numbers first, then texts, then losses that cannot be the best, then none."""
-    value: Any = {"tid": trial.tid, "loss": trial.loss, "seconds": trial.seconds}.get(
-        sort, trial.parameters.get(sort)
-    )
+    from colab_drive_tuner.search.results.search_data import column_name
+
+    values: dict[str, Any] = {column_name(label): val for label, val in trial.parameters.items()}
+    value = (values | {"tid": trial.tid, "loss": trial.loss, "seconds": trial.seconds}).get(sort)
     last = value is None or (sort == "loss" and trial.infeasible)
     number = isinstance(value, int | float)
     if not number:  # "study 10" follows "study 9"
@@ -283,7 +285,7 @@ def _parameters(trial: "TrialData") -> dict[str, Any]:
 
 def _comparison_column(search: "ReadSearch") -> dict[str, Any]:
     """Return one column of `compare`."""
-    from colab_drive_tuner.search.results.table import free_name
+    from colab_drive_tuner.search.results.search_data import column_name
 
     data = search.data
     seconds = [trial.seconds for trial in data.trials if trial.seconds is not None]
@@ -299,7 +301,7 @@ def _comparison_column(search: "ReadSearch") -> dict[str, Any]:
     for trial in data.best(1):
         column |= {"best loss": json_value(trial.loss), "best trial": trial.tid}
         for label, value in _parameters(trial).items():
-            column[f"best {free_name(label, 'params', ('loss', 'trial'))}"] = value
+            column[f"best {column_name(label)}"] = value
     return column
 
 

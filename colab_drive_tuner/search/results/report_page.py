@@ -17,7 +17,7 @@ from colab_drive_tuner.checkpoint.history import RecordedFacts
 from colab_drive_tuner.checkpoint.recorded_settings import FROM_SEARCH
 from colab_drive_tuner.search.results.exchange.import_export import checked_suffix, write_file
 from colab_drive_tuner.search.results.read_search import read_search
-from colab_drive_tuner.search.results.search_data import SearchData, TrialData
+from colab_drive_tuner.search.results.search_data import SearchData, TrialData, column_name
 from colab_drive_tuner.search.results.svg_charts import charts
 from colab_drive_tuner.search.results.svg_charts.timeline import runtime_lanes, summary, timeline
 from colab_drive_tuner.store.protocol import Store
@@ -125,7 +125,7 @@ def _best(data: SearchData) -> str:
     if not best:
         return "<p>No trial has a loss yet.</p>"
     facts = {"trial": best[0].tid, "loss": best[0].loss_text, "seconds": best[0].seconds_text}
-    facts |= {name: best[0].value_text(name, 400) for name in best[0].parameters}
+    facts |= {column_name(name): best[0].value_text(name, 400) for name in best[0].parameters}
     rows, height = list(facts.items()), max(_MIN_COLUMN_ROWS, math.ceil(len(facts) / 4))
     columns = (_pairs(dict(rows[at : at + height])) for at in range(0, len(rows), height))
     return f"<div class='columns'>{''.join(map(_wide, columns))}</div>"
@@ -156,7 +156,7 @@ def _trials(data: SearchData) -> str:
         rows.append(row)
     titles = "".join(
         f"<th scope='col'><button>{escaped(without_middle(name, 40))}</button></th>"
-        for name in ("trial", "state", "loss", "seconds", *names)
+        for name in ("trial", "state", "loss", "seconds", *map(column_name, names))
     )
     left_out = []
     if len(rows) < len(ordered):

@@ -5,11 +5,13 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from colab_drive_tuner.checkpoint.document_schema import TrialDocument
 from colab_drive_tuner.checkpoint.trials_and_sessions import RecordedSession
 from colab_drive_tuner.search.results.table import Table, free_name, value_cell
+from colab_drive_tuner.search.spec.space_values import plain, point_of
 from colab_drive_tuner.search.trial_documents import (
     TrialState,
     countable_loss,
@@ -166,9 +168,9 @@ class SearchData:
             ]
             for one in trials
         ]
-        for prefix, given in (("params", self.parameters), ("result", returned)):
-            for name in given:
-                names.append(free_name(name, prefix, {*names, "error"}))
+        names += map(column_name, self.parameters)
+        for name in returned:
+            names.append(free_name(name, "result", {*names, "error"}))
         return [*names, "error"], rows
 
     def best(self, count: int) -> list[TrialData]:
@@ -206,6 +208,11 @@ class SearchData:
         return tuple(shares) or self.parameters
 
 
+def column_name(parameter: str) -> str:
+    """Return the name of a parameter's column in a table, in which facts may have its label."""
+    return free_name(parameter, "params", ("trial", "state", "loss", "seconds", "error"))
+
+
 def used_parameters(names: Iterable[str], trials: Sequence[TrialData]) -> list[str]:
     """Return the parameters that at least one of the trials has."""
     return [name for name in names if any(name in trial.parameters for trial in trials)]
@@ -217,8 +224,15 @@ def search_data(
     space: Any = None,
     sessions: Sequence[RecordedSession] = (),
 ) -> SearchData:
-    """Return the data of a search; without a space, parameters as in `Table`."""
+    """Return the data of a search; without a space, by label, with choices as their indices."""
     table = Table(documents, space)
+    points = [
+        {label: plain(value) for label, value in point_of(document).items()}
+        if space is None
+        else {name: row[name] for name in table.parameters if name in row}
+        for document, row in zip(documents, table.rows, strict=True)
+    ]
+    names = table.parameters if space is not None else tuple(dict.fromkeys(chain(*points)))
     trials = tuple(
         TrialData(
             tid=document["tid"],
@@ -227,16 +241,16 @@ def search_data(
             where="" if row["runtime"] is None else text_of(row["runtime"]),
             began=seconds_of(document.get("book_time")),
             ended=seconds_of(document.get("refresh_time")),
-            parameters={name: row[name] for name in table.parameters if name in row},
+            parameters=point,
             returned={name: row[name] for name in table.returned if name in row},
             curves=curves_of(document),
             error=str(row["error"] or "") or _why_no_loss(row, document, loss),
             pruned=is_pruned(document),
             given_up=is_given_up(document),
         )
-        for document, row in zip(documents, table.rows, strict=True)
+        for document, row, point in zip(documents, table.rows, points, strict=True)
     )
-    return SearchData(name, trials, table.parameters, tuple(sessions))
+    return SearchData(name, trials, names, tuple(sessions))
 
 
 def _why_no_loss(row: Mapping[str, Any], document: TrialDocument, loss: float | None) -> str:
