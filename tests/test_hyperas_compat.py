@@ -341,8 +341,8 @@ def test_functions_that_hyperas_cannot_rewrite(run, tmp_path):
             (model, several_lines, "it generates invalid Python, 'classes)'"),
             (model, early, "cannot contain 'return (1, 2)'"),
             (model, awaiting, "cannot contain 'await f()'"),
-            (model, values, "gives no value to x, classes: assign them there before its return"),
-            (model, sized, "without its parameters, size: assign them in the body"),
+            (model, values, "gives no value to x, classes: assign them in the body"),
+            (model, sized, "without its parameters, and takes"),
             (with_dicts, data, "does not see every template of with_dicts()"),
             (partly_with_dicts, data, "does not see every template of partly_with_dicts()"),
             (without, data, "or there is none"),
@@ -424,11 +424,8 @@ def test_other_encodings(tmp_path, encoding):
     assert notebook_imports(tmp_path / "n.ipynb") == ["import os"]
 
 
-def test_version_3_notebooks_and_invalid_files(tmp_path):
-    """Worksheets of old notebooks are read; a file that is no notebook raises NotebookError."""
-    cells = [{"cell_type": "code", "input": ["import os\n", "import sys"], "language": "python"}]
-    (tmp_path / "old.ipynb").write_text(json.dumps({"worksheets": [{"cells": cells}]}))
-    assert notebook_imports(tmp_path / "old") == ["import os", "import sys"]
+def test_invalid_files(tmp_path):
+    """A file that is no notebook raises NotebookError."""
     for content in ("no json", "[]", '{"cells": [{}]}'):
         (tmp_path / "bad.ipynb").write_text(content)
         with pytest.raises(NotebookError, match="is not a notebook"):

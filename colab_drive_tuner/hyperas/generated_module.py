@@ -98,18 +98,12 @@ def check_generated_text(
             f"must not contain braces, such as a dict's. {_ALTERNATIVE}"
         )
     _, missing = global_names(text, TEMP_FILE)
-    dropped = [name for name in inspect.signature(data).parameters if name in missing]
-    if dropped:  # a variable of that name in the session is not the parameter either
+    named = (*inspect.signature(data).parameters, *inspect.signature(model).parameters)
+    if unset := [name for name in named if name in missing]:  # the session's are not meant
         raise ObjectiveError(
-            f"hyperas runs the body of {data.__name__}() without its parameters, "
-            f"{', '.join(dropped)}: assign them in the body. {_ALTERNATIVE}"
-        )
-    wanted = [name for name in inspect.signature(model).parameters if name in missing]
-    if wanted:  # a variable of that name in the session is not the data
-        raise ObjectiveError(
-            f"hyperas takes the arguments of {model.__name__}() by name from the body of the data "
-            f"function, which gives no value to {', '.join(wanted)}: assign them there before its "
-            f"return. {_ALTERNATIVE}"
+            f"hyperas runs the body of {data.__name__}() without its parameters, and takes the "
+            f"arguments of {model.__name__}() by name from there, but it gives no value to "
+            f"{', '.join(unset)}: assign them in the body. {_ALTERNATIVE}"
         )
     if computed := _computed_in_return(data):
         raise ObjectiveError(

@@ -44,12 +44,10 @@ def code_cells(content: bytes | dict[str, Any], name: str) -> list[str]:
     """
     try:
         notebook = _parsed(content) if isinstance(content, bytes) else content
-        sheets = notebook.get("worksheets", [notebook])  # version 3 had worksheets
-        cells = [cell for sheet in sheets for cell in _list(sheet.get("cells"))]
-        if not sheets:
-            raise ValueError("it holds no list of cells")
-        code = [cell for cell in cells if cell["cell_type"] == "code"]
-        return ["".join(cell.get("source", cell.get("input", ""))) for cell in code]
+        cells = notebook.get("cells")
+        if not isinstance(cells, list):
+            raise TypeError("it holds no list of cells")
+        return ["".join(cell.get("source", "")) for cell in cells if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NotebookError(
             f"{name!r} is not a notebook ({error!s:.200}): save it again in Colab, or name another "
@@ -68,12 +66,6 @@ def _parsed(content: bytes) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError("its content is not JSON") from None
-
-
-def _list(cells: Any) -> list[Any]:
-    if not isinstance(cells, list):
-        raise TypeError("it holds no list of cells")
-    return cells
 
 
 def code_cell(source: str, identity: str = "colab-drive-tuner") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Outputs of the progress display: HTML in a notebook, a bar in a terminal, lines in a log."""
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import (
     AbstractContextManager,
@@ -13,7 +14,7 @@ from contextlib import (
 )
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from colab_drive_tuner.progress_bars import OUTPUT_ERRORS, is_cell_output, is_terminal
 from colab_drive_tuner.text import ORANGE, bar, escaped, visible
@@ -43,30 +44,28 @@ class ProgressState:
         return f"{visible(self.name)}: {' | '.join(self.parts)}"
 
 
-class ProgressOutput(Protocol):
+class ProgressOutput(ABC):
     """Display of progress."""
 
-    pause: float
+    pause = _UPDATE_SECONDS
     """Seconds between two updates."""
 
     def shared(self) -> AbstractContextManager[None]:
         """Return a context in which other outputs do not damage this one."""
+        return nullcontext()
 
+    @abstractmethod
     def draw(self, state: ProgressState) -> None:
         """Show this state in place of the previous one."""
 
 
-class LogOutput:
+class LogOutput(ProgressOutput):
     """One line per update, for files, pipes and CI."""
 
     pause = _LOG_SECONDS
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-
-    def shared(self) -> AbstractContextManager[None]:
-        """See `ProgressOutput.shared`."""
-        return nullcontext()
 
     def draw(self, state: ProgressState) -> None:
         """See `ProgressOutput.draw`."""
@@ -76,13 +75,11 @@ class LogOutput:
         self._out.flush()
 
 
-class TerminalOutput:
+class TerminalOutput(ProgressOutput):
     """One line with a bar, as wide as the terminal and redrawn in place.
 
     It is erased before anything else is written to a `shared` terminal, and redrawn below.
     """
-
-    pause = _UPDATE_SECONDS
 
     def __init__(self, console: "Console") -> None:
         self._console = console
@@ -157,10 +154,8 @@ class _StreamBesideLine:
         return getattr(self._stream, name)
 
 
-class NotebookOutput:
+class NotebookOutput(ProgressOutput):
     """HTML in the cell's output, updated in place; plain text for frontends without HTML."""
-
-    pause = _UPDATE_SECONDS
 
     def __init__(self) -> None:
         self._handle: Any = None

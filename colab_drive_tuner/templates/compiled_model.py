@@ -78,18 +78,15 @@ def compile_model(
     The model function may be decorated, a method, a closure or a `functools.partial`. `load` loads
     `data`; it is called only if a template reads an argument of the model function.
     """
-    from hyperopt.base import Domain, DuplicateLabel
-
     source, wrap = templated_function(model)
     templates = find_templates(source)
     _refuse_templates_in_helpers(source)
     undefined = undefined_names(source.function)
     provided = {name: _hyperas_value(name) for name in _HYPERAS_NAMES if name in undefined}
-    data_function = data if callable(data) else None
-    _refuse_data_names(source, undefined, local_names(data_function) - provided.keys())
+    _refuse_data_names(source, undefined, local_names(data) - provided.keys())
     run = compile_with_values(source, provided)
     name, signature = source.function.__name__, inspect.signature(model)
-    returned = returned_names(data_function)
+    returned = returned_names(data)
 
     def arguments() -> dict[str, Any]:
         if data is None:
@@ -108,13 +105,6 @@ def compile_model(
                 f"The template {template.text}, {source.where(template.line)}, cannot be "
                 f"evaluated: {type(error).__name__}: {error}{_advice(template, error)}"
             ) from error
-    try:
-        Domain(None, space)
-    except DuplicateLabel as error:
-        raise TemplateError(
-            f"{source.function.__name__}() has two hyperparameters named {str(error)!r}: give the "
-            "nested one another name."
-        ) from error
     return CompiledModel(
         name=name,
         signature=signature,

@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -10,18 +10,18 @@ from colab_drive_tuner.errors import ObjectiveError, TemplateError
 from colab_drive_tuner.templates.function_source import own_nodes, read_source
 
 
-def local_names(data: Callable[..., Any] | None) -> frozenset[str]:
+def local_names(data: Any) -> frozenset[str]:
     """Return the names local to a data function; empty if they are unknown."""
-    function = None if data is None else inspect.unwrap(data)
+    function = inspect.unwrap(data)
     if not isinstance(function, FunctionType):
         return frozenset()
     code = function.__code__
     return frozenset((*code.co_varnames, *code.co_cellvars))
 
 
-def returned_names(data: Callable[..., Any] | None) -> tuple[str, ...] | None:
+def returned_names(data: Any) -> tuple[str, ...] | None:
     """Return the names in `return x, y` if every return of the function is that one; else None."""
-    function = None if data is None else inspect.unwrap(data)
+    function = inspect.unwrap(data)
     if not isinstance(function, FunctionType):
         return None
     try:

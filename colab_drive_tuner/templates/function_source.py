@@ -104,7 +104,7 @@ def read_source(function: FunctionType) -> FunctionSource:
         with suppress_warnings():
             tree = ast.parse(text)
     except SyntaxError as error:
-        raise _changed(function) from error
+        raise source_changed(function) from error
     found = [node for node in ast.walk(tree) if _matches(node, function)]
     found = found or [node for node in ast.walk(tree) if _is_reloaded(node, function)]
     if len(found) > 1:  # lambdas on one line
@@ -117,7 +117,7 @@ def read_source(function: FunctionType) -> FunctionSource:
             )
         found = alike or found
     if not found:
-        raise _changed(function)
+        raise source_changed(function)
     node = found[0]
     assert isinstance(node, FunctionNode)  # noqa: S101 - for the type checker
     return FunctionSource(function, text, tree, node)
@@ -205,17 +205,14 @@ def _unreadable(function: FunctionType) -> TemplateError:
     )
 
 
-def _changed(function: FunctionType) -> TemplateError:
-    if function.__code__.co_filename == "<string>":  # since 3.13, the text of `python -c`
-        return _unreadable(function)
-    return source_changed(function.__code__.co_filename, function.__name__)
-
-
-def source_changed(filename: str, name: str) -> TemplateError:
+def source_changed(function: FunctionType) -> TemplateError:
     """Return the error for a file that no longer contains a function as Python read it."""
+    filename = function.__code__.co_filename
+    if filename == "<string>":  # since 3.13, the text of `python -c`
+        return _unreadable(function)
     return TemplateError(
-        f"{filename} no longer contains {name}() as it was when Python read it: run the cell that "
-        "defines it again, or restart."
+        f"{filename} no longer contains {function.__name__}() as it was when Python read it: run "
+        "the cell that defines it again, or restart."
     )
 
 

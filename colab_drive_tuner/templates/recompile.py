@@ -80,12 +80,8 @@ def _find_templated(
             found = _find_templated(part, unreadable, depth - 1)
             if found:
                 source, wrap = found
-                return source, functools.partial(_wrap_twice, wrap, wrap_part)
+                return source, lambda function: wrap_part(wrap(function))  # noqa: B023 - the loop ends
     return None
-
-
-def _wrap_twice(inner: Wrap, outer: Wrap, function: Any) -> Any:
-    return outer(inner(function))
 
 
 def _inner_callables(model: Any) -> Iterator[tuple[Any, Wrap]]:
@@ -260,7 +256,7 @@ def _copy(
         cells[itself] = CellType()
     missing = [name for name in code.co_freevars if name not in cells]
     if missing:
-        raise source_changed(code.co_filename, original.__name__)
+        raise source_changed(original)
     function = _copy_function(original, code, (cells[name] for name in code.co_freevars))
     if itself is not None:
         cells[itself].cell_contents = function

@@ -86,8 +86,6 @@ NO_NOTEBOOKS = {
     "null for source": cells(source=None),
     "numbers for lines": cells(source=[1, 2]),
     "lists for lines": cells(source=[["import os"]]),
-    "a number for worksheets": b'{"worksheets": 5}',
-    "numbers for worksheets": b'{"worksheets": [5]}',
 }
 
 

@@ -75,14 +75,6 @@ def test_several_foreign_arguments_are_all_named() -> None:
         resume_search(abs, space=SPACE, n_trials=3, study_name="s")  # type: ignore[call-arg]
 
 
-def test_arguments_by_position_are_explained() -> None:
-    """The error shows the right call for extra positional arguments, and names missing ones."""
-    with pytest.raises(UsageError, match=r"too many positional.*Call it as resume_search\(objecti"):
-        resume_search(abs, SPACE, "tpe", 3)  # type: ignore[misc,call-arg]
-    with pytest.raises(UsageError, match=r"missing a required.*'name'"):
-        resume_search(abs, space=SPACE, max_evals=3)  # type: ignore[call-arg]
-
-
 @pytest.mark.parametrize(
     ("function", "name", "words"),
     [

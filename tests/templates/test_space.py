@@ -10,7 +10,8 @@ import pytest
 from hyperopt import hp
 from hyperopt.pyll import as_apply
 
-from colab_drive_tuner.errors import TemplateError
+from colab_drive_tuner import resume_search
+from colab_drive_tuner.errors import TemplateError, UsageError
 from colab_drive_tuner.templates.compiled_model import compile_model
 from colab_drive_tuner.templates.function_source import suppress_warnings
 from colab_drive_tuner.templates.parser import DISTRIBUTIONS
@@ -188,16 +189,17 @@ def test_names_after_wide_characters_are_found():
     assert tuple(compile_model(model).space) == ("ñ", "é")
 
 
-def test_two_hyperparameters_of_one_name_are_refused():
+def test_two_hyperparameters_of_one_name_are_refused(tmp_path):
     """A nested expression may not have the name of another hyperparameter."""
 
     def model():
         rate = {{uniform(0, 1)}}
         more = {{choice([0, hp.uniform("rate", 0, 1)])}}
-        return rate, more
+        return rate * more
 
-    with pytest.raises(TemplateError, match="'rate'"):
-        compile_model(model)
+    with pytest.raises(UsageError, match="'rate'"):
+        resume_search(model, name="s", max_evals=1, store=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_dicts_lambdas_and_nested_calls_as_options():

@@ -80,12 +80,10 @@ def explain_keywords(
 
         @wraps(function)
         def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError as error:
-                unknown = [name for name in kwargs if name not in signature.parameters]
+            unknown = [name for name in kwargs if name not in signature.parameters]
+            if unknown:
                 problems = [_explain(title, name, signature, elsewhere) for name in unknown]
-                raise UsageError("\n".join(problems) or _usage(title, signature, error)) from None
+                raise UsageError("\n".join(problems))
             try:
                 return function(*args, **kwargs)
             except Exception as error:
@@ -109,16 +107,3 @@ def _explain(title: str, name: str, signature: inspect.Signature, elsewhere: str
     if near := get_close_matches(name.lower(), known, n=1):
         return f"{what}did you mean {near[0]}=?"
     return f"{what}it has {', '.join(known)}. {elsewhere}"
-
-
-def _usage(title: str, signature: inspect.Signature, error: TypeError) -> str:
-    """Explain how to call the function, after too many or too few arguments."""
-    parts = [part for key, part in signature.parameters.items() if key != "self"]
-    named = [part for part in parts if part.kind is inspect.Parameter.KEYWORD_ONLY]
-    required = [part for part in named if part.default is inspect.Parameter.empty]
-    call = [part.name for part in parts if part not in named]
-    call += [f"{part.name}=..." for part in required or named]
-    return (
-        f"{title}(): {error}. Call it as {title}({', '.join(call)}); help({title}) lists all "
-        "arguments."
-    )

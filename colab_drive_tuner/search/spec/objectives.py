@@ -144,7 +144,9 @@ def make_objective(
     check_return_statements(objective)
     if space is None:
         templated = TemplatedObjective(objective, data, data_args, again=again)
-        return templated, dict(templated.model.space)
+        sampled = dict(templated.model.space)
+        check_space(sampled)  # a label within an option may be that of another template
+        return templated, sampled
     if data is not None or data_args is not None:
         raise UsageError(
             f"{'data_args' if data is None else 'data'}= goes with a model function that has "

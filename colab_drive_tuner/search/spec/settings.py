@@ -172,12 +172,6 @@ def unusable_settings(settings: Mapping[str, Any]) -> dict[str, SearchDamagedErr
     return found
 
 
-def require_usable(settings: Mapping[str, Any]) -> None:
-    """Raise `SearchDamagedError` for the first setting that no run could use."""
-    for error in unusable_settings(settings).values():
-        raise error
-
-
 def stored_suspects(settings: Mapping[str, Any]) -> list[int]:
     """Return the trials that run alone because one of them may kill workers."""
     suspects = settings.get(SUSPECTS)

@@ -16,7 +16,7 @@ from colab_drive_tuner.journal.chain.record import RecordKind
 from colab_drive_tuner.journal.folder.lookup import exists, find_folder
 from colab_drive_tuner.journal.folder.properties import EXPORT_NAME, SearchFolder
 from colab_drive_tuner.search.results.read_search import open_journal, status_of
-from colab_drive_tuner.search.spec.settings import SearchSettings, require_usable
+from colab_drive_tuner.search.spec.settings import SearchSettings, unusable_settings
 from colab_drive_tuner.search.trials.logbook import Logbook
 from colab_drive_tuner.search.trials.search_status import SearchStatus
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -81,7 +81,8 @@ class SearchCheck:
         Raises `SearchDamagedError` if a record or setting cannot be used.
         """
         incomplete = complete_documents(self.history)
-        require_usable(self.history.settings)
+        for error in unusable_settings(self.history.settings).values():
+            raise error
         salvaged = self.salvaged
         self.journal.refresh()  # records written since are not missing
         whole = not salvaged.missing and salvaged.next_id == self.journal.next_id
