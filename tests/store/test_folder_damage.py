@@ -26,6 +26,7 @@ from colab_drive_tuner.search.results.read_search import list_searches
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.folder import FolderStore, rebuilding
 from colab_drive_tuner.store.folder.description import Description, encode, encode_properties
+from colab_drive_tuner.store.folder.index import Index
 from colab_drive_tuner.troubleshoot.repair.repair import repair
 from tests.file_damage import empty, lose, put_folder, put_pipe
 from tests.store.searches import expected_points, run_search, trial_points
@@ -441,3 +442,9 @@ def test_a_lost_claim_on_a_name_is_made_again(root: Path) -> None:
     again = FolderStore(root).for_search("a")
     assert [again.list(place) for place in places] == before
     assert all(claim.exists() for claim in claims)
+    for claim in claims:
+        claim.unlink()
+    index = Index(root / "a", root / "a" / "index", root / ".trash")
+    at_once = list(zip(index.list(""), index.list(""), strict=True))
+    assert len(at_once) == len(before[0])
+    assert all(one == other for one, other in at_once)

@@ -282,7 +282,6 @@ class Index:
         }
         if not left:
             return
-        self._unclaimed.update({(parent, file): changed for file in left})
         found = [described for described in self.created_in(parent) if described.file in left]
         # Trashed entries last: another one may have their name by now.
         for described in sorted(found, key=lambda one: bool(one.trashed)):
@@ -291,9 +290,9 @@ class Index:
             with contextlib.suppress(NotFoundError, RefusedError):
                 yield described.id, *self.locate(described.id)
                 left.remove(described.file)
-                del self._unclaimed[parent, described.file]
                 with contextlib.suppress(OSError):  # the folder may be read-only
                     self.names.reclaim(described)
+        self._unclaimed.update({(parent, file): changed for file in left})
 
     def _publish(self, described: Description, folder: Path, written: bytes = b"") -> None:
         """Give a created entry its visible name, durably; idempotent."""
