@@ -18,7 +18,9 @@ from hyperopt import hp
 
 import colab_drive_tuner as cdt
 from colab_drive_tuner.cli.page_server import page_app, server_of
-from colab_drive_tuner.cli.results import sparkline
+from colab_drive_tuner.cli.results import _line, sparkline
+from colab_drive_tuner.search.results.search_data import TrialData
+from colab_drive_tuner.search.trial_documents import TrialState
 from tests.processes import running_python
 
 SPACE = {"x": hp.uniform("x", -1, 1), "kind": hp.choice("kind", [{"y": hp.normal("y", 0, 1)}, 0])}
@@ -317,6 +319,11 @@ def test_tail_follows_a_search_that_is_restarted(run_command, tmp_path, monkeypa
     assert code == 0
     losses = re.findall(r"^trial (\d): ([0-9.]+) in", out, re.MULTILINE)
     assert losses == [("0", "0.5"), ("0", "0.25"), ("1", "0.25")]
+
+
+def test_a_line_of_tail_omits_what_is_unknown():
+    """An imported trial has no run time, and perhaps no parameters."""
+    assert _line(TrialData(3, TrialState.DONE, 0.5, "")) == "trial 3: 0.5"
 
 
 def trials_file(folder: Path) -> Path:

@@ -62,17 +62,13 @@ def logout(as_json: AsJson = False) -> None:
     _refuse_emulator()
     path = login_file()
     revoked = sign_out()
-    if revoked is None:
-        echo_result(
-            "There is no sign-in of `colab-drive-tuner login` on this machine.",
-            {"deleted": None, "revoked": False},
-            as_json=as_json,
-        )
-        return
     text = f"Deleted {path}."
-    if not revoked:
+    if revoked is None:
+        text = "There is no sign-in of `colab-drive-tuner login` on this machine."
+    elif not revoked:
         text += "\nIt could not be revoked: do so at https://myaccount.google.com/connections."
-    echo_result(text, {"deleted": str(path), "revoked": revoked}, as_json=as_json)
+    facts = {"deleted": None if revoked is None else str(path), "revoked": bool(revoked)}
+    echo_result(text, facts, as_json=as_json)
 
 
 def whoami(as_json: AsJson = False) -> None:

@@ -306,5 +306,6 @@ def _comparison_column(search: "ReadSearch") -> dict[str, Any]:
 
 
 def _line(trial: "TrialData") -> str:
-    parameters = ", ".join(f"{label}={trial.value_text(label, 60)}" for label in trial.parameters)
-    return visible(f"trial {trial.tid}: {trial.outcome} in {trial.seconds_text} s, {parameters}")
+    took = trial.seconds_text and f" in {trial.seconds_text} s"  # unknown if it was imported
+    parameters = (f"{label}={trial.value_text(label, 60)}" for label in trial.parameters)
+    return visible(", ".join([f"trial {trial.tid}: {trial.outcome}{took}", *parameters]))

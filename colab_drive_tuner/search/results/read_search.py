@@ -84,26 +84,23 @@ def read_status(store: Store | Path | str, name: str) -> SearchStatus:
 
 def status_of(store: Store, name: str, journal: Journal) -> SearchStatus:
     """Return the status of a search, computed from its journal."""
-    history: History = journal.state
-    holder = journal.holder()
-    dead_here = holder is not None and _died_here(holder)
-    held = holder is not None and not (holder.stale or dead_here)
-    return history_status(
-        history,
-        name=name,
+    history, holder = journal.state, journal.holder()
+    status = replace(
+        history_status(history, name=name),
         holder=holder,
-        dead_here=dead_here,
-        running=_running(history) if held else (),
+        dead_here=holder is not None and _died_here(holder),
         url=store.url(journal.folder) if journal.folder else "",
     )
+    return replace(status, running=_running(history)) if status.held else status
 
 
-def history_status(history: History, **more: Any) -> SearchStatus:
-    """Return the status of a search or study from its records; `more` are further fields."""
-    more |= {"recovered": history.deaths, "sessions": history.sessions}
+def history_status(history: History, *, name: str) -> SearchStatus:
+    """Return the status of a search or study from its records, without its session and place."""
+    more: dict[str, Any] = {"recovered": history.deaths, "sessions": history.sessions}
     if history.study.lines:
-        return status_of_studies(history.study.lines, **more)
+        return status_of_studies(history.study.lines, name=name, **more)
     return status_of_trials(
+        name,
         trials=[
             TrialFacts(entry.tid, entry.loss, entry.end is not None, entry.pruned)
             for entry in history.trials.values()

@@ -95,7 +95,7 @@ class Table:
             [row.get(name) if name in FIXED else value_cell(row, name) for name in self.columns]
             for row in self.rows
         )
-        return csv_text(self.columns, rows, end="\r\n").encode(errors="backslashreplace")
+        return csv_text(self.columns, rows).encode(errors="backslashreplace")
 
     def to_parquet(self) -> bytes:
         """Return the DataFrame as a Parquet file; columns of objects are converted to text."""
@@ -143,10 +143,10 @@ def _utf8(value: object) -> str:
     return text_of(value).encode(errors="backslashreplace").decode()
 
 
-def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]], *, end: str = "\n") -> str:
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a table as CSV; None becomes an empty cell."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator=end).writerows(map(_cell, row) for row in (head, *rows))
+    csv.writer(text, lineterminator="\n").writerows(map(_cell, row) for row in (head, *rows))
     return text.getvalue()
 
 
