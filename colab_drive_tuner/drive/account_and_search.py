@@ -1,5 +1,7 @@
 """Account, clock and reserved ids of a Drive client, and search of files by queries."""
 
+import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -7,6 +9,9 @@ from typing import Any
 from colab_drive_tuner.drive.file import DriveFile, Quota, checked_text
 from colab_drive_tuner.drive.requests.calls import Calls
 from colab_drive_tuner.errors import QuotaError, StoreError, UnavailableError
+
+_ID_BATCH = 20
+"""Number of ids reserved at once for files without a given id."""
 
 
 def quoted(text: str) -> str:
@@ -46,7 +51,9 @@ class SearchClient:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        self._lock = threading.Lock()
         self._user: Mapping[str, Any] | None = None
+        self._ids: tuple[int, list[str]] = (os.getpid(), [])
 
     def account(self) -> str:
         """Return the e-mail address of the account; cached."""
@@ -91,6 +98,19 @@ class SearchClient:
                 raise StoreError("Google Drive reserved no ids for new files; try again later.")
             ids += data["ids"]
         return ids[:count]
+
+    def _next_id(self) -> str:
+        """Return an id from the reserved batch."""
+        with self._lock:
+            pid, ids = self._ids
+            # A forked child must not use its parent's ids.
+            if pid == os.getpid() and ids:
+                return ids.pop()
+        # Without the lock: in an outage, threads then wait at the same time, not one by one.
+        ids = self.generate_ids(_ID_BATCH)
+        with self._lock:
+            self._ids = (os.getpid(), ids)
+            return ids.pop()
 
     def get(self, file_id: str) -> DriveFile:
         """Return a file's description, also if it is in the trash.

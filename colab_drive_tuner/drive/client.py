@@ -7,7 +7,7 @@ repeated, the server refuses the repetition (409).
 from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from colab_drive_tuner.credentials import find_credentials
 from colab_drive_tuner.drive.file import (
@@ -123,7 +123,7 @@ class DriveClient(FolderClient):
     def create_file(
         self,
         name: str,
-        content: bytes | Path,
+        content: bytes | Path | BinaryIO,
         *,
         parent: str,
         file_id: str | None = None,
@@ -135,7 +135,7 @@ class DriveClient(FolderClient):
 
         Args:
             name: The file's name; need not be unique in the folder.
-            content: Bytes, or the path of a local file.
+            content: Bytes, a file's path, or a stream, which is read from its current position.
             parent: The id of the folder.
             file_id: A reserved id; None uses a new one. With a given id, `IdTakenError` means that
                 something was created under it before, perhaps this content by an attempt whose
@@ -149,7 +149,7 @@ class DriveClient(FolderClient):
             QuotaError: No storage is left; says whose storage it is, and how much is used.
             ChecksumError: Drive stored something else than was sent.
         """
-        reserved = file_id or self.generate_ids(1)[0]
+        reserved = file_id or self._next_id()
         body = new_body(reserved, name, mime_type, parent, properties)
         with self._explain_quota_errors(), Source.opened(content) as source:
             try:
@@ -198,7 +198,7 @@ class DriveClient(FolderClient):
         replace_file(Path(path), lambda sink: download(self._calls, file_id, sink, progress))
 
     def update_content(
-        self, file_id: str, content: bytes | Path, *, mime_type: str = BINARY
+        self, file_id: str, content: bytes | Path | BinaryIO, *, mime_type: str = BINARY
     ) -> DriveFile:
         """Replace a file's content; of two concurrent calls the last one wins.
 

@@ -56,7 +56,7 @@ class FolderClient(SearchClient):
         Raises:
             IdTakenError: Something was created under `file_id` before.
         """
-        reserved = file_id or self.generate_ids(1)[0]
+        reserved = file_id or self._next_id()
         body = new_body(reserved, name, FOLDER, parent, properties)
         request = self._calls.files.create(body=body, **WITH_FIELDS)
         try:

@@ -1,10 +1,12 @@
-"""Sources of uploads (bytes and files), read in windows, so that memory is constant."""
+"""Sources of uploads (bytes, files and streams), read in windows, so that memory is constant."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
+from io import BytesIO, TextIOBase
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from colab_drive_tuner.credentials.http_session import BLOCK
@@ -16,10 +18,10 @@ WINDOW = 1024 * 1024 * 1024
 
 
 class Source:
-    """Content to upload, readable from any offset."""
+    """The rest of a stream as content to upload, readable from any offset."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+        self._stream, self._base = stream, stream.tell()
         digest, self.size = hashlib.sha256(), 0
         while block := self._read(self.size, 1 << 20):
             digest.update(block)
@@ -28,14 +30,25 @@ class Source:
 
     @classmethod
     @contextmanager
-    def opened(cls, content: bytes | Path) -> Iterator["Source"]:
-        """Open a source of bytes or of a file."""
-        if not isinstance(content, bytes | Path):
+    def opened(cls, content: bytes | Path | BinaryIO) -> Iterator["Source"]:
+        """Open a source of bytes, of a file, or of the rest of a stream."""
+        if isinstance(content, bytes):
+            yield cls(BytesIO(content))
+        elif isinstance(content, Path):
+            with content.open("rb") as stream:
+                yield cls(stream)
+        elif not _is_binary_stream(content):
             raise UsageError(
-                f"What is uploaded must be bytes or a pathlib.Path, not {type(content).__name__}."
+                "What is uploaded must be bytes, a pathlib.Path or a stream in binary mode, not "
+                f"{type(content).__name__}."
             )
-        with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as stream:
-            yield cls(stream)
+        elif content.seekable():
+            yield cls(content)
+        else:
+            with TemporaryFile() as copy:
+                shutil.copyfileobj(content, copy)
+                copy.seek(0)
+                yield cls(copy)
 
     def matches(self, file: DriveFile) -> bool:
         """Return whether Drive reports exactly these bytes for the file."""
@@ -54,11 +67,15 @@ class Source:
 
     def _read(self, offset: int, count: int) -> bytes:
         try:
-            self._stream.seek(offset)
+            self._stream.seek(self._base + offset)
             return self._stream.read(count)
         except OSError as error:
             # Any OSError that is raised within a request counts as one of the network.
             raise UsageError(f"What is uploaded cannot be read: {error}") from error
+
+
+def _is_binary_stream(content: object) -> bool:
+    return hasattr(content, "seekable") and not isinstance(content, TextIOBase)
 
 
 class Window:

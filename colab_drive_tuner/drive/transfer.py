@@ -19,7 +19,7 @@ from colab_drive_tuner.drive.requests.calls import ALL_DRIVES, WITH_FIELDS, Call
 from colab_drive_tuner.drive.requests.retry_and_refusal import TryAgainError
 from colab_drive_tuner.drive.requests.transport import Answer, Request, same_origin
 from colab_drive_tuner.drive.source import Source, Window
-from colab_drive_tuner.errors import ChecksumError
+from colab_drive_tuner.errors import ChecksumError, StoreError
 from colab_drive_tuner.progress_bars import Progress
 
 SMALL = 5_000_000
@@ -179,8 +179,12 @@ class _Upload:
         if not received_range:
             return 0
         end = received_range.rpartition("-")[2]
-        if not end.isdecimal() or int(end) >= self.source.size:
+        if not end.isdecimal():
             raise TryAgainError("it did not report how much has arrived")
+        if int(end) >= self.source.size:
+            raise StoreError(
+                f"Google Drive acknowledged more of {self.what} than was sent; try again."
+            )
         return int(end) + 1
 
     def _report_progress(self, position: int) -> None:

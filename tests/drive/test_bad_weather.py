@@ -168,7 +168,7 @@ def test_an_outage_ends_in_one_error(client, root, weather, clock):
     """Once the patience is over, one error names the call; later the same client works."""
     weather.add("outage")
     with pytest.raises(UnavailableError, match="did not answer the upload of 'x'"):
-        client.create_file("x", SMALL, parent=root, file_id="0" * 33)
+        client.create_file("x", SMALL, parent=root)
     assert 30 < clock.time <= 60
     weather.clear()
     client.create_file("x", SMALL, parent=root)

@@ -5,8 +5,8 @@ import errno
 import hashlib
 import io
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -30,6 +30,19 @@ AWKWARD = [
     "name = 'x' or trashed = true",
     " pad ",
 ]
+
+
+class OneWay(io.RawIOBase):
+    """A stream without a length that can be read once, in pieces of odd sizes."""
+
+    def __init__(self, content):
+        self._rest = io.BytesIO(content)
+
+    def readable(self):
+        return True
+
+    def read(self, size=-1):
+        return self._rest.read(min(size, 777_777) if size >= 0 else size)
 
 
 def test_account_quota_and_server_time(client, drive_emulator, account):
@@ -71,14 +84,19 @@ def test_a_file_comes_back_as_it_was(client, root, account):
 
 
 @pytest.mark.parametrize("size", [0, 1, 5_000_000, 5_000_001, 9_000_000, 8 * 2**20, 16 * 2**20])
-@pytest.mark.parametrize("kind", ["bytes", "path"])
+@pytest.mark.parametrize("kind", ["bytes", "path", "stream", "one-way"])
 def test_content_of_any_size_and_kind(client, root, tmp_path, size, kind):
-    """Small and large content from memory or a file is uploaded unchanged."""
+    """Small and large content from memory, a file or a stream is uploaded unchanged."""
     content = os.urandom(size)
     source = content
     if kind == "path":
         source = tmp_path / "source"
         source.write_bytes(content)
+    elif kind == "stream":
+        source = io.BytesIO(b"skipped" + content)
+        source.seek(7)
+    elif kind == "one-way":
+        source = OneWay(content)
     seen = []
     made = client.create_file(
         "x", source, parent=root, progress=lambda done, total: seen.append((done, total))
@@ -117,7 +135,7 @@ def test_patience_is_a_number_of_seconds(drive_emulator, patience):
         DriveClient.connect(patience=patience)
 
 
-@pytest.mark.parametrize("content", ["text", io.BytesIO(b"x"), 3, None, ["a"]])
+@pytest.mark.parametrize("content", ["text", io.StringIO("text"), 3, None, ["a"]])
 def test_what_cannot_be_uploaded_is_refused(client, root, content):
     """Content of another type is refused before anything is sent."""
     with pytest.raises(UsageError, match="must be bytes"):
@@ -126,7 +144,7 @@ def test_what_cannot_be_uploaded_is_refused(client, root, content):
 
 
 @pytest.mark.parametrize("size", [10, 6_000_000])
-def test_content_that_cannot_be_read_is_no_outage(client, root, size, monkeypatch):
+def test_content_that_cannot_be_read_is_no_outage(client, root, size):
     """An error of the disk while a file is uploaded is raised at once, and not retried."""
 
     class Damaged(io.BytesIO):
@@ -135,9 +153,8 @@ def test_content_that_cannot_be_read_is_no_outage(client, root, size, monkeypatc
                 raise OSError(errno.EIO, "Input/output error")
             return super().read(count)
 
-    monkeypatch.setattr(Path, "open", lambda *_: Damaged(bytes(size)))
     with pytest.raises(UsageError, match=r"cannot be read: .*Input/output error"):
-        client.create_file("x", Path("x"), parent=root)
+        client.create_file("x", Damaged(bytes(size)), parent=root)
 
 
 def test_small_files_take_one_request(client, root, drive_emulator):
@@ -250,8 +267,22 @@ def test_sixteen_threads_share_one_client(client, root):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_forked_child_does_not_use_the_connections_of_its_parent(client, root):
-    """Parent and child both continue: no answer is mixed up."""
+def test_threads_reserve_ids_concurrently(client, monkeypatch):
+    """No thread waits for another's reservation, so waits for a silent Drive do not add up."""
+    both, reserve = threading.Barrier(2), client.generate_ids
+
+    def together(count):
+        both.wait(timeout=200)
+        return reserve(count)
+
+    monkeypatch.setattr(client, "generate_ids", together)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: client._next_id(), range(2))
+    assert one != other
+
+
+def test_a_forked_child_uses_neither_connections_nor_ids_of_its_parent(client, root):
+    """Parent and child both continue: no answer is mixed up, and no id is used twice."""
     client.create_file("before", b"", parent=root)
     connections = client._calls.transport._get_session()
     child = os.fork()
