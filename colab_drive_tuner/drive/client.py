@@ -38,13 +38,14 @@ BINARY = "application/octet-stream"
 class DriveClient(FolderClient):
     """Client for one Google Drive account; thread-safe.
 
-    Every call is retried during outages for a limited time (an upload or download: since its last
-    progress), then raises `UnavailableError`. Other errors are not retried.
+    Every call is retried during outages for at most `patience` seconds (an upload or download:
+    since its last progress), then raises `UnavailableError`. Other errors are not retried.
 
     Args:
         signer: Signs requests; `connect` creates one from the credentials that it finds.
         endpoint: The address of Drive; None: Google's.
-        policy: How and how long calls are retried; None: for a minute.
+        patience: Seconds for which a call is retried.
+        policy: A retry policy to use instead of `patience`.
 
     Example:
         >>> client = DriveClient.connect()
@@ -59,10 +60,11 @@ class DriveClient(FolderClient):
         signer: Authorizer,
         *,
         endpoint: Endpoint | None = None,
+        patience: float = 60.0,
         policy: RetryPolicy | None = None,
     ) -> None:
         self.signer, self.endpoint = signer, endpoint or Endpoint()
-        policy = policy or RetryPolicy()
+        policy = policy or RetryPolicy(patience)
         transport = Transport(signer, local=self.is_emulated, patience=policy.patience)
         super().__init__(Calls(self.endpoint, transport, policy))
 

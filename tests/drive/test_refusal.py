@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from colab_drive_tuner.drive.requests.retry_and_refusal import Refusal, TryAgainError
+from colab_drive_tuner.drive.requests.retry_and_refusal import Refusal, TryAgainError, retry_after
 from colab_drive_tuner.errors import (
     CredentialsError,
     IdTakenError,
@@ -21,7 +21,7 @@ def refusal(status, reason, message="Google's own words"):
 
 
 def error(status, reason, uploading=False):
-    return refusal(status, reason).error("the call", after="3", uploading=uploading)
+    return refusal(status, reason).error("the call", after=3.0, uploading=uploading)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_a_limit_is_not_tried_again_at_once(status, reason):
 
     Other failures may be retried at once.
     """
-    assert refusal(status, reason).error("the call", after="0").after == 1.0
-    assert refusal(status, reason).error("the call", after="9").after == 9.0
-    assert refusal(503, "backendError").error("the call", after="0").after == 0.0
+    assert refusal(status, reason).error("the call", after=0.0).after == 1.0
+    assert refusal(status, reason).error("the call", after=9.0).after == 9.0
+    assert refusal(503, "backendError").error("the call", after=0.0).after == 0.0
 
 
 def test_the_upload_cap_is_named():
@@ -121,7 +121,12 @@ def test_foreign_bodies_do_no_harm(body):
     assert isinstance(Refusal.read(403, body).error("x"), RefusedError)
 
 
-def test_a_retry_after_without_seconds_does_no_harm():
-    """A missing Retry-After, a date and nonsense leave the pause to the backoff."""
-    for odd in ("", "soon", "Mon, 23 Nov 2026 12:00:30 GMT", "-1"):
-        assert refusal(503, "backendError").error("the call", after=odd).after == 0.0
+def test_retry_after_in_both_forms():
+    """Retry-After is read as seconds or a date; nonsense and past dates count as zero."""
+    now = {"Date": "Mon, 23 Nov 2026 12:00:00 GMT"}
+    assert retry_after({"Retry-After": "7"}) == 7
+    assert retry_after({"Retry-After": "Mon, 23 Nov 2026 12:00:30 GMT"} | now) == 30
+    assert retry_after({"Retry-After": "Mon, 23 Nov 2026 11:00:00 GMT"} | now) == 0
+    assert retry_after({"Retry-After": "soon"} | now) == 0
+    assert retry_after({"Retry-After": "Mon, 23 Nov 99999999999999999999 12:00 GMT"} | now) == 0
+    assert retry_after({}) == 0

@@ -11,6 +11,8 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from colab_drive_tuner.credentials import SCOPE_ALL, SCOPE_FILE, SCOPE_READ
@@ -219,17 +221,26 @@ class Refusal:
             return self.reason in _TRANSIENT_REASONS
         return self.status in {408, 429} or self.status >= 500
 
-    def error(self, what: str, *, after: str = "", uploading: bool = False) -> Exception:
-        """Return the error for the call `what`; `after` is the value of Retry-After."""
+    def error(self, what: str, *, after: float = 0.0, uploading: bool = False) -> Exception:
+        """Return the error for the call `what`, which may be repeated `after` these seconds."""
         status = f"{self.status} {self.reason}".strip()
         if self.is_transient:
             capped = uploading and self.reason == "userRateLimitExceeded"
-            is_limit = self.status == 429 or self.reason in _LIMIT_REASONS
-            least = _LIMIT_PAUSE if is_limit else 0.0
-            pause = float(after) if after.isdecimal() else 0.0  # a date is left to the backoff
-            return TryAgainError(
-                f"it answered {status}", max(pause, least), hint=_UPLOAD_CAP if capped else ""
-            )
+            if self.status == 429 or self.reason in _LIMIT_REASONS:
+                after = max(after, _LIMIT_PAUSE)
+            return TryAgainError(f"it answered {status}", after, hint=_UPLOAD_CAP if capped else "")
         answer = f"{status}: {self.message}" if self.message else status
         kind, advice = _FATAL.get(self.reason) or _BY_STATUS.get(self.status) or _OTHER
         return kind(f"Google Drive refused {what} ({answer}). {advice}")
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds of a Retry-After header, a number or a date; 0 if it has neither."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        moment, now = (parsedate_to_datetime(one) for one in (value, headers["Date"]))
+    except (ValueError, KeyError, OverflowError):
+        return 0.0
+    return max(0.0, (moment.replace(tzinfo=UTC) - now.replace(tzinfo=UTC)).total_seconds())

@@ -27,6 +27,7 @@ from colab_drive_tuner.drive.requests.retry_and_refusal import (
     REFUSED_PATIENCE,
     Refusal,
     TryAgainError,
+    retry_after,
 )
 from colab_drive_tuner.drive.source import Window
 from colab_drive_tuner.errors import CredentialsError, StoreError
@@ -256,8 +257,8 @@ def _refusal(
     if request.secret:
         secrets += [request.url, *(value for _, value in parse_qsl(urlsplit(request.url).query))]
     refusal = Refusal.read(answer.status, answer.body, secrets)
-    after = answer.headers.get("Retry-After", "")
-    return refusal.error(what, after=after, uploading="/upload/" in request.url)
+    uploading = "/upload/" in request.url
+    return refusal.error(what, after=retry_after(answer.headers), uploading=uploading)
 
 
 def _transient(error: Exception) -> TryAgainError:
