@@ -46,7 +46,9 @@ def train(*, name: str, epochs: int) -> list[list[float]]:
     for point in configurations(name):
         keras.utils.clear_session()
         keras.utils.set_random_seed(1)
-        model = MODELS[name](point, int(y.max()) + 1)
+        model = keras.Sequential(LAYERS[name](point))
+        model.add(keras.layers.Dropout(point["dropout"]))
+        model.add(keras.layers.Dense(int(y.max()) + 1, activation="softmax"))
         model.compile(keras.optimizers.Adam(point["rate"]), "sparse_categorical_crossentropy")
         fitted = model.fit(
             x,
@@ -71,19 +73,11 @@ def _digits() -> Any:
     return images[:1200], classes[:1200], images[1200:], classes[1200:]
 
 
-def _digits_model(point: dict[str, Any], classes: int) -> Any:
-    from keras import Input, Sequential, layers
+def _digits_layers(point: dict[str, Any]) -> list[Any]:
+    from keras import Input, layers
 
-    return Sequential(
-        [
-            Input((8, 8, 1)),
-            layers.Conv2D(point["filters"], 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dropout(point["dropout"]),
-            layers.Dense(classes, activation="softmax"),
-        ]
-    )
+    convolution = layers.Conv2D(point["filters"], 3, activation="relu")
+    return [Input((8, 8, 1)), convolution, layers.MaxPooling2D(), layers.Flatten()]
 
 
 def _text() -> Any:
@@ -113,22 +107,13 @@ def _docstrings() -> Iterator[tuple[str, int]]:
                     yield text, number
 
 
-def _text_model(point: dict[str, Any], classes: int) -> Any:
-    from keras import Input, Sequential, layers
+def _text_layers(point: dict[str, Any]) -> list[Any]:
+    from keras import Input, layers
 
-    return Sequential(
-        [
-            Input((LENGTH,), dtype="int32"),
-            layers.Embedding(WORDS, point["units"]),
-            layers.GlobalAveragePooling1D(),
-            layers.Dropout(point["dropout"]),
-            layers.Dense(classes, activation="softmax"),
-        ]
-    )
+    words = layers.Embedding(WORDS, point["units"])
+    return [Input((LENGTH,), dtype="int32"), words, layers.GlobalAveragePooling1D()]
 
 
 DATA: dict[str, Callable[[], Any]] = {"digits": _digits, "text": _text}
-MODELS: dict[str, Callable[[dict[str, Any], int], Any]] = {
-    "digits": _digits_model,
-    "text": _text_model,
-}
+LAYERS = {"digits": _digits_layers, "text": _text_layers}
+"""The layers before dropout and the one of the classes."""

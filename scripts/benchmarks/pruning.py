@@ -9,6 +9,7 @@ import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import hyperopt
@@ -73,7 +74,7 @@ def races(
     budget = 2 * trials * len(curves[0])
     for seed in range(seeds):
         whole = Curves(name, curves, -math.inf)
-        _ours(whole, name, seed, trials, None)
+        _ours(whole, math.inf, name=name, seed=seed, trials=trials)
         for way, run in _ways(name, seed, trials).items():
             race = Curves(name, curves, whole.best)
             run(race, budget)
@@ -98,31 +99,27 @@ def _foresight(curves: list[list[float]], target: float) -> int:
     return next(epochs for epochs, loss in enumerate(losses, 1) if loss <= target)
 
 
-def _ways(name: str, seed: int, trials: int) -> dict[str, Callable[[Curves, int], None]]:
-    most = 6 * trials
-    ways: dict[str, Callable[[Curves, int], None]] = {
-        "unpruned": lambda race, _: _ours(race, name, seed, trials, None)
+def _ways(name: str, seed: int, trials: int) -> dict[str, Callable[[Curves, float], None]]:
+    race = {"name": name, "seed": seed}
+    pruned = partial(_ours, trials=6 * trials, **race)
+    return {
+        "unpruned": partial(_ours, trials=trials, **race),
+        **{title: partial(pruned, pruner=pruner) for title, pruner in RULES.items()},
+        "median, hidden": partial(pruned, pruner=RULES["median"], algo=_hiding),
+        "median, as Optuna": partial(pruned, pruner=RULES["median"], algo=_last),
+        "Optuna": partial(_optuna, trials=6 * trials, **race),
+        "Hyperband": partial(_hyperband, **race),
     }
-    for title, pruner in RULES.items():
-        ways[title] = lambda race, budget, pruner=pruner: _ours(  # type: ignore[misc]
-            race, name, seed, most, pruner, budget
-        )
-    for title, algo in (("hidden", _hiding), ("as Optuna", _last)):
-        ways[f"median, {title}"] = lambda race, budget, algo=algo: _ours(  # type: ignore[misc]
-            race, name, seed, most, RULES["median"], budget, algo
-        )
-    ways["Optuna"] = lambda race, budget: _optuna(race, name, seed, most, budget)
-    ways["Hyperband"] = lambda race, budget: _hyperband(race, name, seed, budget)
-    return ways
 
 
 def _ours(
     race: Curves,
+    budget: float,
+    *,
     name: str,
     seed: int,
     trials: int,
-    pruner: Pruner | None,
-    budget: float = math.inf,
+    pruner: Pruner | None = None,
     algo: Any = tpe.suggest,
 ) -> None:
     def objective(point: dict[str, Any]) -> float:
@@ -180,7 +177,7 @@ def _seeing(trials: Any, loss_of: Callable[[Any], float | None], *asked: Any) ->
     return tpe.suggest(ids, domain, seen, seed)
 
 
-def _optuna(race: Curves, name: str, seed: int, trials: int, budget: int) -> None:
+def _optuna(race: Curves, budget: float, *, name: str, seed: int, trials: int) -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -205,7 +202,7 @@ def _optuna(race: Curves, name: str, seed: int, trials: int, budget: int) -> Non
     study.optimize(objective, n_trials=trials, callbacks=[stop])
 
 
-def _hyperband(race: Curves, name: str, seed: int, budget: int) -> None:
+def _hyperband(race: Curves, budget: float, *, name: str, seed: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import keras_tuner

@@ -270,11 +270,16 @@ def test_drive_file_sees_what_its_client_made(me, person):
 
 def test_drive_file_with_readonly_reads_all_and_writes_its_own(me, person):
     """Writing a file that the app did not create is a 403 appNotAuthorizedToFile."""
-    mine = me.create("by hand")["id"]
+    mine = f"/drive/v3/files/{me.create('by hand')['id']}"
     app = person(me.account, client="app", scopes=["drive.file", "drive.readonly"])
-    assert app("GET", f"/drive/v3/files/{mine}").status_code == 200
-    refused = app.refusal("PATCH", f"/drive/v3/files/{mine}", json={"name": "x"})
-    assert refused == (403, "appNotAuthorizedToFile")
+    assert app("GET", mine).status_code == 200
+    for below, body in (
+        ("", {"name": "x"}),
+        ("", {"starred": True}),
+        ("/revisions/head", {"keepForever": True}),
+    ):
+        refused = app.refusal("PATCH", f"{mine}{below}", json=body)
+        assert refused == (403, "appNotAuthorizedToFile")
 
 
 @pytest.mark.parametrize("scope", ["drive.readonly", "drive.metadata.readonly"])

@@ -125,9 +125,8 @@ def test_generate_ids_gives_one_to_a_thousand(me, count):
 def test_an_update_changes_what_it_names_and_nothing_else(me):
     """files.update changes the given fields, version and modifiedTime only."""
     file = me.upload(b"data", name="old", description="kept")
-    changed = me(
-        "PATCH", f"/drive/v3/files/{file['id']}", json={"name": "new"}, params={"fields": "*"}
-    ).json()
+    path = f"/drive/v3/files/{file['id']}?fields=*"
+    changed = me("PATCH", path, json={"name": "new"}).json()
     assert (changed["name"], changed["description"]) == ("new", "kept")
     assert int(changed["version"]) > int(file["version"])
     assert changed["modifiedTime"] >= file["modifiedTime"]
@@ -154,12 +153,8 @@ def test_fields_that_only_the_server_sets_are_refused(me, body):
 def test_if_match_means_nothing_in_v3(me):
     """v3 has no etags: If-Match is ignored, and the last writer wins."""
     file = me.create()
-    answer = me(
-        "PATCH",
-        f"/drive/v3/files/{file['id']}",
-        json={"name": "changed"},
-        headers={"If-Match": '"something else"'},
-    )
+    path, header = f"/drive/v3/files/{file['id']}", {"If-Match": '"something else"'}
+    answer = me("PATCH", path, json={"name": "changed"}, headers=header)
     assert answer.status_code == 200
     assert "etag" not in answer.headers
 
@@ -231,9 +226,7 @@ def test_the_trash_empties_itself_after_thirty_days(me, emulator):
 def test_a_copy_is_a_file_of_its_own(me):
     """A copy has its own id and name and the same content and properties."""
     file = me.upload(b"content", name="original", properties={"p": "1"})
-    copied = me(
-        "POST", f"/drive/v3/files/{file['id']}/copy", json={}, params={"fields": "*"}
-    ).json()
+    copied = me("POST", f"/drive/v3/files/{file['id']}/copy?fields=*", json={}).json()
     assert copied["id"] != file["id"]
     assert copied["name"] == "Copy of original"
     assert copied["md5Checksum"] == file["md5Checksum"]
@@ -253,11 +246,8 @@ def test_a_move_changes_the_only_parent(me):
     """`addParents` moves a file to its only parent; a cycle is refused."""
     one, two = me.folder("one"), me.folder("two")
     file = me.create(parents=[one])["id"]
-    moved = me(
-        "PATCH",
-        f"/drive/v3/files/{file}",
-        params={"addParents": two, "removeParents": one, "fields": "parents"},
-    ).json()
+    move = {"addParents": two, "removeParents": one, "fields": "parents"}
+    moved = me("PATCH", f"/drive/v3/files/{file}", params=move).json()
     assert moved["parents"] == [two]
     assert me.names(f"'{one}' in parents") == []
     below = me.folder("below", parents=[one])
@@ -312,12 +302,9 @@ def test_times_and_users_are_those_of_the_account(me):
     """`createdTime` can be set at creation, modifiedTime by an update; users are the account."""
     file = me.create(createdTime="2020-01-02T03:04:05.678Z")
     moment = "2021-01-01T00:00:00+01:00"
-    changed = me(
-        "PATCH",
-        f"/drive/v3/files/{file['id']}",
-        json={"modifiedTime": moment},
-        params={"fields": "createdTime,modifiedTime,owners,ownedByMe,lastModifyingUser"},
-    ).json()
+    wanted = "createdTime,modifiedTime,owners,ownedByMe,lastModifyingUser"
+    path = f"/drive/v3/files/{file['id']}?fields={wanted}"
+    changed = me("PATCH", path, json={"modifiedTime": moment}).json()
     assert changed["createdTime"] == "2020-01-02T03:04:05.678Z"
     assert changed["modifiedTime"] == "2020-12-31T23:00:00.000Z"
     assert changed["owners"][0]["emailAddress"] == me.account

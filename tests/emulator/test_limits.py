@@ -183,6 +183,11 @@ def test_an_odd_content_id_breaks_no_batch(me, header):
 @pytest.mark.parametrize(
     ("verb", "path", "body"),
     [
+        ("POST", "v3/drives?requestId=types", {"name": ["x"]}),
+        ("POST", "v3/files/root/permissions", {"type": "user", "role": 5}),
+        ("POST", "v2/files", {"properties": True}),
+        ("POST", "v2/files", {"labels": 5}),
+        ("POST", "v2/files/root/parents", {"id": 5}),
         ("POST", "v3/files", {"parents": [["root"]]}),
         ("POST", "v3/files", {"parents": [None]}),
         ("POST", "v3/files", {"properties": {"a": ["b"]}}),

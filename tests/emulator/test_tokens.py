@@ -147,9 +147,6 @@ def test_a_service_account_s_assertion_becomes_an_access_token(me):
     assert ask({**claims, "scope": ""})["error"] == "invalid_scope"
     assert "access_token" in ask({**claims, "iss": "\ud800@example.com"})
     token = ask(claims)["access_token"]
-    answer = me(
-        "GET",
-        "/drive/v3/about?fields=user/emailAddress",
-        headers={"Authorization": f"Bearer {token}"},
-    )
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = me("GET", "/drive/v3/about?fields=user/emailAddress", headers=headers)
     assert answer.json()["user"]["emailAddress"] == claims["iss"]

@@ -252,8 +252,8 @@ def check_update(call: Call, node: Node, body: Mapping[str, Any], size: int | No
     beyond_metadata = media or moves or "trashed" in body
     if beyond_metadata and caller.scopes & call.method.scopes == {"drive.metadata"}:
         raise insufficient_scopes()
-    if set(body) - personal or media or moves:
-        access.require_role(database, caller, node, access.WRITER)
+    is_personal = not (set(body) - personal or media or moves)
+    access.require_role(database, caller, node, access.READER if is_personal else access.WRITER)
     if node.space == "appDataFolder" and body.get("trashed"):
         raise not_for_app_data("Files within the Application Data folder cannot be trashed.")
     if "trashed" in body:

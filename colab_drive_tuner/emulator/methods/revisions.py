@@ -104,6 +104,7 @@ async def update(call: Call) -> Answer:
     """revisions.update: set keepForever, which counts against the quota and is irreversible."""
     body = await call.json()
     node, found = _requested(call)
+    access.require_role(call.database, call.caller, node, access.WRITER)
     # v2's name is pinned.
     field = "pinned" if call.is_v2 else "keepForever"
     keep = bool(body.get(field, found.get("keep")))
