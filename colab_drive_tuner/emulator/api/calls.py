@@ -124,8 +124,19 @@ class Call:
 
     def requested_file(self) -> Node:
         """Return the file named in the path; raise a 404 if the caller cannot see it."""
-        file_id = self.path_value("fileId")
+        return self.find(self.path_value("fileId"))
+
+    def find(self, file_id: str) -> Node:
+        """Return a file by its id; raise a 404 if the caller cannot see it."""
         return access.find(self.database, self.caller, file_id, all_drives=self.all_drives)
+
+    def rank(self, node: Node) -> int:
+        """Return the rank of the caller's highest role on the file; 0 for none."""
+        return access.rank(self.database, self.caller.email, node)
+
+    def require_role(self, node: Node, needed: int) -> None:
+        """Raise a 403 unless the caller has this role, and the client may write to the file."""
+        access.require_role(self.database, self.caller, node, needed)
 
     def path_value(self, name: str) -> str:
         """Return a value from the path, such as the file's id."""

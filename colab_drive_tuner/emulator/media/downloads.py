@@ -35,7 +35,7 @@ def file_content(call: Call, node: Node, found: Mapping[str, Any] | None) -> Ans
 
 def find_revision(call: Call, node: Node, wanted: str) -> Mapping[str, Any]:
     """Return a revision, which only writers may see; raise a 404 for an unknown one."""
-    if access.rank(call.database, call.caller.email, node) < access.WRITER:
+    if call.rank(node) < access.WRITER:
         raise no_permission(node.id)
     for found in node.revisions:
         if found["id"] == wanted or (wanted == "head" and found is node.head):

@@ -53,10 +53,6 @@ class _Discussion:
         message = f"{kind.capitalize()} not found: {wanted}."
         raise ApiError(404, "notFound", message, location=f"{kind}Id")
 
-    def require(self, role: int) -> None:
-        """Raise a 403 unless the caller has this role on the file."""
-        access.require_role(self.call.database, self.call.caller, self.node, role)
-
     def save(self, changed: dict[str, Any]) -> None:
         """Store the comments after a change of one, or of a reply, at the current time."""
         now = self.call.database.clock.ms()
@@ -96,7 +92,7 @@ async def create(call: Call) -> Answer:
     """comments.create and replies.create; a reply can resolve or reopen its comment."""
     body = await call.json()
     discussion = _Discussion(call)
-    discussion.require(access.COMMENTER)
+    call.require_role(discussion.node, access.COMMENTER)
     restrictions.require_unlocked(discussion.node)
     made = {"id": "AAAA" + random_text(7), "author": call.caller.email, "deleted": False}
     made["created"] = call.database.clock.ms()
@@ -123,7 +119,7 @@ async def update(call: Call) -> Answer:
     """comments.update and replies.update: change the content, which only the author may."""
     body = await call.json()
     discussion = _Discussion(call)
-    discussion.require(access.COMMENTER)
+    call.require_role(discussion.node, access.COMMENTER)
     restrictions.require_unlocked(discussion.node)
     found = discussion.requested()
     if found["author"] != call.caller.email:
@@ -136,10 +132,10 @@ async def update(call: Call) -> Answer:
 async def delete(call: Call) -> Answer:
     """comments.delete and replies.delete: by the author, or the file's owner."""
     discussion = _Discussion(call)
-    discussion.require(access.COMMENTER)
+    call.require_role(discussion.node, access.COMMENTER)
     found = discussion.requested()
     needed = access.FILE_ORGANIZER if discussion.node.drive else access.OWNER
-    rank = access.rank(call.database, call.caller.email, discussion.node)
+    rank = call.rank(discussion.node)
     if found["author"] != call.caller.email and rank < needed:
         raise _not_the_author()
     found |= {"deleted": True, "content": ""}

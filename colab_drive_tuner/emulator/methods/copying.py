@@ -41,8 +41,7 @@ def _copied(call: Call, node: Node, body: dict[str, Any]) -> Node:
     if "parents" not in given:
         parent = database.nodes.get(node.parent)
         writable = parent is not None and (
-            access.visible(database, call.caller, parent)
-            and access.rank(database, call.caller.email, parent) >= access.WRITER
+            access.visible(database, call.caller, parent) and call.rank(parent) >= access.WRITER
         )
         given["parents"] = [node.parent if writable else "root"]
     return store(call, given, None if node.head is None else copied(database, node.head))

@@ -172,7 +172,7 @@ async def list_drives(call: Call) -> Answer:
 async def update(call: Call) -> Answer:
     """drives.update."""
     node = _find(call)
-    access.require_role(call.database, call.caller, node, access.ORGANIZER)
+    call.require_role(node, access.ORGANIZER)
     body = await call.json()
     if "colorRgb" in body and "themeId" in body:
         raise invalid_parameter("themeId", "colorRgb and themeId cannot be set together.")
@@ -188,7 +188,7 @@ async def delete(call: Call) -> Answer:
     Every organizer is an administrator of the domain, who may delete the files as well.
     """
     node = _find(call)
-    access.require_role(call.database, call.caller, node, access.ORGANIZER)
+    call.require_role(node, access.ORGANIZER)
     database = call.database
     below = [one for one in database.nodes.values() if one.drive == node.id and one is not node]
     flag = call.parameters.flag

@@ -80,10 +80,10 @@ def parent_for(call: Call, body: Mapping[str, Any]) -> Node:
             raise insufficient_spaces()
         # Apps with drive.file may create files in a root folder that they cannot read.
         return call.database.nodes[call.caller.account.root]
-    parent = access.find(call.database, call.caller, wanted[0], all_drives=call.all_drives)
+    parent = call.find(wanted[0])
     if not parent.is_folder:
         raise parent_not_a_folder()
-    if access.rank(call.database, call.caller.email, parent) < access.WRITER:
+    if call.rank(parent) < access.WRITER:
         raise no_permission(parent.id)
     return parent
 
@@ -253,14 +253,12 @@ def check_update(call: Call, node: Node, body: Mapping[str, Any], size: int | No
     if beyond_metadata and caller.scopes & call.method.scopes == {"drive.metadata"}:
         raise insufficient_scopes()
     is_personal = not (set(body) - personal or media or moves)
-    access.require_role(database, caller, node, access.READER if is_personal else access.WRITER)
+    call.require_role(node, access.READER if is_personal else access.WRITER)
     if node.space == "appDataFolder" and body.get("trashed"):
         raise not_for_app_data("Files within the Application Data folder cannot be trashed.")
     if "trashed" in body:
         # "Only the owner may trash a file" (File.trashed); in shared drives, content managers may.
-        access.require_role(
-            database, caller, node, access.FILE_ORGANIZER if node.drive else access.OWNER
-        )
+        call.require_role(node, access.FILE_ORGANIZER if node.drive else access.OWNER)
     if not node.parent and (set(body) & {"name", "trashed"} or moves):
         raise no_permission(node.id)
     if media:

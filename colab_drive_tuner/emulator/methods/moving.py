@@ -39,14 +39,14 @@ def move(call: Call, node: Node) -> dict[str, Any]:
         return to_root(call, node)
     if len(add) > 1:
         raise too_many_parents()
-    parent = access.find(database, caller, add[0], all_drives=call.all_drives)
+    parent = call.find(add[0])
     if parent.id == node.parent:
         return {}
     if not parent.is_folder:
         raise parent_not_a_folder()
     if parent.space != node.space:
         raise not_for_app_data()
-    access.require_role(database, caller, parent, access.WRITER)
+    call.require_role(parent, access.WRITER)
     _check_role(call, node, parent)
     if node.is_folder:
         _check_folder_move(database, node, parent)
@@ -66,7 +66,7 @@ def _check_role(call: Call, node: Node, parent: Node) -> None:
     """
     needed = access.FILE_ORGANIZER if parent.drive == node.drive else access.ORGANIZER
     above = call.database.nodes.get(node.parent, node)
-    if node.drive and access.rank(call.database, call.caller.email, above) < needed:
+    if node.drive and call.rank(above) < needed:
         raise no_permission(node.id)
 
 

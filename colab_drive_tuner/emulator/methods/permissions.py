@@ -34,7 +34,7 @@ def _require_sharing_role(call: Call, node: Node) -> None:
     if node.space == "appDataFolder":
         raise not_for_app_data()
     needed = access.sharing_rank(call.database, node)
-    access.require_role(call.database, call.caller, node, needed)
+    call.require_role(node, needed)
 
 
 def _read_body(call: Call, body: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _pending(
     """Return whether the grantee may accept the ownership, which only the owner offers."""
     if body.get("pendingOwner") is None or given["type"] != "user" or node.drive:
         return {}
-    access.require_role(call.database, call.caller, node, access.OWNER)
+    call.require_role(node, access.OWNER)
     return {"pendingOwner": body["pendingOwner"] and given["role"] == "writer"}
 
 
@@ -184,7 +184,7 @@ def _transfer(call: Call, node: Node, given: Mapping[str, Any]) -> Answer:
             "The transferOwnership parameter must be enabled when the permission role is 'owner'.",
         )
     if not _accepts(call, given):
-        access.require_role(call.database, call.caller, node, access.OWNER)
+        call.require_role(node, access.OWNER)
     if not node.parent:  # a root folder stays its account's, and lies in no folder
         raise no_permission(node.id)
     new = call.database.account(given["emailAddress"])
@@ -229,7 +229,7 @@ def _require_direct(node: Node, found: Mapping[str, Any]) -> None:
 async def list_permissions(call: Call) -> Answer:
     """permissions.list."""
     node = call.requested_file()
-    if access.rank(call.database, call.caller.email, node) < access.WRITER:
+    if call.rank(node) < access.WRITER:
         raise no_permission(node.id)
     found = list(access.effective_permissions(call.database, node).values())
     show = partial(_shown, call, node)

@@ -19,7 +19,7 @@ def delete_node(call: Call, node: Node) -> None:
     """Delete a file permanently; raise a 403 unless the caller is its owner or drive organizer."""
     check_precondition(call, node)
     needed = access.ORGANIZER if node.drive else access.OWNER
-    access.require_role(call.database, call.caller, node, needed)
+    call.require_role(node, needed)
     if not node.parent:
         raise no_permission(node.id)
     with call.database.transaction():

@@ -85,7 +85,7 @@ def _requested(call: Call) -> tuple[Node, Mapping[str, Any]]:
 async def list_revisions(call: Call) -> Answer:
     """revisions.list, oldest first."""
     node = call.requested_file()
-    if access.rank(call.database, call.caller.email, node) < access.WRITER:
+    if call.rank(node) < access.WRITER:
         raise no_permission(node.id)
     show = partial(_shown, call, node)
     found = list(node.revisions)
@@ -104,7 +104,7 @@ async def update(call: Call) -> Answer:
     """revisions.update: set keepForever, which counts against the quota and is irreversible."""
     body = await call.json()
     node, found = _requested(call)
-    access.require_role(call.database, call.caller, node, access.WRITER)
+    call.require_role(node, access.WRITER)
     # v2's name is pinned.
     field = "pinned" if call.is_v2 else "keepForever"
     keep = bool(body.get(field, found.get("keep")))
@@ -125,7 +125,7 @@ async def update(call: Call) -> Answer:
 async def delete(call: Call) -> Answer:
     """revisions.delete: any revision but the last one, also one that is kept forever."""
     node, found = _requested(call)
-    access.require_role(call.database, call.caller, node, access.WRITER)
+    call.require_role(node, access.WRITER)
     if len(node.revisions) == 1:
         raise forbidden("cannotDeleteOnlyRevision", "The only revision cannot be deleted.")
     kept = tuple(one for one in node.revisions if one is not found)

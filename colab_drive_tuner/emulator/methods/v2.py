@@ -20,7 +20,7 @@ async def touch(call: Call) -> Answer:
     """files.touch: set the modification time to now."""
     node = call.requested_file()
     check_precondition(call, node)
-    access.require_role(call.database, call.caller, node, access.WRITER)
+    call.require_role(node, access.WRITER)
     now = call.database.clock.ms()
     email = call.caller.email
     changed = node.with_(
@@ -91,7 +91,7 @@ async def list_children(call: Call) -> Answer:
 async def get_child(call: Call) -> Answer:
     """children.get."""
     folder, wanted = _folder(call), call.path_value("childId")
-    node = access.find(call.database, call.caller, wanted)
+    node = call.find(wanted)
     if node.parent != folder.id:
         raise file_not_found(wanted)
     return call.answer(_child(call, folder, node))
@@ -101,14 +101,14 @@ async def insert_child(call: Call) -> Answer:
     """children.insert: moves a file into the folder."""
     body = await call.json()
     folder = _folder(call)
-    node = access.find(call.database, call.caller, str(body.get("id")))
+    node = call.find(str(body.get("id")))
     return call.answer(_child(call, folder, _move_to_folder(call, node, folder.id)))
 
 
 async def delete_child(call: Call) -> Answer:
     """children.delete: moves the file to its owner's root folder."""
     await get_child(call)
-    _move_to_root(call, access.find(call.database, call.caller, call.path_value("childId")))
+    _move_to_root(call, call.find(call.path_value("childId")))
     return Answer(204)
 
 
@@ -118,7 +118,7 @@ def _parents(call: Call, node: Node) -> list[dict[str, Any]]:
 
 
 def _folder(call: Call) -> Node:
-    return access.find(call.database, call.caller, call.path_value("folderId"))
+    return call.find(call.path_value("folderId"))
 
 
 def _move_to_folder(call: Call, node: Node, folder: Any) -> Node:
@@ -129,7 +129,7 @@ def _move_to_folder(call: Call, node: Node, folder: Any) -> Node:
 
 
 def _move_to_root(call: Call, node: Node) -> None:
-    access.require_role(call.database, call.caller, node, access.WRITER)
+    call.require_role(node, access.WRITER)
     call.database.save(node.with_(**to_root(call, node)))
 
 
