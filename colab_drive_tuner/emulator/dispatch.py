@@ -1,9 +1,8 @@
 """The Drive service without sockets: it turns requests into answers by calling API methods."""
 
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -11,49 +10,16 @@ from starlette.requests import ClientDisconnect
 
 from .api import discovery
 from .api.api_versions import check_conversion
-from .api.calls import FORM_LIMIT, Answer, Call, read_whole, stream_of
+from .api.calls import FORM_LIMIT, Answer, Call, Request, read_whole, stream_of
 from .errors import ApiError, insufficient_scopes, not_emulated
 from .faults import Faults, Rule, injected_error
 from .handlers import HANDLERS
 from .methods import uploads
 from .queries.listing import ListLag
 from .state.database import Database
-from .state.log import RequestLog, public_query
+from .state.log import RequestLog
 from .state.model import Caller, is_service_account
 from .state.tokens import Grant, Tokens
-
-
-@dataclass
-class Request:
-    """An HTTP request, and what was determined about it for the log."""
-
-    verb: str
-    path: str
-    """The path as sent, with percent-encoding."""
-    query: list[tuple[str, str]]
-    headers: dict[str, str]
-    body: AsyncIterator[bytes]
-    base: str
-    calls: int = 1
-    """Number of API calls in the request; a batch has several."""
-    account: str = ""
-    api: str = ""
-
-    def token(self) -> str | None:
-        """Return the bearer token of header or query; "" for other credentials, None for none."""
-        kind, _, value = self.headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer":
-            return value.strip()
-        named = dict(self.query)
-        found = named.get("access_token") or named.get("oauth_token")
-        other = kind or "key" in named or "x-goog-api-key" in self.headers
-        return found or ("" if other else None)
-
-    def is_upload(self) -> bool:
-        """Whether the request uploads content or creates a file."""
-        return self.verb in {"POST", "PUT", "PATCH"} and (
-            "/upload/" in self.path or self.path.endswith(("/files", "/copy"))
-        )
 
 
 class Service:
@@ -90,18 +56,6 @@ class Service:
                 request.account = session.email
                 request.api = discovery.match(session.verb, session.path).method.id
 
-    def triggered(self, request: Request, *, batched: bool = False) -> list[Rule]:
-        """Return the faults that the request triggers."""
-        return self.faults.triggered(
-            self.database.clock.now(),
-            request.verb,
-            request.path,
-            public_query(request.query),
-            request.api,
-            request.account,
-            batched=batched,
-        )
-
     def injected_error(self, request: Request, struck: Iterable[Rule]) -> ApiError | None:
         """Return the error with which triggered faults answer the request, if any."""
         for rule in struck:
@@ -115,7 +69,9 @@ class Service:
     async def answer_batched(self, request: Request) -> Answer:
         """Answer one call of a batch, with its faults."""
         self.identify(request)
-        error = self.injected_error(request, self.triggered(request, batched=True))
+        now = self.database.clock.now()
+        struck = self.faults.triggered(now, request, batched=True)
+        error = self.injected_error(request, struck)
         return await self.answer(request) if error is None else Answer.refusal(error)
 
     async def answer(self, request: Request) -> Answer:
@@ -163,12 +119,7 @@ class Service:
         query: list[tuple[str, str]],
     ) -> Call:
         return Call(
-            verb=request.verb,
-            path=request.path,
-            query=query,
-            headers=request.headers,
-            body=request.body,
-            base=request.base,
+            **{**vars(request), "query": query},
             database=self.database,
             caller=caller,
             match=match,

@@ -13,8 +13,10 @@ from fnmatch import fnmatchcase
 from math import inf
 from typing import Any
 
+from .api.calls import Request
 from .api.discovery import method_ids
 from .errors import ApiError, invalid_token, no_storage, quota_exceeded
+from .state.log import public_query
 
 KINDS = {
     "latency": "wait `seconds` (and up to `jitter` more) before processing",
@@ -144,14 +146,15 @@ class Rule:
                 span = f"from {low:g}" + (f" to {high:g}" if high < inf else "")
                 raise ValueError(f"`{name}` must be {what} {span}, not {item!r}")
 
-    def matches(self, verb: str, path: str, query: str, api: str, account: str) -> bool:
+    def matches(self, request: Request) -> bool:
         """Whether the rule selects this call."""
+        query = public_query(request.query)
         return (
-            (self.verb is None or verb in self.verb.upper().split("|"))
-            and (self.path is None or re.search(self.path, path) is not None)
+            (self.verb is None or request.verb in self.verb.upper().split("|"))
+            and (self.path is None or re.search(self.path, request.path) is not None)
             and (self.query is None or re.search(self.query, query) is not None)
-            and (self.api is None or fnmatchcase(api, self.api))
-            and (self.account is None or account == self.account.lower())
+            and (self.api is None or fnmatchcase(request.api, self.api))
+            and (self.account is None or request.account == self.account.lower())
         )
 
     def is_over(self, now: float) -> bool:
@@ -224,11 +227,7 @@ class Faults:
     def triggered(
         self,
         now: float,
-        verb: str,
-        path: str,
-        query: str,
-        api: str,
-        account: str,
+        request: Request,
         *,
         batched: bool = False,
     ) -> list[Rule]:
@@ -240,16 +239,16 @@ class Faults:
         """
         found: list[Rule] = []
         for rule in self.rules:
-            if rule.do == "list_lag" or not rule.matches(verb, path, query, api, account):
+            if rule.do == "list_lag" or not rule.matches(request):
                 continue
             if rule.do == "rate_limit":
-                if path.startswith("/batch"):
+                if request.path.startswith("/batch"):
                     continue
             elif batched and (rule.api is None or rule.do not in REFUSING):
                 continue
-            if rule.do == "expire" and not account:
+            if rule.do == "expire" and not request.account:
                 continue  # no valid token to expire, such as in a request for one
-            if self._triggers(rule, now, account):
+            if self._triggers(rule, now, request.account):
                 rule.struck += 1
                 found.append(rule)
         return found

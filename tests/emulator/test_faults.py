@@ -11,10 +11,12 @@ import pytest
 import requests
 
 from colab_drive_tuner.emulator import DriveEmulator
+from colab_drive_tuner.emulator.api.calls import Request, stream_of
 from colab_drive_tuner.emulator.faults import KINDS, NUMBERS, TEXTS, Faults, Rule, parse_rule
 from tests.emulator.raw_client import ALL, ALL_FILES, RawClient
 from tests.processes import wait_until
 
+REQUEST = Request("GET", "/", [], {}, stream_of(b""), "")
 BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
 
@@ -77,7 +79,7 @@ def test_probability_is_repeatable_from_a_seed():
         faults = Faults(seed)
         faults.add(0.0, do="error", probability=0.3)
         calls = range(200)
-        return [n for n in calls if faults.triggered(0.0, "GET", "/", "", "", "")]
+        return [n for n in calls if faults.triggered(0.0, REQUEST)]
 
     assert struck(1) == struck(1) != struck(2)
     assert 30 < len(struck(1)) < 90
@@ -89,7 +91,7 @@ def test_rules_can_skip_repeat_and_end():
     def struck(now=0.0, **values):
         faults = Faults()
         faults.add(0.0, do="error", **values)
-        return [n for n in range(1, 9) if faults.triggered(now, "GET", "/", "", "", "")]
+        return [n for n in range(1, 9) if faults.triggered(now, REQUEST)]
 
     assert struck(after=5) == [6, 7, 8]
     assert struck(every=3) == [3, 6]

@@ -71,17 +71,44 @@ async def stream_of(body: bytes) -> AsyncIterator[bytes]:
 
 
 @dataclass
-class Call:
-    """One request with its caller and API method."""
+class Request:
+    """An HTTP request, and what was determined about it for the log."""
 
     verb: str
     path: str
+    """The path as sent, with percent-encoding."""
     query: list[tuple[str, str]]
     headers: Mapping[str, str]
     """Headers by lower-case name."""
     body: AsyncIterator[bytes]
     base: str
     """The base URL that the client used, as `http://host:port`."""
+    calls: int = 1
+    """Number of API calls in the request; a batch has several."""
+    account: str = ""
+    api: str = ""
+
+    def token(self) -> str | None:
+        """Return the bearer token of header or query; "" for other credentials, None for none."""
+        kind, _, value = self.headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            return value.strip()
+        named = dict(self.query)
+        found = named.get("access_token") or named.get("oauth_token")
+        other = kind or "key" in named or "x-goog-api-key" in self.headers
+        return found or ("" if other else None)
+
+    def is_upload(self) -> bool:
+        """Whether the request uploads content or creates a file."""
+        return self.verb in {"POST", "PUT", "PATCH"} and (
+            "/upload/" in self.path or self.path.endswith(("/files", "/copy"))
+        )
+
+
+@dataclass(kw_only=True)
+class Call(Request):
+    """A request with its caller and API method."""
+
     database: Database
     caller: Caller
     match: Match

@@ -5,8 +5,8 @@ from dataclasses import asdict, replace
 from math import isfinite
 from typing import Any, TypeVar
 
-from ..api.calls import FORM_LIMIT, Answer, parse_json, read_whole
-from ..dispatch import Request, Service
+from ..api.calls import FORM_LIMIT, Answer, Request, parse_json, read_whole
+from ..dispatch import Service
 from ..errors import ApiError, bad_request
 from ..faults import KINDS
 from ..methods import revisions

@@ -16,9 +16,9 @@ from urllib.parse import parse_qsl
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from ..api.calls import Answer, Slice
+from ..api.calls import Answer, Request, Slice
 from ..api.discovery import discovery_document
-from ..dispatch import Request, Service
+from ..dispatch import Service
 from ..errors import ApiError
 from ..faults import Rule
 from ..state.log import public_query
@@ -141,7 +141,7 @@ class App:
 
         self._open.append(scope)
         try:
-            struck = service.triggered(request)
+            struck = service.faults.triggered(service.database.clock.now(), request)
             names = [name.decode("latin-1") for name, _ in scope["headers"]]
             found = transport.length_required(scope["method"], names)
             found = found or await self._answer(request, body, struck)

@@ -6,8 +6,8 @@ from email.message import Message
 from http.client import responses
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from ..api.calls import Answer, Slice, read_whole, stream_of
-from ..dispatch import Request, Service
+from ..api.calls import Answer, Request, Slice, read_whole, stream_of
+from ..dispatch import Service
 from ..errors import ApiError, bad_request
 from .transport import effective_verb
 

@@ -9,8 +9,7 @@ import time
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ..api.calls import FORM_LIMIT, Answer, parse_json, read_whole
-from ..dispatch import Request
+from ..api.calls import FORM_LIMIT, Answer, Request, parse_json, read_whole
 from ..errors import ApiError
 from ..state.model import person_id
 from ..state.tokens import LIFETIME, Grant, Tokens, short_scopes
