@@ -317,12 +317,9 @@ class OutcomeLoop(Loop):
 
     def _progress(self, started: StartedTrial) -> int:
         """Return how far the trial's backups got, as left by its worker."""
-        if self._trials.backups.worker_folder(started.attempt.search, started.artifacts) is None:
-            return 0
-        adopted = self._trials.backups.for_trial(started.document["tid"])
-        far = 0 if adopted is None else self._trials.backups.progress(adopted)
-        self._trials.backups.forget(adopted)
-        return far
+        backups = self._trials.backups
+        reached = backups.worker_folder(started.attempt.search, started.artifacts) is not None
+        return backups.progress_of(started.document["tid"]) if reached else 0
 
     def _rerun_cancelled(self, started: StartedTrial) -> None:
         """Rerun a trial that was cancelled from outside."""

@@ -134,10 +134,10 @@ class ParallelLoop(OutcomeLoop):
 
     def _submit(self, started: StartedTrial) -> bool:
         """Submit a trial; return False if the executor does not take it."""
-        attempt, artifacts, backups = started.attempt, started.artifacts, None
-        if not self._dispatcher.executor.in_process:  # then artifacts stay here
-            backups = self._trials.backups.worker_folder(attempt.search, artifacts)
-            artifacts = None
+        attempt, backups = started.attempt, None
+        in_process = self._dispatcher.executor.in_process
+        if not in_process:  # then artifacts stay here
+            backups = self._trials.backups.worker_folder(attempt.search, started.artifacts)
         task = Task(
             attempt,
             trial_timeout=self._dispatcher.trial_timeout,
@@ -146,7 +146,7 @@ class ParallelLoop(OutcomeLoop):
             free_memory=self._trials.free_memory,
             driver=os.getpid(),
         )
-        submission = Submission(task, artifacts)
+        submission = Submission(task, started.artifacts if in_process else None)
         self._running[submission] = started
         try:
             self._dispatcher.submit(submission)

@@ -200,10 +200,9 @@ class Loop:
         deadline = self._request.deadline
         document |= {"state": RUNNING, "owner": self._owner, "book_time": now, "refresh_time": now}
         deaths = trials.log.inherited.get(tid)
-        artifacts = trials.backups.for_trial(tid, fresh=deaths is None and not died)
-        progress = 0
-        if artifacts is not None and (deaths is not None or died):
-            progress = trials.backups.progress(artifacts)
+        fresh = deaths is None and not died
+        artifacts = trials.backups.for_trial(tid, fresh=fresh)
+        progress = 0 if fresh else trials.backups.progress(artifacts)
         trials.log.start(
             document, self._counts.open, progress=progress, deaths=died, durable=durable
         )
@@ -226,8 +225,7 @@ class Loop:
         document["refresh_time"] = now = coarse_utcnow()
         # The clock may have been set since the start was noted.
         document["book_time"] = now - timedelta(milliseconds=round(1000 * seconds))
-        backed_up = artifacts is not None and artifacts.writer is not None
-        self._stopping_rules.trial_took(seconds, resumable=backed_up)
+        self._stopping_rules.trial_took(seconds, resumable=artifacts.writer is not None)
         model = isinstance(document["result"], ModelResult)
         trials.log.end(document, how, model=model, seconds=seconds, result=result)
         if how == TrialEnd.RAISED:
@@ -251,7 +249,7 @@ class StartedTrial:
 
     document: TrialDocument
     attempt: Attempt
-    artifacts: TrialBackupFiles | None
+    artifacts: TrialBackupFiles
     began: float
     """`time.monotonic()` when it started."""
     progress: int = 0

@@ -11,11 +11,7 @@ from functools import lru_cache
 
 from colab_drive_tuner.checkpoint.history import History
 from colab_drive_tuner.checkpoint.record_items import Tid
-from colab_drive_tuner.errors import (
-    SearchTakenOverError,
-    StoreError,
-    UnavailableError,
-)
+from colab_drive_tuner.errors import SearchTakenOverError, StoreError, UnavailableError
 from colab_drive_tuner.journal import Journal
 from colab_drive_tuner.store import open_store
 from colab_drive_tuner.store.protocol import Store, discard
@@ -65,19 +61,22 @@ class Backups:
         self._dropped: list[TrialBackupFiles] = []
         """Artifacts whose backups may not have been moved to the trash yet."""
 
-    def for_trial(self, tid: int, *, fresh: bool = False) -> TrialBackupFiles | None:
+    @property
+    def _folder(self) -> str:
+        folder = self._journal.folder
+        assert folder is not None  # noqa: S101 - the claim has created it
+        return folder
+
+    def for_trial(self, tid: int, *, fresh: bool = False) -> TrialBackupFiles:
         """Return the backups of a trial, without a request to the store.
 
         For a `fresh` trial, which never ran before, existing backups are never looked up.
         """
-        folder, epoch = self._journal.folder, self._journal.epoch
-        if folder is None:
-            return None
         artifacts = TrialBackupFiles(
             self._store,
-            folder,
+            self._folder,
             tid,
-            epoch=epoch,
+            epoch=self._journal.epoch,
             fresh=fresh,
             pace=self._pace,
             before_first=self._require_start,
@@ -85,13 +84,12 @@ class Backups:
         self._running.append(artifacts)
         return artifacts
 
-    def adopt(self, tid: int, artifacts: TrialBackupFiles | None) -> TrialBackupFiles | None:
+    def adopt(self, tid: int, artifacts: TrialBackupFiles) -> TrialBackupFiles:
         """Take over backups that a worker has stored, so that the trial's end deletes them."""
         self.forget(artifacts)
         adopted = self.for_trial(tid)
-        if adopted is not None:
-            with suppress(StoreError):  # then `clean` finds them: the result matters more
-                get_writer(adopted).epochs(0)  # looks up existing backups
+        with suppress(StoreError):  # then `clean` finds them: the result matters more
+            get_writer(adopted).epochs(0)  # looks up existing backups
         return adopted
 
     def _require_start(self) -> None:
@@ -106,17 +104,16 @@ class Backups:
                 raise StoreError(str(error)) from error
             raise UnavailableError("The start of the trial is not recorded yet.")
 
-    def forget(self, artifacts: TrialBackupFiles | None) -> None:
+    def forget(self, artifacts: TrialBackupFiles) -> None:
         """Stop tracking the artifacts, without deleting their backups."""
-        if artifacts is not None:
-            self._running.remove(artifacts)
+        self._running.remove(artifacts)
 
-    def worker_folder(self, search: str, artifacts: TrialBackupFiles | None) -> BackupFolder | None:
+    def worker_folder(self, search: str, artifacts: TrialBackupFiles) -> BackupFolder | None:
         """Return the location of a trial's backups for a worker; None unless in a folder store."""
-        folder, epoch, path = self._journal.folder, self._journal.epoch, self._store.local_path
-        if artifacts is None or folder is None or path is None:
+        path, epoch = self._store.local_path, self._journal.epoch
+        if path is None:
             return None
-        return BackupFolder(str(path.absolute()), search, folder, epoch, artifacts.fresh)
+        return BackupFolder(str(path.absolute()), search, self._folder, epoch, artifacts.fresh)
 
     @staticmethod
     def progress(artifacts: TrialBackupFiles) -> int:
@@ -129,16 +126,17 @@ class Backups:
 
     def progress_of(self, tid: Tid) -> int:
         """Return how far the backups of a trial that is not running got."""
-        artifacts = self.for_trial(tid) if isinstance(tid, int) else None
+        if not isinstance(tid, int):
+            return 0
+        artifacts = self.for_trial(tid)
         self.forget(artifacts)
-        return 0 if artifacts is None else self.progress(artifacts)
+        return self.progress(artifacts)
 
-    def ended(self, tid: int, artifacts: TrialBackupFiles | None, history: History) -> None:
+    def ended(self, tid: int, artifacts: TrialBackupFiles, history: History) -> None:
         """Handle the end of a trial; delete backups of trials whose end has been acknowledged."""
-        if artifacts is not None:
-            self._running.remove(artifacts)
-            if artifacts.writer is not None:
-                self._ended[tid] = artifacts
+        self.forget(artifacts)
+        if artifacts.writer is not None:
+            self._ended[tid] = artifacts
         self._drop_recorded(history)
 
     def _drop_recorded(self, history: History) -> None:
@@ -151,9 +149,7 @@ class Backups:
 
     def sweep(self, history: History) -> None:
         """Move backups that no unfinished trial needs to the trash, after a crash or a restart."""
-        folder, epoch = self._journal.folder, self._journal.epoch
-        if folder is None:
-            return
+        folder, epoch = self._folder, self._journal.epoch
         unfinished = {entry.tid for entry in history.unfinished if isinstance(entry.tid, int)}
         try:
             for entry_id in obsolete_backups(self._store, folder, unfinished, epoch=epoch):
