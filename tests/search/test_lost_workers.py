@@ -95,15 +95,15 @@ def test_a_death_is_not_charged_to_the_trials_of_another_search(
 
 def test_a_broken_pool_of_the_user_ends_the_run(tmp_path: Path) -> None:
     """An error names the suspects; later runs find the poison trial and count its deaths."""
-    with pytest.raises(ExecutorError, match=r"died while trials 3, 4, 5 .* first with these"):
+    with pytest.raises(ExecutorError, match=r"died while trials 3, 4, 5 .* call again"):
         resume_sample_search(
             tmp_path, sample_objective, max_evals=9, executor=Breaking(4), width=3, max_attempts=2
         )
     assert len(DriveTrials("s", store=tmp_path).trials) == 6
     assert DriveTrials("s", store=tmp_path).log.settings["suspects"] == [3, 4, 5]
     options: dict[str, Any] = {"max_evals": 9, "width": 3, "max_attempts": 2}
-    for then in ("ran. .* first with these", "for the last time: it is given up"):
-        with pytest.raises(ExecutorError, match=f"while trial 4 of .* {then}"):
+    for _ in range(2):
+        with pytest.raises(ExecutorError, match=r"while trial 4 of .* call again"):
             resume_sample_search(
                 tmp_path, sample_objective, executor=Breaking(4, suspects=(3, 4, 5)), **options
             )

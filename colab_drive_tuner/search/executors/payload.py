@@ -122,13 +122,11 @@ def _is_refused(value: Any) -> bool:
 
 def _refusal(objective: Callable[..., Any], refused: Any) -> UsageError:
     name = next((name for name, value in reachable(objective) if value is refused), "")
-    called = f"{name}, " if name else ""
     kind = type(refused).__name__
-    article = "an" if kind[0] in "AEIOU" else "a"
     return UsageError(
-        f"The objective holds {called}{article} {kind}, which must not be sent to workers: only "
-        "this process uses the store and credentials. Pass the objective the plain data that it "
-        "needs; its result is recorded from here."
+        f"The objective holds {f'{name}: ' if name else ''}{kind}, which must not be sent to "
+        "workers: only this process uses the store and credentials. Pass the objective the plain "
+        "data that it needs; its result is recorded from here."
     )
 
 

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import hyperopt
@@ -76,7 +77,7 @@ class OutcomeLoop(Loop):
         """Why the search ends before all trials have run; empty while it does not."""
         self._interrupted = False
         """Whether a trial has stopped itself to be resumed: no other is started."""
-        self._notified: set[str] = set()
+        self._notify_once = cache(self._trials.notify)
         losses = map(countable_loss, self._trials._dynamic_trials)
         self._best_losses = sorted(loss for loss in losses if loss is not None)
         """The lowest losses, of the trials whose models are kept."""
@@ -221,12 +222,6 @@ class OutcomeLoop(Loop):
         """Whether trials were just cancelled: a restarting cluster also kills workers."""
         return time.monotonic() - self._cancelled_at < RESTART_SECONDS
 
-    @property
-    def _continues(self) -> bool:
-        """Whether the run goes on after a death; otherwise the error that ends it names trials."""
-        executor = self._dispatcher.executor
-        return executor.restartable or not executor.death_breaks_pool
-
     def _handle_deaths(self, lost: list[StartedTrial], *, several: bool) -> None:
         """Charge a death to a trial that was lost alone; else suspect all that were lost together.
 
@@ -264,14 +259,11 @@ class OutcomeLoop(Loop):
         for started in lost:
             if died := self._lost_trials.take_new_deaths(started.document["tid"]):
                 self._start(started.document, died=died, durable=True)
-        given_up = all(one.document["state"] == FINISHED for one in lost)
         return ExecutorError(
             f"executor={self._dispatcher.executor.name} is broken: a worker died while "
-            f"{named(lost)} of search {self._trials.name!r} ran"
-            f"{', for the last time: it is given up' if given_up else ''}. What had ended is "
-            "recorded. Make a new executor and call again: the search continues"
-            f"{'' if given_up else ', first with these, one at a time'}. "
-            "(cdt.loky_executor(n) replaces its workers itself.)"
+            f"{named(lost)} of search {self._trials.name!r} ran. What had ended is recorded: make "
+            "a new executor, and call again to continue. (cdt.loky_executor(n) replaces its "
+            "workers itself.)"
         )
 
     def _completions_within(self, seconds: float) -> Iterator[Completion]:
@@ -289,8 +281,6 @@ class OutcomeLoop(Loop):
         for started in lost:
             self._lost_trials.suspect(started.document["tid"])
             self._to_rerun.append(started)
-        if not self._continues:  # the error that ends the run says so
-            return
         self._trials.notify(
             f"Workers died while {named(lost)} of search {self._trials.name!r} ran. Each runs "
             "again alone, and only one that kills its worker then is charged with an attempt."
@@ -304,14 +294,12 @@ class OutcomeLoop(Loop):
         if attempts >= self._max_attempts:
             reason = give_up_reason(attempts, "worker", "runtime")
             self._record_end(started, TrialEnd.GIVEN_UP, given_up_result(reason))
-            if self._continues:
-                self._trials.notify(given_up_message(self._trials.name, tid, reason))
+            self._trials.notify(given_up_message(self._trials.name, tid, reason))
             return
-        if self._continues:
-            self._trials.notify(
-                f"A worker died while trial {tid} of search {self._trials.name!r} ran; it runs "
-                f"again, alone (attempt {attempts + 1} of {self._max_attempts})."
-            )
+        self._trials.notify(
+            f"A worker died while trial {tid} of search {self._trials.name!r} ran; it runs again, "
+            f"alone (attempt {attempts + 1} of {self._max_attempts})."
+        )
         self._lost_trials.suspect(tid)
         self._to_rerun.append(started)
 
@@ -333,11 +321,6 @@ class OutcomeLoop(Loop):
                     "its log."
                 )
             )
-
-    def _notify_once(self, text: str) -> None:
-        if text not in self._notified:
-            self._notified.add(text)
-            self._trials.notify(text)
 
 
 def named(trials: list[StartedTrial]) -> str:

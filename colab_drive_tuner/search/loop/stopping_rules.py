@@ -6,6 +6,7 @@ the same call returns at once. A call with another rule, or for more trials, con
 
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from colab_drive_tuner.checkpoint.codec.codec import encode
@@ -26,7 +27,7 @@ class StoppingRules:
     def __init__(
         self, request: RunRequest, settings: Mapping[str, Any], notify: Callable[[str], None]
     ) -> None:
-        self._request, self._notify = request, notify
+        self._request, self._notify_once = request, cache(notify)
         self._timeout_at = None if request.timeout is None else time.monotonic() + request.timeout
         self._deadline = request.deadline
         self._longest = 0.0
@@ -40,10 +41,6 @@ class StoppingRules:
         """Further arguments for its next call, as the last one returned them."""
         self._judged: int | None = known["ended"] if known else None
         """Number of trials that had ended when the early-stop function was last called."""
-        self._was_skipped = False
-        """Whether the user was notified that a trial without a loss is not judged."""
-        self._is_recordable = True
-        """Whether its arguments are plain data; the user is notified once if they are not."""
 
     # -- time
 
@@ -110,9 +107,8 @@ class StoppingRules:
         except (KeyError, IndexError) as error:
             if error.args != ("loss",) and len(trials.trials):  # empty if all raised
                 raise
-            if not self._was_skipped:  # such as hyperopt's own, which end the run of plain fmin
-                self._notify(f"early_stop_fn {name} is not applied after trials without a loss.")
-            self._was_skipped = True
+            # Such as hyperopt's own, which end the run of plain fmin.
+            self._notify_once(f"early_stop_fn {name} is not applied after trials without a loss.")
             return False
         try:
             stop, self._arguments = returned
@@ -128,10 +124,8 @@ class StoppingRules:
         try:
             arguments = encode(self._arguments, where="the state of early_stop_fn")
         except NotPlainDataError as error:
-            if self._is_recordable:
-                self._notify(
-                    f"{error} When the search is resumed, early_stop_fn starts from scratch."
-                )
-            self._is_recordable = False
+            self._notify_once(
+                f"{error} When the search is resumed, early_stop_fn starts from scratch."
+            )
             return {}
         return {EARLY_STOP: {"by": self._rule, "arguments": arguments, "ended": counts.ended}}
