@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from tests.search.fake_executors import (
     OwnBreaking,
     Restartable,
     Shared,
-    WorkerCrashedError,
 )
 from tests.search.sample_searches import (
     SPACE,
@@ -155,25 +154,6 @@ def test_a_pool_that_is_found_broken_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(ExecutorError, match=r"a worker died while trials (0, 1|1, 0) of"):
         resume_sample_search(other, sample_objective, executor=pool, width=3)
     assert sorted(DriveTrials("s", store=other).log.settings["suspects"]) == [0, 1]
-
-
-@pytest.mark.parametrize("cause", [CancelledError, WorkerCrashedError])
-def test_cancelled_trials_and_crashed_workers_of_a_restart_cost_no_attempt(
-    cause: type[BaseException], tmp_path: Path
-) -> None:
-    """A cluster restart, which cancels trials or kills workers, counts as no trial's death."""
-
-    class Restarting(Breaking):
-        def _run(self) -> None:
-            super()._run()
-            self._deadly = ()
-
-    pool = Restarting(1, error=cause)
-    result = resume_sample_search(
-        tmp_path, sample_objective, max_evals=6, executor=pool, width=3, max_attempts=1
-    )
-    assert sorted(tid for tids in pool.ran for tid in tids) == [0, 0, 1, 1, 2, 2, 3, 4, 5]
-    assert {doc["result"]["status"] for doc in result.trials.trials} == {"ok"}
 
 
 def test_a_poison_trial_that_takes_the_driver_with_it_is_given_up_alone(tmp_path: Path) -> None:

@@ -169,6 +169,7 @@ def a_lost_cluster_costs_no_attempt(folder: Path) -> None:
         result = resume_sample_search(
             where, sample_objective, max_evals=6, executor=pool, width=3, max_attempts=1
         )
+        assert sorted(tid for tids in pool.ran for tid in tids) == [0, 0, 1, 1, 2, 2, 3, 4, 5]
         assert {result["status"] for result in result.trials.results} == {"ok"}
 
 

@@ -319,20 +319,13 @@ def _completion_of(submission: Submission, future: "Future[Any]") -> Completion:
     error = future.exception()
     if error is not None:
         return Completion(submission, death=classify_death(error), error=error)
-    answer = future.result()
-    if not isinstance(answer, Outcome | bytes):
-        wrong = TypeError(f"its future returned {text_of(answer, repr):.80}, not the outcome")
-        return Completion(submission, error=wrong)
-    return Completion(submission, _outcome_of(answer))
-
-
-def _outcome_of(answer: Outcome | bytes) -> Outcome:
-    if isinstance(answer, Outcome):
-        return answer
-    try:
-        outcome: Outcome = pickle.loads(answer)  # noqa: S301 - from this search's own worker
-    except Exception as error:  # noqa: BLE001 - such as a class that only the worker can import
-        why = text_of(error)
-        problem = ExecutorError(f"What the objective returned cannot be read here: {why}")
-        return replace(failed_outcome(TaskStatus.RAISED, problem), worker="", traceback="")
-    return outcome
+    outcome = future.result()
+    if isinstance(outcome, bytes):  # of a worker process
+        try:
+            outcome = pickle.loads(outcome)  # noqa: S301 - from this search's own worker
+        except Exception as unreadable:  # noqa: BLE001 - such as a class that only the worker can import
+            why = text_of(unreadable)
+            problem = ExecutorError(f"What the objective returned cannot be read here: {why}")
+            outcome = failed_outcome(TaskStatus.RAISED, problem)
+            outcome.worker = outcome.traceback = ""
+    return Completion(submission, outcome)

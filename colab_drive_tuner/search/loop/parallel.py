@@ -31,8 +31,6 @@ LEAVE_SECONDS = 10.0
 """Time that a stop waits for running trials."""
 ABSENT_SECONDS, GONE_SECONDS = 30.0, 600.0
 """Time without any worker after which the user is notified, and after which the run ends."""
-LISTEN_PAUSE = 0.1
-"""Least time between two reads of the workers' messages."""
 NOTE_SECONDS, NOTE_PAUSE = 1.0, 3.0
 """Run time after which a trial's worker is recorded; least time between two such records."""
 
@@ -48,7 +46,7 @@ class ParallelLoop(OutcomeLoop):
         self._on_stop = on_stop
         self._located: dict[Submission, float] = {}
         """Trials whose worker is known but not recorded, and since when."""
-        self._last_read = self._last_note = -math.inf
+        self._last_note = -math.inf
         self._collections = PacedCollections()
 
     def run(self, display: Display) -> str:
@@ -204,11 +202,8 @@ class ParallelLoop(OutcomeLoop):
             )
 
     def _note_workers(self) -> None:
-        """Read which worker runs which trial, and record it when due, at bounded rates."""
+        """Read which worker runs which trial, and record it when due, at a bounded rate."""
         now = time.monotonic()
-        if now - self._last_read < LISTEN_PAUSE:
-            return
-        self._last_read = now
         for submission, worker in self._dispatcher.newly_located():
             document = self._running[submission].document
             document["owner"], document["book_time"] = worker, coarse_utcnow()

@@ -11,7 +11,7 @@ The rules minimize all values; NaN is worse than any other value.
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, takewhile
 from typing import Any
 
@@ -28,8 +28,6 @@ MOST_PRUNERS = 8
 """At most this many pruners, the newest ones, get thresholds."""
 Curve = Sequence[tuple[int, float]]
 """The steps and values that a trial reported, in the order of the steps."""
-MAX_JUDGED_STEPS = 10_000
-"""Maximum number of different steps at which trials are judged; more than trials report."""
 
 
 class Pruning:
@@ -117,22 +115,16 @@ class Pruning:
         # Drop the others, so that trying many pruners does not cost more and more.
         kept = self._best_values
         self._best_values = {
-            one: kept.get(one) or self._values_of(one) for one in [*pruners][:MOST_PRUNERS]
+            one: kept.get(one)
+            or PruningThresholds(one, (curve_of(doc, one.monitor) for doc in self._ended.values()))
+            for one in [*pruners][:MOST_PRUNERS]
         }
         left_out = [self._ended[other] for other in unseen if other in self._ended]
         tables = {
-            pruner: self._values_of(pruner, unseen).thresholds()
-            if best_values.is_full
-            else best_values.thresholds([curve_of(doc, pruner.monitor) for doc in left_out])
+            pruner: best_values.thresholds([curve_of(doc, pruner.monitor) for doc in left_out])
             for pruner, best_values in self._best_values.items()
         }
         return {pruner: table for pruner, table in tables.items() if table}
-
-    def _values_of(self, pruner: Pruner, unseen: Collection[Any] = ()) -> "PruningThresholds":
-        """Return the values of ended trials in the order of the record, without the unseen ones."""
-        counted = (doc for doc in self._documents if doc["tid"] in self._ended)
-        curves = (curve_of(doc, pruner.monitor) for doc in counted if doc["tid"] not in unseen)
-        return PruningThresholds(pruner, curves)
 
     def _after(self, tid: Any) -> Iterable[Any]:
         """Return the trials that were named after this one; they may have ended before it."""
@@ -186,11 +178,6 @@ class PruningThresholds:
         for _, bests, best in self._judged_in(curve):
             insort(bests, best)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether steps may be missing; which ones depends on the order of the curves."""
-        return len(self._at) >= MAX_JUDGED_STEPS
-
     def thresholds(self, without: Iterable[Curve] = ()) -> dict[int, float]:
         """Return the threshold of each step, as if the curves in `without` had not been added."""
         left: dict[int, list[float]] = {}
@@ -214,12 +201,8 @@ class PruningThresholds:
         if self._pruner.maximized:
             few = [(step, -value) for step, value in few]
         for step, best in best_so_far(few):
-            bests = self._at.get(step)
-            if bests is None:
-                if len(self._at) >= MAX_JUDGED_STEPS or not _is_judged(self._pruner, step):
-                    continue
-                bests = self._at[step] = []
-            yield step, bests, best
+            if step in self._at or _is_judged(self._pruner, step):
+                yield step, self._at.setdefault(step, []), best
 
 
 def subsample(curve: Curve) -> Curve:

@@ -122,13 +122,10 @@ class Loop:
 
     def _restore_missing(self) -> None:
         """Before new suggestions, queue trials that are missing from a dead session's spool."""
-        if self._missing.complete or self._remaining <= 0:
+        if self._missing.complete or self._remaining <= 0 or self._counts.next_queued is not None:
             return
-        if self._counts.next_queued is None:
-            restored = self._missing.restore_next()
-            if restored:
-                self._remaining -= restored
-                self._counts.recount()
+        self._remaining -= self._missing.restore_next()
+        self._counts.recount()
 
     def _ask(self) -> bool:
         """Let the algorithm fill the queue; return False if it suggests nothing more."""
