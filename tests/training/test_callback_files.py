@@ -1,6 +1,7 @@
 """Files of ModelCheckpoint and CSVLogger in backups: uploaded once, restored to their paths."""
 
 import hashlib
+import tempfile
 from functools import partial
 
 import keras
@@ -8,10 +9,15 @@ import pytest
 
 from colab_drive_tuner.errors import ChecksumError, TrainingWarning, UsageError
 from colab_drive_tuner.training.backup import callback_files
-from colab_drive_tuner.training.backup.callback_files import CallbackFiles, prepare_file_restore
+from colab_drive_tuner.training.backup.callback_files import (
+    CallbackFiles,
+    SavedFile,
+    prepare_file_restore,
+)
 from colab_drive_tuner.training.backup.callback_state import key_callbacks
 from colab_drive_tuner.training.backup.trial_backup import TrialBackup
 from colab_drive_tuner.training.backup.variable_paths import IncompatibleBackupError
+from colab_drive_tuner.troubleshoot.clean import local_leftovers
 from tests.training.flaky_store import NUMPY_2, create_search_folder
 from tests.training.small_trainings import (
     EpochCounter,
@@ -51,6 +57,16 @@ def first_is_best(folder, kill=None, seen=None):
     history = fit_with_backup(model, 4, *others, before=[best])
     model.load_weights(folder / "best.weights.h5")
     return training_outcome(model, history), best.best
+
+
+def test_clean_finds_the_copies_of_a_killed_process(tmp_path, monkeypatch):
+    """A folder that a killed process left with the copy of a callback's file is listed."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "log.csv").write_text("epoch,loss")
+    copy = SavedFile(tmp_path / "log.csv", "CSVLogger", ())
+    monkeypatch.setattr(local_leftovers, "process_start_time", lambda pid: None)
+    (found,) = local_leftovers.temporary_folders()
+    assert found.id == str(copy.path.parent)
 
 
 def test_a_large_file_is_sent_once_and_goes_with_the_backups(store, tmp_path, all_are_large):

@@ -41,7 +41,7 @@ class SavedFile:
         folder = tempfile.mkdtemp(prefix=f"colab-drive-tuner-{os.getpid()}-")
         self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._callback, self._fills = callback, fills
-        self.path = Path(folder) / "copy"
+        self.path = Path(folder) / "copy.part"
         shutil.copyfile(path, self.path)
         self.size = self.path.stat().st_size
 
@@ -119,7 +119,7 @@ def prepare_file_restore(
                 raise IncompatibleBackupError(
                     f"it has a file of {file['callback']}, a callback that fit lacks"
                 )
-            copy = _fetched(file, scratch / "file", fetch)
+            copy = _fetched(file, scratch / "file.part", fetch)
             ready.append((callback, Path(_format_path(template, file["fills"])), copy))
 
     def restore() -> None:
