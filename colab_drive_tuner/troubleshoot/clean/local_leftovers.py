@@ -20,11 +20,7 @@ from colab_drive_tuner.local_files import TEMPORARY_NAME, sha256_of
 from colab_drive_tuner.machine import process_start_time
 from colab_drive_tuner.notebook.detect_running import open_notebook_paths
 from colab_drive_tuner.notebook.find import Notebook
-from colab_drive_tuner.notebook.local_copy import (
-    copy_markers,
-    is_stale,
-    remove_marker,
-)
+from colab_drive_tuner.notebook.local_copy import copy_markers, is_stale, remove_marker
 from colab_drive_tuner.search.results.read_search import read_history
 from colab_drive_tuner.store.protocol import Store
 from colab_drive_tuner.troubleshoot.clean.removal import Leftover, left_on_disk

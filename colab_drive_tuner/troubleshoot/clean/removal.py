@@ -1,6 +1,7 @@
 """A leftover of an older run, and its removal: to a trash, and only if it has not changed."""
 
 import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -83,14 +84,9 @@ def left_in_store(
     refused: str = "",
 ) -> Leftover:
     """Return a folder in the store as a leftover; removal moves it to the store's trash."""
-    where = describe_location(store, folder_id, name)
+    where = f"{name!r}, {store.url(folder_id)}"
     discard = discard or partial(trash, store, [folder_id])
     return Leftover(kind, folder_id, where, reason, ours, still_stale, discard, refused)
-
-
-def describe_location(store: Store, entry_id: str, name: str) -> str:
-    """Return the name and the link or path of an entry, for people."""
-    return f"{name!r}, {store.url(entry_id)}"
 
 
 def trash(store: Store, entry_ids: Iterable[str]) -> str:
@@ -156,22 +152,16 @@ def remove(
 
 
 def move_to_trash(path: Path) -> str:
-    """Move a local file or folder to the state folder's `trash`; return its new path."""
+    """Move a local file or folder to a new one in the state folder's `trash`; return its path."""
     try:
-        folder = state_folder() / "trash" / time.strftime("%Y%m%d-%H%M%S")
-        kept = folder / path.name
-        number = 1
-        while kept.exists():
-            number += 1
-            kept = folder / f"{number} {path.name}"
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, kept)
+        prefix = time.strftime("%Y%m%d-%H%M%S-")
+        folder = tempfile.mkdtemp(prefix=prefix, dir=state_folder("trash"))
+        return str(shutil.move(path, folder))
     except OSError as error:
         raise StoreError(
             f"{path} cannot be moved away ({error.strerror or error}); "
             "remove it by hand if it is in the way."
         ) from error
-    return str(kept)
 
 
 def describe(

@@ -40,7 +40,6 @@ from colab_drive_tuner.training.trial_backup_files import obsolete_backups
 from colab_drive_tuner.troubleshoot.clean.local_leftovers import contains
 from colab_drive_tuner.troubleshoot.clean.removal import (
     Leftover,
-    describe_location,
     is_held,
     left_in_store,
     left_on_disk,
@@ -67,10 +66,7 @@ def leftovers_of_searches(store: Store) -> Iterator[Leftover]:
     marked = [e for e in store.list(store.root) if e.is_folder and Property.KIND in e.properties]
     searches = {e.name for e in marked if e.properties[Property.KIND] == FolderKind.SEARCH}
     for folder in marked:
-        if folder.properties[Property.KIND] == FolderKind.COPYING:
-            yield from _copy_leftovers(store, folder)
-        if folder.properties[Property.KIND] in (FolderKind.ARCHIVED, FolderKind.REPAIRING):
-            yield from _repair_leftovers(store, folder)
+        yield from _unfinished_or_archived(store, folder)
     for name in sorted(searches):
         if not is_held(store, name):
             yield from _leftovers_of(store.for_search(name), name)
@@ -87,43 +83,32 @@ def leftovers_of_searches(store: Store) -> Iterator[Leftover]:
             )
 
 
-def _copy_leftovers(store: Store, folder: Entry) -> Iterator[Leftover]:
-    """Yield the folder if it is an abandoned copy."""
-    if not is_abandoned(store, folder):
-        return
-    copied = search_folder(folder)
-    yield left_in_store(
-        store,
-        "unfinished copy",
-        folder.id,
-        folder.name,
-        "A `copy` or `move` of a search was interrupted before it was complete.",
-        lambda: _is_unchanged(store, folder) and is_abandoned(store, folder),
-        # The first record is written last: a folder with one may be a search with a forged mark.
-        ours=not (exists(store, copied.first) or holds_records(store, folder)),
-        discard=partial(trash_and_free, store, copied, name_of_copy(folder)),
-    )
-
-
-def _repair_leftovers(store: Store, folder: Entry) -> Iterator[Leftover]:
-    """Yield a folder that `repair` left. Its mark may be forged, so the user must name it."""
-    if folder.properties[Property.KIND] == FolderKind.ARCHIVED:
+def _unfinished_or_archived(store: Store, folder: Entry) -> Iterator[Leftover]:
+    """Yield a folder that `copy`, `move` or `repair` left. Its mark may be forged."""
+    kind = folder.properties[Property.KIND]
+    marked, name, ours = search_folder(folder), folder.name, False
+    if kind == FolderKind.COPYING and is_abandoned(store, folder):
+        what = "unfinished copy"
+        reason = "A `copy` or `move` of a search was interrupted before it was complete."
+        name = name_of_copy(folder)
+        # The first record is written last: a folder with one may be a search.
+        ours = not (exists(store, marked.first) or holds_records(store, folder))
+    elif kind == FolderKind.ARCHIVED:
+        what = "archived search"
         reason = "`repair` rebuilt the search in another folder and kept this one unchanged."
-        kind = "archived search"
-    elif _is_settled(store, folder):
+    elif kind == FolderKind.REPAIRING and _is_settled(store, folder):
+        what = "unfinished repair"
         reason = "A `repair` was interrupted before it replaced the search's folder."
-        kind = "unfinished repair"
     else:
         return
+
+    def still_stale() -> bool:
+        is_used = kind == FolderKind.COPYING and not is_abandoned(store, folder)
+        return _is_unchanged(store, folder) and not is_used
+
+    discard = partial(trash_and_free, store, marked, name)
     yield left_in_store(
-        store,
-        kind,
-        folder.id,
-        folder.name,
-        reason,
-        partial(_is_unchanged, store, folder),
-        ours=False,
-        discard=partial(trash_and_free, store, search_folder(folder), folder.name),
+        store, what, folder.id, folder.name, reason, still_stale, ours=ours, discard=discard
     )
 
 
@@ -228,8 +213,8 @@ def _merge(store: Store, name: str, duplicate: SearchFolder) -> str:
     history = read_history(store, name)
     if not all(contains(history, item) for item in _results(salvage_folder(store, duplicate))):
         raise StoreError(
-            f"Not all results of {describe_location(store, duplicate.id, name)} could be added to "
-            f"the search, so the folder was not removed."
+            f"Not all results of {name!r}, {store.url(duplicate.id)}, could be added to the "
+            f"search, so the folder was not removed."
         )
     return trash(store, [duplicate.id])
 
