@@ -29,6 +29,7 @@ from colab_drive_tuner.journal.folder.creation import (
     BEST_MODELS,
     RUNS,
     ensure_records_folder,
+    list_subfolder,
     make_search_folder,
 )
 from colab_drive_tuner.journal.folder.properties import (
@@ -48,12 +49,7 @@ from colab_drive_tuner.progress_bars import progress_bar
 from colab_drive_tuner.rerun.runs import RUN_PROPERTIES, run_files
 from colab_drive_tuner.search.trials.attachments import TrialsExport
 from colab_drive_tuner.store.protocol import Entry, Store
-from colab_drive_tuner.training.file_copier import (
-    FileCopier,
-    backup_files,
-    model_files,
-    scratch_file,
-)
+from colab_drive_tuner.training.file_copier import FileCopier, model_files, scratch_file
 from colab_drive_tuner.troubleshoot.clean.removal import trash_and_free
 from colab_drive_tuner.troubleshoot.clean.search_leftovers import (
     FROM,
@@ -114,7 +110,7 @@ def _read_records(original: HeldSearch) -> list[Record]:
 def _require_room(original: HeldSearch, target: Store, runs: Sequence[Entry]) -> None:
     store, folder, free = original.search_store, original.folder, target.free_space()
     files = [*store.list(folder.records), *model_files(store, folder.id), *runs]
-    size = sum(entry.size for entry in (*files, *backup_files(store, folder.id)))
+    size = sum(entry.size for entry in (*files, *list_subfolder(store, folder.id, BACKUPS)))
     if free is not None and size > free:
         raise QuotaError(
             f"{target.url(target.root)} has {free / 1e6:.1f} MB left, but the search takes "

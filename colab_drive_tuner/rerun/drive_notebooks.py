@@ -6,6 +6,7 @@ only the latest version is uploaded, in the background, and the last one when th
 """
 
 import atexit
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -61,9 +62,7 @@ class DriveHandler:
         Drive is repeated with the next one, or when the process ends.
         """
         with self._lock:
-            if self._failed is not None:
-                failed, self._failed = self._failed, None
-                raise failed
+            self._raise_refusal()
             self._pending[path] = buf.encode("utf-8")
             if self._timer is None:
                 atexit.unregister(self.flush)
@@ -88,6 +87,15 @@ class DriveHandler:
 
         A refused notebook is no longer pending, so that it does not stop others again.
         """
+        self._send_pending()
+        self._raise_refusal()
+
+    def _raise_refusal(self) -> None:
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            raise failed
+
+    def _send_pending(self) -> None:
         with self._sending:
             with self._lock:
                 if self._timer is not None:
@@ -105,17 +113,10 @@ class DriveHandler:
                     if self._pending.get(path) is content:  # otherwise a newer version is pending
                         del self._pending[path]
             self._last = time.monotonic()
-            failed, self._failed = self._failed, None
-            if failed is not None:
-                raise failed
 
     def _send_later(self) -> None:
-        try:
-            self.flush()
-        except UnavailableError:
-            return  # still pending
-        except ColabDriveTunerError as error:
-            self._failed = error
+        with contextlib.suppress(UnavailableError):  # still pending
+            self._send_pending()
 
     def _send(self, path: str, content: bytes) -> None:
         drive, found = self._drive(), self._find(path)

@@ -103,12 +103,11 @@ class Rerunner:
                     if given_up is not None:
                         return given_up
                     if self.store.free_space() == 0:  # not even the run could be recorded
-                        return RerunStatus(
-                            ExitCode.FAILED,
+                        message = (
                             f"{status.message} {self.store.location} is full, so nothing was "
-                            "started: free some space, or keep the search in another store.",
-                            done=status.done,
+                            "started: free some space, or keep the search in another store."
                         )
+                        return replace(status, exit_code=ExitCode.FAILED, message=message)
                     task = RunTask(
                         program=program,
                         search=self.search,
@@ -122,7 +121,7 @@ class Rerunner:
                     self.notify(f"{status.message} Running {self.program} on {self.runner.name}.")
                     return self._run(task, status)
             except RerunLockedError as elsewhere:
-                return RerunStatus(ExitCode.BUSY, str(elsewhere), done=status.done)
+                return replace(status, exit_code=ExitCode.BUSY, message=str(elsewhere))
 
     def given_up(self, status: RerunStatus) -> RerunStatus | None:
         """Return a failed status if the last runs ended no trial; None if the search may be run."""
@@ -132,13 +131,12 @@ class Rerunner:
         count = count_fruitless(runs, status.done, read_last_backup(self.store, self.search))
         if count < self.give_up_after:
             return None
-        return RerunStatus(
-            ExitCode.FAILED,
+        message = (
             f"{status.message} The last {count} runs ended no trial, so nothing was started: see "
             f"{self.store.command('status', self.search)} and the notebooks in its runs/. To try "
-            "again, add --give-up-after 0.",
-            done=status.done,
+            "again, add --give-up-after 0."
         )
+        return replace(status, exit_code=ExitCode.FAILED, message=message)
 
     def _run(self, task: RunTask, before: RerunStatus) -> RerunStatus:
         ended = None
@@ -165,9 +163,8 @@ class Rerunner:
             if error is not None:
                 message = f"{error.message.strip()}\n{after.message}"
                 vanished = error.exit_code is ExitCode.UNFINISHED
-                after = RerunStatus(
-                    after.exit_code if vanished else error.exit_code, message, done=after.done
-                )
+                code = after.exit_code if vanished else error.exit_code
+                after = replace(after, exit_code=code, message=message)
             elif after.missing:
                 message = f"{self.program} ended, but did not begin this search: check its name."
                 after = replace(after, message=f"{message} {after.missing}")

@@ -16,7 +16,7 @@ from colab_drive_tuner.journal.folder.creation import (
     BACKUPS,
     RUNS,
     find_or_create_subfolder,
-    find_subfolders,
+    list_subfolder,
 )
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.search.results.read_search import open_journal, status_of
@@ -152,21 +152,16 @@ def read_runs(store: Store, search: str) -> list[Run]:
 def run_files(store: Store, search: str) -> list[Entry]:
     """List the files of a search's runs, in its own `runs/` (under any name) and in the store's."""
     folder = find_folder(store, search)
-    own = [] if folder is None else _files_in(store, folder.id, RUNS)
-    shared = _files_in(store, store.root, RUNS)
+    own = [] if folder is None else list_subfolder(store, folder.id, RUNS)
+    shared = list_subfolder(store, store.root, RUNS)
     return own + [file for file in shared if file.properties.get(_SEARCH) == _short(search)]
-
-
-def _files_in(store: Store, folder_id: str, name: str) -> list[Entry]:
-    folders = find_subfolders(store, folder_id, name)
-    return [entry for folder in folders for entry in store.list(folder)]
 
 
 def read_last_backup(store: Store, search: str) -> float:
     """Return when the latest backup of a trial that has not ended was stored; 0 if none was."""
     store = store.for_search(search)
     folder = find_folder(store, search)
-    backups = [] if folder is None else _files_in(store, folder.id, BACKUPS)
+    backups = [] if folder is None else list_subfolder(store, folder.id, BACKUPS)
     return max((entry.created for entry in backups), default=0.0)
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from colab_drive_tuner.errors import ChecksumError, IdTakenError, StoreError, UnavailableError
 from colab_drive_tuner.journal.folder.creation import (
-    BACKUPS,
     BEST_MODELS,
     find_or_create_subfolder,
-    find_subfolders,
+    list_subfolder,
 )
 from colab_drive_tuner.local_files import scratch_folder, sha256_of
 from colab_drive_tuner.store.protocol import Entry, Store
@@ -32,8 +31,7 @@ def model_files(store: Store, folder: str) -> list[Entry]:
     """List the models of all histories of a search."""
     return [
         entry
-        for home in find_subfolders(store, folder, BEST_MODELS)
-        for entry in store.list(home)
+        for entry in list_subfolder(store, folder, BEST_MODELS)
         if not entry.is_folder and entry.properties.get("cdt_kind") == "model"
     ]
 
@@ -135,8 +133,3 @@ class FileCopier:
             if self.troubles is None:
                 raise
             self.troubles.append(f"{what} could not be copied: {error}")
-
-
-def backup_files(store: Store, folder: str) -> list[Entry]:
-    """List the backups of a search."""
-    return [entry for home in find_subfolders(store, folder, BACKUPS) for entry in store.list(home)]

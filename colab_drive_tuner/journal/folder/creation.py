@@ -31,7 +31,7 @@ from colab_drive_tuner.journal.folder.properties import (
     name_marks,
     search_folder,
 )
-from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Store
+from colab_drive_tuner.store.protocol import LIST_LAG_SECONDS, Entry, Store
 from colab_drive_tuner.text import utc_time
 
 BACKUPS, BEST_MODELS, RUNS = "backups", "best", "runs"
@@ -129,6 +129,12 @@ def find_subfolders(store: Store, parent: str, name: str) -> list[str]:
             found.append(owned_entry(store, marked, {parent}, key, name=name, is_folder=True).id)
     listed = [e.id for e in store.list(parent, name=name) if e.is_folder and e.id != marked]
     return found + listed
+
+
+def list_subfolder(store: Store, parent: str, name: str) -> list[Entry]:
+    """List what is in the folders of that name."""
+    folders = find_subfolders(store, parent, name)
+    return [entry for folder in folders for entry in store.list(folder)]
 
 
 def find_or_create_subfolder(store: Store, parent: str, name: str) -> str:

@@ -5,10 +5,10 @@ replaces an earlier schedule of the search and returns a message, `installed` li
 `remove` returns whether there was one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from colab_drive_tuner.errors import ColabDriveTunerError, UsageError
 
@@ -30,20 +30,10 @@ def find_scheduler(name: str) -> ModuleType:
     return import_module(f"{__name__}.{name}")
 
 
-def _schedulers() -> Iterator[tuple[str, ModuleType]]:
-    return ((name, find_scheduler(name)) for name in _MODULES)
-
-
 def installed() -> "tuple[list[tuple[str, Installed]], Problem]":
     """List the schedules with their scheduler's name; with the error of one that cannot be read."""
-    found: list[tuple[str, Installed]] = []
-    problem: Problem = None
-    for name, scheduler in _schedulers():
-        try:
-            found += [(name, schedule) for schedule in scheduler.installed()]
-        except ColabDriveTunerError as error:
-            problem = error
-    return found, problem
+    found, problem = _call_each(lambda scheduler: scheduler.installed())
+    return [(name, schedule) for name, schedules in found for schedule in schedules], problem
 
 
 def remove(search: str, store: str | None) -> tuple[list[str], Problem]:
@@ -51,12 +41,17 @@ def remove(search: str, store: str | None) -> tuple[list[str], Problem]:
 
     Returns the schedulers that had one, and the error of one that refused.
     """
-    removed: list[str] = []
+    found, problem = _call_each(lambda scheduler: scheduler.remove(search, store))
+    return [name for name, was_there in found if was_there], problem
+
+
+def _call_each(call: Callable[[ModuleType], Any]) -> tuple[list[tuple[str, Any]], Problem]:
+    """Call each scheduler; return the answers by name, and the last error."""
+    answers: list[tuple[str, Any]] = []
     problem: Problem = None
-    for name, scheduler in _schedulers():
+    for name in _MODULES:
         try:
-            if scheduler.remove(search, store):
-                removed.append(name)
+            answers.append((name, call(find_scheduler(name))))
         except ColabDriveTunerError as error:
             problem = error
-    return removed, problem
+    return answers, problem

@@ -80,10 +80,9 @@ class Plan:
         store = f" in {json.dumps(self.place)}" if self.place else ""
         return _COMMENT + json.dumps(require_printable(self.search, "The search's name")) + store
 
-    def arguments(self, program: str | None = None) -> list[str]:
+    def arguments(self, program: str) -> list[str]:
         """Return the command-line arguments after `colab-drive-tuner`."""
         store = ["--store", self.store] if self.store else []
-        program = self.program if program is None else program
         return [*store, "rerun", program, "--search", self.search, "--scheduled", *self.options]
 
     def command(self) -> list[str]:
