@@ -44,7 +44,7 @@ def report(
 
         search_report(store, name)  # raises here, rather than in the browser
         notify = address_printer("{} serves the report; press Ctrl-C to stop.", as_json)
-        serve(page_app(lambda: search_report(store, name, refresh=10)), port, notify)
+        serve(page_app(lambda: search_report(store, name)), port, notify)
         return
     target = output or Path(f"{name}.html")
     write_report(target, search_report(store, name))

@@ -33,10 +33,8 @@ _PRINTED_ROWS, _PRINTED_PARAMETERS = 100, 8
 """Part of the table that is printed; must match `page.css`."""
 
 
-def report_page(
-    data: SearchData, head: str, facts: Mapping[str, object], *, refresh: int | None = None
-) -> str:
-    """Return the page, with a status (`head`) and provenance (`facts`); `refresh`: in seconds."""
+def report_page(data: SearchData, head: str, facts: Mapping[str, object]) -> str:
+    """Return the page, with a status (`head`) and provenance (`facts`)."""
     style, script = (
         files(__package__).joinpath(name).read_text() for name in ("page.css", "page.js")
     )
@@ -44,7 +42,6 @@ def report_page(
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    reload = "" if refresh is None else f'<meta http-equiv="refresh" content="{int(refresh)}">'
     written = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     has_losses, curves = bool(data.with_finite_loss), any(trial.curves for trial in data.with_loss)
     runtimes = f"<p>{escaped(summary(data))}.</p>{_wide(timeline(data))}"
@@ -67,7 +64,7 @@ def report_page(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,">{reload}'
+        '<link rel="icon" href="data:,">'
         f"<title>{escaped(data.name)}</title><style>{style}</style></head><body>"
         f"<header><h1>{escaped(data.name)}</h1><p>{escaped(head)}</p></header><main>{body}</main>"
         f"<footer>Written {written} by colab_drive_tuner.</footer>"
@@ -75,11 +72,11 @@ def report_page(
     )
 
 
-def search_report(store: Store, name: str, *, refresh: int | None = None) -> str:
+def search_report(store: Store, name: str) -> str:
     """Return the page of a search in a store."""
     search = read_search(store, name)
     facts = search.data.remarks | provenance(search.history.facts, search.status.url)
-    return report_page(search.data, search.status.summary, facts, refresh=refresh)
+    return report_page(search.data, search.status.summary, facts)
 
 
 def write_report(path: str | Path, page: str) -> None:

@@ -49,8 +49,6 @@ DOCUMENT = "colab_drive_tuner:document"
 """Attribute with a trial's encoded document."""
 _MAX_NAME = 30
 """Maximum length of an option's name."""
-LOSS = "colab_drive_tuner:loss"
-"""Attribute with a loss that Optuna rejects: NaN."""
 
 
 def to_study(name: str, documents: Sequence[TrialDocument], space: Any) -> optuna.Study:
@@ -110,8 +108,6 @@ def _frozen_trial(
 ) -> FrozenTrial:
     loss, state = countable_loss(document), _state(document)
     attributes = {DOCUMENT: base64.b64encode(encode(plain_document(document))).decode()}
-    if state == TrialState.FAIL and document["result"].get("status") == "ok":
-        attributes[LOSS] = repr(document["result"].get("loss"))
     used = {label: distributions[label] for label in point}
     began = _to_local_time(document.get("book_time"))
     ended = _to_local_time(document.get("refresh_time"))
