@@ -155,15 +155,13 @@ def _trials(data: SearchData) -> str:
         f"<th scope='col'><button>{escaped(without_middle(name, 40))}</button></th>"
         for name in ("trial", "state", "loss", "seconds", *map(column_name, names))
     )
-    left_out = []
-    if len(rows) < len(ordered):
-        left_out.append(f"the {len(rows)} best of {len(ordered)} trials")
-    if len(names) < len(data.parameters):
-        left_out.append(f"{len(names)} of {len(data.parameters)} parameters")
     note = ""
-    if left_out:
-        shown = " and ".join(left_out)
-        note = f"<p>Shown: {shown}. <code>colab-drive-tuner export</code> writes all.</p>"
+    if len(rows) < len(ordered) or len(names) < len(data.parameters):
+        note = (
+            f"<p>Shown: the {len(rows)} best of {len(ordered)} trials, {len(names)} of "
+            f"{len(data.parameters)} parameters. <code>colab-drive-tuner export</code> writes all."
+            "</p>"
+        )
     if len(rows) > _PRINTED_ROWS or len(names) > _PRINTED_PARAMETERS:
         note += (
             f"<p class='printed'>On paper: the first {_PRINTED_ROWS} rows and "
