@@ -4,7 +4,6 @@ With `--json` standard output contains only JSON; messages go to standard error.
 """
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -87,13 +86,9 @@ def echo_result(text: object, facts: Mapping[str, Any], *, as_json: bool) -> Non
 
 def json_value(value: Any) -> Any:
     """Convert a value for JSON: one that JSON cannot represent, such as infinity, becomes text."""
-    if isinstance(value, str | None):
-        return value
-    try:
-        finite = isinstance(value, int | float) and math.isfinite(value)
-    except OverflowError:  # an integer larger than every float
-        finite = False
-    return value if finite else text_of(value)
+    from colab_drive_tuner.search.results.search_data import is_number
+
+    return value if isinstance(value, str | bool | None) or is_number(value) else text_of(value)
 
 
 def cell(value: object) -> str:
