@@ -230,7 +230,7 @@ TARGETS = [
     "private backups", "private trial-00077-fit-000-epoch-00001.backup",
 ]  # fmt: skip
 NEAREST = {
-    Property.EXPORT: ["thesis.txt", "old thesis.txt", "private trials.pkl"],
+    Property.EXPORT: ["old thesis.txt", "thesis.txt", "private trials.pkl"],
     Property.RECORDS: ["private records", "a private search"],
     Property.FIRST: ["the private first record", "thesis.txt"],
     Property.HINT: ["a private snapshot", "private m.keras"],
@@ -238,7 +238,7 @@ NEAREST = {
     BEST: ["private best"],
     "cdt_newest0": ["private trial-00077-fit-000-epoch-00001.backup", "thesis.txt"],
 }
-"""The most dangerous targets for each property."""
+"""The most dangerous targets for each property, the first one also for a search in Drive."""
 
 
 @pytest.mark.parametrize(("key", "target"), [(k, t) for k in KEYS for t in NEAREST[k]])
@@ -259,11 +259,10 @@ def test_a_property_that_names_anothers_file_harms_nothing_in_drive(
     in_drive: Store, key: str
 ) -> None:
     """In Drive, where trashed files can be read and written, nothing outside changes either."""
-    for target in NEAREST[key][:2]:
-        point(in_drive, key, targets(in_drive)[target])
-        before = outside(in_drive)
-        use(in_drive)
-        assert outside(in_drive) == before
+    point(in_drive, key, targets(in_drive)[NEAREST[key][0]])
+    before = outside(in_drive)
+    use(in_drive)
+    assert outside(in_drive) == before
 
 
 @pytest.mark.long
