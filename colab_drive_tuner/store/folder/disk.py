@@ -231,6 +231,8 @@ def create_store_folders(root: Path, hidden: Path) -> None:
 
 def translated_error(error: OSError, doing: str) -> StoreError:
     """Return the `StoreError` for an `OSError`; `doing` completes "Cannot ..."."""
+    if isinstance(error, StoreError):
+        return error
     if error.errno == errno.ENOTDIR and error.filename:
         place = os.fsdecode(error.filename)
         return RefusedError(f"Cannot {doing}: {place} is not a folder. Move it away.")
@@ -240,13 +242,6 @@ def translated_error(error: OSError, doing: str) -> StoreError:
     return kind(
         f"Cannot {doing}: {error.strerror}, {error.filename2 or error.filename or 'on this disk'}."
     )
-
-
-def unreadable_error(error: PermissionError | StoreError) -> StoreError:
-    """Return the error, explained if this user may not read a file of the index."""
-    if isinstance(error, StoreError):
-        return error
-    return RefusedError(f"{error.filename} cannot be read ({error.strerror}): allow it to be read.")
 
 
 def damaged_error(*paths: Path) -> ChecksumError:

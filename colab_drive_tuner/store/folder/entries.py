@@ -93,7 +93,8 @@ def top_entry(folder: TopFolder | Damaged) -> Entry:
     try:
         properties = folder.index.properties(folder.described)
     except (ChecksumError, PermissionError) as error:  # only this folder cannot be used
-        damaged = damaged_entry(folder.id, folder.base, ROOT, disk.unreadable_error(error))
+        reason = disk.translated_error(error, "read its index")
+        damaged = damaged_entry(folder.id, folder.base, ROOT, reason)
         return replace(damaged, name=folder.name, trashed=folder.in_trash)
     entry = entry_of(folder.described, ROOT, folder.base, properties)
     return replace(entry, id=folder.id, name=folder.name, trashed=folder.in_trash)

@@ -108,7 +108,7 @@ def open_folder(base: Path, trash: Path, *, in_trash: bool = False) -> TopFolder
     except disk.MISSING:
         raise _missing_index_error(base) from None
     except PermissionError as error:
-        raise disk.unreadable_error(error) from error
+        raise disk.translated_error(error, "read its index") from error
     if described is None:
         raise _missing_index_error(base)
     # Both are valid but different, so one of them belongs to another folder.
