@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_drive_tuner.errors import NotebookError
+from colab_drive_tuner.local_files import read_file
 
 MAX_BYTES = 64 << 20
 """Limit of a notebook's size: a larger file takes gigabytes once parsed as JSON. Drive's own editor
@@ -95,8 +96,7 @@ def notebook_imports(name: str | Path, notify: Callable[[str], object] = print) 
         notify(f"hyperas: {path.resolve()} does not exist; imports come from the running session.")
         return []
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_file(path, MAX_BYTES)
     except OSError as error:
         raise NotebookError(f"{path.resolve()} cannot be read ({error.strerror}).") from error
     imports: list[str] = []

@@ -8,7 +8,6 @@ superfluous file is kept, but none is lost.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -59,20 +58,16 @@ def save_copy(notebook: Notebook, client: "DriveClient | None" = None) -> Path:
     if notebook.path is not None:
         return notebook.path
     path = working_directory() / notebook.local_name
-    if notebook.content is not None:
-        content, source = notebook.content, ""
+    file = notebook.file
+    if file is None:
+        content = notebook.content or b""
+    elif file.sha256 and path.is_file() and sha256_of(path) == file.sha256:
+        content = path.read_bytes()
     else:
-        file = notebook.file
-        if file is None:
-            raise ValueError("a Notebook has a path, a file or content")
-        if file.sha256 and path.is_file() and sha256_of(path) == file.sha256:
-            content = path.read_bytes()
-        else:
-            from colab_drive_tuner.drive import DriveClient
+        from colab_drive_tuner.drive import DriveClient
 
-            content = (client or DriveClient.connect()).download(file.id)
-        source = file.id
-    aside = write_copy(path, content, source)
+        content = (client or DriveClient.connect()).download(file.id)
+    aside = write_copy(path, content, file.id if file else "")
     if aside is not None:
         warn_user(
             f"{path.name} was not written by colab_drive_tuner, or has been changed since: it was "
@@ -130,7 +125,7 @@ class CopyMarker:
 def write_copy(path: Path, content: bytes, source: str) -> Path | None:
     """Write the copy and its marker; return the new path of a file that was in its place."""
     code_cells(content, path.name)  # raises if it is not a notebook
-    aside, digest = None, hashlib.sha256(content).hexdigest()
+    aside, digest = None, sha256_of(content)
     try:
         if path.is_dir():
             raise NotebookError(
@@ -245,7 +240,7 @@ def _read_marker(path: Path) -> CopyMarker | None:
 
 
 def _marker_path(path: Path) -> Path:
-    name = hashlib.sha256(os.fsencode(_absolute(path))).hexdigest()[:32]
+    name = sha256_of(os.fsencode(_absolute(path)))[:32]
     return _markers_folder() / f"{name}.json"
 
 

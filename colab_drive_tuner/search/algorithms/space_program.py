@@ -120,8 +120,6 @@ class TpeSpace:
         _, _, (idxs, vals) = tpe.build_posterior_wrapper(domain, 1.0, 0.25)
         self._offsets = _offsets(domain)
         chosen = {vals[label]: label for label in self.labels}
-        if len(chosen) != len(self.labels):
-            raise UnsupportedError("two labels of one parameter")
         steps: dict[Apply, _Choose] = {}
         for node, label in chosen.items():
             step = _choose(node, label, domain.params[label])

@@ -112,10 +112,8 @@ def _problem(value: ast.expr | None) -> str | None:
     """Return what is certainly wrong with the value of a `return`, or None."""
     if value is None or (isinstance(value, ast.Constant) and value.value is None):
         return "None"
-    if isinstance(value, ast.Tuple | ast.List | ast.JoinedStr):
-        return {ast.Tuple: "a tuple", ast.List: "a list"}.get(type(value), "text")
-    if isinstance(value, ast.Constant) and isinstance(value.value, str | bytes):
-        return "text"
+    if isinstance(value, ast.Tuple | ast.List):
+        return f"a {type(value).__name__.lower()}"
     if not isinstance(value, ast.Dict):
         return None
     items = {

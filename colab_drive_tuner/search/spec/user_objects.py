@@ -7,6 +7,7 @@ while it runs. An objective that does not use Keras must not wait for TensorFlow
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from importlib.machinery import PathFinder
@@ -121,15 +122,12 @@ def names_in(code: CodeType) -> Iterator[str]:
 
 def load_frameworks(objective: Any) -> tuple[str, ...]:
     """Import Keras and PyTorch if the objective uses them; return which were imported."""
-    return tuple(name for name in frameworks_of(objective) if _is_importable(name))
-
-
-def _is_importable(name: str) -> bool:
-    try:
-        import_module(name)
-    except Exception:  # noqa: BLE001 - the objective raises it itself, if it reaches that line
-        return False
-    return True
+    loaded = []
+    for name in frameworks_of(objective):
+        with suppress(Exception):  # the objective raises it itself, if it reaches that line
+            import_module(name)
+            loaded.append(name)
+    return tuple(loaded)
 
 
 def frameworks_of(objective: Any) -> list[str]:
