@@ -127,7 +127,7 @@ def _fingerprint(value: Any, known: dict[int, tuple[int, Any]], module: str) -> 
     objects; others by identity. `known` holds the compared objects, with their number, by id.
     """
     if isinstance(value, _PLAIN):
-        return type(value).__name__, repr(value)
+        return type(value).__name__, value if isinstance(value, int) else repr(value)
     if id(value) in known:
         return "known", known[id(value)][0]
     known[id(value)] = len(known), value

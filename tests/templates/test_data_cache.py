@@ -64,6 +64,7 @@ def test_running_the_cells_again_loads_nothing(notebook):
         CELL.replace("* FACTOR", "+ FACTOR"),
         HELPER.replace("range(n)", "range(n + 1)"),
         "FACTOR = 3",
+        "FACTOR = 10**5000",
         "CONFIG['add'] = 7",
         "CONFIG = {'sub': 1, 'add': 2}",
         "import math\nFACTOR = math",
