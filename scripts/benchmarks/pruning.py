@@ -75,39 +75,43 @@ def races(
     for seed in range(seeds):
         whole = Curves(name, curves, -math.inf)
         _ours(whole, math.inf, name=name, seed=seed, trials=trials)
-        for way, run in _ways(name, seed, trials).items():
+        for way, read in (("unpruned", whole.begun), ("foresight", _foreseen(whole))):
+            found.setdefault(way, []).append(_epochs_until(whole.best, read))
+        for way, run in _ways(name, seed, 6 * trials).items():
             race = Curves(name, curves, whole.best)
             run(race, budget)
             found.setdefault(way, []).append(race.needed)
-        found.setdefault("foresight", []).append(_foresight(whole.begun, whole.best))
     return found
 
 
-def _foresight(curves: list[list[float]], target: float) -> int:
-    """Return the epochs of the unpruned search's trials if the pruner knew how each will end.
+def _epochs_until(target: float, curves: list[list[float]]) -> int:
+    losses = itertools.chain.from_iterable(curves)
+    return next(epochs for epochs, loss in enumerate(losses, 1) if loss <= target)
+
+
+def _foreseen(whole: Curves) -> list[list[float]]:
+    """Return what a pruner reads of these curves that knows how each will end.
 
     It still runs `min_trials` trials whole, and of each later one the epochs of the warm-up and the
     first that it may judge.
     """
     rule = RULES["median"]
-    losses = itertools.chain.from_iterable(
+    return [
         curve
-        if number < rule.min_trials or min(curve) <= target
+        if number < rule.min_trials or min(curve) <= whole.best
         else curve[: rule.warmup_steps + 1]
-        for number, curve in enumerate(curves)
-    )
-    return next(epochs for epochs, loss in enumerate(losses, 1) if loss <= target)
+        for number, curve in enumerate(whole.begun)
+    ]
 
 
-def _ways(name: str, seed: int, trials: int) -> dict[str, Callable[[Curves, float], None]]:
+def _ways(name: str, seed: int, most: int) -> dict[str, Callable[[Curves, float], None]]:
     race = {"name": name, "seed": seed}
-    pruned = partial(_ours, trials=6 * trials, **race)
+    pruned = partial(_ours, trials=most, **race)
     return {
-        "unpruned": partial(_ours, trials=trials, **race),
         **{title: partial(pruned, pruner=pruner) for title, pruner in RULES.items()},
         "median, hidden": partial(pruned, pruner=RULES["median"], algo=_hiding),
         "median, as Optuna": partial(pruned, pruner=RULES["median"], algo=_last),
-        "Optuna": partial(_optuna, trials=6 * trials, **race),
+        "Optuna": partial(_optuna, trials=most, **race),
         "Hyperband": partial(_hyperband, **race),
     }
 

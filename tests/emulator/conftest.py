@@ -18,9 +18,10 @@ def shared_emulator() -> Iterator[DriveEmulator]:
 
 @pytest.fixture
 def emulator(shared_emulator) -> Iterator[DriveEmulator]:
-    """The module's emulator, without faults at the start and the end of each test."""
+    """The module's emulator; after each test without faults, and with the real time."""
     yield shared_emulator
     shared_emulator.faults.clear()
+    shared_emulator.call("POST", "clock", {"offset": 0})
 
 
 @pytest.fixture

@@ -250,5 +250,3 @@ def test_no_other_endpoint_has_an_internal_error(person, path):
         more = {"headers": some_headers(source), "params": {"since": source.choice(TEXTS)}}
         answer = wire(source.choice(["GET", "POST", "DELETE"]), f"/{path}", **shape, **more)
         check(answer, (path, shape, more))
-    wire("DELETE", "/_emulator/faults")
-    wire("POST", "/_emulator/clock", json={"offset": 0})
