@@ -5,36 +5,26 @@ Statuses, reasons and bodies follow "Resolve errors" of the Drive documentation
 those reported by users of the live service.
 """
 
-from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 STATUS_NAMES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}
 
 
+@dataclass(eq=False)
 class ApiError(Exception):
     """An error response: HTTP status, Google's reason and a message."""
 
-    def __init__(
-        self,
-        status: int,
-        reason: str,
-        message: str,
-        *,
-        location: str | None = None,
-        location_type: str = "parameter",
-        domain: str = "global",
-        headers: Mapping[str, str] | None = None,
-        rpc: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-        self.message = message
-        self.location = location
-        self.location_type = location_type
-        self.domain = domain
-        self.headers = dict(headers or {})
-        self.rpc = rpc
+    status: int
+    reason: str
+    message: str
+    _: KW_ONLY
+    location: str | None = None
+    location_type: str = "parameter"
+    domain: str = "global"
+    headers: dict[str, str] = field(default_factory=dict)
+    rpc: bool = False
+    """Whether it comes from Google's front end, which checks credentials, scopes and parameters."""
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body: `error.code`, `error.message` and `error.errors[].reason`."""
@@ -43,7 +33,6 @@ class ApiError(Exception):
             entry |= {"location": self.location, "locationType": self.location_type}
         error: dict[str, Any] = {"code": self.status, "message": self.message, "errors": [entry]}
         if self.rpc:
-            # Google's front end, which checks credentials, scopes and parameters, adds a `status`.
             error["status"] = STATUS_NAMES.get(self.status, "UNKNOWN")
         return {"error": error}
 
