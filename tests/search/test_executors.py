@@ -269,7 +269,7 @@ def test_a_store_held_anywhere_in_an_objective_is_named(
         "nested": (lambda x: x if nest else 0, r"nest.a\[0\]\[1\]"),
     }[where]
     for executor in (workers, ThreadPoolExecutor(1)):
-        with pytest.raises(UsageError, match=rf"holds {name}, a"):
+        with pytest.raises(UsageError, match=rf"holds {name}: "):
             run(tmp_path / "store", objective, executor=executor)
     assert not (tmp_path / "store").exists()
 

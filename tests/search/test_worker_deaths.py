@@ -75,24 +75,6 @@ def test_a_poison_trial_is_given_up_and_the_search_goes_on(tmp_path: Path) -> No
     assert (status.done, status.finished, status.failed) == (8, True, 2)
 
 
-def test_a_trial_that_was_stopped_is_never_given_up(tmp_path: Path) -> None:
-    """A stop by the user releases the search and never counts as a death."""
-
-    def stopping(point: Any) -> float:
-        if len(attempts) < 4:
-            attempts.append(running_trial().attempt)  # type: ignore[union-attr]
-            raise KeyboardInterrupt
-        return sample_objective(point)
-
-    attempts: list[int] = []
-    for _ in range(4):
-        with pytest.raises(KeyboardInterrupt, match="stopped after 0 of 8 trials"):
-            search(tmp_path, stopping)
-        assert read_status(open_store(tmp_path), "search").holder is None
-    assert trial_values(search(tmp_path, stopping)) == trial_values(run_hyperopt("rand", 8))
-    assert attempts == [1, 1, 1, 1]
-
-
 def test_an_error_that_ended_the_run_is_tried_again(tmp_path: Path) -> None:
     """The failed trial runs again with its parameters; until then its traceback is recorded."""
 

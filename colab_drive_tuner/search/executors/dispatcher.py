@@ -53,12 +53,10 @@ class Submission:
 
     task: Task
     artifacts: TrialBackupFiles | None = None
-    future: "Future[Any] | None" = None
     waits_since: float = 0.0
     """`time.monotonic()` when it was submitted, or was last seen in the executor's own queue."""
     located_at: float | None = None
     """`time.monotonic()` when its worker reported that it runs; None: not yet, or not received."""
-    with_objective: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class Dispatcher:
         """Set when `_done` grows."""
         self._completions: list[Completion] = []
         """Completions that `wait` has not returned yet."""
-        self._submissions: dict[Submission, None] = {}
+        self._submissions: dict[Submission, Future[Any]] = {}
         """Submissions without an outcome, in the order in which they were submitted."""
         self._unresponsive: set[Future[Any]] = set()
         """Futures that are no longer waited for and may still occupy a worker."""
@@ -196,10 +194,9 @@ class Dispatcher:
         else:
             content = self._payload.content if with_objective else None
             future = self.executor.submit(run_task, self._payload.sha, content, task)
-        submission.future, submission.waits_since = future, time.monotonic()
-        submission.with_objective = with_objective
+        submission.waits_since = time.monotonic()
         future.add_done_callback(lambda done: self._note_done(submission, done))
-        self._submissions[submission] = None
+        self._submissions[submission] = future
 
     def _note_done(self, submission: Submission, future: "Future[Any]") -> None:
         self._done.append((submission, future))
@@ -224,23 +221,15 @@ class Dispatcher:
 
     def _complete(self, submission: Submission, future: "Future[Any]") -> list[Completion]:
         """Return the completion of a future; none if the trial is submitted again, or forgotten."""
-        if submission not in self._submissions or submission.future is not future:
+        if self._submissions.get(submission) is not future:
             return []  # dropped as overdue, or from a pool that was replaced
         completion = _completion_of(submission, future)
+        # Dask keeps and recomputes a result while its future is referenced.
         del self._submissions[submission]
         self._progressed = time.monotonic()
-        submission.future = None  # Dask keeps and recomputes a result while it is referenced
         outcome = completion.outcome
-        if (
-            outcome
-            and outcome.status == TaskStatus.NEEDS_OBJECTIVE
-            and not submission.with_objective
-        ):
-            return self._send_objective(submission)
-        return [completion]
-
-    def _send_objective(self, submission: Submission) -> list[Completion]:
-        """Submit a trial again, with the objective that its worker lacks."""
+        if outcome is None or outcome.status != TaskStatus.NEEDS_OBJECTIVE:
+            return [completion]
         try:
             self._send(submission, with_objective=True)
         except Exception as error:  # noqa: BLE001 - an executor may raise anything: see worker_deaths.py
@@ -256,8 +245,8 @@ class Dispatcher:
         if self.trial_timeout is None:
             return []
         now, overdue = time.monotonic(), []
-        for one in self._submissions:
-            if self.executor.local and one.future is not None and not one.future.running():
+        for one, future in self._submissions.items():
+            if self.executor.local and not future.running():
                 one.waits_since = now
             begun, patience = one.located_at, TIMEOUT_GRACE_SECONDS
             if begun is None:
@@ -265,9 +254,9 @@ class Dispatcher:
             if now - begun > self.trial_timeout + patience:
                 overdue.append(one)
         for submission in overdue:
-            del self._submissions[submission]
-            if submission.future is not None and not submission.future.cancel():
-                self._unresponsive.add(submission.future)
+            future = self._submissions.pop(submission)
+            if not future.cancel():
+                self._unresponsive.add(future)
         outcome = Outcome(TaskStatus.TIMED_OUT, seconds=self.trial_timeout)
         return [Completion(one, outcome) for one in overdue]
 
@@ -284,21 +273,15 @@ class Dispatcher:
 
     def cancel(self) -> list[Submission]:
         """Cancel and return the submissions that have not started."""
-        cancelled = [
-            submission
-            for submission in self._submissions
-            if submission.future is not None and submission.future.cancel()
-        ]
+        cancelled = [one for one, future in self._submissions.items() if future.cancel()]
         for submission in cancelled:
             del self._submissions[submission]
         return cancelled
 
     def kill_hanging(self) -> None:
         """Kill the workers that trials still occupy, if the executor can replace its workers."""
-        left = [*(one.future for one in self._submissions), *self._unresponsive]
-        if self.executor.restartable and not all(
-            future is None or future.done() for future in left
-        ):
+        left = [*self._submissions.values(), *self._unresponsive]
+        if self.executor.restartable and not all(future.done() for future in left):
             self.restart()
 
     def restart(self, *, only_broken: bool = False) -> None:

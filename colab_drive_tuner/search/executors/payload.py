@@ -32,14 +32,6 @@ class Payload(NamedTuple):
     content: bytes
 
 
-class _RefusedError(Exception):
-    """Pickling reached an object that must stay in the driver."""
-
-    def __init__(self, refused: Any) -> None:
-        super().__init__(type(refused).__name__)
-        self.refused = refused
-
-
 def pack(objective: Callable[..., Any], space: Any, pass_expr_memo_ctrl: bool | None) -> Payload:
     """Pickle the objective and its space.
 
@@ -66,13 +58,13 @@ def _dump(value: Any, objective: Callable[..., Any]) -> bytes:
     try:
         try:
             with _by_value(_own_modules(objective)):
-                return _pickle(value)
-        except _RefusedError:
+                return _pickle(value, objective)
+        except UsageError:
             raise
         except Exception:  # noqa: BLE001 - another object of the module; by name it may work
-            return _pickle(value)
-    except _RefusedError as error:
-        raise _refusal(objective, error.refused) from None
+            return _pickle(value, objective)
+    except UsageError:
+        raise
     except Exception as error:
         raise UsageError(
             "The objective cannot be sent to the workers of executor= "
@@ -82,15 +74,15 @@ def _dump(value: Any, objective: Callable[..., Any]) -> bytes:
         ) from error
 
 
-def _pickle(value: Any) -> bytes:
+def _pickle(value: Any, objective: Callable[..., Any]) -> bytes:
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
-        """Pickles by value and raises `_RefusedError`."""
+        """Pickles by value and raises `UsageError` for what must stay in the driver."""
 
         def reducer_override(self, obj: Any) -> Any:
             if _is_refused(obj):
-                raise _RefusedError(obj)
+                raise _refusal(objective, obj)
             reduced = super().reducer_override(obj)
             if isinstance(obj, FunctionType) and isinstance(reduced, tuple):
                 _add_names_in_classes(obj, reduced[2])
