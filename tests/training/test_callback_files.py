@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from functools import partial
+from pathlib import Path
 
 import keras
 import pytest
@@ -67,6 +68,24 @@ def test_clean_finds_the_copies_of_a_killed_process(tmp_path, monkeypatch):
     monkeypatch.setattr(local_leftovers, "process_start_time", lambda pid: None)
     (found,) = local_leftovers.temporary_folders()
     assert found.id == str(copy.path.parent)
+
+
+def test_a_file_that_another_trial_removes_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    """A file that vanishes after it was listed, or was looked at once, does not end the trial."""
+    gone, going = (tmp_path / f"{name}.weights.h5" for name in ("gone", "going"))
+    going.touch()
+    look = Path.stat
+
+    def look_and_remove(path, **options):
+        found = look(path, **options)
+        if path == going:
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(callback_files.glob, "glob", lambda wild: [str(gone), str(going)])
+    monkeypatch.setattr(Path, "stat", look_and_remove)
+    files = CallbackFiles([checkpoint(tmp_path / "{epoch}.weights.h5")])
+    assert files.capture() == []
 
 
 def test_a_large_file_is_sent_once_and_goes_with_the_backups(store, tmp_path, all_are_large):

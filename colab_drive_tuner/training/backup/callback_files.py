@@ -9,10 +9,12 @@ import glob
 import os
 import re
 import shutil
+import stat
 import string
 import tempfile
 import weakref
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -76,14 +78,14 @@ class CallbackFiles:
 
     def __init__(self, callbacks: Collection[Any]) -> None:
         self._callbacks = callbacks
-        self._before = {p: _stamp(p) for _, c in self._writers() for p in _matching_files(c)}
+        self._before = {p: s for _, c in self._writers() for p, s in _stamps(c).items()}
         self._copies: dict[str, tuple[str, Stamp, SavedFile]] = {}
 
     def capture(self) -> list[SavedFile]:
         """Return copies of the current files; an unchanged file is not copied again."""
         saved = []
         for key, callback in self._writers():
-            paths = {path: _stamp(path) for path in _matching_files(callback)}
+            paths = _stamps(callback)
             if isinstance(callback, keras.callbacks.ModelCheckpoint):
                 paths = {p: s for p, s in paths.items() if self._before.get(p) != s}
             if not paths:
@@ -193,16 +195,16 @@ def _format_path(template: str, fills: list[str]) -> str:
     return path
 
 
-def _matching_files(callback: Any) -> list[str]:
-    """Return the existing files whose paths match a callback's template."""
+def _stamps(callback: Any) -> dict[str, Stamp]:
+    """Return the existing files whose paths match a callback's template, with their stamps."""
     template = _path_template(callback)
     wild = "".join(
         glob.escape(text) + ("*" if follows else "") for text, follows in _literals(template)
     )
-    pattern = _path_pattern(template)
-    return [p for p in glob.glob(wild) if pattern.fullmatch(p) and Path(p).is_file()]  # noqa: PTH207 - a template may be relative, and is text
-
-
-def _stamp(path: str) -> Stamp:
-    status = Path(path).stat()
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    found = {}
+    for path in filter(_path_pattern(template).fullmatch, glob.glob(wild)):  # noqa: PTH207 - a template may be relative, and is text
+        with suppress(FileNotFoundError):  # a callback of another trial may just have removed it
+            status = Path(path).stat()
+            if stat.S_ISREG(status.st_mode):
+                found[path] = status.st_mtime_ns, status.st_size, status.st_ino
+    return found
