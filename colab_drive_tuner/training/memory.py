@@ -32,12 +32,12 @@ _USUAL, _NEVER = 10, 2**31 - 1
 class KerasSettings:
     """Keras settings that a user makes once per session, and that `clear_session` would reset."""
 
-    dtype_policy: Any = None
-    distribution: Any = None
-    interactive_logging: bool = True
-    traceback_filtering: bool = True
-    gradients: frozenset[str] | None = None
-    """Names of TensorFlow's custom gradients so far; None: unknown, so none is removed."""
+    dtype_policy: Any
+    distribution: Any
+    interactive_logging: bool
+    traceback_filtering: bool
+    gradients: frozenset[str]
+    """Names of TensorFlow's custom gradients so far."""
 
 
 def loaded_keras() -> Any:
@@ -66,11 +66,11 @@ def split_result(result: Any) -> tuple[Any, Any | None]:
     return result, None
 
 
-def keras_settings() -> KerasSettings:
-    """Return the current settings; Keras's defaults if Keras is not loaded."""
+def keras_settings() -> KerasSettings | None:
+    """Return the current settings; None if Keras is not loaded."""
     keras = loaded_keras()
     if keras is None:
-        return KerasSettings()
+        return None
     return KerasSettings(
         keras.config.dtype_policy(),
         keras.distribution.distribution(),
@@ -104,8 +104,7 @@ class KerasMemory:
         """Count a trial that starts; the first one after Keras was imported notes its settings."""
         with self._lock:
             self._running += 1
-            if self._keras is None and "keras" in sys.modules:
-                self._keras = keras_settings()
+            self._keras = self._keras or keras_settings()
 
     def end(self, *, free: bool) -> None:
         """Free Keras's memory, unless another trial is still training in this process."""
@@ -168,18 +167,15 @@ def free_memory(settings: KerasSettings | None = None) -> None:
     default graph and kernel caches, and collects garbage. Otherwise only collect garbage. The
     caller must drop its own references to the trial's model first.
     """
-    keras = loaded_keras()
-    if keras is None:
+    keras, kept = loaded_keras(), settings or keras_settings()
+    if keras is None or kept is None:
         gc.collect()
         return
-    kept = settings or keras_settings()
-    if kept.gradients is not None:
-        gradients = _gradients()
-        for name in _custom_gradients(gradients) - kept.gradients:
-            del gradients[name]
+    gradients = _gradients()
+    for name in _custom_gradients(gradients) - kept.gradients:
+        del gradients[name]
     keras.utils.clear_session(free_memory=True)
-    if kept.dtype_policy is not None:
-        keras.config.set_dtype_policy(kept.dtype_policy)
+    keras.config.set_dtype_policy(kept.dtype_policy)
     if kept.distribution is not None:
         keras.distribution.set_distribution(kept.distribution)
     if not kept.interactive_logging:
