@@ -278,12 +278,13 @@ def _store_lock(
     if (found := find_folder(store, search)) is not None:
         places.append((found.id, _PROPERTY))
     machine, left = machine_id()[:12], ""
+    taken = RerunLockedError(f"Search {search!r} is being rerun by another machine.")
     ours = f"{machine}-{secrets.token_hex(8)}"
     for place in places:
         holder, alive, left_here = _read_mark(store, *place)
         # A property set by this machine belongs to a dead process: this process has the file lock.
         if alive and not holder.startswith(machine):
-            raise RerunLockedError(f"Search {search!r} is being rerun by another machine.")
+            raise taken
         left = left_here or left
         if holder and place != places[-1]:
             store.set_properties(place[0], {place[1]: ""})
@@ -296,15 +297,16 @@ def _store_lock(
         with contextlib.suppress(StoreError):  # it expires by itself
             store.set_properties(folder_id, {key: ""})
 
-    mark()
-    if store.is_shared:  # otherwise the file lock is enough
-        try:
+    try:
+        mark()
+        if store.is_shared:  # otherwise the file lock is enough
             sleep(SETTLE_SECONDS)
-        except BaseException:  # stopped, so the run that the note names never begins
-            unmark()
-            raise
-    if _read_mark(store, folder_id, key)[0] != ours:
-        raise RerunLockedError(f"Search {search!r} is being rerun by another machine.")
+        holder = _read_mark(store, folder_id, key)[0]
+    except BaseException:  # stopped, or an outage: the run that the note names never begins
+        unmark()
+        raise
+    if holder != ours:
+        raise taken
 
     def renew() -> None:
         with contextlib.suppress(StoreError):  # advisory; the next renewal may succeed

@@ -33,16 +33,14 @@ def training_seed(seed: int, tid: int, epoch: int = 0, fit: int = 0) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "big")
 
 
-def seed_trial(seed: int, tid: int) -> int:
+def seed_trial(seed: int, tid: int) -> None:
     """Seed the global generators of Python, NumPy, Keras and PyTorch for trial `tid`.
 
     Keras, and with it TensorFlow's global seed, is seeded if Keras or TensorFlow is loaded, and
     PyTorch if it is. One that the objective imports only while it runs must be loaded before its
-    first trial, because a resumed search starts in a new process. Returns the seed.
+    first trial, because a resumed search starts in a new process.
     """
-    value = training_seed(seed, tid)
-    _seed_generators(value)
-    return value
+    _seed_generators(training_seed(seed, tid))
 
 
 @contextmanager

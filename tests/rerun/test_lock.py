@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from colab_drive_tuner.emulator import DriveEmulator
-from colab_drive_tuner.errors import AccountMismatchError, SearchFolderError, StoreError
+from colab_drive_tuner.errors import (
+    AccountMismatchError,
+    SearchFolderError,
+    StoreError,
+    UnavailableError,
+)
 from colab_drive_tuner.journal.folder.creation import BACKUPS, find_or_create_subfolder
 from colab_drive_tuner.journal.folder.lookup import find_folder
 from colab_drive_tuner.machine import state_folder
@@ -41,15 +46,27 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return lambda name: monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / name))
 
 
-def test_a_stop_while_the_lock_settles_leaves_no_run(drive_emulator: DriveEmulator) -> None:
-    """A rerun that is stopped before its run began leaves no note of a run that was killed."""
-
-    def stop(_: float) -> None:
-        raise KeyboardInterrupt
-
+@pytest.mark.parametrize("error", [KeyboardInterrupt, UnavailableError])
+def test_a_stop_or_an_outage_while_the_lock_settles_leaves_no_run(
+    drive_emulator: DriveEmulator,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+) -> None:
+    """A rerun that ends before its run began leaves no note of a run that was killed."""
     store = open_store()
-    with pytest.raises(KeyboardInterrupt), rerun_lock(store, "search", stop, "1 0 local"):
-        pass
+
+    def fail(_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as outage:
+
+        def settle(_: float) -> None:
+            if error is KeyboardInterrupt:
+                raise error
+            outage.setattr(store, "stat", fail)
+
+        with pytest.raises(error), rerun_lock(store, "search", settle, "1 0 local"):
+            pass
     with rerun_lock(store, "search", lambda _: None) as left:
         assert left == ""
 
