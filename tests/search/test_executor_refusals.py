@@ -52,25 +52,29 @@ def test_bad_arguments_are_refused_before_anything_is_written(
     assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.parametrize("make", [lambda: ThreadPoolExecutor(1), lambda: loky_executor(1)])
+def _loky() -> Executor:
+    pool: Executor = pytest.importorskip("joblib.externals.loky").ProcessPoolExecutor(1)
+    return pool
+
+
+@pytest.mark.parametrize("make", [lambda: ThreadPoolExecutor(1), lambda: loky_executor(1), _loky])
 def test_an_executor_that_was_shut_down_is_refused(
     make: Callable[[], Executor], tmp_path: Path
 ) -> None:
-    """An error says that the executor was shut down; the search runs with another one."""
+    """An executor that was shut down is refused before anything is written."""
     pool = make()
-    pool.submit(os.getpid).result()
     pool.shutdown()
-    with pytest.raises(ExecutorError, match=r"takes no more trials .* shutdown.* new executor"):
-        resume_sample_search(tmp_path, sample_objective, executor=pool)
-    assert resume_sample_search(tmp_path, sample_objective).done == 6
+    with pytest.raises(UsageError, match="was shut down"):
+        resume_sample_search(tmp_path / "store", sample_objective, executor=pool)
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_pool_that_broke_is_called_broken(tmp_path: Path) -> None:
-    """The error for a pool that broke before the call says so."""
+    """A broken pool has shut down too; the error says that it broke, and why."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         with pytest.raises(BrokenProcessPool):
             pool.submit(os._exit, 1).result()
-        with pytest.raises(ExecutorError, match=r"takes no more trials .* terminated abruptly"):
+        with pytest.raises(UsageError, match=r"is broken \(A child process terminated abruptly"):
             resume_sample_search(tmp_path, sample_objective, executor=pool)
 
 
@@ -99,6 +103,18 @@ def test_a_submit_that_returns_no_future_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(ExecutorError, match=r"Ticket takes no more trials .*'int' object has no"):
         resume_sample_search(tmp_path, sample_objective, executor=Ticket(), width=2)
+    assert resume_sample_search(tmp_path, sample_objective).done == 6
+
+
+def test_a_future_that_returns_no_outcome_is_the_executors_error(tmp_path: Path) -> None:
+    """A future without the outcome of its trial ends the run; no trial is recorded as failed."""
+
+    class Lossy(ThreadPoolExecutor):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            return super().submit(str, fn)
+
+    with Lossy(2) as pool, pytest.raises(ExecutorError, match=r"Lossy could not run trial .* retu"):
+        resume_sample_search(tmp_path, sample_objective, executor=pool, catch_eval_exceptions=True)
     assert resume_sample_search(tmp_path, sample_objective).done == 6
 
 

@@ -267,6 +267,19 @@ def _adapter_for(executor: Any) -> ExecutorAdapter:
             f"{executor!r:.80}, which has no submit(): pass ThreadPoolExecutor(4), "
             "cdt.loky_executor(4), or the like."
         )
+    flags = getattr(executor, "_flags", None)  # loky's
+    # A pool that breaks shuts down, too.
+    if broken := getattr(executor, "_broken", False) or getattr(flags, "broken", None):
+        raise UsageError(
+            f"executor={type(executor).__name__} is broken ({text_of(broken).rstrip('.')}): make a "
+            "new one."
+        )
+    if (
+        getattr(executor, "_shutdown", False)
+        or getattr(executor, "_shutdown_thread", False)
+        or getattr(flags, "shutdown", False)
+    ):
+        raise UsageError(f"executor={type(executor).__name__} was shut down: make a new one.")
     return ExecutorAdapter(executor)
 
 

@@ -311,4 +311,7 @@ def _completion_of(submission: Submission, future: "Future[Any]") -> Completion:
             problem = ExecutorError(f"What the objective returned cannot be read here: {why}")
             outcome = failed_outcome(TaskStatus.RAISED, problem)
             outcome.worker = outcome.traceback = ""
+    if not isinstance(outcome, Outcome):
+        wrong = TypeError(f"its future returned {text_of(outcome, repr):.80}, not the outcome")
+        return Completion(submission, error=wrong)
     return Completion(submission, outcome)
