@@ -12,6 +12,7 @@ from colab_drive_tuner.errors import SearchNotFoundError, UsageError
 from colab_drive_tuner.local_files import expand_user, replace_file
 from colab_drive_tuner.search.results.exchange.keras_tuner_project import is_project, read_project
 from colab_drive_tuner.search.results.optuna_studies import study_data
+from colab_drive_tuner.search.results.read_search import open_journal, read_status
 from colab_drive_tuner.search.results.table import Table, csv_text
 from colab_drive_tuner.search.trials.attachments import TrialsExport, load_attachment
 from colab_drive_tuner.store import open_store
@@ -38,8 +39,6 @@ def export_trials(store: Store | Path | str, name: str, path: str | Path) -> int
             search is an Optuna study, which can only be exported as CSV.
     """
     store = open_store(store)
-    from colab_drive_tuner.search.results.read_search import open_journal
-
     journal = open_journal(store, name)
     journal.require_single()
     history: History = journal.state
@@ -141,7 +140,6 @@ def insert_into_new(
 ) -> None:
     """Create a search from these trials; raise `UsageError` if one of that name exists."""
     from colab_drive_tuner.search.drive_trials import DriveTrials
-    from colab_drive_tuner.search.results.read_search import read_status
 
     with suppress(SearchNotFoundError):
         if read_status(store, name).trials:

@@ -107,7 +107,6 @@ def _frozen_trial(
     distributions: Mapping[str, BaseDistribution],
 ) -> FrozenTrial:
     loss, state = countable_loss(document), _state(document)
-    attributes = {DOCUMENT: base64.b64encode(encode(plain_document(document))).decode()}
     used = {label: distributions[label] for label in point}
     began = _to_local_time(document.get("book_time"))
     ended = _to_local_time(document.get("refresh_time"))
@@ -116,7 +115,7 @@ def _frozen_trial(
         value=loss,
         params={label: _optuna_value(used[label], value) for label, value in point.items()},
         distributions=used,
-        user_attrs=attributes,
+        user_attrs={DOCUMENT: base64.b64encode(encode(plain_document(document))).decode()},
         intermediate_values=_intermediate_values(document),
     )
     trial.datetime_start = None if state == TrialState.WAITING else began or trial.datetime_start
