@@ -244,12 +244,13 @@ def _check_urls(info: Mapping[str, Any]) -> None:
         urlsplit(url)  # raises ValueError for an invalid host
 
 
-def user_credentials(client: Mapping[str, Any], refresh_token: Any, **more: Any) -> Any:
+def user_credentials(
+    client: Mapping[str, Any], refresh_token: Any, *, token: Any, expiry: Any = None
+) -> Any:
     """Create a user's credentials; `client` has `client_id`, `client_secret` and `token_uri`."""
     from google.oauth2 import credentials
 
-    token = more.pop("token", None)
-    return credentials.Credentials(token, refresh_token=refresh_token, **client, **more)
+    return credentials.Credentials(token, refresh_token=refresh_token, expiry=expiry, **client)
 
 
 def service_account_credentials(info: Any, scopes: list[str] | None, subject: str | None) -> Any:

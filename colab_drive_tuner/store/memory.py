@@ -78,9 +78,9 @@ class MemoryStore(Store):
                 is_folder=held is None,
                 properties=dict(properties or {}),
             )
-            self._files.entries[entry_id] = made
             if held is not None:
                 self._files.contents[entry_id] = bytes(held)
+            self._files.entries[entry_id] = made  # last: who sees it may read it
             return made
 
     def read(self, entry_id: str) -> bytes:
@@ -92,9 +92,9 @@ class MemoryStore(Store):
         replace_file(path, lambda sink: sink.write(content))
 
     def stat(self, entry_id: str) -> Entry:
-        entry = self._files.entries.get(entry_id)
-        if entry is None or self._is_in_trash(entry):
-            raise self._not_found(entry_id)
+        entry = self._find(entry_id)
+        if self._is_in_trash(entry):
+            raise NotFoundError(f"{entry.name!r} ({entry_id}) is in the trash of {self!r}.")
         return entry
 
     def list(self, parent: str, *, name: str | None = None) -> builtins.list[Entry]:
@@ -144,10 +144,7 @@ class MemoryStore(Store):
 
     def restore(self, entry_id: str) -> None:
         with self._files.lock:
-            entry = self._files.entries.get(entry_id)
-            if entry is None:
-                raise self._not_found(entry_id)
-            self._files.entries[entry_id] = replace(entry, trashed=False)
+            self._files.entries[entry_id] = replace(self._find(entry_id), trashed=False)
 
     def list_trash(self, parent: str) -> builtins.list[Entry]:
         return [
@@ -157,12 +154,9 @@ class MemoryStore(Store):
         ]
 
     def read_trashed(self, entry_id: str) -> bytes:
-        if entry_id not in self._files.entries:
-            raise self._not_found(entry_id)
-        try:
-            return self._files.contents[entry_id]
-        except KeyError:
-            raise RefusedError(f"{entry_id} is a folder: it has no content.") from None
+        if self._find(entry_id).is_folder:
+            raise RefusedError(f"{entry_id} is a folder: it has no content.")
+        return self._files.contents[entry_id]
 
     def _is_in_trash(self, entry: Entry | None) -> bool:
         """Return whether the entry or a folder above it was trashed."""
@@ -172,8 +166,11 @@ class MemoryStore(Store):
             entry = self._files.entries.get(entry.parent)
         return False
 
-    def _not_found(self, entry_id: str) -> NotFoundError:
-        return NotFoundError(f"There is no file {entry_id!r} in {self!r}, or it was deleted.")
+    def _find(self, entry_id: str) -> Entry:
+        try:
+            return self._files.entries[entry_id]
+        except KeyError:
+            raise NotFoundError(f"There is no file {entry_id!r} in {self!r}.") from None
 
     def _oldest_first(self) -> builtins.list[Entry]:
         with self._files.lock:
