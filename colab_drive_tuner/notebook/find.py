@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from colab_drive_tuner.errors import (
     AmbiguousNotebookError,
@@ -141,24 +141,14 @@ def _resolve_running(
             )
     content = content_in_browser() if browser else None
     if content is not None:
-        return Notebook(shown, content=_to_file_content(content, shown), running=True)
+        encoded = json.dumps(content, indent=1).encode()  # ASCII: half an emoji is no UTF-8
+        return Notebook(shown, content=encoded, running=True)
     if running.drive_id is None and not running.elsewhere:
         return replace(_resolve_named(running.name, connect()), running=True)
     raise NotebookNotFoundError(
         f"{why}. Searches work without it. To use the hyperas package, which needs it, save a copy "
         "in Drive and name it with setup(notebook=...)."
     )
-
-
-def _to_file_content(content: dict[str, Any], name: str) -> bytes:
-    """Encode a notebook as JSON, in ASCII: a lone surrogate cannot be encoded as UTF-8."""
-    try:
-        return json.dumps(content, indent=1).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise NotebookError(
-            f"The browser's version of {name!r} cannot be saved ({error}); save a copy in "
-            "Drive and name it with setup(notebook=...)."
-        ) from None
 
 
 def _resolve_named(name: str, client: "DriveClient") -> Notebook:

@@ -196,9 +196,7 @@ def _move_aside(path: Path) -> Path:
     number = 1
     while True:
         note = " (kept)" if number == 1 else f" (kept {number})"
-        max_bytes = 255 - len((note + path.suffix).encode())
-        stem = path.stem.encode(errors="surrogateescape")[:max_bytes].decode(errors="ignore")
-        aside = path.with_name(stem + note + path.suffix)
+        aside = path.with_name(path.stem + note + path.suffix)
         try:
             aside.touch(exist_ok=False)  # reserves the name
         except FileExistsError:

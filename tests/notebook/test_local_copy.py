@@ -174,15 +174,6 @@ def test_two_directories_have_separate_markers(monkeypatch, tmp_path):
     assert write_copy(other / "x.ipynb", notebook("2"), "id") == other / "x (kept).ipynb"
 
 
-def test_a_file_with_a_name_of_maximum_length_can_be_renamed():
-    """The new name of a file with 255 bytes in its name is shortened."""
-    path = Path("🧪" * 62 + ".ipynb").absolute()
-    path.write_bytes(b"theirs")
-    aside = write_copy(path, notebook("1"), "id")
-    assert aside.read_bytes() == b"theirs"
-    assert len(os.fsencode(aside.name)) <= 255
-
-
 def test_a_file_too_large_to_be_a_notebook_replaces_nothing(monkeypatch):
     """The error about a notebook that is too large gives the limit and the remedy."""
     monkeypatch.setattr(cells, "MAX_BYTES", 1 << 20)
