@@ -15,6 +15,8 @@ def _end_with_stdin() -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("Start the emulator with: colab-drive-tuner emulator")
     # It ends when its stdin closes, so that it does not outlive a killed test run.
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
