@@ -280,6 +280,12 @@ def test_drive_file_with_readonly_reads_all_and_writes_its_own(me, person):
     ):
         refused = app.refusal("PATCH", f"{mine}{below}", json=body)
         assert refused == (403, "appNotAuthorizedToFile")
+    other = person()
+    theirs = other.create("theirs")["id"]
+    given = other.share(theirs, me, "writer", pendingOwner=True)["id"]
+    offer = f"/drive/v3/files/{theirs}/permissions/{given}?transferOwnership=true"
+    assert app.refusal("PATCH", offer, json={"role": "owner"}) == refused
+    assert app.refusal("DELETE", offer.partition("?")[0]) == refused
 
 
 @pytest.mark.parametrize("scope", ["drive.readonly", "drive.metadata.readonly"])

@@ -183,8 +183,7 @@ def _transfer(call: Call, node: Node, given: Mapping[str, Any]) -> Answer:
             "forbidden",
             "The transferOwnership parameter must be enabled when the permission role is 'owner'.",
         )
-    if not _accepts(call, given):
-        call.require_role(node, access.OWNER)
+    call.require_role(node, access.READER if _accepts(call, given) else access.OWNER)
     if not node.parent:  # a root folder stays its account's, and lies in no folder
         raise no_permission(node.id)
     new = call.database.account(given["emailAddress"])
@@ -276,7 +275,9 @@ async def delete(call: Call) -> Answer:
     """permissions.delete; every account may delete its own."""
     node = call.requested_file()
     found = _find(call, node)
-    if found["id"] != person_id(call.caller.email):
+    if found["id"] == person_id(call.caller.email):
+        call.require_role(node, access.READER)
+    else:
         _require_sharing_role(call, node)
     if found["role"] == "owner":
         raise forbidden("insufficientFilePermissions", "The owner cannot be removed.")
