@@ -30,9 +30,10 @@ _HEADERS_SECONDS = 300.0
 _LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
 """Loggers that log request URLs."""
 
+_SHORTEST = 10
+"""Minimum length of a secret: shorter ones, such as the emulator's token, are ordinary words."""
 _PIECE = 20
-"""Length of a piece of a secret that must not be shown; what is shorter, such as the emulator's
-token, may be an ordinary word."""
+"""Length of a piece of a secret that must not be shown."""
 _DEPTH = 3
 """Number of nested encodings that are decoded."""
 _REMOVED = "[removed]"
@@ -147,15 +148,18 @@ def _pieces(secrets: Iterable[str]) -> frozenset[str]:
     return frozenset(
         secret[start : start + _PIECE].lower()
         for secret in secrets
-        for start in range(len(secret) - _PIECE + 1)
+        if len(secret) >= _SHORTEST
+        for start in range(max(1, len(secret) - _PIECE + 1))
     )
 
 
 def _holds(word: str, pieces: frozenset[str], depth: int = _DEPTH) -> bool:
     lower = word.lower()
-    if any(lower[at : at + _PIECE] in pieces for at in range(len(lower) - _PIECE + 1)):
-        return True
-    if not depth or len(word) < _PIECE:
+    sizes = {len(piece) for piece in pieces}
+    for size in sizes:
+        if any(lower[at : at + size] in pieces for at in range(len(lower) - size + 1)):
+            return True
+    if not depth or len(word) < _SHORTEST:
         return False
     return any(_holds(inner, pieces, depth - 1) for inner in _decoded(word) if inner != word)
 

@@ -33,6 +33,7 @@ from colab_drive_tuner.text import visible
 T = TypeVar("T")
 
 _LIMIT_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "sharingRateLimitExceeded"}
+_TRANSIENT_REASONS = {*_LIMIT_REASONS, "backendError", "internalError"}
 _LIMIT_PAUSE = 1.0
 """Minimum pause in seconds: all threads share the same rate limit."""
 _UPLOAD_CAP = (
@@ -216,7 +217,9 @@ class Refusal:
     @property
     def is_transient(self) -> bool:
         """Whether the same call may succeed later."""
-        return self.status in {408, 429} or self.status >= 500 or self.reason in _LIMIT_REASONS
+        if self.status == 403:
+            return self.reason in _TRANSIENT_REASONS
+        return self.status in {408, 429} or self.status >= 500
 
     def error(self, what: str, *, after: float = 0.0, uploading: bool = False) -> Exception:
         """Return the error for the call `what`, which may be repeated `after` these seconds."""
